@@ -1,0 +1,3 @@
+//! The sled agent: sled API, repo depot, registration.
+
+fn main() {}

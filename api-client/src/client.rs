@@ -1,0 +1,187 @@
+//! One peer, one token, one source address.
+
+use crate::ClientError;
+use problem::{Code, Problem};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{net::IpAddr, time::Duration};
+use url::Url;
+
+/// How long a peer may take to accept a connection. Peers are on the same network: one that needs longer is down.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a peer may take between two reads of an answer. An idle limit, not a total one: a bulk body may
+/// take as long as it needs as long as it moves.
+const READ_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Error answers are read no further than this: they are short, and a peer is not trusted to keep them so.
+const ERROR_BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// How to reach a peer.
+#[derive(Clone, Debug, Default)]
+pub struct ClientOptions {
+    /// The bearer token; none for the depot's public reads.
+    pub token: Option<String>,
+    /// The address that outgoing connections come from; `None` lets the kernel choose.
+    pub source_address: Option<IpAddr>,
+    /// Replaces the limit on how long a peer may be silent (long polls need more than bulk reads).
+    pub read_idle_timeout: Option<Duration>,
+}
+
+/// Calls one peer.
+#[derive(Clone, Debug)]
+pub struct ApiClient {
+    base: Url,
+    token: Option<String>,
+    http: reqwest::Client,
+}
+
+impl ApiClient {
+    /// A client of the peer at `base_url` (scheme, host and port; a path is refused).
+    pub fn new(base_url: &str, options: &ClientOptions) -> Result<ApiClient, ClientError> {
+        let bad_url = |reason: &str| ClientError::BadUrl { url: base_url.to_owned(), reason: reason.to_owned() };
+        let base = Url::parse(base_url).map_err(|error| bad_url(&error.to_string()))?;
+        if base.scheme() != "http" {
+            return Err(bad_url("only http:// is spoken so far"));
+        }
+        if !base.has_host() {
+            return Err(bad_url("it names no host"));
+        }
+        if !base.username().is_empty() || base.password().is_some() {
+            return Err(bad_url("it carries a user name or password; tokens are given apart from URLs"));
+        }
+        if !matches!(base.path(), "" | "/") || base.query().is_some() || base.fragment().is_some() {
+            return Err(bad_url("it has a path, query or fragment; only scheme, host and port belong here"));
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(options.read_idle_timeout.unwrap_or(READ_IDLE_TIMEOUT))
+            .local_address(options.source_address)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(ClientError::Setup)?;
+        Ok(ApiClient { base, token: options.token.clone(), http })
+    }
+
+    /// The peer's base URL.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// Starts a request to a path of the peer; `segments` are escaped one by one.
+    pub fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        url.path_segments_mut().expect("an http URL has a path").clear().extend(segments);
+        let mut request =
+            self.http.request(method, url).header("x-request-id", uuid::Uuid::new_v4().simple().to_string());
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        request
+    }
+
+    /// Sends a request and hands back the answer if it is a success.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let (http, built) = request.build_split();
+        let request = built
+            .map_err(|error| ClientError::BadUrl { url: self.base.to_string(), reason: error.to_string() })?;
+        let url = format!("{} {}", request.method(), request.url());
+        let response = http
+            .execute(request)
+            .await
+            .map_err(|source| ClientError::Transport { url: url.clone(), source: source.without_url() })?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let problem = Box::new(read_problem(response).await);
+        Err(ClientError::Problem { url, problem })
+    }
+
+    /// Sends a request and decodes the JSON it is answered with.
+    pub async fn send_json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        let response = self.send(request).await?;
+        let status = response.status().as_u16();
+        let url = response.url().to_string();
+        let body = response
+            .bytes()
+            .await
+            .map_err(|source| ClientError::Transport { url: url.clone(), source: source.without_url() })?;
+        serde_json::from_slice(&body).map_err(|source| ClientError::Decode { url, status, source })
+    }
+
+    /// `GET` a JSON document.
+    pub async fn get_json<T: DeserializeOwned>(
+        &self,
+        segments: &[&str],
+        query: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        self.send_json(self.request(Method::GET, segments).query(query)).await
+    }
+}
+
+/// Reads what the server says is wrong; never fails, because the status alone is already an answer.
+async fn read_problem(mut response: Response) -> Problem {
+    let status = response.status();
+    let retry_after = response
+        .headers()
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok());
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > ERROR_BODY_BYTES_MAX {
+            break;
+        }
+    }
+    let mut problem =
+        serde_json::from_slice(&body).unwrap_or_else(|_| problem_of_status(status, &body));
+    problem.retry_after_seconds = problem.retry_after_seconds.or(retry_after);
+    problem
+}
+
+/// A problem for an answer that is not problem+json: from a proxy, or from something that is not ours.
+fn problem_of_status(status: StatusCode, body: &[u8]) -> Problem {
+    let code = match status.as_u16() {
+        401 => Code::Unauthorized,
+        403 => Code::Forbidden,
+        404 => Code::NotFound,
+        413 => Code::BodyTooLarge,
+        429 => Code::TooManyRequests,
+        503 => Code::Unavailable,
+        507 => Code::NoSpace,
+        400..500 => Code::BadRequest,
+        _ => Code::Internal,
+    };
+    let start: String = String::from_utf8_lossy(body).chars().take(200).collect();
+    let mut problem = Problem::new(code, format!("answered {status} without problem+json: {start:?}"));
+    problem.status = status.as_u16();
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_base_urls_that_hide_something() {
+        for bad in [
+            "",
+            "127.0.0.1:1",
+            "https://a",
+            "http://",
+            "http://u:p@a",
+            "http://a/path",
+            "http://a/?q=1",
+            "file:///etc/passwd",
+        ] {
+            assert!(ApiClient::new(bad, &ClientOptions::default()).is_err(), "{bad:?} was accepted");
+        }
+        assert_eq!(
+            ApiClient::new("http://127.0.1.1:12345/", &ClientOptions::default()).unwrap().base_url(),
+            "http://127.0.1.1:12345"
+        );
+    }
+}

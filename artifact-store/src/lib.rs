@@ -1,0 +1,1 @@
+//! Content-addressed artifact store over a sled's M.2 datasets.

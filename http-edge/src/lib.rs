@@ -1,0 +1,1 @@
+//! What every HTTP API here shares: auth, problems, request ids, pages, limits, metrics, OpenAPI, serving.

@@ -1,0 +1,34 @@
+//! The sled-facing API's client.
+
+use crate::registration::{SledRegistered, SledRegistration};
+use api_client::{ApiClient, ClientError, ClientOptions};
+use ids::SledId;
+use reqwest::Method;
+
+/// Calls one coordinator on behalf of a sled.
+#[derive(Clone, Debug)]
+pub struct SledFacingClient {
+    api: ApiClient,
+}
+
+impl SledFacingClient {
+    /// A client of the coordinator at `base_url`, such as `http://127.0.0.1:12221`.
+    pub fn new(base_url: &str, options: &ClientOptions) -> Result<SledFacingClient, ClientError> {
+        Ok(SledFacingClient { api: ApiClient::new(base_url, options)? })
+    }
+
+    /// The coordinator's base URL.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        self.api.base_url()
+    }
+
+    /// Registers the sled, or says that it still lives.
+    pub async fn register(
+        &self,
+        id: SledId,
+        registration: &SledRegistration,
+    ) -> Result<SledRegistered, ClientError> {
+        self.api.send_json(self.api.request(Method::PUT, &["sleds", &id.to_string()]).json(registration)).await
+    }
+}

@@ -1,0 +1,1 @@
+//! Intake of signed TUF releases: zip, signatures, bytes.

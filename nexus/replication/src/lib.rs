@@ -1,0 +1,1 @@
+//! The replication planner: which sled gets which artifact from where.

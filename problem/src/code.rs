@@ -1,0 +1,127 @@
+//! The catalogue of error codes. To add one: add a row.
+
+/// Generates [`Code`] from the rows below, so that a code, its status and its words stand in one place.
+macro_rules! catalogue {
+    ($($variant:ident $name:literal $status:literal $title:literal $hint:literal;)*) => {
+        /// A kind of problem. The name is stable: scripts branch on it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Code {
+            $(#[doc = concat!("`", $name, "` (", stringify!($status), "): ", $title, ".")] $variant,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of the catalogue.
+            pub const ALL: &'static [Code] = &[$(Code::$variant),*];
+
+            /// The stable name, snake_case.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Code::$variant => $name,)* }
+            }
+
+            /// The HTTP status it is answered with.
+            #[must_use]
+            pub fn status(self) -> u16 {
+                match self { $(Code::$variant => $status,)* }
+            }
+
+            /// The kind of problem in a few words.
+            #[must_use]
+            pub fn title(self) -> &'static str {
+                match self { $(Code::$variant => $title,)* }
+            }
+
+            /// What to do next, where that is the same each time.
+            #[must_use]
+            pub fn hint(self) -> Option<&'static str> {
+                let hint = match self { $(Code::$variant => $hint,)* };
+                (!hint.is_empty()).then_some(hint)
+            }
+        }
+    };
+}
+
+catalogue! {
+    // Any API.
+    Unauthorized "unauthorized" 401 "no valid token" "send 'Authorization: Bearer <token>'; sledctl reads SLEDCTL_TOKEN";
+    Forbidden "forbidden" 403 "the token's role does not allow this" "use a token of a role that may do this";
+    NotFound "not_found" 404 "no such thing" "";
+    NoSuchRoute "no_such_route" 404 "no such path in this API" "GET /openapi.json lists every path";
+    MethodNotAllowed "method_not_allowed" 405 "the path exists, but not with this method" "GET /openapi.json lists every path";
+    BadRequest "bad_request" 400 "the request is malformed" "";
+    BadJson "bad_json" 400 "the body is not the JSON that is expected here" "";
+    BadPageToken "bad_page_token" 400 "the page token is not one of ours" "start again without page_token";
+    BodyTooLarge "body_too_large" 413 "the body is larger than the limit" "";
+    LengthMismatch "length_mismatch" 400 "the body ended before its declared length" "send it again";
+    RangeNotSatisfiable "range_not_satisfiable" 416 "the range lies outside the bytes" "";
+    TooManyRequests "too_many_requests" 429 "too many of these at once" "retry after the time in Retry-After";
+    NoSpace "no_space" 507 "no space left for this" "free space or raise the quota, then try again";
+    Unavailable "unavailable" 503 "not able to answer now" "retry after the time in Retry-After";
+    Internal "internal" 500 "a bug or a broken machine" "the server's log has the details under this request_id";
+
+    // Artifacts on a sled.
+    ArtifactNotFound "artifact_not_found" 404 "no verified copy of this artifact here" "";
+    NotInConfig "not_in_config" 409 "the sled's artifact config does not want this artifact" "put a config that lists it first";
+    NoConfig "no_config" 404 "the sled has no artifact config yet" "put a config first";
+    ConfigGeneration "config_generation" 409 "the generation is not the one in force" "read GET /artifacts-config and act on its generation";
+    ClusterMismatch "cluster_mismatch" 409 "the sled belongs to another cluster" "check which cluster the sled was joined to before moving it";
+    DigestMismatch "digest_mismatch" 400 "the bytes do not hash to the name" "send the bytes that the name stands for";
+    ArtifactWanted "artifact_wanted" 409 "the config in force wants this artifact" "take it out of the config first";
+    JobNotFound "job_not_found" 404 "no such copy job" "";
+    NoHealthyDataset "no_healthy_dataset" 503 "no M.2 of the sled can be used" "replace the disks; GET /artifacts tells what failed";
+    SourceFailed "source_failed" 502 "no source could deliver the artifact" "";
+    Cancelled "cancelled" 409 "the job was cancelled" "";
+
+    // Releases.
+    NotAZip "not_a_zip" 400 "the upload is not a zip archive" "upload the .zip that the release tool wrote";
+    ZipTruncated "zip_truncated" 400 "the zip archive is cut off or damaged" "upload it again; compare its SHA-256 with the publisher's";
+    ZipBomb "zip_bomb" 400 "the archive expands beyond the limit" "raise release.expanded_bytes_max if the release is really this large";
+    ZipPathTraversal "zip_path_traversal" 400 "an entry's name leaves the archive" "";
+    ZipPathAbsolute "zip_path_absolute" 400 "an entry's name is absolute" "";
+    ZipDuplicateName "zip_duplicate_name" 400 "two entries have the same name" "";
+    ZipEntryUnsupported "zip_entry_unsupported" 400 "an entry is of a kind that is not accepted" "only plain files, stored or deflated, are accepted";
+    MetadataMissing "metadata_missing" 400 "TUF metadata is missing" "";
+    MetadataInvalid "metadata_invalid" 400 "TUF metadata does not say what the specification asks for" "";
+    MetadataExpired "metadata_expired" 400 "TUF metadata has expired" "upload a release that was signed again, or set tuf.expiry = \"warn\"";
+    NoTrustRoots "no_trust_roots" 400 "no trust root has been added" "sledctl trust-root add root.json";
+    UnknownRoot "unknown_root" 400 "no trust root that was added has signed this" "sledctl trust-root list; add the publisher's root.json";
+    BadSignature "bad_signature" 400 "a signature does not fit what it signs" "";
+    SignatureThreshold "signature_threshold" 400 "fewer valid signatures than the role's threshold" "";
+    TargetMissing "target_missing" 400 "a signed target is not in the archive" "";
+    TargetLengthMismatch "target_length_mismatch" 400 "a target's length is not the signed one" "";
+    TargetDigestMismatch "target_digest_mismatch" 400 "a target's bytes are not the signed ones" "";
+    ReleaseInvalid "release_invalid" 400 "artifacts.json does not describe a release" "";
+    VersionMissing "version_missing" 400 "the release does not say its version" "give ?system_version=";
+    VersionMismatch "version_mismatch" 400 "system_version is not the one in artifacts.json" "leave system_version out, or correct it";
+    VersionConflict "version_conflict" 409 "this version exists with other content" "give the new content a new version";
+    RepositoryNotFound "repository_not_found" 404 "no such repository" "sledctl repo list";
+    NotReplicated "not_replicated" 503 "stored, but not yet on enough sleds" "it goes on by itself; GET the repository's replication";
+
+    // Trust roots.
+    RootInvalid "root_invalid" 400 "this is not a TUF root that signs itself" "send the publisher's root.json as it is";
+    TrustRootNotFound "trust_root_not_found" 404 "no such trust root" "sledctl trust-root list";
+
+    // The coordinator.
+    SledNotFound "sled_not_found" 404 "no such sled" "sledctl sled list";
+    SledIdentity "sled_identity" 409 "another sled holds this id or address" "two sleds share a state directory or an address; give each its own";
+    StaleEpoch "stale_epoch" 409 "a newer holder has been seen" "";
+    TaskNotFound "task_not_found" 404 "no such background task" "sledctl task list";
+    TaskTimeout "task_timeout" 503 "the task did not finish in the time given" "it goes on; look at it with sledctl task show";
+    PolicyInvalid "policy_invalid" 400 "no such policy" "in_service, no_provision or expunged";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_snake_case_and_unique_and_statuses_are_errors() {
+        let mut seen = BTreeSet::new();
+        for code in Code::ALL {
+            assert!(seen.insert(code.name()), "{} stands twice", code.name());
+            assert!(code.name().chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'));
+            assert!((400..600).contains(&code.status()), "{} is no error status", code.name());
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Makes really signed releases, good and deliberately bad ones.

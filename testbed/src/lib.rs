@@ -1,0 +1,1 @@
+//! Multi-sled clusters on one machine: start, stop, break, watch.
