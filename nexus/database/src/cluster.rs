@@ -1,0 +1,97 @@
+//! The cluster's identity, its coordinators and their epochs.
+
+use crate::{
+    Database, DatabaseError,
+    error::during,
+    rows::{key, now, parsed, text, unsigned},
+    wanted,
+};
+use ids::{ClusterId, CoordinatorId};
+use jiff::Timestamp;
+
+/// One coordinator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoordinatorRow {
+    /// Its id.
+    pub id: CoordinatorId,
+    /// Its name.
+    pub name: String,
+    /// Grows by one with each of its starts.
+    pub epoch: u64,
+    /// The program's version.
+    pub version: String,
+    /// When it started last.
+    pub started_at: Timestamp,
+}
+
+/// Gives a new database its cluster. A second coordinator that comes first loses nothing: the row is there once.
+pub(crate) async fn ensure(database: &Database) -> Result<(), DatabaseError> {
+    let mut transaction = database.begin().await?;
+    sqlx::query(
+        "INSERT INTO cluster (singleton, id, generation, wanted_digest, created_at)
+         VALUES (1, $1, 1, $2, $3) ON CONFLICT (singleton) DO NOTHING",
+    )
+    .bind(key(&ClusterId::generate()))
+    .bind(wanted::digest(&[]))
+    .bind(key(&now()))
+    .execute(&mut *transaction)
+    .await
+    .map_err(during("create the cluster"))?;
+    transaction.commit().await.map_err(during("create the cluster"))
+}
+
+impl Database {
+    /// The cluster that this database is of.
+    pub async fn cluster_id(&self) -> Result<ClusterId, DatabaseError> {
+        let row = sqlx::query("SELECT id FROM cluster")
+            .fetch_one(&self.read)
+            .await
+            .map_err(during("read the cluster"))?;
+        parsed(&row, "id")
+    }
+
+    /// Records that a coordinator starts, under an epoch that no earlier start had.
+    pub async fn coordinator_start(
+        &self,
+        id: CoordinatorId,
+        name: &str,
+        version: &str,
+    ) -> Result<CoordinatorRow, DatabaseError> {
+        let operation = "record the coordinator's start";
+        let mut transaction = self.begin().await?;
+        let row = sqlx::query(
+            "INSERT INTO coordinator (id, name, epoch, version, started_at) VALUES ($1, $2, 1, $3, $4)
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, epoch = coordinator.epoch + 1,
+                 version = excluded.version, started_at = excluded.started_at
+             RETURNING id, name, epoch, version, started_at",
+        )
+        .bind(key(&id))
+        .bind(name)
+        .bind(version)
+        .bind(key(&now()))
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(during(operation))?;
+        transaction.commit().await.map_err(during(operation))?;
+        read_coordinator(&row)
+    }
+
+    /// Every coordinator, by id.
+    pub async fn coordinators(&self) -> Result<Vec<CoordinatorRow>, DatabaseError> {
+        let rows = sqlx::query("SELECT id, name, epoch, version, started_at FROM coordinator ORDER BY id")
+            .fetch_all(&self.read)
+            .await
+            .map_err(during("list coordinators"))?;
+        rows.iter().map(read_coordinator).collect()
+    }
+}
+
+fn read_coordinator(row: &sqlx::sqlite::SqliteRow) -> Result<CoordinatorRow, DatabaseError> {
+    Ok(CoordinatorRow {
+        id: parsed(row, "id")?,
+        name: text(row, "name")?,
+        epoch: unsigned(row, "epoch")?,
+        version: text(row, "version")?,
+        started_at: parsed(row, "started_at")?,
+    })
+}

@@ -1,0 +1,44 @@
+//! Reading typed values out of rows.
+
+use crate::DatabaseError;
+use sqlx::{Row, sqlite::SqliteRow};
+use std::{fmt::Display, str::FromStr};
+
+/// Text that must parse as `T`.
+pub(crate) fn parsed<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, DatabaseError> {
+    let text = text(row, column)?;
+    text.parse().map_err(|_| DatabaseError::Corrupt { column, value: text })
+}
+
+/// Text.
+pub(crate) fn text(row: &SqliteRow, column: &'static str) -> Result<String, DatabaseError> {
+    row.try_get(column).map_err(|source| DatabaseError::Query { operation: "read a text column", source })
+}
+
+/// Text, or NULL.
+pub(crate) fn optional_text(row: &SqliteRow, column: &'static str) -> Result<Option<String>, DatabaseError> {
+    row.try_get(column).map_err(|source| DatabaseError::Query { operation: "read a text column", source })
+}
+
+/// A count or a size: never negative.
+pub(crate) fn unsigned(row: &SqliteRow, column: &'static str) -> Result<u64, DatabaseError> {
+    let value: i64 = row
+        .try_get(column)
+        .map_err(|source| DatabaseError::Query { operation: "read a number column", source })?;
+    u64::try_from(value).map_err(|_| DatabaseError::Corrupt { column, value: value.to_string() })
+}
+
+/// A number as the database keeps it. Sizes and generations stay far below 2^63.
+pub(crate) fn signed(value: u64) -> i64 {
+    i64::try_from(value).expect("sizes and generations stay below 2^63")
+}
+
+/// The text form under which ids, hashes and times are kept.
+pub(crate) fn key(value: &impl Display) -> String {
+    value.to_string()
+}
+
+/// The time now, as it is kept.
+pub(crate) fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}

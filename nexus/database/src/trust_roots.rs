@@ -1,0 +1,124 @@
+//! Trust roots: whose signatures are believed.
+
+use crate::{
+    Database, DatabaseError,
+    error::during,
+    rows::{key, now, parsed, signed, text, unsigned},
+};
+use ids::TrustRootId;
+use jiff::Timestamp;
+use sqlx::sqlite::SqliteRow;
+
+/// One trust root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustRootRow {
+    /// Its id.
+    pub id: TrustRootId,
+    /// SHA-256 of `root_json`, hexadecimal; unique.
+    pub fingerprint: String,
+    /// The file as it was sent, byte for byte.
+    pub root_json: String,
+    /// The root's version.
+    pub version: u64,
+    /// When the root says that it expires.
+    pub expires: Timestamp,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+/// A trust root to add.
+#[derive(Clone, Debug)]
+pub struct NewTrustRoot {
+    /// SHA-256 of `root_json`, hexadecimal.
+    pub fingerprint: String,
+    /// The file as it was sent.
+    pub root_json: String,
+    /// The root's version.
+    pub version: u64,
+    /// When the root says that it expires.
+    pub expires: Timestamp,
+}
+
+impl Database {
+    /// Adds a trust root; one that is known already is answered as it is. The flag says whether it is new.
+    pub async fn trust_root_insert(&self, new: &NewTrustRoot) -> Result<(TrustRootRow, bool), DatabaseError> {
+        let operation = "add a trust root";
+        let mut transaction = self.begin().await?;
+        let id = TrustRootId::generate();
+        let result = sqlx::query(
+            "INSERT INTO trust_root (id, fingerprint, root_json, version, expires, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (fingerprint) DO NOTHING",
+        )
+        .bind(key(&id))
+        .bind(&new.fingerprint)
+        .bind(&new.root_json)
+        .bind(signed(new.version))
+        .bind(key(&new.expires))
+        .bind(key(&now()))
+        .execute(&mut *transaction)
+        .await
+        .map_err(during(operation))?;
+        let row = sqlx::query(
+            "SELECT id, fingerprint, root_json, version, expires, created_at FROM trust_root WHERE fingerprint = $1",
+        )
+        .bind(&new.fingerprint)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(during(operation))?;
+        transaction.commit().await.map_err(during(operation))?;
+        Ok((read_trust_root(&row)?, result.rows_affected() == 1))
+    }
+
+    /// Trust roots after the given one, oldest first, at most `limit`.
+    pub async fn trust_roots(
+        &self,
+        after: Option<TrustRootId>,
+        limit: u32,
+    ) -> Result<Vec<TrustRootRow>, DatabaseError> {
+        let rows = sqlx::query(
+            "SELECT id, fingerprint, root_json, version, expires, created_at FROM trust_root
+             WHERE id > $1 ORDER BY id LIMIT $2",
+        )
+        .bind(after.map(|id| key(&id)).unwrap_or_default())
+        .bind(i64::from(limit))
+        .fetch_all(&self.read)
+        .await
+        .map_err(during("list trust roots"))?;
+        rows.iter().map(read_trust_root).collect()
+    }
+
+    /// One trust root.
+    pub async fn trust_root(&self, id: TrustRootId) -> Result<Option<TrustRootRow>, DatabaseError> {
+        let row = sqlx::query(
+            "SELECT id, fingerprint, root_json, version, expires, created_at FROM trust_root WHERE id = $1",
+        )
+        .bind(key(&id))
+        .fetch_optional(&self.read)
+        .await
+        .map_err(during("read a trust root"))?;
+        row.as_ref().map(read_trust_root).transpose()
+    }
+
+    /// Takes a trust root away. Repositories that it vouched for stay; nothing new is believed on its word.
+    pub async fn trust_root_delete(&self, id: TrustRootId) -> Result<(), DatabaseError> {
+        let operation = "delete a trust root";
+        let mut transaction = self.begin().await?;
+        sqlx::query("DELETE FROM trust_root WHERE id = $1")
+            .bind(key(&id))
+            .execute(&mut *transaction)
+            .await
+            .map_err(during(operation))?;
+        transaction.commit().await.map_err(during(operation))
+    }
+}
+
+fn read_trust_root(row: &SqliteRow) -> Result<TrustRootRow, DatabaseError> {
+    Ok(TrustRootRow {
+        id: parsed(row, "id")?,
+        fingerprint: text(row, "fingerprint")?,
+        root_json: text(row, "root_json")?,
+        version: unsigned(row, "version")?,
+        expires: parsed(row, "expires")?,
+        created_at: parsed(row, "created_at")?,
+    })
+}

@@ -1,0 +1,166 @@
+//! What every sled should hold, and its generation.
+//!
+//! The wanted set is the union of the artifacts of all repositories. Its digest is kept beside the generation:
+//! [`settle`] computes the digest anew at the end of each transaction that touches repositories and moves the
+//! generation if and only if the digest has changed. So a repository that brings nothing new moves nothing, and one
+//! whose artifacts were wanted long ago, and are not any more, does.
+
+use crate::{
+    Database, DatabaseError,
+    error::during,
+    rows::{parsed, signed, text, unsigned},
+};
+use ids::{ArtifactHash, CoordinatorId, Generation, RepositoryId};
+use sha2::{Digest, Sha256};
+use sqlx::{Sqlite, Transaction};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What every sled should hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The version of the set.
+    pub generation: Generation,
+    /// The set, with what is known of each artifact.
+    pub artifacts: BTreeMap<ArtifactHash, WantedArtifact>,
+}
+
+/// One wanted artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedArtifact {
+    /// Its bytes.
+    pub size: u64,
+    /// Its name in the newest repository that has it.
+    pub name: String,
+    /// Its version in the newest repository that has it.
+    pub version: String,
+    /// Its kind in the newest repository that has it.
+    pub kind: String,
+    /// Repositories that have it, oldest first.
+    pub repositories: Vec<RepositoryId>,
+    /// Where its uploaded bytes still are.
+    pub staged: Vec<StagedTarget>,
+}
+
+/// One place where an artifact's uploaded bytes still are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StagedTarget {
+    /// The coordinator that holds them.
+    pub coordinator_id: CoordinatorId,
+    /// The zip in its staging directory.
+    pub file: String,
+    /// The target's path inside.
+    pub target: String,
+}
+
+/// The digest of a wanted set: hashes in order, a line each.
+pub(crate) fn digest(hashes: &[ArtifactHash]) -> String {
+    let mut hasher = Sha256::new();
+    for hash in hashes {
+        hasher.update(hash.0);
+    }
+    ArtifactHash(hasher.finalize().into()).to_string()
+}
+
+/// Moves the generation if and only if the wanted set is another than before; the last step of every transaction
+/// that touches repositories.
+pub(crate) async fn settle(transaction: &mut Transaction<'_, Sqlite>) -> Result<Generation, DatabaseError> {
+    let operation = "settle the generation";
+    let rows = sqlx::query("SELECT DISTINCT hash FROM repository_artifact ORDER BY hash")
+        .fetch_all(&mut **transaction)
+        .await
+        .map_err(during(operation))?;
+    let hashes: Vec<ArtifactHash> = rows.iter().map(|row| parsed(row, "hash")).collect::<Result<_, _>>()?;
+    let row = sqlx::query("SELECT generation, wanted_digest FROM cluster")
+        .fetch_one(&mut **transaction)
+        .await
+        .map_err(during(operation))?;
+    let current = Generation(unsigned(&row, "generation")?);
+    let digest = digest(&hashes);
+    if text(&row, "wanted_digest")? == digest {
+        return Ok(current);
+    }
+    sqlx::query("UPDATE cluster SET generation = $1, wanted_digest = $2")
+        .bind(signed(current.next().0))
+        .bind(&digest)
+        .execute(&mut **transaction)
+        .await
+        .map_err(during(operation))?;
+    Ok(current.next())
+}
+
+impl Database {
+    /// What every sled should hold, as of one moment.
+    pub async fn wanted(&self) -> Result<Wanted, DatabaseError> {
+        let operation = "read the wanted set";
+        // One read transaction: the generation and the set must be of the same moment.
+        let mut transaction = self.read.begin().await.map_err(during(operation))?;
+        let cluster = sqlx::query("SELECT generation FROM cluster")
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(during(operation))?;
+        let rows = sqlx::query(
+            "SELECT a.repository_id, a.name, a.version, a.kind, a.target, a.hash, a.size,
+                    s.coordinator_id, s.file
+             FROM repository_artifact a LEFT JOIN staged_repository s ON s.repository_id = a.repository_id
+             ORDER BY a.repository_id, a.name",
+        )
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(during(operation))?;
+        let mut wanted =
+            Wanted { generation: Generation(unsigned(&cluster, "generation")?), artifacts: BTreeMap::new() };
+        for row in &rows {
+            add(&mut wanted.artifacts, row)?;
+        }
+        Ok(wanted)
+    }
+
+    /// The generation of the wanted set, and its hashes: all that a sled is told.
+    pub async fn generation(&self) -> Result<Generation, DatabaseError> {
+        let row = sqlx::query("SELECT generation FROM cluster")
+            .fetch_one(&self.read)
+            .await
+            .map_err(during("read the generation"))?;
+        Ok(Generation(unsigned(&row, "generation")?))
+    }
+}
+
+impl Wanted {
+    /// The hashes alone.
+    #[must_use]
+    pub fn hashes(&self) -> BTreeSet<ArtifactHash> {
+        self.artifacts.keys().copied().collect()
+    }
+}
+
+fn add(
+    artifacts: &mut BTreeMap<ArtifactHash, WantedArtifact>,
+    row: &sqlx::sqlite::SqliteRow,
+) -> Result<(), DatabaseError> {
+    let repository: RepositoryId = parsed(row, "repository_id")?;
+    let entry = artifacts.entry(parsed(row, "hash")?).or_insert_with(|| WantedArtifact {
+        size: 0,
+        name: String::new(),
+        version: String::new(),
+        kind: String::new(),
+        repositories: Vec::new(),
+        staged: Vec::new(),
+    });
+    // Rows come oldest repository first, so the newest one's words stay.
+    entry.size = unsigned(row, "size")?;
+    entry.name = text(row, "name")?;
+    entry.version = text(row, "version")?;
+    entry.kind = text(row, "kind")?;
+    if entry.repositories.last() != Some(&repository) {
+        entry.repositories.push(repository);
+    }
+    if let Some(file) = crate::rows::optional_text(row, "file")? {
+        let staged = StagedTarget {
+            coordinator_id: parsed(row, "coordinator_id")?,
+            file,
+            target: text(row, "target")?,
+        };
+        entry.staged.push(staged);
+    }
+    Ok(())
+}
