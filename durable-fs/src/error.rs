@@ -1,0 +1,100 @@
+//! The port's one error: which operation failed, on which path, and why. What to do about it is the caller's.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use std::{fmt, io};
+use thiserror::Error;
+
+/// An operation of the port that failed.
+#[derive(Debug, Error)]
+#[error("cannot {operation} {path}")]
+pub struct StorageError {
+    /// What was tried.
+    pub operation: Operation,
+    /// On what.
+    pub path: Utf8PathBuf,
+    /// What the operating system, or the test disk in its place, said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// The operations of the port, as the words of an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Make a directory.
+    CreateDirectory,
+    /// Create a file that did not exist.
+    Create,
+    /// Open a file for appending.
+    OpenAppend,
+    /// Open a file for reading.
+    Open,
+    /// Write to an open file.
+    Write,
+    /// Read from an open file.
+    Read,
+    /// Make an open file's bytes durable.
+    Sync,
+    /// Make a directory's entries durable.
+    SyncDirectory,
+    /// Rename a file.
+    Rename,
+    /// Remove a file.
+    Remove,
+    /// List a directory.
+    List,
+    /// Read size and time of change.
+    Metadata,
+    /// Forbid further writing.
+    SetReadOnly,
+    /// Ask for the space that is left.
+    Space,
+    /// A test disk stopped after a named step.
+    Stop,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Operation::CreateDirectory => "create directory",
+            Operation::Create => "create",
+            Operation::OpenAppend => "open for appending",
+            Operation::Open => "open",
+            Operation::Write => "write",
+            Operation::Read => "read",
+            Operation::Sync => "sync",
+            Operation::SyncDirectory => "sync directory",
+            Operation::Rename => "rename",
+            Operation::Remove => "remove",
+            Operation::List => "list",
+            Operation::Metadata => "read metadata of",
+            Operation::SetReadOnly => "set read-only",
+            Operation::Space => "ask for free space of",
+            Operation::Stop => "go on after a step at",
+        })
+    }
+}
+
+impl StorageError {
+    /// The error of `operation` on `path`.
+    pub fn new(operation: Operation, path: &Utf8Path, source: impl Into<io::Error>) -> StorageError {
+        StorageError { operation, path: path.to_owned(), source: source.into() }
+    }
+
+    /// Nothing is there under that name.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+
+    /// Something is there already.
+    #[must_use]
+    pub fn is_already_exists(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AlreadyExists
+    }
+
+    /// The file system, or the owner's quota on it, has no room.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}

@@ -1,0 +1,151 @@
+//! The port: what a store needs of the directory it lives in. Blocking; callers choose their threads.
+
+use crate::error::StorageError;
+use camino::Utf8Path;
+use std::{
+    fmt,
+    io::{self, IoSlice},
+};
+
+/// One mounted directory. Paths are relative to it and use `/`; the root itself is `""`.
+///
+/// The root need not exist: every operation then fails with "not found", until it appears. No operation makes the root.
+pub trait Storage: Send + Sync + fmt::Debug {
+    /// Makes a directory. Its entry is durable only after [`sync_directory`](Storage::sync_directory) of its parent.
+    fn create_directory(&self, path: &Utf8Path) -> Result<(), StorageError>;
+
+    /// Creates a file that must not exist yet, and opens it for writing from its start.
+    fn create_new(&self, path: &Utf8Path) -> Result<Box<dyn WriteFile>, StorageError>;
+
+    /// Opens a file for appending; makes an empty one if there is none.
+    fn open_append(&self, path: &Utf8Path) -> Result<Box<dyn WriteFile>, StorageError>;
+
+    /// Opens a file for reading.
+    fn open(&self, path: &Utf8Path) -> Result<Box<dyn ReadFile>, StorageError>;
+
+    /// Renames a file; replaces whatever has the new name. A file that is open stays readable under no name.
+    fn rename(&self, from: &Utf8Path, to: &Utf8Path) -> Result<(), StorageError>;
+
+    /// Makes the directory's entries durable: creations, renames into and out of it, removals.
+    fn sync_directory(&self, path: &Utf8Path) -> Result<(), StorageError>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Utf8Path) -> Result<(), StorageError>;
+
+    /// The files of a directory (its directories are left out), sorted by name. Entries that vanish while it lists are left out.
+    fn list(&self, path: &Utf8Path) -> Result<Vec<Entry>, StorageError>;
+
+    /// Size and time of change of a file or a directory.
+    fn metadata(&self, path: &Utf8Path) -> Result<FileMetadata, StorageError>;
+
+    /// The space of the file system that the root is on.
+    fn space(&self) -> Result<Space, StorageError>;
+
+    /// Announces that a named durable step is done. A real disk does nothing; a test disk, or a wrapper that holds a
+    /// process at a chosen point, may stop here. After an error the caller must do nothing more, as after a power cut.
+    fn reached(&self, point: StepPoint) -> Result<(), StorageError> {
+        let _ = point;
+        Ok(())
+    }
+}
+
+/// A file that is being written, in order, from its start or (when opened for appending) from its end.
+pub trait WriteFile: Send + fmt::Debug {
+    /// Writes all the bytes of all the slices.
+    fn write_all_vectored(&mut self, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError>;
+
+    /// Writes all the bytes.
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        self.write_all_vectored(&mut [IoSlice::new(bytes)])
+    }
+
+    /// Asks for the bytes of that range to be written to the medium soon, without waiting, so that a later
+    /// [`sync`](WriteFile::sync) finds little to do. A hint: failures are not reported and nothing is promised.
+    fn start_writeback(&mut self, offset: u64, length: u64) {
+        let _ = (offset, length);
+    }
+
+    /// Makes bytes and metadata durable; the file's *name* is durable only after its directory was synced.
+    fn sync(&mut self) -> Result<(), StorageError>;
+
+    /// Sets mode 0444: nobody writes to it by mistake any more. Made durable by the next [`sync`](WriteFile::sync).
+    fn set_read_only(&mut self) -> Result<(), StorageError>;
+
+    /// Size and time of change, now.
+    fn metadata(&self) -> Result<FileMetadata, StorageError>;
+}
+
+/// A file that is being read, at any position, by any number of threads.
+pub trait ReadFile: Send + Sync + fmt::Debug {
+    /// Reads at `offset` until the buffer is full or the file ends; tells how many bytes were read.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError>;
+
+    /// Size and time of change, now.
+    fn metadata(&self) -> Result<FileMetadata, StorageError>;
+
+    /// Forgets cached bytes of the file, so that the next read comes from the medium: a check of stored bytes that
+    /// reads memory checks nothing. A hint.
+    fn drop_cache(&self) {}
+}
+
+/// What a file says about its content without being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMetadata {
+    /// Bytes.
+    pub size: u64,
+    /// When the content last changed: nanoseconds since 1970 on the file system's clock.
+    pub modified_ns: i64,
+    /// Whether mode bits forbid writing.
+    pub read_only: bool,
+}
+
+/// One file of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name, without the directory.
+    pub name: String,
+    /// Its metadata.
+    pub metadata: FileMetadata,
+}
+
+/// The space of a file system, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// What it can hold in all.
+    pub capacity: u64,
+    /// What may still be written.
+    pub available: u64,
+}
+
+/// A named place in a named procedure: `artifact/renamed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StepPoint {
+    /// The procedure.
+    pub procedure: &'static str,
+    /// The step that is done.
+    pub step: &'static str,
+}
+
+impl fmt::Display for StepPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.procedure, self.step)
+    }
+}
+
+/// The loop of a vectored write that the operating system may cut short at any byte.
+pub(crate) fn write_fully(
+    mut slices: &mut [IoSlice<'_>],
+    mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+) -> io::Result<()> {
+    // Empty slices first: a write of nothing returns 0, which would look like a full device.
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        match write(slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut slices, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! The port on a directory of the host. Every operation starts from the root's path, not from a descriptor of it, so
+//! that a directory that was not there at start (a disk plugged in later) is found when it appears.
+
+use crate::{
+    error::{Operation, StorageError},
+    ports::{Entry, FileMetadata, ReadFile, Space, Storage, WriteFile, write_fully},
+};
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::{Advice, Mode, Timespec, Timestamps, fadvise, fchmod, futimens, statvfs};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, IoSlice, Write},
+    num::NonZeroU64,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+};
+
+/// Slices handed to one `writev`; the kernel takes 1024 at most.
+const SLICES_PER_WRITE_MAX: usize = 1024;
+
+/// A directory of the host.
+#[derive(Clone, Debug)]
+pub struct RealDisk {
+    root: Utf8PathBuf,
+}
+
+impl RealDisk {
+    /// The directory at `root`, which need not exist yet.
+    #[must_use]
+    pub fn new(root: impl Into<Utf8PathBuf>) -> RealDisk {
+        RealDisk { root: root.into() }
+    }
+
+    /// Flips the lowest bit of one stored byte and leaves size and time of change as they were, as a decaying medium does. For tests and drills.
+    pub fn flip_bit(&self, path: &Utf8Path, offset: u64) -> Result<(), StorageError> {
+        let path = self.root.join(path);
+        let flip = || -> io::Result<()> {
+            let before = fs::metadata(&path)?;
+            // A separate descriptor for reading; the one for writing needs the mode bit back for a moment.
+            let reader = File::open(&path)?;
+            fchmod(&reader, Mode::RUSR | Mode::WUSR)?;
+            let writer = OpenOptions::new().write(true).open(&path)?;
+            let mut byte = [0];
+            reader.read_exact_at(&mut byte, offset)?;
+            writer.write_all_at(&[byte[0] ^ 1], offset)?;
+            writer.sync_all()?;
+            fchmod(&reader, Mode::from_raw_mode(before.mode()))?;
+            let seconds = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
+            futimens(
+                &writer,
+                &Timestamps {
+                    last_access: seconds(before.atime(), before.atime_nsec()),
+                    last_modification: seconds(before.mtime(), before.mtime_nsec()),
+                },
+            )?;
+            Ok(())
+        };
+        flip().map_err(|source| StorageError::new(Operation::Write, &path, source))
+    }
+
+    fn attempt<T>(
+        &self,
+        operation: Operation,
+        path: &Utf8Path,
+        act: impl FnOnce(&Utf8Path) -> io::Result<T>,
+    ) -> Result<T, StorageError> {
+        // `join("")` would add a trailing slash to the root.
+        let path = if path.as_str().is_empty() { self.root.clone() } else { self.root.join(path) };
+        act(&path).map_err(|source| StorageError { operation, path, source })
+    }
+
+    fn open_file(
+        &self,
+        operation: Operation,
+        path: &Utf8Path,
+        options: &OpenOptions,
+    ) -> Result<RealFile, StorageError> {
+        let file = self.attempt(operation, path, |path| options.open(path))?;
+        Ok(RealFile { file, path: self.root.join(path) })
+    }
+}
+
+impl Storage for RealDisk {
+    fn create_directory(&self, path: &Utf8Path) -> Result<(), StorageError> {
+        self.attempt(Operation::CreateDirectory, path, |path| fs::create_dir(path))
+    }
+
+    fn create_new(&self, path: &Utf8Path) -> Result<Box<dyn WriteFile>, StorageError> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o644);
+        Ok(Box::new(self.open_file(Operation::Create, path, &options)?))
+    }
+
+    fn open_append(&self, path: &Utf8Path) -> Result<Box<dyn WriteFile>, StorageError> {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o644);
+        Ok(Box::new(self.open_file(Operation::OpenAppend, path, &options)?))
+    }
+
+    fn open(&self, path: &Utf8Path) -> Result<Box<dyn ReadFile>, StorageError> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        Ok(Box::new(self.open_file(Operation::Open, path, &options)?))
+    }
+
+    fn rename(&self, from: &Utf8Path, to: &Utf8Path) -> Result<(), StorageError> {
+        self.attempt(Operation::Rename, from, |from| fs::rename(from, self.root.join(to)))
+    }
+
+    fn sync_directory(&self, path: &Utf8Path) -> Result<(), StorageError> {
+        self.attempt(Operation::SyncDirectory, path, |path| File::open(path)?.sync_all())
+    }
+
+    fn remove(&self, path: &Utf8Path) -> Result<(), StorageError> {
+        self.attempt(Operation::Remove, path, |path| fs::remove_file(path))
+    }
+
+    fn list(&self, path: &Utf8Path) -> Result<Vec<Entry>, StorageError> {
+        self.attempt(Operation::List, path, |path| {
+            let mut entries = Vec::new();
+            for entry in fs::read_dir(path)? {
+                let entry = entry?;
+                let metadata = match entry.metadata() {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    other => other?,
+                };
+                // A name that is not UTF-8 is none of ours; nobody could address it through this port.
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                if metadata.is_file() {
+                    entries.push(Entry { name, metadata: from_host(&metadata) });
+                }
+            }
+            entries.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(entries)
+        })
+    }
+
+    fn metadata(&self, path: &Utf8Path) -> Result<FileMetadata, StorageError> {
+        self.attempt(Operation::Metadata, path, |path| Ok(from_host(&fs::metadata(path)?)))
+    }
+
+    fn space(&self) -> Result<Space, StorageError> {
+        self.attempt(Operation::Space, Utf8Path::new(""), |path| {
+            let stat = statvfs(path.as_std_path())?;
+            Ok(Space {
+                capacity: stat.f_blocks.saturating_mul(stat.f_frsize),
+                available: stat.f_bavail.saturating_mul(stat.f_frsize),
+            })
+        })
+    }
+}
+
+/// An open file of the host, for reading or for writing.
+#[derive(Debug)]
+struct RealFile {
+    file: File,
+    path: Utf8PathBuf,
+}
+
+impl RealFile {
+    fn attempt<T>(&self, operation: Operation, result: io::Result<T>) -> Result<T, StorageError> {
+        result.map_err(|source| StorageError::new(operation, &self.path, source))
+    }
+}
+
+impl WriteFile for RealFile {
+    fn write_all_vectored(&mut self, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
+        let mut file = &self.file;
+        let result = write_fully(slices, |slices| {
+            file.write_vectored(&slices[..slices.len().min(SLICES_PER_WRITE_MAX)])
+        });
+        self.attempt(Operation::Write, result)
+    }
+
+    fn start_writeback(&mut self, offset: u64, length: u64) {
+        // Linux starts writing dirty pages of the range when told that they are not needed; pages that are under
+        // writeback stay cached. `sync_file_range` would say it more plainly, but no safe binding offers it.
+        let _ = fadvise(&self.file, offset, NonZeroU64::new(length), Advice::DontNeed);
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        // Not fdatasync: the time of change is part of what the callers record about a file.
+        self.attempt(Operation::Sync, self.file.sync_all())
+    }
+
+    fn set_read_only(&mut self) -> Result<(), StorageError> {
+        let mode = Mode::RUSR | Mode::RGRP | Mode::ROTH;
+        self.attempt(Operation::SetReadOnly, fchmod(&self.file, mode).map_err(io::Error::from))
+    }
+
+    fn metadata(&self) -> Result<FileMetadata, StorageError> {
+        self.attempt(Operation::Metadata, self.file.metadata().map(|metadata| from_host(&metadata)))
+    }
+}
+
+impl ReadFile for RealFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.attempt(Operation::Read, Err(error)),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn metadata(&self) -> Result<FileMetadata, StorageError> {
+        self.attempt(Operation::Metadata, self.file.metadata().map(|metadata| from_host(&metadata)))
+    }
+
+    fn drop_cache(&self) {
+        let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
+    }
+}
+
+fn from_host(metadata: &fs::Metadata) -> FileMetadata {
+    FileMetadata {
+        size: metadata.len(),
+        modified_ns: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
+        read_only: metadata.permissions().readonly(),
+    }
+}

@@ -1,0 +1,209 @@
+//! The storage port's contract: one suite, run on the real disk, the simulated one, and a faulty one without faults.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use camino::Utf8Path;
+use durable_fs::{DiskFaults, FaultyDisk, PendingFile, RealDisk, SimMachine, Storage, write_atomically};
+use std::{io::IoSlice, sync::Arc};
+
+/// Runs every claim of the suite on a fresh disk from `make`.
+fn suite(make: impl Fn() -> Arc<dyn Storage>) {
+    what_was_written_is_read_back(&*make());
+    a_new_file_must_not_exist(&*make());
+    appending_goes_to_the_end_and_makes_a_missing_file(&*make());
+    renaming_replaces_and_open_readers_keep_the_old_file(&*make());
+    missing_things_are_not_found(&*make());
+    listing_is_sorted_and_tells_sizes(&*make());
+    read_only_is_kept_and_seen(&*make());
+    changing_a_file_moves_its_time(&*make());
+    space_is_told_and_full_is_no_space(&*make());
+    publishing_leaves_no_temporary_file(&make());
+    dropping_a_pending_file_removes_it(&make());
+    an_interrupted_control_file_is_written_over(&make());
+}
+
+#[test]
+fn real_disk_keeps_the_contract() {
+    let dirs = std::cell::RefCell::new(Vec::new());
+    suite(|| {
+        let dir = camino_tempfile::tempdir().unwrap();
+        let disk = RealDisk::new(dir.path());
+        dirs.borrow_mut().push(dir);
+        Arc::new(disk)
+    });
+}
+
+#[test]
+fn simulated_disk_keeps_the_contract() {
+    suite(|| Arc::new(SimMachine::new().add_disk(1 << 20)));
+}
+
+#[test]
+fn faulty_disk_without_faults_keeps_the_contract() {
+    suite(|| Arc::new(FaultyDisk::new(SimMachine::new().add_disk(1 << 20), DiskFaults::new())));
+}
+
+#[test]
+fn a_real_root_may_appear_later() {
+    let dir = camino_tempfile::tempdir().unwrap();
+    let disk = RealDisk::new(dir.path().join("m2"));
+    assert!(disk.list("".into()).unwrap_err().is_not_found());
+    std::fs::create_dir(dir.path().join("m2")).unwrap();
+    assert_eq!(disk.list("".into()).unwrap(), []);
+}
+
+#[test]
+fn flipping_a_bit_changes_bytes_and_nothing_else() {
+    let dir = camino_tempfile::tempdir().unwrap();
+    let real = RealDisk::new(dir.path());
+    flips_quietly(&real, || real.flip_bit("a".into(), 1).unwrap());
+    let sim = SimMachine::new().add_disk(1 << 20);
+    flips_quietly(&sim, || sim.flip_bit("a".into(), 1).unwrap());
+}
+
+fn flips_quietly(disk: &dyn Storage, flip: impl Fn()) {
+    let mut file = disk.create_new("a".into()).unwrap();
+    file.write_all(b"abc").unwrap();
+    file.set_read_only().unwrap();
+    file.sync().unwrap();
+    let before = disk.metadata("a".into()).unwrap();
+    flip();
+    assert_eq!(disk.metadata("a".into()).unwrap(), before);
+    assert_eq!(read(disk, "a"), b"acc");
+}
+
+fn what_was_written_is_read_back(disk: &dyn Storage) {
+    let mut file = disk.create_new("a".into()).unwrap();
+    let mut slices = [IoSlice::new(b""), IoSlice::new(b"one "), IoSlice::new(b""), IoSlice::new(b"two")];
+    file.write_all_vectored(&mut slices).unwrap();
+    file.write_all(b" three").unwrap();
+    file.start_writeback(0, 8);
+    file.sync().unwrap();
+    assert_eq!(read(disk, "a"), b"one two three");
+    let reader = disk.open("a".into()).unwrap();
+    reader.drop_cache();
+    let mut middle = [0; 3];
+    assert_eq!(reader.read_at(4, &mut middle).unwrap(), 3);
+    assert_eq!(&middle, b"two");
+    assert_eq!(reader.read_at(11, &mut [0; 9]).unwrap(), 2, "a read stops at the end");
+    assert_eq!(reader.read_at(99, &mut [0; 9]).unwrap(), 0, "behind the end is nothing");
+    assert_eq!(reader.metadata().unwrap().size, 13);
+}
+
+fn a_new_file_must_not_exist(disk: &dyn Storage) {
+    disk.create_new("a".into()).unwrap();
+    assert!(disk.create_new("a".into()).unwrap_err().is_already_exists());
+    disk.create_directory("d".into()).unwrap();
+    assert!(disk.create_directory("d".into()).unwrap_err().is_already_exists());
+}
+
+fn appending_goes_to_the_end_and_makes_a_missing_file(disk: &dyn Storage) {
+    for line in ["one\n", "two\n"] {
+        disk.open_append("log".into()).unwrap().write_all(line.as_bytes()).unwrap();
+    }
+    assert_eq!(read(disk, "log"), b"one\ntwo\n");
+}
+
+fn renaming_replaces_and_open_readers_keep_the_old_file(disk: &dyn Storage) {
+    disk.create_directory("d".into()).unwrap();
+    disk.create_new("a".into()).unwrap().write_all(b"new").unwrap();
+    disk.create_new("d/b".into()).unwrap().write_all(b"old").unwrap();
+    let reader = disk.open("d/b".into()).unwrap();
+    disk.rename("a".into(), "d/b".into()).unwrap();
+    assert_eq!(read(disk, "d/b"), b"new");
+    let mut old = [0; 3];
+    reader.read_at(0, &mut old).unwrap();
+    assert_eq!(&old, b"old");
+    assert!(disk.metadata("a".into()).unwrap_err().is_not_found());
+    disk.sync_directory("d".into()).unwrap();
+    disk.sync_directory("".into()).unwrap();
+}
+
+fn missing_things_are_not_found(disk: &dyn Storage) {
+    let nothing = Utf8Path::new("nothing");
+    assert!(disk.open(nothing).unwrap_err().is_not_found());
+    assert!(disk.remove(nothing).unwrap_err().is_not_found());
+    assert!(disk.metadata(nothing).unwrap_err().is_not_found());
+    assert!(disk.list(nothing).unwrap_err().is_not_found());
+    assert!(disk.rename(nothing, "b".into()).unwrap_err().is_not_found());
+    assert!(disk.sync_directory(nothing).unwrap_err().is_not_found());
+    assert!(disk.create_new("no/where".into()).unwrap_err().is_not_found());
+}
+
+fn listing_is_sorted_and_tells_sizes(disk: &dyn Storage) {
+    disk.create_directory("d".into()).unwrap();
+    for name in ["d/b", "d/a", "c"] {
+        disk.create_new(name.into()).unwrap().write_all(name.as_bytes()).unwrap();
+    }
+    let listed = |path: &str| -> Vec<(String, u64)> {
+        let entries = disk.list(path.into()).unwrap();
+        entries.into_iter().map(|entry| (entry.name, entry.metadata.size)).collect()
+    };
+    assert_eq!(listed("d"), [("a".to_owned(), 3), ("b".to_owned(), 3)]);
+    assert_eq!(listed(""), [("c".to_owned(), 1)], "directories are left out");
+    disk.remove("d/a".into()).unwrap();
+    assert_eq!(listed("d"), [("b".to_owned(), 3)]);
+}
+
+fn read_only_is_kept_and_seen(disk: &dyn Storage) {
+    let mut file = disk.create_new("a".into()).unwrap();
+    assert!(!file.metadata().unwrap().read_only);
+    file.set_read_only().unwrap();
+    file.write_all(b"through the open file").unwrap();
+    file.sync().unwrap();
+    assert!(disk.metadata("a".into()).unwrap().read_only);
+}
+
+fn changing_a_file_moves_its_time(disk: &dyn Storage) {
+    let mut file = disk.create_new("a".into()).unwrap();
+    file.write_all(b"x").unwrap();
+    file.sync().unwrap();
+    let before = file.metadata().unwrap();
+    assert!(before.modified_ns > 1_600_000_000_000_000_000, "nanoseconds since 1970");
+    assert_eq!(disk.metadata("a".into()).unwrap(), before, "the open file and the name say the same");
+    disk.rename("a".into(), "b".into()).unwrap();
+    assert_eq!(disk.metadata("b".into()).unwrap(), before, "a rename is no change of content");
+}
+
+fn space_is_told_and_full_is_no_space(disk: &dyn Storage) {
+    let space = disk.space().unwrap();
+    assert!(space.capacity >= space.available && space.available > 0, "{space:?}");
+}
+
+fn publishing_leaves_no_temporary_file(disk: &Arc<dyn Storage>) {
+    disk.create_directory("tmp".into()).unwrap();
+    let mut file = PendingFile::create(Arc::clone(disk), "test", "tmp/x".into()).unwrap();
+    file.write(&mut [IoSlice::new(b"bytes")]).unwrap();
+    assert_eq!(file.written(), 5);
+    let sealed = file.seal(true).unwrap();
+    let metadata = sealed.publish("a".into()).unwrap();
+    assert_eq!(disk.metadata("a".into()).unwrap(), metadata);
+    assert!(metadata.read_only);
+    assert_eq!(disk.list("tmp".into()).unwrap(), []);
+}
+
+fn dropping_a_pending_file_removes_it(disk: &Arc<dyn Storage>) {
+    let mut file = PendingFile::create(Arc::clone(disk), "test", "x".into()).unwrap();
+    file.write(&mut [IoSlice::new(b"bytes")]).unwrap();
+    drop(file);
+    let sealed = PendingFile::create(Arc::clone(disk), "test", "y".into()).unwrap().seal(false).unwrap();
+    drop(sealed);
+    assert_eq!(disk.list("".into()).unwrap(), []);
+}
+
+fn an_interrupted_control_file_is_written_over(disk: &Arc<dyn Storage>) {
+    disk.create_new("state.new".into()).unwrap().write_all(b"torn").unwrap();
+    for content in ["one", "two"] {
+        write_atomically(disk, "state", "state".into(), content.as_bytes()).unwrap();
+        assert_eq!(read(&**disk, "state"), content.as_bytes());
+        assert_eq!(disk.list("".into()).unwrap().len(), 1);
+    }
+}
+
+fn read(disk: &dyn Storage, path: &str) -> Vec<u8> {
+    let file = disk.open(path.into()).unwrap();
+    let mut bytes = vec![0; 100];
+    let read = file.read_at(0, &mut bytes).unwrap();
+    bytes.truncate(read);
+    bytes
+}
