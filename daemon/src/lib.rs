@@ -1,0 +1,13 @@
+//! What both daemons share at their start and their end.
+//!
+//! - [`config_file`]: a TOML file whose unknown keys are refused with line and hint.
+//! - [`log`]: structured logs on standard error.
+//! - [`state_file`]: the small JSON file that keeps who a process is.
+//! - [`stop`]: SIGTERM and SIGINT as one watch.
+//!
+//! It knows no API and no daemon's own settings.
+
+pub mod config_file;
+pub mod log;
+pub mod state_file;
+pub mod stop;

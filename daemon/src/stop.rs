@@ -1,0 +1,35 @@
+//! SIGTERM and SIGINT as one watch that everything long-lived looks at.
+
+use thiserror::Error;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+/// The signals can not be listened to.
+#[derive(Debug, Error)]
+#[error("cannot listen to signals")]
+pub struct SignalError(#[source] std::io::Error);
+
+/// A watch that turns true with the first SIGTERM or SIGINT. The second one ends the process the hard way.
+pub fn on_signals() -> Result<watch::Receiver<bool>, SignalError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(SignalError)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(SignalError)?;
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            }
+        };
+        let signal = next().await;
+        tracing::info!(signal, "stopping");
+        // Nobody may be listening any more; then there is nothing left to stop.
+        sender.send_replace(true);
+        let signal = next().await;
+        tracing::warn!(signal, "stopping at once");
+        std::process::abort();
+    });
+    Ok(receiver)
+}
