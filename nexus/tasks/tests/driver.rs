@@ -62,10 +62,10 @@ fn gated()
     let gate = Arc::new(Semaphore::new(0));
     let permits = Arc::clone(&gate);
     let pass = move |activation: &Activation| {
-        begun.send(activation.clone()).unwrap();
+        begun.send(activation.clone()).expect("the test listens");
         let permits = Arc::clone(&permits);
         async move {
-            permits.acquire().await.unwrap().forget();
+            permits.acquire().await.expect("the gate is never closed").forget();
             Ok(json!("let through"))
         }
         .boxed()
@@ -79,7 +79,7 @@ fn timed(
 ) -> (impl FnMut(&Activation) -> Pass + Send + 'static, mpsc::UnboundedReceiver<(Instant, Activation)>) {
     let (begun, begins) = mpsc::unbounded_channel();
     let timed = move |activation: &Activation| {
-        begun.send((Instant::now(), activation.clone())).unwrap();
+        begun.send((Instant::now(), activation.clone())).expect("the test listens");
         pass()
     };
     (timed, begins)
