@@ -1,0 +1,177 @@
+//! The metadata files of one archive, in memory and bounded, and the way `tough` reads them.
+//!
+//! Metadata is small next to targets, and each file is read several times (once per trust root, once to say what
+//! is wrong), so it is taken in once. What the files say is for [`crate::metadata`] and [`crate::diagnosis`].
+
+use crate::{
+    entry_reader::{ReadFault, read_small},
+    findings::{Findings, Warnings},
+    layout::Layout,
+    zip_index::ZipIndex,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream;
+use problem::Code;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+};
+use tough::{Transport, TransportError, TransportErrorKind, TransportStream};
+use url::Url;
+
+/// The largest metadata file, in bytes: a `targets.json` of some 20,000 targets. Parsed, it takes about four
+/// times that, and the whole coordinator is to stay under 64 MiB.
+pub(crate) const METADATA_BYTES_MAX: u64 = 4 << 20;
+/// All metadata files together, in bytes; for the same reason.
+const METADATA_TOTAL_BYTES_MAX: u64 = 12 << 20;
+/// The most metadata files. Delegations are followed recursively, here and in `tough`, one file per level, and
+/// the stack of a thread is 2 MiB.
+const METADATA_FILES_MAX: usize = 100;
+/// Where the metadata folder is, as far as `tough` is concerned.
+pub(crate) const METADATA_URL: &str = "release://archive/metadata/";
+/// Where the targets folder is, as far as `tough` is concerned: it is asked for none.
+pub(crate) const TARGETS_URL: &str = "release://archive/targets/";
+
+/// What the archive has under a file name.
+pub(crate) enum Lookup<'a> {
+    /// The file.
+    Present(&'a Bytes),
+    /// An entry that was refused or is damaged; that has been reported.
+    Unreadable,
+    /// Nothing.
+    Missing,
+}
+
+/// The metadata files of one archive, by their name within the metadata folder.
+#[derive(Debug)]
+pub(crate) struct MetadataFiles {
+    layout: Layout,
+    files: BTreeMap<String, Bytes>,
+    unreadable: BTreeSet<String>,
+}
+
+impl MetadataFiles {
+    /// Reads every metadata file of the archive. Blocking.
+    ///
+    /// # Errors
+    /// Only where the machine failed.
+    pub(crate) fn read(
+        index: &ZipIndex,
+        layout: Layout,
+        findings: &mut Findings,
+        warnings: &mut Warnings,
+    ) -> io::Result<MetadataFiles> {
+        let unreadable =
+            index.refused.iter().filter_map(|name| layout.metadata_file(name)).map(str::to_owned).collect();
+        let mut read = MetadataFiles { layout, files: BTreeMap::new(), unreadable };
+        let mut total = 0u64;
+        for (name, entry) in &index.entries {
+            let Some(file) = read.layout.metadata_file(name) else { continue };
+            total = total.saturating_add(entry.size);
+            if read.files.len() == METADATA_FILES_MAX || total > METADATA_TOTAL_BYTES_MAX {
+                findings.about(
+                    Code::MetadataInvalid,
+                    name,
+                    format!(
+                        "more metadata than the {METADATA_FILES_MAX} files and {METADATA_TOTAL_BYTES_MAX} bytes \
+                         that are accepted"
+                    ),
+                );
+                break;
+            }
+            let file = file.to_owned();
+            match read_small(&index.file, entry, METADATA_BYTES_MAX) {
+                Ok(content) => {
+                    read.files.insert(file, content.into());
+                }
+                Err(ReadFault::Refused(code, reason)) => {
+                    findings.about(code, name, reason);
+                    read.unreadable.insert(file);
+                }
+                Err(ReadFault::Io(error)) => return Err(error),
+                Err(ReadFault::Stopped) => warnings.add(format!("{name} was not read to its end")),
+            }
+        }
+        Ok(read)
+    }
+
+    /// The file of this name.
+    pub(crate) fn get(&self, file: &str) -> Lookup<'_> {
+        match self.files.get(file) {
+            Some(content) => Lookup::Present(content),
+            None if self.unreadable.contains(file) => Lookup::Unreadable,
+            None => Lookup::Missing,
+        }
+    }
+
+    /// The name of a metadata file as the archive has it, for people.
+    pub(crate) fn entry_name(&self, file: &str) -> String {
+        self.layout.metadata_entry(file)
+    }
+
+    /// Every file of a role that can be read: `root.json` and `<version>.root.json`, lowest version first.
+    pub(crate) fn versions_of(&self, role: &str) -> Vec<(&str, &Bytes)> {
+        let mut found: Vec<(u64, &str, &Bytes)> = self
+            .files
+            .iter()
+            .filter_map(|(file, content)| Some((version_of(file, role)?, file.as_str(), content)))
+            .collect();
+        found.sort_by_key(|(version, ..)| *version);
+        found.into_iter().map(|(_, file, content)| (file, content)).collect()
+    }
+
+    /// Whether the archive has any file of this role, readable or not.
+    pub(crate) fn has(&self, role: &str) -> bool {
+        self.files.keys().chain(&self.unreadable).any(|file| version_of(file, role).is_some())
+    }
+}
+
+/// The version in a file name of this role; 0 without one.
+fn version_of(file: &str, role: &str) -> Option<u64> {
+    let stem = file.strip_suffix(".json")?.strip_suffix(role)?;
+    match stem.strip_suffix('.') {
+        Some(version) => version.parse().ok(),
+        None => stem.is_empty().then_some(0),
+    }
+}
+
+/// Gives `tough` the metadata files under [`METADATA_URL`], and nothing else.
+#[derive(Clone, Debug)]
+pub(crate) struct MetadataTransport(pub(crate) Arc<MetadataFiles>);
+
+#[async_trait]
+impl Transport for MetadataTransport {
+    async fn fetch(&self, url: Url) -> Result<TransportStream, TransportError> {
+        let missing = || TransportError::new(TransportErrorKind::FileNotFound, &url);
+        // Names of delegated roles are percent-encoded in the file's name as well, so nothing is decoded here.
+        let file = url.as_str().strip_prefix(METADATA_URL).ok_or_else(missing)?;
+        match self.0.get(file) {
+            Lookup::Present(content) => {
+                let content = content.clone();
+                Ok(Box::pin(stream::once(async move { Ok(content) })))
+            }
+            // As an error of the stream: `tough` takes one of `fetch` for "there is no newer root".
+            Lookup::Unreadable => {
+                let error = TransportError::new(TransportErrorKind::Other, &url);
+                Ok(Box::pin(stream::once(async move { Err(error) })))
+            }
+            Lookup::Missing => Err(missing()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_file_names() {
+        assert_eq!(version_of("root.json", "root"), Some(0));
+        assert_eq!(version_of("12.root.json", "root"), Some(12));
+        assert_eq!(version_of("x.root.json", "root"), None);
+        assert_eq!(version_of("subroot.json", "root"), None);
+        assert_eq!(version_of("1.targets.json", "root"), None);
+    }
+}
