@@ -1,0 +1,348 @@
+//! A cluster in one's hands: what can be asked of it and done to it. Owns no state of its own beyond the directory: the
+//! record is read anew each time, since another command may have changed it.
+
+use crate::{
+    addresses::{AGENT_PORT, DEPOT_PORT, OPERATOR_PORT, url},
+    builder::new_node,
+    claim::Claims,
+    config, launch,
+    layout::ClusterDirectory,
+    names::{DiskName, sled_name},
+    process::{LiveProcess, ProcessIdentity},
+    record::{ClusterRecord, Intent, Node, Phase, Role},
+    teardown::{AT_ONCE, Leave, POLITE, tear_down},
+};
+use anyhow::{Context, Result, bail};
+use camino::Utf8Path;
+use fault_points::{DiskFault, FaultClient};
+use nexus_client::{ClientOptions, OperatorClient};
+use rustix::process::Signal;
+use sled_client::{DepotClient, SledClient};
+use std::{ops::Deref, time::Duration};
+
+/// How long the kernel may take to end a process that was killed.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// A cluster that has a directory, whoever owns it.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    directory: ClusterDirectory,
+    claims: Claims,
+}
+
+/// How much of a sled is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KillScope {
+    /// The agent and all that it supervises.
+    WholeSled,
+    /// The agent's process only.
+    AgentOnly,
+}
+
+impl Cluster {
+    /// The cluster `name` below `parent`; refused if there is none.
+    pub fn open(parent: impl AsRef<Utf8Path>, name: &str) -> Result<Cluster> {
+        let directory = ClusterDirectory::new(parent, name)?;
+        let cluster = Cluster::at(directory, Claims::of_this_user()?);
+        cluster.record()?;
+        Ok(cluster)
+    }
+
+    pub(crate) fn at(directory: ClusterDirectory, claims: Claims) -> Cluster {
+        Cluster { directory, claims }
+    }
+
+    /// Where everything of it lies.
+    #[must_use]
+    pub fn directory(&self) -> &ClusterDirectory {
+        &self.directory
+    }
+
+    /// What is known about it now.
+    pub fn record(&self) -> Result<ClusterRecord> {
+        self.directory.read_record()?.with_context(|| self.absent())
+    }
+
+    /// Calls the coordinator as an operator.
+    pub fn operator(&self) -> Result<OperatorClient> {
+        let record = self.record()?;
+        let coordinator =
+            record.with_role(Role::Coordinator).next().context("the cluster has no coordinator")?;
+        let options =
+            ClientOptions { token: Some(record.tokens.operator.clone()), ..ClientOptions::default() };
+        Ok(OperatorClient::new(&url(coordinator.address, OPERATOR_PORT), &options)?)
+    }
+
+    /// Calls a sled's agent as an operator.
+    pub fn sled(&self, who: &str) -> Result<SledClient> {
+        let record = self.record()?;
+        self.sled_with_token(who, &record.tokens.operator)
+    }
+
+    /// Calls a sled's agent as a coordinator.
+    pub fn sled_as_coordinator(&self, who: &str) -> Result<SledClient> {
+        let record = self.record()?;
+        self.sled_with_token(who, &record.tokens.coordinator)
+    }
+
+    fn sled_with_token(&self, who: &str, token: &str) -> Result<SledClient> {
+        let options = ClientOptions { token: Some(token.to_owned()), ..ClientOptions::default() };
+        Ok(SledClient::new(&url(self.record()?.sled(who)?.address, AGENT_PORT), &options)?)
+    }
+
+    /// Reads from a sled's depot.
+    pub fn depot(&self, who: &str) -> Result<DepotClient> {
+        Ok(DepotClient::new(&url(self.record()?.sled(who)?.address, DEPOT_PORT), &ClientOptions::default())?)
+    }
+
+    /// Holds and faults a process.
+    pub fn fault_client(&self, who: &str) -> Result<FaultClient> {
+        let record = self.record()?;
+        Ok(FaultClient::new(self.directory.fault_socket(&record.node(who)?.name)))
+    }
+
+    /// Faults or heals a disk of a sled; answers with what the sled says it did.
+    pub async fn disk_fault(&self, disk: &DiskName, fault: DiskFault) -> Result<serde_json::Value> {
+        let record = self.record()?;
+        let sled = record.sled(&disk.sled)?;
+        live(sled)?;
+        let answer = self.fault_client(&disk.sled)?.disk(&disk.disk, fault).await;
+        answer.with_context(|| format!("{}/{}", disk.sled, disk.disk))
+    }
+
+    /// SIGKILL, and the end of the process.
+    pub async fn kill(&self, who: &str, scope: KillScope) -> Result<()> {
+        let process = self.change(|record| {
+            let node = record.node_mut(who)?;
+            let process = live(node)?;
+            match scope {
+                KillScope::WholeSled => process.signal_group(Signal::KILL)?,
+                KillScope::AgentOnly => process.signal(Signal::KILL)?,
+            }
+            node.intent = Intent::Kill;
+            Ok(process)
+        })?;
+        if !process.ended_within(KILL_LIMIT).await? {
+            bail!("{who} did not end within {} s of SIGKILL", KILL_LIMIT.as_secs());
+        }
+        Ok(())
+    }
+
+    /// SIGSTOP: it is there, and answers nothing.
+    pub fn pause(&self, who: &str) -> Result<()> {
+        live(self.record()?.node(who)?)?.signal_group(Signal::STOP)
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self, who: &str) -> Result<()> {
+        live(self.record()?.node(who)?)?.signal_group(Signal::CONT)
+    }
+
+    /// Stops a process politely, if it runs. Whether it ran.
+    pub async fn stop(&self, who: &str) -> Result<bool> {
+        let process = self.change(|record| {
+            let node = record.node_mut(who)?;
+            let Some(process) = open(node)? else { return Ok(None) };
+            process.signal_group(Signal::TERM)?;
+            process.signal_group(Signal::CONT)?;
+            node.intent = Intent::Stop;
+            Ok(Some(process))
+        })?;
+        let Some(process) = process else { return Ok(false) };
+        if !process.ended_within(POLITE).await? {
+            bail!(
+                "{who} did not stop within {} s of SIGTERM; `cargo xtask testbed kill {who}` does not ask",
+                POLITE.as_secs()
+            );
+        }
+        Ok(true)
+    }
+
+    /// Starts a process that does not run, with its old directory, address and ports; returns when it serves.
+    pub async fn start(&self, who: &str) -> Result<()> {
+        let node = self.change(|record| {
+            if record.phase == Phase::Stopped {
+                bail!("cluster {} is stopped; `cargo xtask testbed up --name {0}` starts it", record.name);
+            }
+            launch::start(&self.directory, record, who)?;
+            record.node(who).cloned()
+        })?;
+        launch::wait_ready(&self.directory, &node).await?;
+        self.note_sled_ids().await
+    }
+
+    /// Stops a process politely if it runs, and starts it again; returns when it serves.
+    pub async fn restart(&self, who: &str) -> Result<()> {
+        self.stop(who).await?;
+        self.start(who).await
+    }
+
+    /// Adds one sled, with the next name and address; returns its name when it serves.
+    pub async fn add_sled(&self) -> Result<String> {
+        let node = self.change(|record| {
+            if record.phase == Phase::Stopped {
+                bail!(
+                    "cluster {} is stopped; `cargo xtask testbed up --name {0} --sleds N` adds sleds",
+                    record.name
+                );
+            }
+            let index = record.with_role(Role::Sled).count();
+            let node = new_node(sled_name(index), Role::Sled, record.number.sled_address(index)?);
+            config::write_node(&self.directory, record, &node)?;
+            let who = node.name.clone();
+            record.nodes.push(node);
+            launch::start(&self.directory, record, &who)?;
+            record.node(&who).cloned()
+        })?;
+        launch::wait_ready(&self.directory, &node).await?;
+        self.note_sled_ids().await?;
+        Ok(node.name)
+    }
+
+    /// Ends everything and keeps the directories. Whether there was something to end.
+    pub async fn down(&self) -> Result<bool> {
+        self.end(POLITE, Leave::State).await
+    }
+
+    /// Ends everything and removes the directories.
+    pub async fn reset(&self) -> Result<()> {
+        self.end(POLITE, Leave::Nothing).await.map(drop)
+    }
+
+    async fn end(&self, patience: Duration, leave: Leave) -> Result<bool> {
+        let (directory, claims) = (self.directory.clone(), self.claims.clone());
+        let work = move || {
+            tear_down(&directory, &claims, patience, leave, |record| {
+                Ok(leave == Leave::Nothing || record.phase != Phase::Stopped)
+            })
+        };
+        tokio::task::spawn_blocking(work).await.context("ending the cluster")?
+    }
+
+    /// Asks every sled that serves for its id and notes it.
+    pub(crate) async fn note_sled_ids(&self) -> Result<()> {
+        let record = self.record()?;
+        let nameless = record.with_role(Role::Sled).filter(|node| node.sled_id.is_none());
+        let mut found = Vec::new();
+        for node in nameless {
+            if !node.process.as_ref().map(ProcessIdentity::lives).transpose()?.unwrap_or(false) {
+                continue;
+            }
+            let inventory = self.sled(&node.name)?.inventory().await;
+            let inventory = inventory.with_context(|| format!("asking {} for its id", node.name))?;
+            found.push((node.name.clone(), inventory.sled_id));
+        }
+        if found.is_empty() {
+            return Ok(());
+        }
+        self.change(|record| {
+            for (who, id) in found {
+                record.node_mut(&who)?.sled_id = Some(id);
+            }
+            Ok(())
+        })
+    }
+
+    /// Changes the record of a cluster that is there.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut ClusterRecord) -> Result<T>) -> Result<T> {
+        self.directory.update(|record| {
+            let mut record = record.with_context(|| self.absent())?;
+            let outcome = change(&mut record)?;
+            Ok((Some(record), outcome))
+        })
+    }
+
+    fn absent(&self) -> String {
+        format!(
+            "there is no cluster {}; `cargo xtask testbed up --name {0}` makes one",
+            self.directory.name()
+        )
+    }
+}
+
+/// The process of a node, if it lives.
+fn open(node: &Node) -> Result<Option<LiveProcess>> {
+    Ok(node.process.as_ref().map(ProcessIdentity::open).transpose()?.flatten())
+}
+
+/// The process of a node; refused if it does not live.
+fn live(node: &Node) -> Result<LiveProcess> {
+    open(node)?.with_context(|| {
+        let fate = match node.intent {
+            Intent::Run => "it ended by itself",
+            Intent::Stop => "it was stopped",
+            Intent::Kill => "it was killed",
+        };
+        format!("{0} is not running ({fate}); `cargo xtask testbed restart {0}` starts it", node.name)
+    })
+}
+
+/// A cluster that is this process's own: dropping it ends it.
+#[derive(Debug)]
+pub struct OwnedCluster {
+    cluster: Option<Cluster>,
+    remove_state: bool,
+}
+
+impl OwnedCluster {
+    pub(crate) fn new(cluster: Cluster, remove_state: bool) -> OwnedCluster {
+        OwnedCluster { cluster: Some(cluster), remove_state }
+    }
+
+    /// Lets the cluster live on without this process.
+    pub fn detach(mut self) -> Result<Cluster> {
+        self.change(|record| {
+            record.owner = None;
+            Ok(())
+        })?;
+        self.cluster.take().context("an owned cluster is there until it is detached")
+    }
+
+    /// Asks every process to stop, and waits for it; what dropping does is less polite.
+    pub async fn finish(self) -> Result<()> {
+        let leave = if self.remove_state { Leave::Nothing } else { Leave::State };
+        self.end(POLITE, leave).await.map(drop)
+    }
+
+    /// Whether the cluster is still this process's own, rather than ended by another command.
+    pub fn is_still_ours(&self) -> Result<bool> {
+        let me = ProcessIdentity::current()?;
+        let record = self.directory.read_record()?;
+        Ok(record.is_some_and(|record| record.phase != Phase::Stopped && record.owner.as_ref() == Some(&me)))
+    }
+
+    fn print_log_tails(&self) {
+        let Ok(record) = self.record() else { return };
+        for node in &record.nodes {
+            let log = self.directory.log_file(&node.name);
+            match launch::log_tail(&log) {
+                Ok(tail) => eprintln!("--- the end of {log}\n{tail}"),
+                Err(error) => eprintln!("--- {log} cannot be read: {error:#}"),
+            }
+        }
+    }
+}
+
+impl Deref for OwnedCluster {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        self.cluster.as_ref().expect("it is only taken by detach, which takes self")
+    }
+}
+
+impl Drop for OwnedCluster {
+    fn drop(&mut self) {
+        let Some(cluster) = &self.cluster else { return };
+        if std::thread::panicking() {
+            // The logs are about to be removed with the test's directory, and they are why it failed.
+            self.print_log_tails();
+        }
+        let leave = if self.remove_state { Leave::Nothing } else { Leave::State };
+        let me = ProcessIdentity::current().ok();
+        let ours = |record: &ClusterRecord| Ok(record.phase != Phase::Stopped && record.owner == me);
+        if let Err(error) = tear_down(&cluster.directory, &cluster.claims, AT_ONCE, leave, ours) {
+            eprintln!("cluster {} was not ended: {error:#}", cluster.directory.name());
+        }
+    }
+}

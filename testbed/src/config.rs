@@ -1,0 +1,220 @@
+//! What the programs are told: the TOML files of agents and coordinators, and the token files that they name. Owns
+//! their contents; the programs own what the keys mean.
+
+use crate::{
+    addresses::{AGENT_PORT, DEPOT_PORT, INTERNAL_PORT, OPERATOR_PORT, url},
+    layout::ClusterDirectory,
+    names::M2_NAMES,
+    record::{ClusterRecord, Node, Role, Tokens, write_private},
+};
+use anyhow::{Context, Result};
+use camino::Utf8Path;
+use serde::Serialize;
+use std::fs;
+use toml::{Table, Value};
+
+#[derive(Serialize)]
+struct NexusConfig<'a> {
+    name: &'a str,
+    state_dir: &'a Utf8Path,
+    address: String,
+    operator_port: u16,
+    internal_port: u16,
+    auth: NexusAuth,
+    log: Log,
+    testing: Testing,
+    replication: Replication,
+    tuf: Tuf,
+}
+
+#[derive(Serialize)]
+struct AgentConfig<'a> {
+    name: &'a str,
+    state_dir: &'a Utf8Path,
+    address: String,
+    agent_port: u16,
+    depot_port: u16,
+    coordinators: Vec<String>,
+    auth: AgentAuth,
+    log: Log,
+    testing: Testing,
+    m2: Vec<M2>,
+}
+
+#[derive(Serialize)]
+struct NexusAuth {
+    operator_token_file: String,
+    sled_token_file: String,
+    coordinator_token_file: String,
+}
+
+#[derive(Serialize)]
+struct AgentAuth {
+    token_file: String,
+    coordinator_token_file: String,
+    operator_token_file: String,
+}
+
+#[derive(Serialize)]
+struct Log {
+    format: &'static str,
+    filter: &'static str,
+}
+
+#[derive(Serialize)]
+struct Testing {
+    faults: bool,
+}
+
+#[derive(Serialize)]
+struct Replication {
+    min_replication: u32,
+}
+
+#[derive(Serialize)]
+struct Tuf {
+    expiry: &'static str,
+}
+
+#[derive(Serialize)]
+struct M2 {
+    name: &'static str,
+    dir: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota_bytes: Option<u64>,
+}
+
+const LOG: Log = Log { format: "json", filter: "info" };
+const TESTING: Testing = Testing { faults: true };
+
+/// Makes a node's directories and writes its config.
+pub(crate) fn write_node(directory: &ClusterDirectory, record: &ClusterRecord, node: &Node) -> Result<()> {
+    let mut dirs = vec![directory.state_dir(&node.name)];
+    if node.role == Role::Sled {
+        dirs.extend(M2_NAMES.map(|m2| directory.m2_dir(&node.name, m2)));
+    }
+    for dir in dirs {
+        fs::create_dir_all(&dir).with_context(|| format!("creating {dir}"))?;
+    }
+    let (config, extra) = match node.role {
+        Role::Coordinator => (nexus_config(directory, record, node)?, &record.extra.nexus),
+        Role::Sled => (agent_config(directory, record, node)?, &record.extra.agent),
+    };
+    let text = toml::to_string(&laid_over(config, extra)).context("encoding a config")?;
+    let path = directory.config_file(&node.name);
+    fs::write(&path, text).with_context(|| format!("writing {path}"))
+}
+
+/// Writes the token files.
+pub(crate) fn write_tokens(directory: &ClusterDirectory, tokens: &Tokens) -> Result<()> {
+    let roles =
+        [("operator", &tokens.operator), ("sled", &tokens.sled), ("coordinator", &tokens.coordinator)];
+    for (role, token) in roles {
+        let path = directory.token_file(role);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).with_context(|| format!("creating {parent}"))?;
+        }
+        write_private(&path, format!("{token}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+fn nexus_config(directory: &ClusterDirectory, record: &ClusterRecord, node: &Node) -> Result<Table> {
+    let token = |role| directory.token_file(role).into_string();
+    let config = NexusConfig {
+        name: &node.name,
+        state_dir: &directory.state_dir(&node.name),
+        address: node.address.to_string(),
+        operator_port: OPERATOR_PORT,
+        internal_port: INTERNAL_PORT,
+        auth: NexusAuth {
+            operator_token_file: token("operator"),
+            sled_token_file: token("sled"),
+            coordinator_token_file: token("coordinator"),
+        },
+        log: LOG,
+        testing: TESTING,
+        replication: Replication { min_replication: record.min_replication },
+        tuf: Tuf { expiry: "warn" },
+    };
+    Table::try_from(config).context("encoding a coordinator's config")
+}
+
+fn agent_config(directory: &ClusterDirectory, record: &ClusterRecord, node: &Node) -> Result<Table> {
+    let token = |role| directory.token_file(role).into_string();
+    let config = AgentConfig {
+        name: &node.name,
+        state_dir: &directory.state_dir(&node.name),
+        address: node.address.to_string(),
+        agent_port: AGENT_PORT,
+        depot_port: DEPOT_PORT,
+        coordinators: record
+            .with_role(Role::Coordinator)
+            .map(|node| url(node.address, INTERNAL_PORT))
+            .collect(),
+        auth: AgentAuth {
+            token_file: token("sled"),
+            coordinator_token_file: token("coordinator"),
+            operator_token_file: token("operator"),
+        },
+        log: LOG,
+        testing: TESTING,
+        m2: M2_NAMES
+            .map(|m2| M2 {
+                name: m2,
+                dir: directory.m2_dir(&node.name, m2).into_string(),
+                quota_bytes: record.extra.m2_quota_bytes,
+            })
+            .into(),
+    };
+    Table::try_from(config).context("encoding an agent's config")
+}
+
+/// `base` with the keys of `extra` laid over it, table by table.
+fn laid_over(mut base: Table, extra: &Table) -> Table {
+    for (key, value) in extra {
+        let merged = match (base.remove(key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => Value::Table(laid_over(below, above)),
+            (_, above) => above.clone(),
+        };
+        base.insert(key.clone(), merged);
+    }
+    base
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{addresses::ClusterNumber, record::Intent};
+    use camino_tempfile::Utf8TempDir;
+
+    #[test]
+    fn an_agents_config_has_its_addresses_its_disks_and_what_was_laid_over() {
+        let temp = Utf8TempDir::new().unwrap();
+        let directory = ClusterDirectory::new(temp.path(), "default").unwrap();
+        let tokens = Tokens { operator: "o".into(), sled: "s".into(), coordinator: "c".into() };
+        let mut record = ClusterRecord::new("default", ClusterNumber::new(2).unwrap(), tokens, "bin".into());
+        let node = |name: &str, role, address: &str| Node {
+            name: name.to_owned(),
+            role,
+            address: address.parse().unwrap(),
+            sled_id: None,
+            process: None,
+            intent: Intent::Stop,
+        };
+        record.nodes.push(node("nexus-1", Role::Coordinator, "127.0.2.251"));
+        record.nodes.push(node("sled-a", Role::Sled, "127.0.2.1"));
+        record.extra.agent = toml::from_str("[log]\nfilter = \"debug\"\n[more]\nkey = 1").unwrap();
+        write_node(&directory, &record, &record.nodes[1]).unwrap();
+        let written: Table =
+            toml::from_str(&fs::read_to_string(directory.config_file("sled-a")).unwrap()).unwrap();
+        assert_eq!(written["address"].as_str(), Some("127.0.2.1"));
+        assert_eq!(written["coordinators"][0].as_str(), Some("http://127.0.2.251:12221"));
+        assert_eq!(written["m2"][1]["name"].as_str(), Some("m2-1"));
+        assert!(Utf8Path::new(written["m2"][1]["dir"].as_str().unwrap()).is_dir());
+        assert_eq!(written["log"]["filter"].as_str(), Some("debug"));
+        assert_eq!(written["log"]["format"].as_str(), Some("json"));
+        assert_eq!(written["more"]["key"].as_integer(), Some(1));
+        assert_eq!(written["testing"]["faults"].as_bool(), Some(true));
+    }
+}
