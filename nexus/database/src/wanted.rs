@@ -44,6 +44,8 @@ pub struct WantedArtifact {
 /// One place where an artifact's uploaded bytes still are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StagedTarget {
+    /// The repository that was uploaded.
+    pub repository_id: RepositoryId,
     /// The coordinator that holds them.
     pub coordinator_id: CoordinatorId,
     /// The zip in its staging directory.
@@ -155,12 +157,9 @@ fn add(
         entry.repositories.push(repository);
     }
     if let Some(file) = crate::rows::optional_text(row, "file")? {
-        let staged = StagedTarget {
-            coordinator_id: parsed(row, "coordinator_id")?,
-            file,
-            target: text(row, "target")?,
-        };
-        entry.staged.push(staged);
+        let coordinator_id = parsed(row, "coordinator_id")?;
+        let target = text(row, "target")?;
+        entry.staged.push(StagedTarget { repository_id: repository, coordinator_id, file, target });
     }
     Ok(())
 }

@@ -1,0 +1,249 @@
+//! Wiring: what depends on what, how it starts, how it stops.
+//!
+//! Start: identity → database (schema, epoch) → staging (what a crash left is removed) → tasks → listeners → ready.
+//! Stop: listeners stop taking calls → running calls end → tasks end → database closes. Transfers are cut off: the
+//! sleds discard what they have of a PUT and go on with copies by themselves, and the next life finds both.
+
+use crate::{
+    config::Config,
+    http::{self, Context},
+    releases::{Intake, StagingArea, StagingError},
+    replication::{Observed, ReplicationTask, SledClients, collect::Collector, transfers::Transfers},
+};
+use camino::Utf8PathBuf;
+use daemon::state_file::{self, StateFileError};
+use http_edge::{
+    Edge, Metrics, Readiness, Role, Server, ServerOptions, TokenTable,
+    auth::{self, TokenFileError},
+    serve::BindError,
+};
+use ids::CoordinatorId;
+use nexus_database::{Database, DatabaseError};
+use nexus_tasks::{Activator, Backoff, Driver, Settings, TaskSet};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+/// A pass that takes longer than this hangs.
+const PASS_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long tasks may take to end at a stop.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// The program's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Who this coordinator is; kept in `<state_dir>/coordinator.json`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Identity {
+    version: u8,
+    coordinator_id: CoordinatorId,
+}
+
+/// A coordinator that listens.
+#[derive(Debug)]
+pub struct Nexus {
+    context: Context,
+    operator: (Server, axum::Router),
+    internal: (Server, axum::Router),
+    readiness: Readiness,
+}
+
+/// A coordinator that can not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Its identity can not be kept.
+    #[error(transparent)]
+    Identity(#[from] StateFileError),
+    /// A token is missing.
+    #[error(transparent)]
+    Token(#[from] TokenFileError),
+    /// The database can not be used.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The staging directory can not be used.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    /// A port can not be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The fault socket can not be opened.
+    #[error("cannot open the fault socket {path}")]
+    Faults {
+        /// The socket.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Nexus {
+    /// Starts a coordinator up to the point where its ports are open.
+    pub async fn start(config: Config) -> Result<Nexus, StartError> {
+        let config = Arc::new(config);
+        let operator_token = auth::read_token_file(&config.auth.operator_token_file)?;
+        let sled_token = auth::read_token_file(&config.auth.sled_token_file)?;
+        let coordinator_token = auth::read_token_file(&config.auth.coordinator_token_file)?;
+        let identity =
+            state_file::update(&config.state_dir, "coordinator.json", |known: Option<Identity>| {
+                known.unwrap_or_else(|| Identity { version: 1, coordinator_id: CoordinatorId::generate() })
+            })?;
+        let database = Database::open(&config.state_dir.join("nexus.db")).await?;
+        let coordinator = database.coordinator_start(identity.coordinator_id, &config.name, VERSION).await?;
+        let staging = open_staging(&config, &database, coordinator.id).await?;
+        serve_faults(&config).await?;
+
+        let operator = Server::bind(config.operator_address()).await?;
+        let internal = Server::bind(config.internal_address()).await?;
+        let clients = SledClients::new(coordinator_token, config.address);
+        let context = wire(config, database, staging, clients, coordinator).await?;
+        let readiness = Readiness::waiting_for(&["database", "listeners"]);
+        readiness.report("database", Ok(()));
+        let metrics = Metrics::new("nexus", VERSION);
+        let tokens = Arc::new(
+            TokenTable::default().with(&operator_token, Role::Operator).with(&sled_token, Role::Sled),
+        );
+        let edge = |api, allowed| Edge {
+            api,
+            tokens: Some(Arc::clone(&tokens)),
+            allowed,
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+        };
+        let (router, document) = http::operator::router().split_for_parts();
+        let operator_router = edge("operator", &[]).around(router.with_state(context.clone()), &document);
+        let (router, document) = http::internal::router().split_for_parts();
+        let internal_router =
+            edge("internal", &[Role::Sled]).around(router.with_state(context.clone()), &document);
+        Ok(Nexus {
+            context,
+            operator: (operator, operator_router),
+            internal: (internal, internal_router),
+            readiness,
+        })
+    }
+
+    /// Where the operator API listens.
+    #[must_use]
+    pub fn operator_address(&self) -> SocketAddr {
+        self.operator.0.local_address()
+    }
+
+    /// Where the sled-facing API listens.
+    #[must_use]
+    pub fn internal_address(&self) -> SocketAddr {
+        self.internal.0.local_address()
+    }
+
+    /// Serves until `stop` turns true, then ends everything in order.
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        let options = ServerOptions::default();
+        tracing::info!(
+            coordinator = %self.context.coordinator.id,
+            epoch = self.context.coordinator.epoch,
+            cluster = %self.context.cluster_id,
+            operator = %self.operator_address(),
+            internal = %self.internal_address(),
+            "coordinator ready"
+        );
+        self.readiness.report("listeners", Ok(()));
+        let (operator, operator_router) = self.operator;
+        let (internal, internal_router) = self.internal;
+        tokio::join!(
+            operator.run(operator_router, options, stop.clone()),
+            internal.run(internal_router, options, stop),
+        );
+        if let Err(error) = self.context.tasks.shutdown(STOP_LIMIT).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "background tasks were cut off");
+        }
+        self.context.database.close().await;
+        tracing::info!("coordinator stopped");
+    }
+}
+
+/// The staging directory, without what a crash left, and without rows whose file is gone.
+async fn open_staging(
+    config: &Config,
+    database: &Database,
+    coordinator_id: CoordinatorId,
+) -> Result<StagingArea, StartError> {
+    let rows = database.staged(coordinator_id).await?;
+    let keep: BTreeSet<String> = rows.iter().map(|row| row.file.clone()).collect();
+    let staging =
+        StagingArea::open(&config.state_dir.join("staging"), config.release.staging_quota_bytes, &keep)?;
+    for row in rows.iter().filter(|row| !staging.contains(&row.file)) {
+        tracing::error!(file = row.file, repository = %row.repository_id, "a staged upload is gone; upload it again");
+        database.unstage(row.repository_id, coordinator_id, &row.file).await?;
+    }
+    Ok(staging)
+}
+
+async fn serve_faults(config: &Config) -> Result<(), StartError> {
+    if !config.testing.faults {
+        return Ok(());
+    }
+    let path = config.state_dir.join("faults.sock");
+    tracing::warn!(%path, "the fault socket is open: this process can be held and faulted");
+    fault_points::serve(path.clone(), None).await.map_err(|source| StartError::Faults { path, source })
+}
+
+async fn wire(
+    config: Arc<Config>,
+    database: Database,
+    staging: StagingArea,
+    clients: SledClients,
+    coordinator: nexus_database::cluster::CoordinatorRow,
+) -> Result<Context, StartError> {
+    let cluster_id = database.cluster_id().await?;
+    let observed = Observed::default();
+    let activator = Activator::new();
+    let intake =
+        Arc::new(Intake::new(database.clone(), staging.clone(), coordinator.id, &config, activator.clone()));
+    let replication = ReplicationTask {
+        database: database.clone(),
+        cluster_id,
+        coordinator_id: coordinator.id,
+        settings: config.replication.clone(),
+        observed: observed.clone(),
+        collector: Collector::new(observed.clone(), clients.clone(), activator.clone()),
+        transfers: Transfers {
+            observed: observed.clone(),
+            clients,
+            staging: staging.clone(),
+            coordinator_id: coordinator.id,
+            replication: activator.clone(),
+            tracker: TaskTracker::new(),
+        },
+        staging: staging.clone(),
+        activator: activator.clone(),
+        alarm: None,
+    };
+    let tasks = Arc::new(start_tasks(replication, &config, &activator));
+    Ok(Context {
+        config,
+        database,
+        cluster_id,
+        coordinator,
+        observed,
+        intake,
+        staging,
+        tasks,
+        replication: activator,
+    })
+}
+
+/// Every background task. To add one: a file for it, a line here.
+fn start_tasks(replication: ReplicationTask, config: &Config, activator: &Activator) -> Driver {
+    let mut tasks = TaskSet::new();
+    let settings = Settings {
+        period: config.replication.period(),
+        time_limit: Some(PASS_LIMIT),
+        backoff: Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30) },
+    };
+    tasks.add(replication, settings, activator);
+    tasks.start()
+}

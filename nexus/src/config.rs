@@ -1,0 +1,168 @@
+//! The coordinator's config file. Unknown keys are refused with line and hint.
+
+use camino::Utf8PathBuf;
+use daemon::log::LogSettings;
+use serde::Deserialize;
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    time::Duration,
+};
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The coordinator's name, for people.
+    pub name: String,
+    /// Where the coordinator's id, its database and its staging directory live.
+    pub state_dir: Utf8PathBuf,
+    /// The address that it serves on and calls sleds from.
+    pub address: IpAddr,
+    /// The port of the operator API; 0 lets the kernel choose.
+    #[serde(default = "default_operator_port")]
+    pub operator_port: u16,
+    /// The port of the sled-facing API; 0 lets the kernel choose.
+    #[serde(default = "default_internal_port")]
+    pub internal_port: u16,
+    /// Tokens.
+    pub auth: AuthSettings,
+    /// How to log.
+    #[serde(default)]
+    pub log: LogSettings,
+    /// Replication of artifacts.
+    #[serde(default)]
+    pub replication: ReplicationSettings,
+    /// Uploads.
+    #[serde(default)]
+    pub release: ReleaseSettings,
+    /// TUF policy.
+    #[serde(default)]
+    pub tuf: TufSettings,
+    /// For tests only.
+    #[serde(default)]
+    pub testing: TestingSettings,
+}
+
+/// Files that hold tokens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthSettings {
+    /// Accepted from operators.
+    pub operator_token_file: Utf8PathBuf,
+    /// Accepted from sleds.
+    pub sled_token_file: Utf8PathBuf,
+    /// Sent to sleds.
+    pub coordinator_token_file: Utf8PathBuf,
+}
+
+/// Replication of artifacts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReplicationSettings {
+    /// Sleds that must hold verified copies before the uploaded bytes may go, and before `?wait=replicated` answers.
+    pub min_replication: NonZeroU32,
+    /// Seconds between two passes when nothing else activates one.
+    pub period_secs: u32,
+    /// Transfers to one sled at once.
+    pub transfers_per_target: NonZeroU32,
+    /// Copies from one sled at once.
+    pub transfers_per_source: NonZeroU32,
+    /// PUTs at once, in all.
+    pub puts_total: NonZeroU32,
+}
+
+impl Default for ReplicationSettings {
+    fn default() -> Self {
+        let number = |n| NonZeroU32::new(n).expect("a default is not zero");
+        ReplicationSettings {
+            min_replication: number(3),
+            period_secs: 60,
+            transfers_per_target: number(4),
+            transfers_per_source: number(8),
+            puts_total: number(8),
+        }
+    }
+}
+
+impl ReplicationSettings {
+    /// Time between two passes when nothing else activates one.
+    #[must_use]
+    pub fn period(&self) -> Duration {
+        Duration::from_secs(u64::from(self.period_secs.max(1)))
+    }
+}
+
+/// Uploads.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReleaseSettings {
+    /// Bytes of one upload at most.
+    pub upload_bytes_max: u64,
+    /// Bytes that one upload may expand to.
+    pub expanded_bytes_max: u64,
+    /// Bytes that all staged uploads may take together; without it, what the file system has.
+    pub staging_quota_bytes: Option<u64>,
+    /// Uploads at once; more are answered 429.
+    pub uploads_at_once: u32,
+}
+
+impl Default for ReleaseSettings {
+    fn default() -> Self {
+        ReleaseSettings {
+            upload_bytes_max: 16 << 30,
+            expanded_bytes_max: 64 << 30,
+            staging_quota_bytes: None,
+            uploads_at_once: 2,
+        }
+    }
+}
+
+/// TUF policy.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TufSettings {
+    /// What expired metadata means.
+    pub expiry: Expiry,
+}
+
+/// What expired metadata means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Expiry {
+    /// Accepted with a warning.
+    #[default]
+    Warn,
+    /// Refused.
+    Deny,
+}
+
+/// For tests only.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TestingSettings {
+    /// Opens `<state_dir>/faults.sock`, through which a test holds the process at named points.
+    pub faults: bool,
+}
+
+impl Config {
+    /// Where the operator API listens.
+    #[must_use]
+    pub fn operator_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.operator_port)
+    }
+
+    /// Where the sled-facing API listens.
+    #[must_use]
+    pub fn internal_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.internal_port)
+    }
+}
+
+fn default_operator_port() -> u16 {
+    12220
+}
+
+fn default_internal_port() -> u16 {
+    12221
+}

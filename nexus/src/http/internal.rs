@@ -1,0 +1,100 @@
+//! The sled-facing API: registration and heartbeats.
+
+use crate::http::{Context, problems};
+use axum::extract::State;
+use http_edge::{ApiError, ApiJson, ApiPath};
+use ids::SledId;
+use nexus_client::registration::{SledRegistered, SledRegistration};
+use nexus_database::sleds::{RegisterOutcome, Registration, SledAddress};
+use nexus_tasks::Reason;
+use problem::{Code, Problem};
+use std::net::SocketAddr;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// Milliseconds between two heartbeats of a sled. A quarter of the limit after which it counts as offline.
+const HEARTBEAT_MS: u64 = 1000;
+
+/// Bytes of a sled's name at most: it is a column in tables.
+const NAME_BYTES_MAX: usize = 63;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Bobsled coordinator, sled-facing API",
+    description = "What sleds tell the coordinator. Needs a sled's token."
+))]
+struct Document;
+
+/// The calls of this API.
+pub fn router() -> OpenApiRouter<Context> {
+    OpenApiRouter::with_openapi(Document::openapi()).routes(routes!(register))
+}
+
+/// Registers a sled, or says that it still lives.
+#[utoipa::path(
+    put, path = "/sleds/{id}", params(("id" = SledId, Path)), request_body = SledRegistration,
+    responses((status = 200, body = SledRegistered), (status = 409, body = Problem))
+)]
+async fn register(
+    State(context): State<Context>,
+    ApiPath(id): ApiPath<SledId>,
+    ApiJson(new): ApiJson<SledRegistration>,
+) -> Result<ApiJson<SledRegistered>, ApiError> {
+    check(&new)?;
+    let url = |port| format!("http://{}", SocketAddr::new(new.address, port));
+    let registration = Registration {
+        id,
+        name: new.name.clone(),
+        agent_epoch: new.agent_epoch,
+        address: SledAddress { agent_url: url(new.agent_port), depot_url: url(new.depot_port) },
+    };
+    let outcome =
+        context.database.sled_register(&registration).await.map_err(|error| problems::of_database(&error))?;
+    let changed = match outcome {
+        RegisterOutcome::Unchanged(_) => false,
+        RegisterOutcome::Changed(row) => {
+            tracing::info!(sled = %id, name = row.name, epoch = %row.agent_epoch, "sled registered");
+            true
+        }
+        RegisterOutcome::StaleEpoch { current } => {
+            let detail =
+                format!("agent epoch {} of sled {id} is over: {current} has registered", new.agent_epoch);
+            return Err(ApiError::new(Code::StaleEpoch, detail));
+        }
+        RegisterOutcome::Cloned { agent_url } => {
+            let detail =
+                format!("sled {id} serves at {agent_url} in this same life; two agents share its identity");
+            return Err(ApiError::new(Code::SledIdentity, detail));
+        }
+        RegisterOutcome::Expunged => {
+            return Err(ApiError::new(Code::Forbidden, format!("sled {id} has been expunged for good")));
+        }
+    };
+    if context.observed.heard_from(id, new.agent_epoch, new.artifacts_revision) || changed {
+        context.replication.activate(Reason::Event("heartbeat"));
+    }
+    Ok(ApiJson(SledRegistered {
+        cluster_id: context.cluster_id,
+        coordinator_id: context.coordinator.id,
+        heartbeat_ms: HEARTBEAT_MS,
+    }))
+}
+
+fn check(new: &SledRegistration) -> Result<(), ApiError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if new.name.is_empty() || new.name.len() > NAME_BYTES_MAX || !new.name.chars().all(plain) {
+        let detail =
+            format!("the name {:?} must be 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' or '.'", new.name);
+        return Err(ApiError::new(Code::BadRequest, detail));
+    }
+    if new.address.is_unspecified() || new.address.is_multicast() {
+        return Err(ApiError::new(Code::BadRequest, format!("nobody can be reached at {}", new.address)));
+    }
+    if new.agent_port == 0 || new.depot_port == 0 {
+        return Err(ApiError::new(Code::BadRequest, "a port is 0"));
+    }
+    if i64::try_from(new.agent_epoch.0).is_err() {
+        return Err(ApiError::new(Code::BadRequest, "the agent epoch is beyond 2^63"));
+    }
+    Ok(())
+}

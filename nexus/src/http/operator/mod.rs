@@ -1,0 +1,30 @@
+//! The operator API: one file per noun.
+
+mod artifacts;
+mod repositories;
+mod sleds;
+mod system;
+mod tasks;
+mod trust_roots;
+
+use crate::http::Context;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Bobsled coordinator, operator API",
+    description = "What operators do. Needs an operator's token. Errors are problem+json; see the error catalogue."
+))]
+struct Document;
+
+/// The calls of this API.
+pub fn router() -> OpenApiRouter<Context> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(system::router())
+        .merge(trust_roots::router())
+        .merge(repositories::router())
+        .merge(artifacts::router())
+        .merge(sleds::router())
+        .merge(tasks::router())
+}

@@ -1,0 +1,76 @@
+//! `/v1/sleds`: the hosts of the cluster.
+
+use crate::{
+    http::{Context, problems},
+    replication::view,
+};
+use axum::extract::State;
+use http_edge::{ApiError, ApiJson, ApiPath, ApiQuery, pages};
+use ids::SledId;
+use nexus_client::{
+    pages::{Page, PageQuery},
+    sleds::{Sled, SledPolicy, SledUpdate},
+};
+use nexus_database::sleds::{Policy, SledRow};
+use nexus_tasks::Reason;
+use problem::{Code, Problem};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) fn router() -> OpenApiRouter<Context> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show, update))
+}
+
+/// Every sled, in the order of joining.
+#[utoipa::path(get, path = "/v1/sleds", params(PageQuery), responses((status = 200, body = inline(Page<Sled>))))]
+async fn list(
+    State(context): State<Context>,
+    ApiQuery(query): ApiQuery<PageQuery>,
+) -> Result<ApiJson<Page<Sled>>, ApiError> {
+    let page = pages::PageRequest::parse(query.limit, query.page_token.as_deref())?;
+    let of_database = |error| problems::of_database(&error);
+    let rows = context.database.sleds(page.after, page.limit + 1).await.map_err(of_database)?;
+    let wanted = context.database.wanted().await.map_err(of_database)?;
+    let (rows, next_page) = pages::cut(rows, page.limit, |row| row.id);
+    let items = rows.iter().map(|row| view::sled(row, &context.observed, &wanted)).collect();
+    Ok(ApiJson(Page { items, next_page }))
+}
+
+/// One sled.
+#[utoipa::path(
+    get, path = "/v1/sleds/{id}", params(("id" = SledId, Path)),
+    responses((status = 200, body = Sled), (status = 404, body = Problem))
+)]
+async fn show(
+    State(context): State<Context>,
+    ApiPath(id): ApiPath<SledId>,
+) -> Result<ApiJson<Sled>, ApiError> {
+    let row = context.database.sled(id).await.map_err(|error| problems::of_database(&error))?;
+    shown(&context, row, id).await
+}
+
+/// Says what is wanted of a sled. Expunged is for good.
+#[utoipa::path(
+    patch, path = "/v1/sleds/{id}", params(("id" = SledId, Path)), request_body = SledUpdate,
+    responses((status = 200, body = Sled), (status = 404, body = Problem), (status = 409, body = Problem))
+)]
+async fn update(
+    State(context): State<Context>,
+    ApiPath(id): ApiPath<SledId>,
+    ApiJson(update): ApiJson<SledUpdate>,
+) -> Result<ApiJson<Sled>, ApiError> {
+    let policy = match update.policy {
+        SledPolicy::InService => Policy::InService,
+        SledPolicy::NoProvision => Policy::NoProvision,
+        SledPolicy::Expunged => Policy::Expunged,
+    };
+    let row =
+        context.database.sled_set_policy(id, policy).await.map_err(|error| problems::of_database(&error))?;
+    context.replication.activate(Reason::Event("sled_policy"));
+    shown(&context, row, id).await
+}
+
+async fn shown(context: &Context, row: Option<SledRow>, id: SledId) -> Result<ApiJson<Sled>, ApiError> {
+    let row = row.ok_or_else(|| ApiError::new(Code::SledNotFound, format!("no sled {id}")))?;
+    let wanted = context.database.wanted().await.map_err(|error| problems::of_database(&error))?;
+    Ok(ApiJson(view::sled(&row, &context.observed, &wanted)))
+}

@@ -1,0 +1,73 @@
+//! How errors become answers. The one place that maps them.
+
+use crate::releases::{IntakeError, StagingError};
+use http_edge::ApiError;
+use nexus_database::DatabaseError;
+use nexus_tasks::{ActivateError, UnknownTask};
+use problem::{Code, Finding, Problem};
+
+/// Seconds after which an upload that found no slot may try again: uploads take seconds to minutes.
+const BUSY_RETRY_SECONDS: u32 = 5;
+
+/// Seconds after which a call that the database could not serve may try again.
+const DATABASE_RETRY_SECONDS: u32 = 1;
+
+pub(crate) fn of_database(error: &DatabaseError) -> ApiError {
+    if error.is_full() {
+        return Problem::from_error(Code::NoSpace, error).into();
+    }
+    match error {
+        DatabaseError::Corrupt { .. } => Problem::from_error(Code::Internal, error).into(),
+        _ => Problem::from_error(Code::Unavailable, error).with_retry_after(DATABASE_RETRY_SECONDS).into(),
+    }
+}
+
+pub(crate) fn of_staging(error: &StagingError) -> ApiError {
+    let code = if error.is_no_space() { Code::NoSpace } else { Code::Internal };
+    Problem::from_error(code, error).into()
+}
+
+pub(crate) fn of_intake(error: IntakeError) -> ApiError {
+    match error {
+        IntakeError::Busy { .. } => {
+            Problem::from_error(Code::TooManyRequests, &error).with_retry_after(BUSY_RETRY_SECONDS).into()
+        }
+        IntakeError::Body(error) => error,
+        IntakeError::Staging(error) => of_staging(&error),
+        IntakeError::Database(error) => of_database(&error),
+        IntakeError::Rejected(findings) => of_findings(findings),
+        IntakeError::Examine(_) => Problem::from_error(Code::Internal, &error).into(),
+        IntakeError::Conflict { ref differences, .. } => {
+            let findings = differences
+                .iter()
+                .map(|difference| Finding::new(Code::VersionConflict, difference))
+                .collect();
+            Problem::from_error(Code::VersionConflict, &error).with_problems(findings).into()
+        }
+    }
+}
+
+/// Everything that is wrong with an upload; the first finding gives the answer its code.
+pub(crate) fn of_findings(findings: Vec<Finding>) -> ApiError {
+    let code_of = |name: &str| Code::ALL.iter().copied().find(|code| code.name() == name);
+    let first = findings.first();
+    let code = first.and_then(|finding| code_of(&finding.code)).unwrap_or(Code::BadRequest);
+    let detail = match first {
+        Some(Finding { detail, subject: Some(subject), .. }) => format!("{subject}: {detail}"),
+        Some(Finding { detail, .. }) => detail.clone(),
+        None => "the input is refused".to_owned(),
+    };
+    Problem::new(code, detail).with_problems(findings).into()
+}
+
+pub(crate) fn of_unknown_task(error: &UnknownTask) -> ApiError {
+    Problem::from_error(Code::TaskNotFound, error).into()
+}
+
+pub(crate) fn of_activation(error: &ActivateError) -> ApiError {
+    let code = match error {
+        ActivateError::Unknown(_) => Code::TaskNotFound,
+        _ => Code::Unavailable,
+    };
+    Problem::from_error(code, error).into()
+}

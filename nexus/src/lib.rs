@@ -1,0 +1,27 @@
+//! The coordinator: what the cluster should be, and who sees to it that it becomes so.
+//!
+//! ```text
+//!   operators ──► http::operator ──┐                             ┌── replication (background task)
+//!                                  ├──► releases (intake) ──► database ──► collect → plan → start → report
+//!   sleds ─────► http::internal ───┘         │                               │
+//!                     │                   staging ◄── PUT from the zip ── transfers ──► sleds
+//!                     └──► observed (what each sled said last) ◄─────────────┘
+//! ```
+//!
+//! - [`config`]: the config file. [`app`]: wiring, start and stop.
+//! - [`releases`]: trust roots and uploads, from the first byte to the acknowledgement.
+//! - [`replication`]: from the wanted set to verified copies on every sled.
+//! - [`http`]: the two APIs, call by call.
+//!
+//! Durable state is the database's (`nexus-database`) and the staging directory's, and nothing else: every other
+//! structure here is rebuilt from them and from the sleds after a crash. Nothing assumes that there is only one
+//! coordinator: rows that name local files name the coordinator that holds them.
+
+pub mod app;
+pub mod config;
+pub mod http;
+pub mod releases;
+pub mod replication;
+
+pub use app::{Nexus, StartError};
+pub use config::Config;
