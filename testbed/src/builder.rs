@@ -151,6 +151,12 @@ impl ClusterBuilder {
         self
     }
 
+    /// Refuses if the cluster runs already. [`start`](Self::start) does so too; this is for before a long preparation.
+    pub fn refuse_if_running(&self) -> Result<()> {
+        let record = ClusterDirectory::new(&self.parent, &self.name)?.read_record()?;
+        record.as_ref().map_or(Ok(()), refuse_running)
+    }
+
     /// Starts the cluster; when this returns every process serves. It is this process's own: it ends with the answer's
     /// `Drop`, and, if there is a keeper, with this process.
     pub async fn start(self) -> Result<OwnedCluster> {
@@ -202,18 +208,7 @@ impl ClusterBuilder {
             }
             return Ok(None);
         };
-        let owner_lives = record.owner.as_ref().map(ProcessIdentity::lives).transpose()?;
-        let crashed = owner_lives == Some(false);
-        if record.phase != Phase::Stopped && !crashed && record.anything_lives()? {
-            let owner = record.owner.as_ref().map(|owner| format!(", owned by pid {}", owner.pid));
-            bail!(
-                "cluster {} is running already (number {}{}): look with `cargo xtask testbed status --name {0}`, \
-                 end it with `cargo xtask testbed down --name {0}`",
-                record.name,
-                record.number,
-                owner.unwrap_or_default()
-            );
-        }
+        refuse_running(&record)?;
         end_processes(&mut record, AT_ONCE)?;
         claims.release(directory, record.number)?;
         if self.remove_state {
@@ -296,6 +291,22 @@ impl ClusterBuilder {
         }
         Ok(sleds)
     }
+}
+
+/// Refuses a cluster that runs. One whose owner has died is no longer run by anybody: it is what a crash left.
+fn refuse_running(record: &ClusterRecord) -> Result<()> {
+    let crashed = record.owner.as_ref().map(ProcessIdentity::lives).transpose()? == Some(false);
+    if record.phase == Phase::Stopped || crashed || !record.anything_lives()? {
+        return Ok(());
+    }
+    let owner = record.owner.as_ref().map(|owner| format!(", owned by pid {}", owner.pid));
+    bail!(
+        "cluster {} is running already (number {}{}): look with `cargo xtask testbed status --name {0}`, \
+         end it with `cargo xtask testbed down --name {0}`",
+        record.name,
+        record.number,
+        owner.unwrap_or_default()
+    );
 }
 
 /// Gives every node the address of the cluster's number, and adds sleds up to the wanted count.

@@ -4,11 +4,11 @@
 use crate::cluster::Cluster;
 use anyhow::{Context, Result};
 use camino::Utf8PathBuf;
-use std::{io::ErrorKind, time::Duration};
-use tokio::{
-    fs::File,
-    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
+use std::{
+    io::{ErrorKind, Write},
+    time::Duration,
 };
+use tokio::{fs::File, io::AsyncReadExt};
 
 /// Pause between two looks for more.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(200);
@@ -23,24 +23,20 @@ impl Cluster {
     }
 
     /// Writes the log of WHO to `out`; with `follow`, goes on until the log is removed or `out` is closed.
-    pub async fn copy_log(&self, who: &str, follow: bool, out: &mut (impl AsyncWrite + Unpin)) -> Result<()> {
+    pub async fn copy_log(&self, who: &str, follow: bool, out: &mut impl Write) -> Result<()> {
         let path = self.log_file(who)?;
         let mut file = File::open(&path).await.with_context(|| format!("opening {path}"))?;
         let mut buffer = vec![0; COPY_BYTES];
         loop {
             let bytes = file.read(&mut buffer).await.with_context(|| format!("reading {path}"))?;
+            match out.write_all(&buffer[..bytes]).and_then(|()| out.flush()) {
+                // `logs … | head` is content with what it has.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                written => written.context("writing the log out")?,
+            }
             if bytes > 0 {
-                match out.write_all(&buffer[..bytes]).await {
-                    // `logs … | head` is content with what it has.
-                    Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
-                    written => written.context("writing the log out")?,
-                }
                 continue;
             }
-            out.flush().await.or_else(|error| match error.kind() {
-                ErrorKind::BrokenPipe => Ok(()),
-                _ => Err(error),
-            })?;
             if !follow || !path.exists() {
                 return Ok(());
             }

@@ -1,0 +1,145 @@
+//! `kill`, `pause`, `resume`, `restart`, `add-sled`, `disk`, `down`, `reset`: what changes a cluster. Owns the words; the
+//! `testbed` crate does it.
+
+use super::Place;
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use testbed::{Cluster, ClusterDirectory, DiskFault, DiskName, KillScope};
+
+/// Whom it is done to.
+#[derive(Debug, Args)]
+pub(crate) struct Who {
+    /// sled-b, nexus-1, …
+    who: String,
+}
+
+/// Whom, and how much of it.
+#[derive(Debug, Args)]
+pub(crate) struct KillArgs {
+    /// sled-b, nexus-1, …
+    who: String,
+    /// Only the agent, not what it supervises
+    #[arg(long)]
+    agent_only: bool,
+}
+
+/// What to do to a disk.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DiskCommand {
+    /// Every operation fails with EIO from now on, also on open files
+    Fail(Disk),
+    /// Every operation takes MS milliseconds longer
+    Slow {
+        /// Milliseconds added to each operation
+        ms: u64,
+        #[command(flatten)]
+        disk: Disk,
+    },
+    /// Every write finds no space
+    Full(Disk),
+    /// Bits are flipped in K stored artifacts, once, silently
+    Corrupt {
+        /// How many artifacts
+        k: u64,
+        #[command(flatten)]
+        disk: Disk,
+        /// Chooses which; the same seed over the same contents chooses the same
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Takes the fault away; what was corrupted stays so
+    Heal(Disk),
+}
+
+/// Which disk.
+#[derive(Debug, Args)]
+pub(crate) struct Disk {
+    /// sled-b/m2-0
+    #[arg(value_name = "WHO/DISK")]
+    disk: String,
+}
+
+/// Kills.
+pub(crate) async fn kill(cluster: &Cluster, args: &KillArgs) -> Result<()> {
+    let scope = if args.agent_only { KillScope::AgentOnly } else { KillScope::WholeSled };
+    cluster.kill(&args.who, scope).await?;
+    println!("{0} is killed; `cargo xtask testbed restart {0}` brings it back", args.who);
+    Ok(())
+}
+
+/// Pauses.
+pub(crate) fn pause(cluster: &Cluster, args: &Who) -> Result<()> {
+    cluster.pause(&args.who)?;
+    println!("{} is paused", args.who);
+    Ok(())
+}
+
+/// Resumes.
+pub(crate) fn resume(cluster: &Cluster, args: &Who) -> Result<()> {
+    cluster.resume(&args.who)?;
+    println!("{} is resumed", args.who);
+    Ok(())
+}
+
+/// Restarts.
+pub(crate) async fn restart(cluster: &Cluster, args: &Who) -> Result<()> {
+    cluster.restart(&args.who).await?;
+    println!("{} serves", args.who);
+    Ok(())
+}
+
+/// Adds a sled.
+pub(crate) async fn add_sled(cluster: &Cluster) -> Result<()> {
+    let who = cluster.add_sled().await?;
+    println!("{who} serves");
+    Ok(())
+}
+
+/// Faults or heals a disk; prints what the sled says it did.
+pub(crate) async fn disk(cluster: &Cluster, command: DiskCommand) -> Result<()> {
+    let (disk, fault, what) = match command {
+        DiskCommand::Fail(disk) => (disk, DiskFault::Fail, "fails".to_owned()),
+        DiskCommand::Slow { ms, disk } => (disk, DiskFault::Slow { ms }, format!("is slower by {ms} ms")),
+        DiskCommand::Full(disk) => (disk, DiskFault::Full, "is full".to_owned()),
+        DiskCommand::Corrupt { k, disk, seed } => {
+            (disk, DiskFault::Corrupt { count: k, seed }, format!("is corrupted (seed {seed})"))
+        }
+        DiskCommand::Heal(disk) => (disk, DiskFault::Heal, "is healed".to_owned()),
+    };
+    let told = cluster.disk_fault(&DiskName::parse(&disk.disk)?, fault).await?;
+    println!("{} {what}", disk.disk);
+    if !told.is_null() {
+        println!("{told}");
+    }
+    Ok(())
+}
+
+/// Ends the cluster.
+pub(crate) async fn down(place: &Place) -> Result<()> {
+    let cluster = place.open()?;
+    if cluster.down().await? {
+        println!(
+            "cluster {} is stopped; its directories are kept in {}",
+            place.name,
+            cluster.directory().root()
+        );
+    } else {
+        println!("cluster {} was stopped already", place.name);
+    }
+    Ok(())
+}
+
+/// Ends the cluster and removes its directories.
+pub(crate) async fn reset(place: &Place) -> Result<()> {
+    let directory = ClusterDirectory::new(&place.dir, &place.name)?;
+    if !directory.root().exists() {
+        println!("there is no cluster {}", place.name);
+        return Ok(());
+    }
+    if !directory.record_file().exists() {
+        bail!("{} is there and is no cluster's; remove it by hand", directory.root());
+    }
+    place.open()?.reset().await?;
+    println!("cluster {} is removed", place.name);
+    Ok(())
+}

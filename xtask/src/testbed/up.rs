@@ -1,0 +1,365 @@
+//! `testbed` and `testbed up`: from nothing to a cluster that has a release on every sled. Owns the story that is told and
+//! when it ends; the `testbed` crate owns every step of it.
+//!
+//! ```text
+//!   build ─► refuse, or start the cluster ─┬─► every sled in service ─► upload ─► on every sled ─► what to try next
+//!            make the sample release ──────┘                                                  │
+//!                                                             --detach: leave it ◄────────────┴──► wait for Ctrl-C,
+//!                                                                                                  end and remove all
+//! ```
+//!
+//! Ctrl-C at any moment of it ends and, in the foreground, removes everything. A second Ctrl-C does not wait for polite
+//! stops.
+
+use super::{Place, narrator::Narrator, signals::Interrupts};
+use crate::{
+    cargo::{Profile, build_programs},
+    workspace,
+};
+use anyhow::{Context, Result, bail};
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::Args;
+use sample_release::{Keys, SampleRelease};
+use std::{
+    fs,
+    process::{ExitCode, Stdio},
+    time::Duration,
+};
+use testbed::{
+    ClaimOrder, Cluster, ClusterBuilder, CopiesReport, KeeperCommand, OwnedCluster, SLEDS_DEFAULT,
+};
+use tokio::{runtime::Runtime, task::JoinHandle};
+
+/// The sample release's version.
+const SAMPLE_VERSION: &str = "1.0.0";
+
+/// How often the foreground looks whether another command has ended its cluster.
+const STILL_OURS_PAUSE: Duration = Duration::from_secs(1);
+
+/// Exit code of a command that Ctrl-C ended before it was done, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+/// What cluster is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct UpArgs {
+    /// Sleds; 4 unless said, or as many as there were
+    #[arg(long, value_name = "K")]
+    sleds: Option<usize>,
+    /// Data disks of each sled (not built yet)
+    #[arg(long, value_name = "D")]
+    disks: Option<usize>,
+    /// The coordinator's database: sqlite (postgres is not built yet)
+    #[arg(long, value_name = "DATABASE")]
+    db: Option<String>,
+    /// Coordinators: 1 (more are not built yet)
+    #[arg(long, value_name = "C")]
+    nexus: Option<usize>,
+    /// This release instead of the sample one; the root in it is trusted on sight
+    #[arg(long, value_name = "FILE.zip", conflicts_with = "no_release")]
+    release: Option<Utf8PathBuf>,
+    /// No release at all
+    #[arg(long)]
+    no_release: bool,
+    /// Return when every sled is in service and the release is everywhere; the cluster lives on
+    #[arg(long)]
+    detach: bool,
+    /// Run programs that are compiled as they are shipped (cargo build --release)
+    #[arg(long)]
+    release_build: bool,
+    /// The whole story with volumes and VMs (not built yet)
+    #[arg(long)]
+    demo: bool,
+}
+
+impl UpArgs {
+    /// Refuses what is not built, before anything else happens.
+    fn check(&self) -> Result<()> {
+        if self.demo {
+            bail!(
+                "--demo is not built yet: there are no volumes and VMs; `cargo xtask testbed` shows what there is"
+            );
+        }
+        if self.disks.is_some_and(|disks| disks > 0) {
+            bail!("--disks is not built yet: sleds have two M.2 devices, and no data disks");
+        }
+        match self.db.as_deref() {
+            None | Some("sqlite") => {}
+            Some("postgres") => bail!("--db postgres is not built yet; there is sqlite"),
+            Some(other) => bail!("no database {other:?}; there is sqlite, and postgres is not built yet"),
+        }
+        if let Some(count) = self.nexus.filter(|&count| count != 1) {
+            bail!("--nexus {count} is not built yet: a cluster has 1 coordinator");
+        }
+        if self.sleds == Some(0) {
+            bail!("--sleds 0: a cluster has at least 1 sled");
+        }
+        if let Some(zip) = self.release.as_ref().filter(|zip| !zip.is_file()) {
+            bail!("--release {zip}: there is no such file");
+        }
+        Ok(())
+    }
+
+    fn profile(&self) -> Profile {
+        if self.release_build { Profile::Release } else { Profile::Dev }
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(place: &Place, args: &UpArgs, runtime: &Runtime) -> Result<ExitCode> {
+    args.check()?;
+    let mut builder = ClusterBuilder::new(&place.dir)
+        .name(&place.name)
+        .order(ClaimOrder::LowestFirst)
+        .keeper(KeeperCommand::of_xtask(workspace::this_program()?))
+        .remove_state(!args.detach);
+    if let Some(sleds) = args.sleds {
+        builder = builder.sleds(sleds);
+    }
+    builder.refuse_if_running()?;
+    let builder = builder.bin_dir(build_programs(args.profile())?);
+    runtime.block_on(async {
+        let mut interrupts = Interrupts::listen()?;
+        let mut narrator = Narrator::start();
+        let brought_up = tokio::select! {
+            brought_up = bring_up(place, args, builder, &mut narrator) => brought_up?,
+            () = interrupts.next() => {
+                eprintln!("interrupted; everything that was started is ended");
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+        };
+        if args.detach {
+            brought_up.detach()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        stay(brought_up, &mut narrator, &mut interrupts).await
+    })
+}
+
+/// Waits for the end of the foreground, and makes it.
+async fn stay(
+    cluster: OwnedCluster,
+    narrator: &mut Narrator,
+    interrupts: &mut Interrupts,
+) -> Result<ExitCode> {
+    narrator.line("\nCtrl-C ends everything and removes it.");
+    tokio::select! {
+        () = interrupts.next() => {}
+        taken = taken_away(&cluster) => {
+            taken?;
+            narrator.line("another command has ended this cluster");
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    narrator.line("\nstopping …");
+    tokio::select! {
+        finished = cluster.finish() => finished?,
+        // What is left is killed without asking, by the keeper at the latest.
+        () = interrupts.next() => return Ok(ExitCode::from(INTERRUPTED)),
+    }
+    narrator.line("everything is stopped and removed");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns when another command has ended the cluster.
+async fn taken_away(cluster: &OwnedCluster) -> Result<()> {
+    let mut looks = tokio::time::interval(STILL_OURS_PAUSE);
+    loop {
+        looks.tick().await;
+        if !cluster.is_still_ours()? {
+            return Ok(());
+        }
+    }
+}
+
+async fn bring_up(
+    place: &Place,
+    args: &UpArgs,
+    builder: ClusterBuilder,
+    narrator: &mut Narrator,
+) -> Result<OwnedCluster> {
+    let sleds = args.sleds.map_or_else(|| format!("{SLEDS_DEFAULT}"), |sleds| sleds.to_string());
+    narrator.fact(&format!(
+        "cluster {}: 1 coordinator (sqlite), {sleds} sleds × 2 M.2; no root needed",
+        place.name
+    ));
+    // Made meanwhile: it takes longer than the start.
+    let release = Release::prepare(place, args);
+    let cluster = builder.start().await?;
+    let environment = cluster.environment()?;
+    for nexus in &environment.nexus {
+        narrator.fact(&format!("{} is ready: {}", nexus.name, nexus.url));
+    }
+    cluster.wait_in_service().await?;
+    for sled in &environment.sleds {
+        let id = sled.id.map_or_else(|| "no id yet".to_owned(), |id| id.to_string());
+        narrator.fact(&format!("{} is in service: {} ({id})", sled.name, sled.agent_url));
+    }
+    if let Some(copies) = spread(&cluster, release, narrator).await? {
+        narrator.line("");
+        narrator.line(&copies.to_string());
+        narrator.line("");
+        artifact_matrix(&cluster).await?;
+    }
+    closing_words(place, &cluster, narrator)?;
+    Ok(cluster)
+}
+
+/// Brings the release, if any, onto every sled; none if there is nothing to spread.
+async fn spread(
+    cluster: &Cluster,
+    release: Release,
+    narrator: &mut Narrator,
+) -> Result<Option<CopiesReport>> {
+    let known = cluster.has_repositories().await?;
+    let ready = match release {
+        Release::None if known => None,
+        Release::None => return Ok(None),
+        // Made anew it would have other keys and be another release of the same version.
+        Release::Sample(_) if known => {
+            narrator.fact("the cluster has a release already; no other one is uploaded");
+            None
+        }
+        Release::Sample(making) => Some(making.await.context("making the sample release")??),
+        Release::File(zip) => {
+            let root_json = testbed::root_in_zip(&zip)?;
+            narrator.fact(&format!("the root in {zip} is trusted on sight"));
+            Some(ReadyRelease { zip, root_json, remove: false })
+        }
+    };
+    if let Some(ready) = ready {
+        let uploaded = cluster
+            .upload_release(&ready.zip, ready.root_json.clone(), &mut |now| narrator.progress(now))
+            .await?;
+        narrator.fact(&format!(
+            "release {} is uploaded, its signatures and bytes are good",
+            uploaded.system_version
+        ));
+        for warning in uploaded.warnings {
+            narrator.fact(&format!("warning: {warning}"));
+        }
+    }
+    let copies = cluster.wait_replicated(&mut |now| narrator.progress(now)).await?;
+    narrator.fact("every sled has everything");
+    if !copies.is_complete() {
+        bail!("the coordinator says that all is replicated, but the sleds themselves say: {copies}");
+    }
+    Ok(Some(copies))
+}
+
+/// The table that the operator's own tool prints.
+async fn artifact_matrix(cluster: &Cluster) -> Result<()> {
+    let environment = cluster.environment()?;
+    let nexus = environment.nexus.first().context("the cluster has no coordinator")?;
+    let sledctl = environment.bin_dir.join("sledctl");
+    let status = tokio::process::Command::new(&sledctl)
+        .args(["artifact", "matrix"])
+        .env("SLEDCTL_URL", &nexus.url)
+        .env("SLEDCTL_TOKEN", &environment.token)
+        .stdin(Stdio::null())
+        .status()
+        .await
+        .with_context(|| format!("running {sledctl}"))?;
+    if !status.success() {
+        bail!("`sledctl artifact matrix` failed: {status}");
+    }
+    Ok(())
+}
+
+fn closing_words(place: &Place, cluster: &Cluster, narrator: &mut Narrator) -> Result<()> {
+    let environment = cluster.environment()?;
+    let name = place.name_option();
+    narrator.line("");
+    for nexus in &environment.nexus {
+        narrator.line(&format!("{:<8}  {}   for sleds: {}", nexus.name, nexus.url, nexus.internal_url));
+    }
+    for sled in &environment.sleds {
+        narrator.line(&format!("{:<8}  {}  depot: {}", sled.name, sled.agent_url, sled.depot_url));
+    }
+    narrator.line(&format!("\n{:.1} s after compiling. Now try, in another terminal:\n", narrator.seconds()));
+    let last = environment.sleds.last().map_or("sled-a", |sled| sled.name.as_str());
+    for (command, what) in [
+        (format!("eval \"$(cargo xtask testbed env{name})\" && sledctl status"), "the cluster on one screen"),
+        (
+            format!("cargo xtask testbed kill {last}{name} && cargo xtask testbed restart {last}{name}"),
+            "a sled dies and comes back",
+        ),
+        (
+            format!("cargo xtask testbed add-sled{name} && sledctl artifact matrix"),
+            "a new sled gets everything",
+        ),
+        (format!("cargo xtask testbed disk corrupt 3 sled-a/m2-1{name}"), "bits rot; a scrub finds them"),
+        (
+            format!("sledctl repo delete {SAMPLE_VERSION} && sledctl artifact matrix"),
+            "what nobody wants goes away",
+        ),
+    ] {
+        narrator.line(&format!("  {command}\n      {what}"));
+    }
+    Ok(())
+}
+
+/// The release that is wanted.
+enum Release {
+    None,
+    /// Being made.
+    Sample(JoinHandle<Result<ReadyRelease>>),
+    File(Utf8PathBuf),
+}
+
+/// A release that can be uploaded. The sample one is removed again afterwards.
+struct ReadyRelease {
+    zip: Utf8PathBuf,
+    root_json: Vec<u8>,
+    remove: bool,
+}
+
+impl Release {
+    fn prepare(place: &Place, args: &UpArgs) -> Release {
+        if args.no_release {
+            return Release::None;
+        }
+        if let Some(zip) = &args.release {
+            return Release::File(zip.clone());
+        }
+        let zip = place.dir.join(format!("{}.release.zip", place.name));
+        Release::Sample(tokio::task::spawn_blocking(move || make_sample(&zip)))
+    }
+}
+
+fn make_sample(zip: &Utf8Path) -> Result<ReadyRelease> {
+    if let Some(parent) = zip.parent() {
+        fs::create_dir_all(parent).with_context(|| format!("creating {parent}"))?;
+    }
+    let made = SampleRelease::standard(SAMPLE_VERSION).make(&Keys::generate()?, zip)?;
+    Ok(ReadyRelease { zip: made.path, root_json: made.root_json, remove: true })
+}
+
+impl Drop for ReadyRelease {
+    fn drop(&mut self) {
+        if self.remove {
+            let _ = fs::remove_file(&self.zip);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_built_is_refused_by_name() {
+        let refused = |args: UpArgs, wanted: &str| {
+            let refusal = args.check().unwrap_err().to_string();
+            assert!(refusal.contains(wanted), "{refusal}");
+        };
+        let none = UpArgs::default;
+        refused(UpArgs { demo: true, ..none() }, "not built yet");
+        refused(UpArgs { disks: Some(3), ..none() }, "not built yet");
+        refused(UpArgs { db: Some("postgres".into()), ..none() }, "not built yet");
+        refused(UpArgs { db: Some("mysql".into()), ..none() }, "there is sqlite");
+        refused(UpArgs { nexus: Some(2), ..none() }, "not built yet");
+        refused(UpArgs { sleds: Some(0), ..none() }, "at least 1");
+        refused(UpArgs { release: Some("/absent.zip".into()), ..none() }, "no such file");
+        UpArgs { db: Some("sqlite".into()), nexus: Some(1), disks: Some(0), ..none() }.check().unwrap();
+    }
+}
