@@ -93,7 +93,7 @@ fn copies_begin_at_the_least_busy_holder_and_name_the_others_as_fallback() {
     let scene =
         Scene::new().wanted(1).wanted(2).ready(1, [1, 2]).ready(2, [1, 2]).ready(3, [1, 2]).ready(4, []);
     let scene = scene.in_flight(2, 4, copy_from(&[1, 2]));
-    let outcome = scene.clone().in_flight(9, 8, copy_from(&[2])).plan();
+    let outcome = scene.in_flight(9, 8, copy_from(&[2])).plan();
     let sources = outcome.sources(4, 1);
     assert_eq!(sources[0], sled(3));
     assert_eq!(sources.into_iter().collect::<BTreeSet<_>>(), [sled(1), sled(2), sled(3)].into());
@@ -212,7 +212,7 @@ fn failed_sources_come_last() {
     let holders = Scene::new().staged(1, 10).ready(1, [1]).ready(2, [1]).ready(3, []);
     assert_eq!(holders.clone().failed_sources(3, 1, [1]).plan().sources(3, 1), [sled(2)], "others first");
     let all_failed = holders.failed_sources(3, 1, [1, 2]);
-    assert_eq!(all_failed.clone().plan().start(3, 1), Some(&How::Put), "then a PUT");
+    assert_eq!(all_failed.plan().start(3, 1), Some(&How::Put), "then a PUT");
     let mut nothing_else = all_failed;
     nothing_else.inputs.wanted.artifacts.get_mut(&hash(1)).unwrap().staged_here = false;
     let again: BTreeSet<_> = nothing_else.plan().sources(3, 1).into_iter().collect();

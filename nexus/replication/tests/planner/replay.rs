@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use uuid::Uuid;
 
 /// Cases per test: seconds in a developer build. A long run is `PROPTEST_CASES=100000 cargo test --release`.
-const CASES: u32 = 400;
+const CASES: u32 = 256;
 
 pub(crate) fn for_all<S: Strategy>(name: &str, inputs: &S, law: impl Fn(S::Value) -> Result<(), String>)
 where
