@@ -1,0 +1,13 @@
+//! The commands, one file per noun: its grammar, what it fetches or changes, and which text it becomes.
+
+pub mod artifact;
+pub mod completion;
+pub mod context;
+mod get;
+pub mod repo;
+pub mod sled;
+pub mod status;
+pub mod task;
+pub mod trust_root;
+mod upload;
+pub mod version;

@@ -1,0 +1,113 @@
+//! `sledctl sled …`.
+
+use crate::{
+    app::App,
+    confirm::{self, Question},
+    failure::{Failure, Outcome},
+    render, resolve,
+};
+use clap::{Args, Subcommand, ValueEnum};
+use nexus_client::sleds::{Sled, SledPolicy};
+
+/// What to do with sleds.
+#[derive(Debug, Subcommand)]
+pub enum SledCommand {
+    /// Lists the sleds
+    List,
+    /// Shows a sled, and which artifacts it misses and why
+    Show(SledArgs),
+    /// Says what is wanted of a sled
+    SetPolicy(SetPolicyArgs),
+}
+
+/// Which sled.
+#[derive(Debug, Args)]
+pub struct SledArgs {
+    /// Its name, its id, or the beginning of its id
+    pub sled: String,
+}
+
+/// Which sled, and what is wanted of it.
+#[derive(Debug, Args)]
+pub struct SetPolicyArgs {
+    /// Its name, its id, or the beginning of its id
+    pub sled: String,
+    /// What is wanted of it
+    pub policy: Policy,
+    /// For expunged, where nobody can be asked: the sled's name, once more
+    #[arg(long, value_name = "NAME")]
+    pub confirm: Option<String>,
+}
+
+/// What is wanted of a sled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Policy {
+    /// It takes part in everything
+    #[value(alias = "in-service")]
+    InService,
+    /// Nothing new is placed on it; artifacts still come to it
+    #[value(alias = "no-provision")]
+    NoProvision,
+    /// It is gone for good and never contacted again; this cannot be undone
+    Expunged,
+}
+
+/// Runs the command.
+pub async fn run(app: &App, command: SledCommand) -> Result<Outcome, Failure> {
+    match command {
+        SledCommand::List => {
+            let sleds = app.client()?.sleds().await?;
+            app.emit_list(sleds, "no sled has registered yet", render::sled::list)?;
+        }
+        SledCommand::Show(args) => show(app, &args.sled).await?,
+        SledCommand::SetPolicy(args) => set_policy(app, &args).await?,
+    }
+    Ok(Outcome::Done)
+}
+
+async fn show(app: &App, name: &str) -> Result<(), Failure> {
+    let client = app.client()?;
+    let sled = find(app, name).await?;
+    let replication = client.replication().await?;
+    app.emit(&sled, |sled, look, now| render::sled::show(sled, &replication, look, now))
+}
+
+async fn set_policy(app: &App, args: &SetPolicyArgs) -> Result<(), Failure> {
+    let sled = find(app, &args.sled).await?;
+    let policy = match args.policy {
+        Policy::InService => SledPolicy::InService,
+        Policy::NoProvision => SledPolicy::NoProvision,
+        Policy::Expunged => SledPolicy::Expunged,
+    };
+    if policy == SledPolicy::Expunged && sled.policy != SledPolicy::Expunged {
+        confirm_expunge(app, &sled, args.confirm.as_deref())?;
+    }
+    let client = app.client()?;
+    let sled = client.sled_set_policy(sled.id, policy).await?;
+    app.talk.note(&format!("{} is {} from now on", sled.name, render::sled::policy_word(sled.policy)));
+    let replication = client.replication().await?;
+    app.emit(&sled, |sled, look, now| render::sled::show(sled, &replication, look, now))
+}
+
+/// Expunging has no `--yes`: the name is given twice, so that a wrong line in a script's list does no harm.
+fn confirm_expunge(app: &App, sled: &Sled, confirmation: Option<&str>) -> Result<(), Failure> {
+    match confirmation {
+        Some(name) if name == sled.name => Ok(()),
+        Some(_) => Err(Failure::Declined { expected: sled.name.clone() }),
+        None => confirm::ask(
+            &Question {
+                what: &format!("expunging sled {} ({})", sled.name, sled.id),
+                consequence: "It is never contacted again, and what only it holds is lost to the cluster.",
+                expected: &sled.name,
+                flag: &format!("--confirm {}", sled.name),
+            },
+            app,
+        ),
+    }
+}
+
+async fn find(app: &App, name: &str) -> Result<Sled, Failure> {
+    let sleds = app.client()?.sleds().await?;
+    Ok(resolve::sled(name, &sleds)?.clone())
+}

@@ -1,0 +1,202 @@
+//! Background tasks: the list, and one task with its passes and what the last one did.
+
+use super::{
+    Look, Tone,
+    table::{Cell, Column, Facts, Table},
+    words::{ago, count, duration, printable, time},
+};
+use jiff::Timestamp;
+use nexus_client::tasks::{BackgroundTask, FinishedPass};
+use serde_json::Value;
+
+/// A report that is longer is cut, with a word about where to find the rest.
+const REPORT_LINES_MAX: usize = 60;
+
+/// One row for each task.
+#[must_use]
+pub fn list(tasks: &[BackgroundTask], look: &Look, now: Timestamp) -> String {
+    let mut table = Table::new(vec![
+        Column::flexible("TASK", 16),
+        Column::flexible("STATE", 7),
+        Column::new("LAST"),
+        Column::new("TOOK"),
+        Column::new("OK"),
+        Column::new("FAILED"),
+        Column::new("PERIOD"),
+        Column::flexible("ERROR", 8),
+    ]);
+    for task in tasks {
+        let (state, tone) = state(task);
+        let last = task.last.as_ref();
+        let error = last.and_then(|pass| pass.error.as_deref());
+        table.row(vec![
+            Cell::new(&task.name),
+            Cell::toned(state, tone),
+            Cell::new(last.map_or_else(|| "never".to_owned(), |pass| time(pass.started_at, now, look.wide))),
+            Cell::new(last.map_or_else(|| "-".to_owned(), |pass| duration(pass.duration_seconds))),
+            Cell::new(task.succeeded.to_string()),
+            Cell::new(task.failed.to_string()),
+            Cell::new(duration(task.period_seconds)),
+            Cell::toned(error.unwrap_or(""), Tone::Bad),
+        ]);
+    }
+    table.render(look)
+}
+
+/// One task: facts, its passes, and what the last one did.
+#[must_use]
+pub fn show(task: &BackgroundTask, look: &Look, now: Timestamp) -> String {
+    let (state, tone) = state(task);
+    let mut facts = Facts::new();
+    facts.fact("task", &task.name);
+    facts.fact("does", &task.description);
+    facts.toned("state", state, tone);
+    if let Some(running) = &task.running {
+        let started = time(running.started_at, now, look.wide);
+        facts.fact(
+            "running",
+            format!("pass {}, by {}, started {started}", running.iteration, running.trigger),
+        );
+    }
+    facts.fact("every", duration(task.period_seconds));
+    facts.fact(
+        "passes",
+        format!("{} ok, {} failed since the coordinator started", task.succeeded, task.failed),
+    );
+    let mut text = facts.render(look);
+    if !task.recent.is_empty() {
+        text.push('\n');
+        text.push_str(&passes(&task.recent, look, now));
+    }
+    if let Some(last) = &task.last {
+        text.push_str(&format!("\nreport of pass {}, {}\n", last.iteration, ago(last.started_at, now)));
+        text.push_str(&report(&last.report));
+    }
+    text
+}
+
+fn state(task: &BackgroundTask) -> (String, Tone) {
+    if task.failed_in_a_row > 0 {
+        return (format!("failing, {} in a row", task.failed_in_a_row), Tone::Bad);
+    }
+    if task.running.is_some() {
+        return ("running".to_owned(), Tone::Busy);
+    }
+    if task.last.is_none() {
+        return ("not run".to_owned(), Tone::Dim);
+    }
+    ("idle".to_owned(), Tone::Good)
+}
+
+fn passes(recent: &[FinishedPass], look: &Look, now: Timestamp) -> String {
+    let mut table = Table::new(vec![
+        Column::new("PASS"),
+        Column::flexible("BY", 8),
+        Column::new("STARTED"),
+        Column::new("TOOK"),
+        Column::flexible("RESULT", 10),
+    ]);
+    for pass in recent {
+        let (result, tone) = match &pass.error {
+            Some(error) => (error.as_str(), Tone::Bad),
+            None => ("ok", Tone::Good),
+        };
+        table.row(vec![
+            Cell::new(pass.iteration.to_string()),
+            Cell::new(&pass.trigger),
+            Cell::new(time(pass.started_at, now, look.wide)),
+            Cell::new(duration(pass.duration_seconds)),
+            Cell::toned(result, tone),
+        ]);
+    }
+    table.render(look)
+}
+
+/// Any report, one line for each value, under the path that leads to it: every task has its own shape, and a new one
+/// must be readable before this program knows it.
+#[must_use]
+pub fn report(report: &Value) -> String {
+    let mut lines = Vec::new();
+    flatten("", report, &mut lines);
+    let total = lines.len();
+    let label_width =
+        lines.iter().take(REPORT_LINES_MAX).map(|(path, _)| path.chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (path, value) in lines.iter().take(REPORT_LINES_MAX) {
+        text.push_str(format!("  {path:label_width$} {value}").trim_end());
+        text.push('\n');
+    }
+    if total > REPORT_LINES_MAX {
+        let rest = count((total - REPORT_LINES_MAX) as u64, "more line");
+        text.push_str(&format!("  … {rest}; -o json has them all\n"));
+    }
+    text
+}
+
+fn flatten(path: &str, value: &Value, lines: &mut Vec<(String, String)>) {
+    let under = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            for (key, value) in fields {
+                flatten(&under(key), value, lines);
+            }
+        }
+        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
+            for (index, item) in items.iter().enumerate() {
+                flatten(&under(&index.to_string()), item, lines);
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            let words: Vec<String> = items.iter().map(scalar).collect();
+            lines.push((printable(path).into_owned(), words.join(", ")));
+        }
+        other => lines.push((printable(path).into_owned(), scalar(other))),
+    }
+}
+
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::Array(_) | Value::Object(_) => "none".to_owned(),
+        Value::String(text) => printable(text).into_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Number(number) => number.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::sample::{self, narrow, now, wide};
+    use serde_json::json;
+
+    #[test]
+    fn list_fits_80_columns() {
+        insta::assert_snapshot!(list(&sample::tasks(), &narrow(), now()));
+    }
+
+    #[test]
+    fn wide_list_has_whole_errors() {
+        insta::assert_snapshot!(list(&sample::tasks(), &wide(), now()));
+    }
+
+    #[test]
+    fn running_task_shows_its_passes_and_its_report() {
+        insta::assert_snapshot!(show(&sample::tasks()[0], &narrow(), now()));
+    }
+
+    #[test]
+    fn failing_task_shows_why() {
+        insta::assert_snapshot!(show(&sample::tasks()[1], &narrow(), now()));
+    }
+
+    #[test]
+    fn report_of_any_shape_is_readable_and_bounded() {
+        assert_eq!(report(&json!("done")), "   done\n");
+        let long: Vec<Value> = (0..200).map(|number| json!({"sled": number})).collect();
+        let text = report(&json!({ "asked": long }));
+        assert_eq!(text.lines().count(), REPORT_LINES_MAX + 1);
+        assert!(text.ends_with("  … 140 more lines; -o json has them all\n"), "{text}");
+    }
+}
