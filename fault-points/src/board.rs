@@ -95,10 +95,13 @@ impl Board {
     /// Counts a pass; hands out the channel to wait on if the point holds.
     fn pass(&self, point: &str) -> Option<watch::Receiver<()>> {
         let mut points = self.points();
-        if !points.contains_key(point) && points.len() >= POINTS_MAX {
-            return None;
+        if !points.contains_key(point) {
+            if points.len() >= POINTS_MAX {
+                return None;
+            }
+            points.insert(point.to_owned(), Point::default());
         }
-        let entry = points.entry(point.to_owned()).or_default();
+        let entry = points.get_mut(point)?;
         entry.passes += 1;
         let hold = entry.hold.as_mut()?;
         if hold.passes_left > 0 {

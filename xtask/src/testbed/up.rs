@@ -66,6 +66,9 @@ pub(crate) struct UpArgs {
     /// Run programs that are compiled as they are shipped (cargo build --release)
     #[arg(long)]
     release_build: bool,
+    /// Run the programs in this directory instead of building them
+    #[arg(long, value_name = "DIR", conflicts_with = "release_build")]
+    bin_dir: Option<Utf8PathBuf>,
     /// The whole story with volumes and VMs (not built yet)
     #[arg(long)]
     demo: bool,
@@ -116,7 +119,10 @@ pub(crate) fn run(place: &Place, args: &UpArgs, runtime: &Runtime) -> Result<Exi
         builder = builder.sleds(sleds);
     }
     builder.refuse_if_running()?;
-    let builder = builder.bin_dir(build_programs(args.profile())?);
+    let builder = builder.bin_dir(match &args.bin_dir {
+        Some(bin_dir) => camino::absolute_utf8(bin_dir).with_context(|| format!("--bin-dir {bin_dir}"))?,
+        None => build_programs(args.profile())?,
+    });
     runtime.block_on(async {
         let mut interrupts = Interrupts::listen()?;
         let mut narrator = Narrator::start();

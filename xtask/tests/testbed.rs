@@ -1,0 +1,196 @@
+//! The testbed's command line, end to end: real programs, real signals.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use camino_tempfile::Utf8TempDir;
+use rustix::process::Signal;
+use serde_json::Value;
+use std::{
+    io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+use testbed::{ProcessIdentity, wait_for};
+
+/// Far longer than anything here takes: hanging is the failure.
+const LIMIT: Duration = Duration::from_secs(60);
+
+const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
+
+fn bin_dir() -> Utf8PathBuf {
+    testbed::binaries::beside_this_test().expect("the programs are built")
+}
+
+fn testbed(dir: &Utf8Path, args: &[&str]) -> Command {
+    let mut command = Command::new(XTASK);
+    command.arg("testbed").args(["--dir", dir.as_str()]).args(args).stdin(Stdio::null());
+    command
+}
+
+fn output(dir: &Utf8Path, args: &[&str]) -> Output {
+    testbed(dir, args).output().expect("xtask runs")
+}
+
+fn succeed(dir: &Utf8Path, args: &[&str]) -> String {
+    let output = output(dir, args);
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{args:?}: {said}");
+    String::from_utf8(output.stdout).expect("it prints UTF-8")
+}
+
+fn refused(dir: &Utf8Path, args: &[&str]) -> String {
+    let output = output(dir, args);
+    assert!(!output.status.success(), "{args:?} was not refused");
+    String::from_utf8(output.stderr).expect("it prints UTF-8")
+}
+
+fn env(dir: &Utf8Path) -> Value {
+    serde_json::from_str(&succeed(dir, &["env", "--json"])).expect("env prints JSON")
+}
+
+/// Every process of the cluster.
+fn processes(env: &Value) -> Vec<ProcessIdentity> {
+    let nodes = ["nexus", "sleds"].iter().flat_map(|role| env[role].as_array().expect("a list"));
+    let pids = nodes.map(|node| u32::try_from(node["pid"].as_u64().expect("it runs")).expect("a pid"));
+    pids.map(|pid| ProcessIdentity::of(pid).expect("/proc can be read").expect("it lives")).collect()
+}
+
+fn lives(process: &ProcessIdentity) -> bool {
+    process.lives().expect("/proc can be read")
+}
+
+async fn wait_gone(processes: &[ProcessIdentity]) {
+    let all_gone = async || {
+        let left: Vec<u32> =
+            processes.iter().filter(|process| lives(process)).map(|process| process.pid).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("these live: {left:?}")) }
+    };
+    wait_for("every process to end", LIMIT, all_gone).await.expect("they are ended");
+}
+
+/// A foreground testbed that has said its last word before it waits for Ctrl-C.
+struct Foreground {
+    child: Child,
+    said: String,
+}
+
+fn foreground(dir: &Utf8Path) -> Foreground {
+    let mut child = testbed(dir, &["--sleds", "2", "--no-release", "--bin-dir", bin_dir().as_str()])
+        .process_group(0)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("xtask runs");
+    let mut said = String::new();
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
+    while !said.contains("Ctrl-C ends everything") {
+        let bytes = lines.read_line(&mut said).expect("it prints UTF-8");
+        assert!(bytes > 0, "the foreground ended early: {said}");
+    }
+    // The rest of what it says is little, and fits into the pipe that stays open with the child.
+    child.stdout = Some(lines.into_inner());
+    Foreground { child, said }
+}
+
+/// Signals the foreground's process group, as a terminal or a test runner does.
+fn signal(child: &Child, signal: Signal) {
+    let identity = ProcessIdentity::of(child.id()).expect("/proc can be read").expect("it lives");
+    let process = identity.open().expect("/proc can be read").expect("it lives");
+    process.signal_group(signal).expect("it can be signalled");
+}
+
+#[tokio::test]
+async fn ctrl_c_in_the_foreground_stops_and_removes_everything() {
+    let temp = Utf8TempDir::new().unwrap();
+    let mut foreground = foreground(temp.path());
+    assert!(foreground.said.contains("sled-b is in service"), "{}", foreground.said);
+    assert!(foreground.said.contains("s after compiling"), "{}", foreground.said);
+    let processes = processes(&env(temp.path()));
+    assert_eq!(processes.len(), 3);
+    signal(&foreground.child, Signal::INT);
+    assert!(foreground.child.wait().unwrap().success());
+    assert!(processes.iter().all(|process| !lives(process)));
+    assert!(!temp.path().join("default").exists());
+    assert!(refused(temp.path(), &["status"]).contains("there is no cluster default"));
+}
+
+#[tokio::test]
+async fn a_foreground_that_is_killed_is_cleaned_up_by_its_keeper() {
+    let temp = Utf8TempDir::new().unwrap();
+    let mut foreground = foreground(temp.path());
+    let processes = processes(&env(temp.path()));
+    signal(&foreground.child, Signal::KILL);
+    foreground.child.wait().unwrap();
+    wait_gone(&processes).await;
+    let removed = async || if temp.path().join("default").exists() { Err("it is there") } else { Ok(()) };
+    wait_for("the directory to be removed", LIMIT, removed).await.unwrap();
+}
+
+#[tokio::test]
+async fn down_from_another_terminal_ends_the_foreground_too() {
+    let temp = Utf8TempDir::new().unwrap();
+    let mut foreground = foreground(temp.path());
+    let status = succeed(temp.path(), &["status"]);
+    assert!(status.contains(&format!("in the foreground of pid {}", foreground.child.id())), "{status}");
+    succeed(temp.path(), &["down"]);
+    assert!(foreground.child.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_detached_cluster_is_worked_on_by_commands_of_their_own() {
+    let temp = Utf8TempDir::new().unwrap();
+    let dir = temp.path();
+    let bin_dir = bin_dir();
+    let up = ["up", "--detach", "--sleds", "2", "--no-release", "--bin-dir", bin_dir.as_str()];
+    succeed(dir, &up);
+    let environment = env(dir);
+    let processes = processes(&environment);
+    assert_eq!(environment["sleds"][1]["processes"][0]["kind"], "agent");
+    assert_eq!(environment["sleds"][1]["processes"][0]["pid"], environment["sleds"][1]["pid"]);
+    assert!(environment["sleds"][0]["id"].is_string());
+    assert!(refused(dir, &up).contains("running already"));
+
+    succeed(dir, &["kill", "sled-b"]);
+    let status = succeed(dir, &["status"]);
+    assert!(status.lines().any(|line| line.starts_with("sled-b") && line.contains("killed")), "{status}");
+    assert_eq!(env(dir)["sleds"][1]["pid"], Value::Null);
+    assert!(refused(dir, &["pause", "sled-b"]).contains("not running"));
+    succeed(dir, &["restart", "sled-b"]);
+    succeed(dir, &["pause", "sled-a"]);
+    succeed(dir, &["resume", "sled-a"]);
+    succeed(dir, &["disk", "slow", "1", "sled-a/m2-0"]);
+    succeed(dir, &["disk", "heal", "sled-a/m2-0"]);
+    assert!(!succeed(dir, &["logs", "sled-a"]).is_empty());
+    assert!(refused(dir, &["logs", "sled-q"]).contains("there is nexus-1, sled-a, sled-b"));
+
+    let shell = succeed(dir, &["env"]);
+    assert!(
+        shell.contains(&format!("SLEDCTL_URL='{}'", environment["nexus"][0]["url"].as_str().unwrap())),
+        "{shell}"
+    );
+
+    succeed(dir, &["down"]);
+    assert!(processes.iter().all(|process| !lives(process)));
+    assert!(dir.join("default/sled-a/state").is_dir());
+    succeed(dir, &["reset"]);
+    assert!(!dir.join("default").exists());
+}
+
+#[test]
+fn what_is_not_built_is_refused_before_anything_is_started() {
+    let temp = Utf8TempDir::new().unwrap();
+    for (args, wanted) in [
+        (vec!["--demo"], "not built yet"),
+        (vec!["up", "--disks", "3"], "not built yet"),
+        (vec!["up", "--db", "postgres"], "not built yet"),
+        (vec!["up", "--nexus", "2"], "not built yet"),
+        (vec!["partition", "sled-a"], "not built yet"),
+        (vec!["--sleds", "2", "status"], "stand after it"),
+        (vec!["--name", "../evil", "status"], "cannot be a cluster's name"),
+        (vec!["down"], "there is no cluster default"),
+    ] {
+        let refusal = refused(temp.path(), &args);
+        assert!(refusal.contains(wanted), "{args:?}: {refusal}");
+    }
+    assert!(!temp.path().join("default").exists());
+}
