@@ -1,0 +1,233 @@
+//! Taking a dataset into use, at the start and after it failed, was missing, or was swapped; and probing one that is in
+//! use but full or slow. Blocking.
+//!
+//! Admission, in order, under the dataset's lock of all hashes: the root must be there; the ledger is read, and a dataset
+//! of another cluster or of a newer format is refused before anything on it is touched; missing directories are made;
+//! `tmp` and leftovers of interrupted control files are removed (the rule on open of [`durable_fs::PendingFile`]); records
+//! and names are read. No artifact is hashed: what has a record that fits counts as verified, the rest waits for the
+//! keeper. Nothing but temporary files is removed, whatever the ledger says. A crash anywhere in it changes nothing that
+//! matters: it is done again from the start.
+
+use crate::{
+    failure::chain,
+    inventory::{Admission, DatasetIndex, Event, Health, Trouble},
+    layout::{self, SetAside},
+    ledger::{self, LedgerCopy, LedgerError},
+    records::{Floor, RecordLog},
+    shared::Shared,
+};
+use camino::Utf8Path;
+use durable_fs::{FileMetadata, Storage, StorageError, remove_leftover};
+use ids::{ArtifactHash, ClusterId};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use thiserror::Error;
+use tracing::{info, warn};
+
+/// What a probe writes.
+const PROBE_BYTES: usize = 4096;
+/// A dataset that needs longer than this for a probe is still slow.
+const PROBE_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// Why a dataset was not admitted.
+#[derive(Debug, Error)]
+enum AdmissionError {
+    #[error("its directory is not there")]
+    Missing,
+    #[error("it belongs to cluster {theirs}, and the store to {ours}")]
+    Foreign { ours: ClusterId, theirs: ClusterId },
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Tries to take a dataset into use, and tells the inventory how it went.
+pub(crate) fn admit(shared: &Shared, dataset: DatasetIndex) {
+    let _all = shared.datasets[dataset].locks.hold_all();
+    let incarnation = shared.incarnation(dataset);
+    let started = Instant::now();
+    match open(shared, dataset) {
+        Ok(admission) => {
+            info!(
+                dataset = shared.name(dataset),
+                artifacts = admission.artifacts.len(),
+                trash = admission.trash.len(),
+                quarantined = admission.quarantine.len(),
+                milliseconds = started.elapsed().as_millis() as u64,
+                "dataset in use"
+            );
+            shared.apply(Event::Admitted { dataset, admission, now: Instant::now() });
+        }
+        Err(error) => {
+            let trouble = match error {
+                AdmissionError::Missing => Trouble::Missing,
+                _ => Trouble::Failed,
+            };
+            shared.report_trouble(dataset, incarnation, trouble, chain(&error));
+        }
+    }
+}
+
+fn open(shared: &Shared, dataset: DatasetIndex) -> Result<Admission, AdmissionError> {
+    let storage = shared.datasets[dataset].storage();
+    storage.metadata(Utf8Path::new("")).map_err(|error| {
+        if error.is_not_found() { AdmissionError::Missing } else { AdmissionError::Storage(error) }
+    })?;
+    let ledger = ledger::read(storage.as_ref())?;
+    if let LedgerCopy::Unreadable(reason) = &ledger {
+        warn!(dataset = shared.name(dataset), reason, "ledger is damaged");
+    }
+    refuse_foreign(shared, &ledger)?;
+    prepare(storage)?;
+    let health = shared.look(|inventory| inventory.datasets[dataset].health);
+    if health != Health::Opening {
+        // It failed before: it has to show that it can write again. Having no room is found out, and told, by writes.
+        match probe(shared, dataset) {
+            Err(error) if !error.is_no_space() => return Err(error.into()),
+            _ => {}
+        }
+    }
+    read_contents(shared, dataset, ledger)
+}
+
+fn refuse_foreign(shared: &Shared, ledger: &LedgerCopy) -> Result<(), AdmissionError> {
+    let ours = shared.look(|inventory| inventory.in_force.as_ref().map(|config| config.cluster_id));
+    match (ours, ledger) {
+        (Some(ours), LedgerCopy::Valid(config)) if config.cluster_id != ours => {
+            Err(AdmissionError::Foreign { ours, theirs: config.cluster_id })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes the directories, and removes what interrupted writes left behind.
+fn prepare(storage: &Arc<dyn Storage>) -> Result<(), StorageError> {
+    let mut made = false;
+    for directory in layout::DIRECTORIES {
+        match storage.create_directory(Utf8Path::new(directory)) {
+            Ok(()) => made = true,
+            Err(error) if error.is_already_exists() => {}
+            // A full disk that has its directories is fine.
+            Err(error) => drop(storage.metadata(Utf8Path::new(directory)).map_err(|_| error)?),
+        }
+    }
+    if made {
+        storage.sync_directory(Utf8Path::new(""))?;
+    }
+    let temporary = Utf8Path::new(layout::TEMPORARY);
+    for entry in storage.list(temporary)? {
+        storage.remove(&temporary.join(entry.name))?;
+    }
+    for control in [layout::LEDGER, layout::RECORDS] {
+        remove_leftover(storage.as_ref(), Utf8Path::new(control))?;
+    }
+    Ok(())
+}
+
+fn read_contents(
+    shared: &Shared,
+    dataset: DatasetIndex,
+    ledger: LedgerCopy,
+) -> Result<Admission, AdmissionError> {
+    let storage = shared.datasets[dataset].storage();
+    let mut log = RecordLog::load(storage.as_ref())?;
+    let mut artifacts = BTreeMap::new();
+    for entry in storage.list(Utf8Path::new(layout::ARTIFACTS))? {
+        if let Ok(hash) = entry.name.parse::<ArtifactHash>() {
+            let metadata: FileMetadata = entry.metadata;
+            let verified_at = log.get(&hash).filter(|record| record.fits(&metadata));
+            artifacts.insert(hash, (metadata, verified_at.map(|record| record.verified_at)));
+        }
+    }
+    let trash = list_aside(storage.as_ref(), layout::TRASH)?;
+    let quarantine = list_aside(storage.as_ref(), layout::QUARANTINE)?;
+    if log.wants_compaction() {
+        let trashed: BTreeSet<ArtifactHash> = trash.keys().map(|entry| entry.hash).collect();
+        match log.compact(storage, |hash| artifacts.contains_key(hash) || trashed.contains(hash)) {
+            // Nothing is lost by a log that stays long for another while.
+            Err(error) if error.is_no_space() => {}
+            other => other?,
+        }
+    }
+    let floor = log.floor();
+    *shared.datasets[dataset].records() = log;
+    Ok(Admission { ledger, floor, artifacts, trash, quarantine, space: storage.space()? })
+}
+
+fn list_aside(storage: &dyn Storage, directory: &str) -> Result<BTreeMap<SetAside, u64>, StorageError> {
+    let entries = storage.list(Utf8Path::new(directory))?;
+    Ok(entries
+        .into_iter()
+        .filter_map(|entry| Some((SetAside::parse(&entry.name)?, entry.metadata.size)))
+        .collect())
+}
+
+/// Writes, syncs and removes a small file; how long that took.
+pub(crate) fn probe(shared: &Shared, dataset: DatasetIndex) -> Result<Duration, StorageError> {
+    let started = Instant::now();
+    let storage = shared.datasets[dataset].storage();
+    let number = shared.datasets[dataset].next_temporary();
+    let path = layout::temporary(&ArtifactHash([0; 32]), number);
+    let mut file = storage.create_new(&path)?;
+    let written = file.write_all(&[0; PROBE_BYTES]).and_then(|()| file.sync());
+    storage.remove(&path)?;
+    written?;
+    Ok(started.elapsed())
+}
+
+/// Probes a full or slow dataset, and tells the inventory if it is neither any more.
+pub(crate) fn probe_again(shared: &Shared, dataset: DatasetIndex) {
+    let incarnation = shared.incarnation(dataset);
+    let health = shared.look(|inventory| inventory.datasets[dataset].health);
+    let reason = shared.look(|inventory| inventory.datasets[dataset].reason.clone()).unwrap_or_default();
+    let took = match probe(shared, dataset) {
+        Ok(took) => took,
+        Err(error) => return shared.report_error(dataset, incarnation, &error),
+    };
+    let recovered = match health {
+        Health::Full { needed } => match shared.bounds(dataset) {
+            Ok(bounds) => shared.datasets[dataset].reservations.reserve(needed, &bounds).is_ok(),
+            Err(error) => return shared.report_error(dataset, incarnation, &error),
+        },
+        _ => took <= PROBE_TIME_MAX,
+    };
+    match health {
+        _ if recovered => {
+            info!(dataset = shared.name(dataset), "dataset works again");
+            shared.apply(Event::Recovered { dataset });
+        }
+        // Not a new trouble: the old one goes on, and is asked about again after a longer while.
+        Health::Full { needed } => {
+            let (trouble, now) = (Trouble::Full { needed }, Instant::now());
+            shared.apply(Event::Troubled { dataset, incarnation, trouble, reason, now });
+        }
+        _ => {
+            let now = Instant::now();
+            shared.apply(Event::Troubled { dataset, incarnation, trouble: Trouble::Slow, reason, now });
+        }
+    }
+}
+
+/// Looks whether a dataset that nobody uses still answers.
+pub(crate) fn check(shared: &Shared, dataset: DatasetIndex) {
+    let incarnation = shared.incarnation(dataset);
+    let storage = shared.datasets[dataset].storage();
+    let result = storage.metadata(Utf8Path::new(layout::ARTIFACTS)).and_then(|_| shared.bounds(dataset));
+    if let Err(error) = result {
+        shared.report_error(dataset, incarnation, &error);
+    }
+}
+
+/// What a config says about how far generations have come, to be remembered beside its ledger.
+pub(crate) fn remember_generation(
+    shared: &Shared,
+    dataset: DatasetIndex,
+    floor: Floor,
+) -> Result<(), StorageError> {
+    let storage = shared.datasets[dataset].storage();
+    shared.datasets[dataset].records().in_force(storage.as_ref(), floor)
+}

@@ -1,0 +1,326 @@
+//! The transitions: synchronous and total. Each event changes what it is about and says who has to look again.
+
+use crate::{
+    inventory::{
+        Admission, Backoff, Changed, Copy, DatasetIndex, DatasetState, Event, Health, Inventory, Stamp,
+        Standing, Trouble,
+    },
+    layout::SetAside,
+    ledger::LedgerCopy,
+};
+use ids::ArtifactHash;
+use jiff::Timestamp;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+impl Inventory {
+    /// Takes an event in.
+    pub(crate) fn apply(&mut self, event: Event) -> Changed {
+        let changed = self.transition(event);
+        self.revision += u64::from(changed.listing);
+        changed
+    }
+
+    fn transition(&mut self, event: Event) -> Changed {
+        match event {
+            Event::Settled => {
+                self.settled = true;
+                self.choose_again();
+                Changed::BOTH
+            }
+            Event::Admitted { dataset, admission, now } => self.admit(dataset, admission, now),
+            Event::Troubled { dataset, incarnation, trouble, reason, now } => {
+                self.trouble(dataset, incarnation, trouble, reason, now)
+            }
+            Event::Recovered { dataset } => self.recover(dataset),
+            Event::SpaceSeen { dataset, space } => {
+                self.datasets[dataset].space = space;
+                Changed::NOTHING
+            }
+            Event::LedgerWritten { dataset, config } => {
+                self.datasets[dataset].ledger = LedgerCopy::Valid(config);
+                if self.choose_again() { Changed::BOTH } else { Changed::WORK }
+            }
+            Event::WriteBegan { hash } => {
+                *self.writing.entry(hash).or_default() += 1;
+                Changed::NOTHING
+            }
+            Event::WriteEnded { hash } => self.write_ended(&hash),
+            Event::ScrubAsked | Event::ScrubProgressed { .. } | Event::Scrubbed { .. } => {
+                self.scrub_event(&event)
+            }
+            Event::Quarantined { dataset, entry } => self.quarantined(dataset, entry),
+            Event::QuarantinePurged { dataset, entry } => {
+                let state = &mut self.datasets[dataset];
+                state.stored_bytes -= state.quarantine.remove(&entry).unwrap_or(0);
+                Changed::LISTING
+            }
+            Event::Trashed { dataset, entry } => self.trashed(dataset, entry),
+            Event::TrashFailed { dataset, hash } => {
+                if let Some(copy) = self.datasets[dataset].copies.get_mut(&hash) {
+                    copy.standing = Standing::Unverified;
+                }
+                Changed::WORK
+            }
+            Event::Restored { dataset, entry, stamp, verified_at } => {
+                self.restored(dataset, entry, stamp, verified_at)
+            }
+            Event::TrashVanished { dataset, entry } => {
+                let state = &mut self.datasets[dataset];
+                state.stored_bytes -= state.trash.remove(&entry).unwrap_or(0);
+                Changed::WORK
+            }
+            Event::Postponed { dataset, hash, now } => {
+                let patience = self.patience;
+                let retry = &mut self.datasets[dataset].retry;
+                retry.entry(hash).or_insert_with(|| Backoff::none(now)).failed(now, patience);
+                Changed::WORK
+            }
+            Event::Published { dataset, hash, stamp, at } => self.published(dataset, hash, stamp, at),
+            Event::Verified { dataset, hash, seen, stamp, at } => {
+                self.datasets[dataset].retry.remove(&hash);
+                self.set_standing(dataset, &hash, seen, stamp, Standing::Verified { at })
+            }
+            Event::Changed { dataset, hash, seen, stamp } => {
+                self.set_standing(dataset, &hash, seen, stamp, Standing::Unverified)
+            }
+            Event::Condemned { dataset, hash, seen, at } => {
+                self.set_standing(dataset, &hash, seen, seen, Standing::Condemned { at })
+            }
+            Event::Vanished { dataset, hash, seen } => self.vanished(dataset, &hash, seen),
+        }
+    }
+
+    fn admit(&mut self, dataset: DatasetIndex, admission: Admission, now: Instant) -> Changed {
+        let state = &mut self.datasets[dataset];
+        let copy = |(hash, (metadata, verified_at)): (ArtifactHash, (_, Option<Timestamp>))| {
+            let stamp = Stamp::from(metadata);
+            // What was found out about a file since its record was written outlives a new look at it.
+            let condemned = state
+                .copies
+                .get(&hash)
+                .filter(|known| known.stamp == stamp && matches!(known.standing, Standing::Condemned { .. }));
+            let standing = match (condemned, verified_at) {
+                (Some(known), _) => known.standing,
+                (None, Some(at)) => Standing::Verified { at },
+                (None, None) => Standing::Unverified,
+            };
+            (hash, Copy { stamp, standing })
+        };
+        let copies: BTreeMap<_, _> = admission.artifacts.into_iter().map(copy).collect();
+        let aside = admission.trash.values().chain(admission.quarantine.values()).sum::<u64>();
+        *state = DatasetState {
+            health: Health::Healthy,
+            reason: None,
+            probe: state.probe,
+            incarnation: state.incarnation + 1,
+            stored_bytes: copies.values().map(|copy| copy.stamp.size).sum::<u64>() + aside,
+            copies,
+            trash: admission.trash,
+            quarantine: admission.quarantine,
+            ledger: admission.ledger,
+            floor: admission.floor,
+            space: admission.space,
+            retry: BTreeMap::new(),
+        };
+        if self.settled {
+            self.choose_again();
+            self.refuse_foreign(now);
+        }
+        Changed::BOTH
+    }
+
+    /// Puts in force what the ledgers amount to; tells whether that is another config than before.
+    fn choose_again(&mut self) -> bool {
+        if !self.settled {
+            return false;
+        }
+        let choice = self.choose_config();
+        self.floor = choice.floor;
+        let same = match (&self.in_force, &choice.in_force) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new) || old.generation == new.generation,
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            self.in_force = choice.in_force;
+            for state in &mut self.datasets {
+                // What there was no room for may not be wanted any more.
+                state.retry.clear();
+                if let Health::Full { needed } = &mut state.health {
+                    *needed = 0;
+                }
+            }
+        }
+        !same
+    }
+
+    /// Takes datasets of other clusters out of use.
+    pub(crate) fn refuse_foreign(&mut self, now: Instant) {
+        for (dataset, cluster) in self.choose_config().foreign {
+            let state = &mut self.datasets[dataset];
+            state.health = Health::Failed;
+            state.reason = Some(format!("it belongs to cluster {cluster}"));
+            state.probe.failed(now, self.patience);
+        }
+    }
+
+    fn trouble(
+        &mut self,
+        dataset: DatasetIndex,
+        incarnation: u64,
+        trouble: Trouble,
+        reason: String,
+        now: Instant,
+    ) -> Changed {
+        let patience = self.patience;
+        let state = &mut self.datasets[dataset];
+        if state.incarnation != incarnation {
+            return Changed::NOTHING;
+        }
+        let health = match trouble {
+            // A dataset that cannot even be read does not get better by being full or slow.
+            Trouble::Full { .. } | Trouble::Slow if !state.health.is_readable() => return Changed::NOTHING,
+            Trouble::Full { needed } => Health::Full { needed },
+            Trouble::Slow => Health::Slow,
+            Trouble::Failed => Health::Failed,
+            Trouble::Missing => Health::Missing,
+        };
+        // What was fine for long enough has earned a quick first try again.
+        if state.health == Health::Healthy && now >= state.probe.not_before + patience.longest * 4 {
+            state.probe = Backoff::none(now);
+        }
+        // Several operations may report one and the same trouble; only what changed counts as one more failure.
+        let again = now >= state.probe.not_before;
+        if state.health != health || again {
+            state.probe.failed(now, patience);
+        }
+        let shown_before = (state.health.shown(), state.reason.take());
+        state.health = health;
+        state.reason = Some(reason);
+        let listing = shown_before != (state.health.shown(), state.reason.clone());
+        if !health.is_readable() {
+            self.scrub.dataset_lost(dataset);
+        }
+        Changed { listing, work: true }
+    }
+
+    fn recover(&mut self, dataset: DatasetIndex) -> Changed {
+        let state = &mut self.datasets[dataset];
+        if !matches!(state.health, Health::Full { .. } | Health::Slow) {
+            return Changed::NOTHING;
+        }
+        state.health = Health::Healthy;
+        state.reason = None;
+        state.retry.clear();
+        Changed::BOTH
+    }
+
+    fn write_ended(&mut self, hash: &ArtifactHash) -> Changed {
+        if let Some(writers) = self.writing.get_mut(hash) {
+            *writers -= 1;
+            if *writers == 0 {
+                self.writing.remove(hash);
+            }
+        }
+        let missing = self.wants(hash)
+            && self
+                .datasets
+                .iter()
+                .any(|state| state.health.is_readable() && !state.copies.contains_key(hash));
+        Changed { listing: false, work: missing }
+    }
+
+    fn published(
+        &mut self,
+        dataset: DatasetIndex,
+        hash: ArtifactHash,
+        stamp: Stamp,
+        at: Timestamp,
+    ) -> Changed {
+        let wanted = self.wants(&hash);
+        let state = &mut self.datasets[dataset];
+        state.insert_copy(hash, Copy { stamp, standing: Standing::Verified { at } });
+        state.retry.remove(&hash);
+        if matches!(state.health, Health::Full { .. }) {
+            state.health = Health::Healthy;
+            state.reason = None;
+        }
+        Changed { listing: true, work: !wanted }
+    }
+
+    /// Changes a copy's standing, if it is still the file that the event is about.
+    fn set_standing(
+        &mut self,
+        dataset: DatasetIndex,
+        hash: &ArtifactHash,
+        seen: Stamp,
+        stamp: Stamp,
+        standing: Standing,
+    ) -> Changed {
+        let state = &mut self.datasets[dataset];
+        match state.copies.get(hash) {
+            Some(copy) if copy.stamp == seen && copy.standing != Standing::Leaving => {
+                state.insert_copy(*hash, Copy { stamp, standing });
+                Changed::BOTH
+            }
+            _ => Changed::NOTHING,
+        }
+    }
+
+    fn vanished(&mut self, dataset: DatasetIndex, hash: &ArtifactHash, seen: Stamp) -> Changed {
+        let state = &mut self.datasets[dataset];
+        if state.copies.get(hash).is_none_or(|copy| copy.stamp != seen) {
+            return Changed::NOTHING;
+        }
+        state.remove_copy(hash);
+        Changed::BOTH
+    }
+
+    fn quarantined(&mut self, dataset: DatasetIndex, entry: SetAside) -> Changed {
+        let state = &mut self.datasets[dataset];
+        if let Some(copy) = state.remove_copy(&entry.hash) {
+            state.stored_bytes += copy.stamp.size;
+            state.quarantine.insert(entry, copy.stamp.size);
+        }
+        Changed::BOTH
+    }
+
+    fn trashed(&mut self, dataset: DatasetIndex, entry: SetAside) -> Changed {
+        let state = &mut self.datasets[dataset];
+        if let Some(copy) = state.remove_copy(&entry.hash) {
+            state.stored_bytes += copy.stamp.size;
+            let replaced = state.trash.insert(entry, copy.stamp.size);
+            state.stored_bytes -= replaced.unwrap_or(0);
+        }
+        // It may be wanted again already.
+        Changed::WORK
+    }
+
+    fn restored(
+        &mut self,
+        dataset: DatasetIndex,
+        entry: SetAside,
+        stamp: Stamp,
+        verified_at: Option<Timestamp>,
+    ) -> Changed {
+        let state = &mut self.datasets[dataset];
+        state.stored_bytes -= state.trash.remove(&entry).unwrap_or(0);
+        let standing = verified_at.map_or(Standing::Unverified, |at| Standing::Verified { at });
+        state.insert_copy(entry.hash, Copy { stamp, standing });
+        Changed::BOTH
+    }
+}
+
+impl DatasetState {
+    fn insert_copy(&mut self, hash: ArtifactHash, copy: Copy) {
+        self.remove_copy(&hash);
+        self.stored_bytes += copy.stamp.size;
+        self.copies.insert(hash, copy);
+    }
+
+    fn remove_copy(&mut self, hash: &ArtifactHash) -> Option<Copy> {
+        let copy = self.copies.remove(hash);
+        self.stored_bytes -= copy.map_or(0, |copy| copy.stamp.size);
+        copy
+    }
+}

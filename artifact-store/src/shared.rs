@@ -1,0 +1,304 @@
+//! What every part of a running store holds in common: the datasets, the one inventory, and the ways to wake others.
+//! Decides nothing; it makes sure that each event reaches the inventory and those who watch it.
+
+use crate::{
+    config::{DatasetConfig, StoreConfig},
+    error::StoreError,
+    failure::{FailureCause, chain},
+    inventory::{Changed, DatasetIndex, Event, Inventory, Patience, Trouble},
+    locks::HashLocks,
+    records::{Record, RecordLog},
+    space::{Bounds, Reservations},
+};
+use camino::Utf8Path;
+use durable_fs::{Storage, StorageError};
+use ids::ArtifactHash;
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+
+/// Artifacts that are received at once; further writers wait. Each holds up to some 2 MiB of bytes on their way to the
+/// disks, and the agent lives in 64 MiB.
+const WRITERS_MAX: usize = 16;
+/// How long a file system's answer about its space is good enough for a listing.
+const SPACE_FRESH_FOR: Duration = Duration::from_secs(1);
+
+/// One dataset's physical side.
+#[derive(Debug)]
+pub(crate) struct Dataset {
+    pub(crate) config: DatasetConfig,
+    pub(crate) locks: HashLocks,
+    pub(crate) reservations: Arc<Reservations>,
+    records: Mutex<RecordLog>,
+    next_temporary: AtomicU64,
+    space_look: Arc<Mutex<SpaceLook>>,
+}
+
+/// When somebody last asked the file system for its space on behalf of a listing.
+#[derive(Debug, Default)]
+struct SpaceLook {
+    ended: Option<Instant>,
+    running: bool,
+}
+
+/// The right to ask, given to one caller at a time so that a disk that hangs holds one thread and not one per listing.
+#[derive(Debug)]
+pub(crate) struct SpaceLookGuard(Arc<Mutex<SpaceLook>>);
+
+impl Drop for SpaceLookGuard {
+    fn drop(&mut self) {
+        let mut look = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *look = SpaceLook { ended: Some(Instant::now()), running: false };
+    }
+}
+
+impl Dataset {
+    fn new(config: DatasetConfig) -> Dataset {
+        Dataset {
+            config,
+            locks: HashLocks::default(),
+            reservations: Arc::default(),
+            records: Mutex::default(),
+            next_temporary: AtomicU64::new(0),
+            space_look: Arc::default(),
+        }
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.config.storage
+    }
+
+    /// The records, for blocking threads: whoever holds them may be writing to their log.
+    pub(crate) fn records(&self) -> MutexGuard<'_, RecordLog> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The right to ask for the space, unless somebody is asking or just did.
+    pub(crate) fn begin_space_look(&self) -> Option<SpaceLookGuard> {
+        let mut look = self.space_look.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = look.ended.is_some_and(|ended| ended.elapsed() < SPACE_FRESH_FOR);
+        if look.running || fresh {
+            return None;
+        }
+        look.running = true;
+        Some(SpaceLookGuard(Arc::clone(&self.space_look)))
+    }
+
+    /// A number that no other temporary file of this process has.
+    pub(crate) fn next_temporary(&self) -> u64 {
+        self.next_temporary.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// What the parts of a store share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: StoreConfig,
+    pub(crate) datasets: Vec<Dataset>,
+    inventory: Mutex<Inventory>,
+    revision: watch::Sender<u64>,
+    /// Wakes the keeper.
+    pub(crate) work: Notify,
+    pub(crate) stop: Stop,
+    /// Every blocking job and task, so that a shutdown can wait for them.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) writer_slots: Arc<Semaphore>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: StoreConfig) -> Shared {
+        let patience = Patience { first: config.probe_after, longest: config.probe_after_max };
+        let inventory = Inventory::new(config.datasets.len(), Instant::now(), patience);
+        Shared {
+            datasets: config.datasets.iter().cloned().map(Dataset::new).collect(),
+            config,
+            inventory: Mutex::new(inventory),
+            revision: watch::Sender::new(0),
+            work: Notify::new(),
+            stop: Stop::default(),
+            tasks: TaskTracker::new(),
+            writer_slots: Arc::new(Semaphore::new(WRITERS_MAX)),
+        }
+    }
+
+    /// Looks at the inventory.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Inventory) -> T) -> T {
+        look(&self.inventory())
+    }
+
+    /// Asks one of the inventory's gates, which may note the answer.
+    pub(crate) fn ask<T>(&self, ask: impl FnOnce(&mut Inventory) -> T) -> T {
+        ask(&mut self.inventory())
+    }
+
+    /// Tells the inventory, and everybody whom it concerns.
+    pub(crate) fn apply(&self, event: Event) {
+        let (Changed { listing, work }, revision) = {
+            let mut inventory = self.inventory();
+            (inventory.apply(event), inventory.revision)
+        };
+        if listing {
+            // Two threads may come here in the other order; the number never goes back.
+            self.revision.send_if_modified(|seen| {
+                let newer = revision > *seen;
+                *seen = revision.max(*seen);
+                newer
+            });
+        }
+        if work {
+            self.work.notify_one();
+        }
+    }
+
+    pub(crate) fn watch_revision(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    pub(crate) fn name(&self, dataset: DatasetIndex) -> &str {
+        &self.datasets[dataset].config.name
+    }
+
+    pub(crate) fn incarnation(&self, dataset: DatasetIndex) -> u64 {
+        self.look(|inventory| inventory.datasets[dataset].incarnation)
+    }
+
+    /// Takes note that an operation on a dataset failed: its health, and a line in the log.
+    pub(crate) fn report_error(&self, dataset: DatasetIndex, incarnation: u64, error: &StorageError) {
+        let trouble = if error.is_no_space() {
+            Trouble::Full { needed: 1 }
+        } else if error.is_not_found() && self.root_is_missing(dataset) {
+            Trouble::Missing
+        } else {
+            Trouble::Failed
+        };
+        self.report_trouble(dataset, incarnation, trouble, chain(error));
+    }
+
+    /// Takes note of a dataset's trouble.
+    pub(crate) fn report_trouble(
+        &self,
+        dataset: DatasetIndex,
+        incarnation: u64,
+        trouble: Trouble,
+        reason: String,
+    ) {
+        if !self.stop.is_asked() {
+            warn!(dataset = self.name(dataset), ?trouble, error = reason, "dataset in trouble");
+        }
+        self.apply(Event::Troubled { dataset, incarnation, trouble, reason, now: Instant::now() });
+    }
+
+    fn root_is_missing(&self, dataset: DatasetIndex) -> bool {
+        let root = self.datasets[dataset].storage().metadata(Utf8Path::new(""));
+        root.is_err_and(|error| error.is_not_found())
+    }
+
+    /// Takes note of a failed operation, and makes of it what the dataset has to say to whoever waited for it.
+    pub(crate) fn failed(
+        &self,
+        dataset: DatasetIndex,
+        incarnation: u64,
+        error: StorageError,
+    ) -> FailureCause {
+        self.report_error(dataset, incarnation, &error);
+        if error.is_no_space() {
+            FailureCause::NoSpace { available: 0 }
+        } else {
+            FailureCause::Storage(error)
+        }
+    }
+
+    /// What bounds a dataset. Asks the file system, so: blocking.
+    pub(crate) fn bounds(&self, dataset: DatasetIndex) -> Result<Bounds, StorageError> {
+        let space = self.datasets[dataset].storage().space()?;
+        self.apply(Event::SpaceSeen { dataset, space });
+        Ok(self.known_bounds(dataset))
+    }
+
+    /// What bounds a dataset, as last seen.
+    pub(crate) fn known_bounds(&self, dataset: DatasetIndex) -> Bounds {
+        let (stored_bytes, space) = self.look(|inventory| {
+            let state = &inventory.datasets[dataset];
+            (state.stored_bytes, state.space)
+        });
+        Bounds {
+            quota_bytes: self.datasets[dataset].config.quota_bytes,
+            reserve_bytes: self.config.reserve_bytes,
+            stored_bytes,
+            space,
+        }
+    }
+
+    /// Writes the record of a verified copy. A failure costs a hashing later, so it is noted and no more.
+    pub(crate) fn record_verified(
+        &self,
+        dataset: DatasetIndex,
+        incarnation: u64,
+        hash: ArtifactHash,
+        record: Record,
+    ) {
+        let storage = self.datasets[dataset].storage();
+        let result = self.datasets[dataset].records().verified(storage.as_ref(), hash, record);
+        if let Err(error) = result {
+            self.report_error(dataset, incarnation, &error);
+        }
+    }
+
+    /// Refuses once the store is shutting down.
+    pub(crate) fn check_running(&self) -> Result<(), StoreError> {
+        if self.stop.is_asked() { Err(StoreError::ShuttingDown) } else { Ok(()) }
+    }
+
+    /// Runs blocking work, known to [`Shared::tasks`]. `None` if it panicked.
+    pub(crate) async fn run_blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Shared>) -> T + Send + 'static,
+    ) -> Option<T> {
+        let shared = Arc::clone(self);
+        self.tasks.spawn_blocking(move || work(&shared)).await.ok()
+    }
+
+    fn inventory(&self) -> MutexGuard<'_, Inventory> {
+        self.inventory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The request to stop, for tasks and for blocking threads.
+#[derive(Debug, Default)]
+pub(crate) struct Stop {
+    token: CancellationToken,
+    paused: Mutex<()>,
+    asked: Condvar,
+}
+
+impl Stop {
+    pub(crate) fn ask(&self) {
+        let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        self.token.cancel();
+        drop(paused);
+        self.asked.notify_all();
+        info!("artifact store stops");
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
+    pub(crate) async fn wait(&self) {
+        self.token.cancelled().await;
+    }
+
+    /// Blocks for `time`, or until a stop is asked for.
+    pub(crate) fn pause(&self, time: Duration) {
+        let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.asked.wait_timeout_while(paused, time, |()| !self.is_asked());
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+}

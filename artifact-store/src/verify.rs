@@ -1,0 +1,182 @@
+//! Hashing stored copies: those without a record, and all of them in a scrub. Says what was found; what follows from it
+//! is the inventory's and the keeper's. Blocking, one copy at a time, in a buffer of fixed size.
+
+use crate::{
+    admission,
+    copy::is_there,
+    inventory::{DatasetIndex, Event, Stamp, Standing},
+    layout,
+    records::Record,
+    shared::Shared,
+};
+use durable_fs::{ReadFile, StorageError};
+use ids::ArtifactHash;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// Bytes that are read and hashed at once: large enough for a disk, small enough for an agent of 30 MiB.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// What hashing a copy showed.
+#[derive(Debug, PartialEq, Eq)]
+enum Finding {
+    Right {
+        stamp: Stamp,
+    },
+    Wrong,
+    /// It is not the file that the inventory knows, or was being changed.
+    Changed {
+        stamp: Stamp,
+    },
+    Gone,
+    /// The store stops.
+    Stopped,
+}
+
+/// Hashes copies that wait for it.
+pub(crate) fn verify(shared: &Shared, dataset: DatasetIndex, hashes: &[ArtifactHash]) {
+    for hash in hashes {
+        if shared.stop.is_asked() {
+            return;
+        }
+        check(shared, dataset, hash, &mut |_| {});
+    }
+}
+
+/// Hashes copies for a scrub, not faster than the config allows.
+pub(crate) fn scrub(shared: &Shared, dataset: DatasetIndex, hashes: &[ArtifactHash]) {
+    for hash in hashes {
+        if shared.stop.is_asked() {
+            return;
+        }
+        let started = Instant::now();
+        let mut hashed = 0;
+        let corrupt = check(shared, dataset, hash, &mut |bytes| {
+            hashed += bytes;
+            shared.apply(Event::ScrubProgressed { bytes });
+            if let Some(rate) = shared.config.scrub_bytes_per_second {
+                // Scrubbing is never urgent: rounding up to whole microseconds only makes it a little slower.
+                let allowed = Duration::from_micros(hashed.saturating_mul(1_000_000) / rate.get() + 1);
+                shared.stop.pause(allowed.saturating_sub(started.elapsed()));
+            }
+        });
+        shared.apply(Event::Scrubbed { dataset, hash: *hash, hashed, corrupt, at: Timestamp::now() });
+    }
+}
+
+/// Hashes one copy and tells the inventory; whether the copy turned out bad.
+fn check(shared: &Shared, dataset: DatasetIndex, hash: &ArtifactHash, progress: &mut dyn FnMut(u64)) -> bool {
+    let incarnation = shared.incarnation(dataset);
+    let seen = shared.look(|inventory| {
+        let copy = inventory.datasets[dataset].copies.get(hash)?;
+        matches!(copy.standing, Standing::Verified { .. } | Standing::Unverified).then_some(copy.stamp)
+    });
+    let Some(seen) = seen else { return false };
+    let (hash, at) = (*hash, Timestamp::now());
+    match hash_copy(shared, dataset, &hash, seen, progress) {
+        Ok(Finding::Right { stamp }) => {
+            let record = Record { size: stamp.size, modified_ns: stamp.modified_ns, verified_at: at };
+            shared.record_verified(dataset, incarnation, hash, record);
+            shared.apply(Event::Verified { dataset, hash, seen, stamp, at });
+            info!(artifact = %hash, dataset = shared.name(dataset), size = stamp.size, "copy verified");
+            false
+        }
+        Ok(Finding::Wrong) => {
+            warn!(artifact = %hash, dataset = shared.name(dataset), "copy does not hash to its name");
+            shared.apply(Event::Condemned { dataset, hash, seen, at });
+            true
+        }
+        Ok(Finding::Changed { stamp }) => {
+            shared.apply(Event::Changed { dataset, hash, seen, stamp });
+            shared.apply(Event::Postponed { dataset, hash, now: Instant::now() });
+            false
+        }
+        Ok(Finding::Gone) => {
+            shared.apply(Event::Vanished { dataset, hash, seen });
+            false
+        }
+        Ok(Finding::Stopped) => false,
+        Err(error) => {
+            judge_read_error(shared, dataset, incarnation, hash, seen, &error);
+            false
+        }
+    }
+}
+
+fn hash_copy(
+    shared: &Shared,
+    dataset: DatasetIndex,
+    hash: &ArtifactHash,
+    seen: Stamp,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Finding, StorageError> {
+    let file = match shared.datasets[dataset].storage().open(&layout::artifact(hash)) {
+        Err(error) if error.is_not_found() && is_there(shared, dataset, layout::ARTIFACTS) => {
+            return Ok(Finding::Gone);
+        }
+        other => other?,
+    };
+    let stamp = Stamp::from(file.metadata()?);
+    if stamp != seen {
+        return Ok(Finding::Changed { stamp });
+    }
+    file.drop_cache();
+    let Some(digest) = hash_file(shared, file.as_ref(), progress)? else { return Ok(Finding::Stopped) };
+    let after = Stamp::from(file.metadata()?);
+    Ok(if after != stamp {
+        Finding::Changed { stamp: after }
+    } else if digest == *hash {
+        Finding::Right { stamp }
+    } else {
+        Finding::Wrong
+    })
+}
+
+/// The hash of a file's bytes; `None` if the store stops meanwhile.
+fn hash_file(
+    shared: &Shared,
+    file: &dyn ReadFile,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Option<ArtifactHash>, StorageError> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut hasher = Sha256::new();
+    let mut offset = 0;
+    loop {
+        if shared.stop.is_asked() {
+            return Ok(None);
+        }
+        let read = file.read_at(offset, &mut buffer)?;
+        hasher.update(&buffer[..read]);
+        if read == 0 {
+            return Ok(Some(ArtifactHash(hasher.finalize().into())));
+        }
+        offset += read as u64;
+        progress(read as u64);
+    }
+}
+
+/// A copy could not be read. If its dataset works otherwise, it is the copy that is bad: it is condemned, and repaired
+/// from another dataset. If not, the dataset is in trouble, and the copy may be fine.
+pub(crate) fn judge_read_error(
+    shared: &Shared,
+    dataset: DatasetIndex,
+    incarnation: u64,
+    hash: ArtifactHash,
+    seen: Stamp,
+    error: &StorageError,
+) {
+    match admission::probe(shared, dataset) {
+        Ok(_) => {
+            let cause = crate::failure::chain(error);
+            warn!(artifact = %hash, dataset = shared.name(dataset), error = cause, "copy cannot be read");
+            let at = Timestamp::now();
+            shared.apply(Event::Condemned { dataset, hash, seen, at });
+        }
+        Err(_) => {
+            shared.apply(Event::Postponed { dataset, hash, now: Instant::now() });
+            shared.report_error(dataset, incarnation, error);
+        }
+    }
+}
