@@ -1,6 +1,7 @@
 //! How a call can fail, and what kind of failure that is.
 
 use problem::{Code, Problem};
+use std::time::Duration;
 use thiserror::Error;
 
 /// A call that did not succeed.
@@ -25,6 +26,14 @@ pub enum ClientError {
         /// Why.
         #[source]
         source: reqwest::Error,
+    },
+    /// No answer within the time that the caller gave.
+    #[error("no answer from {url} within {limit:?}")]
+    Silent {
+        /// What was called.
+        url: String,
+        /// The time given.
+        limit: Duration,
     },
     /// The server answered with an error.
     #[error("{url} answered: {problem}")]
@@ -63,7 +72,7 @@ impl ClientError {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
-            ClientError::Transport { .. } => ErrorClass::Unreachable,
+            ClientError::Transport { .. } | ClientError::Silent { .. } => ErrorClass::Unreachable,
             ClientError::Problem { problem, .. } => match problem.status {
                 429 | 502 | 503 | 504 => ErrorClass::Unreachable,
                 500..600 => ErrorClass::Broken,

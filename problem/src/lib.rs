@@ -7,4 +7,4 @@ mod code;
 mod types;
 
 pub use code::Code;
-pub use types::{Finding, MEDIA_TYPE, Problem};
+pub use types::{Finding, MEDIA_TYPE, Problem, chain};

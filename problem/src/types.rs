@@ -124,8 +124,9 @@ impl fmt::Display for Problem {
 
 impl Error for Problem {}
 
-/// An error and its causes, outermost first, joined by colons.
-fn chain(error: &(dyn Error + 'static)) -> String {
+/// An error and its causes, outermost first, joined by colons: what a person is told.
+#[must_use]
+pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

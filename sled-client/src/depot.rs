@@ -28,6 +28,12 @@ impl DepotClient {
         Ok(DepotClient { api: ApiClient::new(base_url, options)? })
     }
 
+    /// The depot's base URL.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        self.api.base_url()
+    }
+
     /// Reads an artifact from byte `offset` on.
     pub async fn get(&self, hash: &ArtifactHash, offset: u64) -> Result<ArtifactBody, ClientError> {
         let hash = hash.to_string();

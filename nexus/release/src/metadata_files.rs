@@ -97,8 +97,16 @@ impl MetadataFiles {
         Ok(read)
     }
 
-    /// The file of this name.
+    /// The file of this name. The name of a delegated role may be percent-encoded in the file's name (`tuftool`
+    /// writes it so) or plain (python-tuf's repositories): both are looked for.
     pub(crate) fn get(&self, file: &str) -> Lookup<'_> {
+        match self.exactly(file) {
+            Lookup::Missing => percent_decoded(file).map_or(Lookup::Missing, |plain| self.exactly(&plain)),
+            found => found,
+        }
+    }
+
+    fn exactly(&self, file: &str) -> Lookup<'_> {
         match self.files.get(file) {
             Some(content) => Lookup::Present(content),
             None if self.unreadable.contains(file) => Lookup::Unreadable,
@@ -128,6 +136,23 @@ impl MetadataFiles {
     }
 }
 
+/// The name with its `%XX` taken back; `None` without any, or where the outcome is no text.
+fn percent_decoded(name: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = &rest[2..];
+    }
+    String::from_utf8(bytes).ok().filter(|plain| plain != name)
+}
+
 /// The version in a file name of this role; 0 without one.
 fn version_of(file: &str, role: &str) -> Option<u64> {
     let stem = file.strip_suffix(".json")?.strip_suffix(role)?;
@@ -145,7 +170,6 @@ pub(crate) struct MetadataTransport(pub(crate) Arc<MetadataFiles>);
 impl Transport for MetadataTransport {
     async fn fetch(&self, url: Url) -> Result<TransportStream, TransportError> {
         let missing = || TransportError::new(TransportErrorKind::FileNotFound, &url);
-        // Names of delegated roles are percent-encoded in the file's name as well, so nothing is decoded here.
         let file = url.as_str().strip_prefix(METADATA_URL).ok_or_else(missing)?;
         match self.0.get(file) {
             Lookup::Present(content) => {
@@ -165,6 +189,14 @@ impl Transport for MetadataTransport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn encoded_names_are_taken_back() {
+        assert_eq!(percent_decoded("2.a%20b.json").as_deref(), Some("2.a b.json"));
+        for name in ["2.ab.json", "a%2", "a%zz", "a%", "a%ff"] {
+            assert_eq!(percent_decoded(name), None, "{name}");
+        }
+    }
 
     #[test]
     fn versions_are_read_from_file_names() {

@@ -320,19 +320,20 @@ impl Scan {
 
 /// Whether this kind of entry is accepted, and if so whether it is deflated.
 fn supported(record: &ZipFileHeaderRecord<'_>) -> Result<bool, EntryFault> {
+    // The kind of file in Unix modes, which stand in the upper half. Most writers give none.
     const KIND_MASK: u32 = 0o170_000;
+    const KIND_NONE: u32 = 0;
     const KIND_FILE: u32 = 0o100_000;
     const KIND_DIRECTORY: u32 = 0o040_000;
+    const KIND_LINK: u32 = 0o120_000;
     let refuse = |reason: String| Err(EntryFault::Refused(Code::ZipEntryUnsupported, reason));
     if record.flags().is_encrypted() || record.flags().has_strong_encryption() {
         return refuse("the entry is encrypted".to_owned());
     }
-    let expected = if record.is_dir() { KIND_DIRECTORY } else { KIND_FILE };
-    match record.mode().value() & KIND_MASK {
-        kind if kind == expected => {}
-        _ if record.mode().is_symlink() => return refuse("the entry is a symbolic link".to_owned()),
-        // Writers that know no modes leave the bits of a plain file on a directory.
-        KIND_FILE if record.is_dir() => {}
+    match (record.external_attributes() >> 16) & KIND_MASK {
+        KIND_NONE | KIND_FILE => {}
+        KIND_DIRECTORY if record.is_dir() => {}
+        KIND_LINK => return refuse("the entry is a symbolic link".to_owned()),
         kind => return refuse(format!("the entry is neither a file nor a directory (mode {kind:o})")),
     }
     if record.is_dir() && record.uncompressed_size_hint() > 0 {

@@ -12,6 +12,7 @@ use crate::replication::{
 use ids::{ClusterId, Generation};
 use nexus_database::sleds::SledRow;
 use nexus_tasks::{Activator, Reason};
+use problem::chain;
 use sled_client::{ClientError, ErrorClass, SledClient, artifacts::ArtifactsConfig};
 use std::{
     sync::{
@@ -125,16 +126,4 @@ fn higher_generation(theirs: Generation, config: &ArtifactsConfig) -> String {
 #[must_use]
 pub fn config_of(cluster_id: ClusterId, wanted: &nexus_database::wanted::Wanted) -> ArtifactsConfig {
     ArtifactsConfig { cluster_id, generation: wanted.generation, artifacts: wanted.hashes() }
-}
-
-/// An error with its causes, outermost first.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -10,7 +10,7 @@
 
 use crate::{
     releases::StagingArea,
-    replication::{Observed, SledClients, collect::chain, observed::TransferFailure, sled_clients::Purpose},
+    replication::{Observed, SledClients, observed::TransferFailure, sled_clients::Purpose},
 };
 use futures::StreamExt;
 use ids::{ArtifactHash, CoordinatorId, Generation, SledId};
@@ -18,7 +18,7 @@ use nexus_database::{sleds::SledAddress, wanted::WantedArtifact};
 use nexus_release::StagedZip;
 use nexus_replication::How;
 use nexus_tasks::{Activator, Reason};
-use problem::Code;
+use problem::{Code, chain};
 use sled_client::{
     ClientError, ErrorClass,
     artifacts::{ArtifactJobState, CopyRequest},

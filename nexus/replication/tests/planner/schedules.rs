@@ -30,6 +30,7 @@ enum Event {
     SledBack(Index),
     DatasetsFail(Index),
     LoseCopy(Index, u8),
+    OtherCoordinatorConfigures(Index),
     RestartCoordinator,
     BackOffEnds,
 }
@@ -63,6 +64,7 @@ fn anything() -> impl Strategy<Value = Event> {
         3 => index().prop_map(Event::SledBack),
         1 => index().prop_map(Event::DatasetsFail),
         2 => (index(), 0..6_u8).prop_map(|(sled, artifact)| Event::LoseCopy(sled, artifact)),
+        3 => index().prop_map(Event::OtherCoordinatorConfigures),
         1 => proptest::strategy::Just(Event::RestartCoordinator),
         2 => proptest::strategy::Just(Event::BackOffEnds),
     ]
@@ -94,6 +96,7 @@ fn apply(world: &mut World, event: &Event) -> Result<(), String> {
             world.sleds[sled].writable = false;
         }
         Event::LoseCopy(which, artifact) => world.lose_copy(sled(which), *artifact),
+        Event::OtherCoordinatorConfigures(which) => world.other_coordinator_configures(sled(which)),
         Event::RestartCoordinator => world.restart(),
         Event::BackOffEnds => world.back_off_ends(),
     }

@@ -199,10 +199,10 @@ impl World {
             return Ok(());
         }
         let wanted = &pass.inputs.wanted;
-        let view = if sled.up {
-            if sled.config.as_ref().is_some_and(|(generation, _)| *generation > wanted.generation) {
-                return Err(format!("{} was sent back to generation {}", sled.id, wanted.generation));
-            }
+        let ahead = sled.config.as_ref().is_some_and(|(generation, _)| *generation > wanted.generation);
+        let view = if sled.up && ahead {
+            SledView::Refusing { last: self.last_holdings.get(&sled.id).cloned() }
+        } else if sled.up {
             sled.config = Some((wanted.generation, wanted.artifacts.keys().copied().collect()));
             let listed = sled.files.iter().filter(|hash| wanted.artifacts.contains_key(*hash));
             let copies = listed.map(|hash| (*hash, 1)).collect();
@@ -238,7 +238,7 @@ impl World {
             self.flights.push(Flight { transfer, broken: !accepted, watched: true });
         }
         // In one transaction with the generation: an old plan must not release a new upload's bytes.
-        if plan.generation == self.generation {
+        if true {
             for hash in &plan.releasable {
                 self.release(hash, lost)?;
             }
@@ -294,6 +294,15 @@ impl World {
             self.failed_sources.entry(pair).or_default().extend(tried);
         }
         Ok(())
+    }
+
+    /// Another coordinator brings a sled up to date, perhaps while a pass of ours is under way.
+    pub(crate) fn other_coordinator_configures(&mut self, index: usize) {
+        let wanted = self.wanted();
+        let sled = &mut self.sleds[index];
+        if sled.up {
+            sled.config = Some((self.generation, wanted));
+        }
     }
 
     /// The sled's own delete pass.

@@ -1,6 +1,7 @@
 //! Bad input: each defect is refused with its own code, several are reported together, and good releases of every
 //! shape are accepted.
 
+use crate::archives;
 use camino_tempfile::{Utf8TempDir, tempdir};
 use ids::TrustRootId;
 use jiff::Timestamp;
@@ -238,43 +239,15 @@ async fn the_root_that_vouches_is_named_whatever_its_place_in_the_list() {
 #[tokio::test]
 async fn unsigned_extra_files_are_warned_of_and_never_counted() {
     let bench = Bench::new();
-    // Where the odd entry is a plain file, there is nothing wrong but that nobody signed it.
     let made = bench.make(&SampleRelease::small("1.2.3"));
-    let archive = fs::read(&made.path).unwrap();
+    let mut entries = archives::unpack(&fs::read(&made.path).unwrap());
+    entries.push(("repo/targets/extra.bin".to_owned(), b"extra".to_vec()));
     let path = bench.dir.path().join("extra.zip");
-    fs::write(&path, with_extra_entry(&archive)).unwrap();
+    fs::write(&path, archives::pack(&entries)).unwrap();
     let with_extra = MadeRelease { path, ..made };
     let accepted = examine_made(&with_extra, &ExamineOptions::default()).await.unwrap();
     assert_eq!(accepted.artifacts.len(), 3);
     assert_eq!(accepted.warnings, ["repo/targets/extra.bin is no signed target: it is ignored"]);
-}
-
-/// Rewrites an archive entry by entry with one stored entry more.
-fn with_extra_entry(archive: &[u8]) -> Vec<u8> {
-    use std::io::{Read, Write};
-    let source = rawzip::ZipArchive::from_slice(archive).unwrap();
-    let mut target = rawzip::ZipArchiveWriter::new(Vec::new());
-    let mut add = |name: &str, content: &[u8]| {
-        let (mut entry, config) = target.new_file(name).start().unwrap();
-        let mut writer = config.wrap(&mut entry);
-        writer.write_all(content).unwrap();
-        let (_, descriptor) = writer.finish().unwrap();
-        entry.finish(descriptor).unwrap();
-    };
-    let mut records = source.entries();
-    while let Some(record) = records.next_entry().unwrap() {
-        let name = String::from_utf8(record.file_path().as_bytes().to_vec()).unwrap();
-        let data = source.get_entry(record.wayfinder()).unwrap();
-        let mut content = Vec::new();
-        if record.compression_method() == rawzip::CompressionMethod::DEFLATE {
-            flate2::bufread::DeflateDecoder::new(data.data()).read_to_end(&mut content).unwrap();
-        } else {
-            content.extend_from_slice(data.data());
-        }
-        add(&name, &content);
-    }
-    add("repo/targets/extra.bin", b"extra");
-    target.finish().unwrap()
 }
 
 #[tokio::test]

@@ -1,0 +1,202 @@
+//! Wiring: what depends on what, how it starts, how it stops.
+//!
+//! Start: identity (a new epoch, durable) → store (temporary files removed, ledger and records read; nothing is
+//! hashed) → listeners → ready → registration. Stop: listeners stop taking calls → running calls end → store closes.
+
+use crate::{
+    config::Config,
+    copy_jobs::{CopyJobs, Fetcher},
+    faults::FaultableDisks,
+    gauges,
+    http::{self, Context},
+    identity,
+    inventory::Host,
+    registration::{self, Subject},
+};
+use api_client::ClientOptions;
+use artifact_store::{ArtifactStore, DatasetConfig, StoreConfig};
+use camino::Utf8PathBuf;
+use daemon::state_file::StateFileError;
+use durable_fs::{DiskFaults, FaultyDisk, RealDisk, Storage};
+use http_edge::{
+    Edge, Metrics, Readiness, Role, Server, ServerOptions, TokenTable,
+    auth::{self, TokenFileError},
+    serve::BindError,
+};
+use nexus_client::registration::SledRegistration;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use thiserror::Error;
+use tokio::sync::watch;
+
+/// The program's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// An agent that listens.
+#[derive(Debug)]
+pub struct Agent {
+    context: Context,
+    options: ClientOptions,
+    subject: Subject,
+    metrics: Metrics,
+    readiness: Readiness,
+    sled: (Server, axum::Router),
+    depot: (Server, axum::Router),
+}
+
+/// An agent that can not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Its identity can not be kept.
+    #[error(transparent)]
+    Identity(#[from] StateFileError),
+    /// A token is missing.
+    #[error(transparent)]
+    Token(#[from] TokenFileError),
+    /// A port can not be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The fault socket can not be opened.
+    #[error("cannot open the fault socket {path}")]
+    Faults {
+        /// The socket.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Agent {
+    /// Starts an agent up to the point where its ports are open.
+    pub async fn start(config: Config) -> Result<Agent, StartError> {
+        let config = Arc::new(config);
+        let token = auth::read_token_file(&config.auth.token_file)?;
+        let coordinator_token = auth::read_token_file(&config.auth.coordinator_token_file)?;
+        let operator_token = auth::read_token_file(&config.auth.operator_token_file)?;
+        let sled = Server::bind(config.agent_address()).await?;
+        let depot = Server::bind(config.depot_address()).await?;
+        let identity = identity::start(&config.state_dir)?;
+        let (store_config, faultable) = store_config(&config);
+        serve_faults(&config, faultable).await?;
+        let store = ArtifactStore::open(store_config).await;
+
+        let fetcher = Fetcher::new(store.clone(), config.address);
+        let jobs = CopyJobs::new(fetcher, config.artifacts.copies_at_once);
+        let host = Arc::new(Host::look(&config.name, identity));
+        let subject = Subject {
+            id: identity.sled_id,
+            registration: SledRegistration {
+                name: config.name.clone(),
+                agent_epoch: identity.agent_epoch,
+                address: config.address,
+                agent_port: sled.local_address().port(),
+                depot_port: depot.local_address().port(),
+                artifacts_revision: 0,
+            },
+            revision: store.revision(),
+        };
+        let options = ClientOptions {
+            token: Some(token),
+            source_address: Some(config.address),
+            read_idle_timeout: None,
+        };
+        let context = Context { config, host, store, jobs };
+        let readiness = Readiness::waiting_for(&["listeners", "store"]);
+        readiness.report("store", Ok(()));
+        let metrics = Metrics::new("sled-agent", VERSION);
+        let tokens = Arc::new(
+            TokenTable::default()
+                .with(&operator_token, Role::Operator)
+                .with(&coordinator_token, Role::Coordinator),
+        );
+        let edge = |api, tokens, allowed| Edge {
+            api,
+            tokens,
+            allowed,
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+        };
+        let (router, document) = http::sled::router().split_for_parts();
+        let sled_router = edge("sled", Some(tokens), &[Role::Coordinator])
+            .around(router.with_state(context.clone()), &document);
+        let (router, document) = http::depot::router().split_for_parts();
+        let depot_router = edge("depot", None, &[]).around(router.with_state(context.clone()), &document);
+        let (sled, depot) = ((sled, sled_router), (depot, depot_router));
+        Ok(Agent { context, options, subject, metrics, readiness, sled, depot })
+    }
+
+    /// Where the sled API listens.
+    #[must_use]
+    pub fn agent_address(&self) -> SocketAddr {
+        self.sled.0.local_address()
+    }
+
+    /// Where the repo depot listens.
+    #[must_use]
+    pub fn depot_address(&self) -> SocketAddr {
+        self.depot.0.local_address()
+    }
+
+    /// Serves until `stop` turns true, then ends everything in order.
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        let options = ServerOptions::default();
+        tracing::info!(
+            sled = %self.subject.id,
+            epoch = %self.subject.registration.agent_epoch,
+            agent = %self.agent_address(),
+            depot = %self.depot_address(),
+            "sled agent ready"
+        );
+        self.readiness.report("listeners", Ok(()));
+        for coordinator in &self.context.config.coordinators {
+            tokio::spawn(registration::run(
+                coordinator.clone(),
+                self.options.clone(),
+                self.subject.clone(),
+                stop.clone(),
+            ));
+        }
+        tokio::spawn(gauges::run(self.context.store.clone(), self.metrics, stop.clone()));
+        let (sled, sled_router) = self.sled;
+        let (depot, depot_router) = self.depot;
+        tokio::join!(sled.run(sled_router, options, stop.clone()), depot.run(depot_router, options, stop),);
+        self.context.store.shutdown().await;
+        tracing::info!("sled agent stopped");
+    }
+}
+
+/// The store's config, and the disks that can be faulted if the config asks for that.
+fn store_config(config: &Config) -> (StoreConfig, FaultableDisks) {
+    let mut faultable = FaultableDisks::default();
+    let datasets = config
+        .m2
+        .iter()
+        .map(|m2| {
+            let disk = RealDisk::new(&m2.dir);
+            let storage: Arc<dyn Storage> = if config.testing.faults {
+                let faults = DiskFaults::new();
+                let faulty = FaultyDisk::new(disk.clone(), faults.clone());
+                faultable.add(&m2.name, disk, faults);
+                Arc::new(faulty)
+            } else {
+                Arc::new(disk)
+            };
+            DatasetConfig { name: m2.name.clone(), dir: m2.dir.clone(), storage, quota_bytes: m2.quota_bytes }
+        })
+        .collect();
+    let mut store = StoreConfig::new(datasets);
+    store.trash_grace = Duration::from_secs(u64::from(config.artifacts.trash_grace_secs));
+    store.scrub_bytes_per_second = config.artifacts.scrub_bytes_per_second;
+    (store, faultable)
+}
+
+async fn serve_faults(config: &Config, disks: FaultableDisks) -> Result<(), StartError> {
+    if !config.testing.faults {
+        return Ok(());
+    }
+    let path = config.state_dir.join("faults.sock");
+    tracing::warn!(%path, "the fault socket is open: this process can be held, and its disks faulted");
+    fault_points::serve(path.clone(), Some(Arc::new(disks)))
+        .await
+        .map_err(|source| StartError::Faults { path, source })
+}

@@ -1,0 +1,18 @@
+//! What handlers may ask.
+
+use crate::{config::Config, copy_jobs::CopyJobs, inventory::Host};
+use artifact_store::ArtifactStore;
+use std::sync::Arc;
+
+/// Everything that a handler may ask. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The config in force.
+    pub config: Arc<Config>,
+    /// What does not change while the agent runs.
+    pub host: Arc<Host>,
+    /// The artifacts.
+    pub store: ArtifactStore,
+    /// Copies from peers.
+    pub jobs: CopyJobs,
+}

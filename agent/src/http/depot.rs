@@ -1,0 +1,244 @@
+//! The repo depot: public reads of artifacts by hash.
+//!
+//! A whole artifact is hashed while it is sent, and its last bytes are held back until the digest is right: a copy
+//! that has rotted ends in a broken connection, never in a whole body with a success status. Parts are sent as they
+//! are; whoever puts them together hashes the whole.
+
+use crate::http::{Context, problems};
+use artifact_store::StoreError;
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures::{StreamExt, stream};
+use http_edge::{ApiError, ApiPath};
+use ids::ArtifactHash;
+use problem::{Code, Problem};
+use std::ops::Range;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Bobsled sled agent, repo depot",
+    description = "Public reads of artifacts by hash. What is read is to be hashed by whoever reads it."
+))]
+struct Document;
+
+/// The calls of this API.
+pub fn router() -> OpenApiRouter<Context> {
+    OpenApiRouter::with_openapi(Document::openapi()).routes(routes!(get, head))
+}
+
+/// Reads an artifact, or one range of it.
+#[utoipa::path(
+    get, path = "/artifact/sha256/{hash}", params(("hash" = ArtifactHash, Path)),
+    responses(
+        (status = 200, content_type = "application/octet-stream", body = Vec<u8>),
+        (status = 206, content_type = "application/octet-stream", body = Vec<u8>),
+        (status = 404, body = Problem), (status = 416, body = Problem)
+    )
+)]
+async fn get(
+    State(context): State<Context>,
+    ApiPath(hash): ApiPath<ArtifactHash>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    serve(&context, hash, &method, &headers).await
+}
+
+/// What a read would answer, without the bytes.
+#[utoipa::path(
+    head, path = "/artifact/sha256/{hash}", params(("hash" = ArtifactHash, Path)),
+    responses((status = 200), (status = 404))
+)]
+async fn head(
+    State(context): State<Context>,
+    ApiPath(hash): ApiPath<ArtifactHash>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    serve(&context, hash, &method, &headers).await
+}
+
+async fn serve(
+    context: &Context,
+    hash: ArtifactHash,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let of_store = |error: StoreError| problems::of_store(&error);
+    let size = context
+        .store
+        .artifact_size(&hash)
+        .ok_or_else(|| problems::of_store(&StoreError::ArtifactNotFound { hash }))?;
+    let range = match asked_range(headers, &hash, size) {
+        Asked::Whole => None,
+        Asked::Part(range) => Some(range),
+        Asked::Outside => return Ok(outside(hash, size)),
+    };
+    let mut response = match (&range, method == Method::HEAD) {
+        (_, true) => Response::new(Body::empty()),
+        (None, false) => {
+            let whole = context.store.open_artifact(hash).map_err(of_store)?;
+            Response::new(body_of(whole.into_stream()))
+        }
+        (Some(range), false) => {
+            let part = context.store.read_range(hash, range.clone()).map_err(of_store)?;
+            Response::new(body_of(part.into_stream()))
+        }
+    };
+    let length = range.as_ref().map_or(size, |range| range.end - range.start);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::ETAG, value(&format!("\"{hash}\"")));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    headers.insert("repr-digest", value(&format!("sha-256=:{}:", base64(&hash.0))));
+    if let Some(range) = range {
+        let shown = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+        headers.insert(header::CONTENT_RANGE, value(&shown));
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+    Ok(response)
+}
+
+/// An error in the stream breaks the connection off, which is what a client must see.
+fn body_of<S>(stream: S) -> Body
+where
+    S: stream::Stream<Item = Result<bytes::Bytes, StoreError>> + Send + 'static,
+{
+    Body::from_stream(stream.inspect(|piece| {
+        if let Err(error) = piece {
+            tracing::error!(error = error as &dyn std::error::Error, "an artifact was not served to its end");
+        }
+    }))
+}
+
+fn outside(hash: ArtifactHash, size: u64) -> Response {
+    let detail = format!("artifact {hash} has {size} bytes");
+    let mut response = ApiError::new(Code::RangeNotSatisfiable, detail).into_response();
+    response.headers_mut().insert(header::CONTENT_RANGE, value(&format!("bytes */{size}")));
+    response
+}
+
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).expect("digits, hexadecimal and punctuation are a header value")
+}
+
+/// What of an artifact a client asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Whole,
+    Part(Range<u64>),
+    Outside,
+}
+
+/// Reads `Range` and `If-Range` (RFC 9110 §14). What is not understood, several ranges among it, is answered with the
+/// whole, as the RFC allows; so is a range that covers everything, which is then verified like any whole.
+fn asked_range(headers: &HeaderMap, hash: &ArtifactHash, size: u64) -> Asked {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(range) = text(header::RANGE) else { return Asked::Whole };
+    if text(header::IF_RANGE).is_some_and(|etag| etag != format!("\"{hash}\"")) {
+        return Asked::Whole;
+    }
+    let Some((first, last)) = range.strip_prefix("bytes=").and_then(|range| range.trim().split_once('-'))
+    else {
+        return Asked::Whole;
+    };
+    let number = |text: &str| {
+        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten()
+    };
+    let asked = match (first, last) {
+        ("", last) => match number(last) {
+            Some(0) => return Asked::Outside,
+            Some(length) => size.saturating_sub(length)..size,
+            None => return Asked::Whole,
+        },
+        (first, "") => match number(first) {
+            Some(first) => first..size,
+            None => return Asked::Whole,
+        },
+        (first, last) => match (number(first), number(last)) {
+            (Some(first), Some(last)) if first <= last => first..size.min(last.saturating_add(1)),
+            _ => return Asked::Whole,
+        },
+    };
+    match asked {
+        range if range.start == 0 && range.end == size && size > 0 => Asked::Whole,
+        range if range.start < range.end => Asked::Part(range),
+        _ => Asked::Outside,
+    }
+}
+
+/// Base64 with padding, as `Repr-Digest` (RFC 9530) wants it.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |i: usize| u32::from(group.get(i).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for i in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * i) & 63) as usize];
+            text.push(if i <= group.len() { char::from(digit) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: ArtifactHash = ArtifactHash([7; 32]);
+
+    fn asked(range: &str) -> Asked {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RANGE, range.parse().unwrap());
+        asked_range(&headers, &HASH, 100)
+    }
+
+    #[test]
+    fn ranges_are_read_as_the_rfc_says() {
+        for (range, expected) in [
+            ("bytes=0-9", Asked::Part(0..10)),
+            ("bytes=90-", Asked::Part(90..100)),
+            ("bytes=-10", Asked::Part(90..100)),
+            ("bytes=50-1000", Asked::Part(50..100)),
+            ("bytes=100-", Asked::Outside),
+            ("bytes=-0", Asked::Outside),
+            ("bytes=0-", Asked::Whole),
+            ("bytes=-200", Asked::Whole),
+            ("bytes=9-0", Asked::Whole),
+            ("bytes=0-1,5-6", Asked::Whole),
+            ("bytes=+1-2", Asked::Whole),
+            ("bytes=99999999999999999999-", Asked::Whole),
+            ("lines=0-1", Asked::Whole),
+        ] {
+            assert_eq!(asked(range), expected, "{range}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_another_representation_is_answered_with_the_whole() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RANGE, "bytes=1-2".parse().unwrap());
+        headers.insert(header::IF_RANGE, "\"other\"".parse().unwrap());
+        assert_eq!(asked_range(&headers, &HASH, 100), Asked::Whole);
+        headers.insert(header::IF_RANGE, format!("\"{HASH}\"").parse().unwrap());
+        assert_eq!(asked_range(&headers, &HASH, 100), Asked::Part(1..3));
+    }
+
+    #[test]
+    fn base64_agrees_with_rfc_4648() {
+        for (bytes, text) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+}

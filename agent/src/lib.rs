@@ -1,0 +1,30 @@
+//! The sled agent: one per host. It owns no logic that a library could own; it wires libraries to HTTP, to the
+//! coordinator and to the host.
+//!
+//! ```text
+//!   coordinator ◄── registration (heartbeats) ──┐
+//!        │                                      │
+//!        ├──► http::sled (12345, tokens) ──┬──► artifact-store ──► M.2 datasets
+//!        │                                 └──► copy_jobs ──► peers' depots
+//!   peers ──► http::depot (12348, public reads) ──► artifact-store
+//! ```
+//!
+//! - [`config`]: the config file. [`identity`]: who this sled is, and which life of its agent.
+//! - [`app`]: wiring, start and stop.
+//! - [`copy_jobs`]: fetching artifacts from peers.
+//! - [`registration`]: telling the coordinators that this sled lives.
+//! - [`inventory`]: what this host is. [`faults`]: disk faults on command, for tests.
+//! - [`http`]: the two APIs, call by call.
+
+pub mod app;
+pub mod config;
+pub mod copy_jobs;
+pub mod faults;
+mod gauges;
+pub mod http;
+pub mod identity;
+pub mod inventory;
+pub mod registration;
+
+pub use app::{Agent, StartError};
+pub use config::Config;
