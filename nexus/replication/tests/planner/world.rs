@@ -238,7 +238,7 @@ impl World {
             self.flights.push(Flight { transfer, broken: !accepted, watched: true });
         }
         // In one transaction with the generation: an old plan must not release a new upload's bytes.
-        if true {
+        if plan.generation == self.generation {
             for hash in &plan.releasable {
                 self.release(hash, lost)?;
             }
