@@ -26,7 +26,7 @@
 //! - [`binaries`], [`config`], [`launch`]: what is run, with which config, and how it is started.
 //! - [`builder`] brings a cluster up; [`cluster`] is what one does with it; [`teardown`] and [`keeper`] end it.
 //! - [`release`], [`release_root`], [`copies`]: a release onto every sled, and the proof that it is there.
-//! - [`env`], [`status`], [`logs`]: what one is told. [`wait`]: bounded waiting that says what it saw last.
+//! - [`mod@env`], [`status`], [`logs`]: what one is told. [`wait`]: bounded waiting that says what it saw last.
 //!
 //! What a sled or coordinator *does* is left to their crates; the command line is left to `xtask`.
 

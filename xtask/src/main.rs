@@ -1,7 +1,7 @@
 //! Developer commands: `cargo xtask COMMAND`. One file per command; this one only reads the command line.
 //!
 //! - [`testbed`]: a cluster on this machine, in the foreground or beside.
-//! - [`test`], [`ci`]: what must pass, here and there.
+//! - [`mod@test`], [`ci`]: what must pass, here and there.
 //! - [`openapi`], [`errors`]: documents that are printed from the code, written or checked.
 //! - [`release`]: the sample release.
 //! - [`cargo`], [`workspace`]: running cargo, and where things are.
