@@ -9,9 +9,10 @@ use utoipa::ToSchema;
 /// One pass's decisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The generation that was planned for. Transfers carry it, so a sled refuses those of an old plan; and staged
-    /// bytes may be released only in a transaction that finds this generation still the wanted one, because a
-    /// repository that was deleted and uploaded again in between needs its bytes afresh.
+    /// The generation that was planned for. Transfers carry it, so a sled refuses those of an old plan. What is released
+    /// must be the very bytes that were planned for: by the upload's own id, or in a transaction that finds this
+    /// generation still the wanted one. A repository that was deleted and uploaded again in between needs its bytes
+    /// afresh.
     pub generation: Generation,
     /// Transfers to start now, the most urgent first. All of them fit the limits; any may be left out.
     pub start: Vec<Start>,
