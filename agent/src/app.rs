@@ -15,7 +15,6 @@ use crate::{
 };
 use api_client::ClientOptions;
 use artifact_store::{ArtifactStore, DatasetConfig, StoreConfig};
-use camino::Utf8PathBuf;
 use daemon::state_file::StateFileError;
 use durable_fs::{DiskFaults, FaultyDisk, RealDisk, Storage};
 use http_edge::{
@@ -55,15 +54,6 @@ pub enum StartError {
     /// A port can not be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The fault socket can not be opened.
-    #[error("cannot open the fault socket {path}")]
-    Faults {
-        /// The socket.
-        path: Utf8PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
 }
 
 impl Agent {
@@ -77,7 +67,7 @@ impl Agent {
         let depot = Server::bind(config.depot_address()).await?;
         let identity = identity::start(&config.state_dir)?;
         let (store_config, faultable) = store_config(&config);
-        serve_faults(&config, faultable).await?;
+        serve_faults(&config, faultable);
         let store = ArtifactStore::open(store_config).await;
 
         let fetcher = Fetcher::new(store.clone(), config.address);
@@ -190,13 +180,17 @@ fn store_config(config: &Config) -> (StoreConfig, FaultableDisks) {
     (store, faultable)
 }
 
-async fn serve_faults(config: &Config, disks: FaultableDisks) -> Result<(), StartError> {
+/// Opens the fault socket if the config asks for it. That it can not be opened fails the test that wanted it, not the
+/// process.
+fn serve_faults(config: &Config, disks: FaultableDisks) {
     if !config.testing.faults {
-        return Ok(());
+        return;
     }
     let path = config.state_dir.join("faults.sock");
-    tracing::warn!(%path, "the fault socket is open: this process can be held, and its disks faulted");
-    fault_points::serve(path.clone(), Some(Arc::new(disks)))
-        .await
-        .map_err(|source| StartError::Faults { path, source })
+    let serve = fault_points::serve(path.clone(), Some(Arc::new(disks)));
+    tokio::spawn(async move {
+        if let Err(error) = serve.await {
+            tracing::error!(%path, error = &error as &dyn std::error::Error, "the fault socket cannot be opened");
+        }
+    });
 }

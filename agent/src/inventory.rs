@@ -31,7 +31,7 @@ impl Host {
                 .unwrap_or_default(),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
-            memory_bytes: u64::from(system.totalram) * u64::from(system.mem_unit),
+            memory_bytes: system.totalram * u64::from(system.mem_unit),
         }
     }
 

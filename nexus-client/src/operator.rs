@@ -73,7 +73,10 @@ impl OperatorClient {
 
     /// Takes a trust root away.
     pub async fn trust_root_delete(&self, id: TrustRootId) -> Result<(), ClientError> {
-        self.api.send(self.api.request(Method::DELETE, &["v1", "trust-roots", &id.to_string()])).await.map(drop)
+        self.api
+            .send(self.api.request(Method::DELETE, &["v1", "trust-roots", &id.to_string()]))
+            .await
+            .map(drop)
     }
 
     /// Streams a release of `size` bytes.

@@ -29,6 +29,8 @@ impl SledFacingClient {
         id: SledId,
         registration: &SledRegistration,
     ) -> Result<SledRegistered, ClientError> {
-        self.api.send_json(self.api.request(Method::PUT, &["sleds", &id.to_string()]).json(registration)).await
+        self.api
+            .send_json(self.api.request(Method::PUT, &["sleds", &id.to_string()]).json(registration))
+            .await
     }
 }

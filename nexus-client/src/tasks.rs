@@ -33,7 +33,8 @@ pub struct BackgroundTask {
 pub struct RunningPass {
     /// Its number; the first is 1.
     pub iteration: u64,
-    /// What activated it: `start`, `timer`, `operator`, or the name of an event.
+    /// What activated it: `start`, `timer`, `retry`, `operator`, or the name of an event; several
+    /// are joined by commas.
     pub trigger: String,
     /// When it started.
     #[schema(value_type = String, format = DateTime)]

@@ -10,7 +10,6 @@ use crate::{
     releases::{Intake, StagingArea, StagingError},
     replication::{Observed, ReplicationTask, SledClients, collect::Collector, transfers::Transfers},
 };
-use camino::Utf8PathBuf;
 use daemon::state_file::{self, StateFileError};
 use http_edge::{
     Edge, Metrics, Readiness, Role, Server, ServerOptions, TokenTable,
@@ -70,15 +69,6 @@ pub enum StartError {
     /// A port can not be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The fault socket can not be opened.
-    #[error("cannot open the fault socket {path}")]
-    Faults {
-        /// The socket.
-        path: Utf8PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
 }
 
 impl Nexus {
@@ -95,7 +85,7 @@ impl Nexus {
         let database = Database::open(&config.state_dir.join("nexus.db")).await?;
         let coordinator = database.coordinator_start(identity.coordinator_id, &config.name, VERSION).await?;
         let staging = open_staging(&config, &database, coordinator.id).await?;
-        serve_faults(&config).await?;
+        serve_faults(&config);
 
         let operator = Server::bind(config.operator_address()).await?;
         let internal = Server::bind(config.internal_address()).await?;
@@ -182,13 +172,19 @@ async fn open_staging(
     Ok(staging)
 }
 
-async fn serve_faults(config: &Config) -> Result<(), StartError> {
+/// Opens the fault socket if the config asks for it. That it can not be opened fails the test that wanted it, not the
+/// process.
+fn serve_faults(config: &Config) {
     if !config.testing.faults {
-        return Ok(());
+        return;
     }
     let path = config.state_dir.join("faults.sock");
-    tracing::warn!(%path, "the fault socket is open: this process can be held and faulted");
-    fault_points::serve(path.clone(), None).await.map_err(|source| StartError::Faults { path, source })
+    let serve = fault_points::serve(path.clone(), None);
+    tokio::spawn(async move {
+        if let Err(error) = serve.await {
+            tracing::error!(%path, error = &error as &dyn std::error::Error, "the fault socket cannot be opened");
+        }
+    });
 }
 
 async fn wire(

@@ -47,7 +47,7 @@ async fn get(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    serve(&context, hash, &method, &headers).await
+    serve(&context, hash, &method, &headers)
 }
 
 /// What a read would answer, without the bytes.
@@ -61,10 +61,10 @@ async fn head(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    serve(&context, hash, &method, &headers).await
+    serve(&context, hash, &method, &headers)
 }
 
-async fn serve(
+fn serve(
     context: &Context,
     hash: ArtifactHash,
     method: &Method,

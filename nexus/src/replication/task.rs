@@ -116,29 +116,37 @@ impl ReplicationTask {
             };
             (*hash, artifact)
         });
+        // Transfers first, sleds last: a transfer that ends in between is then seen on its sled, never in neither.
+        let in_flight = self.observed.in_flight();
+        let sent_to = self.observed.sent_to();
+        let failed_sources = self.observed.failed_sources();
+        let backing_off = self.observed.backing_off().0;
+        let sleds =
+            sleds.iter().map(|sled| (sled.id, self.observed.sled_view(sled.id, wanted.generation))).collect();
         Inputs {
             wanted: nexus_replication::Wanted {
                 generation: wanted.generation,
                 artifacts: artifacts.collect(),
             },
-            sleds: sleds
-                .iter()
-                .map(|sled| (sled.id, self.observed.sled_view(sled.id, wanted.generation)))
-                .collect(),
-            in_flight: self.observed.in_flight(),
-            backing_off: self.observed.backing_off().0,
-            failed_sources: self.observed.failed_sources(),
-            sent_to: self.observed.sent_to(),
-            policy: Policy {
-                min_replication: self.settings.min_replication,
-                limits: Limits {
-                    transfers_per_target: self.settings.transfers_per_target,
-                    transfers_per_source: self.settings.transfers_per_source,
-                    puts_total: self.settings.puts_total,
-                    transfers_total: TRANSFERS_TOTAL,
-                },
-            },
+            sleds,
+            in_flight,
+            backing_off,
+            failed_sources,
+            sent_to,
+            policy: self.policy(),
             rotation: iteration,
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        Policy {
+            min_replication: self.settings.min_replication,
+            limits: Limits {
+                transfers_per_target: self.settings.transfers_per_target,
+                transfers_per_source: self.settings.transfers_per_source,
+                puts_total: self.settings.puts_total,
+                transfers_total: TRANSFERS_TOTAL,
+            },
         }
     }
 
