@@ -19,7 +19,7 @@
 
 use crate::{
     findings::Findings,
-    metadata_files::{Lookup, MetadataFiles},
+    metadata_files::{Lookup, MetadataFiles, is_of_role},
     signatures::{SignatureCheck, check_with_delegation, check_with_root},
     signed_targets::SignedTargets,
     trust_root::hex,
@@ -29,7 +29,7 @@ use problem::Code;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, fmt::Write as _};
-use tough::schema::{Metafile, Role, Root, Signed, Snapshot, Targets, Timestamp};
+use tough::schema::{Metafile, Role, RoleType, Root, Signed, Snapshot, Targets, Timestamp};
 
 /// Delegations below delegations that are followed. Two levels are what anybody uses.
 const DELEGATION_DEPTH_MAX: usize = 8;
@@ -198,7 +198,17 @@ impl Walk<'_> {
             }
         };
         match serde_json::from_slice(&content) {
-            Ok(parsed) => Some((parsed, content)),
+            Ok(parsed) => {
+                let role = match T::TYPE {
+                    RoleType::Timestamp => "timestamp",
+                    RoleType::Snapshot => "snapshot",
+                    _ => "targets",
+                };
+                if !is_of_role(&content, role) {
+                    self.wrong(file, format!("it does not say that it is of the role {role}"));
+                }
+                Some((parsed, content))
+            }
             Err(error) => {
                 self.wrong(file, format!("this is not TUF metadata of its role: {error}"));
                 None

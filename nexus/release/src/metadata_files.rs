@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream;
 use problem::Code;
+use serde::Deserialize;
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     io,
     sync::Arc,
@@ -162,6 +164,30 @@ fn version_of(file: &str, role: &str) -> Option<u64> {
     }
 }
 
+/// The role that a metadata file is of, by its name: one of the four, or else delegated targets.
+fn role_of(file: &str) -> &'static str {
+    ["root", "timestamp", "snapshot"]
+        .into_iter()
+        .find(|role| version_of(file, role).is_some())
+        .unwrap_or("targets")
+}
+
+/// Whether the file says that it is of the role. `tough` does not look: it puts the right type in before it
+/// verifies the signature, so that this one field could be changed unnoticed.
+pub(crate) fn is_of_role(content: &[u8], role: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Outer<'a> {
+        #[serde(borrow)]
+        signed: Inner<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Inner<'a> {
+        #[serde(rename = "_type", borrow)]
+        role: Cow<'a, str>,
+    }
+    serde_json::from_slice::<Outer<'_>>(content).is_ok_and(|outer| outer.signed.role == role)
+}
+
 /// Gives `tough` the metadata files under [`METADATA_URL`], and nothing else.
 #[derive(Clone, Debug)]
 pub(crate) struct MetadataTransport(pub(crate) Arc<MetadataFiles>);
@@ -172,12 +198,12 @@ impl Transport for MetadataTransport {
         let missing = || TransportError::new(TransportErrorKind::FileNotFound, &url);
         let file = url.as_str().strip_prefix(METADATA_URL).ok_or_else(missing)?;
         match self.0.get(file) {
-            Lookup::Present(content) => {
+            Lookup::Present(content) if is_of_role(content, role_of(file)) => {
                 let content = content.clone();
                 Ok(Box::pin(stream::once(async move { Ok(content) })))
             }
             // As an error of the stream: `tough` takes one of `fetch` for "there is no newer root".
-            Lookup::Unreadable => {
+            Lookup::Present(_) | Lookup::Unreadable => {
                 let error = TransportError::new(TransportErrorKind::Other, &url);
                 Ok(Box::pin(stream::once(async move { Err(error) })))
             }
@@ -189,6 +215,17 @@ impl Transport for MetadataTransport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_must_say_that_it_is_of_its_role() {
+        assert_eq!(role_of("2.root.json"), "root");
+        assert_eq!(role_of("timestamp.json"), "timestamp");
+        assert_eq!(role_of("1.firmware.json"), "targets");
+        assert!(is_of_role(br#"{"signed":{"_type":"root","x":1},"signatures":[]}"#, "root"));
+        for other in [r#"{"signed":{"_type":"roou"}}"#, r#"{"signed":{}}"#, "", "{}"] {
+            assert!(!is_of_role(other.as_bytes(), "root"), "{other}");
+        }
+    }
 
     #[test]
     fn encoded_names_are_taken_back() {

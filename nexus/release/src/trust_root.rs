@@ -1,6 +1,9 @@
 //! What makes a `root.json` fit to be added as a trust root.
 
-use crate::signatures::{self, SignatureCheck};
+use crate::{
+    metadata_files::is_of_role,
+    signatures::{self, SignatureCheck},
+};
 use jiff::Timestamp;
 use problem::{Code, Finding};
 use sha2::{Digest, Sha256};
@@ -44,6 +47,9 @@ pub(crate) fn parse_self_signed(bytes: &[u8]) -> Result<Signed<Root>, (Code, Str
     }
     let root: Signed<Root> = serde_json::from_slice(bytes)
         .map_err(|error| (Code::MetadataInvalid, format!("this is not a TUF root: {error}")))?;
+    if !is_of_role(bytes, "root") {
+        return Err((Code::MetadataInvalid, "the file does not say that it is a root".to_owned()));
+    }
     match signatures::check_with_root(&root.signed, &root) {
         SignatureCheck::Enough => Ok(root),
         fault => Err((fault.code(), format!("the root does not sign itself: {}", fault.reason()))),

@@ -1,5 +1,7 @@
 //! Memory does not grow with the release. A process of its own, because it measures one.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use camino_tempfile::tempdir;
 use futures::StreamExt;
 use ids::TrustRootId;

@@ -7,6 +7,8 @@
 //! - [`staged`]: reading artifacts back.
 //! - [`zip64`]: large archives' format.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod archives;
 mod defects;
 mod foreign;
