@@ -8,7 +8,9 @@ use crate::{
     config::Config,
     http::{self, Context},
     releases::{Intake, StagingArea, StagingError},
-    replication::{Observed, ReplicationTask, SledClients, collect::Collector, transfers::Transfers},
+    replication::{
+        Observed, ReplicationTask, SledClients, collect::Collector, gauges::Gauges, transfers::Transfers,
+    },
 };
 use daemon::state_file::{self, StateFileError};
 use http_edge::{
@@ -89,11 +91,11 @@ impl Nexus {
 
         let operator = Server::bind(config.operator_address()).await?;
         let internal = Server::bind(config.internal_address()).await?;
+        let metrics = Metrics::new("nexus", VERSION);
         let clients = SledClients::new(coordinator_token, config.address);
-        let context = wire(config, database, staging, clients, coordinator).await?;
+        let context = wire(config, database, staging, clients, coordinator, &metrics).await?;
         let readiness = Readiness::waiting_for(&["database", "listeners"]);
         readiness.report("database", Ok(()));
-        let metrics = Metrics::new("nexus", VERSION);
         let tokens = Arc::new(
             TokenTable::default().with(&operator_token, Role::Operator).with(&sled_token, Role::Sled),
         );
@@ -193,6 +195,7 @@ async fn wire(
     staging: StagingArea,
     clients: SledClients,
     coordinator: nexus_database::cluster::CoordinatorRow,
+    metrics: &Metrics,
 ) -> Result<Context, StartError> {
     let cluster_id = database.cluster_id().await?;
     let observed = Observed::default();
@@ -215,6 +218,7 @@ async fn wire(
             tracker: TaskTracker::new(),
         },
         staging: staging.clone(),
+        gauges: Gauges::register(metrics),
         activator: activator.clone(),
         alarm: None,
     };

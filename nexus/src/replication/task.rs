@@ -6,6 +6,7 @@ use crate::{
     replication::{
         Observed,
         collect::{self, Collector},
+        gauges::Gauges,
         transfers::{Order, Transfers},
     },
 };
@@ -48,6 +49,8 @@ pub struct ReplicationTask {
     pub transfers: Transfers,
     /// Where uploaded bytes are.
     pub staging: StagingArea,
+    /// Its numbers.
+    pub gauges: Gauges,
     /// This task's own activator, for the end of a back-off.
     pub activator: Activator,
     /// The timer that runs for that, if one does.
@@ -101,6 +104,7 @@ impl ReplicationTask {
         self.start(&plan, &wanted, &sleds);
         let uploads_released = self.release(&plan, &wanted).await?;
         self.set_alarm();
+        self.gauges.set(&plan.summary, uploads_released);
         Ok(Report { sleds_asked, uploads_released, summary: plan.summary })
     }
 
