@@ -3,8 +3,8 @@
 //! How a failure reads is decided in [`crate::render::failure`].
 
 use crate::{
-    connection::ConnectionError, context_file::ContextFileError, fetch::FetchError, resolve::NameError,
-    upload_source::UploadSourceError,
+    connection::ConnectionError, context_file::ContextFileError, fetch::FetchError, render::words,
+    resolve::NameError, upload_source::UploadSourceError,
 };
 use camino::Utf8PathBuf;
 use nexus_client::ClientError;
@@ -124,6 +124,19 @@ pub enum Failure {
         /// Bytes in all.
         size: u64,
     },
+    /// The connection broke while the upload ran.
+    #[error("the connection to the coordinator broke after {} of {} were sent: {cause}", words::size(*sent), words::size(*size))]
+    UploadBroken {
+        /// Bytes handed to the network.
+        sent: u64,
+        /// Bytes in all.
+        size: u64,
+        /// Why, in the words of whatever failed first.
+        cause: String,
+        /// The call.
+        #[source]
+        source: ClientError,
+    },
     /// The coordinator got all bytes and then fell silent.
     #[error("the coordinator has all {size} bytes, but has not answered anything for {seconds} s")]
     AnswerLost {
@@ -176,7 +189,11 @@ impl Failure {
             Failure::UploadStalled { .. } => {
                 Some("look at the coordinator and the network, then upload it again".to_owned())
             }
-            Failure::AnswerLost { .. } => Some(
+            Failure::UploadBroken { sent, size, .. } if sent < size => Some(
+                "nothing was stored; look at sledctl status and the coordinator's log, then upload it again"
+                    .to_owned(),
+            ),
+            Failure::AnswerLost { .. } | Failure::UploadBroken { .. } => Some(
                 "it may have been stored: sledctl repo list; uploading the same file again does no harm"
                     .to_owned(),
             ),

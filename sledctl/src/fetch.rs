@@ -10,12 +10,15 @@
 //!      └─────────── start over from 0; a holder that sent all of it is not asked again ◄┘
 //! ```
 //!
-//! A holder is asked at most [`TRIES_PER_HOLDER`] times, so that this ends. Where the bytes go, and what a crash leaves
+//! A holder is asked at most `TRIES_PER_HOLDER` times, so that this ends. Where the bytes go, and what a crash leaves
 //! there, is the [`sink`](crate::sink)'s business.
 
 use crate::{
     progress::{Display, Meter, Phase, Sample},
-    render::{failure::chain, words::size},
+    render::{
+        failure::{chain, root_cause},
+        words::size,
+    },
     sink::{Sink, SinkError},
     upload_source::hexadecimal,
 };
@@ -85,6 +88,17 @@ enum HolderError {
     Digest { found: String },
 }
 
+impl HolderError {
+    /// What happened, short enough to stand beside others. Between a call and the reason why it broke off stand
+    /// layers that say nothing.
+    fn words(&self) -> String {
+        match self {
+            HolderError::Call(error @ ClientError::Transport { .. }) => root_cause(error),
+            other => chain(other),
+        }
+    }
+}
+
 /// What went wrong with one try: the holder, which leaves the others, or the sink, which ends it all.
 enum TryError {
     Holder(HolderError),
@@ -144,7 +158,7 @@ pub async fn fetch(artifact: &Artifact, sink: Sink, display: Display) -> Result<
                 Ok(()) => return fetch.finish().await,
                 Err(TryError::Sink(error)) => return Err(error.into()),
                 Err(TryError::Holder(error)) => {
-                    let failure = format!("{}: {}", holder.sled_name, chain(&error));
+                    let failure = format!("{}: {}", holder.sled_name, error.words());
                     let offset = size(fetch.offset);
                     fetch
                         .display

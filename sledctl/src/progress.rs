@@ -3,7 +3,7 @@
 //! [`Meter`] is pure: it is given samples with their time, and promises that within a phase the share never falls and
 //! never exceeds the whole, that phases only go forward, and that the whole is named ("3.1 MiB of 8.0 MiB").
 //! [`Display`] draws it: a bar where a person sits at standard error, otherwise one line per phase and one every
-//! [`LINE_PERIOD`].
+//! `LINE_PERIOD`.
 
 use crate::{
     render::words::{duration, size},

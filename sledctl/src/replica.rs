@@ -28,6 +28,18 @@ use nexus_client::replication::{
 /// `ReplicationArtifact::blocked` when the bytes are nowhere.
 pub const NO_SOURCE: &str = "no_source";
 
+/// Why an artifact is blocked, in words; a reason of a newer coordinator is shown as it is.
+#[must_use]
+pub fn blocked_words(reason: &str) -> &str {
+    match reason {
+        NO_SOURCE => "no source: neither a sled nor a coordinator has its bytes; upload the release again",
+        "holders_unavailable" => {
+            "blocked: only sleds that do not answer have its bytes; it goes on when one returns"
+        }
+        other => other,
+    }
+}
+
 /// Where one artifact stands on one sled.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Replica<'a> {
@@ -145,7 +157,7 @@ impl<'a> Replica<'a> {
             }
             Replica::Partial { error: None, .. } => "the other M.2 has no verified copy yet".to_owned(),
             Replica::NoSource => "nobody has the bytes: upload the release again".to_owned(),
-            Replica::Blocked(reason) => (*reason).to_owned(),
+            Replica::Blocked(reason) => blocked_words(reason).to_owned(),
             Replica::Refused => "the sled refuses its config".to_owned(),
             Replica::Queued => "its turn comes".to_owned(),
         }

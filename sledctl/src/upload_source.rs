@@ -1,6 +1,6 @@
 //! The file that is uploaded: read once, in pieces, hashed on the way.
 //!
-//! Memory is bounded by [`PIECE_BYTES`] whatever the file's size. The file is checked before anything is sent; if it
+//! Memory is bounded by `PIECE_BYTES` whatever the file's size. The file is checked before anything is sent; if it
 //! changes while it is read, the upload fails with that as the reason rather than with a torn connection.
 
 use bytes::{Bytes, BytesMut};

@@ -5,8 +5,10 @@
 mod double;
 
 use axum::{
+    Router,
     body::Body,
     extract::{RawQuery, Request},
+    response::Response,
     routing::{get, put},
 };
 use double::{Double, Program, Run, answer, page, refuse, routes};
@@ -40,7 +42,9 @@ fn result(sha256: &str, warnings: &[&str]) -> UploadResult {
 async fn digest(mut body: Body) -> (u64, String) {
     let (mut bytes, mut hasher) = (0, Sha256::new());
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.unwrap().into_data() {
+        // A sender that stops early has its reasons; what it sent is what counts.
+        let Ok(frame) = frame else { break };
+        if let Ok(data) = frame.into_data() {
             bytes += data.len() as u64;
             hasher.update(&data);
         }
@@ -50,7 +54,12 @@ async fn digest(mut body: Body) -> (u64, String) {
 
 /// A coordinator that answers an upload like this.
 async fn refusing(problem: Problem) -> Double {
-    Double::coordinator(routes().route("/v1/repositories", put(|| async { refuse(problem) }))).await
+    let upload = |request: Request| async {
+        // As the real one does: what is still on its way is read into nothing, so that the answer gets through.
+        tokio::spawn(digest(request.into_body()));
+        refuse(problem)
+    };
+    Double::coordinator(routes().route("/v1/repositories", put(upload))).await
 }
 
 #[tokio::test]
@@ -190,8 +199,9 @@ async fn refusal_that_comes_before_the_body_was_read_is_understood() {
 async fn wrong_token_is_found_out_before_the_bytes_travel() {
     let uploads: Arc<Mutex<u32>> = Arc::default();
     let record = Arc::clone(&uploads);
-    let upload = || async move { *record.lock().unwrap() += 1 };
-    let double = Double::coordinator(routes().route("/v1/repositories", put(upload))).await;
+    // Anybody may come here, so that nobody is kept from being counted.
+    let open = Router::new().route("/v1/repositories", put(|| async move { *record.lock().unwrap() += 1 }));
+    let double = Double::start(double::guarded(routes()).merge(open)).await;
     let program = Program::new().with("SLEDCTL_URL", &double.url).with("SLEDCTL_TOKEN", "wrong");
     let path = program.file("release.zip", ZIP);
     program.run(&["repo", "upload", &path]).await.ended(1).says("does not know the token from SLEDCTL_TOKEN");
@@ -222,6 +232,22 @@ async fn bytes_that_were_altered_on_the_way_are_noticed() {
     let program = Program::of(&double);
     let path = program.file("release.zip", ZIP);
     program.run(&["repo", "upload", &path]).await.ended(1).says("received bytes with SHA-256 cdcd");
+}
+
+/// Takes some bytes, then tears the connection.
+async fn tear(request: Request) -> Response {
+    let mut body = request.into_body();
+    body.frame().await.unwrap().unwrap();
+    panic!("this is how a handler tears its connection");
+}
+
+#[tokio::test]
+async fn torn_connection_says_how_far_it_was() {
+    let double = Double::coordinator(routes().route("/v1/repositories", put(tear))).await;
+    let program = Program::of(&double);
+    let path = program.file("release.zip", &vec![7; 64 << 20]);
+    let run = program.run(&["repo", "upload", &path]).await.ended(1);
+    run.says("error: the connection to the coordinator broke after ").says(" of 64 MiB were sent: ");
 }
 
 #[tokio::test]

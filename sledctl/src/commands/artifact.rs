@@ -1,4 +1,4 @@
-//! `sledctl artifact …`. Fetching bytes has a file of its own, [`super::get`].
+//! `sledctl artifact …`. Fetching bytes has a file of its own, `get.rs`.
 
 use super::get;
 use crate::{

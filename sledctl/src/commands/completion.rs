@@ -20,7 +20,7 @@ pub struct CompletionArgs {
 pub enum CompletionShell {
     /// source <(sledctl completion bash)
     Bash,
-    /// sledctl completion zsh > "${fpath[1]}/_sledctl"
+    /// sledctl completion zsh > ~/.zfunc/_sledctl
     Zsh,
     /// sledctl completion fish | source
     Fish,

@@ -1,4 +1,4 @@
-//! `sledctl repo …`: signed releases. Uploading has a file of its own, [`super::upload`].
+//! `sledctl repo …`: signed releases. Uploading has a file of its own, `upload.rs`.
 
 use super::upload;
 use crate::{

@@ -17,7 +17,7 @@ use crate::{
     app::App,
     failure::Failure,
     progress::{Display, Meter, Phase, Sample},
-    render,
+    render::{self, failure::root_cause},
     replica::Counts,
     upload_source::{Tally, UploadSource},
 };
@@ -94,7 +94,7 @@ async fn follow(
                 // What is wrong with the file says more than the connection that was torn because of it.
                 return match watch.tally.take_failure() {
                     Some(reason) => Err(reason.into()),
-                    None => Ok(result?),
+                    None => result.map_err(|error| watch.failed(error)),
                 };
             }
             _ = &mut interrupted => return Err(watch.interrupted()),
@@ -213,6 +213,19 @@ impl Watch {
                 }
             }
         });
+    }
+
+    /// What a failed call means: a refusal speaks for itself, a torn connection depends on how much had been sent.
+    fn failed(&self, error: ClientError) -> Failure {
+        match error {
+            ClientError::Transport { .. } => Failure::UploadBroken {
+                sent: self.tally.sent_bytes(),
+                size: self.size,
+                cause: root_cause(&error),
+                source: error,
+            },
+            other => Failure::Api(other),
+        }
     }
 
     /// What Ctrl-C leaves, by phase.

@@ -30,6 +30,8 @@ pub fn failure(failure: &Failure, connection: Option<&Connection>, look: &Look) 
                 lines.hint(&format!("{} comes from {}", connection.url, connection.url_origin));
             }
         }
+        // Its words end with the cause that matters; those in between say less.
+        Failure::UploadBroken { .. } => lines.error(&failure.to_string()),
         other => lines.error(&chain(other)),
     }
     if let Some(hint) = failure.hint() {

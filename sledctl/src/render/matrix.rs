@@ -9,7 +9,7 @@ use super::{
     words::{ago, count, printable, rfc3339, size},
 };
 use crate::{
-    replica::{NO_SOURCE, Replica},
+    replica::{Replica, blocked_words},
     resolve::row_name,
 };
 use jiff::Timestamp;
@@ -133,16 +133,8 @@ fn footnotes(replication: &Replication, look: &Look, now: Timestamp) -> String {
         text.push('\n');
     };
     for artifact in &replication.artifacts {
-        match artifact.blocked.as_deref() {
-            Some(NO_SOURCE) => note(
-                Tone::Bad,
-                format!(
-                    "! {}: no source: neither a sled nor a coordinator has its bytes; upload the release again",
-                    row_name(artifact)
-                ),
-            ),
-            Some(reason) => note(Tone::Bad, format!("! {}: blocked: {reason}", row_name(artifact))),
-            None => {}
+        if let Some(reason) = artifact.blocked.as_deref() {
+            note(Tone::Bad, format!("! {}: {}", row_name(artifact), blocked_words(reason)));
         }
     }
     for sled in &replication.sleds {

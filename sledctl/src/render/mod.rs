@@ -1,6 +1,6 @@
 //! API objects as text. Every function here is pure: objects, the time and a [`Look`] in, text out.
 //!
-//! - [`look`]: width, colour, headers. [`words`]: sizes, times, durations. [`table`]: rows and facts.
+//! - [`Look`]: width, colour, headers. [`words`]: sizes, times, durations. [`table`]: rows and facts.
 //! - One file per noun, and [`matrix`] for artifacts × sleds. [`failure`] for what went wrong.
 //!
 //! Text from the network is made printable in one place, [`table::Cell`] and [`words::printable`]: a sled's name

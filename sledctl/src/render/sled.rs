@@ -72,8 +72,8 @@ pub fn show(sled: &Sled, replication: &Replication, look: &Look, now: Timestamp)
         format!("{}, seen {seen}", liveness_word(sled.liveness)),
         liveness_tone(sled.liveness),
     );
-    facts.fact("agent", format!("{} (epoch {})", sled.agent_url, sled.agent_epoch));
-    facts.fact("depot", &sled.depot_url);
+    facts.fact("agent", format!("{} (epoch {})", address(&sled.agent_url), sled.agent_epoch));
+    facts.fact("depot", address(&sled.depot_url));
     facts.fact("joined", time(sled.created_at, now, look.wide));
     facts.fact("artifacts", format!("{}/{} complete", sled.artifacts_complete, sled.artifacts_wanted));
     facts.fact(
@@ -89,6 +89,11 @@ pub fn show(sled: &Sled, replication: &Replication, look: &Look, now: Timestamp)
         text.push_str(&misses(column, replication, look, now));
     }
     text
+}
+
+/// A sled that has not said where it listens since the coordinator knows it has no address.
+fn address(url: &str) -> &str {
+    if url.is_empty() { "not known yet" } else { url }
 }
 
 fn participation(column: &ReplicationSled, replication: &Replication, look: &Look, now: Timestamp) -> String {

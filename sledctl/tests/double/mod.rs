@@ -32,7 +32,7 @@ pub(crate) struct Double {
 impl Double {
     /// Serves the routes to whoever has the token.
     pub(crate) async fn coordinator(routes: Router) -> Double {
-        Double::start(routes.layer(middleware::from_fn(believe_the_token))).await
+        Double::start(guarded(routes)).await
     }
 
     /// Serves the routes to everybody.
@@ -48,6 +48,11 @@ impl Drop for Double {
     fn drop(&mut self) {
         self.server.abort();
     }
+}
+
+/// The routes, for whoever has the token.
+pub(crate) fn guarded(routes: Router) -> Router {
+    routes.layer(middleware::from_fn(believe_the_token))
 }
 
 async fn believe_the_token(headers: HeaderMap, request: Request, next: Next) -> Response {
