@@ -102,8 +102,8 @@ impl SimMachine {
         if let Some((wanted, left)) = &mut power.stop_at
             && *wanted == point
         {
-            *left -= 1;
-            power.off = *left == 0;
+            *left = left.saturating_sub(1);
+            power.off |= *left == 0;
         }
         if power.off { Err(power_is_off(Operation::Stop, Utf8Path::new(""))) } else { Ok(()) }
     }

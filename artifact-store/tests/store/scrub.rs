@@ -1,0 +1,74 @@
+//! Verification of what is stored: after a start without records, and on demand.
+
+use crate::support::{Artifact, Bench, copies, put, wait_for, wanting};
+use durable_fs::Storage;
+use std::num::NonZeroU64;
+
+#[tokio::test]
+async fn unrecorded_copies_are_unlisted_until_they_are_hashed() {
+    let bench = Bench::with_disks(1);
+    let (a, b) = (Artifact::new(1, 300_000), Artifact::new(2, 1000));
+    let store = bench.open().await;
+    store.put_config(wanting(1, [&a, &b])).await.unwrap();
+    put(&store, &a).await.unwrap();
+    put(&store, &b).await.unwrap();
+    store.shutdown().await;
+    bench.disks[0].remove("verified.log".into()).unwrap();
+    bench.rot(0, &b);
+    let store = bench.open().await;
+    let listing =
+        wait_for(&store, "verification", |listing| listing.unverified == 0 && listing.quarantined.len() == 1)
+            .await;
+    assert_eq!((copies(&listing, &a), copies(&listing, &b)), (1, 0));
+    store.shutdown().await;
+    let store = bench.open().await;
+    assert_eq!(copies(&store.list().await, &a), 1, "what was hashed once has its record again");
+}
+
+#[tokio::test]
+async fn a_scrub_finds_rot_and_repair_heals_it() {
+    let bench = Bench::new();
+    let artifacts: Vec<_> = (0..5).map(|seed| Artifact::new(seed, 100_000)).collect();
+    let store = bench.open().await;
+    store.put_config(wanting(1, &artifacts)).await.unwrap();
+    for artifact in &artifacts {
+        put(&store, artifact).await.unwrap();
+    }
+    let before = store.list().await;
+    bench.rot(1, &artifacts[3]);
+    let started = store.scrub();
+    assert_eq!((started.running, started.bytes_total), (true, 1_000_000));
+    let listing = wait_for(&store, "the scrub", |listing| !listing.scrub.running).await;
+    assert_eq!(
+        (listing.scrub.bytes_done, listing.scrub.bytes_total, listing.scrub.corrupt),
+        (1_000_000, 1_000_000, 1)
+    );
+    assert!(listing.scrub.finished_at.is_some());
+    let listing = wait_for(&store, "repair", |listing| copies(listing, &artifacts[3]) == 2).await;
+    assert_eq!(listing.quarantined[0].dataset, "m2-1");
+    assert!(listing.list[&artifacts[0].hash].verified_at >= before.list[&artifacts[0].hash].verified_at);
+}
+
+#[tokio::test]
+async fn a_scrub_keeps_to_its_rate_and_a_shutdown_does_not_wait_for_it() {
+    let mut bench = Bench::with_disks(1);
+    bench.config.scrub_bytes_per_second = NonZeroU64::new(1);
+    let a = Artifact::new(1, 100_000);
+    let store = bench.open().await;
+    store.put_config(wanting(1, [&a])).await.unwrap();
+    put(&store, &a).await.unwrap();
+    assert!(store.scrub().running);
+    wait_for(&store, "progress", |listing| listing.scrub.bytes_done == 100_000).await;
+    assert!(store.scrub().running, "a day is not over yet; asking again starts nothing");
+    let asked = std::time::Instant::now();
+    store.shutdown().await;
+    assert!(asked.elapsed().as_secs() < 5);
+}
+
+#[tokio::test]
+async fn a_scrub_of_nothing_ends_at_once() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let report = store.scrub();
+    assert!(!report.running && report.finished_at.is_some());
+}
