@@ -126,6 +126,36 @@ async fn a_foreground_that_is_killed_is_cleaned_up_by_its_keeper() {
     wait_for("the directory to be removed", LIMIT, removed).await.unwrap();
 }
 
+/// The pid of the keeper of the cluster in `dir`.
+fn keeper(dir: &Utf8Path) -> u32 {
+    let processes = std::fs::read_dir("/proc").expect("there is /proc").filter_map(Result::ok);
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut keepers = pids.filter(|pid| {
+        let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        arguments.contains("testbed-keeper") && arguments.contains(dir.as_str())
+    });
+    keepers.next().expect("there is a keeper")
+}
+
+#[tokio::test]
+async fn what_a_crash_left_that_took_the_keeper_too_is_ended_by_the_next_up() {
+    let temp = Utf8TempDir::new().unwrap();
+    let mut foreground = foreground(temp.path());
+    let left = processes(&env(temp.path()));
+    let keeper = ProcessIdentity::of(keeper(temp.path())).unwrap().unwrap().open().unwrap().unwrap();
+    keeper.signal(Signal::KILL).unwrap();
+    assert!(keeper.ended_within(LIMIT).await.unwrap());
+    signal(&foreground.child, Signal::KILL);
+    foreground.child.wait().unwrap();
+    assert!(left.iter().all(lives));
+    assert!(succeed(temp.path(), &["status"]).contains("which died: `down` cleans up"));
+    let bin_dir = bin_dir();
+    succeed(temp.path(), &["up", "--detach", "--no-release", "--bin-dir", bin_dir.as_str()]);
+    assert!(!left.iter().any(lives), "processes of the crashed cluster run beside the new one");
+    assert_eq!(processes(&env(temp.path())).len(), 3);
+    succeed(temp.path(), &["reset"]);
+}
+
 #[tokio::test]
 async fn down_from_another_terminal_ends_the_foreground_too() {
     let temp = Utf8TempDir::new().unwrap();

@@ -2,6 +2,7 @@
 //! terminal one more line that is rewritten while something is under way. Owns the form; decides nothing.
 
 use std::{
+    cell::Cell,
     io::{IsTerminal, Write},
     time::Instant,
 };
@@ -12,17 +13,22 @@ const MIB: f64 = 1024.0 * 1024.0;
 /// Cells of the bar.
 const BAR_CELLS: u64 = 24;
 
-/// Tells the story on stdout. A stdout that is gone does not end the cluster.
+/// Tells the story on stdout, also of things that go on side by side. A stdout that is gone does not end the cluster.
 pub(crate) struct Narrator {
     started: Instant,
     terminal: bool,
-    live: bool,
+    /// Whether the last line is one to be rewritten.
+    live: Cell<bool>,
 }
 
 impl Narrator {
     /// Time is counted from here.
     pub(crate) fn start() -> Narrator {
-        Narrator { started: Instant::now(), terminal: std::io::stdout().is_terminal(), live: false }
+        Narrator {
+            started: Instant::now(),
+            terminal: std::io::stdout().is_terminal(),
+            live: Cell::new(false),
+        }
     }
 
     /// Seconds since the start.
@@ -31,30 +37,29 @@ impl Narrator {
     }
 
     /// A fact, with its time.
-    pub(crate) fn fact(&mut self, text: &str) {
-        let line = format!("{:>6.1} s  {text}", self.seconds());
-        self.line(&line);
+    pub(crate) fn fact(&self, text: &str) {
+        self.line(&format!("{:>6.1} s  {text}", self.seconds()));
     }
 
     /// A line, as it is.
-    pub(crate) fn line(&mut self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         self.clear();
         let _ = writeln!(std::io::stdout(), "{text}");
     }
 
     /// How far a release is; only on a terminal, and overwritten by whatever comes next.
-    pub(crate) fn progress(&mut self, progress: ReleaseProgress) {
+    pub(crate) fn progress(&self, progress: ReleaseProgress) {
         if !self.terminal {
             return;
         }
         let line = format!("\r\x1b[2K{:>6.1} s  {}", self.seconds(), describe(progress));
         let mut out = std::io::stdout();
         let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
-        self.live = true;
+        self.live.set(true);
     }
 
-    fn clear(&mut self) {
-        if std::mem::take(&mut self.live) {
+    fn clear(&self) {
+        if self.live.take() {
             let _ = write!(std::io::stdout(), "\r\x1b[2K");
         }
     }

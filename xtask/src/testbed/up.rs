@@ -2,8 +2,8 @@
 //! when it ends; the `testbed` crate owns every step of it.
 //!
 //! ```text
-//!   build ─► refuse, or start the cluster ─┬─► every sled in service ─► upload ─► on every sled ─► what to try next
-//!            make the sample release ──────┘                                                  │
+//!   build ─► refuse, or start the cluster ─┬─► every sled in service ─┬─► on every sled ─► what to try next
+//!            make the sample release ──────┴─► upload ────────────────┘                       │
 //!                                                             --detach: leave it ◄────────────┴──► wait for Ctrl-C,
 //!                                                                                                  end and remove all
 //! ```
@@ -25,9 +25,7 @@ use std::{
     process::{ExitCode, Stdio},
     time::Duration,
 };
-use testbed::{
-    ClaimOrder, Cluster, ClusterBuilder, CopiesReport, KeeperCommand, OwnedCluster, SLEDS_DEFAULT,
-};
+use testbed::{ClaimOrder, Cluster, ClusterBuilder, KeeperCommand, OwnedCluster};
 use tokio::{runtime::Runtime, task::JoinHandle};
 
 /// The sample release's version.
@@ -118,16 +116,20 @@ pub(crate) fn run(place: &Place, args: &UpArgs, runtime: &Runtime) -> Result<Exi
     if let Some(sleds) = args.sleds {
         builder = builder.sleds(sleds);
     }
-    builder.refuse_if_running()?;
+    let sleds = builder.planned_sleds()?;
     let builder = builder.bin_dir(match &args.bin_dir {
         Some(bin_dir) => camino::absolute_utf8(bin_dir).with_context(|| format!("--bin-dir {bin_dir}"))?,
         None => build_programs(args.profile())?,
     });
     runtime.block_on(async {
         let mut interrupts = Interrupts::listen()?;
-        let mut narrator = Narrator::start();
+        let narrator = Narrator::start();
+        narrator.fact(&format!(
+            "cluster {}: 1 coordinator (sqlite), {sleds} sleds × 2 M.2; no root needed",
+            place.name
+        ));
         let brought_up = tokio::select! {
-            brought_up = bring_up(place, args, builder, &mut narrator) => brought_up?,
+            brought_up = bring_up(place, args, builder, &narrator) => brought_up?,
             () = interrupts.next() => {
                 eprintln!("interrupted; everything that was started is ended");
                 return Ok(ExitCode::from(INTERRUPTED));
@@ -137,16 +139,12 @@ pub(crate) fn run(place: &Place, args: &UpArgs, runtime: &Runtime) -> Result<Exi
             brought_up.detach()?;
             return Ok(ExitCode::SUCCESS);
         }
-        stay(brought_up, &mut narrator, &mut interrupts).await
+        stay(brought_up, &narrator, &mut interrupts).await
     })
 }
 
 /// Waits for the end of the foreground, and makes it.
-async fn stay(
-    cluster: OwnedCluster,
-    narrator: &mut Narrator,
-    interrupts: &mut Interrupts,
-) -> Result<ExitCode> {
+async fn stay(cluster: OwnedCluster, narrator: &Narrator, interrupts: &mut Interrupts) -> Result<ExitCode> {
     narrator.line("\nCtrl-C ends everything and removes it.");
     tokio::select! {
         () = interrupts.next() => {}
@@ -181,13 +179,8 @@ async fn bring_up(
     place: &Place,
     args: &UpArgs,
     builder: ClusterBuilder,
-    narrator: &mut Narrator,
+    narrator: &Narrator,
 ) -> Result<OwnedCluster> {
-    let sleds = args.sleds.map_or_else(|| format!("{SLEDS_DEFAULT}"), |sleds| sleds.to_string());
-    narrator.fact(&format!(
-        "cluster {}: 1 coordinator (sqlite), {sleds} sleds × 2 M.2; no root needed",
-        place.name
-    ));
     // Made meanwhile: it takes longer than the start.
     let release = Release::prepare(place, args);
     let cluster = builder.start().await?;
@@ -195,61 +188,54 @@ async fn bring_up(
     for nexus in &environment.nexus {
         narrator.fact(&format!("{} is ready: {}", nexus.name, nexus.url));
     }
-    cluster.wait_in_service().await?;
-    for sled in &environment.sleds {
-        let id = sled.id.map_or_else(|| "no id yet".to_owned(), |id| id.to_string());
-        narrator.fact(&format!("{} is in service: {} ({id})", sled.name, sled.agent_url));
-    }
-    if let Some(copies) = spread(&cluster, release, narrator).await? {
-        narrator.line("");
-        narrator.line(&copies.to_string());
-        narrator.line("");
+    // Sleds register while the release is uploaded: the coordinator takes it in without them.
+    let joining = async {
+        cluster.wait_in_service().await?;
+        for sled in &environment.sleds {
+            let id = sled.id.map_or_else(|| "no id yet".to_owned(), |id| id.to_string());
+            narrator.fact(&format!("{} is in service: {} ({id})", sled.name, sled.agent_url));
+        }
+        Ok(())
+    };
+    let ((), has_release) = tokio::try_join!(joining, upload(&cluster, release, narrator))?;
+    if has_release {
+        let copies = cluster.wait_replicated(&mut |now| narrator.progress(now)).await?;
+        narrator.fact("every sled has everything");
+        if !copies.is_complete() {
+            bail!("the coordinator says that all is replicated, but the sleds themselves say: {copies}");
+        }
+        narrator.line(&format!("\n{copies}\n"));
         artifact_matrix(&cluster).await?;
     }
-    closing_words(place, &cluster, narrator)?;
+    closing_words(place, args, &cluster, narrator)?;
     Ok(cluster)
 }
 
-/// Brings the release, if any, onto every sled; none if there is nothing to spread.
-async fn spread(
-    cluster: &Cluster,
-    release: Release,
-    narrator: &mut Narrator,
-) -> Result<Option<CopiesReport>> {
+/// Uploads the release that is wanted; whether the cluster then has one.
+async fn upload(cluster: &Cluster, release: Release, narrator: &Narrator) -> Result<bool> {
     let known = cluster.has_repositories().await?;
     let ready = match release {
-        Release::None if known => None,
-        Release::None => return Ok(None),
+        Release::None => return Ok(known),
         // Made anew it would have other keys and be another release of the same version.
         Release::Sample(_) if known => {
             narrator.fact("the cluster has a release already; no other one is uploaded");
-            None
+            return Ok(true);
         }
-        Release::Sample(making) => Some(making.await.context("making the sample release")??),
+        Release::Sample(making) => making.await.context("making the sample release")??,
         Release::File(zip) => {
             let root_json = testbed::root_in_zip(&zip)?;
             narrator.fact(&format!("the root in {zip} is trusted on sight"));
-            Some(ReadyRelease { zip, root_json, remove: false })
+            ReadyRelease { zip, root_json, remove: false }
         }
     };
-    if let Some(ready) = ready {
-        let uploaded = cluster
-            .upload_release(&ready.zip, ready.root_json.clone(), &mut |now| narrator.progress(now))
-            .await?;
-        narrator.fact(&format!(
-            "release {} is uploaded, its signatures and bytes are good",
-            uploaded.system_version
-        ));
-        for warning in uploaded.warnings {
-            narrator.fact(&format!("warning: {warning}"));
-        }
+    let report = &mut |now| narrator.progress(now);
+    let uploaded = cluster.upload_release(&ready.zip, ready.root_json.clone(), report).await?;
+    narrator
+        .fact(&format!("release {} is uploaded, its signatures and bytes are good", uploaded.system_version));
+    for warning in uploaded.warnings {
+        narrator.fact(&format!("warning: {warning}"));
     }
-    let copies = cluster.wait_replicated(&mut |now| narrator.progress(now)).await?;
-    narrator.fact("every sled has everything");
-    if !copies.is_complete() {
-        bail!("the coordinator says that all is replicated, but the sleds themselves say: {copies}");
-    }
-    Ok(Some(copies))
+    Ok(true)
 }
 
 /// The table that the operator's own tool prints.
@@ -271,7 +257,7 @@ async fn artifact_matrix(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-fn closing_words(place: &Place, cluster: &Cluster, narrator: &mut Narrator) -> Result<()> {
+fn closing_words(place: &Place, args: &UpArgs, cluster: &Cluster, narrator: &Narrator) -> Result<()> {
     let environment = cluster.environment()?;
     let name = place.name_option();
     narrator.line("");
@@ -281,7 +267,8 @@ fn closing_words(place: &Place, cluster: &Cluster, narrator: &mut Narrator) -> R
     for sled in &environment.sleds {
         narrator.line(&format!("{:<8}  {}  depot: {}", sled.name, sled.agent_url, sled.depot_url));
     }
-    narrator.line(&format!("\n{:.1} s after compiling. Now try, in another terminal:\n", narrator.seconds()));
+    let elsewhere = if args.detach { "" } else { ", in another terminal" };
+    narrator.line(&format!("\n{:.1} s after compiling. Now try{elsewhere}:\n", narrator.seconds()));
     let last = environment.sleds.last().map_or("sled-a", |sled| sled.name.as_str());
     for (command, what) in [
         (format!("eval \"$(cargo xtask testbed env{name})\" && sledctl status"), "the cluster on one screen"),

@@ -1,0 +1,49 @@
+//! `bench NAME`: benchmarks on a release build, each beside a limit or a peer of the same run. Owns the command line and
+//! the shape of a row; what is measured is in one file per name.
+
+mod depot;
+mod process;
+mod row;
+
+use crate::cargo::{Profile, build_programs};
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use std::process::ExitCode;
+use tokio::runtime::Runtime;
+
+/// What to measure, and how often.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// The group of benchmarks
+    name: Name,
+    /// Only these rows of it
+    #[arg(long, value_name = "ROW", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Samples of each row
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    samples: usize,
+    /// A JSON array of rows instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// The main job, memory under large artifacts, the idle agent
+    Depot,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
+    let programs = build_programs(Profile::Release)?;
+    let runtime = Runtime::new()?;
+    let rows = match args.name {
+        Name::Depot => runtime.block_on(depot::run(&programs, &args.only, args.samples.max(1)))?,
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+    } else {
+        print!("{}", row::table(&rows));
+    }
+    Ok(ExitCode::SUCCESS)
+}
