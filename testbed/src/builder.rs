@@ -151,10 +151,14 @@ impl ClusterBuilder {
         self
     }
 
-    /// Refuses if the cluster runs already. [`start`](Self::start) does so too; this is for before a long preparation.
-    pub fn refuse_if_running(&self) -> Result<()> {
+    /// How many sleds [`start`](Self::start) would bring up; refused where it would refuse. For before a long
+    /// preparation, and to say it.
+    pub fn planned_sleds(&self) -> Result<usize> {
         let record = ClusterDirectory::new(&self.parent, &self.name)?.read_record()?;
-        record.as_ref().map_or(Ok(()), refuse_running)
+        if let Some(record) = &record {
+            refuse_running(record)?;
+        }
+        self.sled_count(record.as_ref().filter(|_| !self.remove_state))
     }
 
     /// Starts the cluster; when this returns every process serves. It is this process's own: it ends with the answer's

@@ -124,7 +124,7 @@ async fn a_name_that_runs_is_refused_and_left_alone() {
     let cluster = cluster(&temp, "twice", 1).await;
     let before = pids(&cluster);
     let again = ClusterBuilder::new(temp.path()).name("twice").sleds(1);
-    assert!(again.refuse_if_running().is_err());
+    assert!(again.planned_sleds().is_err());
     let refusal = again.start().await.unwrap_err().to_string();
     assert!(
         refusal.contains("running already") && refusal.contains("testbed down --name twice"),
