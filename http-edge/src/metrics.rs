@@ -1,18 +1,19 @@
 //! `/metrics` in the Prometheus text format, and what every API measures of its requests.
 //!
-//! Names: prefix `bobsled_`, base units, labels of few values (the route's pattern, never its parameters).
+//! Names: prefix `bobsled_`, base units, labels of few values that no caller chooses (the route's pattern, never its
+//! parameters).
 
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
-    http::header,
+    http::{Method, header},
     middleware::Next,
     response::{IntoResponse, Response},
     routing::get,
 };
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{family::Family, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 use std::{
@@ -27,9 +28,23 @@ const LATENCY_BOUNDS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     api: &'static str,
-    method: String,
+    method: &'static str,
     route: String,
     status: u16,
+}
+
+/// The method as a label. Any word may be sent as a method, and each would become a series that is kept for good.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::PUT => "PUT",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
 }
 
 /// One process's metrics. Cheap to clone; every clone speaks of the same registry.
@@ -58,9 +73,8 @@ impl Metrics {
             Unit::Seconds,
             requests.clone(),
         );
-        let build = Family::<[(&'static str, &'static str); 2], Counter>::default();
-        build.get_or_create(&[("program", program), ("version", version)]).inc();
-        registry.register("build_info", "The program and its version", build);
+        let build = Info::new([("program", program), ("version", version)]);
+        registry.register("build", "The program and its version", build);
         Metrics { registry: Arc::new(Mutex::new(registry)), requests }
     }
 
@@ -97,7 +111,7 @@ pub(crate) struct Meter {
 /// Measures one request.
 pub(crate) async fn measure(State(meter): State<Meter>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let method = request.method().to_string();
+    let method = method_label(request.method());
     let route = request
         .extensions()
         .get::<MatchedPath>()
