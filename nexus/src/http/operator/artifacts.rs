@@ -28,12 +28,14 @@ async fn list(
     State(context): State<Context>,
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<ApiJson<Page<Artifact>>, ApiError> {
-    let page = pages::PageRequest::<ArtifactHash>::parse(query.limit, query.page_token.as_deref())?;
+    let page =
+        pages::PageRequest::<ArtifactHash>::parse("artifacts", query.limit, query.page_token.as_deref())?;
     let scene = Scene::look(&context).await?;
     let from = page.after.map_or(Bound::Unbounded, Bound::Excluded);
     let artifacts = scene.wanted.range((from, Bound::Unbounded));
-    let rows = artifacts.take(page.limit as usize + 1).map(|(hash, row)| scene.shown(*hash, row)).collect();
-    let (items, next_page) = pages::cut(rows, page.limit, |artifact: &Artifact| artifact.hash);
+    let rows =
+        artifacts.take(page.read_limit() as usize).map(|(hash, row)| scene.shown(*hash, row)).collect();
+    let (items, next_page) = page.cut(rows, |artifact: &Artifact| artifact.hash);
     Ok(ApiJson(Page { items, next_page }))
 }
 

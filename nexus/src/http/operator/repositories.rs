@@ -161,10 +161,10 @@ async fn list(
     let page = pages::PageRequest::parse(query.limit, query.page_token.as_deref())?;
     let rows = context
         .database
-        .repositories(page.after, page.limit + 1)
+        .repositories(page.after, page.read_limit())
         .await
         .map_err(|error| problems::of_database(&error))?;
-    let (rows, next_page) = pages::cut(rows, page.limit, |row| row.id);
+    let (rows, next_page) = page.cut(rows, |row| row.id);
     let scene = Scene::look(&context).await?;
     Ok(ApiJson(Page { items: rows.into_iter().map(|row| scene.shown(row)).collect(), next_page }))
 }

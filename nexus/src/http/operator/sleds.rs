@@ -26,11 +26,11 @@ async fn list(
     State(context): State<Context>,
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<ApiJson<Page<Sled>>, ApiError> {
-    let page = pages::PageRequest::parse(query.limit, query.page_token.as_deref())?;
+    let page = pages::PageRequest::parse("sleds", query.limit, query.page_token.as_deref())?;
     let of_database = |error| problems::of_database(&error);
-    let rows = context.database.sleds(page.after, page.limit + 1).await.map_err(of_database)?;
+    let rows = context.database.sleds(page.after, page.read_limit()).await.map_err(of_database)?;
     let wanted = context.database.wanted().await.map_err(of_database)?;
-    let (rows, next_page) = pages::cut(rows, page.limit, |row| row.id);
+    let (rows, next_page) = page.cut(rows, |row| row.id);
     let items = rows.iter().map(|row| view::sled(row, &context.observed, &wanted)).collect();
     Ok(ApiJson(Page { items, next_page }))
 }

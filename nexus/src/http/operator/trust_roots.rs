@@ -67,10 +67,10 @@ async fn list(
     let page = pages::PageRequest::parse(query.limit, query.page_token.as_deref())?;
     let rows = context
         .database
-        .trust_roots(page.after, page.limit + 1)
+        .trust_roots(page.after, page.read_limit())
         .await
         .map_err(|error| problems::of_database(&error))?;
-    let (rows, next_page) = pages::cut(rows, page.limit, |row| row.id);
+    let (rows, next_page) = page.cut(rows, |row| row.id);
     Ok(ApiJson(Page { items: rows.into_iter().map(shown).collect(), next_page }))
 }
 
