@@ -3,7 +3,7 @@
 //! Tokens come from files that the config names, so that neither the config nor the command line holds a secret.
 //! Only their SHA-256 is kept in memory; comparing digests tells an attacker nothing about a token by its timing.
 
-use crate::{ApiError, body};
+use crate::ApiError;
 use axum::{
     extract::{Request, State},
     http::header,
@@ -126,10 +126,7 @@ pub(crate) async fn authenticate(State(gate): State<Gate>, request: Request, nex
     });
     match verdict {
         Ok(_) => next.run(request).await,
-        Err(problem) => {
-            body::refuse(request.into_body());
-            problem.into_response()
-        }
+        Err(problem) => problem.into_response(),
     }
 }
 

@@ -51,10 +51,12 @@ impl Edge {
             guarded = guarded.layer(middleware::from_fn_with_state(gate, auth::authenticate));
         }
         let document = Bytes::from(serde_json::to_vec(openapi).expect("an OpenAPI document is plain data"));
-        let open = health::routes(self.readiness).route(
-            "/openapi.json",
-            get(async move || ([(header::CONTENT_TYPE, "application/json")], document).into_response()),
-        );
+        let open = health::routes(self.readiness)
+            .route(
+                "/openapi.json",
+                get(async move || ([(header::CONTENT_TYPE, "application/json")], document).into_response()),
+            )
+            .method_not_allowed_fallback(method_not_allowed);
         let meter = Meter { metrics: self.metrics, api: self.api };
         Router::new()
             .merge(guarded)
@@ -64,7 +66,8 @@ impl Edge {
     }
 }
 
-/// Gives the request its id, puts the id on every log line of it and into the answer, and writes problems.
+/// Gives the request its id, puts the id on every log line of it and into the answer, writes problems, and sees to it
+/// that whatever nobody reads of the body does not keep the client from reading the answer.
 async fn identify(request: Request, next: Next) -> Response {
     let id = request
         .headers()
@@ -76,7 +79,7 @@ async fn identify(request: Request, next: Next) -> Response {
         })
         .map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), str::to_owned);
     let span = tracing::info_span!("request", request_id = id, method = %request.method(), path = request.uri().path());
-    let response = next.run(request).instrument(span.clone()).await;
+    let response = next.run(body::drained_when_dropped(request)).instrument(span.clone()).await;
     let mut response = span.in_scope(|| error::write_problem(response, &id));
     let value = HeaderValue::from_str(&id).expect("a request id is plain ASCII");
     response.headers_mut().insert(REQUEST_ID, value);
@@ -85,12 +88,10 @@ async fn identify(request: Request, next: Next) -> Response {
 
 async fn no_such_route(request: Request) -> ApiError {
     let detail = format!("{} {} is not in this API", request.method(), request.uri().path());
-    body::refuse(request.into_body());
     ApiError::new(Code::NoSuchRoute, detail)
 }
 
 async fn method_not_allowed(request: Request) -> ApiError {
     let detail = format!("{} does not take {}", request.uri().path(), request.method());
-    body::refuse(request.into_body());
     ApiError::new(Code::MethodNotAllowed, detail)
 }

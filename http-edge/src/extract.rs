@@ -1,18 +1,21 @@
 //! Extractors that refuse in problem+json.
 
-use crate::{ApiError, body};
+use crate::{ApiError, body::BoundedBody, query_keys};
 use axum::{
     Json,
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::request::Parts,
     response::{IntoResponse, Response},
 };
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use problem::Code;
 use serde::{Serialize, de::DeserializeOwned};
+use std::time::Duration;
 
 /// JSON bodies hold control data. The largest is an artifact config: 15,000 hashes are about 1 MiB.
-const JSON_BYTES_MAX: usize = 8 * 1024 * 1024;
+const JSON_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// How long the sender of a JSON body may be silent. It has it all at hand.
+const JSON_IDLE_LIMIT: Duration = Duration::from_secs(10);
 
 /// A JSON body, in or out.
 #[derive(Debug)]
@@ -22,29 +25,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for ApiJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
-        let body = request.into_body();
-        let declared = axum::body::HttpBody::size_hint(&body).lower();
-        if declared > JSON_BYTES_MAX as u64 {
-            body::refuse(body);
-            return Err(ApiError::new(
-                Code::BodyTooLarge,
-                format!("a JSON body of {declared} bytes; at most {JSON_BYTES_MAX} are taken"),
-            ));
-        }
-        let bytes = Limited::new(body, JSON_BYTES_MAX)
-            .collect()
-            .await
-            .map_err(|error| {
-                if error.downcast_ref::<LengthLimitError>().is_some() {
-                    ApiError::new(
-                        Code::BodyTooLarge,
-                        format!("a JSON body of more than {JSON_BYTES_MAX} bytes"),
-                    )
-                } else {
-                    ApiError::new(Code::LengthMismatch, format!("the body broke off: {error}"))
-                }
-            })?
-            .to_bytes();
+        let body = BoundedBody::new(request.into_body(), JSON_BYTES_MAX, JSON_IDLE_LIMIT)?;
+        let bytes = body.read_to_end().await?;
         serde_json::from_slice(&bytes)
             .map(ApiJson)
             .map_err(|error| ApiError::new(Code::BadJson, error.to_string()))
@@ -57,7 +39,8 @@ impl<T: Serialize> IntoResponse for ApiJson<T> {
     }
 }
 
-/// The query string.
+/// The query string. A key that the type does not know is refused, whatever the type itself would do: a misspelt key
+/// must not become a default that takes effect silently.
 #[derive(Debug)]
 pub struct ApiQuery<T>(pub T);
 
@@ -65,6 +48,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for ApiQuery<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        query_keys::check::<T>(parts.uri.query().unwrap_or_default())?;
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(value)) => Ok(ApiQuery(value)),
             Err(rejection) => Err(ApiError::new(Code::BadRequest, rejection.body_text())),
@@ -84,5 +68,22 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for ApiPath
             Ok(Path(value)) => Ok(ApiPath(value)),
             Err(rejection) => Err(ApiError::new(Code::BadRequest, rejection.body_text())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::{Body, Bytes};
+    use futures::{StreamExt, stream};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_of_json_that_falls_silent_is_cut_off() {
+        let start = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{\"half\":"))]);
+        let body = Body::from_stream(start.chain(stream::pending()));
+        let json = ApiJson::<serde_json::Value>::from_request(Request::new(body), &());
+        let refusal =
+            tokio::time::timeout(JSON_IDLE_LIMIT * 2, json).await.expect("it has a limit").unwrap_err();
+        assert!(refusal.0.is(Code::LengthMismatch), "{:?}", refusal.0);
     }
 }

@@ -9,7 +9,7 @@
 //! - [`edge`]: puts the layers around a router, in that order.
 //! - [`auth`]: bearer tokens and the roles that they stand for.
 //! - [`error`]: [`ApiError`], the only error a handler returns.
-//! - [`extract`]: JSON, query and path extractors that refuse in problem+json.
+//! - [`extract`]: JSON, query and path extractors that refuse in problem+json. `query_keys`: unknown keys.
 //! - [`body`]: bodies that are refused or bounded.
 //! - [`pages`]: tokens of keyset pages.
 //! - [`health`]: `/healthz` and `/readyz`. [`metrics`]: `/metrics`.
@@ -25,6 +25,7 @@ pub mod extract;
 pub mod health;
 pub mod metrics;
 pub mod pages;
+mod query_keys;
 pub mod serve;
 
 pub use auth::{Role, TokenTable};

@@ -7,10 +7,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use http_edge::{
-    ApiError, ApiJson, ApiPath, ApiQuery,
-    body::{self, BoundedBody},
-};
+use http_edge::{ApiError, ApiJson, ApiPath, ApiQuery, body::BoundedBody};
 use ids::{ArtifactHash, Generation};
 use problem::{Code, Problem};
 use sled_client::artifacts::{
@@ -80,26 +77,13 @@ async fn list(State(context): State<Context>) -> ApiJson<ArtifactsList> {
 )]
 async fn put(
     State(context): State<Context>,
-    path: Result<ApiPath<ArtifactHash>, ApiError>,
-    query: Result<ApiQuery<GenerationQuery>, ApiError>,
+    ApiPath(hash): ApiPath<ArtifactHash>,
+    ApiQuery(query): ApiQuery<GenerationQuery>,
     request: Request,
 ) -> Result<ApiJson<PutArtifactResult>, ApiError> {
-    let (hash, generation) = match path.and_then(|path| Ok((path.0, query?.0.generation))) {
-        Ok(named) => named,
-        Err(error) => {
-            body::refuse(request.into_body());
-            return Err(error);
-        }
-    };
     let bytes_max = context.config.artifacts.artifact_bytes_max;
     let mut body = BoundedBody::new(request.into_body(), bytes_max, PUT_IDLE_LIMIT)?;
-    match receive(&context, hash, generation, &mut body).await {
-        Ok(result) => Ok(ApiJson(result)),
-        Err(error) => {
-            body.refuse();
-            Err(error)
-        }
-    }
+    receive(&context, hash, query.generation, &mut body).await.map(ApiJson)
 }
 
 async fn receive(

@@ -10,11 +10,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use http_edge::{
-    ApiError, ApiJson, ApiPath, ApiQuery,
-    body::{self, BoundedBody},
-    pages,
-};
+use http_edge::{ApiError, ApiJson, ApiPath, ApiQuery, body::BoundedBody, pages};
 use ids::ArtifactHash;
 use nexus_client::{
     pages::{Page, PageQuery},
@@ -66,20 +62,11 @@ pub(super) fn router() -> OpenApiRouter<Context> {
 )]
 async fn upload(
     State(context): State<Context>,
-    query: Result<ApiQuery<UploadQuery>, ApiError>,
+    ApiQuery(query): ApiQuery<UploadQuery>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let admitted = query.and_then(|ApiQuery(query)| {
-        let slots = context.config.release.uploads_at_once;
-        Ok((query, context.intake.admit(slots).map_err(problems::of_intake)?))
-    });
-    let (query, admission) = match admitted {
-        Ok(admitted) => admitted,
-        Err(error) => {
-            body::refuse(request.into_body());
-            return Err(error);
-        }
-    };
+    let slots = context.config.release.uploads_at_once;
+    let admission = context.intake.admit(slots).map_err(problems::of_intake)?;
     let bytes_max = context.config.release.upload_bytes_max;
     let body = BoundedBody::new(request.into_body(), bytes_max, UPLOAD_IDLE_LIMIT)?;
     let upload = Upload { file_name: query.file_name, system_version: query.system_version };
@@ -158,7 +145,7 @@ async fn list(
     State(context): State<Context>,
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<ApiJson<Page<Repository>>, ApiError> {
-    let page = pages::PageRequest::parse(query.limit, query.page_token.as_deref())?;
+    let page = pages::PageRequest::parse("repositories", query.limit, query.page_token.as_deref())?;
     let rows = context
         .database
         .repositories(page.after, page.read_limit())

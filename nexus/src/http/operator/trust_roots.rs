@@ -2,7 +2,6 @@
 
 use crate::http::{Context, problems};
 use axum::{
-    body::Bytes,
     extract::{Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -34,15 +33,11 @@ pub(super) fn router() -> OpenApiRouter<Context> {
     responses((status = 201, body = TrustRoot), (status = 200, body = TrustRoot), (status = 400, body = Problem))
 )]
 async fn add(State(context): State<Context>, request: Request) -> Result<Response, ApiError> {
-    let mut body = BoundedBody::new(request.into_body(), ROOT_BYTES_MAX, ROOT_IDLE_LIMIT)?;
-    let mut bytes = Vec::new();
-    while let Some(piece) = body.next().await? {
-        bytes.extend_from_slice(&piece);
-    }
-    let bytes = Bytes::from(bytes);
+    let body = BoundedBody::new(request.into_body(), ROOT_BYTES_MAX, ROOT_IDLE_LIMIT)?;
+    let bytes = body.read_to_end().await?;
     let root =
         nexus_release::parse_trust_root(&bytes).map_err(|finding| problems::of_findings(vec![finding]))?;
-    let root_json = String::from_utf8(bytes.into())
+    let root_json = String::from_utf8(bytes)
         .map_err(|_| ApiError::new(Code::RootInvalid, "the file is not UTF-8 text"))?;
     let new = NewTrustRoot {
         fingerprint: root.fingerprint,
@@ -64,7 +59,7 @@ async fn list(
     State(context): State<Context>,
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<ApiJson<Page<TrustRoot>>, ApiError> {
-    let page = pages::PageRequest::parse(query.limit, query.page_token.as_deref())?;
+    let page = pages::PageRequest::parse("trust-roots", query.limit, query.page_token.as_deref())?;
     let rows = context
         .database
         .trust_roots(page.after, page.read_limit())
