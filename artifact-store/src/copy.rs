@@ -198,6 +198,10 @@ pub(crate) fn purge_trash(shared: &Shared, dataset: DatasetIndex, entries: &[Set
             && remove_for_good(shared, dataset, TRASH, entry)
         {
             freed += size;
+            let held = shared.look(|inventory| inventory.datasets[dataset].copies.contains_key(&entry.hash));
+            if !held {
+                shared.datasets[dataset].records().forget(&entry.hash);
+            }
         }
     }
     freed

@@ -326,3 +326,6 @@ fn up_to_bytes(sized: impl Iterator<Item = (ArtifactHash, u64)>) -> Vec<Artifact
         .map(|(hash, _)| hash)
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,8 @@
 //! 1 <checksum> config <cluster> <generation>
 //! ```
 //! **Who writes:** whoever verified a copy appends its line, only *after* the file and its directory are durable, and
-//! without a sync. The keeper appends a `config` line after a ledger is durable. Admission compacts.
+//! without a sync. The keeper appends a `config` line after a ledger is durable. Admission compacts, and so does
+//! whoever makes the log much longer than what it says.
 //!
 //! **Why no sync is needed.** A line can only be missing, never early: it claims that the file of that name, while it has
 //! that size and time of change, holds bytes that were hashed. If the line is lost, the file has no record, is not

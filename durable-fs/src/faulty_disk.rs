@@ -7,6 +7,7 @@ use crate::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{
+    fmt,
     io::IoSlice,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
@@ -108,17 +109,35 @@ fn needs_space(operation: Operation) -> bool {
     matches!(operation, Create | CreateDirectory | OpenAppend | Write)
 }
 
+/// What is called after each named step, on the thread that made it; may block, which holds the procedure there.
+type StepHook = dyn Fn(StepPoint) + Send + Sync;
+
 /// A disk whose faults [`DiskFaults`] commands.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct FaultyDisk<S> {
     inner: S,
     faults: DiskFaults,
+    on_step: Option<Arc<StepHook>>,
+}
+
+impl<S: fmt::Debug> fmt::Debug for FaultyDisk<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultyDisk").field("inner", &self.inner).field("faults", &self.faults).finish()
+    }
 }
 
 impl<S: Storage> FaultyDisk<S> {
     /// `inner`, with the faults that `faults` commands.
     pub fn new(inner: S, faults: DiskFaults) -> FaultyDisk<S> {
-        FaultyDisk { inner, faults }
+        FaultyDisk { inner, faults, on_step: None }
+    }
+
+    /// Calls `hook` after each named step, on the thread that made it; while it blocks, the procedure is held there, so
+    /// that a process can be killed at a chosen point.
+    #[must_use]
+    pub fn on_step(mut self, hook: impl Fn(StepPoint) + Send + Sync + 'static) -> FaultyDisk<S> {
+        self.on_step = Some(Arc::new(hook));
+        self
     }
 
     /// The disk below the faults.
@@ -185,6 +204,9 @@ impl<S: Storage> Storage for FaultyDisk<S> {
     }
 
     fn reached(&self, point: StepPoint) -> Result<(), StorageError> {
+        if let Some(hook) = &self.on_step {
+            hook(point);
+        }
         self.inner.reached(point)
     }
 }
@@ -273,6 +295,28 @@ mod tests {
         assert_eq!(disk.space().unwrap().available, 0);
         assert_eq!(disk.open("a".into()).unwrap().read_at(0, &mut [0; 4]).unwrap(), 1);
         disk.remove("a".into()).unwrap();
+    }
+
+    #[test]
+    fn a_step_holds_until_its_hook_returns() {
+        let (held, holds) = std::sync::mpsc::channel();
+        let (let_go, go) = std::sync::mpsc::channel::<()>();
+        let go = Mutex::new(go);
+        let disk =
+            FaultyDisk::new(SimMachine::new().add_disk(1 << 20), DiskFaults::new()).on_step(move |point| {
+                held.send(point).unwrap();
+                go.lock().unwrap().recv().unwrap();
+            });
+        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+        let writer =
+            std::thread::spawn(move || crate::write_atomically(&storage, "test", "a".into(), b"x").unwrap());
+        for step in crate::PublishStep::ALL {
+            assert_eq!(holds.recv().unwrap(), step.of("test"));
+            let named = disk.metadata("a".into()).is_ok();
+            assert_eq!(named, step >= crate::PublishStep::Renamed, "held right after {step:?}");
+            let_go.send(()).unwrap();
+        }
+        writer.join().unwrap();
     }
 
     #[test]
