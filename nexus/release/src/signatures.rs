@@ -182,3 +182,60 @@ fn list(keyids: &[String]) -> String {
     let more = if keyids.len() > SHOWN_MAX { " and others" } else { "" };
     format!("{}{more}", shown.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sample_release::{Keys, SampleRelease};
+    use tough::schema::RoleType;
+
+    /// A root whose roles have two keys of which both must sign.
+    fn root() -> Signed<Root> {
+        let dir = camino_tempfile::tempdir().unwrap();
+        let keys = Keys::generate_with(2, 2).unwrap();
+        let made = SampleRelease::small("1").make(&keys, &dir.path().join("release.zip")).unwrap();
+        serde_json::from_slice(&made.root_json).unwrap()
+    }
+
+    #[test]
+    fn a_key_of_another_role_counts_for_nothing() {
+        let mut root = root();
+        assert_eq!(check_with_root(&root.signed, &root), SignatureCheck::Enough);
+        let trusted = {
+            let mut trusted = root.signed.clone();
+            let of_targets = trusted.roles[&RoleType::Targets].clone();
+            trusted.roles.insert(RoleType::Root, of_targets);
+            trusted
+        };
+        let check = check_with_root(&trusted, &root);
+        assert!(
+            matches!(&check, SignatureCheck::Stranger { keyids, threshold: 2 } if keyids.len() == 2),
+            "{check:?}"
+        );
+        root.signatures.clear();
+        let check = check_with_root(&root.signed, &root);
+        assert!(matches!(&check, SignatureCheck::Stranger { keyids, .. } if keyids.is_empty()), "{check:?}");
+    }
+
+    #[test]
+    fn one_key_counts_once_however_often_it_signs() {
+        let mut root = root();
+        root.signatures[1] = root.signatures[0].clone();
+        let check = check_with_root(&root.signed, &root);
+        assert!(matches!(check, SignatureCheck::TooFew { valid: 1, threshold: 2, .. }), "{check:?}");
+    }
+
+    #[test]
+    fn a_broken_signature_is_told_from_a_missing_one() {
+        let mut root = root();
+        root.signatures[0].sig = vec![0; 64].into();
+        let check = check_with_root(&root.signed, &root);
+        assert!(matches!(check, SignatureCheck::Broken { valid: 1, threshold: 2, .. }), "{check:?}");
+        root.signatures.pop();
+        let check = check_with_root(&root.signed, &root);
+        assert!(
+            matches!(&check, SignatureCheck::TooFew { broken, valid: 0, .. } if broken.len() == 1),
+            "{check:?}"
+        );
+    }
+}

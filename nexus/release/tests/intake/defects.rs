@@ -306,6 +306,19 @@ async fn short_and_empty_files_are_no_zips_and_an_empty_zip_is_no_release() {
     }
 }
 
+#[tokio::test]
+async fn bytes_after_the_end_of_the_archive_are_damage() {
+    let bench = Bench::new();
+    let made = bench.make(&SampleRelease::small("1.0.0"));
+    let archive = fs::read(&made.path).unwrap();
+    // Twice the same archive is one file with two ends.
+    for tail in [&b"\n"[..], &archive] {
+        fs::write(&made.path, [&archive, tail].concat()).unwrap();
+        let findings = examine_made(&made, &ExamineOptions::default()).await.unwrap_err();
+        assert_eq!(findings[0].code, "zip_truncated", "{findings:#?}");
+    }
+}
+
 #[test]
 fn a_trust_root_must_be_a_root_that_signs_itself() {
     let bench = Bench::new();
