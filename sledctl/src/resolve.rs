@@ -141,7 +141,9 @@ fn pick<'a, T>(
             }
         }
     }
-    let all: Vec<&T> = things.iter().collect();
+    let mut all: Vec<&T> = things.iter().collect();
+    // What was meant is probably one of those that have it somewhere inside.
+    all.sort_by_key(|&thing| !describe(thing).contains(name));
     let more = all.len().saturating_sub(CANDIDATES_MAX);
     Err(NameError::Unknown { kind, name: name.to_owned(), known: describe_some(&all), more })
 }
@@ -199,6 +201,12 @@ mod tests {
             assert_eq!(artifact(name, &artifacts).unwrap().name, "guest-image", "{name}");
         }
         assert!(artifact(&hash[..5], &artifacts).is_err(), "five digits are too few");
+    }
+
+    #[test]
+    fn candidates_that_have_the_name_inside_come_first() {
+        let unknown = artifact("image", &sample::artifacts()).unwrap_err().to_string();
+        assert!(unknown.starts_with("no artifact is named \"image\": guest-image 1.0 ("), "{unknown}");
     }
 
     #[test]

@@ -15,6 +15,7 @@
 use super::repo::UploadArgs;
 use crate::{
     app::App,
+    cli::Format,
     failure::Failure,
     progress::{Display, Meter, Phase, Sample},
     render::{self, failure::root_cause},
@@ -23,6 +24,7 @@ use crate::{
 };
 use nexus_client::{ClientError, OperatorClient, UploadOptions, releases::UploadResult};
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -69,10 +71,18 @@ pub(super) async fn run(app: &App, args: &UploadArgs) -> Result<(), Failure> {
     for warning in &result.warnings {
         app.talk.warning(warning);
     }
-    app.emit(&result, |result, look, _| render::upload::result(result, look))?;
+    let names = if app.global.output == Format::Json { BTreeMap::new() } else { names(&app.client()?).await };
+    app.emit(&result, |result, look, _| render::upload::result(result, &names, look))?;
     let version = &result.system_version;
     app.talk.note(&format!("see it reach the sleds: sledctl artifact matrix {version}"));
     Ok(())
+}
+
+/// The names of coordinators and sleds by id. The upload has succeeded: where this does not, ids have to do.
+async fn names(client: &OperatorClient) -> BTreeMap<String, String> {
+    let (coordinators, sleds) = tokio::join!(client.coordinators(), client.sleds());
+    let coordinators = coordinators.into_iter().flatten().map(|one| (one.id.to_string(), one.name));
+    coordinators.chain(sleds.into_iter().flatten().map(|sled| (sled.id.to_string(), sled.name))).collect()
 }
 
 /// Waits for the call, shows how far it is, and notices when nothing happens any more.

@@ -7,7 +7,7 @@ use super::{
 };
 use nexus_client::releases::Artifact;
 
-/// One row for each artifact.
+/// One row for each artifact, by name: the API's order is that of hashes.
 #[must_use]
 pub fn list(artifacts: &[Artifact], look: &Look) -> String {
     let mut table = Table::new(vec![
@@ -19,7 +19,9 @@ pub fn list(artifacts: &[Artifact], look: &Look) -> String {
         Column::new("HASH"),
         Column::flexible("RELEASES", 8),
     ]);
-    for artifact in artifacts {
+    let mut by_name: Vec<&Artifact> = artifacts.iter().collect();
+    by_name.sort_by_key(|artifact| (&artifact.name, &artifact.version, artifact.hash));
+    for artifact in by_name {
         let holders = artifact.holders.len() as u64;
         let hash = if look.wide { artifact.hash.to_string() } else { artifact.hash.short() };
         table.row(vec![

@@ -14,7 +14,7 @@ use crate::{
     failure::Failure,
 };
 use nexus_client::ClientError;
-use problem::{Code, Problem};
+use problem::{Code, Finding, Problem};
 use std::error::Error;
 
 /// All lines about a failure. `connection` is the one that was used, if it came to that.
@@ -62,7 +62,7 @@ impl Lines<'_> {
 
     fn problem(&mut self, problem: &Problem, connection: Option<&Connection>) {
         self.error(&format!("{} ({} {})", problem.detail, problem.status, problem.code));
-        for finding in &problem.problems {
+        for finding in problem.problems.iter().filter(|finding| says_more(finding, problem)) {
             let subject =
                 finding.subject.as_deref().map_or_else(String::new, |subject| format!(" {subject}"));
             let line = format!("  {}{subject}: {}", finding.code, finding.detail);
@@ -114,6 +114,11 @@ impl Lines<'_> {
     }
 }
 
+/// A single finding about the whole is often the error itself.
+fn says_more(finding: &Finding, problem: &Problem) -> bool {
+    finding.subject.is_some() || finding.code != problem.code || finding.detail != problem.detail
+}
+
 /// The error that started it.
 #[must_use]
 pub fn root_cause(error: &(dyn Error + 'static)) -> String {
@@ -144,7 +149,6 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
 mod tests {
     use super::*;
     use crate::{connection::UrlOrigin, render::sample::narrow};
-    use problem::Finding;
 
     fn connection() -> Connection {
         Connection {
@@ -176,6 +180,13 @@ mod tests {
                 .with_hint("upload the zip that the release tool wrote");
         problem.request_id = "0b7c".into();
         insta::assert_snapshot!(failure(&refused(problem), Some(&connection()), &narrow()));
+    }
+
+    #[test]
+    fn finding_that_repeats_the_error_is_left_out() {
+        let problem = Problem::new(Code::NoTrustRoots, "nothing can be believed")
+            .with_problems(vec![Finding::new(Code::NoTrustRoots, "nothing can be believed")]);
+        assert_eq!(failure(&refused(problem), None, &narrow()).matches("believed").count(), 1);
     }
 
     #[test]

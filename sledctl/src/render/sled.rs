@@ -12,7 +12,7 @@ use nexus_client::{
     sleds::{Sled, SledLiveness, SledPolicy},
 };
 
-/// One row for each sled.
+/// One row for each sled, by name: the API's order is that of joining.
 #[must_use]
 pub fn list(sleds: &[Sled], look: &Look, now: Timestamp) -> String {
     let mut columns = vec![
@@ -27,7 +27,9 @@ pub fn list(sleds: &[Sled], look: &Look, now: Timestamp) -> String {
         columns.extend(["ID", "AGENT", "DEPOT", "EPOCH", "CREATED"].map(Column::new));
     }
     let mut table = Table::new(columns);
-    for sled in sleds {
+    let mut by_name: Vec<&Sled> = sleds.iter().collect();
+    by_name.sort_by_key(|sled| (&sled.name, sled.id));
+    for sled in by_name {
         table.row(row(sled, look, now));
     }
     table.render(look)

@@ -12,6 +12,9 @@ use serde_json::Value;
 /// A report that is longer is cut, with a word about where to find the rest.
 const REPORT_LINES_MAX: usize = 60;
 
+/// Passes that are shown to people; what is behind them is history.
+const PASSES_MAX: usize = 10;
+
 /// One row for each task.
 #[must_use]
 pub fn list(tasks: &[BackgroundTask], look: &Look, now: Timestamp) -> String {
@@ -96,7 +99,8 @@ fn passes(recent: &[FinishedPass], look: &Look, now: Timestamp) -> String {
         Column::new("TOOK"),
         Column::flexible("RESULT", 10),
     ]);
-    for pass in recent {
+    let shown = if look.wide { recent.len() } else { PASSES_MAX };
+    for pass in recent.iter().take(shown) {
         let (result, tone) = match &pass.error {
             Some(error) => (error.as_str(), Tone::Bad),
             None => ("ok", Tone::Good),
@@ -109,7 +113,12 @@ fn passes(recent: &[FinishedPass], look: &Look, now: Timestamp) -> String {
             Cell::toned(result, tone),
         ]);
     }
-    table.render(look)
+    let mut text = table.render(look);
+    if recent.len() > shown {
+        let rest = recent.len() - shown;
+        text.push_str(&format!("… {rest} more; -o wide has them all\n"));
+    }
+    text
 }
 
 /// Any report, one line for each value, under the path that leads to it: every task has its own shape, and a new one
@@ -189,6 +198,14 @@ mod tests {
     #[test]
     fn failing_task_shows_why() {
         insta::assert_snapshot!(show(&sample::tasks()[1], &narrow(), now()));
+    }
+
+    #[test]
+    fn history_is_cut_where_people_stop_reading() {
+        let mut task = sample::tasks().remove(0);
+        task.recent = vec![task.recent[0].clone(); 64];
+        assert!(show(&task, &narrow(), now()).contains("… 54 more; -o wide has them all\n"));
+        assert_eq!(show(&task, &wide(), now()).matches(" timer ").count(), 64);
     }
 
     #[test]
