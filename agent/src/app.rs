@@ -1,7 +1,7 @@
 //! Wiring: what depends on what, how it starts, how it stops.
 //!
-//! Start: identity (a new epoch, durable) → store (temporary files removed, ledger and records read; nothing is
-//! hashed) → listeners → ready → registration. Stop: listeners stop taking calls → running calls end → store closes.
+//! Start: state directory locked → listeners → identity (a new epoch, durable) → store (temporary files removed, ledger
+//! and records read; nothing is hashed) → ready → registration. Stop: listeners stop taking calls → running calls end → store closes.
 
 use crate::{
     config::Config,
@@ -15,7 +15,10 @@ use crate::{
 };
 use api_client::ClientOptions;
 use artifact_store::{ArtifactStore, DatasetConfig, StoreConfig};
-use daemon::state_file::StateFileError;
+use daemon::{
+    state_file::StateFileError,
+    state_lock::{StateLock, StateLockError},
+};
 use durable_fs::{DiskFaults, FaultyDisk, RealDisk, Storage};
 use http_edge::{
     Edge, Metrics, Readiness, Role, Server, ServerOptions, TokenTable,
@@ -33,6 +36,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// An agent that listens.
 #[derive(Debug)]
 pub struct Agent {
+    _state_lock: StateLock,
     context: Context,
     options: ClientOptions,
     subject: Subject,
@@ -45,6 +49,9 @@ pub struct Agent {
 /// An agent that can not start.
 #[derive(Debug, Error)]
 pub enum StartError {
+    /// Its state directory is not to be had.
+    #[error(transparent)]
+    StateLock(#[from] StateLockError),
     /// Its identity can not be kept.
     #[error(transparent)]
     Identity(#[from] StateFileError),
@@ -60,6 +67,7 @@ impl Agent {
     /// Starts an agent up to the point where its ports are open.
     pub async fn start(config: Config) -> Result<Agent, StartError> {
         let config = Arc::new(config);
+        let state_lock = StateLock::take(&config.state_dir)?;
         let token = auth::read_token_file(&config.auth.token_file)?;
         let coordinator_token = auth::read_token_file(&config.auth.coordinator_token_file)?;
         let operator_token = auth::read_token_file(&config.auth.operator_token_file)?;
@@ -112,7 +120,7 @@ impl Agent {
         let (router, document) = http::depot::router().split_for_parts();
         let depot_router = edge("depot", None, &[]).around(router.with_state(context.clone()), &document);
         let (sled, depot) = ((sled, sled_router), (depot, depot_router));
-        Ok(Agent { context, options, subject, metrics, readiness, sled, depot })
+        Ok(Agent { _state_lock: state_lock, context, options, subject, metrics, readiness, sled, depot })
     }
 
     /// Where the sled API listens.

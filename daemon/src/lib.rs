@@ -2,6 +2,7 @@
 //!
 //! - [`config_file`]: a TOML file whose unknown keys are refused with line and hint.
 //! - [`log`]: structured logs on standard error.
+//! - [`state_lock`]: one process per state directory.
 //! - [`state_file`]: the small JSON file that keeps who a process is.
 //! - [`stop`]: SIGTERM and SIGINT as one watch.
 //!
@@ -10,4 +11,5 @@
 pub mod config_file;
 pub mod log;
 pub mod state_file;
+pub mod state_lock;
 pub mod stop;

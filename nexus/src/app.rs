@@ -1,6 +1,7 @@
 //! Wiring: what depends on what, how it starts, how it stops.
 //!
-//! Start: identity → database (schema, epoch) → staging (what a crash left is removed) → tasks → listeners → ready.
+//! Start: state directory locked → identity → database (schema, epoch) → staging (what a crash left is removed) →
+//! listeners → tasks → ready.
 //! Stop: listeners stop taking calls → running calls end → tasks end → database closes. Transfers are cut off: the
 //! sleds discard what they have of a PUT and go on with copies by themselves, and the next life finds both.
 
@@ -12,7 +13,10 @@ use crate::{
         Observed, ReplicationTask, SledClients, collect::Collector, gauges::Gauges, transfers::Transfers,
     },
 };
-use daemon::state_file::{self, StateFileError};
+use daemon::{
+    state_file::{self, StateFileError},
+    state_lock::{StateLock, StateLockError},
+};
 use http_edge::{
     Edge, Metrics, Readiness, Role, Server, ServerOptions, TokenTable,
     auth::{self, TokenFileError},
@@ -47,6 +51,7 @@ struct Identity {
 /// A coordinator that listens.
 #[derive(Debug)]
 pub struct Nexus {
+    _state_lock: StateLock,
     context: Context,
     operator: (Server, axum::Router),
     internal: (Server, axum::Router),
@@ -56,6 +61,9 @@ pub struct Nexus {
 /// A coordinator that can not start.
 #[derive(Debug, Error)]
 pub enum StartError {
+    /// Its state directory is not to be had.
+    #[error(transparent)]
+    StateLock(#[from] StateLockError),
     /// Its identity can not be kept.
     #[error(transparent)]
     Identity(#[from] StateFileError),
@@ -77,6 +85,7 @@ impl Nexus {
     /// Starts a coordinator up to the point where its ports are open.
     pub async fn start(config: Config) -> Result<Nexus, StartError> {
         let config = Arc::new(config);
+        let state_lock = StateLock::take(&config.state_dir)?;
         let operator_token = auth::read_token_file(&config.auth.operator_token_file)?;
         let sled_token = auth::read_token_file(&config.auth.sled_token_file)?;
         let coordinator_token = auth::read_token_file(&config.auth.coordinator_token_file)?;
@@ -112,6 +121,7 @@ impl Nexus {
         let internal_router =
             edge("internal", &[Role::Sled]).around(router.with_state(context.clone()), &document);
         Ok(Nexus {
+            _state_lock: state_lock,
             context,
             operator: (operator, operator_router),
             internal: (internal, internal_router),
