@@ -13,12 +13,14 @@
 //! - [`body`]: bodies that are refused or bounded.
 //! - [`pages`]: tokens of keyset pages.
 //! - [`health`]: `/healthz` and `/readyz`. [`metrics`]: `/metrics`.
+//! - [`document`]: what every OpenAPI document has in common.
 //! - [`serve`]: the accept loop: limits, time limits, a clean stop.
 //!
 //! It decides nothing about what an API does.
 
 pub mod auth;
 pub mod body;
+pub mod document;
 pub mod edge;
 pub mod error;
 pub mod extract;

@@ -22,6 +22,9 @@ use std::{
     time::Instant,
 };
 
+/// The media type of the metrics' text.
+pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// Bounds of the latency histogram, in seconds: from a heartbeat to a bulk upload.
 const LATENCY_BOUNDS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 600.0];
 
@@ -97,8 +100,7 @@ pub fn routes(metrics: Metrics) -> Router {
 }
 
 async fn serve_text(State(metrics): State<Metrics>) -> Response {
-    let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, media_type)], metrics.text()).into_response()
+    ([(header::CONTENT_TYPE, MEDIA_TYPE)], metrics.text()).into_response()
 }
 
 /// Where a layer puts its measurements.

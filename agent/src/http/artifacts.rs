@@ -31,7 +31,8 @@ pub(super) fn router() -> OpenApiRouter<Context> {
 
 /// What the sled should hold.
 #[utoipa::path(
-    get, path = "/artifacts-config", responses((status = 200, body = ArtifactsConfig), (status = 404, body = Problem))
+    get, path = "/artifacts-config", operation_id = "artifacts_config_show",
+    responses((status = 200, body = ArtifactsConfig), (status = 404, body = Problem))
 )]
 async fn config(State(context): State<Context>) -> Result<ApiJson<ArtifactsConfig>, ApiError> {
     let config = context.store.config();
@@ -41,8 +42,10 @@ async fn config(State(context): State<Context>) -> Result<ApiJson<ArtifactsConfi
 
 /// Tells the sled what it should hold; answers with what is in force.
 #[utoipa::path(
-    put, path = "/artifacts-config", request_body = ArtifactsConfig,
-    responses((status = 200, body = ArtifactsConfig), (status = 409, body = Problem))
+    put, path = "/artifacts-config", operation_id = "artifacts_config_put", request_body = ArtifactsConfig,
+    responses(
+        (status = 200, body = ArtifactsConfig), (status = 409, body = Problem), (status = 503, body = Problem)
+    )
 )]
 async fn put_config(
     State(context): State<Context>,
@@ -61,18 +64,22 @@ async fn put_config(
 }
 
 /// What the sled holds: wanted artifacts with verified copies, and the disks they are on.
-#[utoipa::path(get, path = "/artifacts", responses((status = 200, body = ArtifactsList)))]
+#[utoipa::path(
+    get, path = "/artifacts", operation_id = "artifact_list",
+    responses((status = 200, body = ArtifactsList))
+)]
 async fn list(State(context): State<Context>) -> ApiJson<ArtifactsList> {
     ApiJson(wire::list(context.store.list().await))
 }
 
 /// Streams an artifact to every healthy M.2.
 #[utoipa::path(
-    put, path = "/artifacts/{hash}", params(("hash" = ArtifactHash, Path), GenerationQuery),
+    put, path = "/artifacts/{hash}", operation_id = "artifact_put",
+    params(("hash" = ArtifactHash, Path), GenerationQuery),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
-        (status = 200, body = PutArtifactResult), (status = 400, body = Problem), (status = 409, body = Problem),
-        (status = 413, body = Problem), (status = 503, body = Problem), (status = 507, body = Problem)
+        (status = 200, body = PutArtifactResult), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 503, body = Problem), (status = 507, body = Problem)
     )
 )]
 async fn put(
@@ -103,10 +110,11 @@ async fn receive(
 
 /// Fetches an artifact from peers' depots. An artifact has at most one such job at a time: asking again joins it.
 #[utoipa::path(
-    post, path = "/artifacts/{hash}/copy-from-depot", params(("hash" = ArtifactHash, Path), GenerationQuery),
+    post, path = "/artifacts/{hash}/copy-from-depot", operation_id = "artifact_copy",
+    params(("hash" = ArtifactHash, Path), GenerationQuery),
     request_body = CopyRequest,
     responses(
-        (status = 202, body = CopyAccepted), (status = 400, body = Problem), (status = 409, body = Problem),
+        (status = 202, body = CopyAccepted), (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 429, body = Problem)
     )
 )]
@@ -144,8 +152,9 @@ fn check_wanted(context: &Context, hash: ArtifactHash, generation: Generation) -
 
 /// Takes an artifact that the config in force does not want off the sled. It goes to the trash first.
 #[utoipa::path(
-    delete, path = "/artifacts/{hash}", params(("hash" = ArtifactHash, Path), GenerationQuery),
-    responses((status = 204), (status = 409, body = Problem))
+    delete, path = "/artifacts/{hash}", operation_id = "artifact_delete",
+    params(("hash" = ArtifactHash, Path), GenerationQuery),
+    responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem))
 )]
 async fn delete(
     State(context): State<Context>,
@@ -157,7 +166,10 @@ async fn delete(
 }
 
 /// Starts a verification of every stored byte; progress is under `GET /artifacts`. One that runs is answered as it is.
-#[utoipa::path(post, path = "/artifacts/scrub", responses((status = 202, body = ScrubStatus)))]
+#[utoipa::path(
+    post, path = "/artifacts/scrub", operation_id = "artifact_scrub",
+    responses((status = 202, body = ScrubStatus))
+)]
 async fn scrub(State(context): State<Context>) -> Response {
     (StatusCode::ACCEPTED, ApiJson(wire::scrub(context.store.scrub()))).into_response()
 }

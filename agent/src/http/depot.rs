@@ -13,7 +13,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::{StreamExt, stream};
-use http_edge::{ApiError, ApiPath};
+use http_edge::{
+    ApiError, ApiPath,
+    document::{self, Access},
+};
 use ids::ArtifactHash;
 use problem::{Code, Problem};
 use std::ops::Range;
@@ -29,12 +32,15 @@ struct Document;
 
 /// The calls of this API.
 pub fn router() -> OpenApiRouter<Context> {
-    OpenApiRouter::with_openapi(Document::openapi()).routes(routes!(get, head))
+    let mut router = OpenApiRouter::with_openapi(Document::openapi()).routes(routes!(get, head));
+    document::complete(router.get_openapi_mut(), Access::Open);
+    router
 }
 
 /// Reads an artifact, or one range of it.
 #[utoipa::path(
-    get, path = "/artifact/sha256/{hash}", params(("hash" = ArtifactHash, Path)),
+    get, path = "/artifact/sha256/{hash}", operation_id = "artifact_read",
+    params(("hash" = ArtifactHash, Path)),
     responses(
         (status = 200, content_type = "application/octet-stream", body = Vec<u8>),
         (status = 206, content_type = "application/octet-stream", body = Vec<u8>),
@@ -52,7 +58,8 @@ async fn get(
 
 /// What a read would answer, without the bytes.
 #[utoipa::path(
-    head, path = "/artifact/sha256/{hash}", params(("hash" = ArtifactHash, Path)),
+    head, path = "/artifact/sha256/{hash}", operation_id = "artifact_head",
+    params(("hash" = ArtifactHash, Path)),
     responses((status = 200), (status = 404))
 )]
 async fn head(
@@ -117,6 +124,7 @@ where
             tracing::error!(error = error as &dyn std::error::Error, "an artifact was not served to its end");
         }
     }))
+        piece
 }
 
 fn outside(hash: ArtifactHash, size: u64) -> Response {

@@ -17,14 +17,18 @@ pub(super) fn router() -> OpenApiRouter<Context> {
 }
 
 /// The jobs that the sled remembers, newest first. There is a bound on them, so they are one page.
-#[utoipa::path(get, path = "/artifact-jobs", responses((status = 200, body = ArtifactJobPage)))]
+#[utoipa::path(
+    get, path = "/artifact-jobs", operation_id = "artifact_job_list",
+    responses((status = 200, body = ArtifactJobPage))
+)]
 async fn list(State(context): State<Context>) -> ApiJson<ArtifactJobPage> {
     ApiJson(ArtifactJobPage { items: context.jobs.list(), next_page: None })
 }
 
 /// One job; with `wait_ms`, answers at its end or after that time.
 #[utoipa::path(
-    get, path = "/artifact-jobs/{id}", params(("id" = JobId, Path), WaitQuery),
+    get, path = "/artifact-jobs/{id}", operation_id = "artifact_job_show",
+    params(("id" = JobId, Path), WaitQuery),
     responses((status = 200, body = ArtifactJob), (status = 404, body = Problem))
 )]
 async fn show(
@@ -38,7 +42,7 @@ async fn show(
 
 /// Cancels a job. One that has ended stays as it is.
 #[utoipa::path(
-    delete, path = "/artifact-jobs/{id}", params(("id" = JobId, Path)),
+    delete, path = "/artifact-jobs/{id}", operation_id = "artifact_job_cancel", params(("id" = JobId, Path)),
     responses((status = 204), (status = 404, body = Problem))
 )]
 async fn cancel(State(context): State<Context>, ApiPath(id): ApiPath<JobId>) -> Result<StatusCode, ApiError> {

@@ -2,7 +2,10 @@
 
 use crate::http::{Context, artifacts, jobs, wire};
 use axum::extract::State;
-use http_edge::ApiJson;
+use http_edge::{
+    ApiJson,
+    document::{self, Access},
+};
 use sled_client::{artifacts::DatasetStatus, inventory::Inventory};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -16,22 +19,30 @@ struct Document;
 
 /// The calls of this API.
 pub fn router() -> OpenApiRouter<Context> {
-    OpenApiRouter::with_openapi(Document::openapi())
+    let mut router = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(inventory))
         .routes(routes!(disks))
         .merge(artifacts::router())
-        .merge(jobs::router())
+        .merge(jobs::router());
+    document::complete(router.get_openapi_mut(), Access::Token);
+    router
 }
 
 /// What the sled is.
-#[utoipa::path(get, path = "/inventory", responses((status = 200, body = Inventory)))]
+#[utoipa::path(
+    get, path = "/inventory", operation_id = "inventory",
+    responses((status = 200, body = Inventory))
+)]
 async fn inventory(State(context): State<Context>) -> ApiJson<Inventory> {
     let listing = context.store.list().await;
     ApiJson(context.host.inventory(listing.cluster_id, wire::datasets(listing.datasets)))
 }
 
 /// The sled's M.2 datasets.
-#[utoipa::path(get, path = "/disks", responses((status = 200, body = Vec<DatasetStatus>)))]
+#[utoipa::path(
+    get, path = "/disks", operation_id = "disks",
+    responses((status = 200, body = Vec<DatasetStatus>))
+)]
 async fn disks(State(context): State<Context>) -> ApiJson<Vec<DatasetStatus>> {
     ApiJson(wire::datasets(context.store.list().await.datasets))
 }

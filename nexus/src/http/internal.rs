@@ -2,7 +2,10 @@
 
 use crate::http::{Context, problems};
 use axum::extract::State;
-use http_edge::{ApiError, ApiJson, ApiPath};
+use http_edge::{
+    ApiError, ApiJson, ApiPath,
+    document::{self, Access},
+};
 use ids::SledId;
 use nexus_client::registration::{SledRegistered, SledRegistration};
 use nexus_database::sleds::{RegisterOutcome, Registration, SledAddress};
@@ -27,12 +30,15 @@ struct Document;
 
 /// The calls of this API.
 pub fn router() -> OpenApiRouter<Context> {
-    OpenApiRouter::with_openapi(Document::openapi()).routes(routes!(register))
+    let mut router = OpenApiRouter::with_openapi(Document::openapi()).routes(routes!(register));
+    document::complete(router.get_openapi_mut(), Access::Token);
+    router
 }
 
 /// Registers a sled, or says that it still lives.
 #[utoipa::path(
-    put, path = "/sleds/{id}", params(("id" = SledId, Path)), request_body = SledRegistration,
+    put, path = "/sleds/{id}", operation_id = "sled_register",
+    params(("id" = SledId, Path)), request_body = SledRegistration,
     responses((status = 200, body = SledRegistered), (status = 409, body = Problem))
 )]
 async fn register(

@@ -22,7 +22,8 @@ pub(super) fn router() -> OpenApiRouter<Context> {
 
 /// Every wanted artifact, by hash.
 #[utoipa::path(
-    get, path = "/v1/artifacts", params(PageQuery), responses((status = 200, body = inline(Page<Artifact>)))
+    get, path = "/v1/artifacts", operation_id = "artifact_list",
+    params(PageQuery), responses((status = 200, body = inline(Page<Artifact>)))
 )]
 async fn list(
     State(context): State<Context>,
@@ -41,7 +42,7 @@ async fn list(
 
 /// One wanted artifact.
 #[utoipa::path(
-    get, path = "/v1/artifacts/{hash}", params(("hash" = ArtifactHash, Path)),
+    get, path = "/v1/artifacts/{hash}", operation_id = "artifact_show", params(("hash" = ArtifactHash, Path)),
     responses((status = 200, body = Artifact), (status = 404, body = Problem))
 )]
 async fn show(

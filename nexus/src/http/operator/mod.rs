@@ -8,6 +8,7 @@ mod tasks;
 mod trust_roots;
 
 use crate::http::Context;
+use http_edge::document::{self, Access};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -20,11 +21,13 @@ struct Document;
 
 /// The calls of this API.
 pub fn router() -> OpenApiRouter<Context> {
-    OpenApiRouter::with_openapi(Document::openapi())
+    let mut router = OpenApiRouter::with_openapi(Document::openapi())
         .merge(system::router())
         .merge(trust_roots::router())
         .merge(repositories::router())
         .merge(artifacts::router())
         .merge(sleds::router())
-        .merge(tasks::router())
+        .merge(tasks::router());
+    document::complete(router.get_openapi_mut(), Access::Token);
+    router
 }

@@ -52,7 +52,7 @@ pub(super) fn router() -> OpenApiRouter<Context> {
 
 /// Takes a release in. Answers with everything that is wrong before anything is changed.
 #[utoipa::path(
-    put, path = "/v1/repositories", params(UploadQuery),
+    put, path = "/v1/repositories", operation_id = "repository_upload", params(UploadQuery),
     request_body(content = Vec<u8>, content_type = "application/zip"),
     responses(
         (status = 201, body = UploadResult), (status = 200, body = UploadResult), (status = 400, body = Problem),
@@ -139,7 +139,8 @@ async fn durable_on(context: &Context, taken: &Taken) -> Result<Vec<String>, Api
 
 /// Every repository, newest first.
 #[utoipa::path(
-    get, path = "/v1/repositories", params(PageQuery), responses((status = 200, body = inline(Page<Repository>)))
+    get, path = "/v1/repositories", operation_id = "repository_list",
+    params(PageQuery), responses((status = 200, body = inline(Page<Repository>)))
 )]
 async fn list(
     State(context): State<Context>,
@@ -158,7 +159,8 @@ async fn list(
 
 /// One repository with its artifacts.
 #[utoipa::path(
-    get, path = "/v1/repositories/{version}", params(("version" = String, Path)),
+    get, path = "/v1/repositories/{version}", operation_id = "repository_show",
+    params(("version" = String, Path)),
     responses((status = 200, body = RepositoryDetail), (status = 404, body = Problem))
 )]
 async fn show(
@@ -187,7 +189,8 @@ async fn show(
 
 /// Takes a repository away. What no other repository wants leaves every sled.
 #[utoipa::path(
-    delete, path = "/v1/repositories/{version}", params(("version" = String, Path)), responses((status = 204))
+    delete, path = "/v1/repositories/{version}", operation_id = "repository_delete",
+    params(("version" = String, Path)), responses((status = 204))
 )]
 async fn delete(
     State(context): State<Context>,
@@ -210,7 +213,8 @@ async fn delete(
 
 /// Per sled, per artifact: where one repository's replication stands.
 #[utoipa::path(
-    get, path = "/v1/repositories/{version}/replication", params(("version" = String, Path)),
+    get, path = "/v1/repositories/{version}/replication", operation_id = "repository_replication",
+    params(("version" = String, Path)),
     responses((status = 200, body = Replication), (status = 404, body = Problem))
 )]
 async fn replication_of(
@@ -224,7 +228,10 @@ async fn replication_of(
 }
 
 /// Per sled, per artifact: where the replication of everything stands.
-#[utoipa::path(get, path = "/v1/replication", responses((status = 200, body = Replication)))]
+#[utoipa::path(
+    get, path = "/v1/replication", operation_id = "replication",
+    responses((status = 200, body = Replication))
+)]
 async fn replication(State(context): State<Context>) -> Result<ApiJson<Replication>, ApiError> {
     let scene = Scene::look(&context).await?;
     Ok(ApiJson(view::replication(&scene.wanted, &scene.sleds, &context.observed, None)))

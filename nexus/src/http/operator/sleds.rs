@@ -21,7 +21,10 @@ pub(super) fn router() -> OpenApiRouter<Context> {
 }
 
 /// Every sled, in the order of joining.
-#[utoipa::path(get, path = "/v1/sleds", params(PageQuery), responses((status = 200, body = inline(Page<Sled>))))]
+#[utoipa::path(
+    get, path = "/v1/sleds", operation_id = "sled_list",
+    params(PageQuery), responses((status = 200, body = inline(Page<Sled>)))
+)]
 async fn list(
     State(context): State<Context>,
     ApiQuery(query): ApiQuery<PageQuery>,
@@ -37,7 +40,7 @@ async fn list(
 
 /// One sled.
 #[utoipa::path(
-    get, path = "/v1/sleds/{id}", params(("id" = SledId, Path)),
+    get, path = "/v1/sleds/{id}", operation_id = "sled_show", params(("id" = SledId, Path)),
     responses((status = 200, body = Sled), (status = 404, body = Problem))
 )]
 async fn show(
@@ -50,7 +53,8 @@ async fn show(
 
 /// Says what is wanted of a sled. Expunged is for good.
 #[utoipa::path(
-    patch, path = "/v1/sleds/{id}", params(("id" = SledId, Path)), request_body = SledUpdate,
+    patch, path = "/v1/sleds/{id}", operation_id = "sled_update",
+    params(("id" = SledId, Path)), request_body = SledUpdate,
     responses((status = 200, body = Sled), (status = 404, body = Problem), (status = 409, body = Problem))
 )]
 async fn update(

@@ -19,7 +19,10 @@ pub(super) fn router() -> OpenApiRouter<Context> {
 }
 
 /// The cluster in one answer.
-#[utoipa::path(get, path = "/v1/status", responses((status = 200, body = SystemStatus)))]
+#[utoipa::path(
+    get, path = "/v1/status", operation_id = "status",
+    responses((status = 200, body = SystemStatus))
+)]
 async fn status(State(context): State<Context>) -> Result<ApiJson<SystemStatus>, ApiError> {
     let of_database = |error| problems::of_database(&error);
     let wanted = context.database.wanted().await.map_err(of_database)?;
@@ -83,7 +86,10 @@ fn issues(context: &Context, sleds: &[SledRow], view: &Replication) -> Vec<Strin
 }
 
 /// Every coordinator. There are few, so they are one page.
-#[utoipa::path(get, path = "/v1/coordinators", responses((status = 200, body = inline(Page<Coordinator>))))]
+#[utoipa::path(
+    get, path = "/v1/coordinators", operation_id = "coordinator_list",
+    responses((status = 200, body = inline(Page<Coordinator>)))
+)]
 async fn coordinators(State(context): State<Context>) -> Result<ApiJson<Page<Coordinator>>, ApiError> {
     let rows = context.database.coordinators().await.map_err(|error| problems::of_database(&error))?;
     Ok(ApiJson(Page { items: rows.into_iter().map(shown).collect(), next_page: None }))

@@ -20,14 +20,17 @@ pub(super) fn router() -> OpenApiRouter<Context> {
 }
 
 /// Every background task, by name. There are few, so they are one page.
-#[utoipa::path(get, path = "/v1/background-tasks", responses((status = 200, body = inline(Page<BackgroundTask>))))]
+#[utoipa::path(
+    get, path = "/v1/background-tasks", operation_id = "task_list",
+    responses((status = 200, body = inline(Page<BackgroundTask>)))
+)]
 async fn list(State(context): State<Context>) -> ApiJson<Page<BackgroundTask>> {
     ApiJson(Page { items: context.tasks.tasks(), next_page: None })
 }
 
 /// One background task, with its last passes.
 #[utoipa::path(
-    get, path = "/v1/background-tasks/{name}", params(("name" = String, Path)),
+    get, path = "/v1/background-tasks/{name}", operation_id = "task_show", params(("name" = String, Path)),
     responses((status = 200, body = BackgroundTask), (status = 404, body = Problem))
 )]
 async fn show(
@@ -39,7 +42,8 @@ async fn show(
 
 /// Activates a background task; with `?wait=true`, answers after a pass that started later has ended.
 #[utoipa::path(
-    post, path = "/v1/background-tasks/{name}/activate", params(("name" = String, Path), ActivateQuery),
+    post, path = "/v1/background-tasks/{name}/activate", operation_id = "task_activate",
+    params(("name" = String, Path), ActivateQuery),
     responses((status = 200, body = BackgroundTask), (status = 404, body = Problem), (status = 503, body = Problem))
 )]
 async fn activate(

@@ -29,7 +29,8 @@ pub(super) fn router() -> OpenApiRouter<Context> {
 
 /// Adds a trust root: the publisher's `root.json`, byte for byte. The same file again is answered as it is known.
 #[utoipa::path(
-    post, path = "/v1/trust-roots", request_body(content = Vec<u8>, content_type = "application/json"),
+    post, path = "/v1/trust-roots", operation_id = "trust_root_add",
+    request_body(content = Vec<u8>, content_type = "application/json"),
     responses((status = 201, body = TrustRoot), (status = 200, body = TrustRoot), (status = 400, body = Problem))
 )]
 async fn add(State(context): State<Context>, request: Request) -> Result<Response, ApiError> {
@@ -53,7 +54,8 @@ async fn add(State(context): State<Context>, request: Request) -> Result<Respons
 
 /// Every trust root, oldest first.
 #[utoipa::path(
-    get, path = "/v1/trust-roots", params(PageQuery), responses((status = 200, body = inline(Page<TrustRoot>)))
+    get, path = "/v1/trust-roots", operation_id = "trust_root_list",
+    params(PageQuery), responses((status = 200, body = inline(Page<TrustRoot>)))
 )]
 async fn list(
     State(context): State<Context>,
@@ -71,7 +73,7 @@ async fn list(
 
 /// One trust root.
 #[utoipa::path(
-    get, path = "/v1/trust-roots/{id}", params(("id" = TrustRootId, Path)),
+    get, path = "/v1/trust-roots/{id}", operation_id = "trust_root_show", params(("id" = TrustRootId, Path)),
     responses((status = 200, body = TrustRoot), (status = 404, body = Problem))
 )]
 async fn show(
@@ -85,7 +87,8 @@ async fn show(
 
 /// Takes a trust root away. Repositories that it vouched for stay.
 #[utoipa::path(
-    delete, path = "/v1/trust-roots/{id}", params(("id" = TrustRootId, Path)), responses((status = 204))
+    delete, path = "/v1/trust-roots/{id}", operation_id = "trust_root_delete",
+    params(("id" = TrustRootId, Path)), responses((status = 204))
 )]
 async fn delete(
     State(context): State<Context>,
