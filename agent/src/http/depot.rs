@@ -119,12 +119,13 @@ fn body_of<S>(stream: S) -> Body
 where
     S: stream::Stream<Item = Result<bytes::Bytes, StoreError>> + Send + 'static,
 {
-    Body::from_stream(stream.inspect(|piece| {
-        if let Err(error) = piece {
+    Body::from_stream(stream.then(async |piece| {
+        fault_points::reach("depot.piece").await;
+        if let Err(error) = &piece {
             tracing::error!(error = error as &dyn std::error::Error, "an artifact was not served to its end");
         }
-    }))
         piece
+    }))
 }
 
 fn outside(hash: ArtifactHash, size: u64) -> Response {
