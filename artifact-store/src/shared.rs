@@ -189,10 +189,14 @@ impl Shared {
         trouble: Trouble,
         reason: String,
     ) {
-        if !self.stop.is_asked() {
-            warn!(dataset = self.name(dataset), ?trouble, error = reason, "dataset in trouble");
-        }
+        let health = || self.look(|inventory| inventory.datasets[dataset].health.shown());
+        let before = health();
+        let text = reason.clone();
         self.apply(Event::Troubled { dataset, incarnation, trouble, reason, now: Instant::now() });
+        // A disk that stays away is probed for ever; only what is new is worth a line.
+        if health() != before && !self.stop.is_asked() {
+            warn!(dataset = self.name(dataset), ?trouble, error = text, "dataset in trouble");
+        }
     }
 
     fn root_is_missing(&self, dataset: DatasetIndex) -> bool {

@@ -1,7 +1,7 @@
 //! What is not wanted leaves, by way of the trash, and nothing else does.
 
 use crate::support::{Artifact, Bench, copies, put, read, wait_for, wanting};
-use artifact_store::{DatasetHealth, ErrorClass, StoreError};
+use artifact_store::{DatasetHealth, ErrorClass, StoreError, StoreStep};
 use durable_fs::Storage;
 use ids::Generation;
 use std::time::Duration;
@@ -157,4 +157,74 @@ async fn wanting_and_not_wanting_in_turn_never_lists_what_is_not_there() {
     wait_for(&store, "its return", |listing| copies(listing, &a) == 2).await;
     let store = bench.crash(store, 5).await;
     wait_for(&store, "its return", |listing| copies(listing, &a) == 2).await;
+}
+
+/// Two artifacts in the order in which the store goes through them.
+fn in_order() -> (Artifact, Artifact) {
+    let (a, b) = (Artifact::new(1, 1000), Artifact::new(2, 1000));
+    if a.hash < b.hash { (a, b) } else { (b, a) }
+}
+
+#[tokio::test]
+async fn a_deletion_that_was_planned_spares_what_a_newer_config_wants() {
+    let mut bench = Bench::with_disks(1);
+    let mut held = bench.hold_at(StoreStep::TrashMoved.point());
+    let (first, second) = in_order();
+    let store = bench.open().await;
+    store.put_config(wanting(1, [&first, &second])).await.unwrap();
+    put(&store, &first).await.unwrap();
+    put(&store, &second).await.unwrap();
+    store.put_config(wanting(2, [])).await.unwrap();
+    held.arrival().await;
+    store.put_config(wanting(3, [&second])).await.unwrap();
+    assert_eq!(copies(&store.list().await, &second), 1);
+    held.let_go();
+    let listing =
+        wait_for(&store, "the trash", |listing| (listing.trash_bytes, listing.orphan_bytes) == (1000, 0))
+            .await;
+    assert_eq!(copies(&listing, &second), 1);
+    let moved =
+        bench.machine.steps_reached().into_iter().filter(|step| *step == StoreStep::TrashMoved.point());
+    assert_eq!(moved.count(), 1, "what is wanted was not even moved for a moment");
+}
+
+#[tokio::test]
+async fn a_purge_that_was_planned_spares_what_a_newer_config_wants() {
+    let mut bench = Bench::with_disks(1);
+    let store = bench.open().await;
+    let (first, second) = in_order();
+    store.put_config(wanting(1, [&first, &second])).await.unwrap();
+    put(&store, &first).await.unwrap();
+    put(&store, &second).await.unwrap();
+    store.put_config(wanting(2, [])).await.unwrap();
+    wait_for(&store, "the trash", |listing| listing.trash_bytes == 2000).await;
+    store.shutdown().await;
+    bench.config.trash_grace = Duration::ZERO;
+    let mut held = bench.hold_at(StoreStep::Purged.point());
+    let store = bench.open().await;
+    held.arrival().await;
+    store.put_config(wanting(3, [&first, &second])).await.unwrap();
+    held.let_go();
+    let listing = wait_for(&store, "its return", |listing| {
+        listing.list.len() == 1 && listing.trash_bytes == 0 && listing.orphan_bytes == 0
+    })
+    .await;
+    let purged = bench.machine.steps_reached().into_iter().filter(|step| *step == StoreStep::Purged.point());
+    assert_eq!((purged.count(), listing.list.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_is_wanted_again_while_it_is_being_moved_comes_back() {
+    let mut bench = Bench::with_disks(1);
+    let mut held = bench.hold_at(StoreStep::TrashMoved.point());
+    let a = Artifact::new(1, 1000);
+    let store = bench.open().await;
+    store.put_config(wanting(1, [&a])).await.unwrap();
+    put(&store, &a).await.unwrap();
+    store.put_config(wanting(2, [])).await.unwrap();
+    held.arrival().await;
+    store.put_config(wanting(3, [&a])).await.unwrap();
+    assert_eq!(copies(&store.list().await, &a), 0, "nobody is told that it is there");
+    held.let_go();
+    wait_for(&store, "its return", |listing| copies(listing, &a) == 1).await;
 }

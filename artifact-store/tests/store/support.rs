@@ -4,7 +4,7 @@ use artifact_store::{
     ArtifactStore, DatasetConfig, StoreArtifactsConfig, StoreConfig, StoreError, StoreListing, WriteReport,
 };
 use bytes::Bytes;
-use durable_fs::{DiskFaults, FaultyDisk, SimDisk, SimMachine, Storage};
+use durable_fs::{DiskFaults, FaultyDisk, SimDisk, SimMachine, StepPoint, Storage};
 use ids::{ArtifactHash, ClusterId, Generation};
 use sha2::{Digest, Sha256};
 use std::{sync::Arc, time::Duration};
@@ -166,4 +166,39 @@ pub(crate) async fn wait_for(
 /// Copies that are listed of an artifact.
 pub(crate) fn copies(listing: &StoreListing, artifact: &Artifact) -> u32 {
     listing.list.get(&artifact.hash).map_or(0, |listed| listed.copies)
+}
+
+/// Holds one disk's procedure right after a step, the first time it comes by, until it is let go.
+pub(crate) struct Held {
+    arrived: tokio::sync::mpsc::UnboundedReceiver<()>,
+    let_go: std::sync::mpsc::Sender<()>,
+}
+
+impl Bench {
+    /// Makes disk 0 hold right after `point`. Before the store is opened.
+    pub(crate) fn hold_at(&mut self, point: StepPoint) -> Held {
+        let (arrive, arrived) = tokio::sync::mpsc::unbounded_channel();
+        let (let_go, go) = std::sync::mpsc::channel();
+        let go = std::sync::Mutex::new(Some(go));
+        let disk = FaultyDisk::new(self.disks[0].clone(), self.faults[0].clone()).on_step(move |reached| {
+            let go = (reached == point).then(|| go.lock().unwrap().take()).flatten();
+            if let Some(go) = go {
+                arrive.send(()).unwrap();
+                // A test that has failed lets go by dropping its end.
+                let _ = go.recv();
+            }
+        });
+        self.config.datasets[0].storage = Arc::new(disk);
+        Held { arrived, let_go }
+    }
+}
+
+impl Held {
+    pub(crate) async fn arrival(&mut self) {
+        self.arrived.recv().await.unwrap();
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.let_go.send(()).unwrap();
+    }
 }
