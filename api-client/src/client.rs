@@ -10,8 +10,9 @@ use url::Url;
 /// How long a peer may take to accept a connection. Peers are on the same network: one that needs longer is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a peer may take between two reads of an answer. An idle limit, not a total one: a bulk body may
-/// take as long as it needs as long as it moves.
+/// How long a peer may take between two reads of an answer: a bulk answer may take as long as it needs as long as it
+/// moves. The time until the answer's head counts from the start of the call, so a caller that sends a bulk *body* sets
+/// a limit of its own and watches its sending instead.
 const READ_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Error answers are read no further than this: they are short, and a peer is not trusted to keep them so.
@@ -24,7 +25,8 @@ pub struct ClientOptions {
     pub token: Option<String>,
     /// The address that outgoing connections come from; `None` lets the kernel choose.
     pub source_address: Option<IpAddr>,
-    /// Replaces the limit on how long a peer may be silent (long polls need more than bulk reads).
+    /// Replaces the limit on how long a peer may be silent. Long polls and bulk bodies need more: until the answer's head,
+    /// the time counts from the start of the call.
     pub read_idle_timeout: Option<Duration>,
 }
 
