@@ -162,6 +162,21 @@ async fn expired_foreign_metadata_is_refused_where_expiry_is() {
 }
 
 #[tokio::test]
+async fn a_delegated_role_that_the_snapshot_does_not_name_is_missing() {
+    let foreign = Foreign {
+        name: "python-tuf, a delegation that the snapshot does not name",
+        zip: fixture!("python-tuf-unnamed-delegation.zip"),
+        root_json: fixture!("python-tuf-unnamed-delegation.root.json"),
+        asked_version: Some("5.0.0"),
+        ..ALL[0]
+    };
+    let findings = foreign.examine(foreign.zip, &foreign.options()).await.unwrap_err();
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert_eq!(findings[0].code, "metadata_missing");
+    assert_eq!(findings[0].subject.as_deref(), Some("metadata/firmware.json"));
+}
+
+#[tokio::test]
 async fn a_flipped_byte_in_any_foreign_target_is_found() {
     for foreign in ALL {
         for (name, content) in foreign.files("targets/") {
