@@ -50,8 +50,10 @@ pub(crate) fn trash(
     let mut last_moved = None;
     for hash in hashes {
         let _guard = shared.datasets[dataset].locks.hold(hash);
-        if !shared.ask(|inventory| inventory.begin_trash(dataset, hash)) {
-            continue;
+        let Some(standing) = shared.ask(|inventory| inventory.begin_trash(dataset, hash)) else { continue };
+        if !matches!(standing, Standing::Verified { .. }) {
+            // What was doubted must not come back from the trash on the word of an old record.
+            shared.revoke_record(dataset, incarnation, *hash);
         }
         let entry = SetAside::new(*hash, Timestamp::now());
         let moved = storage
@@ -177,7 +179,6 @@ fn set_aside_one(shared: &Shared, dataset: DatasetIndex, hash: &ArtifactHash) ->
     }
     let entry = SetAside::new(*hash, at);
     storage.rename(&path, &entry.path(QUARANTINE))?;
-    shared.datasets[dataset].records().forget(hash);
     storage.reached(StoreStep::QuarantineMoved.point())?;
     sync_both(shared, dataset, QUARANTINE, StoreStep::QuarantineSynced)?;
     warn!(artifact = %hash, dataset = shared.name(dataset), "bad copy set aside");

@@ -282,18 +282,17 @@ impl Inventory {
     }
 
     /// The gate of every deletion, asked under the dataset's lock of that hash: if a config is in force and does not want
-    /// the artifact, the copy leaves the listing now and its file may be moved to the trash.
-    pub(crate) fn begin_trash(&mut self, dataset: DatasetIndex, hash: &ArtifactHash) -> bool {
+    /// the artifact, the copy leaves the listing now and its file may be moved to the trash. The answer is its standing
+    /// until then. A condemned copy goes to quarantine, not to the trash, from where it might come back.
+    pub(crate) fn begin_trash(&mut self, dataset: DatasetIndex, hash: &ArtifactHash) -> Option<Standing> {
         if self.in_force.is_none() || self.wants(hash) {
-            return false;
+            return None;
         }
-        match self.datasets[dataset].copies.get_mut(hash) {
-            Some(copy) => {
-                copy.standing = Standing::Leaving;
-                true
-            }
-            None => false,
+        let copy = self.datasets[dataset].copies.get_mut(hash)?;
+        if matches!(copy.standing, Standing::Condemned { .. }) {
+            return None;
         }
+        Some(std::mem::replace(&mut copy.standing, Standing::Leaving))
     }
 
     /// The gate of every purge: whether that file in the trash is of no use, so that it may be removed for good.

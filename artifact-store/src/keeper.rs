@@ -41,7 +41,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
 };
-use tracing::info;
+use tracing::{error, info};
 
 /// Configs that may wait for their turn; a coordinator sends one and waits for its answer.
 pub(crate) const COMMANDS_MAX: usize = 16;
@@ -138,16 +138,11 @@ impl Keeper {
         self.settle(now);
         self.advance_put(now);
         self.shared.ask(|inventory| inventory.end_empty_scrub(Timestamp::now()));
-        let mut busy = self.busy.clone();
-        if self.pending.is_some() {
-            // The config that is on its way is newer than whatever a plan would write.
-            busy.extend((0..self.checked_at.len()).map(|dataset| (dataset, Lane::Ledger)));
-        }
         let circumstances = Circumstances {
             now,
             wall: Timestamp::now(),
             trash_grace: self.shared.config.trash_grace,
-            busy: &busy,
+            busy: &self.busy,
             checked_at: &self.checked_at,
         };
         let plan = self.shared.look(|inventory| plan(inventory, &circumstances));
@@ -185,7 +180,8 @@ impl Keeper {
 
     fn job_done(&mut self, done: Option<(DatasetIndex, Lane, Result<(), FailureCause>)>) {
         let Some((dataset, lane, result)) = done else {
-            // A job panicked, which is a bug; its lane stays busy rather than to run into the same bug for ever.
+            // A bug; the job's lane stays busy rather than to run into the same bug for ever.
+            error!("a maintenance job of the artifact store panicked");
             return;
         };
         self.busy.remove(&(dataset, lane));

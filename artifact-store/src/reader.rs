@@ -19,7 +19,6 @@ use bytes::Bytes;
 use durable_fs::{ReadFile, StorageError};
 use futures::Stream;
 use ids::ArtifactHash;
-use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::{
     ops::Range,
@@ -274,11 +273,11 @@ impl ReadState {
         warn!(artifact = %hash, dataset = shared.name(dataset), "copy does not hash to its name");
         match self.used[..] {
             [(dataset, seen)] => {
-                shared.apply(Event::Condemned { dataset, hash, seen, at: Timestamp::now() });
+                shared.condemn(dataset, shared.incarnation(dataset), hash, seen);
             }
             ref used => {
                 for (dataset, seen) in used.iter().copied() {
-                    shared.apply(Event::Changed { dataset, hash, seen, stamp: seen });
+                    shared.doubt(dataset, shared.incarnation(dataset), hash, seen);
                 }
             }
         }

@@ -4,10 +4,13 @@
 //!
 //! ```text
 //! 1 <checksum> verified <hash> <size> <modified_ns> <verified_at_ms>
+//! 1 <checksum> revoked <hash>
 //! 1 <checksum> config <cluster> <generation>
 //! ```
 //! **Who writes:** whoever verified a copy appends its line, only *after* the file and its directory are durable, and
-//! without a sync. The keeper appends a `config` line after a ledger is durable. Admission compacts, and so does
+//! without a sync. Whoever finds a copy wrong, or in doubt, appends a `revoked` line, so that it is hashed before it counts
+//! again even if the power goes before it is set aside (if that line is lost, it is as if nobody had found out yet, and
+//! readers find out again). The keeper appends a `config` line after a ledger is durable. Admission compacts, and so does
 //! whoever makes the log much longer than what it says.
 //!
 //! **Why no sync is needed.** A line can only be missing, never early: it claims that the file of that name, while it has
@@ -100,6 +103,7 @@ impl RecordLog {
             log.lines += 1;
             match std::str::from_utf8(line).ok().and_then(parse_line) {
                 Some(Line::Verified(hash, record)) => drop(log.records.insert(hash, record)),
+                Some(Line::Revoked(hash)) => drop(log.records.remove(&hash)),
                 Some(Line::Config(floor)) => log.raise_floor(floor),
                 None => log.unparsable += 1,
             }
@@ -128,14 +132,22 @@ impl RecordLog {
         self.append(storage, &verified_line(&hash, &record))
     }
 
+    /// Takes a record back: the copy is wrong, or in doubt.
+    pub(crate) fn revoke(&mut self, storage: &dyn Storage, hash: &ArtifactHash) -> Result<(), StorageError> {
+        if self.records.remove(hash).is_none() {
+            return Ok(());
+        }
+        self.append(storage, &line(&format!("revoked {hash}")))
+    }
+
     /// Records that a config was in force. Call only when a ledger with it is durable.
     pub(crate) fn in_force(&mut self, storage: &dyn Storage, floor: Floor) -> Result<(), StorageError> {
         self.raise_floor(floor);
         self.append(storage, &config_line(&floor))
     }
 
-    /// Forgets an artifact whose file is gone or wrong. In memory only: its line stays until compaction, and fits no
-    /// file that is written from now on.
+    /// Forgets an artifact whose file is gone. In memory only: its line stays until compaction, and fits no file that is
+    /// written from now on.
     pub(crate) fn forget(&mut self, hash: &ArtifactHash) {
         self.records.remove(hash);
     }
@@ -178,6 +190,7 @@ impl RecordLog {
 
 enum Line {
     Verified(ArtifactHash, Record),
+    Revoked(ArtifactHash),
     Config(Floor),
 }
 
@@ -218,6 +231,7 @@ fn parse_line(line: &str) -> Option<Line> {
                 verified_at: Timestamp::from_millisecond(verified_at.parse().ok()?).ok()?,
             },
         )),
+        ["revoked", hash] => Some(Line::Revoked(hash.parse().ok()?)),
         ["config", cluster, generation] => Some(Line::Config(Floor {
             cluster_id: cluster.parse().ok()?,
             generation: Generation(generation.parse().ok()?),
@@ -258,6 +272,22 @@ mod tests {
         assert_eq!((log.get(&a), log.get(&b)), (Some(&record(300)), None));
         assert_eq!(log.floor(), Some(floor(4)));
         assert!(!log.wants_compaction());
+    }
+
+    #[test]
+    fn a_revoked_record_does_not_come_back() {
+        let storage: Arc<dyn Storage> = Arc::new(SimMachine::new().add_disk(1 << 20));
+        let (a, b) = (ArtifactHash([1; 32]), ArtifactHash([2; 32]));
+        let mut log = RecordLog::default();
+        for hash in [a, b] {
+            log.verified(&*storage, hash, record(1)).unwrap();
+            log.revoke(&*storage, &hash).unwrap();
+        }
+        log.verified(&*storage, b, record(2)).unwrap();
+        let read = RecordLog::load(&*storage).unwrap();
+        for log in [log, read] {
+            assert_eq!((log.get(&a), log.get(&b)), (None, Some(&record(2))));
+        }
     }
 
     #[test]

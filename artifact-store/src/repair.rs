@@ -13,7 +13,6 @@ use crate::{
 };
 use durable_fs::{PendingFile, ReadFile, StorageError};
 use ids::ArtifactHash;
-use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::{io::IoSlice, sync::Arc, time::Instant};
 use tracing::{info, warn};
@@ -84,8 +83,7 @@ fn repair_one(
     })?;
     if digest != *hash {
         warn!(artifact = %hash, dataset = shared.name(source), "copy does not hash to its name");
-        let at = Timestamp::now();
-        shared.apply(Event::Condemned { dataset: source, hash: *hash, seen: known.stamp, at });
+        shared.condemn(source, shared.incarnation(source), *hash, known.stamp);
         return Err(Obstacle::Source);
     }
     let sealed = pending.seal(true).map_err(failed)?;

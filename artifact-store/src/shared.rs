@@ -5,7 +5,7 @@ use crate::{
     config::{DatasetConfig, StoreConfig},
     error::StoreError,
     failure::{FailureCause, chain},
-    inventory::{Changed, DatasetIndex, Event, Inventory, Patience, Trouble},
+    inventory::{Changed, DatasetIndex, Event, Inventory, Patience, Stamp, Trouble},
     locks::HashLocks,
     records::{Record, RecordLog},
     space::{Bounds, Reservations},
@@ -13,6 +13,7 @@ use crate::{
 use camino::Utf8Path;
 use durable_fs::{Storage, StorageError};
 use ids::ArtifactHash;
+use jiff::Timestamp;
 use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -255,6 +256,27 @@ impl Shared {
             if records.wants_compaction() { records.compact(storage, |_| true) } else { Ok(()) }
         });
         drop(records);
+        if let Err(error) = result {
+            self.report_error(dataset, incarnation, &error);
+        }
+    }
+
+    /// A copy was hashed and is wrong, or cannot be read: it is unlisted now, and set aside soon.
+    pub(crate) fn condemn(&self, dataset: DatasetIndex, incarnation: u64, hash: ArtifactHash, seen: Stamp) {
+        self.apply(Event::Condemned { dataset, hash, seen, at: Timestamp::now() });
+        self.revoke_record(dataset, incarnation, hash);
+    }
+
+    /// A copy may be wrong: it is unlisted until it has been hashed again.
+    pub(crate) fn doubt(&self, dataset: DatasetIndex, incarnation: u64, hash: ArtifactHash, seen: Stamp) {
+        self.apply(Event::Changed { dataset, hash, seen, stamp: seen });
+        self.revoke_record(dataset, incarnation, hash);
+    }
+
+    /// Takes the record of a copy back. One that is published meanwhile may lose its record, which costs a hashing.
+    pub(crate) fn revoke_record(&self, dataset: DatasetIndex, incarnation: u64, hash: ArtifactHash) {
+        let storage = self.datasets[dataset].storage();
+        let result = self.datasets[dataset].records().revoke(storage.as_ref(), &hash);
         if let Err(error) = result {
             self.report_error(dataset, incarnation, &error);
         }

@@ -85,7 +85,7 @@ fn check(shared: &Shared, dataset: DatasetIndex, hash: &ArtifactHash, progress: 
         }
         Ok(Finding::Wrong) => {
             warn!(artifact = %hash, dataset = shared.name(dataset), "copy does not hash to its name");
-            shared.apply(Event::Condemned { dataset, hash, seen, at });
+            shared.condemn(dataset, incarnation, hash, seen);
             true
         }
         Ok(Finding::Changed { stamp }) => {
@@ -171,8 +171,7 @@ pub(crate) fn judge_read_error(
         Ok(_) => {
             let cause = crate::failure::chain(error);
             warn!(artifact = %hash, dataset = shared.name(dataset), error = cause, "copy cannot be read");
-            let at = Timestamp::now();
-            shared.apply(Event::Condemned { dataset, hash, seen, at });
+            shared.condemn(dataset, incarnation, hash, seen);
         }
         Err(_) => {
             shared.apply(Event::Postponed { dataset, hash, now: Instant::now() });

@@ -223,6 +223,7 @@ impl ArtifactWriter {
     async fn wait_for_room(&mut self, piece: &Piece, waiting: Vec<WriteLane>, left: &mut Vec<WriteLane>) {
         let limit = self.shared.config.slow_writer_limit;
         let allowance = limit + Duration::from_secs(self.received / SLOWER_BYTES_PER_SECOND);
+        let credit = waiting.iter().map(|lane| allowance.saturating_sub(lane.cost)).max().unwrap_or_default();
         let mut first_at = (!left.is_empty()).then(Instant::now);
         let mut sends: FuturesUnordered<_> = waiting
             .into_iter()
@@ -233,14 +234,14 @@ impl ArtifactWriter {
             .collect();
         // A lane whose wait is cut short is lost with its future, so remember who was there.
         let mut missing: Vec<DatasetIndex> = Vec::new();
-        let mut give_up_at = Instant::now() + first_at.map_or(limit * ALL_STUCK_FACTOR, |_| allowance);
+        let mut give_up_at = Instant::now() + first_at.map_or(limit * ALL_STUCK_FACTOR, |_| credit);
         loop {
             match timeout_at(give_up_at.into(), sends.next()).await {
                 Ok(None) => break,
                 Ok(Some((lane, Err(())))) => self.lane_ended(lane).await,
                 Ok(Some((mut lane, Ok(())))) => {
                     let since = *first_at.get_or_insert_with(|| {
-                        give_up_at = Instant::now() + allowance;
+                        give_up_at = Instant::now() + credit;
                         Instant::now()
                     });
                     lane.cost += since.elapsed();

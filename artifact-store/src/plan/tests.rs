@@ -221,6 +221,63 @@ fn a_lane_gets_one_job_at_a_time() {
     assert_eq!(world.starts(), [(0, Job::Verify(vec![hash(1)]))]);
 }
 
+#[test]
+fn the_gates_let_nothing_wanted_go_and_nothing_unwanted_in() {
+    let holds = Holds { verified: vec![1, 8, 9], trash: vec![2, 7], ..well(&[1, 2]) };
+    let mut world = World::new(std::slice::from_ref(&holds));
+    let inventory = &mut world.inventory;
+    let stamp = |number: u8| Stamp { size: 10, modified_ns: i64::from(number) };
+    assert_eq!(inventory.begin_trash(0, &hash(1)), None, "it is wanted");
+    assert_eq!(inventory.begin_trash(0, &hash(5)), None, "it is not there");
+    assert_eq!(inventory.begin_trash(0, &hash(8)), Some(Standing::Verified { at: wall(0) }));
+    inventory.apply(Event::Condemned { dataset: 0, hash: hash(9), seen: stamp(9), at: wall(1) });
+    assert_eq!(inventory.begin_trash(0, &hash(9)), None, "it belongs into quarantine");
+    assert!(!inventory.begin_purge(0, &SetAside::new(hash(2), wall(0))), "it is wanted");
+    assert!(inventory.begin_purge(0, &SetAside::new(hash(7), wall(0))));
+    assert!(!inventory.begin_purge(0, &SetAside::new(hash(7), wall(0))), "it is gone");
+    assert!(inventory.may_publish(0, 1, &hash(1)).is_ok());
+    assert!(inventory.may_publish(0, 0, &hash(1)).is_err(), "begun before the disk was admitted again");
+    assert!(inventory.may_publish(0, 1, &hash(8)).is_err(), "it is not wanted");
+    let mut world = World::new(&[Holds { ledger: None, ..holds }]);
+    assert_eq!(world.inventory.begin_trash(0, &hash(9)), None, "nobody has said what is wanted");
+    assert!(!world.inventory.begin_purge(0, &SetAside::new(hash(7), wall(0))));
+}
+
+#[test]
+fn what_an_event_says_of_another_file_than_the_one_that_is_there_is_ignored() {
+    let mut world = World::new(&[well(&[1])]);
+    let other = Stamp { size: 10, modified_ns: 77 };
+    let at = wall(1);
+    for event in [
+        Event::Condemned { dataset: 0, hash: hash(1), seen: other, at },
+        Event::Changed { dataset: 0, hash: hash(1), seen: other, stamp: other },
+        Event::Vanished { dataset: 0, hash: hash(1), seen: other },
+    ] {
+        world.inventory.apply(event);
+        assert_eq!(world.inventory.readable_copies(&hash(1)).len(), 1);
+    }
+    let late = Event::Troubled {
+        dataset: 0,
+        incarnation: 0,
+        trouble: Trouble::Failed,
+        reason: "an operation begun before the disk was admitted again".to_owned(),
+        now: world.start,
+    };
+    world.inventory.apply(late);
+    assert!(world.inventory.datasets[0].health.is_readable());
+}
+
+#[test]
+fn what_was_condemned_stays_so_when_its_disk_is_admitted_again() {
+    let mut world = World::new(&[well(&[1])]);
+    let seen = Stamp { size: 10, modified_ns: 1 };
+    world.inventory.apply(Event::Condemned { dataset: 0, hash: hash(1), seen, at: wall(1) });
+    let event = Event::Admitted { dataset: 0, admission: admission(&well(&[1])), now: world.start };
+    world.inventory.apply(event);
+    assert!(world.inventory.readable_copies(&hash(1)).is_empty());
+    assert_eq!(world.starts(), [(0, Job::Quarantine(vec![hash(1)]))]);
+}
+
 /// Carries a job out as a disk that works would, and tells the inventory what the real one tells it.
 fn carry_out(world: &mut World, dataset: DatasetIndex, job: Job) {
     let inventory = &mut world.inventory;
@@ -229,7 +286,7 @@ fn carry_out(world: &mut World, dataset: DatasetIndex, job: Job) {
         Job::WriteLedger(config) => drop(inventory.apply(Event::LedgerWritten { dataset, config })),
         Job::Trash(hashes) => {
             for hash in hashes {
-                assert!(inventory.begin_trash(dataset, &hash), "planned, and refused by the gate");
+                assert!(inventory.begin_trash(dataset, &hash).is_some(), "planned, and refused by the gate");
                 inventory.apply(Event::Trashed { dataset, entry: SetAside::new(hash, wall(1)) });
             }
         }
