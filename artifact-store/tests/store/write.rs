@@ -255,11 +255,13 @@ async fn a_slow_disk_is_left_out_instead_of_holding_up_the_other() {
 async fn a_disk_that_crawls_overdraws_its_account() {
     let mut bench = Bench::new();
     bench.config.slow_writer_limit = Duration::from_millis(200);
-    let a = Artifact::new(1, 12_000_000);
+    let a = Artifact::new(1, 24_000_000);
     let store = ready(&bench, &[&a]).await;
-    // Never once longer than the limit, but 46 pieces of 50 ms each would cost the other disk more than two seconds.
-    bench.faults[0].slow(Duration::from_millis(50));
+    // Never once longer than the limit, but 90 pieces of 100 ms each would cost the other disk nine seconds.
+    bench.faults[0].slow(Duration::from_millis(100));
+    let started = Instant::now();
     let report = put(&store, &a).await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
     assert_eq!((report.successful_writes, report.failures.len()), (1, 1));
     assert!(matches!(report.failures[0].cause, FailureCause::TooSlow { .. }), "{}", report.failures[0]);
     bench.faults[0].heal();
