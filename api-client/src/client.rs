@@ -15,6 +15,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// a limit of its own and watches its sending instead.
 const READ_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a connection without a call stays open: longer than the pause between two heartbeats, no longer than that
+/// pays, because each holds buffers on both sides.
+const IDLE_CONNECTION_LIMIT: Duration = Duration::from_secs(15);
+
+/// Connections without a call to one peer.
+const IDLE_CONNECTIONS_MAX: usize = 4;
+
 /// Error answers are read no further than this: they are short, and a peer is not trusted to keep them so.
 const ERROR_BODY_BYTES_MAX: usize = 256 * 1024;
 
@@ -41,7 +48,8 @@ pub struct ApiClient {
 impl ApiClient {
     /// A client of the peer at `base_url` (scheme, host and port; a path is refused).
     pub fn new(base_url: &str, options: &ClientOptions) -> Result<ApiClient, ClientError> {
-        let bad_url = |reason: &str| ClientError::BadUrl { url: base_url.to_owned(), reason: reason.to_owned() };
+        let bad_url =
+            |reason: &str| ClientError::BadUrl { url: base_url.to_owned(), reason: reason.to_owned() };
         let base = Url::parse(base_url).map_err(|error| bad_url(&error.to_string()))?;
         if base.scheme() != "http" {
             return Err(bad_url("only http:// is spoken so far"));
@@ -59,6 +67,8 @@ impl ApiClient {
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(options.read_idle_timeout.unwrap_or(READ_IDLE_TIMEOUT))
             .local_address(options.source_address)
+            .pool_idle_timeout(IDLE_CONNECTION_LIMIT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()
@@ -138,8 +148,7 @@ async fn read_problem(mut response: Response) -> Problem {
             break;
         }
     }
-    let mut problem =
-        serde_json::from_slice(&body).unwrap_or_else(|_| problem_of_status(status, &body));
+    let mut problem = serde_json::from_slice(&body).unwrap_or_else(|_| problem_of_status(status, &body));
     problem.retry_after_seconds = problem.retry_after_seconds.or(retry_after);
     problem
 }

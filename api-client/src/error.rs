@@ -78,7 +78,9 @@ impl ClientError {
                 500..600 => ErrorClass::Broken,
                 _ => ErrorClass::Refused,
             },
-            ClientError::BadUrl { .. } | ClientError::Setup(_) | ClientError::Decode { .. } => ErrorClass::Broken,
+            ClientError::BadUrl { .. } | ClientError::Setup(_) | ClientError::Decode { .. } => {
+                ErrorClass::Broken
+            }
         }
     }
 

@@ -14,6 +14,10 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
+/// Bytes that one connection buffers of what it reads. Bulk bodies arrive in pieces of this size at most; a connection
+/// that idles keeps its buffer, so this times the number of connections is memory.
+const CONNECTION_BUFFER_BYTES: usize = 128 * 1024;
+
 /// How an API listens.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerOptions {
@@ -69,6 +73,7 @@ impl Server {
     pub async fn run(self, router: Router, options: ServerOptions, mut stop: watch::Receiver<bool>) {
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(options.head_limit).keep_alive(true);
+        builder.max_buf_size(CONNECTION_BUFFER_BYTES);
         let slots = Arc::new(Semaphore::new(options.connections_max));
         let graceful = GracefulShutdown::new();
         loop {

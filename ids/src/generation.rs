@@ -19,7 +19,9 @@ impl Generation {
     /// The generation that follows this one.
     #[must_use]
     pub fn next(self) -> Generation {
-        Generation(self.0.checked_add(1).expect("a generation grows by one per change and never reaches 2^64"))
+        Generation(
+            self.0.checked_add(1).expect("a generation grows by one per change and never reaches 2^64"),
+        )
     }
 }
 

@@ -12,4 +12,6 @@ mod uuid_ids;
 
 pub use artifact_hash::{ArtifactHash, ParseArtifactHashError};
 pub use generation::{AgentEpoch, Generation};
-pub use uuid_ids::{ClusterId, CoordinatorId, JobId, ParseIdError, RepositoryId, SledId, TrustRootId, UploadId};
+pub use uuid_ids::{
+    ClusterId, CoordinatorId, JobId, ParseIdError, RepositoryId, SledId, TrustRootId, UploadId,
+};

@@ -153,8 +153,7 @@ mod tests {
 
     #[test]
     fn a_code_of_a_newer_peer_is_kept() {
-        let text =
-            r#"{"type":"/errors#from_2031","title":"t","status":418,"detail":"d","code":"from_2031","request_id":"r"}"#;
+        let text = r#"{"type":"/errors#from_2031","title":"t","status":418,"detail":"d","code":"from_2031","request_id":"r"}"#;
         let problem: Problem = serde_json::from_str(text).unwrap();
         assert_eq!(problem.code, "from_2031");
         assert!(!problem.is(Code::Unauthorized));

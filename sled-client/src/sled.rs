@@ -2,8 +2,8 @@
 
 use crate::{
     artifacts::{
-        ArtifactJob, ArtifactJobPage, ArtifactsConfig, ArtifactsList, CopyAccepted, CopyRequest, GenerationQuery,
-        PutArtifactResult, ScrubStatus, WaitQuery,
+        ArtifactJob, ArtifactJobPage, ArtifactsConfig, ArtifactsList, CopyAccepted, CopyRequest,
+        GenerationQuery, PutArtifactResult, ScrubStatus, WaitQuery,
     },
     inventory::Inventory,
 };
@@ -37,7 +37,10 @@ impl SledClient {
     }
 
     /// Tells the sled what it should hold; answers with what is in force.
-    pub async fn put_artifacts_config(&self, config: &ArtifactsConfig) -> Result<ArtifactsConfig, ClientError> {
+    pub async fn put_artifacts_config(
+        &self,
+        config: &ArtifactsConfig,
+    ) -> Result<ArtifactsConfig, ClientError> {
         self.api.send_json(self.api.request(Method::PUT, &["artifacts-config"]).json(config)).await
     }
 
@@ -83,7 +86,11 @@ impl SledClient {
     }
 
     /// Takes an artifact that the config does not want off the sled.
-    pub async fn delete_artifact(&self, hash: &ArtifactHash, generation: Generation) -> Result<(), ClientError> {
+    pub async fn delete_artifact(
+        &self,
+        hash: &ArtifactHash,
+        generation: Generation,
+    ) -> Result<(), ClientError> {
         let request = self
             .api
             .request(Method::DELETE, &["artifacts", &hash.to_string()])
