@@ -1,8 +1,9 @@
 //! Asking sleds what they hold, and telling them what they should.
 //!
-//! Only sleds that need it are asked: those never asked, those whose heartbeat tells of a change, those that follow
-//! another generation. Each is asked in a task of its own that records its own answer; a pass waits for all of them,
-//! but no longer than [`ANSWER_WAIT`]. Whoever answers later is part of the next pass, which it activates.
+//! Only sleds that need it are asked: those never asked, those whose heartbeat tells of a change or has stopped, those
+//! that follow another generation. Each is asked in a task of its own that records its own answer; a pass waits for
+//! them, but no longer than [`ANSWER_WAIT`], and not at all for sleds that did not answer last time. Whoever answers
+//! later is part of the next pass, which it activates.
 
 use crate::replication::{
     Observed, SledClients,
@@ -51,26 +52,32 @@ impl Collector {
     /// Asks every sled that needs it (every sled, with `everything`); returns how many were asked.
     pub async fn collect(&self, sleds: &[SledRow], config: &Arc<ArtifactsConfig>, everything: bool) -> u64 {
         let late = Arc::new(AtomicBool::new(false));
-        let mut asked = JoinSet::new();
+        let mut expected = JoinSet::new();
+        let mut count = 0;
         for sled in sleds {
             let Some(question) = self.observed.begin_question(sled.id, config.generation, everything) else {
                 continue;
             };
+            count += 1;
             let (collector, sled, config, late) =
                 (self.clone(), sled.clone(), Arc::clone(config), Arc::clone(&late));
-            asked.spawn(async move {
+            let conversation = async move {
                 let answer = collector.ask(&sled, question, &config).await;
                 collector.observed.end_question(sled.id, question, answer);
-                if late.load(Ordering::Acquire) {
+                if late.load(Ordering::Acquire) || !question.expected {
                     collector.replication.activate(Reason::Event("late_answer"));
                 }
-            });
+            };
+            if question.expected {
+                expected.spawn(conversation);
+            } else {
+                tokio::spawn(conversation);
+            }
         }
-        let count = asked.len() as u64;
-        let all = async { while asked.join_next().await.is_some() {} };
+        let all = async { while expected.join_next().await.is_some() {} };
         if tokio::time::timeout(ANSWER_WAIT, all).await.is_err() {
             late.store(true, Ordering::Release);
-            asked.detach_all();
+            expected.detach_all();
             // One that answered between the two lines above is in this pass already; one more pass costs little.
         }
         count

@@ -51,7 +51,7 @@ pub struct ReplicationTask {
     pub staging: StagingArea,
     /// Its numbers.
     pub gauges: Gauges,
-    /// This task's own activator, for the end of a back-off.
+    /// This task's own activator, for what is due at a certain time.
     pub activator: Activator,
     /// The timer that runs for that, if one does.
     pub alarm: Option<AbortHandle>,
@@ -124,7 +124,7 @@ impl ReplicationTask {
         let in_flight = self.observed.in_flight();
         let sent_to = self.observed.sent_to();
         let failed_sources = self.observed.failed_sources();
-        let backing_off = self.observed.backing_off().0;
+        let backing_off = self.observed.backing_off();
         let sleds =
             sleds.iter().map(|sled| (sled.id, self.observed.sled_view(sled.id, wanted.generation))).collect();
         Inputs {
@@ -209,18 +209,21 @@ impl ReplicationTask {
         Ok(released)
     }
 
-    /// Wakes the task when the first back-off is over.
+    /// Wakes the task when something is due that nobody announces: the end of a back-off, the silence of a sled.
     fn set_alarm(&mut self) {
         if let Some(alarm) = self.alarm.take() {
             alarm.abort();
         }
-        let times = [self.observed.backing_off().1, self.observed.next_question()];
-        let Some(time) = times.into_iter().flatten().min() else { return };
-        let activator = self.activator.clone();
-        let time = time.max(Instant::now());
+        let (observed, activator) = (self.observed.clone(), self.activator.clone());
         let task = tokio::spawn(async move {
-            tokio::time::sleep_until(time.into()).await;
-            activator.activate(Reason::Event("backoff_over"));
+            // Each heartbeat moves the time at which its sled would be silent, so that in peace this only looks.
+            while let Some(time) = observed.next_event() {
+                if time <= Instant::now() {
+                    activator.activate(Reason::Event("due"));
+                    return;
+                }
+                tokio::time::sleep_until(time.into()).await;
+            }
         });
         self.alarm = Some(task.abort_handle());
     }

@@ -10,7 +10,11 @@
 
 use crate::{
     releases::StagingArea,
-    replication::{Observed, SledClients, observed::TransferFailure, sled_clients::Purpose},
+    replication::{
+        Observed, SledClients,
+        observed::{HEARTBEAT_LIMIT, TransferFailure},
+        sled_clients::Purpose,
+    },
 };
 use futures::StreamExt;
 use ids::{ArtifactHash, CoordinatorId, Generation, SledId};
@@ -29,12 +33,18 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio_util::task::TaskTracker;
 
 /// A PUT whose bytes do not move for this long is given up. An idle limit: a slow sled may take as long as it needs.
 const IDLE_LIMIT: Duration = Duration::from_secs(30);
+
+/// The slowest disk whose sync is waited for after the last byte was sent: below this the sled itself gives up.
+const SYNC_BYTES_PER_SECOND_MIN: u64 = 8 << 20;
+
+/// How often a transfer is looked at for signs of life.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// One long poll of a copy job.
 const JOB_WAIT: Duration = Duration::from_secs(2);
@@ -130,12 +140,9 @@ impl Transfers {
         });
         let call = client.put_artifact(&hash, order.generation, order.artifact.size, body);
         let result = tokio::select! {
-            result = call => result,
-            () = stalled(&sent) => {
-                return Err(of_target(format!("no byte moved for {} s", IDLE_LIMIT.as_secs())));
-            }
+            result = call => result.map_err(|error| refused(&error))?,
+            reason = self.stalled(order, &sent) => return Err(of_target(reason)),
         };
-        let result = result.map_err(|error| refused(&error))?;
         if result.successful_writes == 0 {
             return Err(of_target("the sled has written no copy".to_owned()));
         }
@@ -144,6 +151,13 @@ impl Transfers {
 
     async fn copy(&self, order: &Order, sources: &[SledId]) -> Result<u32, TransferFailure> {
         fault_points::reach("replication.copy").await;
+        tokio::select! {
+            result = self.follow_copy(order, sources) => result,
+            () = self.silence(order.target) => Err(of_target("no sign of life; its job may go on".to_owned())),
+        }
+    }
+
+    async fn follow_copy(&self, order: &Order, sources: &[SledId]) -> Result<u32, TransferFailure> {
         let client = self
             .clients
             .get(&order.address.agent_url, Purpose::Control)
@@ -184,18 +198,51 @@ impl Transfers {
             }
         }
     }
-}
 
-/// Returns when a whole idle limit has passed without a byte.
-async fn stalled(sent: &AtomicU64) {
-    let mut before = sent.load(Ordering::Acquire);
-    loop {
-        tokio::time::sleep(IDLE_LIMIT).await;
-        let now = sent.load(Ordering::Acquire);
-        if now == before {
-            return;
+    /// Ends, with the reason, when a PUT is not worth waiting for any longer: no byte moves, and the target shows no
+    /// other sign of life either, or it has gone on for too long.
+    async fn stalled(&self, order: &Order, sent: &AtomicU64) -> String {
+        let size = order.artifact.size;
+        let (mut before, mut idle_since, mut was_silent) = (0, Instant::now(), false);
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            let now = sent.load(Ordering::Acquire);
+            if now != before {
+                (before, idle_since) = (now, Instant::now());
+            }
+            let (idle, is_silent) = (idle_since.elapsed(), self.observed.is_silent(order.target));
+            if is_silent && was_silent && idle >= HEARTBEAT_LIMIT {
+                return format!(
+                    "neither a byte moved nor a heartbeat came for {} s",
+                    HEARTBEAT_LIMIT.as_secs()
+                );
+            }
+            was_silent = is_silent;
+            let limit = if now < size {
+                IDLE_LIMIT
+            } else {
+                IDLE_LIMIT + Duration::from_secs(size / SYNC_BYTES_PER_SECOND_MIN)
+            };
+            if idle >= limit {
+                return format!(
+                    "{now} of {size} bytes were sent, and nothing moved for {} s",
+                    limit.as_secs()
+                );
+            }
         }
-        before = now;
+    }
+
+    /// Ends when a sled shows no sign of life. Two looks have to agree: at the first one it may be about to be asked.
+    async fn silence(&self, target: SledId) {
+        let mut was_silent = false;
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            let is_silent = self.observed.is_silent(target);
+            if is_silent && was_silent {
+                return;
+            }
+            was_silent = is_silent;
+        }
     }
 }
 

@@ -17,7 +17,10 @@ use nexus_database::{
     sleds::{Policy, SledRow},
     wanted::{Wanted, WantedArtifact},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 /// Per sled, per artifact: where replication stands. `only` narrows it to one repository's artifacts.
 #[must_use]
@@ -93,11 +96,12 @@ pub fn sled(row: &SledRow, observed: &Observed, wanted: &Wanted) -> Sled {
 /// The sleds that hold an artifact, with the depots that serve it.
 #[must_use]
 pub fn holders(hash: &ArtifactHash, sleds: &[SledRow], observed: &Observed) -> Vec<ArtifactHolder> {
+    let now = Instant::now();
     let holder = |sled: &SledRow| {
         let observation = observed.sled(sled.id);
         let copies = *observation.holdings.as_ref()?.copies.get(hash)?;
         let address = sled.address.as_ref()?;
-        (copies > 0 && observation.contact == Contact::Active).then(|| ArtifactHolder {
+        (copies > 0 && observation.contact(now) == Contact::Active).then(|| ArtifactHolder {
             sled_id: sled.id,
             sled_name: sled.name.clone(),
             copies,
@@ -162,7 +166,7 @@ fn column(
 }
 
 fn state_of(observation: &SledObservation, wanted: Generation) -> (ReplicationSledState, Option<String>) {
-    match &observation.contact {
+    match observation.contact(Instant::now()) {
         Contact::Active if observation.config_generation == Some(wanted) => {
             (ReplicationSledState::Active, None)
         }
@@ -170,8 +174,8 @@ fn state_of(observation: &SledObservation, wanted: Generation) -> (ReplicationSl
             (ReplicationSledState::Unknown, Some("it has not been told the newest set yet".to_owned()))
         }
         Contact::Unknown => (ReplicationSledState::Unknown, Some("it has not been asked yet".to_owned())),
-        Contact::Unreachable(reason) => (ReplicationSledState::Unreachable, Some(reason.clone())),
-        Contact::Refusing(reason) => (ReplicationSledState::Refusing, Some(reason.clone())),
+        Contact::Unreachable(reason) => (ReplicationSledState::Unreachable, Some(reason)),
+        Contact::Refusing(reason) => (ReplicationSledState::Refusing, Some(reason)),
     }
 }
 
