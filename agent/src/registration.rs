@@ -15,8 +15,11 @@ use nexus_client::{
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Between two tries while there is no answer: a returning coordinator hears of the sled within a second.
-const RETRY: Duration = Duration::from_secs(1);
+/// The first wait while there is no answer. Sleds and coordinators that start together find each other at once.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+
+/// The longest: a returning coordinator hears of the sled within a second.
+const RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// How long one call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
@@ -54,6 +57,7 @@ pub async fn run(
         }
     };
     let mut registered = false;
+    let mut retry = RETRY_MIN;
     loop {
         let told = tell(&client, &subject).await;
         let wait = match &told {
@@ -61,13 +65,16 @@ pub async fn run(
                 if !registered {
                     tracing::info!(coordinator, cluster = %answer.cluster_id, "registered");
                 }
+                retry = RETRY_MIN;
                 Duration::from_millis(answer.heartbeat_ms.clamp(*HEARTBEAT_MS.start(), *HEARTBEAT_MS.end()))
             }
             Err(error) => {
                 if registered || error.problem().is_some() {
                     tracing::warn!(coordinator, error = error as &dyn std::error::Error, "not registered");
                 }
-                RETRY
+                let wait = retry;
+                retry = (retry * 2).min(RETRY_MAX);
+                wait
             }
         };
         registered = told.is_ok();
