@@ -54,12 +54,11 @@ pub(crate) fn has_subcommand(name: &str) -> Result<bool> {
 /// Builds `nexus`, `sled-agent` and `sledctl`, with cargo's own progress; answers with their directory.
 pub(crate) fn build_programs(profile: Profile) -> Result<Utf8PathBuf> {
     let mut cargo = cargo()?;
-    cargo.args(["build", "-p", "nexus", "-p", "sled-agent", "-p", "sledctl"]);
-    match profile {
-        // Together with this program, so that dependencies are shared with it: see its Cargo.toml.
-        Profile::Dev => cargo.args(["-p", "xtask"]),
-        Profile::Release => cargo.arg("--release"),
-    };
+    // Together with this program, so that dependencies are shared with it: see its Cargo.toml.
+    cargo.args(["build", "-p", "nexus", "-p", "sled-agent", "-p", "sledctl", "-p", "xtask"]);
+    if profile == Profile::Release {
+        cargo.arg("--release");
+    }
     if !succeeds(&mut cargo)? {
         bail!("the programs do not build; see above");
     }

@@ -6,7 +6,8 @@ mod process;
 mod row;
 
 use crate::cargo::{Profile, build_programs};
-use anyhow::Result;
+use anyhow::{Context, Result};
+use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
@@ -22,6 +23,9 @@ pub(crate) struct BenchArgs {
     /// Samples of each row
     #[arg(long, value_name = "N", default_value_t = 3)]
     samples: usize,
+    /// Measure the programs in this directory instead of building them
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Option<Utf8PathBuf>,
     /// A JSON array of rows instead of a table
     #[arg(long)]
     json: bool,
@@ -35,7 +39,10 @@ enum Name {
 
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
-    let programs = build_programs(Profile::Release)?;
+    let programs = match &args.bin_dir {
+        Some(bin_dir) => camino::absolute_utf8(bin_dir).with_context(|| format!("--bin-dir {bin_dir}"))?,
+        None => build_programs(Profile::Release)?,
+    };
     let runtime = Runtime::new()?;
     let rows = match args.name {
         Name::Depot => runtime.block_on(depot::run(&programs, &args.only, args.samples.max(1)))?,
