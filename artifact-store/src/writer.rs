@@ -232,8 +232,6 @@ impl ArtifactWriter {
                 (lane, sent)
             })
             .collect();
-        // A lane whose wait is cut short is lost with its future, so remember who was there.
-        let mut missing: Vec<DatasetIndex> = Vec::new();
         let mut give_up_at = Instant::now() + first_at.map_or(limit * ALL_STUCK_FACTOR, |_| credit);
         loop {
             match timeout_at(give_up_at.into(), sends.next()).await {
@@ -245,25 +243,18 @@ impl ArtifactWriter {
                         Instant::now()
                     });
                     lane.cost += since.elapsed();
-                    if lane.cost > allowance && !(left.is_empty() && sends.is_empty()) {
-                        missing.push(lane.dataset);
-                    } else {
-                        left.push(lane);
-                    }
+                    left.push(lane);
                 }
                 Err(_) => break,
             }
         }
+        // A lane whose wait was cut short is gone with its future: whoever neither stayed nor failed.
         drop(sends);
         for dataset in 0..self.shared.datasets.len() {
-            let known = left.iter().any(|lane| lane.dataset == dataset)
-                || self.failures.iter().any(|failure| failure.dataset == self.shared.name(dataset));
-            if !known && !missing.contains(&dataset) {
-                missing.push(dataset);
+            let failed = self.failures.iter().any(|failure| failure.dataset == self.shared.name(dataset));
+            if !failed && !left.iter().any(|lane| lane.dataset == dataset) {
+                self.leave_out(dataset, limit);
             }
-        }
-        for dataset in missing {
-            self.leave_out(dataset, limit);
         }
     }
 
