@@ -1,5 +1,6 @@
 //! What both daemons share at their start and their end.
 //!
+//! - [`program`]: the frame of a daemon's `main`.
 //! - [`config_file`]: a TOML file whose unknown keys are refused with line and hint.
 //! - [`log`]: structured logs on standard error.
 //! - [`state_lock`]: one process per state directory.
@@ -10,6 +11,7 @@
 
 pub mod config_file;
 pub mod log;
+pub mod program;
 pub mod state_file;
 pub mod state_lock;
 pub mod stop;

@@ -1,9 +1,9 @@
 //! The `nexus` program: arguments, log, signals. Everything else is the library's.
 
-use anyhow::Context;
 use camino::Utf8PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
-use nexus::{Config, Nexus};
+use daemon::program::{self, Program};
+use nexus::{Config, Nexus, StartError};
 use std::process::ExitCode;
 
 /// The coordinator of a Bobsled cluster.
@@ -43,51 +43,22 @@ enum Api {
     Internal,
 }
 
-/// A config that can not be used; as in sysexits(3).
-const EXIT_CONFIG: u8 = 78;
+const PROGRAM: Program<Config> = Program { log: |config| &config.log, worker_threads: None };
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run { config } => match daemon::config_file::read::<Config>(&config) {
-            Ok(config) => report(run(config), ExitCode::FAILURE),
-            Err(error) => report(Err(error.into()), ExitCode::from(EXIT_CONFIG)),
-        },
-        Command::Check { config } => {
-            let checked = daemon::config_file::read::<Config>(&config).map(drop);
-            report(checked.map_err(Into::into), ExitCode::from(EXIT_CONFIG))
-        }
-        Command::Openapi { api } => report(print_openapi(api), ExitCode::FAILURE),
+        Command::Run { config } => PROGRAM.run(&config, async |config, stop| {
+            Nexus::start(config).await?.run(stop).await;
+            Ok::<(), StartError>(())
+        }),
+        Command::Check { config } => PROGRAM.check(&config),
+        Command::Openapi { api } => program::print(openapi(api).to_pretty_json()),
     }
 }
 
-fn report(result: anyhow::Result<()>, failure: ExitCode) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            failure
-        }
-    }
-}
-
-fn run(config: Config) -> anyhow::Result<()> {
-    daemon::log::start(&config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")?;
-    runtime.block_on(async {
-        let stop = daemon::stop::on_signals()?;
-        Nexus::start(config).await?.run(stop).await;
-        Ok(())
-    })
-}
-
-fn print_openapi(api: Api) -> anyhow::Result<()> {
-    let document = match api {
+fn openapi(api: Api) -> utoipa::openapi::OpenApi {
+    match api {
         Api::Operator => nexus::http::operator::router().into_openapi(),
         Api::Internal => nexus::http::internal::router().into_openapi(),
-    };
-    println!("{}", document.to_pretty_json().context("cannot print the document")?);
-    Ok(())
+    }
 }

@@ -1,0 +1,83 @@
+//! The frame of a daemon's `main`: config, log, runtime, signals, exit code.
+//!
+//! Exit codes: 0 stopped as asked, 1 could not start or go on, 78 the config cannot be used (as in sysexits(3), so that
+//! a supervisor need not try again).
+
+use crate::{config_file, log, log::LogSettings, stop};
+use camino::Utf8Path;
+use problem::chain;
+use serde::de::DeserializeOwned;
+use std::{error::Error, process::ExitCode};
+use tokio::{runtime::Builder, sync::watch};
+
+/// A config that can not be used.
+const EXIT_CONFIG: u8 = 78;
+
+/// Threads for blocking work, at most. Each disk operation under way holds one; more than this would only queue in the
+/// kernel.
+const BLOCKING_THREADS_MAX: usize = 64;
+
+/// What a daemon is, to its frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Program<C> {
+    /// Where its config says how to log.
+    pub log: fn(&C) -> &LogSettings,
+    /// Threads that run its tasks; one for each processor if not given.
+    pub worker_threads: Option<usize>,
+}
+
+impl<C: DeserializeOwned> Program<C> {
+    /// Reads the config, starts the log, and runs `body` until it ends; `body` is given the watch that turns true when
+    /// it is to stop.
+    pub fn run<E: Error + 'static>(
+        &self,
+        config: &Utf8Path,
+        body: impl AsyncFnOnce(C, watch::Receiver<bool>) -> Result<(), E>,
+    ) -> ExitCode {
+        match config_file::read::<C>(config) {
+            Ok(config) => exit(self.start(config, body).map_err(|error| chain(&*error)), ExitCode::FAILURE),
+            Err(error) => exit(Err(chain(&error)), ExitCode::from(EXIT_CONFIG)),
+        }
+    }
+
+    /// Reads the config and says what is wrong with it.
+    #[must_use]
+    pub fn check(&self, config: &Utf8Path) -> ExitCode {
+        let checked = config_file::read::<C>(config).map(drop);
+        exit(checked.map_err(|error| chain(&error)), ExitCode::from(EXIT_CONFIG))
+    }
+
+    fn start<E: Error + 'static>(
+        &self,
+        config: C,
+        body: impl AsyncFnOnce(C, watch::Receiver<bool>) -> Result<(), E>,
+    ) -> Result<(), Box<dyn Error>> {
+        log::start((self.log)(&config))?;
+        let mut builder = Builder::new_multi_thread();
+        if let Some(threads) = self.worker_threads {
+            builder.worker_threads(threads);
+        }
+        let runtime = builder.max_blocking_threads(BLOCKING_THREADS_MAX).enable_all().build()?;
+        runtime.block_on(async {
+            let stop = stop::on_signals()?;
+            body(config, stop).await.map_err(Into::into)
+        })
+    }
+}
+
+/// Prints a document that a program can tell about itself.
+#[must_use]
+pub fn print(document: Result<String, serde_json::Error>) -> ExitCode {
+    let printed = document.map(|text| println!("{text}"));
+    exit(printed.map_err(|error| chain(&error)), ExitCode::FAILURE)
+}
+
+fn exit(result: Result<(), String>, failure: ExitCode) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            failure
+        }
+    }
+}
