@@ -151,6 +151,11 @@ impl ClusterBuilder {
         self
     }
 
+    /// Whether [`start`](Self::start) would remove the directories of an earlier cluster.
+    pub fn starts_anew(&self) -> Result<bool> {
+        Ok(self.remove_state && ClusterDirectory::new(&self.parent, &self.name)?.read_record()?.is_some())
+    }
+
     /// How many sleds [`start`](Self::start) would bring up; refused where it would refuse. For before a long
     /// preparation, and to say it.
     pub fn planned_sleds(&self) -> Result<usize> {

@@ -49,7 +49,7 @@ pub(crate) struct TestbedArgs {
 
 #[derive(Debug, Subcommand)]
 enum TestbedCommand {
-    /// Brings a cluster up, in the foreground or detached; goes on with the directories that `down` kept
+    /// Brings a cluster up: in the foreground from nothing; with --detach going on with what `down` kept
     Up(up::UpArgs),
     /// Says what runs, and what the coordinator thinks of it
     Status(look::StatusArgs),

@@ -117,6 +117,7 @@ pub(crate) fn run(place: &Place, args: &UpArgs, runtime: &Runtime) -> Result<Exi
         builder = builder.sleds(sleds);
     }
     let sleds = builder.planned_sleds()?;
+    let anew = builder.starts_anew()?;
     let builder = builder.bin_dir(match &args.bin_dir {
         Some(bin_dir) => camino::absolute_utf8(bin_dir).with_context(|| format!("--bin-dir {bin_dir}"))?,
         None => build_programs(args.profile())?,
@@ -128,6 +129,10 @@ pub(crate) fn run(place: &Place, args: &UpArgs, runtime: &Runtime) -> Result<Exi
             "cluster {}: 1 coordinator (sqlite), {sleds} sleds × 2 M.2; no root needed",
             place.name
         ));
+        if anew {
+            narrator
+                .fact("the foreground starts anew: the directories that an earlier cluster left are removed");
+        }
         let brought_up = tokio::select! {
             brought_up = bring_up(place, args, builder, &narrator) => brought_up?,
             () = interrupts.next() => {
