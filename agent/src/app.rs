@@ -1,7 +1,8 @@
 //! Wiring: what depends on what, how it starts, how it stops.
 //!
 //! Start: state directory locked → listeners → identity (a new epoch, durable) → store (temporary files removed, ledger
-//! and records read; nothing is hashed) → ready → registration. Stop: listeners stop taking calls → running calls end → store closes.
+//! and records read; nothing is hashed) → ready → registration. Stop: listeners stop taking calls → running calls end →
+//! store closes.
 
 use crate::{
     config::Config,
@@ -78,7 +79,7 @@ impl Agent {
         serve_faults(&config, faultable);
         let store = ArtifactStore::open(store_config).await;
 
-        let fetcher = Fetcher::new(store.clone(), config.address);
+        let fetcher = Fetcher::new(store.clone(), config.address, config.artifacts.artifact_bytes_max);
         let jobs = CopyJobs::new(fetcher, config.artifacts.copies_at_once);
         let host = Arc::new(Host::look(&config.name, identity));
         let subject = Subject {

@@ -2,8 +2,13 @@
 //! artifact.
 //!
 //! Peers are tried in order. One that breaks off is followed by the next from the byte that was reached, so that a
-//! dying peer costs no more than what it did not send. If what was put together in that way does not hash to the
-//! name, some peer sent wrong bytes, and nobody can tell which: then each is tried alone, from the first byte.
+//! dying peer costs no more than what it did not send. If what was put together in that way is not the artifact, or if
+//! peers disagree about its length, some peer is wrong, and nobody can tell which: then each is tried alone, from the
+//! first byte.
+//!
+//! A peer is believed nothing. One that announces more than an artifact may have is left at once, one that does not
+//! end is left there; and one that announces more than the disks have room for may be lying, so the next is asked
+//! before the job fails for want of space.
 
 use crate::http::{problems, wire};
 use api_client::{ClientError, ClientOptions};
@@ -25,6 +30,7 @@ const SOURCE_IDLE_LIMIT: Duration = Duration::from_secs(10);
 pub struct Fetcher {
     store: ArtifactStore,
     source_address: IpAddr,
+    artifact_bytes_max: u64,
 }
 
 /// How a job ended.
@@ -49,10 +55,10 @@ enum Failed {
 }
 
 impl Fetcher {
-    /// Fetches into this store, from this address.
+    /// Fetches artifacts of at most so many bytes into this store, from this address.
     #[must_use]
-    pub fn new(store: ArtifactStore, source_address: IpAddr) -> Fetcher {
-        Fetcher { store, source_address }
+    pub fn new(store: ArtifactStore, source_address: IpAddr, artifact_bytes_max: u64) -> Fetcher {
+        Fetcher { store, source_address, artifact_bytes_max }
     }
 
     /// Clients of the depots at these base URLs.
@@ -71,24 +77,37 @@ impl Fetcher {
         depots: &[DepotClient],
         progress: Progress<'_>,
     ) -> Ended {
-        let mut failed = match self.attempt(hash, depots, progress).await {
-            Ok(result) => return Ended::succeeded(result),
-            Err(failed) => failed,
-        };
-        if matches!(failed, Failed::WrongBytes(_)) && depots.len() > 1 {
-            for depot in depots {
-                match self.attempt(hash, std::slice::from_ref(depot), progress).await {
-                    Ok(result) => return Ended::succeeded(result),
-                    Err(Failed::Store(error)) => return Ended::of_store(&error),
-                    Err(other) => failed = other,
-                }
+        let mut outcome = self.attempt(hash, depots, progress).await;
+        if matches!(outcome, Err(Failed::WrongBytes(_))) && depots.len() > 1 {
+            outcome = self.attempt_alone(hash, depots, progress).await;
+        }
+        match outcome {
+            Ok(result) => Ended::succeeded(result),
+            Err(Failed::Store(error)) => Ended::of_store(&error),
+            Err(Failed::WrongBytes(detail)) => Ended::failed(Problem::new(Code::SourceFailed, detail)),
+            Err(Failed::Sources(said)) => Ended::failed(Problem::new(Code::SourceFailed, said.join("; "))),
+        }
+    }
+
+    /// Each source by itself, from the first byte, until one delivers.
+    async fn attempt_alone(
+        &self,
+        hash: ArtifactHash,
+        depots: &[DepotClient],
+        progress: Progress<'_>,
+    ) -> Result<PutArtifactResult, Failed> {
+        let mut said = Vec::new();
+        let mut no_room = None;
+        for depot in depots {
+            match self.attempt(hash, std::slice::from_ref(depot), progress).await {
+                Ok(result) => return Ok(result),
+                Err(Failed::Store(error)) if is_no_room(&error) => no_room = Some(error),
+                Err(Failed::Store(error)) => return Err(Failed::Store(error)),
+                Err(Failed::WrongBytes(detail)) => said.push(detail),
+                Err(Failed::Sources(reasons)) => said.extend(reasons),
             }
         }
-        match failed {
-            Failed::Store(error) => Ended::of_store(&error),
-            Failed::WrongBytes(detail) => Ended::failed(Problem::new(Code::SourceFailed, detail)),
-            Failed::Sources(said) => Ended::failed(Problem::new(Code::SourceFailed, said.join("; "))),
-        }
+        Err(no_room.map_or(Failed::Sources(said), Failed::Store))
     }
 
     /// One walk over the sources, each going on where the one before broke off.
@@ -98,19 +117,25 @@ impl Fetcher {
         depots: &[DepotClient],
         progress: Progress<'_>,
     ) -> Result<PutArtifactResult, Failed> {
-        let mut writer: Option<ArtifactWriter> = None;
+        let mut received: Option<Received> = None;
         let mut said = Vec::new();
+        let mut no_room = None;
         for depot in depots {
-            match self.read_from(hash, depot, &mut writer, progress).await {
+            match self.read_from(hash, depot, &mut received, progress).await {
                 Ok(()) => {
-                    let writer = writer.take().expect("a source that delivered has a writer");
-                    return finish(writer, depot).await;
+                    let received = received.take().expect("a source that delivered has a writer");
+                    return finish(received.writer, depot).await;
+                }
+                Err(Broken::Store(error)) if is_no_room(&error) => {
+                    received = None;
+                    no_room = Some(error);
                 }
                 Err(Broken::Store(error)) => return Err(Failed::Store(error)),
+                Err(Broken::Wrong(detail)) => return Err(Failed::WrongBytes(detail)),
                 Err(Broken::Source(reason)) => said.push(reason),
             }
         }
-        Err(Failed::Sources(said))
+        Err(no_room.map_or(Failed::Sources(said), Failed::Store))
     }
 
     /// Reads from one source to the end of the artifact.
@@ -118,28 +143,36 @@ impl Fetcher {
         &self,
         hash: ArtifactHash,
         depot: &DepotClient,
-        writer: &mut Option<ArtifactWriter>,
+        received: &mut Option<Received>,
         progress: Progress<'_>,
     ) -> Result<(), Broken> {
-        let start = writer.as_ref().map_or(0, ArtifactWriter::bytes_written);
-        let body = depot.get(&hash, start).await.map_err(|error| Broken::Source(chain(&error)))?;
+        let name = depot.base_url();
+        let start = received.as_ref().map_or(0, |received| received.writer.bytes_written());
+        let body = depot.get(&hash, start).await.map_err(|error| broken_read(&error))?;
         let total = body.total_bytes;
-        let name = depot.base_url().to_owned();
+        self.check_length(name, total, received.as_ref())?;
         // A depot that does not know ranges sends everything again.
         let mut skip = start - body.offset;
-        let writer = match writer {
-            Some(writer) => writer,
-            None => writer.insert(self.open_writer(hash, total).await.map_err(Broken::Store)?),
+        let received = match received {
+            Some(received) => received,
+            None => received.insert(Received {
+                writer: self.open_writer(hash, total).await.map_err(Broken::Store)?,
+                announced: total,
+            }),
         };
-        progress(start, total, &name);
+        let writer = &mut received.writer;
+        progress(start, total, name);
         let mut stream = std::pin::pin!(body.into_stream());
         while let Some(piece) = stream.next().await {
             let mut piece = piece.map_err(|error| Broken::Source(chain(&error)))?;
             let skipped = skip.min(piece.len() as u64);
             skip -= skipped;
             let piece = piece.split_off(usize::try_from(skipped).expect("no more than the piece's length"));
-            writer.write(piece).await.map_err(Broken::Store)?;
-            progress(writer.bytes_written(), total, &name);
+            if writer.bytes_written() + piece.len() as u64 > self.artifact_bytes_max {
+                return Err(Broken::Wrong(self.too_long(name, "sends")));
+            }
+            writer.write(piece).await.map_err(|error| broken_write(name, error))?;
+            progress(writer.bytes_written(), total, name);
             fault_points::reach("copy.piece").await;
         }
         match total {
@@ -150,6 +183,29 @@ impl Fetcher {
         }
     }
 
+    /// Holds the length that a source announces against the limit, and against what an earlier source announced.
+    fn check_length(
+        &self,
+        name: &str,
+        total: Option<u64>,
+        received: Option<&Received>,
+    ) -> Result<(), Broken> {
+        let Some(total) = total else { return Ok(()) };
+        if total > self.artifact_bytes_max {
+            return Err(Broken::Source(self.too_long(name, "announces")));
+        }
+        match received.and_then(|received| received.announced) {
+            Some(announced) if announced != total => Err(Broken::Wrong(format!(
+                "{name} announces {total} bytes, and a source before it announced {announced}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn too_long(&self, name: &str, does: &str) -> String {
+        format!("{name} {does} more than the {} bytes that an artifact may have", self.artifact_bytes_max)
+    }
+
     /// The config may have moved on since the job was asked for; what counts is whether it still wants the artifact.
     async fn open_writer(&self, hash: ArtifactHash, size: Option<u64>) -> Result<ArtifactWriter, StoreError> {
         let generation = self.store.config().ok_or(StoreError::NoConfig)?.generation;
@@ -157,12 +213,42 @@ impl Fetcher {
     }
 }
 
+/// What has come so far.
+struct Received {
+    writer: ArtifactWriter,
+    /// The length that the first source announced.
+    announced: Option<u64>,
+}
+
 /// Why a source was left.
 enum Broken {
-    /// The store's trouble: other sources would not help.
+    /// The store's trouble: other sources would not help, unless it is about room.
     Store(StoreError),
     /// The source's trouble.
     Source(String),
+    /// Some source's trouble, this one's or an earlier one's.
+    Wrong(String),
+}
+
+fn is_no_room(error: &StoreError) -> bool {
+    error.class() == ErrorClass::NoSpace
+}
+
+/// A peer whose copy ends before the byte that was reached disagrees with the peers before it.
+fn broken_read(error: &ClientError) -> Broken {
+    if error.is(Code::RangeNotSatisfiable) {
+        Broken::Wrong(chain(error))
+    } else {
+        Broken::Source(chain(error))
+    }
+}
+
+/// More bytes than the writer was told of are wrong bytes; anything else is the store's trouble.
+fn broken_write(name: &str, error: StoreError) -> Broken {
+    match error.class() {
+        ErrorClass::LengthMismatch => Broken::Wrong(format!("{name} sent other bytes: {error}")),
+        _ => Broken::Store(error),
+    }
 }
 
 async fn finish(writer: ArtifactWriter, depot: &DepotClient) -> Result<PutArtifactResult, Failed> {
