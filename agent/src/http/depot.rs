@@ -3,6 +3,8 @@
 //! A whole artifact is hashed while it is sent, and its last bytes are held back until the digest is right: a copy
 //! that has rotted ends in a broken connection, never in a whole body with a success status. Parts are sent as they
 //! are; whoever puts them together hashes the whole.
+//!
+//! What a hash stands for never changes, so who has it needs no second look at it: `If-None-Match` is answered 304.
 
 use crate::http::{Context, problems};
 use artifact_store::StoreError;
@@ -24,10 +26,14 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "Bobsled sled agent, repo depot",
-    description = "Public reads of artifacts by hash. What is read is to be hashed by whoever reads it."
-))]
+#[openapi(
+    info(
+        title = "Bobsled sled agent, repo depot",
+        description = "Public reads of artifacts by hash. What is read is to be hashed by whoever reads it."
+    ),
+    // Only the schemas of bodies are found; this one is of a path.
+    components(schemas(ArtifactHash))
+)]
 struct Document;
 
 /// The calls of this API.
@@ -44,7 +50,7 @@ pub fn router() -> OpenApiRouter<Context> {
     responses(
         (status = 200, content_type = "application/octet-stream", body = Vec<u8>),
         (status = 206, content_type = "application/octet-stream", body = Vec<u8>),
-        (status = 404, body = Problem), (status = 416, body = Problem)
+        (status = 304), (status = 404, body = Problem), (status = 416, body = Problem)
     )
 )]
 async fn get(
@@ -60,7 +66,7 @@ async fn get(
 #[utoipa::path(
     head, path = "/artifact/sha256/{hash}", operation_id = "artifact_head",
     params(("hash" = ArtifactHash, Path)),
-    responses((status = 200), (status = 404))
+    responses((status = 200), (status = 304), (status = 404))
 )]
 async fn head(
     State(context): State<Context>,
@@ -82,36 +88,58 @@ fn serve(
         .store
         .artifact_size(&hash)
         .ok_or_else(|| problems::of_store(&StoreError::ArtifactNotFound { hash }))?;
-    let range = match asked_range(headers, &hash, size) {
+    if has_it_already(headers, &hash) {
+        let mut response = StatusCode::NOT_MODIFIED.into_response();
+        describe(response.headers_mut(), &hash);
+        return Ok(response);
+    }
+    // Ranges are defined for GET only (RFC 9110 §14.2).
+    let asked = if method == Method::GET { asked_range(headers, &hash, size) } else { Asked::Whole };
+    let range = match asked {
         Asked::Whole => None,
         Asked::Part(range) => Some(range),
         Asked::Outside => return Ok(outside(hash, size)),
     };
-    let mut response = match (&range, method == Method::HEAD) {
-        (_, true) => Response::new(Body::empty()),
-        (None, false) => {
+    let mut response = match &range {
+        _ if method == Method::HEAD => Response::new(Body::empty()),
+        None => {
             let whole = context.store.open_artifact(hash).map_err(of_store)?;
             Response::new(body_of(whole.into_stream()))
         }
-        (Some(range), false) => {
+        Some(range) => {
             let part = context.store.read_range(hash, range.clone()).map_err(of_store)?;
             Response::new(body_of(part.into_stream()))
         }
     };
     let length = range.as_ref().map_or(size, |range| range.end - range.start);
     let headers = response.headers_mut();
+    describe(headers, &hash);
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(header::ETAG, value(&format!("\"{hash}\"")));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
-    headers.insert("repr-digest", value(&format!("sha-256=:{}:", base64(&hash.0))));
     if let Some(range) = range {
         let shown = format!("bytes {}-{}/{size}", range.start, range.end - 1);
         headers.insert(header::CONTENT_RANGE, value(&shown));
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
     Ok(response)
+}
+
+/// What is true of an artifact whether or not its bytes come along.
+fn describe(headers: &mut HeaderMap, hash: &ArtifactHash) {
+    headers.insert(header::ETAG, value(&format!("\"{hash}\"")));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    headers.insert("repr-digest", value(&format!("sha-256=:{}:", base64(&hash.0))));
+}
+
+/// Reads `If-None-Match` (RFC 9110 §13.1.2): a list of entity tags, compared weakly, or `*` for any.
+fn has_it_already(headers: &HeaderMap, hash: &ArtifactHash) -> bool {
+    let ours = format!("\"{hash}\"");
+    let lists = headers.get_all(header::IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|tag| {
+        let tag = tag.trim();
+        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == ours
+    })
 }
 
 /// An error in the stream breaks the connection off, which is what a client must see.
@@ -240,6 +268,26 @@ mod tests {
         assert_eq!(asked_range(&headers, &HASH, 100), Asked::Whole);
         headers.insert(header::IF_RANGE, format!("\"{HASH}\"").parse().unwrap());
         assert_eq!(asked_range(&headers, &HASH, 100), Asked::Part(1..3));
+    }
+
+    #[test]
+    fn who_has_the_artifact_is_recognised_by_any_of_the_tags_that_he_sends() {
+        let has = |lists: &[String]| {
+            let mut headers = HeaderMap::new();
+            for list in lists {
+                headers.append(header::IF_NONE_MATCH, list.parse().unwrap());
+            }
+            has_it_already(&headers, &HASH)
+        };
+        let ours = format!("\"{HASH}\"");
+        assert!(has(std::slice::from_ref(&ours)));
+        assert!(has(&[format!("W/{ours}")]));
+        assert!(has(&["*".to_owned()]));
+        assert!(has(&[format!("\"other\", {ours}")]));
+        assert!(has(&["\"other\"".to_owned(), ours]));
+        assert!(!has(&[]));
+        assert!(!has(&[HASH.to_string()]), "without quotes it is no entity tag");
+        assert!(!has(&["\"other\"".to_owned()]));
     }
 
     #[test]
