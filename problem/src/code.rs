@@ -104,6 +104,7 @@ catalogue! {
     // The coordinator.
     SledNotFound "sled_not_found" 404 "no such sled" "sledctl sled list";
     SledIdentity "sled_identity" 409 "another sled holds this id or address" "two sleds share a state directory or an address; give each its own";
+    SledExpunged "sled_expunged" 409 "the sled has been expunged for good" "to use the host again, empty its state directory: it joins as another sled";
     StaleEpoch "stale_epoch" 409 "a newer holder has been seen" "";
     TaskNotFound "task_not_found" 404 "no such background task" "sledctl task list";
     TaskTimeout "task_timeout" 503 "the task did not finish in the time given" "it goes on; look at it with sledctl task show";

@@ -193,7 +193,7 @@ impl Database {
         row.as_ref().map(read_sled).transpose()
     }
 
-    /// Says what is wanted of a sled; `None` if there is no such sled.
+    /// Says what is wanted of a sled; `None` if there is no such sled, or if it is expunged, which is for good.
     pub async fn sled_set_policy(
         &self,
         id: SledId,
@@ -202,7 +202,7 @@ impl Database {
         let operation = "set a sled's policy";
         let mut transaction = self.begin().await?;
         let row = sqlx::query(
-            "UPDATE sled SET policy = $1 WHERE id = $2
+            "UPDATE sled SET policy = $1 WHERE id = $2 AND (policy <> 'expunged' OR $1 = 'expunged')
              RETURNING id, name, policy, agent_epoch, agent_url, depot_url, created_at",
         )
         .bind(policy.as_str())

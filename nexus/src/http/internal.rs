@@ -22,10 +22,14 @@ const HEARTBEAT_MS: u64 = 1000;
 const NAME_BYTES_MAX: usize = 63;
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "Bobsled coordinator, sled-facing API",
-    description = "What sleds tell the coordinator. Needs a sled's token."
-))]
+#[openapi(
+    info(
+        title = "Bobsled coordinator, sled-facing API",
+        description = "What sleds tell the coordinator. Needs a sled's token."
+    ),
+    // Only the schemas of bodies are found; this one is of a path.
+    components(schemas(SledId))
+)]
 struct Document;
 
 /// The calls of this API.
@@ -73,7 +77,7 @@ async fn register(
             return Err(ApiError::new(Code::SledIdentity, detail));
         }
         RegisterOutcome::Expunged => {
-            return Err(ApiError::new(Code::Forbidden, format!("sled {id} has been expunged for good")));
+            return Err(problems::of_expunged(id));
         }
     };
     if context.observed.heard_from(id, new.agent_epoch, new.artifacts_revision) || changed {

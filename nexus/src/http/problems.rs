@@ -2,6 +2,7 @@
 
 use crate::releases::{IntakeError, StagingError};
 use http_edge::ApiError;
+use ids::SledId;
 use nexus_database::DatabaseError;
 use nexus_tasks::{ActivateError, UnknownTask};
 use problem::{Code, Finding, Problem};
@@ -58,6 +59,10 @@ pub(crate) fn of_findings(findings: Vec<Finding>) -> ApiError {
         None => "the input is refused".to_owned(),
     };
     Problem::new(code, detail).with_problems(findings).into()
+}
+
+pub(crate) fn of_expunged(id: SledId) -> ApiError {
+    ApiError::new(Code::SledExpunged, format!("sled {id} has been expunged for good"))
 }
 
 pub(crate) fn of_unknown_task(error: &UnknownTask) -> ApiError {

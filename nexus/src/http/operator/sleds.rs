@@ -67,10 +67,13 @@ async fn update(
         SledPolicy::NoProvision => Policy::NoProvision,
         SledPolicy::Expunged => Policy::Expunged,
     };
-    let row =
-        context.database.sled_set_policy(id, policy).await.map_err(|error| problems::of_database(&error))?;
+    let of_database = |error| problems::of_database(&error);
+    let changed = context.database.sled_set_policy(id, policy).await.map_err(of_database)?;
+    if changed.is_none() && context.database.sled(id).await.map_err(of_database)?.is_some() {
+        return Err(problems::of_expunged(id));
+    }
     context.replication.activate(Reason::Event("sled_policy"));
-    shown(&context, row, id).await
+    shown(&context, changed, id).await
 }
 
 async fn shown(context: &Context, row: Option<SledRow>, id: SledId) -> Result<ApiJson<Sled>, ApiError> {
