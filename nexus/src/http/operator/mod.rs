@@ -9,14 +9,19 @@ mod trust_roots;
 
 use crate::http::Context;
 use http_edge::document::{self, Access};
+use nexus_client::releases::UploadWait;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "Bobsled coordinator, operator API",
-    description = "What operators do. Needs an operator's token. Errors are problem+json; see the error catalogue."
-))]
+#[openapi(
+    info(
+        title = "Bobsled coordinator, operator API",
+        description = "What operators do. Needs an operator's token. Errors are problem+json; see the error catalogue."
+    ),
+    // Only the schemas of bodies are found; this one is of a query.
+    components(schemas(UploadWait))
+)]
 struct Document;
 
 /// The calls of this API.

@@ -30,6 +30,9 @@ use problem::{Code, Problem};
 use std::{collections::BTreeSet, time::Duration};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+/// Bytes of an uploaded file's name at most, as in file systems: it is kept and shown in tables.
+const FILE_NAME_BYTES_MAX: usize = 255;
+
 /// How long the sender of an upload may be silent.
 const UPLOAD_IDLE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -65,6 +68,7 @@ async fn upload(
     ApiQuery(query): ApiQuery<UploadQuery>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    query.file_name.as_deref().map_or(Ok(()), check_file_name)?;
     let slots = context.config.release.uploads_at_once;
     let admission = context.intake.admit(slots).map_err(problems::of_intake)?;
     let bytes_max = context.config.release.upload_bytes_max;
@@ -87,6 +91,18 @@ async fn upload(
         warnings: taken.warnings,
     };
     Ok((status, ApiJson(result)).into_response())
+}
+
+/// The name is for people and goes to their terminals.
+fn check_file_name(name: &str) -> Result<(), ApiError> {
+    if name.len() <= FILE_NAME_BYTES_MAX && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let detail = format!(
+        "file_name must have at most {FILE_NAME_BYTES_MAX} bytes and no control characters, and has {} bytes",
+        name.len()
+    );
+    Err(ApiError::new(Code::BadRequest, detail))
 }
 
 /// Waits until enough sleds hold verified copies of everything.
