@@ -1,0 +1,115 @@
+//! Sleds that register: what the coordinator believes, and what it does not.
+
+use crate::{call::Reply, stage::Stage};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// A registration that is fine.
+fn registration() -> Value {
+    json!({
+        "name": "ghost", "agent_epoch": 5, "address": "127.255.255.254",
+        "agent_port": 1, "depot_port": 2, "artifacts_revision": 0,
+    })
+}
+
+async fn register(stage: &Stage, id: Uuid, change: impl FnOnce(&mut Value)) -> Reply {
+    let mut body = registration();
+    change(&mut body);
+    stage.internal.put(&format!("/sleds/{id}"), body.to_string()).await
+}
+
+#[tokio::test]
+async fn what_no_sled_can_be_is_refused_and_not_noted() {
+    let stage = Stage::coordinator("").await;
+    let id = Uuid::now_v7();
+    let long = "x".repeat(64);
+    for (key, bad) in [
+        ("name", json!("")),
+        ("name", json!(long)),
+        ("name", json!("two words")),
+        ("name", json!("a/b")),
+        ("name", json!("\u{1b}[31m")),
+        ("name", json!("é")),
+        ("address", json!("0.0.0.0")),
+        ("address", json!("::")),
+        ("address", json!("224.0.0.1")),
+        ("agent_port", json!(0)),
+        ("depot_port", json!(0)),
+        ("agent_epoch", json!(u64::MAX)),
+    ] {
+        let reply = register(&stage, id, |body| body[key] = bad.clone()).await;
+        assert_eq!(reply.refusal(), (400, "bad_request".to_owned()), "{key} {bad}");
+    }
+    for (key, bad) in [
+        ("address", json!("sled-a")),
+        ("agent_port", json!(65536)),
+        ("agent_epoch", json!(-1)),
+        ("name", Value::Null),
+        ("no_such_key", json!(1)),
+    ] {
+        let reply = register(&stage, id, |body| body[key] = bad.clone()).await;
+        assert_eq!(reply.refusal(), (400, "bad_json".to_owned()), "{key} {bad}");
+    }
+    assert_eq!(stage.operator.get("/v1/sleds").await.ok()["items"], json!([]));
+}
+
+#[tokio::test]
+async fn an_earlier_life_a_clone_and_an_expunged_sled_are_refused_each_under_its_code() {
+    let stage = Stage::coordinator("").await;
+    let id = Uuid::now_v7();
+    let first = register(&stage, id, |_| {}).await.ok();
+    assert_eq!(first["heartbeat_ms"].as_u64(), Some(1000));
+    assert_eq!(
+        register(&stage, id, |_| {}).await.ok(),
+        first,
+        "a heartbeat is answered like the registration"
+    );
+    let stale = register(&stage, id, |body| body["agent_epoch"] = json!(4)).await;
+    assert_eq!(stale.refusal(), (409, "stale_epoch".to_owned()));
+    let clone = register(&stage, id, |body| body["agent_port"] = json!(7)).await;
+    assert_eq!(clone.refusal(), (409, "sled_identity".to_owned()));
+    assert!(clone.problem().detail.contains("127.255.255.254:1"), "{:?}", clone.problem());
+    let moved = register(&stage, id, |body| {
+        body["agent_port"] = json!(7);
+        body["agent_epoch"] = json!(6);
+    });
+    assert_eq!(moved.await.status, 200, "a new life may be elsewhere");
+    let expunge = json!({"policy": "expunged"}).to_string();
+    let patch = async |body: String| {
+        stage.operator.call(reqwest::Method::PATCH, &format!("/v1/sleds/{id}"), body).await
+    };
+    assert_eq!(patch(expunge).await.ok()["policy"], "expunged");
+    let gone = register(&stage, id, |body| body["agent_epoch"] = json!(7)).await;
+    assert_eq!(gone.refusal(), (409, "sled_expunged".to_owned()));
+}
+
+#[tokio::test]
+async fn an_address_belongs_to_the_sled_that_registered_it_last() {
+    let stage = Stage::coordinator("").await;
+    let (old, new) = (Uuid::now_v7(), Uuid::now_v7());
+    register(&stage, old, |_| {}).await.ok();
+    register(&stage, new, |body| body["name"] = json!("rebuilt")).await.ok();
+    let shown = async |id: Uuid| stage.operator.get(&format!("/v1/sleds/{id}")).await.ok();
+    assert_eq!(shown(new).await["agent_url"], "http://127.255.255.254:1");
+    assert_ne!(shown(old).await["agent_url"], "http://127.255.255.254:1");
+}
+
+#[tokio::test]
+async fn expunging_is_for_good_and_policies_that_are_none_are_refused() {
+    let stage = Stage::coordinator("").await;
+    let id = Uuid::now_v7();
+    register(&stage, id, |_| {}).await.ok();
+    let patch = async |id: Uuid, policy: &str| {
+        let body = json!({"policy": policy}).to_string();
+        stage.operator.call(reqwest::Method::PATCH, &format!("/v1/sleds/{id}"), body).await
+    };
+    assert_eq!(patch(id, "retired").await.refusal(), (400, "bad_json".to_owned()));
+    assert_eq!(patch(Uuid::now_v7(), "in_service").await.refusal(), (404, "sled_not_found".to_owned()));
+    for policy in ["no_provision", "in_service", "expunged", "expunged"] {
+        assert_eq!(patch(id, policy).await.ok()["policy"], policy);
+    }
+    for policy in ["in_service", "no_provision"] {
+        assert_eq!(patch(id, policy).await.refusal(), (409, "sled_expunged".to_owned()), "{policy}");
+    }
+    assert_eq!(stage.operator.get(&format!("/v1/sleds/{id}")).await.ok()["policy"], "expunged");
+}
