@@ -86,5 +86,7 @@ async fn an_expunged_sled_stays_out() {
     assert_eq!(database.sled_register(&registration(id, 2, 1)).await.unwrap(), RegisterOutcome::Expunged);
     assert!(database.sleds_in_service().await.unwrap().is_empty());
     assert_eq!(database.sleds(None, 10).await.unwrap().len(), 1);
+    assert_eq!(database.sled_set_policy(id, Policy::InService).await.unwrap(), None, "it came back");
+    assert_eq!(database.sled(id).await.unwrap().unwrap().policy, Policy::Expunged);
     assert_eq!(database.sled_set_policy(SledId::generate(), Policy::InService).await.unwrap(), None);
 }
