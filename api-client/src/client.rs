@@ -16,8 +16,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a connection without a call stays open: longer than the pause between two heartbeats, no longer than that
-/// pays, because each holds buffers on both sides.
-const IDLE_CONNECTION_LIMIT: Duration = Duration::from_secs(15);
+/// pays, because each holds buffers on both sides; and shorter than servers wait for the next request (15 s), so that no
+/// call goes out on a connection that the other side is just closing.
+const IDLE_CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 
 /// Connections without a call to one peer.
 const IDLE_CONNECTIONS_MAX: usize = 4;
