@@ -7,7 +7,11 @@ use crate::{config_file, log, log::LogSettings, stop};
 use camino::Utf8Path;
 use problem::chain;
 use serde::de::DeserializeOwned;
-use std::{error::Error, process::ExitCode};
+use std::{
+    error::Error,
+    io::{self, Write},
+    process::ExitCode,
+};
 use tokio::{runtime::Builder, sync::watch};
 
 /// A config that can not be used.
@@ -68,8 +72,10 @@ impl<C: DeserializeOwned> Program<C> {
 /// Prints a document that a program can tell about itself.
 #[must_use]
 pub fn print(document: Result<String, serde_json::Error>) -> ExitCode {
-    let printed = document.map(|text| println!("{text}"));
-    exit(printed.map_err(|error| chain(&error)), ExitCode::FAILURE)
+    // Not println, which panics when the reader has seen enough.
+    let printed = document.map_err(io::Error::from).and_then(|text| writeln!(io::stdout(), "{text}"));
+    let printed = printed.map_err(|error| format!("cannot print the document: {}", chain(&error)));
+    exit(printed, ExitCode::FAILURE)
 }
 
 fn exit(result: Result<(), String>, failure: ExitCode) -> ExitCode {
