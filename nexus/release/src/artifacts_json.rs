@@ -53,10 +53,12 @@ struct Row {
     target: String,
 }
 
-/// Whether the text may be a version: 1 to 63 characters of `A-Za-z0-9._+-`.
+/// Whether the text may be a version: 1 to 63 characters of `A-Za-z0-9._+-`, and neither `.` nor `..`.
 pub(crate) fn is_word(text: &str) -> bool {
     (1..=WORD_CHARS_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte))
+        // It stands in paths, where these two mean something else.
+        && !matches!(text, "." | "..")
 }
 
 /// Describes a release from the bytes of its `artifacts.json`.
