@@ -136,7 +136,7 @@ async fn a_release_that_says_no_version_needs_one_that_can_stand_in_a_path() {
     let stage = Stage::shared().await;
     let release = stage.make(&SampleRelease::small("4.0.0").without_artifacts_json());
     assert_eq!(stage.upload(&release, "").await.refusal(), (400, "version_missing".to_owned()));
-    for bad in ["", "a/b", "..%2fx", "with%20blank", "%1b[31m", &"9".repeat(64)] {
+    for bad in ["", ".", "..", "a/b", "..%2fx", "with%20blank", "%1b[31m", &"9".repeat(64)] {
         let reply = stage.upload(&release, &format!("?system_version={bad}")).await;
         assert_eq!(reply.refusal(), (400, "bad_request".to_owned()), "{bad:?}");
     }

@@ -5,7 +5,7 @@ use problem::Problem;
 use reqwest::{Body, Method, StatusCode, header::HeaderMap};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 /// One API of one process, called with one token.
 #[derive(Clone, Debug)]
@@ -17,7 +17,6 @@ pub(crate) struct Api {
 }
 
 /// An answer, read to its end.
-#[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
@@ -102,6 +101,13 @@ impl Api {
         if reply.status >= 400 && *method != Method::HEAD && !path.starts_with("/readyz") {
             reply.problem();
         }
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let start: String = String::from_utf8_lossy(&self.body).chars().take(500).collect();
+        write!(f, "{} {:?} {start}", self.status, self.headers)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
-use std::{
-    collections::BTreeMap,
-    net::TcpListener,
-    process::{Command, Stdio},
-};
+use std::{collections::BTreeMap, net::TcpListener, process::Stdio, time::Duration};
+use tokio::{process::Command, time::timeout};
+
+/// Far longer than a refusal takes.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// As in sysexits(3).
 const EXIT_CONFIG: i32 = 78;
@@ -84,21 +84,24 @@ impl Program {
         file
     }
 
-    fn command(&self, verb: &str, config: &Utf8Path) -> Command {
+    fn command(&self) -> Command {
         let bin_dir = testbed::binaries::beside_this_test().expect("the programs are built");
         let mut command = Command::new(bin_dir.join(self.name));
-        command.args([verb, "--config", config.as_str()]).env_remove("RUST_BACKTRACE").stdin(Stdio::null());
+        command.env_remove("RUST_BACKTRACE").stdin(Stdio::null()).kill_on_drop(true);
         command
     }
 
     /// Runs it with its config to its end.
-    fn run(&self) -> End {
+    async fn run(&self) -> End {
         let text = toml::to_string(&self.config).expect("a config is TOML");
-        self.end("run", &self.write_config(&text))
+        self.end("run", &self.write_config(&text)).await
     }
 
-    fn end(&self, verb: &str, config: &Utf8Path) -> End {
-        let output = self.command(verb, config).output().expect("it runs");
+    /// Runs it to its end. One that serves instead of refusing is ended by the limit.
+    async fn end(&self, verb: &str, config: &Utf8Path) -> End {
+        let output = self.command().args([verb, "--config", config.as_str()]).output();
+        let output = timeout(LIMIT, output).await.unwrap_or_else(|_| panic!("{} did not refuse", self.name));
+        let output = output.expect("it runs");
         End { code: output.status.code(), stderr: String::from_utf8(output.stderr).expect("it speaks UTF-8") }
     }
 }
@@ -116,8 +119,8 @@ impl End {
     }
 }
 
-#[test]
-fn an_unknown_key_is_refused_with_its_line_and_the_key_that_was_meant() {
+#[tokio::test]
+async fn an_unknown_key_is_refused_with_its_line_and_the_key_that_was_meant() {
     for program in Program::both() {
         let good = toml::to_string(&program.config).expect("a config is TOML");
         let line = good.lines().position(|line| line == "[auth]").expect("it has tables") + 1;
@@ -125,45 +128,49 @@ fn an_unknown_key_is_refused_with_its_line_and_the_key_that_was_meant() {
         let config = program.write_config(&bad);
         for verb in ["run", "check"] {
             let words = [config.as_str(), &format!("line {line}"), "`adress`", "did you mean `address`?"];
-            program.end(verb, &config).assert_refused(EXIT_CONFIG, &words);
+            program.end(verb, &config).await.assert_refused(EXIT_CONFIG, &words);
         }
         assert!(!program.state_dir().exists(), "{} began before it knew its config", program.name);
         let config = program.write_config(&good.replace("[auth]", "[auth]\nno_such_key = 1"));
-        program.end("check", &config).assert_refused(EXIT_CONFIG, &["no_such_key"]);
-        assert_eq!(program.end("check", &program.write_config(&good)).code, Some(0));
+        program.end("check", &config).await.assert_refused(EXIT_CONFIG, &["no_such_key"]);
+        assert_eq!(program.end("check", &program.write_config(&good)).await.code, Some(0));
     }
 }
 
-#[test]
-fn configs_that_are_absent_incomplete_or_no_toml_are_refused_by_name() {
+#[tokio::test]
+async fn configs_that_are_absent_incomplete_or_no_toml_are_refused_by_name() {
     for program in Program::both() {
         let absent = program.temp.path().join("nowhere.toml");
-        program.end("run", &absent).assert_refused(EXIT_CONFIG, &[absent.as_str()]);
-        program.end("run", &program.write_config("")).assert_refused(EXIT_CONFIG, &["config.toml", "line 1"]);
+        program.end("run", &absent).await.assert_refused(EXIT_CONFIG, &[absent.as_str()]);
+        program
+            .end("run", &program.write_config(""))
+            .await
+            .assert_refused(EXIT_CONFIG, &["config.toml", "line 1"]);
         program
             .end("run", &program.write_config("a = \n"))
+            .await
             .assert_refused(EXIT_CONFIG, &["config.toml, line 1"]);
     }
 }
 
-#[test]
-fn token_files_that_are_absent_or_hold_no_token_are_named() {
+#[tokio::test]
+async fn token_files_that_are_absent_or_hold_no_token_are_named() {
     for mut program in Program::both() {
         let key = "coordinator_token_file";
         let token_file = program.temp.path().join(key);
         for bad in ["short", "", "two words that are long enough"] {
             std::fs::write(&token_file, bad).expect("it can be written");
-            program.run().assert_refused(1, &[token_file.as_str(), "at least 16"]);
+            program.run().await.assert_refused(1, &[token_file.as_str(), "at least 16"]);
         }
         let absent = program.temp.path().join("nowhere");
         let auth = program.config["auth"].as_table_mut().expect("a table");
         auth.insert(key.to_owned(), absent.as_str().into());
-        program.run().assert_refused(1, &["token", absent.as_str(), "No such file"]);
+        program.run().await.assert_refused(1, &["token", absent.as_str(), "No such file"]);
     }
 }
 
-#[test]
-fn a_port_that_is_in_use_is_named() {
+#[tokio::test]
+async fn a_port_that_is_in_use_is_named() {
     for (mut program, port) in [
         (Program::nexus(), "operator_port"),
         (Program::nexus(), "internal_port"),
@@ -173,46 +180,65 @@ fn a_port_that_is_in_use_is_named() {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = taken.local_addr().expect("it listens");
         program.set(port, i64::from(address.port()));
-        program.run().assert_refused(1, &[&address.to_string(), "in use"]);
+        program.run().await.assert_refused(1, &[&address.to_string(), "in use"]);
     }
 }
 
-#[test]
-fn an_address_that_is_not_this_machines_is_named() {
+#[tokio::test]
+async fn an_address_that_is_not_this_machines_is_named() {
     for mut program in Program::both() {
         program.set("address", "192.0.2.1");
-        program.run().assert_refused(1, &["192.0.2.1"]);
+        program.run().await.assert_refused(1, &["192.0.2.1"]);
     }
 }
 
-#[test]
-fn a_state_directory_that_cannot_be_made_is_named() {
+#[tokio::test]
+async fn a_state_directory_that_cannot_be_made_is_named() {
     for mut program in Program::both() {
         let file = program.temp.path().join("file");
         std::fs::write(&file, "").expect("it can be written");
         let state_dir = file.join("state");
         program.set("state_dir", state_dir.as_str());
-        program.run().assert_refused(1, &[state_dir.as_str(), "Not a directory"]);
+        program.run().await.assert_refused(1, &[state_dir.as_str(), "Not a directory"]);
     }
 }
 
-#[test]
-fn an_identity_that_is_damaged_is_named_and_left_as_it_is() {
+#[tokio::test]
+async fn an_identity_that_is_damaged_is_named_and_left_as_it_is() {
     for program in Program::both() {
         let file =
             program.state_dir().join(if program.name == "nexus" { "coordinator.json" } else { "sled.json" });
         std::fs::create_dir(program.state_dir()).expect("it can be made");
         std::fs::write(&file, "{half").expect("it can be written");
-        program.run().assert_refused(1, &[file.as_str(), "damaged"]);
+        program.run().await.assert_refused(1, &[file.as_str(), "damaged"]);
         assert_eq!(std::fs::read_to_string(&file).expect("it is there"), "{half");
     }
 }
 
-#[test]
-fn a_log_filter_that_is_none_is_named() {
+#[tokio::test]
+async fn a_log_filter_that_is_none_is_named() {
     for mut program in Program::both() {
         program.set("log", toml::Table::from_iter([("filter".to_owned(), "no=such=filter".into())]));
-        program.run().assert_refused(1, &["log.filter", "no=such=filter"]);
+        program.run().await.assert_refused(1, &["log.filter", "no=such=filter"]);
+    }
+}
+
+#[tokio::test]
+async fn a_reader_who_has_seen_enough_of_a_document_makes_no_program_panic() {
+    for (program, api) in [(Program::nexus(), "operator"), (Program::agent(), "sled")] {
+        let mut child = program
+            .command()
+            .args(["openapi", api])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        drop(child.stdout.take());
+        let output =
+            timeout(LIMIT, child.wait_with_output()).await.expect("it ends").expect("it is waited for");
+        let end =
+            End { code: output.status.code(), stderr: String::from_utf8(output.stderr).expect("UTF-8") };
+        end.assert_refused(1, &["cannot print the document"]);
     }
 }
 
@@ -240,7 +266,7 @@ async fn two_processes_never_share_a_state_directory() {
         let before = identity_and_names(&state_dir);
         program.set("state_dir", state_dir.as_str());
         let pid = format!("(pid {})", pid.expect("it runs"));
-        program.run().assert_refused(1, &[state_dir.as_str(), "in use", &pid]);
+        program.run().await.assert_refused(1, &[state_dir.as_str(), "in use", &pid]);
         assert_eq!(identity_and_names(&state_dir), before, "the second one left something");
     }
     // The first ones never noticed; and once one is gone, however it went, its directory is free again.
