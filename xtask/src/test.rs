@@ -33,7 +33,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
         !args.runner_args.is_empty() || succeeds(cargo()?.args(["test", "--workspace", "--doc", "--quiet"]))?;
     let mut runner = cargo()?;
     if has_subcommand("nextest")? {
-        runner.args(["nextest", "run", "--workspace"]).args(&args.runner_args);
+        runner.args(["nextest", "run", "--workspace", "--no-fail-fast"]).args(&args.runner_args);
     } else {
         runner
             .args(["test", "--workspace", "--bins", "--lib", "--tests", "--no-fail-fast"])
