@@ -3,7 +3,7 @@
 //! - [`testbed`]: a cluster on this machine, in the foreground or beside.
 //! - [`mod@test`], [`ci`]: what must pass, here and there.
 //! - [`openapi`], [`errors`]: documents that are printed from the code, written or checked.
-//! - [`release`]: the sample release. [`bench`]: figures, on a release build.
+//! - [`release`]: the sample release. [`mod@bench`]: figures, on a release build.
 //! - [`cargo`], [`workspace`]: running cargo, and where things are.
 //!
 //! What a command *does* to clusters and releases is in the `testbed` and `sample-release` crates.
