@@ -63,7 +63,8 @@ fn steps() -> Result<Vec<Step>> {
         cargo.args(args);
         Ok(cargo)
     };
-    let mut docs = with(&["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"])?;
+    let mut docs =
+        with(&["doc", "--workspace", "--no-deps", "--document-private-items", "--keep-going", "--quiet"])?;
     // Private items are documented too, so links to them lead somewhere.
     docs.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private-intra-doc-links");
     Ok(vec![
@@ -75,7 +76,16 @@ fn steps() -> Result<Vec<Step>> {
         step(
             "lints",
             Some(("clippy", "rustup component add clippy")),
-            with(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?,
+            with(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--keep-going",
+                "--quiet",
+                "--",
+                "-D",
+                "warnings",
+            ])?,
         ),
         step("docs", None, docs),
         // The README's command, as it stands there. It builds the programs that the next two ask.
