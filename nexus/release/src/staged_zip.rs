@@ -1,6 +1,6 @@
 //! A release's zip as a source of artifacts: bytes go straight from the staged file to a sled, in bounded memory.
 //!
-//! For files that [`crate::examine`] has accepted, in this process or before a restart: opening one again costs a
+//! For files that [`crate::examine()`] has accepted, in this process or before a restart: opening one again costs a
 //! pass over its central directory, no more. Whether the caller may trust the release is not asked here; that
 //! each artifact is what its hash says is verified anew, on every read, because disks change their mind.
 
