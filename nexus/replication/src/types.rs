@@ -18,7 +18,7 @@ use std::{
     num::NonZeroU32,
 };
 
-/// Everything that [`plan`](crate::plan) looks at.
+/// Everything that [`plan`](crate::plan()) looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inputs {
     /// What every sled should hold.
