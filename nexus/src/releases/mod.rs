@@ -6,6 +6,7 @@
 //! What a release must look like is `nexus-release`'s matter; what becomes of its artifacts, `replication`'s.
 
 pub mod intake;
+mod promises;
 pub mod staging;
 
 pub use intake::{Intake, IntakeError, Upload};

@@ -11,19 +11,16 @@
 //! | row inserted | `.zip` with its row | kept |
 //! | row deleted | `.zip` without a row | removed |
 //!
-//! Space is reserved before a byte is received: an upload that declares its length and does not fit is refused at
-//! once, and uploads that run at the same time do not count on the same space.
+//! Space is promised before a byte is received (`promises`): an upload that declares its length and does not fit is
+//! refused at once, and uploads that run at the same time do not count on the same space.
 
+use super::promises::{Promise, Promises};
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 use durable_fs::{PendingFile, RealDisk, Storage, StorageError};
 use ids::UploadId;
 use sha2::{Digest, Sha256};
-use std::{
-    collections::BTreeSet,
-    io::IoSlice,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeSet, io::IoSlice, sync::Arc};
 use thiserror::Error;
 use tokio::{sync::mpsc, task::JoinHandle};
 
@@ -63,15 +60,15 @@ pub enum StagingError {
     },
     /// The upload does not fit.
     #[error(
-        "{needed} bytes are needed and {available} are left in the staging directory, after the {reserved} of uploads that run"
+        "{needed} more bytes are needed and {available} are left in the staging directory, of which {promised} are promised to uploads that run"
     )]
     NoSpace {
-        /// Bytes that the upload declared, or had when it stopped fitting.
+        /// Bytes that the upload declared, or those with which it stopped fitting.
         needed: u64,
         /// Bytes left.
         available: u64,
-        /// Bytes promised to other uploads.
-        reserved: u64,
+        /// Those of them that are promised to uploads and not written yet.
+        promised: u64,
     },
     /// The disk failed, or filled up against expectation.
     #[error("cannot write an upload to the staging directory")]
@@ -96,7 +93,7 @@ pub struct StagingArea {
     directory: Utf8PathBuf,
     storage: Arc<dyn Storage>,
     quota_bytes: Option<u64>,
-    reserved: Arc<Mutex<u64>>,
+    promises: Promises,
 }
 
 /// An upload that is being received. Dropped, it leaves nothing behind.
@@ -105,10 +102,11 @@ pub struct Receiving {
     area: StagingArea,
     id: UploadId,
     pieces: mpsc::Sender<Bytes>,
-    writer: JoinHandle<Result<(PendingFile, [u8; 32]), StorageError>>,
-    reservation: Reservation,
-    received: u64,
+    writer: JoinHandle<Result<Written, StagingError>>,
 }
+
+/// Everything that the writer has written, and its SHA-256.
+type Written = (PendingFile, [u8; 32]);
 
 /// A received upload whose bytes are not durable yet. Dropped, it leaves nothing behind.
 #[derive(Debug)]
@@ -120,7 +118,6 @@ pub struct Received {
     pub sha256: String,
     /// Bytes of the zip.
     pub size: u64,
-    reservation: Reservation,
 }
 
 /// A zip that is durable. It stays until [`StagingArea::remove`].
@@ -154,8 +151,12 @@ impl StagingArea {
                     .map_err(|source| StagingError::Remove { file: entry.name, source })?;
             }
         }
-        let reserved = Arc::new(Mutex::new(0));
-        Ok(StagingArea { directory: directory.to_owned(), storage, quota_bytes, reserved })
+        Ok(StagingArea {
+            directory: directory.to_owned(),
+            storage,
+            quota_bytes,
+            promises: Promises::default(),
+        })
     }
 
     /// Where a staged zip is.
@@ -178,27 +179,52 @@ impl StagingArea {
 
     /// Starts to receive an upload, if there is room for the bytes that it declares.
     pub fn receive(&self, declared_bytes: Option<u64>) -> Result<Receiving, StagingError> {
-        let mut reservation = Reservation { area: self.clone(), bytes: 0 };
-        reservation.grow(declared_bytes.unwrap_or(0))?;
+        let promise = self.promises.open();
+        self.promise(&promise, declared_bytes.unwrap_or(0))?;
         let id = UploadId::generate();
-        let mut file =
-            PendingFile::create(Arc::clone(&self.storage), "upload", format!("{id}.zip.part").into())
-                .map_err(StagingError::Write)?;
-        let (pieces, mut queue) = mpsc::channel::<Bytes>(PIECES_QUEUED_MAX);
-        let writer = tokio::task::spawn_blocking(move || {
-            let mut hasher = Sha256::new();
-            let mut started = 0;
-            while let Some(piece) = queue.blocking_recv() {
-                file.write(&mut [IoSlice::new(&piece)])?;
-                hasher.update(&piece);
-                if file.written() - started >= WRITEBACK_BYTES {
-                    file.start_writeback(started);
-                    started = file.written();
-                }
+        let file = PendingFile::create(Arc::clone(&self.storage), "upload", format!("{id}.zip.part").into())
+            .map_err(StagingError::Write)?;
+        let (pieces, queue) = mpsc::channel(PIECES_QUEUED_MAX);
+        let area = self.clone();
+        let promised = declared_bytes.unwrap_or(0);
+        let writer = tokio::task::spawn_blocking(move || area.write_pieces(queue, file, &promise, promised));
+        Ok(Receiving { area: self.clone(), id, pieces, writer })
+    }
+
+    /// The writer's loop: each piece that was not promised gets its promise, is written and leaves it.
+    fn write_pieces(
+        &self,
+        mut queue: mpsc::Receiver<Bytes>,
+        mut file: PendingFile,
+        promise: &Promise,
+        mut promised: u64,
+    ) -> Result<Written, StagingError> {
+        let mut hasher = Sha256::new();
+        let mut started = 0;
+        while let Some(piece) = queue.blocking_recv() {
+            let length = piece.len() as u64;
+            let end = file.written() + length;
+            if end > promised {
+                self.promise(promise, end - promised)?;
+                promised = end;
             }
-            Ok((file, hasher.finalize().into()))
-        });
-        Ok(Receiving { area: self.clone(), id, pieces, writer, reservation, received: 0 })
+            file.write(&mut [IoSlice::new(&piece)]).map_err(StagingError::Write)?;
+            promise.keep(length);
+            hasher.update(&piece);
+            if file.written() - started >= WRITEBACK_BYTES {
+                file.start_writeback(started);
+                started = file.written();
+            }
+        }
+        Ok((file, hasher.finalize().into()))
+    }
+
+    fn promise(&self, promise: &Promise, more: u64) -> Result<(), StagingError> {
+        promise.grow(more, || self.available())?.map_err(|short| StagingError::NoSpace {
+            needed: more,
+            available: short.available,
+            promised: short.promised,
+        })
     }
 
     /// Removes a zip that no row names any more.
@@ -228,10 +254,6 @@ impl StagingArea {
 impl Receiving {
     /// Takes the next piece.
     pub async fn write(&mut self, piece: Bytes) -> Result<(), StagingError> {
-        self.received += piece.len() as u64;
-        if self.received > self.reservation.bytes {
-            self.reservation.grow(self.received - self.reservation.bytes)?;
-        }
         if self.pieces.send(piece).await.is_err() {
             // The writer has ended, so it has failed; it knows why.
             return Err(self.failure().await);
@@ -241,16 +263,17 @@ impl Receiving {
 
     /// Ends the receiving; everything is written, though not durable yet.
     pub async fn finish(self) -> Result<Received, StagingError> {
-        let Receiving { area, id, pieces, writer, reservation, received } = self;
+        let Receiving { area, id, pieces, writer } = self;
         drop(pieces);
-        let (file, digest) = writer.await.expect("the writer does not panic").map_err(StagingError::Write)?;
+        let (file, digest) = writer.await.expect("the writer does not panic")?;
+        let size = file.written();
         let sha256 = ids::ArtifactHash(digest).to_string();
-        Ok(Received { area, id, file, sha256, size: received, reservation })
+        Ok(Received { area, id, file, sha256, size })
     }
 
     async fn failure(&mut self) -> StagingError {
         match (&mut self.writer).await.expect("the writer does not panic") {
-            Err(error) => StagingError::Write(error),
+            Err(error) => error,
             Ok(_) => unreachable!("the writer ends well only after its queue was closed"),
         }
     }
@@ -265,43 +288,14 @@ impl Received {
 
     /// Makes the upload durable under its final name. Call it only for what is going to be recorded.
     pub async fn publish(self) -> Result<Staged, StagingError> {
-        let Received { id, file, size, reservation, .. } = self;
+        let Received { id, file, size, .. } = self;
         let name = format!("{id}.zip");
         let target = Utf8PathBuf::from(&name);
         let published = tokio::task::spawn_blocking(move || file.seal(true)?.publish(&target))
             .await
             .expect("publishing a file does not panic");
         published.map_err(StagingError::Write)?;
-        drop(reservation);
         Ok(Staged { file: name, size })
-    }
-}
-
-/// Bytes that are promised to an upload that runs.
-#[derive(Debug)]
-struct Reservation {
-    area: StagingArea,
-    bytes: u64,
-}
-
-impl Reservation {
-    fn grow(&mut self, more: u64) -> Result<(), StagingError> {
-        let available = self.area.available()?;
-        let mut reserved = self.area.reserved.lock().expect("nothing panics while it holds a number");
-        // What is received is both on disk and reserved; that errs on the side of refusing.
-        if more > available.saturating_sub(*reserved) {
-            return Err(StagingError::NoSpace { needed: self.bytes + more, available, reserved: *reserved });
-        }
-        *reserved += more;
-        self.bytes += more;
-        Ok(())
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        let mut reserved = self.area.reserved.lock().expect("nothing panics while it holds a number");
-        *reserved -= self.bytes;
     }
 }
 
@@ -331,7 +325,7 @@ mod tests {
         area.remove(&staged.file).await.unwrap();
         area.remove(&staged.file).await.unwrap();
         assert_eq!(area.used_bytes().unwrap(), 0);
-        assert_eq!(*area.reserved.lock().unwrap(), 0);
+        assert_eq!(area.promises.outstanding(), 0);
     }
 
     #[tokio::test]
@@ -343,7 +337,24 @@ mod tests {
         drop(first);
         let mut second = area.receive(None).unwrap();
         second.write(Bytes::from_static(b"12345")).await.unwrap();
-        assert!(second.write(Bytes::from_static(b"678901")).await.unwrap_err().is_no_space());
+        second.write(Bytes::from_static(b"678901")).await.unwrap();
+        assert!(second.finish().await.unwrap_err().is_no_space());
+    }
+
+    #[tokio::test]
+    async fn an_upload_without_a_declared_length_may_fill_the_whole_room() {
+        let (_dir, area) = area(Some(100));
+        let mut receiving = area.receive(None).unwrap();
+        for _ in 0..10 {
+            receiving.write(Bytes::from_static(b"0123456789")).await.unwrap();
+        }
+        drop(receiving.finish().await.unwrap());
+        let mut longer = area.receive(None).unwrap();
+        longer.write(Bytes::from(vec![0; 101])).await.unwrap();
+        assert!(longer.finish().await.unwrap_err().is_no_space());
+        let mut declared = area.receive(Some(100)).unwrap();
+        declared.write(Bytes::from_static(b"0123456789")).await.unwrap();
+        assert!(area.receive(Some(1)).unwrap_err().is_no_space(), "ninety of a hundred are promised");
     }
 
     #[tokio::test]
