@@ -41,7 +41,7 @@ struct Promises {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) quota_bytes: Option<u64>,
-    /// Never given to artifacts.
+    /// Bytes of the file system that are never given to artifacts: records and renames must go on when it is full.
     pub(crate) reserve_bytes: u64,
     /// Bytes of stored files: copies, trash, quarantine.
     pub(crate) stored_bytes: u64,
@@ -84,12 +84,12 @@ impl Reservations {
 impl Promises {
     fn room(&self, bounds: &Bounds) -> u64 {
         let to_come: u64 = self.running.values().map(|promise| promise.to_come()).sum();
-        let by_disk = bounds.space.available.saturating_sub(to_come);
+        let by_disk = bounds.space.available.saturating_sub(to_come).saturating_sub(bounds.reserve_bytes);
         let whole: u64 = self.running.values().map(|promise| promise.whole()).sum();
         let by_quota = bounds
             .quota_bytes
             .map_or(u64::MAX, |quota| quota.saturating_sub(bounds.stored_bytes).saturating_sub(whole));
-        by_disk.min(by_quota).saturating_sub(bounds.reserve_bytes)
+        by_disk.min(by_quota)
     }
 }
 
@@ -139,12 +139,20 @@ mod tests {
     #[test]
     fn promises_add_up_and_are_given_back() {
         let reservations = Arc::new(Reservations::default());
-        let first = reservations.reserve(60, &bounds(Some(110), 0, 1000)).unwrap();
-        assert_eq!(reservations.reserve(41, &bounds(Some(110), 0, 1000)).unwrap_err(), 40);
-        let second = reservations.reserve(40, &bounds(Some(110), 0, 1000)).unwrap();
-        assert_eq!(reservations.reserve(0, &bounds(Some(110), 0, 1000)).unwrap_err(), 0);
+        let first = reservations.reserve(60, &bounds(Some(100), 0, 1000)).unwrap();
+        assert_eq!(reservations.reserve(41, &bounds(Some(100), 0, 1000)).unwrap_err(), 40);
+        let second = reservations.reserve(40, &bounds(Some(100), 0, 1000)).unwrap();
+        assert_eq!(reservations.reserve(0, &bounds(Some(100), 0, 1000)).unwrap_err(), 0);
         drop((first, second));
-        reservations.reserve(100, &bounds(Some(110), 0, 1000)).unwrap();
+        reservations.reserve(100, &bounds(Some(100), 0, 1000)).unwrap();
+    }
+
+    #[test]
+    fn the_reserve_is_kept_of_the_file_system_and_not_of_the_quota() {
+        let reservations = Arc::new(Reservations::default());
+        assert_eq!(reservations.reserve(101, &bounds(Some(100), 0, 1000)).unwrap_err(), 100);
+        assert_eq!(reservations.reserve(41, &bounds(Some(100), 0, 50)).unwrap_err(), 40);
+        drop(reservations.reserve(5, &bounds(Some(5), 0, 1000)).unwrap());
     }
 
     #[test]
@@ -159,8 +167,8 @@ mod tests {
     #[test]
     fn a_write_of_unknown_length_stops_at_the_quota() {
         let reservations = Arc::new(Reservations::default());
-        let write = reservations.reserve(0, &bounds(Some(110), 50, 1000)).unwrap();
-        write.take(50, || bounds(Some(110), 50, 1000)).unwrap();
-        assert_eq!(write.take(1, || bounds(Some(110), 50, 1000)).unwrap_err(), 0);
+        let write = reservations.reserve(0, &bounds(Some(100), 50, 1000)).unwrap();
+        write.take(50, || bounds(Some(100), 50, 1000)).unwrap();
+        assert_eq!(write.take(1, || bounds(Some(100), 50, 1000)).unwrap_err(), 0);
     }
 }

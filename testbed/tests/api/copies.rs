@@ -202,14 +202,10 @@ async fn a_good_source_wins_over_liars_of_every_kind_in_any_order() {
     }
 }
 
-/// Bytes of a disk, or of its quota, that the store gives to no artifact.
-const RESERVE_BYTES: u64 = 16 << 20;
-
 /// A lone sled whose disks have room for so many bytes.
 async fn sled_with_room(artifacts: &[ArtifactHash], config: &str, bytes: u64) -> (Stage, Api) {
-    let quota_bytes = RESERVE_BYTES + bytes;
     let more = crate::stage::toml(&format!("coordinators = []\n{config}"));
-    let stage = Stage::with(|builder| builder.sleds(1).agent_config(more).m2_quota_bytes(quota_bytes)).await;
+    let stage = Stage::with(|builder| builder.sleds(1).agent_config(more).m2_quota_bytes(bytes)).await;
     let sled = stage.sled().await;
     want(&sled, Uuid::from_u128(1), 3, artifacts).await;
     (stage, sled)

@@ -152,7 +152,7 @@ async fn a_sender_that_goes_away_leaves_nothing() {
 async fn an_artifact_for_which_there_is_no_room_is_refused_before_it_is_sent() {
     let bytes = varied(100_000, 1);
     let hash = hash_of(&bytes);
-    let stage = Stage::lone_sled(|builder| builder.m2_quota_bytes((16 << 20) + 50_000)).await;
+    let stage = Stage::lone_sled(|builder| builder.m2_quota_bytes(50_000)).await;
     let sled = stage.sled().await;
     want(&sled, Uuid::from_u128(1), 3, &[hash]).await;
     let mut wire = Wire::connect(sled.address()).await;

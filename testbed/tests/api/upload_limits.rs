@@ -144,8 +144,8 @@ async fn a_release_that_is_not_replicated_in_time_is_stored_all_the_same() {
 
 #[tokio::test]
 async fn a_sled_without_room_is_shown_as_the_reason() {
-    // The store keeps 16 MiB for itself. What is left is enough for all but the giant.
-    let stage = Stage::with(|builder| builder.sleds(1).m2_quota_bytes((16 << 20) + 70_000)).await;
+    // Enough for all but the giant.
+    let stage = Stage::with(|builder| builder.sleds(1).m2_quota_bytes(70_000)).await;
     stage.cluster.wait_in_service().await.unwrap();
     let release = SampleRelease::small("1.0.0").seeded("giant", "1.0.0", "file", 100_000, false);
     assert_eq!(stage.upload(&stage.make(&release), "").await.status, 201);
