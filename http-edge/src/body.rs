@@ -122,7 +122,7 @@ impl BoundedBody {
         loop {
             let frame = tokio::time::timeout(self.idle_limit, self.body.frame()).await.map_err(|_| {
                 ApiError::new(
-                    Code::LengthMismatch,
+                    Code::SenderSilent,
                     format!(
                         "the sender was silent for {} s after {} bytes",
                         self.idle_limit.as_secs(),

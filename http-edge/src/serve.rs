@@ -1,4 +1,4 @@
-//! The accept loop: bounded connections, a time limit on request heads, a clean stop.
+//! The accept loop: bounded connections, time limits on request heads and on readers that stop, a clean stop.
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -25,6 +25,9 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// How long a client may take to send a request's head.
     pub head_limit: Duration,
+    /// How long a client may leave an answer unread before the connection is cut. The kernel keeps this limit
+    /// (`TCP_USER_TIMEOUT`): it covers a reader that stopped (zero window) and one that is gone (nothing acknowledged).
+    pub unread_limit: Duration,
     /// How long running requests may take to end after the stop was asked for.
     pub stop_limit: Duration,
 }
@@ -34,6 +37,7 @@ impl Default for ServerOptions {
         ServerOptions {
             connections_max: 1024,
             head_limit: Duration::from_secs(15),
+            unread_limit: Duration::from_secs(30),
             stop_limit: Duration::from_secs(5),
         }
     }
@@ -79,7 +83,7 @@ impl Server {
         loop {
             let accepted = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
-                accepted = accept(&self.listener, &slots) => accepted,
+                accepted = accept(&self.listener, &slots, options.unread_limit) => accepted,
             };
             let Some((stream, slot)) = accepted else { continue };
             let service = TowerToHyperService::new(router.clone());
@@ -104,6 +108,7 @@ impl Server {
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
+    unread_limit: Duration,
 ) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
     match listener.accept().await {
@@ -111,6 +116,10 @@ async fn accept(
             // Small answers must not wait for Nagle's timer; failing to set this only costs time.
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(error = &error as &dyn Error, "cannot set TCP_NODELAY");
+            }
+            let limit = u32::try_from(unread_limit.as_millis()).unwrap_or(u32::MAX);
+            if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(&stream, limit) {
+                tracing::debug!(error = &error as &dyn Error, "cannot set TCP_USER_TIMEOUT");
             }
             Some((stream, slot))
         }

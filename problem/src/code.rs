@@ -52,6 +52,7 @@ catalogue! {
     BadJson "bad_json" 400 "the body is not the JSON that is expected here" "";
     BadPageToken "bad_page_token" 400 "the page token is not one of ours" "start again without page_token";
     BodyTooLarge "body_too_large" 413 "the body is larger than the limit" "";
+    SenderSilent "sender_silent" 408 "the sender stopped in the middle of the body" "send it again";
     LengthMismatch "length_mismatch" 400 "the body ended before its declared length" "send it again";
     RangeNotSatisfiable "range_not_satisfiable" 416 "the range lies outside the bytes" "";
     TooManyRequests "too_many_requests" 429 "too many of these at once" "retry after the time in Retry-After";
@@ -108,7 +109,6 @@ catalogue! {
     StaleEpoch "stale_epoch" 409 "a newer holder has been seen" "";
     TaskNotFound "task_not_found" 404 "no such background task" "sledctl task list";
     TaskTimeout "task_timeout" 503 "the task did not finish in the time given" "it goes on; look at it with sledctl task show";
-    PolicyInvalid "policy_invalid" 400 "no such policy" "in_service, no_provision or expunged";
 }
 
 #[cfg(test)]

@@ -52,6 +52,22 @@ async fn an_idle_connection_is_not_kept_for_ever() {
 }
 
 #[tokio::test]
+async fn a_reader_that_stops_reading_does_not_hold_its_connection_for_ever() {
+    let options = ServerOptions {
+        unread_limit: Duration::from_millis(500),
+        connections_max: 1,
+        ..ServerOptions::default()
+    };
+    let served = Served::with(options).await;
+    let mut wire = served.wire().await;
+    wire.send(format!("GET /endless HTTP/1.1\r\nhost: x\r\n{OPERATOR}\r\n")).await;
+    let given_up = served.gate.given_up.notified();
+    tokio::time::timeout(Duration::from_secs(20), given_up).await.expect("the server cuts the reader off");
+    assert_eq!(served.ask("GET", "/things/1").await.status, 200, "its slot is free again");
+    drop(wire);
+}
+
+#[tokio::test]
 async fn a_connection_more_than_there_may_be_waits_its_turn() {
     let served = Served::with(ServerOptions { connections_max: 1, ..ServerOptions::default() }).await;
     let mut first = served.wire().await;

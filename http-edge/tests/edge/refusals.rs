@@ -93,7 +93,7 @@ async fn a_sender_that_falls_silent_is_cut_off() {
     let mut wire = served.wire().await;
     wire.send(format!("PUT /bytes HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n{OPERATOR}\r\n12345")).await;
     let problem = wire.answer().await.problem();
-    assert_eq!(problem.code, "length_mismatch");
+    assert_eq!((problem.code.as_str(), problem.status), ("sender_silent", 408));
     assert!(problem.detail.contains("after 5 bytes"), "{problem}");
     assert!(wire.end().await.is_empty(), "something came after the answer");
 }

@@ -3,16 +3,18 @@
 use crate::wire::{Answer, Wire};
 use axum::{
     Router,
+    body::{Body, Bytes},
     extract::{Request, State},
     routing::{get, post, put},
 };
+use futures::stream;
 use http_edge::{
     ApiError, ApiJson, ApiPath, ApiQuery, Edge, Metrics, Readiness, Role, Server, ServerOptions, TokenTable,
     body::BoundedBody,
 };
 use problem::Code;
 use serde::{Deserialize, Serialize};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
@@ -46,6 +48,8 @@ pub(crate) struct Served {
 pub(crate) struct Gate {
     pub(crate) entered: Notify,
     pub(crate) opened: Notify,
+    /// Told when the answer to `GET /endless` is given up.
+    pub(crate) given_up: Notify,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -104,6 +108,7 @@ fn calls(gate: Arc<Gate>) -> Router {
         .route("/bytes", put(count))
         .route("/never", put(refuse))
         .route("/slow", get(slow))
+        .route("/endless", get(endless))
         .with_state(gate)
 }
 
@@ -142,4 +147,19 @@ async fn slow(State(gate): State<Arc<Gate>>) -> &'static str {
     gate.entered.notify_one();
     gate.opened.notified().await;
     "done"
+}
+
+/// Answers without an end, until nobody takes it any more.
+async fn endless(State(gate): State<Arc<Gate>>) -> Body {
+    struct GivenUp(Arc<Gate>);
+    impl Drop for GivenUp {
+        fn drop(&mut self) {
+            self.0.given_up.notify_one();
+        }
+    }
+    let piece = Bytes::from(vec![0; 64 * 1024]);
+    Body::from_stream(stream::unfold(GivenUp(gate), move |held| {
+        let piece = piece.clone();
+        async move { Some((Ok::<_, Infallible>(piece), held)) }
+    }))
 }
