@@ -4,7 +4,11 @@
 use camino::Utf8Path;
 use durable_fs::{DiskFaults, RealDisk, Storage};
 use fault_points::{DiskControl, DiskFault};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 /// The directory of a dataset in which artifacts are.
 const ARTIFACTS: &str = "artifacts";
@@ -13,6 +17,8 @@ const ARTIFACTS: &str = "artifacts";
 #[derive(Debug, Default)]
 pub struct FaultableDisks {
     disks: BTreeMap<String, (RealDisk, DiskFaults)>,
+    /// How often bits were flipped: the same seed once more means other bits, not the same ones back.
+    corruptions: AtomicU64,
 }
 
 impl FaultableDisks {
@@ -33,7 +39,10 @@ impl DiskControl for FaultableDisks {
             DiskFault::Slow { ms } => faults.slow(Duration::from_millis(*ms)),
             DiskFault::Full => faults.full(),
             DiskFault::Heal => faults.heal(),
-            DiskFault::Corrupt { count, seed } => return corrupt(real, *count, *seed),
+            DiskFault::Corrupt { count, seed } => {
+                let round = self.corruptions.fetch_add(1, Ordering::Relaxed);
+                return corrupt(real, *count, seed.wrapping_add(round.rotate_right(8)));
+            }
         }
         tracing::warn!(disk, ?fault, "disk fault set");
         Ok(serde_json::json!({ "disk": disk, "fault": fault }))

@@ -68,7 +68,10 @@ pub fn is_complete(sled: &ReplicationSled, hash: &ArtifactHash) -> bool {
 #[must_use]
 pub fn sled(row: &SledRow, observed: &Observed, wanted: &Wanted) -> Sled {
     let observation = observed.sled(row.id);
-    let shown = wanted.artifacts.iter().map(|(hash, artifact)| (*hash, artifact)).collect();
+    // Nothing is wanted of an expunged sled, and nobody asks it any more.
+    let takes_part = row.policy != Policy::Expunged;
+    let shown: BTreeMap<_, _> =
+        wanted.artifacts.iter().filter(|_| takes_part).map(|(hash, artifact)| (*hash, artifact)).collect();
     let column = column(row, observed, wanted.generation, &shown);
     let complete = shown.keys().filter(|hash| is_complete(&column, hash)).count() as u64;
     let online = observation.is_online();
@@ -87,9 +90,12 @@ pub fn sled(row: &SledRow, observed: &Observed, wanted: &Wanted) -> Sled {
         agent_epoch: row.agent_epoch,
         agent_url: address.as_ref().map(|address| address.agent_url.clone()).unwrap_or_default(),
         depot_url: address.map(|address| address.depot_url).unwrap_or_default(),
-        artifacts_wanted: wanted.artifacts.len() as u64,
+        artifacts_wanted: shown.len() as u64,
         artifacts_complete: complete,
-        reason: column.reason.or_else(|| (!online).then(|| "no heartbeat within the limit".to_owned())),
+        reason: column
+            .reason
+            .or_else(|| (!online).then(|| "no heartbeat within the limit".to_owned()))
+            .filter(|_| takes_part),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sleds that register: what the coordinator believes, and what it does not.
 
 use crate::{call::Reply, stage::Stage};
+use sample_release::SampleRelease;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -111,5 +112,9 @@ async fn expunging_is_for_good_and_policies_that_are_none_are_refused() {
     for policy in ["in_service", "no_provision"] {
         assert_eq!(patch(id, policy).await.refusal(), (409, "sled_expunged".to_owned()), "{policy}");
     }
-    assert_eq!(stage.operator.get(&format!("/v1/sleds/{id}")).await.ok()["policy"], "expunged");
+    let release = stage.make(&SampleRelease::small("1.0.0"));
+    assert_eq!(stage.upload(&release, "").await.status, 201);
+    let shown = stage.operator.get(&format!("/v1/sleds/{id}")).await.ok();
+    assert_eq!((&shown["policy"], &shown["artifacts_wanted"]), (&json!("expunged"), &json!(0)));
+    assert_eq!(shown.get("reason").unwrap_or(&Value::Null), &Value::Null, "nobody asks it any more");
 }
