@@ -3,7 +3,7 @@
 //!
 //! Completing a document
 //! - gives every error answer the body that it has, a [`Problem`] as `application/problem+json`;
-//! - adds the answers that the edge and the extractors give before a handler runs (400, 401, 403, 413), and `default`
+//! - adds the answers that the edge and the extractors give before a handler runs (400, 401, 403, 408, 413), and `default`
 //!   for the rest: whatever else goes wrong is a problem too;
 //! - gives every answer the description that OpenAPI asks for;
 //! - says of bodies that are no JSON that they are bytes, by giving them no schema, as OpenAPI 3.1 does.
@@ -62,7 +62,7 @@ fn complete_operation(operation: &mut Operation, access: Access) {
     let takes_input = takes_body || operation.parameters.as_ref().is_some_and(|all| !all.is_empty());
     let mut given = vec!["default"];
     given.extend(takes_input.then_some("400"));
-    given.extend(takes_body.then_some("413"));
+    given.extend(takes_body.then_some(["408", "413"]).into_iter().flatten());
     given.extend((access == Access::Token).then_some(["401", "403"]).into_iter().flatten());
     for status in given {
         operation

@@ -15,8 +15,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use problem::Code;
-use std::sync::Arc;
+use futures::FutureExt;
+use problem::{Code, Problem};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 use tracing::Instrument;
 
 /// The header that carries the request id, in and out.
@@ -61,6 +62,7 @@ impl Edge {
         Router::new()
             .merge(guarded)
             .merge(open)
+            .layer(middleware::from_fn(contain_panic))
             .layer(middleware::from_fn_with_state(meter, metrics::measure))
             .layer(middleware::from_fn(identify))
     }
@@ -84,6 +86,18 @@ async fn identify(request: Request, next: Next) -> Response {
     let value = HeaderValue::from_str(&id).expect("a request id is plain ASCII");
     response.headers_mut().insert(REQUEST_ID, value);
     response
+}
+
+/// Answers for a handler that panicked, so that it costs its caller this request and nobody else anything. What the
+/// panic said is in the log, under the request's id; it may hold secrets, so the caller is not told.
+async fn contain_panic(request: Request, next: Next) -> Response {
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    answered.unwrap_or_else(|_| {
+        let problem =
+            Problem::new(Code::Internal, "the request met a defect in this program and was given up")
+                .with_hint("the log has the details under this request id; please report them");
+        ApiError::from(problem).into_response()
+    })
 }
 
 async fn no_such_route(request: Request) -> ApiError {

@@ -1,9 +1,9 @@
 //! What every HTTP API of Bobsled shares, so that each API's own crate holds nothing but its calls.
 //!
 //! ```text
-//!  accept loop (serve) ─► request id ─► metrics ─► authenticate ─► route ─► extract ─► handler
-//!                              │                        │             │         │          │
-//!                              └── problem+json  ◄──────┴─────────────┴─────────┴──────────┘
+//!  accept loop (serve) ─► request id ─► metrics ─► panics ─► authenticate ─► route ─► extract ─► handler
+//!                              │                    │            │             │         │          │
+//!                              └── problem+json  ◄──┴────────────┴─────────────┴─────────┴──────────┘
 //! ```
 //!
 //! - [`edge`]: puts the layers around a router, in that order.
@@ -33,7 +33,7 @@ pub mod serve;
 pub use auth::{Role, TokenTable};
 pub use edge::Edge;
 pub use error::ApiError;
-pub use extract::{ApiJson, ApiPath, ApiQuery};
+pub use extract::{ApiJson, ApiPath, ApiQuery, LongJson};
 pub use health::Readiness;
 pub use metrics::Metrics;
-pub use serve::{Server, ServerOptions};
+pub use serve::{PeerAddress, Server, ServerOptions};

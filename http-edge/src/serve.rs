@@ -1,17 +1,28 @@
 //! The accept loop: bounded connections, time limits on request heads and on readers that stop, a clean stop.
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 use thiserror::Error;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 
 /// Bytes that one connection buffers of what it reads. Bulk bodies arrive in pieces of this size at most; a connection
@@ -42,6 +53,11 @@ impl Default for ServerOptions {
         }
     }
 }
+
+/// Where a request came from, in its extensions. Every process binds what it sends to its own address, so this is the
+/// sender's, as far as the network between them can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddress(pub IpAddr);
 
 /// An address that can not be listened on.
 #[derive(Debug, Error)]
@@ -85,8 +101,12 @@ impl Server {
                 _ = stop.wait_for(|stop| *stop) => break,
                 accepted = accept(&self.listener, &slots, options.unread_limit) => accepted,
             };
-            let Some((stream, slot)) = accepted else { continue };
-            let service = TowerToHyperService::new(router.clone());
+            let Some((stream, peer, slot)) = accepted else { continue };
+            let routes = TowerToHyperService::new(router.clone());
+            let service = service_fn(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(peer);
+                routes.call(request)
+            });
             let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
             tokio::spawn(async move {
                 // An error here is the client's: it went away, or sent what is not HTTP.
@@ -109,10 +129,10 @@ async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
     unread_limit: Duration,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, PeerAddress, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, from)) => {
             // Small answers must not wait for Nagle's timer; failing to set this only costs time.
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(error = &error as &dyn Error, "cannot set TCP_NODELAY");
@@ -121,7 +141,7 @@ async fn accept(
             if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(&stream, limit) {
                 tracing::debug!(error = &error as &dyn Error, "cannot set TCP_USER_TIMEOUT");
             }
-            Some((stream, slot))
+            Some((stream, PeerAddress(from.ip().to_canonical()), slot))
         }
         Err(error) => {
             tracing::warn!(error = &error as &dyn Error, "cannot accept a connection");

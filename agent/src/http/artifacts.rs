@@ -7,7 +7,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use http_edge::{ApiError, ApiJson, ApiPath, ApiQuery, body::BoundedBody};
+use http_edge::{ApiError, ApiJson, ApiPath, ApiQuery, LongJson, body::BoundedBody};
 use ids::{ArtifactHash, Generation};
 use problem::{Code, Problem};
 use sled_client::artifacts::{
@@ -49,7 +49,7 @@ async fn config(State(context): State<Context>) -> Result<ApiJson<ArtifactsConfi
 )]
 async fn put_config(
     State(context): State<Context>,
-    ApiJson(new): ApiJson<ArtifactsConfig>,
+    LongJson(new): LongJson<ArtifactsConfig>,
 ) -> Result<ApiJson<ArtifactsConfig>, ApiError> {
     if new.generation == Generation::NONE || i64::try_from(new.generation.0).is_err() {
         return Err(ApiError::new(Code::BadRequest, "a generation is 1 to 2^63-1"));

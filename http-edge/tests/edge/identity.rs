@@ -36,6 +36,27 @@ async fn health_and_the_document_are_open_to_all() {
 }
 
 #[tokio::test]
+async fn a_defect_costs_one_request_and_tells_no_secret() {
+    let served = Served::start().await;
+    let mut wire = served.wire().await;
+    let answer = wire.ask("GET", "/defect", OPERATOR).await;
+    assert_eq!((answer.status, answer.code().as_str()), (500, "internal"));
+    assert!(!answer.text().contains("secret"), "{}", answer.text());
+    assert!(answer.header("x-request-id").is_some());
+    assert_eq!(wire.ask("GET", "/things/1", OPERATOR).await.status, 200, "on the same connection");
+    let metrics = wire.ask("GET", "/metrics", OPERATOR).await;
+    let counted =
+        metrics.text().lines().any(|line| line.contains("/defect") && line.contains("status=\"500\""));
+    assert!(counted, "{}", metrics.text());
+}
+
+#[tokio::test]
+async fn a_handler_knows_where_its_caller_is() {
+    let served = Served::start().await;
+    assert_eq!(served.ask("GET", "/whence").await.text(), "127.0.0.1");
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_told_as_a_problem() {
     let served = Served::start().await;
     for (method, path, status, code) in [

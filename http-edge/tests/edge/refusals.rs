@@ -110,9 +110,12 @@ async fn a_connection_goes_on_after_a_small_body_was_refused() {
 #[tokio::test]
 async fn json_that_is_none_or_another_is_refused_with_the_place() {
     let served = Served::start().await;
-    for (body, place) in
-        [("", "line 1 column 0"), ("{", "line 1 column 1"), ("{\"id\":\"x\"}", "line 1 column 9")]
-    {
+    for (body, place) in [
+        ("", "the body is empty"),
+        ("[1]", "not a JSON object"),
+        ("{", "line 1 column 1"),
+        ("{\"id\":\"x\"}", "line 1 column 9"),
+    ] {
         let mut wire = served.wire().await;
         let length = body.len();
         wire.send(format!(
@@ -131,7 +134,7 @@ async fn json_beyond_the_limit_is_refused_unread() {
     let mut wire = served.wire().await;
     wire.send(format!(
         "POST /things HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\nexpect: 100-continue\r\n{OPERATOR}\r\n",
-        9 << 20
+        (64 << 10) + 1
     ))
     .await;
     assert_eq!(wire.answer().await.code(), "body_too_large");

@@ -2,15 +2,15 @@
 
 use crate::wire::{Answer, Wire};
 use axum::{
-    Router,
+    Extension, Router,
     body::{Body, Bytes},
     extract::{Request, State},
     routing::{get, post, put},
 };
 use futures::stream;
 use http_edge::{
-    ApiError, ApiJson, ApiPath, ApiQuery, Edge, Metrics, Readiness, Role, Server, ServerOptions, TokenTable,
-    body::BoundedBody,
+    ApiError, ApiJson, ApiPath, ApiQuery, Edge, Metrics, PeerAddress, Readiness, Role, Server, ServerOptions,
+    TokenTable, body::BoundedBody,
 };
 use problem::Code;
 use serde::{Deserialize, Serialize};
@@ -108,6 +108,8 @@ fn calls(gate: Arc<Gate>) -> Router {
         .route("/bytes", put(count))
         .route("/never", put(refuse))
         .route("/slow", get(slow))
+        .route("/defect", get(defect))
+        .route("/whence", get(whence))
         .route("/endless", get(endless))
         .with_state(gate)
 }
@@ -141,6 +143,15 @@ async fn refuse(request: Request) -> ApiError {
         tokio::task::yield_now().await;
     }
     ApiError::new(Code::VersionConflict, "never, whatever you send")
+}
+
+async fn defect() -> String {
+    panic!("a secret that nobody outside may read")
+}
+
+/// Tells the caller where it calls from.
+async fn whence(Extension(PeerAddress(address)): Extension<PeerAddress>) -> String {
+    address.to_string()
 }
 
 async fn slow(State(gate): State<Arc<Gate>>) -> &'static str {
