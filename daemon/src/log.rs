@@ -1,6 +1,7 @@
 //! Structured logs on standard error; who collects them (journald, a file) is the supervisor's matter.
 
 use serde::Deserialize;
+use std::{backtrace::Backtrace, io::IsTerminal};
 use thiserror::Error;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -42,18 +43,27 @@ pub enum LogError {
     Twice(#[source] tracing_subscriber::util::TryInitError),
 }
 
-/// Starts to log.
+/// Starts to log. From then on panics are log lines too, so that they carry the request that they happened in.
 pub fn start(settings: &LogSettings) -> Result<(), LogError> {
     let filter = settings.filter.as_deref().unwrap_or("info");
     let filter = EnvFilter::try_new(filter)
         .map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
     let registry = tracing_subscriber::registry().with(filter);
     match settings.format {
-        LogFormat::Text => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init(),
+        LogFormat::Text => {
+            // Colours are for eyes; in a file or a journal their codes are only in the way of grep.
+            let colours = std::io::stderr().is_terminal();
+            registry.with(fmt::layer().with_ansi(colours).with_writer(std::io::stderr)).try_init()
+        }
         LogFormat::Json => {
             let layer = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
             registry.with(layer).try_init()
         }
     }
-    .map_err(LogError::Twice)
+    .map_err(LogError::Twice)?;
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = Backtrace::force_capture();
+        tracing::error!(panic = %panic, backtrace = %backtrace, "a defect in this program");
+    }));
+    Ok(())
 }

@@ -11,6 +11,7 @@ use std::{
     error::Error,
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 use tokio::{runtime::Builder, sync::watch};
 
@@ -20,6 +21,9 @@ const EXIT_CONFIG: u8 = 78;
 /// Threads for blocking work, at most. Each disk operation under way holds one; more than this would only queue in the
 /// kernel.
 const BLOCKING_THREADS_MAX: usize = 64;
+
+/// How long blocking work may go on after all else has ended.
+const BLOCKING_END_LIMIT: Duration = Duration::from_secs(1);
 
 /// What a daemon is, to its frame.
 #[derive(Clone, Copy, Debug)]
@@ -62,10 +66,14 @@ impl<C: DeserializeOwned> Program<C> {
             builder.worker_threads(threads);
         }
         let runtime = builder.max_blocking_threads(BLOCKING_THREADS_MAX).enable_all().build()?;
-        runtime.block_on(async {
+        let ended = runtime.block_on(async {
             let stop = stop::on_signals()?;
             body(config, stop).await.map_err(Into::into)
-        })
+        });
+        // Dropping the runtime would wait for blocking work without end, and a hung disk never gives it back. What is
+        // not finished by now was never acknowledged.
+        runtime.shutdown_timeout(BLOCKING_END_LIMIT);
+        ended
     }
 }
 

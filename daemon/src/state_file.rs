@@ -53,7 +53,8 @@ pub enum StateFileError {
 }
 
 /// Reads the file, lets `change` make the next content of it (from nothing if it is not there), and writes that
-/// durably before it is handed back.
+/// durably before it is handed back. Content that does not change is not written: a full disk keeps nobody from being
+/// who they are.
 pub fn update<T: Serialize + DeserializeOwned>(
     directory: &Utf8Path,
     name: &str,
@@ -62,16 +63,21 @@ pub fn update<T: Serialize + DeserializeOwned>(
     std::fs::create_dir_all(directory)
         .map_err(|source| StateFileError::CreateDirectory { path: directory.to_owned(), source })?;
     let path = directory.join(name);
-    let known = match std::fs::read(&path) {
-        Ok(bytes) => Some(
-            serde_json::from_slice(&bytes)
-                .map_err(|source| StateFileError::Damaged { path: path.clone(), source })?,
-        ),
+    let on_disk = match std::fs::read(&path) {
+        Ok(bytes) => Some(bytes),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(source) => return Err(StateFileError::Read { path, source }),
     };
+    let known = on_disk
+        .as_deref()
+        .map(serde_json::from_slice)
+        .transpose()
+        .map_err(|source| StateFileError::Damaged { path: path.clone(), source })?;
     let next = change(known);
     let bytes = serde_json::to_vec_pretty(&next).expect("an identity is plain data");
+    if on_disk.as_deref() == Some(bytes.as_slice()) {
+        return Ok(next);
+    }
     let disk: Arc<dyn Storage> = Arc::new(RealDisk::new(directory));
     durable_fs::write_atomically(&disk, "state", Utf8Path::new(name), &bytes)
         .map_err(|source| StateFileError::Write { path, source })?;
@@ -81,6 +87,18 @@ pub fn update<T: Serialize + DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn content_that_stays_is_not_written_again() {
+        let dir = camino_tempfile::tempdir().unwrap();
+        let keep = |old: Option<u32>| old.unwrap_or(7);
+        assert_eq!(update(dir.path(), "n.json", keep).unwrap(), 7);
+        let inode = || std::fs::metadata(dir.path().join("n.json")).unwrap().ino();
+        let before = inode();
+        assert_eq!(update(dir.path(), "n.json", keep).unwrap(), 7);
+        assert_eq!(inode(), before, "the file was replaced");
+    }
 
     #[test]
     fn content_outlives_the_process_and_damage_is_never_overwritten() {
