@@ -1,8 +1,7 @@
 //! One peer, one token, one source address.
 
-use crate::ClientError;
-use problem::{Code, Problem};
-use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+use crate::{ClientError, answer, repeat};
+use reqwest::{Method, Request, RequestBuilder, Response};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{net::IpAddr, time::Duration};
 use url::Url;
@@ -22,9 +21,6 @@ const IDLE_CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 
 /// Connections without a call to one peer.
 const IDLE_CONNECTIONS_MAX: usize = 4;
-
-/// Error answers are read no further than this: they are short, and a peer is not trusted to keep them so.
-const ERROR_BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// How to reach a peer.
 #[derive(Clone, Debug, Default)]
@@ -95,20 +91,20 @@ impl ApiClient {
         request
     }
 
-    /// Sends a request and hands back the answer if it is a success.
+    /// Sends a request and hands back the answer if it is a success. A read whose connection broke before the answer
+    /// began is sent again (see [`repeat`]); anything else is sent once.
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let (http, built) = request.build_split();
         let request = built
             .map_err(|error| ClientError::BadUrl { url: self.base.to_string(), reason: error.to_string() })?;
         let url = format!("{} {}", request.method(), request.url());
-        let response = http
-            .execute(request)
+        let response = execute(&http, request)
             .await
             .map_err(|source| ClientError::Transport { url: url.clone(), source: source.without_url() })?;
         if response.status().is_success() {
             return Ok(response);
         }
-        let problem = Box::new(read_problem(response).await);
+        let problem = Box::new(answer::read_problem(response).await);
         Err(ClientError::Problem { url, problem })
     }
 
@@ -117,10 +113,7 @@ impl ApiClient {
         let response = self.send(request).await?;
         let status = response.status().as_u16();
         let url = response.url().to_string();
-        let body = response
-            .bytes()
-            .await
-            .map_err(|source| ClientError::Transport { url: url.clone(), source: source.without_url() })?;
+        let body = answer::read_document(response, &url).await?;
         serde_json::from_slice(&body).map_err(|source| ClientError::Decode { url, status, source })
     }
 
@@ -134,43 +127,19 @@ impl ApiClient {
     }
 }
 
-/// Reads what the server says is wrong; never fails, because the status alone is already an answer.
-async fn read_problem(mut response: Response) -> Problem {
-    let status = response.status();
-    let retry_after = response
-        .headers()
-        .get(header::RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.parse().ok());
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() > ERROR_BODY_BYTES_MAX {
+/// Sends a request, and again as long as [`repeat`] allows.
+async fn execute(http: &reqwest::Client, request: Request) -> Result<Response, reqwest::Error> {
+    let mut again = repeat::copy_of(&request);
+    let mut outcome = http.execute(request).await;
+    for _ in 1..repeat::ATTEMPTS_MAX {
+        let (Some(next), Err(error)) = (again.take(), &outcome) else { break };
+        if !repeat::broke_before_an_answer(error) {
             break;
         }
+        again = repeat::copy_of(&next);
+        outcome = http.execute(next).await;
     }
-    let mut problem = serde_json::from_slice(&body).unwrap_or_else(|_| problem_of_status(status, &body));
-    problem.retry_after_seconds = problem.retry_after_seconds.or(retry_after);
-    problem
-}
-
-/// A problem for an answer that is not problem+json: from a proxy, or from something that is not ours.
-fn problem_of_status(status: StatusCode, body: &[u8]) -> Problem {
-    let code = match status.as_u16() {
-        401 => Code::Unauthorized,
-        403 => Code::Forbidden,
-        404 => Code::NotFound,
-        413 => Code::BodyTooLarge,
-        429 => Code::TooManyRequests,
-        503 => Code::Unavailable,
-        507 => Code::NoSpace,
-        400..500 => Code::BadRequest,
-        _ => Code::Internal,
-    };
-    let start: String = String::from_utf8_lossy(body).chars().take(200).collect();
-    let mut problem = Problem::new(code, format!("answered {status} without problem+json: {start:?}"));
-    problem.status = status.as_u16();
-    problem
+    outcome
 }
 
 #[cfg(test)]

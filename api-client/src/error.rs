@@ -54,6 +54,14 @@ pub enum ClientError {
         #[source]
         source: serde_json::Error,
     },
+    /// The server answered with a success whose body is longer than any answer of the API.
+    #[error("{url} answered with more than {limit_bytes} bytes, which no answer of this API has")]
+    TooLarge {
+        /// What was called.
+        url: String,
+        /// How much would have been read.
+        limit_bytes: usize,
+    },
 }
 
 /// What a failed call means to its caller.
@@ -74,13 +82,14 @@ impl ClientError {
         match self {
             ClientError::Transport { .. } | ClientError::Silent { .. } => ErrorClass::Unreachable,
             ClientError::Problem { problem, .. } => match problem.status {
-                429 | 502 | 503 | 504 => ErrorClass::Unreachable,
+                408 | 429 | 502 | 503 | 504 => ErrorClass::Unreachable,
                 500..600 => ErrorClass::Broken,
                 _ => ErrorClass::Refused,
             },
-            ClientError::BadUrl { .. } | ClientError::Setup(_) | ClientError::Decode { .. } => {
-                ErrorClass::Broken
-            }
+            ClientError::BadUrl { .. }
+            | ClientError::Setup(_)
+            | ClientError::Decode { .. }
+            | ClientError::TooLarge { .. } => ErrorClass::Broken,
         }
     }
 
