@@ -6,9 +6,9 @@
 //!     refuse if something of that name runs; end what a crash left
 //!     claim a number                                                     a claim that no longer holds
 //!     directories, tokens, configs                                       files that the next `up` replaces
-//!     start the keeper                                                   a keeper that finds nothing and exits
-//!     start every process                                                \ (in the lock: nobody can kill the
-//!     write the record: starting, owner = this process                   /  half-started one but by its owner's end)
+//!     write the record: starting, owner = this process                   a record that the next `up` replaces
+//!     start the keeper                                                   a keeper that finds nothing to end
+//!     start every process, write the record again                        the keeper ends what was started
 //!   then:
 //!     wait until every process serves, note the sleds' ids               the keeper ends all
 //!     record: running
@@ -30,7 +30,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
-use std::net::SocketAddr;
+use std::{fs, net::SocketAddr};
 use uuid::Uuid;
 
 /// Sleds of a cluster that was not told otherwise.
@@ -170,6 +170,7 @@ impl ClusterBuilder {
     /// `Drop`, and, if there is a keeper, with this process.
     pub async fn start(self) -> Result<OwnedCluster> {
         let directory = ClusterDirectory::new(&self.parent, &self.name)?;
+        fs::create_dir_all(&self.parent).with_context(|| format!("creating {}", self.parent))?;
         let claims = Claims::of_this_user()?;
         let bin_dir = match &self.bin_dir {
             Some(bin_dir) => bin_dir.clone(),
@@ -218,7 +219,7 @@ impl ClusterBuilder {
             return Ok(None);
         };
         refuse_running(&record)?;
-        end_processes(&mut record, AT_ONCE)?;
+        end_processes(directory, &mut record, AT_ONCE)?;
         claims.release(directory, record.number)?;
         if self.remove_state {
             remove_tree(directory)?;
@@ -245,8 +246,11 @@ impl ClusterBuilder {
         };
         let outcome = self.fill(directory, &mut record, sleds, keeper);
         if let Err(error) = outcome {
-            end_processes(&mut record, AT_ONCE)?;
+            end_processes(directory, &mut record, AT_ONCE)?;
             claims.release(directory, number)?;
+            record.phase = Phase::Stopped;
+            record.owner = None;
+            directory.write_locked(&record)?;
             return Err(error);
         }
         Ok(record)
@@ -270,6 +274,7 @@ impl ClusterBuilder {
         for node in &record.nodes {
             config::write_node(directory, record, node)?;
         }
+        directory.write_locked(record)?;
         if let Some(keeper) = keeper {
             keeper.start(&KeeperOrders {
                 parent: directory.root().parent().unwrap_or(Utf8Path::new("/")).to_owned(),

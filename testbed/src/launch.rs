@@ -19,6 +19,9 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 /// How long one question whether it is ready may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
+/// What comes before the path of its config on a process's command line.
+pub(crate) const CONFIG_OPTION: &str = "--config";
+
 /// Lines of a dead process's log that an error repeats.
 const LOG_TAIL_LINES: usize = 12;
 
@@ -49,7 +52,7 @@ pub(crate) fn start(directory: &ClusterDirectory, record: &mut ClusterRecord, wh
         .with_context(|| format!("opening {log_path}"))?;
     let child = tokio::process::Command::new(&program)
         .arg("run")
-        .arg("--config")
+        .arg(CONFIG_OPTION)
         .arg(directory.config_file(who))
         .current_dir(directory.node(who))
         .env("RUST_BACKTRACE", "1")

@@ -210,14 +210,15 @@ impl ClusterDirectory {
 
     /// Changes the record while nobody else does: `change` sees the present one, and what it returns is written
     /// (`None` leaves it as it is). Short: everything else waits meanwhile.
+    ///
+    /// The lock is the kernel's, on an open file that processes started under it let go of when they become their own
+    /// program. So whoever has the lock after a crash sees every process that the crashed one started, under the name
+    /// and arguments that it is known by.
     pub fn update<T>(
         &self,
         change: impl FnOnce(Option<ClusterRecord>) -> Result<(Option<ClusterRecord>, T)>,
     ) -> Result<T> {
         let lock_path = self.lock_file();
-        if let Some(parent) = lock_path.parent() {
-            fs::create_dir_all(parent).with_context(|| format!("creating {parent}"))?;
-        }
         let lock = fs::OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -227,12 +228,13 @@ impl ClusterDirectory {
         flock(&lock, FlockOperation::LockExclusive).with_context(|| format!("locking {lock_path}"))?;
         let (new, outcome) = change(self.read_record()?)?;
         if let Some(record) = new {
-            self.write(&record)?;
+            self.write_locked(&record)?;
         }
         Ok(outcome)
     }
 
-    fn write(&self, record: &ClusterRecord) -> Result<()> {
+    /// Writes the record from within [`update`](Self::update), for what must be known should its caller die now.
+    pub(crate) fn write_locked(&self, record: &ClusterRecord) -> Result<()> {
         fs::create_dir_all(self.root()).with_context(|| format!("creating {}", self.root()))?;
         let path = self.record_file();
         let text = serde_json::to_vec_pretty(record).context("encoding the record")?;

@@ -6,11 +6,15 @@
 //!           └─► number given back ─► record: stopped, or the directory removed
 //! ```
 //!
+//! Which processes are the cluster's is the record's to say, and, for those that a crash kept out of it, the kernel's:
+//! each is started with the path of its node's config.
+//!
 //! A crash in between leaves a record that is not stopped and whose owner is dead: the keeper, or the next `up` or
 //! `down`, does it again from the start, and every step may be done twice.
 
 use crate::{
     claim::Claims,
+    launch,
     layout::ClusterDirectory,
     process::{LiveProcess, ProcessIdentity},
     record::{ClusterRecord, Intent, Phase},
@@ -18,6 +22,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     time::{Duration, Instant},
 };
@@ -53,7 +58,7 @@ pub(crate) fn tear_down(
         if !whether(&record)? {
             return Ok((None, false));
         }
-        end_processes(&mut record, patience)?;
+        end_processes(directory, &mut record, patience)?;
         claims.release(directory, record.number)?;
         if leave == Leave::Nothing {
             remove_tree(directory)?;
@@ -65,13 +70,24 @@ pub(crate) fn tear_down(
     })
 }
 
-/// Ends every process of the record.
-pub(crate) fn end_processes(record: &mut ClusterRecord, patience: Duration) -> Result<()> {
+/// Ends every process of the record, and those that were started but never got into it.
+pub(crate) fn end_processes(
+    directory: &ClusterDirectory,
+    record: &mut ClusterRecord,
+    patience: Duration,
+) -> Result<()> {
     let mut live = Vec::new();
     for node in &mut record.nodes {
         if let Some(process) = node.process.as_ref().map(ProcessIdentity::open).transpose()?.flatten() {
             node.intent = if patience.is_zero() { Intent::Kill } else { Intent::Stop };
             live.push((node.name.clone(), process));
+        }
+    }
+    let recorded: BTreeSet<Option<u32>> =
+        record.nodes.iter().map(|node| node.process.as_ref().map(|process| process.pid)).collect();
+    for (who, process) in unrecorded(directory, record)? {
+        if !recorded.contains(&Some(process.pid)) {
+            live.extend(process.open()?.map(|process| (who, process)));
         }
     }
     if !patience.is_zero() {
@@ -90,6 +106,34 @@ pub(crate) fn end_processes(record: &mut ClusterRecord, patience: Duration) -> R
         bail!("{} did not end within {} s of SIGKILL", names.join(", "), KILL_LIMIT.as_secs());
     }
     Ok(())
+}
+
+/// Processes that run with the config of one of the cluster's nodes: whoever started them may have died before it wrote
+/// down that it had.
+fn unrecorded(
+    directory: &ClusterDirectory,
+    record: &ClusterRecord,
+) -> Result<Vec<(String, ProcessIdentity)>> {
+    let configs: BTreeMap<String, &str> = record
+        .nodes
+        .iter()
+        .map(|node| (directory.config_file(&node.name).into(), node.name.as_str()))
+        .collect();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").context("listing /proc")? {
+        let name = entry.context("listing /proc")?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        // It is told who it is before it is looked at, so that what is looked at is it or nothing.
+        let Some(process) = ProcessIdentity::of(pid)? else { continue };
+        let Ok(command_line) = fs::read(format!("/proc/{pid}/cmdline")) else { continue };
+        let arguments: Vec<&[u8]> = command_line.split(|byte| *byte == 0).collect();
+        let config = arguments.windows(2).find(|pair| pair[0] == launch::CONFIG_OPTION.as_bytes());
+        let who = config.and_then(|pair| configs.get(std::str::from_utf8(pair[1]).ok()?));
+        if let Some(who) = who {
+            found.push(((*who).to_owned(), process));
+        }
+    }
+    Ok(found)
 }
 
 fn still_alive(processes: Vec<(String, LiveProcess)>, limit: Duration) -> Result<Vec<(String, LiveProcess)>> {

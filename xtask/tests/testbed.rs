@@ -156,6 +156,43 @@ async fn what_a_crash_left_that_took_the_keeper_too_is_ended_by_the_next_up() {
     succeed(temp.path(), &["reset"]);
 }
 
+/// Processes that run with this config.
+fn with_config(config: &Utf8Path) -> Vec<ProcessIdentity> {
+    let processes = std::fs::read_dir("/proc").expect("there is /proc").filter_map(Result::ok);
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let running = pids.filter(|pid| {
+        let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        arguments.split('\0').any(|argument| argument == config)
+    });
+    running.filter_map(|pid| ProcessIdentity::of(pid).expect("/proc can be read")).collect()
+}
+
+#[tokio::test]
+async fn a_start_that_is_killed_between_two_processes_leaves_none_behind() {
+    let temp = Utf8TempDir::new().unwrap();
+    let bin_dir = bin_dir();
+    let up = ["up", "--detach", "--sleds", "2", "--no-release", "--bin-dir", bin_dir.as_str()];
+    succeed(temp.path(), &up);
+    succeed(temp.path(), &["down"]);
+    // Nobody reads this log: whoever opens it to write waits, and sled-b is not started.
+    let log = temp.path().join("default/sled-b/process.log");
+    std::fs::remove_file(&log).unwrap();
+    assert!(Command::new("mkfifo").arg(&log).status().expect("mkfifo runs").success());
+    let mut starting = testbed(temp.path(), &up).process_group(0).stdout(Stdio::null()).spawn().unwrap();
+    let configs = ["nexus-1", "sled-a"].map(|who| temp.path().join("default").join(who).join("config.toml"));
+    let both_run = async || {
+        let running: Vec<ProcessIdentity> = configs.iter().flat_map(|config| with_config(config)).collect();
+        if running.len() == 2 { Ok(running) } else { Err(format!("{running:?}")) }
+    };
+    let started = wait_for("nexus-1 and sled-a to be started", LIMIT, both_run).await.unwrap();
+    signal(&starting, Signal::KILL);
+    starting.wait().unwrap();
+    wait_gone(&started).await;
+    std::fs::remove_file(&log).unwrap();
+    succeed(temp.path(), &up);
+    succeed(temp.path(), &["reset"]);
+}
+
 #[tokio::test]
 async fn down_from_another_terminal_ends_the_foreground_too() {
     let temp = Utf8TempDir::new().unwrap();
