@@ -106,9 +106,13 @@ impl LiveProcess {
             .with_context(|| format!("signal to pid {:?}", self.pid))
     }
 
-    /// Sends a signal to this process and all of its process group: it leads one, with all that it supervises.
+    /// Sends a signal to the process group that this process leads: itself and all that it supervises. To each once: to
+    /// most programs a second SIGTERM or SIGINT means not to wait for a clean stop.
     pub fn signal_group(&self, signal: Signal) -> Result<()> {
-        self.signal(signal)?;
+        if self.ended_within_blocking(Some(Duration::ZERO))? {
+            // From now on its number may become another's.
+            return Ok(());
+        }
         ignore_gone(kill_process_group(self.pid, signal))
             .with_context(|| format!("signal to process group {:?}", self.pid))
     }
