@@ -65,11 +65,20 @@ impl Cluster {
 
     /// Calls the coordinator as an operator.
     pub fn operator(&self) -> Result<OperatorClient> {
+        self.operator_that_waits(None)
+    }
+
+    /// Calls the coordinator as an operator who waits for an answer longer than calls usually take; the time counts from
+    /// the start of the call, so it includes the sending of a body.
+    pub fn operator_that_waits(&self, limit: Option<Duration>) -> Result<OperatorClient> {
         let record = self.record()?;
         let coordinator =
             record.with_role(Role::Coordinator).next().context("the cluster has no coordinator")?;
-        let options =
-            ClientOptions { token: Some(record.tokens.operator.clone()), ..ClientOptions::default() };
+        let options = ClientOptions {
+            token: Some(record.tokens.operator.clone()),
+            read_idle_timeout: limit,
+            ..ClientOptions::default()
+        };
         Ok(OperatorClient::new(&url(coordinator.address, OPERATOR_PORT), &options)?)
     }
 

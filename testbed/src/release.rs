@@ -43,6 +43,10 @@ const STANDSTILL_LIMIT: Duration = Duration::from_secs(120);
 /// Pause between two looks at the replication.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long an upload may take, its examination included: a large release on a slow disk takes many minutes, and the
+/// progress shows that it moves.
+const UPLOAD_LIMIT: Duration = Duration::from_secs(3600);
+
 /// Time between two reports of the upload's progress.
 const UPLOAD_REPORT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -101,6 +105,7 @@ impl Cluster {
     ) -> Result<UploadResult> {
         let operator = self.operator()?;
         operator.trust_root_add(root_json).await.context("adding the trust root")?;
+        let operator = self.operator_that_waits(Some(UPLOAD_LIMIT))?;
         let file = tokio::fs::File::open(zip).await.with_context(|| format!("opening {zip}"))?;
         let bytes_total = file.metadata().await.with_context(|| format!("looking at {zip}"))?.len();
         let sent = Arc::new(AtomicU64::new(0));
@@ -125,9 +130,10 @@ impl Cluster {
         }
     }
 
-    /// Whether the cluster knows a repository already.
-    pub async fn has_repositories(&self) -> Result<bool> {
-        Ok(!self.operator()?.repositories().await.context("listing repositories")?.is_empty())
+    /// The version of the newest release that the cluster knows.
+    pub async fn newest_release(&self) -> Result<Option<String>> {
+        let newest_first = self.operator()?.repositories().await.context("listing repositories")?;
+        Ok(newest_first.into_iter().next().map(|repository| repository.system_version))
     }
 
     /// Waits until every sled that runs holds all that is wanted on every healthy M.2, as the coordinator sees it; then

@@ -210,7 +210,7 @@ async fn a_release_reaches_every_sled_and_the_sleds_say_so_themselves() {
     let temp = Utf8TempDir::new().unwrap();
     let cluster = cluster(&temp, "release", 2).await;
     cluster.wait_in_service().await.unwrap();
-    assert!(!cluster.has_repositories().await.unwrap());
+    assert_eq!(cluster.newest_release().await.unwrap(), None);
     let made = SampleRelease::small("1.0.0")
         .make(&Keys::generate().unwrap(), &temp.path().join("release.zip"))
         .unwrap();
@@ -220,7 +220,7 @@ async fn a_release_reaches_every_sled_and_the_sleds_say_so_themselves() {
     let copies = cluster.wait_replicated(&mut |_| told += 1).await.unwrap();
     assert_eq!(copies.to_string(), "3 of 3 artifacts are on 2 of 2 sleds with 2 verified copies each");
     assert!(told > 0);
-    assert!(cluster.has_repositories().await.unwrap());
+    assert!(cluster.newest_release().await.unwrap().is_some());
 }
 
 #[tokio::test]

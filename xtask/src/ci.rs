@@ -39,11 +39,11 @@ pub(crate) fn run(_: &CiArgs) -> Result<ExitCode> {
     let strict = std::env::var("CI").is_ok_and(|value| value == "true");
     let mut results = Vec::new();
     for mut step in steps()? {
-        println!("=== {}: {:?}", step.name, step.command);
+        say!("=== {}: {:?}", step.name, step.command);
         let started = Instant::now();
         let outcome = match step.needs {
             Some((subcommand, advice)) if !has_subcommand(subcommand)? => {
-                println!("cargo {subcommand} is not installed: {advice}");
+                say!("cargo {subcommand} is not installed: {advice}");
                 if strict { Outcome::Failed } else { Outcome::LeftOut }
             }
             _ if succeeds(&mut step.command)? => Outcome::Passed,
@@ -51,7 +51,7 @@ pub(crate) fn run(_: &CiArgs) -> Result<ExitCode> {
         };
         results.push((step.name, outcome, started.elapsed()));
     }
-    print!("{}", summary(&results));
+    say!("{}", summary(&results).trim_end());
     let failed = results.iter().any(|(_, outcome, _)| *outcome == Outcome::Failed);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &ErrorsArgs) -> Result<ExitCode> {
     let page = page();
     if !args.check {
         fs::write(&path, page).with_context(|| format!("writing {path}"))?;
-        println!("wrote {path}");
+        say!("wrote {path}");
         return Ok(ExitCode::SUCCESS);
     }
     if fs::read_to_string(&path).is_ok_and(|found| found == page) {

@@ -4,9 +4,12 @@
 //! - [`mod@test`], [`ci`]: what must pass, here and there.
 //! - [`openapi`], [`errors`]: documents that are printed from the code, written or checked.
 //! - [`release`]: the sample release. [`mod@bench`]: figures, on a release build.
-//! - [`cargo`], [`workspace`]: running cargo, and where things are.
+//! - [`cargo`], [`workspace`]: running cargo, and where things are. [`say`]: what goes to stdout.
 //!
 //! What a command *does* to clusters and releases is in the `testbed` and `sample-release` crates.
+
+#[macro_use]
+mod say;
 
 mod bench;
 mod cargo;

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &OpenapiArgs) -> Result<ExitCode> {
         }
         fs::create_dir_all(&directory).with_context(|| format!("creating {directory}"))?;
         fs::write(&path, document).with_context(|| format!("writing {path}"))?;
-        println!("wrote {path}");
+        say!("wrote {path}");
     }
     if outdated.is_empty() {
         return Ok(ExitCode::SUCCESS);

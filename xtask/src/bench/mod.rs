@@ -39,6 +39,10 @@ enum Name {
 
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
+    // Before the programs are built, which takes minutes.
+    match args.name {
+        Name::Depot => depot::check(&args.only)?,
+    }
     let programs = match &args.bin_dir {
         Some(bin_dir) => camino::absolute_utf8(bin_dir).with_context(|| format!("--bin-dir {bin_dir}"))?,
         None => build_programs(Profile::Release)?,
@@ -48,9 +52,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
         Name::Depot => runtime.block_on(depot::run(&programs, &args.only, args.samples.max(1)))?,
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        say!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
-        print!("{}", row::table(&rows));
+        say!("{}", row::table(&rows).trim_end());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -63,35 +63,35 @@ pub(crate) struct Disk {
 pub(crate) async fn kill(cluster: &Cluster, args: &KillArgs) -> Result<()> {
     let scope = if args.agent_only { KillScope::AgentOnly } else { KillScope::WholeSled };
     cluster.kill(&args.who, scope).await?;
-    println!("{0} is killed; `cargo xtask testbed restart {0}` brings it back", args.who);
+    say!("{0} is killed; `cargo xtask testbed restart {0}` brings it back", args.who);
     Ok(())
 }
 
 /// Pauses.
 pub(crate) fn pause(cluster: &Cluster, args: &Who) -> Result<()> {
     cluster.pause(&args.who)?;
-    println!("{} is paused", args.who);
+    say!("{} is paused", args.who);
     Ok(())
 }
 
 /// Resumes.
 pub(crate) fn resume(cluster: &Cluster, args: &Who) -> Result<()> {
     cluster.resume(&args.who)?;
-    println!("{} is resumed", args.who);
+    say!("{} is resumed", args.who);
     Ok(())
 }
 
 /// Restarts.
 pub(crate) async fn restart(cluster: &Cluster, args: &Who) -> Result<()> {
     cluster.restart(&args.who).await?;
-    println!("{} serves", args.who);
+    say!("{} serves", args.who);
     Ok(())
 }
 
 /// Adds a sled.
 pub(crate) async fn add_sled(cluster: &Cluster) -> Result<()> {
     let who = cluster.add_sled().await?;
-    println!("{who} serves");
+    say!("{who} serves");
     Ok(())
 }
 
@@ -107,24 +107,24 @@ pub(crate) async fn disk(cluster: &Cluster, command: DiskCommand) -> Result<()> 
         DiskCommand::Heal(disk) => (disk, DiskFault::Heal, "is healed".to_owned()),
     };
     let told = cluster.disk_fault(&DiskName::parse(&disk.disk)?, fault).await?;
-    println!("{} {what}", disk.disk);
+    say!("{} {what}", disk.disk);
     if !told.is_null() {
-        println!("{told}");
+        say!("{told}");
     }
     Ok(())
 }
 
 /// Ends the cluster.
 pub(crate) async fn down(place: &Place) -> Result<()> {
+    if !ClusterDirectory::new(&place.dir, &place.name)?.root().exists() {
+        say!("there is no cluster {}", place.name);
+        return Ok(());
+    }
     let cluster = place.open()?;
     if cluster.down().await? {
-        println!(
-            "cluster {} is stopped; its directories are kept in {}",
-            place.name,
-            cluster.directory().root()
-        );
+        say!("cluster {} is stopped; its directories are kept in {}", place.name, cluster.directory().root());
     } else {
-        println!("cluster {} was stopped already", place.name);
+        say!("cluster {} was stopped already", place.name);
     }
     Ok(())
 }
@@ -133,13 +133,13 @@ pub(crate) async fn down(place: &Place) -> Result<()> {
 pub(crate) async fn reset(place: &Place) -> Result<()> {
     let directory = ClusterDirectory::new(&place.dir, &place.name)?;
     if !directory.root().exists() {
-        println!("there is no cluster {}", place.name);
+        say!("there is no cluster {}", place.name);
         return Ok(());
     }
     if !directory.record_file().exists() {
         bail!("{} is there and is no cluster's; remove it by hand", directory.root());
     }
     place.open()?.reset().await?;
-    println!("cluster {} is removed", place.name);
+    say!("cluster {} is removed", place.name);
     Ok(())
 }

@@ -94,8 +94,11 @@ impl UpArgs {
         if self.sleds == Some(0) {
             bail!("--sleds 0: a cluster has at least 1 sled");
         }
-        if let Some(zip) = self.release.as_ref().filter(|zip| !zip.is_file()) {
-            bail!("--release {zip}: there is no such file");
+        if let Some(zip) = &self.release {
+            if !zip.is_file() {
+                bail!("--release {zip}: there is no such file");
+            }
+            testbed::root_in_zip(zip).with_context(|| format!("--release {zip} is no release"))?;
         }
         Ok(())
     }
@@ -202,8 +205,8 @@ async fn bring_up(
         }
         Ok(())
     };
-    let ((), has_release) = tokio::try_join!(joining, upload(&cluster, release, narrator))?;
-    if has_release {
+    let ((), version) = tokio::try_join!(joining, upload(&cluster, release, narrator))?;
+    if version.is_some() {
         let copies = cluster.wait_replicated(&mut |now| narrator.progress(now)).await?;
         narrator.fact("every sled has everything");
         if !copies.is_complete() {
@@ -212,19 +215,19 @@ async fn bring_up(
         narrator.line(&format!("\n{copies}\n"));
         artifact_matrix(&cluster).await?;
     }
-    closing_words(place, args, &cluster, narrator)?;
+    closing_words(place, args, &cluster, version.as_deref(), narrator)?;
     Ok(cluster)
 }
 
-/// Uploads the release that is wanted; whether the cluster then has one.
-async fn upload(cluster: &Cluster, release: Release, narrator: &Narrator) -> Result<bool> {
-    let known = cluster.has_repositories().await?;
+/// Uploads the release that is wanted; the version of the newest release that the cluster then has.
+async fn upload(cluster: &Cluster, release: Release, narrator: &Narrator) -> Result<Option<String>> {
+    let known = cluster.newest_release().await?;
     let ready = match release {
         Release::None => return Ok(known),
         // Made anew it would have other keys and be another release of the same version.
-        Release::Sample(_) if known => {
+        Release::Sample(_) if known.is_some() => {
             narrator.fact("the cluster has a release already; no other one is uploaded");
-            return Ok(true);
+            return Ok(known);
         }
         Release::Sample(making) => making.await.context("making the sample release")??,
         Release::File(zip) => {
@@ -237,10 +240,10 @@ async fn upload(cluster: &Cluster, release: Release, narrator: &Narrator) -> Res
     let uploaded = cluster.upload_release(&ready.zip, ready.root_json.clone(), report).await?;
     narrator
         .fact(&format!("release {} is uploaded, its signatures and bytes are good", uploaded.system_version));
-    for warning in uploaded.warnings {
+    for warning in &uploaded.warnings {
         narrator.fact(&format!("warning: {warning}"));
     }
-    Ok(true)
+    Ok(Some(uploaded.system_version))
 }
 
 /// The table that the operator's own tool prints.
@@ -262,7 +265,13 @@ async fn artifact_matrix(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-fn closing_words(place: &Place, args: &UpArgs, cluster: &Cluster, narrator: &Narrator) -> Result<()> {
+fn closing_words(
+    place: &Place,
+    args: &UpArgs,
+    cluster: &Cluster,
+    release: Option<&str>,
+    narrator: &Narrator,
+) -> Result<()> {
     let environment = cluster.environment()?;
     let name = place.name_option();
     narrator.line("");
@@ -275,7 +284,15 @@ fn closing_words(place: &Place, args: &UpArgs, cluster: &Cluster, narrator: &Nar
     let elsewhere = if args.detach { "" } else { ", in another terminal" };
     narrator.line(&format!("\n{:.1} s after compiling. Now try{elsewhere}:\n", narrator.seconds()));
     let last = environment.sleds.last().map_or("sled-a", |sled| sled.name.as_str());
-    for (command, what) in [
+    for (command, what) in suggestions(&name, last, release) {
+        narrator.line(&format!("  {command}\n      {what}"));
+    }
+    Ok(())
+}
+
+/// Commands to try, and what they show. The first one tells the shell where the cluster is.
+fn suggestions(name: &str, last: &str, release: Option<&str>) -> Vec<(String, &'static str)> {
+    let mut all = vec![
         (format!("eval \"$(cargo xtask testbed env{name})\" && sledctl status"), "the cluster on one screen"),
         (
             format!("cargo xtask testbed kill {last}{name} && cargo xtask testbed restart {last}{name}"),
@@ -285,15 +302,30 @@ fn closing_words(place: &Place, args: &UpArgs, cluster: &Cluster, narrator: &Nar
             format!("cargo xtask testbed add-sled{name} && sledctl artifact matrix"),
             "a new sled gets everything",
         ),
-        (format!("cargo xtask testbed disk corrupt 3 sled-a/m2-1{name}"), "bits rot; a scrub finds them"),
-        (
-            format!("sledctl repo delete {SAMPLE_VERSION} && sledctl artifact matrix"),
-            "what nobody wants goes away",
-        ),
-    ] {
-        narrator.line(&format!("  {command}\n      {what}"));
+    ];
+    match release {
+        Some(version) => all.extend([
+            (
+                format!(
+                    "cargo xtask testbed disk corrupt 3 sled-a/m2-1{name} && sledctl sled scrub sled-a --wait && \
+                     sledctl sled show sled-a"
+                ),
+                "bits rot; a scrub finds them, and the copies are made anew",
+            ),
+            (
+                format!("sledctl repo delete {version} --yes && sledctl artifact matrix"),
+                "what nobody wants goes away",
+            ),
+        ]),
+        None => all.extend([
+            ("cargo xtask release make".to_owned(), "a signed sample release, and its trust root"),
+            (
+                "sledctl trust-root add ROOT.json && sledctl repo upload FILE.zip --wait".to_owned(),
+                "a release reaches every sled",
+            ),
+        ]),
     }
-    Ok(())
+    all
 }
 
 /// The release that is wanted.
@@ -345,6 +377,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn five_commands_fit_what_the_cluster_has() {
+        let with = suggestions(" --name x", "sled-d", Some("9.1.0"));
+        let without = suggestions("", "sled-d", None);
+        assert_eq!((with.len(), without.len()), (5, 5));
+        assert!(with.iter().any(|(command, _)| command.contains("repo delete 9.1.0 ")), "{with:?}");
+        assert!(without.iter().all(|(command, _)| !command.contains("delete") && !command.contains("scrub")));
+        let testbed = with.iter().flat_map(|(command, _)| command.split(" && "));
+        for command in testbed.filter(|command| command.contains("cargo xtask testbed")) {
+            assert!(command.contains("--name x"), "{command} goes to another cluster");
+        }
+    }
+
+    #[test]
     fn what_is_not_built_is_refused_by_name() {
         let refused = |args: UpArgs, wanted: &str| {
             let refusal = args.check().unwrap_err().to_string();
@@ -358,6 +403,7 @@ mod tests {
         refused(UpArgs { nexus: Some(2), ..none() }, "not built yet");
         refused(UpArgs { sleds: Some(0), ..none() }, "at least 1");
         refused(UpArgs { release: Some("/absent.zip".into()), ..none() }, "no such file");
+        refused(UpArgs { release: Some("Cargo.toml".into()), ..none() }, "Cargo.toml is no release");
         UpArgs { db: Some("sqlite".into()), nexus: Some(1), disks: Some(0), ..none() }.check().unwrap();
     }
 }
