@@ -19,6 +19,10 @@ use tokio::{
     time::timeout,
 };
 
+/// How long a stop waits for disk operations under way. A disk that needs longer may hang, and what it holds was never
+/// acknowledged.
+const STOP_TIME_MAX: Duration = Duration::from_secs(3);
+
 /// How long a listing waits for file systems to tell their space before it shows what was last seen.
 const SPACE_TIME_MAX: Duration = Duration::from_millis(200);
 
@@ -186,7 +190,7 @@ impl ArtifactStore {
         shared.stop.ask();
         shared.writer_slots.close();
         shared.tasks.close();
-        let _ = timeout(shared.config.slow_writer_limit, shared.tasks.wait()).await;
+        let _ = timeout(STOP_TIME_MAX, shared.tasks.wait()).await;
     }
 
     fn shared(&self) -> &Arc<Shared> {

@@ -79,6 +79,16 @@ async fn an_m2_that_hangs_is_left_out_and_makes_up_for_it_later() {
 }
 
 #[tokio::test]
+async fn a_sled_with_an_m2_that_hangs_stops_when_it_is_asked_to() {
+    let scene = Scene::start(1).await;
+    let release = two_artifacts(&scene);
+    scene.fault("sled-a/m2-1", DiskFault::Slow { ms: 3_600_000 }).await;
+    scene.upload(&release).await;
+    one_copy_each(&scene, &release).await;
+    assert!(scene.stop("sled-a").await.expect("it stops by itself"));
+}
+
+#[tokio::test]
 async fn a_somewhat_slow_m2_gets_its_copies_all_the_same() {
     let scene = Scene::start(1).await;
     let release = two_artifacts(&scene);
