@@ -3,6 +3,7 @@
 //! Written through temp → fsync → rename → fsync directory, so a crash leaves the old one or the new one. A file that
 //! can not be read is never replaced: losing an identity is worse than not starting.
 
+use crate::state_directory;
 use camino::{Utf8Path, Utf8PathBuf};
 use durable_fs::{RealDisk, Storage, StorageError};
 use serde::{Serialize, de::DeserializeOwned};
@@ -60,7 +61,7 @@ pub fn update<T: Serialize + DeserializeOwned>(
     name: &str,
     change: impl FnOnce(Option<T>) -> T,
 ) -> Result<T, StateFileError> {
-    std::fs::create_dir_all(directory)
+    state_directory::create(directory)
         .map_err(|source| StateFileError::CreateDirectory { path: directory.to_owned(), source })?;
     let path = directory.join(name);
     let on_disk = match std::fs::read(&path) {

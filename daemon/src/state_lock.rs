@@ -5,6 +5,7 @@
 //! kernel gives it back when the process ends, however it ends: there is no stale lock, and nothing to clean up. The
 //! file stays; it holds the pid of whoever had the lock last, for people.
 
+use crate::state_directory;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{
     fs::{File, TryLockError},
@@ -71,7 +72,7 @@ fn in_words(holder: Option<u32>) -> String {
 impl StateLock {
     /// Makes the directory if it is not there, and takes it; refused at once if another process has it.
     pub fn take(directory: &Utf8Path) -> Result<StateLock, StateLockError> {
-        std::fs::create_dir_all(directory)
+        state_directory::create(directory)
             .map_err(|source| StateLockError::CreateDirectory { path: directory.to_owned(), source })?;
         let path = directory.join(FILE_NAME);
         let open = |source| StateLockError::Open { path: path.clone(), source };
