@@ -11,8 +11,8 @@ use std::{
 
 /// Makes the directory and whatever is missing above it, durably. What is there already is left as it is.
 pub fn create(directory: &Utf8Path) -> io::Result<()> {
-    let missing: Vec<&Utf8Path> =
-        directory.ancestors().take_while(|path| !path.as_str().is_empty() && !path.is_dir()).collect();
+    let is_there = |path: &Utf8Path| path.as_str().is_empty() || path.exists();
+    let missing: Vec<&Utf8Path> = directory.ancestors().take_while(|path| !is_there(path)).collect();
     for path in missing.iter().rev() {
         match fs::create_dir(path) {
             // Somebody else was faster; whether durably is not known.
@@ -22,7 +22,7 @@ pub fn create(directory: &Utf8Path) -> io::Result<()> {
         let parent = path.parent().filter(|parent| !parent.as_str().is_empty());
         File::open(parent.unwrap_or(Utf8Path::new(".")))?.sync_all()?;
     }
-    Ok(())
+    if directory.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
 }
 
 #[cfg(test)]
@@ -43,7 +43,9 @@ mod tests {
     fn a_file_in_the_way_is_refused() {
         let temp = camino_tempfile::tempdir().unwrap();
         fs::write(temp.path().join("file"), "").unwrap();
-        assert!(create(&temp.path().join("file")).is_err());
-        assert!(create(&temp.path().join("file/below")).is_err());
+        for refused in ["file", "file/below", "file/far/below"] {
+            let error = create(&temp.path().join(refused)).expect_err("a file is no directory");
+            assert_eq!(error.kind(), io::ErrorKind::NotADirectory, "{refused}");
+        }
     }
 }
