@@ -69,6 +69,19 @@ pub struct DatasetStatus {
     /// Why it is not healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Since when its health is what it is, by the sled's clock; at most since the agent started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+}
+
+/// The M.2 datasets of a sled. A sled has a few, so they are one page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DatasetPage {
+    /// The datasets, in the order in which they are read.
+    pub items: Vec<DatasetStatus>,
+    /// Token of the next page.
+    pub next_page: Option<String>,
 }
 
 /// Whether a dataset can be used.
@@ -79,6 +92,8 @@ pub enum DatasetHealth {
     Healthy,
     /// The last write found no space; reads succeed.
     Full,
+    /// Its file system takes no writes any more (as after an error, or by mount); reads succeed.
+    ReadOnly,
     /// It answers, but not within the time limit; writes leave it out.
     Slow,
     /// Operations fail.
@@ -106,6 +121,9 @@ pub struct QuarantinedCopy {
 pub struct ScrubStatus {
     /// Whether one runs now.
     pub running: bool,
+    /// What it was started for; none before the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<ScrubCause>,
     /// Bytes hashed so far, in this scrub or the last one.
     pub bytes_done: u64,
     /// Bytes it has to hash in all.
@@ -115,6 +133,16 @@ pub struct ScrubStatus {
     /// When the last one ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub finished_at: Option<Timestamp>,
+}
+
+/// What a scrub was started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ScrubCause {
+    /// Somebody asked for it: every copy is hashed.
+    Asked,
+    /// Some copies were verified too long ago: those are hashed, slowly.
+    Age,
 }
 
 /// The generation under which a caller acts; it must be the one in force.

@@ -2,7 +2,7 @@
 
 use crate::{
     artifacts::{
-        ArtifactJob, ArtifactJobPage, ArtifactsConfig, ArtifactsList, CopyAccepted, CopyRequest,
+        ArtifactJob, ArtifactJobPage, ArtifactsConfig, ArtifactsList, CopyAccepted, CopyRequest, DatasetPage,
         GenerationQuery, PutArtifactResult, ScrubStatus, WaitQuery,
     },
     inventory::Inventory,
@@ -29,6 +29,11 @@ impl SledClient {
     /// What the sled is.
     pub async fn inventory(&self) -> Result<Inventory, ClientError> {
         self.api.get_json(&["inventory"], &()).await
+    }
+
+    /// The sled's M.2 datasets.
+    pub async fn disks(&self) -> Result<DatasetPage, ClientError> {
+        self.api.get_json(&["disks"], &()).await
     }
 
     /// What the sled should hold.

@@ -6,7 +6,7 @@ use http_edge::{
     ApiJson,
     document::{self, Access},
 };
-use sled_client::{artifacts::DatasetStatus, inventory::Inventory};
+use sled_client::{artifacts::DatasetPage, inventory::Inventory};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -41,8 +41,8 @@ async fn inventory(State(context): State<Context>) -> ApiJson<Inventory> {
 /// The sled's M.2 datasets.
 #[utoipa::path(
     get, path = "/disks", operation_id = "disks",
-    responses((status = 200, body = Vec<DatasetStatus>))
+    responses((status = 200, body = DatasetPage))
 )]
-async fn disks(State(context): State<Context>) -> ApiJson<Vec<DatasetStatus>> {
-    ApiJson(wire::datasets(context.store.list().await.datasets))
+async fn disks(State(context): State<Context>) -> ApiJson<DatasetPage> {
+    ApiJson(DatasetPage { items: wire::datasets(context.store.list().await.datasets), next_page: None })
 }

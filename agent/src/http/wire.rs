@@ -75,6 +75,7 @@ pub(crate) fn datasets(datasets: Vec<artifact_store::DatasetReport>) -> Vec<Data
                 artifact_store::DatasetHealth::Missing => DatasetHealth::Missing,
             },
             reason: dataset.reason,
+            since: None,
         })
         .collect()
 }
@@ -82,6 +83,7 @@ pub(crate) fn datasets(datasets: Vec<artifact_store::DatasetReport>) -> Vec<Data
 pub(crate) fn scrub(scrub: artifact_store::ScrubReport) -> ScrubStatus {
     ScrubStatus {
         running: scrub.running,
+        cause: None,
         bytes_done: scrub.bytes_done,
         bytes_total: scrub.bytes_total,
         corrupt: scrub.corrupt,

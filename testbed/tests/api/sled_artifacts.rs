@@ -226,8 +226,8 @@ async fn inventory_and_disks_say_what_the_sled_is_and_has() {
     let inventory = sled.get("/inventory").await.ok();
     assert_eq!((&inventory["name"], &inventory["agent_epoch"]), (&json!("sled-a"), &json!(1)));
     let disks = sled.get("/disks").await.ok();
-    assert_eq!(disks, inventory["datasets"]);
-    let names: Vec<&Value> = disks.as_array().unwrap().iter().map(|disk| &disk["name"]).collect();
+    assert_eq!(disks, json!({ "items": inventory["datasets"], "next_page": null }));
+    let names: Vec<&Value> = disks["items"].as_array().unwrap().iter().map(|disk| &disk["name"]).collect();
     assert_eq!(names, ["m2-0", "m2-1"]);
     stage.cluster.kill("sled-a", KillScope::WholeSled).await.unwrap();
     stage.cluster.restart("sled-a").await.unwrap();

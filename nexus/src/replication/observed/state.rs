@@ -137,6 +137,7 @@ mod tests {
             used: 0,
             health,
             reason: None,
+            since: None,
         };
         Answer::Holds(ArtifactsList {
             generation: WANTED,
