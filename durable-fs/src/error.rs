@@ -17,6 +17,17 @@ pub struct StorageError {
     pub source: io::Error,
 }
 
+/// What has the name is a directory, a link, a pipe, a socket or a device.
+#[derive(Debug, Error)]
+#[error("it is not a regular file")]
+pub(crate) struct NotAFile;
+
+impl From<NotAFile> for io::Error {
+    fn from(error: NotAFile) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
 /// The operations of the port, as the words of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -96,5 +107,27 @@ impl StorageError {
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    /// The file system takes no writes, as after an error that made the kernel remount it.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.source.kind() == io::ErrorKind::ReadOnlyFilesystem
+    }
+
+    /// What has the name is no regular file, so it holds nothing that this port reads or writes.
+    #[must_use]
+    pub fn is_not_a_file(&self) -> bool {
+        let ours = self.source.get_ref().is_some_and(|source| source.is::<NotAFile>());
+        ours || self.source.kind() == io::ErrorKind::IsADirectory
+    }
+
+    /// The process or the host has run out of open files or of memory. That says nothing about the disk.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        matches!(
+            rustix::io::Errno::from_io_error(&self.source),
+            Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE | rustix::io::Errno::NOMEM)
+        )
     }
 }

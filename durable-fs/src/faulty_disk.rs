@@ -3,7 +3,7 @@
 
 use crate::{
     error::{Operation, StorageError},
-    ports::{Entry, FileMetadata, ReadFile, Space, StepPoint, Storage, WriteFile},
+    ports::{Entry, FileMetadata, ReadFile, RootIdentity, Space, StepPoint, Storage, WriteFile},
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{
@@ -23,6 +23,10 @@ pub struct FaultState {
     pub failing: bool,
     /// Every operation that needs space fails with ENOSPC.
     pub full: bool,
+    /// Every operation that changes something fails with EROFS.
+    pub read_only: bool,
+    /// Opening anything fails with EMFILE, as in a process that has run out of descriptors.
+    pub out_of_files: bool,
     /// Added to every operation.
     pub slow: Duration,
 }
@@ -64,6 +68,16 @@ impl DiskFaults {
         self.change(|state| state.full = true);
     }
 
+    /// From now on nothing is written, as on a file system that was remounted after an error.
+    pub fn read_only(&self) {
+        self.change(|state| state.read_only = true);
+    }
+
+    /// From now on nothing can be opened for want of descriptors: the process's trouble, not the disk's.
+    pub fn out_of_files(&self) {
+        self.change(|state| state.out_of_files = true);
+    }
+
     /// Takes every fault back; operations that are being slowed down go on at once.
     pub fn heal(&self) {
         self.change(|state| *state = FaultState::default());
@@ -96,6 +110,12 @@ impl DiskFaults {
             if state.full && needs_space(operation) {
                 return Err(StorageError::new(operation, path, rustix::io::Errno::NOSPC));
             }
+            if state.read_only && changes(operation) {
+                return Err(StorageError::new(operation, path, rustix::io::Errno::ROFS));
+            }
+            if state.out_of_files && opens(operation) {
+                return Err(StorageError::new(operation, path, rustix::io::Errno::MFILE));
+            }
             let Some(left) = state.slow.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) else {
                 return Ok(());
             };
@@ -107,6 +127,16 @@ impl DiskFaults {
 fn needs_space(operation: Operation) -> bool {
     use Operation::{Create, CreateDirectory, OpenAppend, Write};
     matches!(operation, Create | CreateDirectory | OpenAppend | Write)
+}
+
+fn changes(operation: Operation) -> bool {
+    use Operation::{Create, CreateDirectory, OpenAppend, Remove, Rename, SetReadOnly, Write};
+    matches!(operation, Create | CreateDirectory | OpenAppend | Remove | Rename | SetReadOnly | Write)
+}
+
+fn opens(operation: Operation) -> bool {
+    use Operation::{Create, List, Open, OpenAppend, SyncDirectory};
+    matches!(operation, Create | List | Open | OpenAppend | SyncDirectory)
 }
 
 /// What is called after each named step, on the thread that made it; may block, which holds the procedure there.
@@ -192,15 +222,27 @@ impl<S: Storage> Storage for FaultyDisk<S> {
         self.inner.list(path)
     }
 
+    fn list_irregular(&self, path: &Utf8Path) -> Result<Vec<String>, StorageError> {
+        self.faults.pass(Operation::List, path)?;
+        self.inner.list_irregular(path)
+    }
+
     fn metadata(&self, path: &Utf8Path) -> Result<FileMetadata, StorageError> {
         self.faults.pass(Operation::Metadata, path)?;
         self.inner.metadata(path)
     }
 
+    fn identity(&self) -> Result<Option<RootIdentity>, StorageError> {
+        self.faults.pass(Operation::Metadata, Utf8Path::new(""))?;
+        self.inner.identity()
+    }
+
     fn space(&self) -> Result<Space, StorageError> {
         self.faults.pass(Operation::Space, Utf8Path::new(""))?;
         let space = self.inner.space()?;
-        Ok(if self.faults.state().full { Space { available: 0, ..space } } else { space })
+        let FaultState { full, read_only, .. } = self.faults.state();
+        let available = if full { 0 } else { space.available };
+        Ok(Space { available, read_only: space.read_only || read_only, ..space })
     }
 
     fn reached(&self, point: StepPoint) -> Result<(), StorageError> {

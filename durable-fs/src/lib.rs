@@ -34,7 +34,7 @@ mod sim_machine;
 
 pub use error::{Operation, StorageError};
 pub use faulty_disk::{DiskFaults, FaultState, FaultyDisk};
-pub use ports::{Entry, FileMetadata, ReadFile, Space, StepPoint, Storage, WriteFile};
+pub use ports::{Entry, FileMetadata, ReadFile, RootIdentity, Space, StepPoint, Storage, WriteFile};
 pub use publish::{PendingFile, PublishStep, SealedFile, remove_leftover, write_atomically};
 pub use real_disk::RealDisk;
 pub use sim_disk::SimDisk;

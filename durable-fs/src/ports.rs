@@ -20,7 +20,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Opens a file for appending; makes an empty one if there is none.
     fn open_append(&self, path: &Utf8Path) -> Result<Box<dyn WriteFile>, StorageError>;
 
-    /// Opens a file for reading.
+    /// Opens a file for reading. What is no regular file is refused at once ([`StorageError::is_not_a_file`]): opening a
+    /// pipe could wait for ever, and a link could lead anywhere.
     fn open(&self, path: &Utf8Path) -> Result<Box<dyn ReadFile>, StorageError>;
 
     /// Renames a file; replaces whatever has the new name. A file that is open stays readable under no name.
@@ -35,8 +36,17 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// The files of a directory (its directories are left out), sorted by name. Entries that vanish while it lists are left out.
     fn list(&self, path: &Utf8Path) -> Result<Vec<Entry>, StorageError>;
 
-    /// Size and time of change of a file or a directory.
+    /// The names in a directory that are no regular files (directories, links, pipes, …), sorted. They hold nothing that
+    /// this port could read, but they can be in the way; [`rename`](Storage::rename) moves them like files.
+    fn list_irregular(&self, path: &Utf8Path) -> Result<Vec<String>, StorageError>;
+
+    /// Size and time of change of a file or a directory; links (but for the root's own) are not followed.
     fn metadata(&self, path: &Utf8Path) -> Result<FileMetadata, StorageError>;
+
+    /// Which directory the root is, whatever path leads to it; `None` where there is no other path.
+    fn identity(&self) -> Result<Option<RootIdentity>, StorageError> {
+        Ok(None)
+    }
 
     /// The space of the file system that the root is on.
     fn space(&self) -> Result<Space, StorageError>;
@@ -97,6 +107,17 @@ pub struct FileMetadata {
     pub modified_ns: i64,
     /// Whether mode bits forbid writing.
     pub read_only: bool,
+    /// Whether it is a regular file.
+    pub is_file: bool,
+}
+
+/// Two paths with the same one lead to the same directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RootIdentity {
+    /// The file system.
+    pub device: u64,
+    /// The directory on it.
+    pub inode: u64,
 }
 
 /// One file of a directory.
@@ -115,6 +136,8 @@ pub struct Space {
     pub capacity: u64,
     /// What may still be written.
     pub available: u64,
+    /// Whether the file system takes no writes at all.
+    pub read_only: bool,
 }
 
 /// A named place in a named procedure: `artifact/renamed`.

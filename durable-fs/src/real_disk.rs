@@ -2,11 +2,14 @@
 //! that a directory that was not there at start (a disk plugged in later) is found when it appears.
 
 use crate::{
-    error::{Operation, StorageError},
-    ports::{Entry, FileMetadata, ReadFile, Space, Storage, WriteFile, write_fully},
+    error::{NotAFile, Operation, StorageError},
+    ports::{Entry, FileMetadata, ReadFile, RootIdentity, Space, Storage, WriteFile, write_fully},
 };
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::fs::{Advice, Mode, Timespec, Timestamps, fadvise, fchmod, futimens, statvfs};
+use rustix::{
+    fs::{Advice, Mode, OFlags, StatVfsMountFlags, Timespec, Timestamps, fadvise, fchmod, futimens, statvfs},
+    io::Errno,
+};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, IoSlice, Write},
@@ -16,6 +19,10 @@ use std::{
 
 /// Slices handed to one `writev`; the kernel takes 1024 at most.
 const SLICES_PER_WRITE_MAX: usize = 1024;
+
+/// What is added to opening any file: a link is not followed, and a pipe or a device is not waited for. Regular files
+/// know nothing of it.
+const PLAINLY: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// A directory of the host.
 #[derive(Clone, Debug)]
@@ -72,10 +79,31 @@ impl RealDisk {
         &self,
         operation: Operation,
         path: &Utf8Path,
-        options: &OpenOptions,
+        options: &mut OpenOptions,
     ) -> Result<RealFile, StorageError> {
-        let file = self.attempt(operation, path, |path| options.open(path))?;
+        let file = self.attempt(operation, path, |path| {
+            let file = options.custom_flags(flags(PLAINLY)).open(path).map_err(plain_or_not)?;
+            if file.metadata()?.is_file() { Ok(file) } else { Err(NotAFile.into()) }
+        })?;
         Ok(RealFile { file, path: self.root.join(path) })
+    }
+
+    /// What a directory has, in no order: names, and what is known of them without following links.
+    fn entries(&self, path: &Utf8Path) -> Result<Vec<(String, fs::Metadata)>, StorageError> {
+        self.attempt(Operation::List, path, |path| {
+            let mut entries = Vec::new();
+            for entry in fs::read_dir(path)? {
+                let entry = entry?;
+                let metadata = match entry.metadata() {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    other => other?,
+                };
+                // A name that is not UTF-8 is none of ours; nobody could address it through this port.
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                entries.push((name, metadata));
+            }
+            Ok(entries)
+        })
     }
 }
 
@@ -87,19 +115,19 @@ impl Storage for RealDisk {
     fn create_new(&self, path: &Utf8Path) -> Result<Box<dyn WriteFile>, StorageError> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o644);
-        Ok(Box::new(self.open_file(Operation::Create, path, &options)?))
+        Ok(Box::new(self.open_file(Operation::Create, path, &mut options)?))
     }
 
     fn open_append(&self, path: &Utf8Path) -> Result<Box<dyn WriteFile>, StorageError> {
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(0o644);
-        Ok(Box::new(self.open_file(Operation::OpenAppend, path, &options)?))
+        Ok(Box::new(self.open_file(Operation::OpenAppend, path, &mut options)?))
     }
 
     fn open(&self, path: &Utf8Path) -> Result<Box<dyn ReadFile>, StorageError> {
         let mut options = OpenOptions::new();
         options.read(true);
-        Ok(Box::new(self.open_file(Operation::Open, path, &options)?))
+        Ok(Box::new(self.open_file(Operation::Open, path, &mut options)?))
     }
 
     fn rename(&self, from: &Utf8Path, to: &Utf8Path) -> Result<(), StorageError> {
@@ -107,7 +135,10 @@ impl Storage for RealDisk {
     }
 
     fn sync_directory(&self, path: &Utf8Path) -> Result<(), StorageError> {
-        self.attempt(Operation::SyncDirectory, path, |path| File::open(path)?.sync_all())
+        self.attempt(Operation::SyncDirectory, path, |path| {
+            let mut options = OpenOptions::new();
+            options.read(true).custom_flags(flags(OFlags::DIRECTORY)).open(path)?.sync_all()
+        })
     }
 
     fn remove(&self, path: &Utf8Path) -> Result<(), StorageError> {
@@ -115,27 +146,34 @@ impl Storage for RealDisk {
     }
 
     fn list(&self, path: &Utf8Path) -> Result<Vec<Entry>, StorageError> {
-        self.attempt(Operation::List, path, |path| {
-            let mut entries = Vec::new();
-            for entry in fs::read_dir(path)? {
-                let entry = entry?;
-                let metadata = match entry.metadata() {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    other => other?,
-                };
-                // A name that is not UTF-8 is none of ours; nobody could address it through this port.
-                let Ok(name) = entry.file_name().into_string() else { continue };
-                if metadata.is_file() {
-                    entries.push(Entry { name, metadata: from_host(&metadata) });
-                }
-            }
-            entries.sort_by(|a, b| a.name.cmp(&b.name));
-            Ok(entries)
-        })
+        let mut entries = self.entries(path)?;
+        entries.retain(|(_, metadata)| metadata.is_file());
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let entry = |(name, metadata)| Entry { name, metadata: from_host(&metadata) };
+        Ok(entries.into_iter().map(entry).collect())
+    }
+
+    fn list_irregular(&self, path: &Utf8Path) -> Result<Vec<String>, StorageError> {
+        let entries = self.entries(path)?.into_iter();
+        let mut names: Vec<String> =
+            entries.filter(|(_, metadata)| !metadata.is_file()).map(|(name, _)| name).collect();
+        names.sort();
+        Ok(names)
     }
 
     fn metadata(&self, path: &Utf8Path) -> Result<FileMetadata, StorageError> {
-        self.attempt(Operation::Metadata, path, |path| Ok(from_host(&fs::metadata(path)?)))
+        let is_root = path.as_str().is_empty();
+        self.attempt(Operation::Metadata, path, |path| {
+            let metadata = if is_root { fs::metadata(path) } else { fs::symlink_metadata(path) };
+            Ok(from_host(&metadata?))
+        })
+    }
+
+    fn identity(&self) -> Result<Option<RootIdentity>, StorageError> {
+        self.attempt(Operation::Metadata, Utf8Path::new(""), |path| {
+            let metadata = fs::metadata(path)?;
+            Ok(Some(RootIdentity { device: metadata.dev(), inode: metadata.ino() }))
+        })
     }
 
     fn space(&self) -> Result<Space, StorageError> {
@@ -144,6 +182,7 @@ impl Storage for RealDisk {
             Ok(Space {
                 capacity: stat.f_blocks.saturating_mul(stat.f_frsize),
                 available: stat.f_bavail.saturating_mul(stat.f_frsize),
+                read_only: stat.f_flag.contains(StatVfsMountFlags::RDONLY),
             })
         })
     }
@@ -215,10 +254,24 @@ impl ReadFile for RealFile {
     }
 }
 
+/// Flags as the standard library wants them.
+fn flags(flags: OFlags) -> i32 {
+    i32::try_from(flags.bits()).expect("the kernel's open flags are an int")
+}
+
+/// Tells what a refusal to open means: a link that is not followed, and a socket, are no regular files.
+fn plain_or_not(error: io::Error) -> io::Error {
+    match Errno::from_io_error(&error) {
+        Some(Errno::LOOP | Errno::NXIO) => NotAFile.into(),
+        _ => error,
+    }
+}
+
 fn from_host(metadata: &fs::Metadata) -> FileMetadata {
     FileMetadata {
         size: metadata.len(),
         modified_ns: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
         read_only: metadata.permissions().readonly(),
+        is_file: metadata.is_file(),
     }
 }

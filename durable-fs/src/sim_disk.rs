@@ -57,6 +57,7 @@ impl Content {
             size: self.data.len() as u64,
             modified_ns: self.modified_ns,
             read_only: self.read_only,
+            is_file: true,
         }
     }
 }
@@ -154,7 +155,15 @@ impl SimState {
     }
 
     fn rename(&mut self, from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
-        let node = Node::File(self.file(from)?);
+        let inside = |path: &Utf8PathBuf| path.parent() == Some(from);
+        let node = match self.live.get(from) {
+            // Moving what is inside along is more than any caller needs.
+            Some(Node::Directory) if self.live.keys().any(inside) => {
+                return Err(io::ErrorKind::DirectoryNotEmpty.into());
+            }
+            Some(node) => *node,
+            None => return Err(io::ErrorKind::NotFound.into()),
+        };
         self.directory(to.parent().unwrap_or(Utf8Path::new("")))?;
         if self.live.get(to) == Some(&Node::Directory) {
             return Err(io::ErrorKind::IsADirectory.into());
@@ -341,16 +350,27 @@ impl Storage for SimDisk {
         })
     }
 
+    fn list_irregular(&self, path: &Utf8Path) -> Result<Vec<String>, StorageError> {
+        self.now(Operation::List, path, |state| {
+            state.directory(path)?;
+            let inside = state.live.iter().filter(|(entry, node)| {
+                **node == Node::Directory && !entry.as_str().is_empty() && entry.parent() == Some(path)
+            });
+            Ok(inside.filter_map(|(entry, _)| entry.file_name().map(str::to_owned)).collect())
+        })
+    }
+
     fn metadata(&self, path: &Utf8Path) -> Result<FileMetadata, StorageError> {
         self.now(Operation::Metadata, path, |state| match state.directory(path) {
-            Ok(()) => Ok(Content::default().metadata()),
+            Ok(()) => Ok(FileMetadata { is_file: false, ..Content::default().metadata() }),
             Err(_) => Ok(state.files[&state.file(path)?].live.metadata()),
         })
     }
 
     fn space(&self) -> Result<Space, StorageError> {
         self.now(Operation::Space, Utf8Path::new(""), |state| {
-            Ok(Space { capacity: state.capacity, available: state.capacity.saturating_sub(state.used()) })
+            let available = state.capacity.saturating_sub(state.used());
+            Ok(Space { capacity: state.capacity, available, read_only: false })
         })
     }
 

@@ -15,7 +15,7 @@ use std::{
 /// One simulated machine: its disks lose their power together.
 ///
 /// ```text
-///   on ──(the chosen step or operation is reached, or cut_power)──▶ off ──crash(seed)──▶ on, next life
+///   on ──(the chosen step or operation is reached, or cut_power)──▶ off ──crash(seed) or power_on──▶ on, next life
 /// ```
 /// While it is off every operation fails, also on open files. Files that were open before a crash stay dead.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +66,15 @@ impl SimMachine {
         self.power().off = true;
     }
 
+    /// Turns the power on as if it had never gone: what stopped was the process, not the machine, so that everything it
+    /// had done is there, synced or not. What it had open is dead. A later [`crash`](SimMachine::crash) may still lose
+    /// what nobody has synced by then.
+    pub fn power_on(&self) {
+        let mut power = self.power();
+        let Power { life, disks, .. } = &mut *power;
+        *power = Power { life: *life + 1, disks: std::mem::take(disks), ..Power::default() };
+    }
+
     /// Whether the power is off.
     #[must_use]
     pub fn is_off(&self) -> bool {
@@ -86,13 +95,12 @@ impl SimMachine {
 
     /// Loses on every disk what was not synced, or keeps parts of it, as `seed` decides; then turns the power on.
     pub fn crash(&self, seed: u64) {
-        let mut power = self.power();
-        for (index, disk) in power.disks.iter().enumerate() {
+        self.cut_power();
+        for (index, disk) in self.power().disks.iter().enumerate() {
             let seed = seed.wrapping_mul(1_000_003).wrapping_add(index as u64);
             disk.lock().unwrap_or_else(PoisonError::into_inner).crash(seed);
         }
-        let Power { life, disks, .. } = &mut *power;
-        *power = Power { life: *life + 1, disks: std::mem::take(disks), ..Power::default() };
+        self.power_on();
     }
 
     /// Counts a named step, and stops there if that was asked for.

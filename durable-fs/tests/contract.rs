@@ -14,6 +14,7 @@ fn suite(make: impl Fn() -> Arc<dyn Storage>) {
     renaming_replaces_and_open_readers_keep_the_old_file(&*make());
     missing_things_are_not_found(&*make());
     listing_is_sorted_and_tells_sizes(&*make());
+    what_is_no_file_is_listed_apart_and_can_be_moved_away(&*make());
     read_only_is_kept_and_seen(&*make());
     changing_a_file_moves_its_time(&*make());
     space_is_told_and_full_is_no_space(&*make());
@@ -41,6 +42,53 @@ fn simulated_disk_keeps_the_contract() {
 #[test]
 fn faulty_disk_without_faults_keeps_the_contract() {
     suite(|| Arc::new(FaultyDisk::new(SimMachine::new().add_disk(1 << 20), DiskFaults::new())));
+}
+
+fn what_is_no_file_is_listed_apart_and_can_be_moved_away(disk: &dyn Storage) {
+    disk.create_directory("artifacts".into()).unwrap();
+    disk.create_directory("artifacts/d".into()).unwrap();
+    disk.create_new("artifacts/f".into()).unwrap();
+    assert_eq!(disk.list("artifacts".into()).unwrap().len(), 1);
+    assert_eq!(disk.list_irregular("artifacts".into()).unwrap(), ["d"]);
+    assert!(!disk.metadata("artifacts/d".into()).unwrap().is_file);
+    assert!(disk.metadata("artifacts/f".into()).unwrap().is_file);
+    assert!(disk.open("artifacts/d".into()).unwrap_err().is_not_a_file());
+    disk.rename("artifacts/d".into(), "artifacts/e".into()).unwrap();
+    assert_eq!(disk.list_irregular("artifacts".into()).unwrap(), ["e"]);
+    assert!(disk.list_irregular("nothing".into()).unwrap_err().is_not_found());
+}
+
+#[test]
+fn pipes_links_and_sockets_are_refused_at_once_and_never_followed() {
+    let dir = camino_tempfile::tempdir().unwrap();
+    let disk = RealDisk::new(dir.path());
+    disk.create_new("file".into()).unwrap().write_all(b"x").unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    let path = dir.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, path.as_std_path(), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    std::os::unix::fs::symlink("file", dir.path().join("link")).unwrap();
+    std::os::unix::fs::symlink("nowhere", dir.path().join("dangling")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+    let names = ["dangling", "link", "pipe", "socket"];
+    assert_eq!(disk.list_irregular("".into()).unwrap(), names);
+    assert_eq!(disk.list("".into()).unwrap().len(), 1);
+    for name in names {
+        assert!(!disk.metadata(name.into()).unwrap().is_file, "{name}");
+        assert!(disk.open(name.into()).unwrap_err().is_not_a_file(), "{name}");
+        assert!(disk.open_append(name.into()).unwrap_err().is_not_a_file(), "{name}");
+    }
+    assert!(disk.sync_directory("pipe".into()).is_err());
+}
+
+#[test]
+fn two_paths_to_one_directory_have_one_identity() {
+    let dir = camino_tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("a")).unwrap();
+    std::fs::create_dir(dir.path().join("b")).unwrap();
+    std::os::unix::fs::symlink("a", dir.path().join("c")).unwrap();
+    let identity = |name| RealDisk::new(dir.path().join(name)).identity().unwrap().unwrap();
+    assert_eq!(identity("a"), identity("c"));
+    assert_ne!(identity("a"), identity("b"));
 }
 
 #[test]

@@ -127,3 +127,21 @@ fn what_lies_in_a_lost_directory_is_lost() {
     });
     assert!(lost, "the entry of \"d\" was never synced");
 }
+
+#[test]
+fn what_a_killed_process_had_done_is_there_and_still_lost_by_a_later_power_cut() {
+    let mut left = BTreeSet::new();
+    for seed in 0..SEEDS {
+        let machine = SimMachine::new();
+        let disk: Arc<dyn Storage> = Arc::new(machine.add_disk(1 << 20));
+        let mut open = disk.create_new("a".into()).unwrap();
+        open.write_all(b"kept by the kernel").unwrap();
+        machine.cut_power();
+        machine.power_on();
+        assert_eq!(read(&*disk, "a").unwrap(), b"kept by the kernel");
+        assert!(open.write_all(b"x").is_err(), "the process that had it open is dead");
+        machine.crash(seed);
+        left.insert(read(&*disk, "a").is_some());
+    }
+    assert_eq!(left.len(), 2, "some crashes lose the name and some keep it");
+}

@@ -40,7 +40,8 @@ struct Holds {
 fn admission(holds: &Holds) -> Admission {
     let file = |verified_at: Option<Timestamp>| {
         move |number: &u8| {
-            let metadata = FileMetadata { size: 10, modified_ns: i64::from(*number), read_only: true };
+            let metadata =
+                FileMetadata { size: 10, modified_ns: i64::from(*number), read_only: true, is_file: true };
             (hash(*number), (metadata, verified_at))
         }
     };
@@ -52,7 +53,7 @@ fn admission(holds: &Holds) -> Admission {
         artifacts: holds.unverified.iter().map(file(None)).chain(verified).collect(),
         trash: holds.trash.iter().copied().map(aside).collect(),
         quarantine: (0..holds.quarantined).map(|number| aside(u8::try_from(number).unwrap())).collect(),
-        space: Space { capacity: 1 << 40, available: 1 << 39 },
+        space: Space { capacity: 1 << 40, available: 1 << 39, read_only: false },
     }
 }
 
