@@ -24,6 +24,9 @@ pub struct StoreConfig {
     pub probe_after: Duration,
     /// … up to this.
     pub probe_after_max: Duration,
+    /// A dataset that nobody uses is looked at this often, so that one that was pulled out, hangs or was remounted
+    /// read-only is noticed. A look is two system calls that write nothing.
+    pub check_interval: Duration,
 }
 
 impl StoreConfig {
@@ -38,6 +41,7 @@ impl StoreConfig {
             scrub_bytes_per_second: None,
             probe_after: Duration::from_millis(250),
             probe_after_max: Duration::from_secs(4),
+            check_interval: Duration::from_secs(5),
         }
     }
 }

@@ -164,8 +164,8 @@ fn set_aside_one(shared: &Shared, dataset: DatasetIndex, hash: &ArtifactHash) ->
     });
     let Some((seen, at)) = condemned else { return Ok(()) };
     let path = layout::artifact(hash);
-    match storage.metadata(&path) {
-        Ok(metadata) if Stamp::from(metadata) == seen => {}
+    let metadata = match storage.metadata(&path) {
+        Ok(metadata) if Stamp::from(metadata) == seen || !metadata.is_file => metadata,
         Ok(metadata) => {
             let stamp = metadata.into();
             shared.apply(Event::Changed { dataset, hash: *hash, seen, stamp });
@@ -176,13 +176,14 @@ fn set_aside_one(shared: &Shared, dataset: DatasetIndex, hash: &ArtifactHash) ->
             return Ok(());
         }
         Err(error) => return Err(error),
-    }
+    };
+    let size = if metadata.is_file { metadata.size } else { 0 };
     let entry = SetAside::new(*hash, at);
     storage.rename(&path, &entry.path(QUARANTINE))?;
     storage.reached(StoreStep::QuarantineMoved.point())?;
     sync_both(shared, dataset, QUARANTINE, StoreStep::QuarantineSynced)?;
     warn!(artifact = %hash, dataset = shared.name(dataset), "bad copy set aside");
-    shared.apply(Event::Quarantined { dataset, entry });
+    shared.apply(Event::Quarantined { dataset, entry, size });
     Ok(())
 }
 
@@ -233,6 +234,8 @@ fn remove_for_good(shared: &Shared, dataset: DatasetIndex, directory: &str, entr
             true
         }
         Err(error) if error.is_not_found() => false,
+        // A directory that somebody put in an artifact's place: what is in it is not ours to remove.
+        Err(error) if error.is_not_a_file() => false,
         Err(error) => {
             let error_text = chain(&error);
             warn!(artifact = %entry.hash, dataset = shared.name(dataset), error = error_text, "file not removed");

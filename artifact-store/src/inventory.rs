@@ -24,6 +24,7 @@ mod event;
 mod listing;
 mod scrub;
 
+pub(crate) use apply::READ_ONLY;
 pub(crate) use event::{Admission, Changed, Event, Trouble};
 pub(crate) use scrub::Scrub;
 
@@ -60,6 +61,8 @@ pub(crate) struct Inventory {
     pub(crate) scrub: Scrub,
     /// How often the listing changed.
     pub(crate) revision: u64,
+    /// How often the health of a dataset did.
+    pub(crate) health_revision: u64,
     /// How tries are spaced.
     pub(crate) patience: Patience,
 }
@@ -79,6 +82,8 @@ pub(crate) struct DatasetState {
     pub(crate) health: Health,
     /// Why it is not healthy.
     pub(crate) reason: Option<String>,
+    /// What others were told of its health last.
+    pub(crate) told: Option<Told>,
     /// When it may be tried again.
     pub(crate) probe: Backoff,
     /// Grows with every admission: what was begun on an earlier one is not finished on a later one.
@@ -97,6 +102,15 @@ pub(crate) struct DatasetState {
     pub(crate) stored_bytes: u64,
     /// Artifacts that could not be copied to it, or verified on it, and when to try again.
     pub(crate) retry: BTreeMap<ArtifactHash, Backoff>,
+    /// When to try again to write its ledger, if that was put off.
+    pub(crate) ledger_retry: Option<Backoff>,
+}
+
+/// A dataset's health as others see it, and since when it is that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    pub(crate) health: DatasetHealth,
+    pub(crate) since: Timestamp,
 }
 
 /// [`DatasetHealth`], and the start.
@@ -109,6 +123,7 @@ pub(crate) enum Health {
     Full {
         needed: u64,
     },
+    ReadOnly,
     Slow,
     Failed,
     Missing,
@@ -166,7 +181,7 @@ impl Backoff {
 impl Health {
     /// Whether its files can be read.
     pub(crate) fn is_readable(self) -> bool {
-        matches!(self, Health::Healthy | Health::Full { .. } | Health::Slow)
+        matches!(self, Health::Healthy | Health::Full { .. } | Health::ReadOnly | Health::Slow)
     }
 
     /// Whether it is worth trying to write to it.
@@ -179,6 +194,7 @@ impl Health {
         match self {
             Health::Healthy => DatasetHealth::Healthy,
             Health::Full { .. } => DatasetHealth::Full,
+            Health::ReadOnly => DatasetHealth::ReadOnly,
             Health::Slow | Health::Opening => DatasetHealth::Slow,
             Health::Failed => DatasetHealth::Failed,
             Health::Missing => DatasetHealth::Missing,
@@ -206,6 +222,7 @@ impl Inventory {
             writing: BTreeMap::new(),
             scrub: Scrub::default(),
             revision: 0,
+            health_revision: 0,
             patience,
         }
     }
@@ -330,6 +347,7 @@ impl DatasetState {
         DatasetState {
             health: Health::Opening,
             reason: Some("it has not answered since the start".to_owned()),
+            told: None,
             probe: Backoff::none(now),
             incarnation: 0,
             copies: BTreeMap::new(),
@@ -340,6 +358,7 @@ impl DatasetState {
             space: Space::default(),
             stored_bytes: 0,
             retry: BTreeMap::new(),
+            ledger_retry: None,
         }
     }
 

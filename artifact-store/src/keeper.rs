@@ -23,7 +23,7 @@ use crate::{
     copy,
     error::StoreError,
     failure::{DatasetFailure, FailureCause},
-    inventory::{ConfigVerdict, DatasetIndex, Event, Health, Inventory},
+    inventory::{ConfigVerdict, DatasetIndex, Event, Health, Inventory, Trouble},
     ledger,
     plan::{Circumstances, Job, Lane, plan},
     records::Floor,
@@ -33,7 +33,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -83,6 +83,8 @@ pub(crate) struct Keeper {
     jobs: JoinSet<(DatasetIndex, Lane, Result<(), FailureCause>)>,
     busy: BTreeSet<(DatasetIndex, Lane)>,
     checked_at: Vec<Instant>,
+    /// Since when each dataset's control lane has had its job.
+    control_since: BTreeMap<DatasetIndex, Instant>,
     pending: Option<PendingPut>,
     settle_at: Instant,
 }
@@ -96,6 +98,7 @@ impl Keeper {
             commands,
             jobs: JoinSet::new(),
             busy: BTreeSet::new(),
+            control_since: BTreeMap::new(),
             pending: None,
             settle_at: now + SETTLE_TIME_MAX,
         }
@@ -136,12 +139,14 @@ impl Keeper {
     fn act(&mut self) -> Option<Instant> {
         let now = Instant::now();
         self.settle(now);
+        let overdue_at = self.report_overdue(now);
         self.advance_put(now);
         self.shared.ask(|inventory| inventory.end_empty_scrub(Timestamp::now()));
         let circumstances = Circumstances {
             now,
             wall: Timestamp::now(),
             trash_grace: self.shared.config.trash_grace,
+            check_interval: self.shared.config.check_interval,
             busy: &self.busy,
             checked_at: &self.checked_at,
         };
@@ -151,7 +156,22 @@ impl Keeper {
         }
         let settle_at = (!self.is_settled()).then_some(self.settle_at);
         let give_up_at = self.pending.as_ref().map(|pending| pending.give_up_at);
-        [plan.wake_at, settle_at, give_up_at].into_iter().flatten().min()
+        [plan.wake_at, settle_at, give_up_at, overdue_at].into_iter().flatten().min()
+    }
+
+    /// A dataset that does not even end a control job is in trouble that nobody else may notice; when the next one would
+    /// be. Once for each job: its end is asked about by a probe.
+    fn report_overdue(&mut self, now: Instant) -> Option<Instant> {
+        let limit = self.shared.config.slow_writer_limit;
+        let (overdue, running) = self.control_since.iter().partition(|(_, since)| now >= **since + limit);
+        let (overdue, running): (BTreeMap<DatasetIndex, Instant>, BTreeMap<_, _>) = (overdue, running);
+        for dataset in overdue.into_keys() {
+            let reason = format!("a look at it did not end within {limit:?}");
+            self.shared.report_trouble(dataset, self.shared.incarnation(dataset), Trouble::Slow, reason);
+        }
+        let next = running.values().min().map(|since| *since + limit);
+        self.control_since = running;
+        next
     }
 
     fn is_settled(&self) -> bool {
@@ -164,8 +184,7 @@ impl Keeper {
             .shared
             .look(|inventory| inventory.datasets.iter().any(|state| state.health == Health::Opening));
         if !self.is_settled() && (!opening || now >= self.settle_at) {
-            self.shared.apply(Event::Settled);
-            self.shared.ask(|inventory| inventory.refuse_foreign(now));
+            self.shared.apply(Event::Settled { now });
             let generation = self.shared.look(Inventory::generation);
             info!(generation = generation.0, "artifact store ready");
         }
@@ -174,6 +193,9 @@ impl Keeper {
     fn start(&mut self, dataset: DatasetIndex, job: Job) {
         let lane = job.lane();
         self.busy.insert((dataset, lane));
+        if lane == Lane::Control {
+            self.control_since.insert(dataset, Instant::now());
+        }
         let shared = Arc::clone(&self.shared);
         self.jobs.spawn_blocking(move || (dataset, lane, run(&shared, dataset, &job)));
     }
@@ -185,6 +207,9 @@ impl Keeper {
             return;
         };
         self.busy.remove(&(dataset, lane));
+        if lane == Lane::Control {
+            self.control_since.remove(&dataset);
+        }
         self.checked_at[dataset] = Instant::now();
         if lane == Lane::Ledger {
             self.ledger_done(dataset, result);
@@ -298,8 +323,12 @@ fn write_ledger(
     config: &Arc<StoreArtifactsConfig>,
 ) -> Result<(), FailureCause> {
     let incarnation = shared.incarnation(dataset);
-    ledger::write(shared.datasets[dataset].storage(), config)
-        .map_err(|error| shared.failed(dataset, incarnation, error))?;
+    ledger::write(shared.datasets[dataset].storage(), config).map_err(|error| {
+        if error.is_exhausted() {
+            shared.apply(Event::LedgerPostponed { dataset, now: Instant::now() });
+        }
+        shared.failed(dataset, incarnation, error)
+    })?;
     // The ledger is durable; that the records remember its generation too is for the day when it is damaged.
     if let Err(error) = admission::remember_generation(shared, dataset, Floor::of(config)) {
         shared.report_error(dataset, incarnation, &error);

@@ -31,6 +31,9 @@ pub(crate) const RECORDS: &str = "verified.log";
 /// The directories of a dataset, in the order in which they are made.
 pub(crate) const DIRECTORIES: [&str; 4] = [ARTIFACTS, TEMPORARY, TRASH, QUARANTINE];
 
+/// The directories whose entries mean something after a crash: the dataset's own, and all of [`DIRECTORIES`] but `tmp`.
+pub(crate) const DURABLE_DIRECTORIES: [&str; 4] = ["", ARTIFACTS, TRASH, QUARANTINE];
+
 /// The path of an artifact.
 pub(crate) fn artifact(hash: &ArtifactHash) -> Utf8PathBuf {
     Utf8Path::new(ARTIFACTS).join(hash.to_string())

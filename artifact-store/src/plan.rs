@@ -7,7 +7,7 @@
 //! | lane | job | when |
 //! |---|---|---|
 //! | control | admit | opening, or failed or missing and the back-off is over; all lanes idle |
-//! | | probe | full or slow, and the back-off is over |
+//! | | probe | full, read-only or slow, and the back-off is over |
 //! | | quarantine | a copy is condemned |
 //! | | restore | a wanted artifact is only in the trash |
 //! | | trash | a copy is not wanted |
@@ -41,9 +41,6 @@ const BATCH_ARTIFACTS_MAX: usize = 64;
 const BATCH_BYTES_MAX: u64 = 64 << 20;
 /// Bad copies that a dataset keeps for inspection; the oldest go first.
 const QUARANTINED_COPIES_MAX: usize = 16;
-/// A dataset that nobody uses is looked at this often, so that one that was pulled out is noticed.
-pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(30);
-
 /// Which of a dataset's jobs exclude each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lane {
@@ -93,6 +90,8 @@ pub(crate) struct Circumstances<'a> {
     /// The wall clock, for times that outlive the process.
     pub(crate) wall: Timestamp,
     pub(crate) trash_grace: Duration,
+    /// How long a dataset is left alone at most.
+    pub(crate) check_interval: Duration,
     /// Lanes that have a job.
     pub(crate) busy: &'a BTreeSet<(DatasetIndex, Lane)>,
     /// When somebody last looked at each dataset.
@@ -150,7 +149,7 @@ impl Planner<'_> {
         if state.health != Health::Healthy && self.is_due(state.probe.not_before) {
             return Some(Job::Probe);
         }
-        if self.inventory.in_force.is_some() {
+        if self.inventory.in_force.is_some() && state.health != Health::ReadOnly {
             let moves = self
                 .quarantine(state)
                 .or_else(|| self.restore(dataset))
@@ -160,7 +159,8 @@ impl Planner<'_> {
                 return moves;
             }
         }
-        self.is_due(self.circumstances.checked_at[dataset] + CHECK_INTERVAL).then_some(Job::Check)
+        self.is_due(self.circumstances.checked_at[dataset] + self.circumstances.check_interval)
+            .then_some(Job::Check)
     }
 
     fn quarantine(&mut self, state: &DatasetState) -> Option<Job> {
@@ -225,7 +225,9 @@ impl Planner<'_> {
         let state = &self.inventory.datasets[dataset];
         let current = matches!(&state.ledger, LedgerCopy::Valid(known)
             if Arc::ptr_eq(known, config) || known == config);
-        (state.health == Health::Healthy && !current).then(|| Job::WriteLedger(Arc::clone(config)))
+        let wanting = state.health == Health::Healthy && !current;
+        let due = wanting && state.ledger_retry.is_none_or(|retry| self.is_due(retry.not_before));
+        due.then(|| Job::WriteLedger(Arc::clone(config)))
     }
 
     fn bulk(&mut self, dataset: DatasetIndex) -> Option<Job> {

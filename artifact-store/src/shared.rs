@@ -5,16 +5,17 @@ use crate::{
     config::{DatasetConfig, StoreConfig},
     error::StoreError,
     failure::{FailureCause, chain},
-    inventory::{Changed, DatasetIndex, Event, Inventory, Patience, Stamp, Trouble},
+    inventory::{Changed, DatasetIndex, Event, Health, Inventory, Patience, READ_ONLY, Stamp, Trouble},
     locks::HashLocks,
     records::{Record, RecordLog},
     space::{Bounds, Reservations},
 };
 use camino::Utf8Path;
-use durable_fs::{Storage, StorageError};
+use durable_fs::{RootIdentity, Storage, StorageError};
 use ids::ArtifactHash;
 use jiff::Timestamp;
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -104,7 +105,10 @@ pub(crate) struct Shared {
     pub(crate) config: StoreConfig,
     pub(crate) datasets: Vec<Dataset>,
     inventory: Mutex<Inventory>,
+    /// Which directory each dataset was found to be.
+    directories: Mutex<BTreeMap<DatasetIndex, RootIdentity>>,
     revision: watch::Sender<u64>,
+    health_revision: watch::Sender<u64>,
     /// Wakes the keeper.
     pub(crate) work: Notify,
     pub(crate) stop: Stop,
@@ -121,7 +125,9 @@ impl Shared {
             datasets: config.datasets.iter().cloned().map(Dataset::new).collect(),
             config,
             inventory: Mutex::new(inventory),
+            directories: Mutex::default(),
             revision: watch::Sender::new(0),
+            health_revision: watch::Sender::new(0),
             work: Notify::new(),
             stop: Stop::default(),
             tasks: TaskTracker::new(),
@@ -141,25 +147,52 @@ impl Shared {
 
     /// Tells the inventory, and everybody whom it concerns.
     pub(crate) fn apply(&self, event: Event) {
-        let (Changed { listing, work }, revision) = {
+        let (Changed { listing, work }, health, revision, health_revision) = {
             let mut inventory = self.inventory();
-            (inventory.apply(event), inventory.revision)
+            let changed = inventory.apply(event);
+            let health = inventory.tell_health(Timestamp::now());
+            (changed, health, inventory.revision, inventory.health_revision)
         };
-        if listing {
-            // Two threads may come here in the other order; the number never goes back.
-            self.revision.send_if_modified(|seen| {
-                let newer = revision > *seen;
-                *seen = revision.max(*seen);
-                newer
-            });
+        if listing || health {
+            raise(&self.revision, revision);
+        }
+        // Behind the other one: who is woken by this one reads a revision that has the change in it.
+        if health {
+            raise(&self.health_revision, health_revision);
         }
         if work {
             self.work.notify_one();
         }
     }
 
+    /// Notes which directory a dataset is, unless another dataset that is in use is the same one; which one that is. Two
+    /// names of one directory would count each artifact twice and keep it once.
+    pub(crate) fn claim_directory(
+        &self,
+        dataset: DatasetIndex,
+        identity: Option<RootIdentity>,
+    ) -> Option<DatasetIndex> {
+        let identity = identity?;
+        let mut directories = self.directories.lock().unwrap_or_else(PoisonError::into_inner);
+        directories.remove(&dataset);
+        let usable = |other: &DatasetIndex| {
+            let health = self.look(|inventory| inventory.datasets[*other].health);
+            health.is_readable() || health == Health::Opening
+        };
+        let other = directories.iter().find(|(other, known)| **known == identity && usable(other));
+        let other = other.map(|(other, _)| *other);
+        if other.is_none() {
+            directories.insert(dataset, identity);
+        }
+        other
+    }
+
     pub(crate) fn watch_revision(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
+    }
+
+    pub(crate) fn watch_health(&self) -> watch::Receiver<u64> {
+        self.health_revision.subscribe()
     }
 
     pub(crate) fn name(&self, dataset: DatasetIndex) -> &str {
@@ -172,6 +205,16 @@ impl Shared {
 
     /// Takes note that an operation on a dataset failed: its health, and a line in the log.
     pub(crate) fn report_error(&self, dataset: DatasetIndex, incarnation: u64, error: &StorageError) {
+        if error.is_exhausted() {
+            // The process's trouble, or the host's: the disk was not even asked.
+            warn!(dataset = self.name(dataset), error = chain(error), "an operation was not tried");
+            return;
+        }
+        if error.is_read_only() {
+            // The same words each time, whatever was tried: otherwise each try would be news.
+            self.report_trouble(dataset, incarnation, Trouble::ReadOnly, READ_ONLY.to_owned());
+            return;
+        }
         let trouble = if error.is_no_space() {
             Trouble::Full { needed: 1 }
         } else if error.is_not_found() && self.root_is_missing(dataset) {
@@ -222,8 +265,12 @@ impl Shared {
 
     /// What bounds a dataset. Asks the file system, so: blocking.
     pub(crate) fn bounds(&self, dataset: DatasetIndex) -> Result<Bounds, StorageError> {
+        let incarnation = self.incarnation(dataset);
         let space = self.datasets[dataset].storage().space()?;
         self.apply(Event::SpaceSeen { dataset, space });
+        if space.read_only && self.look(|inventory| inventory.datasets[dataset].health.is_writable()) {
+            self.report_trouble(dataset, incarnation, Trouble::ReadOnly, READ_ONLY.to_owned());
+        }
         Ok(self.known_bounds(dataset))
     }
 
@@ -299,6 +346,15 @@ impl Shared {
     fn inventory(&self) -> MutexGuard<'_, Inventory> {
         self.inventory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Two threads may come here in the other order; the number never goes back.
+fn raise(watched: &watch::Sender<u64>, number: u64) {
+    watched.send_if_modified(|seen| {
+        let newer = number > *seen;
+        *seen = number.max(*seen);
+        newer
+    });
 }
 
 /// The request to stop, for tasks and for blocking threads.

@@ -103,8 +103,10 @@ impl Reservation {
         if beyond > 0 {
             let bounds = bounds();
             if bounds.quota_bytes.is_some() {
-                let room = promises
-                    .room(&Bounds { space: Space { capacity: u64::MAX, available: u64::MAX }, ..bounds });
+                let room = promises.room(&Bounds {
+                    space: Space { capacity: u64::MAX, available: u64::MAX, read_only: false },
+                    ..bounds
+                });
                 if room < beyond {
                     return Err(room);
                 }
@@ -132,7 +134,7 @@ mod tests {
             quota_bytes: quota,
             reserve_bytes: 10,
             stored_bytes: stored,
-            space: Space { capacity: 1000, available },
+            space: Space { capacity: 1000, available, read_only: false },
         }
     }
 

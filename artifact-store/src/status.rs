@@ -27,7 +27,7 @@ pub struct StoreListing {
     pub quarantined: Vec<QuarantinedCopy>,
     /// The scrub that runs now or ran last.
     pub scrub: ScrubReport,
-    /// Grows whenever `list`, a dataset's health or the config changes.
+    /// Grows whenever `list`, a dataset's health or what is known of it, or the config changes.
     pub revision: u64,
 }
 
@@ -57,6 +57,8 @@ pub struct DatasetReport {
     pub health: DatasetHealth,
     /// Why it is not healthy.
     pub reason: Option<String>,
+    /// Since when its health is what it is.
+    pub since: Option<Timestamp>,
 }
 
 /// Whether a dataset can be used.
@@ -64,6 +66,7 @@ pub struct DatasetReport {
 /// ```text
 ///   (start) ─▶ Opening ─admitted─▶ Healthy ──no room──▶ Full ──room again──▶ Healthy
 ///                 │                 │  ▲ ───too late──▶ Slow ──in time again─▶ Healthy
+///                 │                 │  │ ──no writes──▶ ReadOnly ──writes again─▶ Healthy
 ///                 │                 │  └──admitted again (back-off between tries)──┐
 ///                 └──not readable───┴──an operation failed──▶ Failed / Missing ────┘
 /// ```
@@ -74,6 +77,8 @@ pub enum DatasetHealth {
     Healthy,
     /// The last write found no room; reads succeed.
     Full,
+    /// Its file system takes no writes; reads succeed.
+    ReadOnly,
     /// It answers, but too late; writes leave it out.
     Slow,
     /// Operations fail.

@@ -141,6 +141,13 @@ impl ArtifactStore {
         self.shared().watch_revision()
     }
 
+    /// A number that grows whenever the health of a dataset changes: what a coordinator should not have to wait for. The
+    /// [`revision`](ArtifactStore::revision) has grown before it.
+    #[must_use]
+    pub fn health_revision(&self) -> watch::Receiver<u64> {
+        self.shared().watch_health()
+    }
+
     /// Takes an artifact that the config does not want out of use, on every dataset: to the trash. Also fine if there is
     /// none. `generation` must be the one in force.
     ///

@@ -157,8 +157,9 @@ fn hash_file(
     }
 }
 
-/// A copy could not be read. If its dataset works otherwise, it is the copy that is bad: it is condemned, and repaired
-/// from another dataset. If not, the dataset is in trouble, and the copy may be fine.
+/// A copy could not be read. If it is no regular file, or its dataset works otherwise, it is the copy that is bad: it is
+/// condemned, and repaired from another dataset. If the dataset does not work, it is in trouble, and the copy may be
+/// fine. If the process had no descriptor left to open it with, nothing was found out.
 pub(crate) fn judge_read_error(
     shared: &Shared,
     dataset: DatasetIndex,
@@ -167,8 +168,17 @@ pub(crate) fn judge_read_error(
     seen: Stamp,
     error: &StorageError,
 ) {
-    match admission::probe(shared, dataset) {
-        Ok(_) => {
+    if error.is_exhausted() {
+        shared.apply(Event::Postponed { dataset, hash, now: Instant::now() });
+        return shared.report_error(dataset, incarnation, error);
+    }
+    let works = match admission::probe(shared, dataset) {
+        _ if error.is_not_a_file() => Ok(()),
+        Err(probe) if probe.is_no_space() || probe.is_read_only() => Ok(()),
+        other => other.map(drop),
+    };
+    match works {
+        Ok(()) => {
             let cause = crate::failure::chain(error);
             warn!(artifact = %hash, dataset = shared.name(dataset), error = cause, "copy cannot be read");
             shared.condemn(dataset, incarnation, hash, seen);

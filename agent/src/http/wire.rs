@@ -70,12 +70,13 @@ pub(crate) fn datasets(datasets: Vec<artifact_store::DatasetReport>) -> Vec<Data
             health: match dataset.health {
                 artifact_store::DatasetHealth::Healthy => DatasetHealth::Healthy,
                 artifact_store::DatasetHealth::Full => DatasetHealth::Full,
+                artifact_store::DatasetHealth::ReadOnly => DatasetHealth::ReadOnly,
                 artifact_store::DatasetHealth::Slow => DatasetHealth::Slow,
                 artifact_store::DatasetHealth::Failed => DatasetHealth::Failed,
                 artifact_store::DatasetHealth::Missing => DatasetHealth::Missing,
             },
             reason: dataset.reason,
-            since: None,
+            since: dataset.since,
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 use crate::{
     inventory::{
         Admission, Backoff, Changed, Copy, DatasetIndex, DatasetState, Event, Health, Inventory, Stamp,
-        Standing, Trouble,
+        Standing, Told, Trouble,
     },
     layout::SetAside,
     ledger::LedgerCopy,
@@ -11,6 +11,10 @@ use crate::{
 use ids::ArtifactHash;
 use jiff::Timestamp;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+/// Why a read-only dataset is not healthy.
+pub(crate) const READ_ONLY: &str =
+    "its file system takes no writes: it is mounted, or was remounted, read-only";
 
 impl Inventory {
     /// Takes an event in.
@@ -20,11 +24,34 @@ impl Inventory {
         changed
     }
 
+    /// Notes, after an event at `at`, which datasets are in another health than others were told; whether any is. There is
+    /// no other place that counts such changes, so none can be forgotten.
+    pub(crate) fn tell_health(&mut self, at: Timestamp) -> bool {
+        let mut changed = false;
+        for state in &mut self.datasets {
+            let health = state.health.shown();
+            if state.told.is_none_or(|told| told.health != health) {
+                state.told = Some(Told { health, since: at });
+                changed = true;
+            }
+        }
+        self.health_revision += u64::from(changed);
+        self.revision += u64::from(changed);
+        changed
+    }
+
     fn transition(&mut self, event: Event) -> Changed {
         match event {
-            Event::Settled => {
+            Event::Settled { now } => {
                 self.settled = true;
                 self.choose_again();
+                self.refuse_foreign(now);
+                Changed::BOTH
+            }
+            Event::AdmissionPostponed { dataset, reason, now } => {
+                let state = &mut self.datasets[dataset];
+                state.reason = Some(reason);
+                state.probe.failed(now, self.patience);
                 Changed::BOTH
             }
             Event::Admitted { dataset, admission, now } => self.admit(dataset, admission, now),
@@ -38,7 +65,13 @@ impl Inventory {
             }
             Event::LedgerWritten { dataset, config } => {
                 self.datasets[dataset].ledger = LedgerCopy::Valid(config);
+                self.datasets[dataset].ledger_retry = None;
                 if self.choose_again() { Changed::BOTH } else { Changed::WORK }
+            }
+            Event::LedgerPostponed { dataset, now } => {
+                let retry = &mut self.datasets[dataset].ledger_retry;
+                retry.get_or_insert_with(|| Backoff::none(now)).failed(now, self.patience);
+                Changed::WORK
             }
             Event::WriteBegan { hash } => {
                 *self.writing.entry(hash).or_default() += 1;
@@ -48,7 +81,7 @@ impl Inventory {
             Event::ScrubAsked | Event::ScrubProgressed { .. } | Event::Scrubbed { .. } => {
                 self.scrub_event(&event)
             }
-            Event::Quarantined { dataset, entry } => self.quarantined(dataset, entry),
+            Event::Quarantined { dataset, entry, size } => self.quarantined(dataset, entry, size),
             Event::QuarantinePurged { dataset, entry } => {
                 let state = &mut self.datasets[dataset];
                 state.stored_bytes -= state.quarantine.remove(&entry).unwrap_or(0);
@@ -108,9 +141,15 @@ impl Inventory {
         };
         let copies: BTreeMap<_, _> = admission.artifacts.into_iter().map(copy).collect();
         let aside = admission.trash.values().chain(admission.quarantine.values()).sum::<u64>();
+        let (health, reason) = if admission.read_only {
+            (Health::ReadOnly, Some(READ_ONLY.to_owned()))
+        } else {
+            (Health::Healthy, None)
+        };
         *state = DatasetState {
-            health: Health::Healthy,
-            reason: None,
+            health,
+            reason,
+            told: state.told,
             probe: state.probe,
             incarnation: state.incarnation + 1,
             stored_bytes: copies.values().map(|copy| copy.stamp.size).sum::<u64>() + aside,
@@ -121,6 +160,7 @@ impl Inventory {
             floor: admission.floor,
             space: admission.space,
             retry: BTreeMap::new(),
+            ledger_retry: None,
         };
         if self.settled {
             self.choose_again();
@@ -155,7 +195,7 @@ impl Inventory {
     }
 
     /// Takes datasets of other clusters out of use.
-    pub(crate) fn refuse_foreign(&mut self, now: Instant) {
+    fn refuse_foreign(&mut self, now: Instant) {
         for (dataset, cluster) in self.choose_config().foreign {
             let state = &mut self.datasets[dataset];
             state.health = Health::Failed;
@@ -178,9 +218,12 @@ impl Inventory {
             return Changed::NOTHING;
         }
         let health = match trouble {
-            // A dataset that cannot even be read does not get better by being full or slow.
-            Trouble::Full { .. } | Trouble::Slow if !state.health.is_readable() => return Changed::NOTHING,
+            // A dataset that cannot even be read does not get better by being full, slow or read-only.
+            Trouble::Full { .. } | Trouble::Slow | Trouble::ReadOnly if !state.health.is_readable() => {
+                return Changed::NOTHING;
+            }
             Trouble::Full { needed } => Health::Full { needed },
+            Trouble::ReadOnly => Health::ReadOnly,
             Trouble::Slow => Health::Slow,
             Trouble::Failed => Health::Failed,
             Trouble::Missing => Health::Missing,
@@ -206,7 +249,7 @@ impl Inventory {
 
     fn recover(&mut self, dataset: DatasetIndex) -> Changed {
         let state = &mut self.datasets[dataset];
-        if !matches!(state.health, Health::Full { .. } | Health::Slow) {
+        if !matches!(state.health, Health::Full { .. } | Health::ReadOnly | Health::Slow) {
             return Changed::NOTHING;
         }
         state.health = Health::Healthy;
@@ -276,12 +319,11 @@ impl Inventory {
         Changed::BOTH
     }
 
-    fn quarantined(&mut self, dataset: DatasetIndex, entry: SetAside) -> Changed {
+    fn quarantined(&mut self, dataset: DatasetIndex, entry: SetAside, size: u64) -> Changed {
         let state = &mut self.datasets[dataset];
-        if let Some(copy) = state.remove_copy(&entry.hash) {
-            state.stored_bytes += copy.stamp.size;
-            state.quarantine.insert(entry, copy.stamp.size);
-        }
+        state.remove_copy(&entry.hash);
+        let replaced = state.quarantine.insert(entry, size);
+        state.stored_bytes = state.stored_bytes + size - replaced.unwrap_or(0);
         Changed::BOTH
     }
 

@@ -16,18 +16,22 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 #[derive(Debug)]
 pub(crate) enum Event {
     /// Every dataset was admitted, or had its chance.
-    Settled,
+    Settled { now: Instant },
     /// A dataset was opened and read.
     Admitted { dataset: DatasetIndex, admission: Admission, now: Instant },
+    /// A dataset could not be opened for want of something that is not the disk's.
+    AdmissionPostponed { dataset: DatasetIndex, reason: String, now: Instant },
     /// An operation on a dataset failed, or took too long. Ignored if the dataset was admitted again since.
     Troubled { dataset: DatasetIndex, incarnation: u64, trouble: Trouble, reason: String, now: Instant },
-    /// A full or slow dataset works again.
+    /// A full, slow or read-only dataset works again.
     Recovered { dataset: DatasetIndex },
     /// A file system told its space.
     SpaceSeen { dataset: DatasetIndex, space: Space },
     /// A ledger with that config is durable there; whether or not anybody still waits for it, that puts it in force
     /// if it is newer.
     LedgerWritten { dataset: DatasetIndex, config: Arc<StoreArtifactsConfig> },
+    /// A ledger could not be written for want of something that is not the disk's.
+    LedgerPostponed { dataset: DatasetIndex, now: Instant },
     /// A writer starts to receive an artifact.
     WriteBegan { hash: ArtifactHash },
     /// It ended, one way or the other.
@@ -42,8 +46,8 @@ pub(crate) enum Event {
     Condemned { dataset: DatasetIndex, hash: ArtifactHash, seen: Stamp, at: Timestamp },
     /// A copy is not there any more.
     Vanished { dataset: DatasetIndex, hash: ArtifactHash, seen: Stamp },
-    /// A bad copy was moved to quarantine.
-    Quarantined { dataset: DatasetIndex, entry: SetAside },
+    /// A bad copy, or what was in its place, was moved to quarantine; the bytes that it has there.
+    Quarantined { dataset: DatasetIndex, entry: SetAside, size: u64 },
     /// An unwanted copy was moved to the trash.
     Trashed { dataset: DatasetIndex, entry: SetAside },
     /// An unwanted copy could not be moved.
@@ -69,6 +73,8 @@ pub(crate) enum Event {
 pub(crate) enum Trouble {
     /// No room for that many bytes.
     Full { needed: u64 },
+    /// No writes.
+    ReadOnly,
     /// Too late.
     Slow,
     /// An operation failed.
@@ -87,6 +93,8 @@ pub(crate) struct Admission {
     pub(crate) trash: BTreeMap<SetAside, u64>,
     pub(crate) quarantine: BTreeMap<SetAside, u64>,
     pub(crate) space: Space,
+    /// Whether nothing can be written to it.
+    pub(crate) read_only: bool,
 }
 
 /// Who has to look again after an event.

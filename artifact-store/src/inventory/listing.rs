@@ -86,6 +86,7 @@ impl DatasetState {
             used,
             health: self.health.shown(),
             reason: self.reason.clone(),
+            since: self.told.map(|told| told.since),
         }
     }
 }

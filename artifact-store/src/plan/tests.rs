@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 const GRACE: Duration = Duration::from_secs(3600);
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 const PATIENCE: Patience = Patience { first: Duration::from_secs(1), longest: Duration::from_secs(8) };
 
 fn hash(number: u8) -> ArtifactHash {
@@ -54,6 +55,7 @@ fn admission(holds: &Holds) -> Admission {
         trash: holds.trash.iter().copied().map(aside).collect(),
         quarantine: (0..holds.quarantined).map(|number| aside(u8::try_from(number).unwrap())).collect(),
         space: Space { capacity: 1 << 40, available: 1 << 39, read_only: false },
+        read_only: false,
     }
 }
 
@@ -71,7 +73,7 @@ impl World {
         for (dataset, holds) in datasets.iter().enumerate() {
             inventory.apply(Event::Admitted { dataset, admission: admission(holds), now: start });
         }
-        inventory.apply(Event::Settled);
+        inventory.apply(Event::Settled { now: start });
         World { inventory, start, busy: BTreeSet::new() }
     }
 
@@ -81,6 +83,7 @@ impl World {
             now: self.start + Duration::from_secs(seconds),
             wall: wall(i64::try_from(seconds).unwrap()),
             trash_grace: GRACE,
+            check_interval: CHECK_INTERVAL,
             busy: &self.busy,
             checked_at: &checked_at,
         };
@@ -412,8 +415,7 @@ fn every_pair_of_ledgers_gives_the_newest_of_one_cluster_and_never_less_than_is_
                 let admission = Admission { ledger, floor, ..admission(&Holds::default()) };
                 inventory.apply(Event::Admitted { dataset, admission, now: start });
             }
-            inventory.apply(Event::Settled);
-            inventory.refuse_foreign(start);
+            inventory.apply(Event::Settled { now: start });
             let case = format!("{first:?}, {second:?}, {floor:?}");
             let valid = |ledger: &LedgerCopy| match ledger {
                 LedgerCopy::Valid(config) => Some(Floor::of(config)),

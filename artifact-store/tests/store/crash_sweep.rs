@@ -292,3 +292,29 @@ async fn a_power_cut_before_any_operation_leaves_old_or_new() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_a_killed_process_had_renamed_is_listed_only_when_a_power_cut_cannot_undo_it() {
+    let artifact = |step: PublishStep| step.of(ARTIFACT_PROCEDURE);
+    for point in [artifact(PublishStep::Renamed), artifact(PublishStep::DirectorySynced)] {
+        for seed in 0..4 * SEEDS {
+            let bench = Bench::with_disks(1);
+            let a = Artifact::new(1, LENGTH);
+            let store = bench.open().await;
+            store.put_config(wanting(1, [&a])).await.unwrap();
+            bench.machine.stop_at(point, 1);
+            put(&store, &a).await.unwrap_err();
+            store.shutdown().await;
+            drop(store);
+            bench.machine.power_on();
+            let store = bench.open().await;
+            wait_for(&store, "the copy to be listed", |listing| copies(listing, &a) == 1).await;
+            let store = bench.crash(store, seed).await;
+            wait_for(&store, "what was listed", |listing| {
+                copies(listing, &a) == 1 || listing.unverified == 1
+            })
+            .await;
+            assert!(bench.raw(0, &a.path()).is_some_and(|bytes| bytes == a.bytes), "{point}, seed {seed}");
+        }
+    }
+}

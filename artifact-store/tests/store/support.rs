@@ -41,6 +41,7 @@ impl Bench {
         config.reserve_bytes = 0;
         config.probe_after = Duration::from_millis(2);
         config.probe_after_max = Duration::from_millis(20);
+        config.check_interval = Duration::from_millis(100);
         Bench { machine, disks, faults, config }
     }
 
