@@ -93,6 +93,7 @@ impl Agent {
                 artifacts_revision: 0,
             },
             revision: store.revision(),
+            health: store.health_revision(),
         };
         let options = ClientOptions {
             token: Some(token),

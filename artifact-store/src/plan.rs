@@ -49,6 +49,9 @@ pub(crate) enum Lane {
     Bulk,
 }
 
+/// How many lanes a dataset has.
+pub(crate) const LANES: usize = 3;
+
 /// One piece of work on one dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Job {

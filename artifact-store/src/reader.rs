@@ -2,8 +2,18 @@
 //!
 //! A whole artifact is hashed while it is read, and its **last chunk is held back** until the digest is right. If it is not,
 //! the copy is condemned, and the reader fails, or, if nothing was handed out yet, goes on with the next copy. A copy that
-//! cannot be read is left for the next one at any point: the hash runs on over the same bytes, whoever delivers them.
-//! If the digest is wrong after that, nobody can tell which copy it was, so all that took part are hashed again.
+//! cannot be read, or not in time, is left for the next one at any point: the hash runs on over the same bytes, whoever
+//! delivers them. If the digest is wrong after that, nobody can tell which copy it was, so all that took part are hashed
+//! again.
+//!
+//! ```text
+//!   next_chunk ─▶ a read slot of the dataset ─▶ blocking read ─┬─▶ chunk
+//!        ▲              (waits, a while)        (in time)      ├─▶ copy left: the next one, from the same byte
+//!        └──── no slot, or no answer: the next copy, from ─────┘
+//!              the progress that was there before the read
+//! ```
+//! **Why slots.** A disk that hangs keeps every thread that asks it. Each dataset has a bounded number of read slots, and
+//! the thread holds its slot, not the reader that may have gone: so one disk can never take the threads of the others.
 //!
 //! A range is not hashed: who asks for parts puts them together and hashes the whole.
 
@@ -20,18 +30,16 @@ use durable_fs::{ReadFile, StorageError};
 use futures::Stream;
 use ids::ArtifactHash;
 use sha2::{Digest, Sha256};
-use std::{
-    ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
-use tokio::{task::JoinHandle, time::timeout};
+use std::{ops::Range, sync::Arc, time::Duration};
+use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle, time::timeout};
 use tracing::warn;
 
 /// Bytes of one chunk. Two are in memory at once, whatever the artifact's size.
 const CHUNK_BYTES: u64 = 256 << 10;
+
+/// How much of the time that a read may take is spent on waiting for a slot. Slots are held for milliseconds where a disk
+/// is well, so whoever waits for longer waits for a disk that hangs.
+const SLOT_WAIT_SHARE: u32 = 4;
 
 /// An artifact, or a part of one, on its way out.
 #[derive(Debug)]
@@ -39,17 +47,25 @@ pub struct ArtifactReader {
     shared: Arc<Shared>,
     hash: ArtifactHash,
     size: u64,
-    range: Range<u64>,
-    whole: bool,
-    copies: Vec<(DatasetIndex, Copy)>,
-    /// Which of `copies` the reading thread is asking now.
-    asking: Arc<AtomicUsize>,
-    delivered: u64,
-    ahead: Option<JoinHandle<ReadAhead>>,
+    length: u64,
+    /// What was reached before the read that is under way.
+    before: Progress,
+    ahead: Option<JoinHandle<Option<ReadAhead>>>,
 }
 
-/// The next chunk, and what is needed to read the one after it.
-type ReadAhead = (ReadState, Result<Option<Bytes>, StoreError>);
+/// What became of a read, and what is needed for the next one.
+type ReadAhead = (ReadState, Outcome);
+
+/// What became of a read.
+#[derive(Debug)]
+enum Outcome {
+    /// The next bytes, or `None` behind the last ones.
+    Chunk(Option<Bytes>),
+    /// That copy was left; another one may do.
+    CopyLeft,
+    /// No copy can do any more.
+    Failed(StoreError),
+}
 
 impl ArtifactReader {
     /// Opens an artifact, or that range of it.
@@ -65,10 +81,17 @@ impl ArtifactReader {
         if !whole && (range.start >= range.end || range.end > size) {
             return Err(StoreError::RangeOutside { hash, start: range.start, end: range.end, size });
         }
-        let asking = Arc::new(AtomicUsize::new(0));
-        let mut reader =
-            ArtifactReader { shared, hash, size, range, whole, copies, asking, delivered: 0, ahead: None };
-        reader.start_at(0);
+        let length = range.end - range.start;
+        let before = Progress {
+            copies: copies.into(),
+            rank: 0,
+            used: Vec::new(),
+            hasher: whole.then(Sha256::new),
+            position: range.start,
+            range,
+        };
+        let mut reader = ArtifactReader { shared, hash, size, length, before, ahead: None };
+        reader.read_ahead(None);
         Ok(reader)
     }
 
@@ -81,7 +104,7 @@ impl ArtifactReader {
     /// Bytes that this reader delivers in all.
     #[must_use]
     pub fn length(&self) -> u64 {
-        self.range.end - self.range.start
+        self.length
     }
 
     /// The next bytes; `None` behind the last ones. After an error there are no more.
@@ -89,18 +112,22 @@ impl ArtifactReader {
         let limit = self.shared.config.slow_writer_limit;
         loop {
             let Some(ahead) = self.ahead.as_mut() else { return Ok(None) };
-            let Ok(done) = timeout(limit, ahead).await else {
-                self.give_up_on_slow_dataset()?;
+            let Ok(done) = timeout(limit + limit / SLOT_WAIT_SHARE, ahead).await else {
+                self.leave_slow_dataset(limit)?;
                 continue;
             };
             self.ahead = None;
-            let Ok((state, result)) = done else { return Err(StoreError::ShuttingDown) };
-            let chunk = result?;
-            if let Some(chunk) = &chunk {
-                self.delivered += chunk.len() as u64;
-                self.read_ahead(state);
+            let Ok(Some((state, outcome))) = done else { return Err(StoreError::ShuttingDown) };
+            match outcome {
+                Outcome::Chunk(chunk) => {
+                    if chunk.is_some() && state.progress.position < state.progress.range.end {
+                        self.read_ahead(Some(state));
+                    }
+                    return Ok(chunk);
+                }
+                Outcome::CopyLeft => self.read_ahead(Some(state)),
+                Outcome::Failed(error) => return Err(error),
             }
-            return Ok(chunk);
         }
     }
 
@@ -112,52 +139,62 @@ impl ArtifactReader {
         })
     }
 
-    /// Starts to read from the copy of that rank on.
-    fn start_at(&mut self, rank: usize) {
-        self.asking = Arc::new(AtomicUsize::new(rank));
-        let state = ReadState {
+    /// Starts the next read, with what the last one left or, if that hangs with a thread, from the progress before it.
+    fn read_ahead(&mut self, state: Option<ReadState>) {
+        let state = state.unwrap_or_else(|| ReadState {
             shared: Arc::clone(&self.shared),
             hash: self.hash,
-            copies: self.copies.clone(),
-            rank,
-            asking: Arc::clone(&self.asking),
+            progress: self.before.clone(),
             source: None,
-            used: Vec::new(),
-            hasher: self.whole.then(Sha256::new),
-            start: self.range.start,
-            position: self.range.start,
-            end: self.range.end,
             last_error: None,
-        };
-        self.read_ahead(state);
+        });
+        self.before = state.progress.clone();
+        let tasks = &self.shared.tasks;
+        self.ahead = Some(match state.dataset().map(|dataset| &self.shared.datasets[dataset].read_slots) {
+            None => tasks.spawn(async move { Some(state.without_copies()) }),
+            Some(slots) => match Arc::clone(slots).try_acquire_owned() {
+                Ok(slot) => tasks.spawn_blocking(move || Some(state.read(slot))),
+                Err(_) => tasks.spawn(state.read_when_there_is_a_slot()),
+            },
+        });
     }
 
-    fn read_ahead(&mut self, mut state: ReadState) {
-        if state.position == state.end && self.delivered > 0 {
-            return;
-        }
-        self.ahead = Some(self.shared.tasks.spawn_blocking(move || {
-            let result = state.next();
-            (state, result)
-        }));
-    }
-
-    /// The dataset that is being asked does not answer: another one is asked, if nothing was delivered yet.
-    fn give_up_on_slow_dataset(&mut self) -> Result<(), StoreError> {
-        // The thread that hangs keeps its own state, and drops it when the disk answers.
+    /// The dataset that is being asked does not answer: the next copy is asked for the same bytes.
+    fn leave_slow_dataset(&mut self, limit: Duration) -> Result<(), StoreError> {
+        // The thread that hangs keeps its own state and its slot, and drops them when the disk answers.
         self.ahead = None;
-        let rank = self.asking.load(Ordering::Relaxed).min(self.copies.len() - 1);
-        let (dataset, _) = self.copies[rank];
-        let limit = self.shared.config.slow_writer_limit;
+        let Some(dataset) = self.before.dataset() else { return Err(StoreError::ShuttingDown) };
         let incarnation = self.shared.incarnation(dataset);
         let reason = format!("a read did not return within {limit:?}");
         self.shared.report_trouble(dataset, incarnation, Trouble::Slow, reason);
-        if self.delivered > 0 || rank + 1 == self.copies.len() {
+        self.before.rank += 1;
+        if self.before.dataset().is_none() {
             let dataset = self.shared.name(dataset).to_owned();
             return Err(StoreError::DatasetTooSlow { dataset, limit });
         }
-        self.start_at(rank + 1);
+        self.read_ahead(None);
         Ok(())
+    }
+}
+
+/// How far the reading of an artifact has come: all that is needed to go on with another copy.
+#[derive(Clone, Debug)]
+struct Progress {
+    /// The copies, best first.
+    copies: Arc<[(DatasetIndex, Copy)]>,
+    /// Which of them is asked.
+    rank: usize,
+    /// Copies that have delivered bytes.
+    used: Vec<(DatasetIndex, Stamp)>,
+    /// Of a whole artifact.
+    hasher: Option<Sha256>,
+    position: u64,
+    range: Range<u64>,
+}
+
+impl Progress {
+    fn dataset(&self) -> Option<DatasetIndex> {
+        self.copies.get(self.rank).map(|(dataset, _)| *dataset)
     }
 }
 
@@ -166,54 +203,76 @@ impl ArtifactReader {
 struct ReadState {
     shared: Arc<Shared>,
     hash: ArtifactHash,
-    copies: Vec<(DatasetIndex, Copy)>,
-    rank: usize,
-    asking: Arc<AtomicUsize>,
+    progress: Progress,
     source: Option<Box<dyn ReadFile>>,
-    /// Copies that have delivered bytes.
-    used: Vec<(DatasetIndex, Stamp)>,
-    /// Of a whole artifact.
-    hasher: Option<Sha256>,
-    start: u64,
-    position: u64,
-    end: u64,
     last_error: Option<StoreError>,
 }
 
 impl ReadState {
-    fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
-        loop {
-            let Some((dataset, copy)) = self.copies.get(self.rank).copied() else {
-                let hash = self.hash;
-                return Err(self.last_error.take().unwrap_or(StoreError::ArtifactNotFound { hash }));
-            };
-            self.asking.store(self.rank, Ordering::Relaxed);
-            let chunk = match self.read_chunk(dataset, copy.stamp) {
-                Ok(chunk) => chunk,
-                Err(error) => {
-                    self.skip_copy(dataset, copy.stamp, error);
-                    continue;
-                }
-            };
-            if !self.used.contains(&(dataset, copy.stamp)) {
-                self.used.push((dataset, copy.stamp));
+    fn dataset(&self) -> Option<DatasetIndex> {
+        self.progress.dataset()
+    }
+
+    /// The end of a reader that has asked every copy.
+    fn without_copies(mut self) -> ReadAhead {
+        let hash = self.hash;
+        let error = self.last_error.take().unwrap_or(StoreError::ArtifactNotFound { hash });
+        (self, Outcome::Failed(error))
+    }
+
+    /// Reads once the dataset has a slot; leaves it if that takes long. `None` if the runtime ends.
+    async fn read_when_there_is_a_slot(mut self) -> Option<ReadAhead> {
+        let Some(dataset) = self.dataset() else { return Some(self.without_copies()) };
+        let shared = Arc::clone(&self.shared);
+        let limit = shared.config.slow_writer_limit / SLOT_WAIT_SHARE;
+        let slots = Arc::clone(&shared.datasets[dataset].read_slots);
+        match timeout(limit, slots.acquire_owned()).await {
+            Ok(Ok(slot)) => shared.tasks.spawn_blocking(move || self.read(slot)).await.ok(),
+            _ => {
+                let dataset = shared.name(dataset).to_owned();
+                self.leave_copy(Some(StoreError::DatasetTooSlow { dataset, limit }));
+                Some((self, Outcome::CopyLeft))
             }
-            let at_start = self.position == self.start;
-            self.position += chunk.len() as u64;
-            if let Some(hasher) = &mut self.hasher {
-                hasher.update(&chunk);
-                if self.position == self.end
-                    && let Err(error) = self.check_digest(dataset)
-                {
-                    if !at_start {
-                        return Err(error);
-                    }
-                    self.start_over(error);
-                    continue;
-                }
-            }
-            return Ok((!chunk.is_empty()).then_some(chunk));
         }
+    }
+
+    /// Reads the next chunk from the copy that is asked. Blocking; the slot is given back when the disk has answered.
+    fn read(mut self, slot: OwnedSemaphorePermit) -> ReadAhead {
+        let Some((dataset, copy)) = self.progress.copies.get(self.progress.rank).copied() else {
+            return self.without_copies();
+        };
+        let chunk = match self.read_chunk(dataset, copy.stamp) {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                self.skip_copy(dataset, copy.stamp, error);
+                return (self, Outcome::CopyLeft);
+            }
+        };
+        drop(slot);
+        let progress = &mut self.progress;
+        if !progress.used.contains(&(dataset, copy.stamp)) {
+            progress.used.push((dataset, copy.stamp));
+        }
+        let at_start = progress.position == progress.range.start;
+        progress.position += chunk.len() as u64;
+        let at_end = progress.position == progress.range.end;
+        if let Some(hasher) = &mut progress.hasher {
+            hasher.update(&chunk);
+            if at_end && let Err(error) = self.check_digest(dataset) {
+                if !at_start {
+                    return (self, Outcome::Failed(error));
+                }
+                self.start_over(error);
+                return (self, Outcome::CopyLeft);
+            }
+        }
+        (self, Outcome::Chunk((!chunk.is_empty()).then_some(chunk)))
+    }
+
+    fn leave_copy(&mut self, error: Option<StoreError>) {
+        self.last_error = error.or(self.last_error.take());
+        self.source = None;
+        self.progress.rank += 1;
     }
 
     /// Reads the next chunk of that copy.
@@ -230,9 +289,10 @@ impl ReadState {
                 empty.insert(file)
             }
         };
-        let length = CHUNK_BYTES.min(self.end - self.position);
+        let progress = &self.progress;
+        let length = CHUNK_BYTES.min(progress.range.end - progress.position);
         let mut chunk = vec![0; usize::try_from(length).unwrap_or(0)];
-        let read = source.read_at(self.position, &mut chunk)?;
+        let read = source.read_at(progress.position, &mut chunk)?;
         if read < chunk.len() {
             let found = Stamp::from(source.metadata()?);
             return Err(ReadFailure::Changed(found));
@@ -243,10 +303,11 @@ impl ReadState {
     /// Leaves a copy that could not be read, and says what is wrong with it.
     fn skip_copy(&mut self, dataset: DatasetIndex, seen: Stamp, failure: ReadFailure) {
         let (shared, hash) = (&self.shared, self.hash);
-        match failure {
+        let error = match failure {
             ReadFailure::Changed(stamp) => {
                 warn!(artifact = %hash, dataset = shared.name(dataset), "copy is not the file that was verified");
                 shared.apply(Event::Changed { dataset, hash, seen, stamp });
+                None
             }
             ReadFailure::Storage(error) => {
                 let incarnation = shared.incarnation(dataset);
@@ -256,22 +317,21 @@ impl ReadState {
                     judge_read_error(shared, dataset, incarnation, hash, seen, &error);
                 }
                 let dataset = shared.name(dataset).to_owned();
-                self.last_error = Some(StoreError::CopyUnreadable { hash, dataset, source: error });
+                Some(StoreError::CopyUnreadable { hash, dataset, source: error })
             }
-        }
-        self.source = None;
-        self.rank += 1;
+        };
+        self.leave_copy(error);
     }
 
     /// Compares the digest of all bytes with the name. A wrong one condemns the copy that delivered them.
     fn check_digest(&mut self, dataset: DatasetIndex) -> Result<(), StoreError> {
-        let digest = self.hasher.take().unwrap_or_default().finalize();
+        let digest = self.progress.hasher.take().unwrap_or_default().finalize();
         if ArtifactHash(digest.into()) == self.hash {
             return Ok(());
         }
         let (shared, hash) = (&self.shared, self.hash);
         warn!(artifact = %hash, dataset = shared.name(dataset), "copy does not hash to its name");
-        match self.used[..] {
+        match self.progress.used[..] {
             [(dataset, seen)] => {
                 shared.condemn(dataset, shared.incarnation(dataset), hash, seen);
             }
@@ -286,12 +346,10 @@ impl ReadState {
 
     /// Nothing was delivered yet, so the next copy may try from the start.
     fn start_over(&mut self, error: StoreError) {
-        self.last_error = Some(error);
-        self.hasher = Some(Sha256::new());
-        self.position = self.start;
-        self.used.clear();
-        self.source = None;
-        self.rank += 1;
+        self.progress.hasher = Some(Sha256::new());
+        self.progress.position = self.progress.range.start;
+        self.progress.used.clear();
+        self.leave_copy(Some(error));
     }
 }
 

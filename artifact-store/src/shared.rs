@@ -29,6 +29,16 @@ use tracing::{info, warn};
 /// Artifacts that are received at once; further writers wait. Each holds up to some 2 MiB of bytes on their way to the
 /// disks, and the agent lives in 64 MiB.
 const WRITERS_MAX: usize = 16;
+/// Threads that may read from one dataset for readers at once. One disk is busy with fewer; more only wait.
+const READS_AT_ONCE: usize = 16;
+/// Threads that may move copies of one dataset to the trash for callers at once.
+const MOVES_AT_ONCE: usize = 4;
+/// Threads that maintenance may have on one dataset: its lanes, and one that asks for its space for a listing.
+const MAINTENANCE_THREADS: usize = crate::plan::LANES + 1;
+/// Blocking threads that the store needs for each dataset, so that one that hangs, and keeps every thread it was ever
+/// given, leaves the others theirs.
+pub const BLOCKING_THREADS_PER_DATASET: usize =
+    READS_AT_ONCE + WRITERS_MAX + MOVES_AT_ONCE + MAINTENANCE_THREADS;
 /// How long a file system's answer about its space is good enough for a listing.
 const SPACE_FRESH_FOR: Duration = Duration::from_secs(1);
 
@@ -38,6 +48,10 @@ pub(crate) struct Dataset {
     pub(crate) config: DatasetConfig,
     pub(crate) locks: HashLocks,
     pub(crate) reservations: Arc<Reservations>,
+    /// Held by threads, not by whoever waits for them: a thread that hangs keeps its slot.
+    pub(crate) read_slots: Arc<Semaphore>,
+    pub(crate) write_slots: Arc<Semaphore>,
+    pub(crate) move_slots: Arc<Semaphore>,
     records: Mutex<RecordLog>,
     next_temporary: AtomicU64,
     space_look: Arc<Mutex<SpaceLook>>,
@@ -67,6 +81,9 @@ impl Dataset {
             config,
             locks: HashLocks::default(),
             reservations: Arc::default(),
+            read_slots: Arc::new(Semaphore::new(READS_AT_ONCE)),
+            write_slots: Arc::new(Semaphore::new(WRITERS_MAX)),
+            move_slots: Arc::new(Semaphore::new(MOVES_AT_ONCE)),
             records: Mutex::default(),
             next_temporary: AtomicU64::new(0),
             space_look: Arc::default(),

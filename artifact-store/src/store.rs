@@ -167,7 +167,17 @@ impl ArtifactStore {
         let limit = shared.config.slow_writer_limit;
         let moves = holders.into_iter().map(|dataset| async move {
             let name = || shared.name(dataset).to_owned();
-            let moved = shared.run_blocking(move |shared| copy::trash(shared, dataset, &[hash]));
+            let slots = Arc::clone(&shared.datasets[dataset].move_slots);
+            let moved = async {
+                let slot = slots.acquire_owned().await.ok()?;
+                shared
+                    .run_blocking(move |shared| {
+                        let moved = copy::trash(shared, dataset, &[hash]);
+                        drop(slot);
+                        moved
+                    })
+                    .await
+            };
             match timeout(limit, moved).await {
                 Ok(Some(Ok(()))) => Ok(()),
                 Ok(Some(Err((hash, source)))) => {

@@ -17,7 +17,10 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::mpsc::{self, error::TrySendError},
+    sync::{
+        OwnedSemaphorePermit,
+        mpsc::{self, error::TrySendError},
+    },
     task::JoinHandle,
 };
 
@@ -37,6 +40,14 @@ pub(crate) enum Piece {
     Bytes(Arc<Vec<Bytes>>),
     /// All bytes are there and they are right.
     Publish,
+}
+
+/// What a dataset has promised to a write: room, and a thread. Given back when the thread ends, which is after its bytes
+/// count as stored, or are gone.
+#[derive(Debug)]
+pub(crate) struct AdmittedWrite {
+    pub(crate) reservation: Reservation,
+    pub(crate) _slot: OwnedSemaphorePermit,
 }
 
 /// The receiving side's end of one dataset's lane.
@@ -68,7 +79,7 @@ impl WriteLane {
         shared: &Arc<Shared>,
         dataset: DatasetIndex,
         hash: ArtifactHash,
-        reservation: Reservation,
+        admitted: AdmittedWrite,
     ) -> WriteLane {
         let (queue, pieces) = mpsc::channel(QUEUE_PIECES);
         let abandoned = Abandoned::default();
@@ -77,7 +88,7 @@ impl WriteLane {
             shared: Arc::clone(shared),
             dataset,
             hash,
-            reservation,
+            admitted,
             pieces,
             abandoned: Arc::clone(&abandoned.flag),
         };
@@ -122,8 +133,7 @@ struct LaneWriter {
     dataset: DatasetIndex,
     incarnation: u64,
     hash: ArtifactHash,
-    /// Given back when the writer ends, which is after its bytes count as stored, or are gone.
-    reservation: Reservation,
+    admitted: AdmittedWrite,
     pieces: mpsc::Receiver<Piece>,
     abandoned: Arc<AtomicBool>,
 }
@@ -158,12 +168,15 @@ impl LaneWriter {
     fn write(&self, file: &mut PendingFile, piece: &[Bytes]) -> Result<(), FailureCause> {
         let length: usize = piece.iter().map(Bytes::len).sum();
         let shared = &self.shared;
-        self.reservation.take(length as u64, || shared.known_bounds(self.dataset)).map_err(|available| {
-            let trouble = crate::inventory::Trouble::Full { needed: 1 };
-            let reason = format!("an artifact of unknown length met the quota, with {available} bytes left");
-            shared.report_trouble(self.dataset, self.incarnation, trouble, reason);
-            FailureCause::NoSpace { available }
-        })?;
+        self.admitted.reservation.take(length as u64, || shared.known_bounds(self.dataset)).map_err(
+            |available| {
+                let trouble = crate::inventory::Trouble::Full { needed: 1 };
+                let reason =
+                    format!("an artifact of unknown length met the quota, with {available} bytes left");
+                shared.report_trouble(self.dataset, self.incarnation, trouble, reason);
+                FailureCause::NoSpace { available }
+            },
+        )?;
         let mut slices: Vec<IoSlice<'_>> = piece.iter().map(|chunk| IoSlice::new(chunk)).collect();
         file.write(&mut slices).map_err(|error| shared.failed(self.dataset, self.incarnation, error))
     }

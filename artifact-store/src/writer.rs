@@ -18,8 +18,7 @@ use crate::{
     inventory::{DatasetIndex, Event, Inventory, Trouble},
     reserve,
     shared::Shared,
-    space::Reservation,
-    write_lane::{Gather, Piece, WriteLane},
+    write_lane::{AdmittedWrite, Gather, Piece, WriteLane},
 };
 use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -127,8 +126,8 @@ impl ArtifactWriter {
         answers.sort_by_key(|(dataset, _)| *dataset);
         for (dataset, answer) in answers {
             match answer {
-                Ok(reservation) => {
-                    self.lanes.push(WriteLane::open(&self.shared, dataset, self.hash, reservation));
+                Ok(admitted) => {
+                    self.lanes.push(WriteLane::open(&self.shared, dataset, self.hash, admitted));
                 }
                 Err(cause) => self.failed(dataset, cause),
             }
@@ -325,12 +324,12 @@ impl ArtifactWriter {
     }
 }
 
-/// Reserves room on a dataset, if it answers in time.
+/// Reserves room and a thread on a dataset, if it answers in time.
 async fn reserve_in_time(
     shared: &Arc<Shared>,
     dataset: DatasetIndex,
     needed: u64,
-) -> Result<Reservation, FailureCause> {
+) -> Result<AdmittedWrite, FailureCause> {
     let unusable = shared.look(|inventory| {
         let state = &inventory.datasets[dataset];
         (!state.health.is_writable()).then(|| state.not_in_use())
@@ -339,7 +338,16 @@ async fn reserve_in_time(
         return Err(cause);
     }
     let limit = shared.config.slow_writer_limit;
-    let asked = shared.run_blocking(move |shared| reserve::reserve(shared, dataset, needed));
+    let slots = Arc::clone(&shared.datasets[dataset].write_slots);
+    let asked = async {
+        // There are as many slots as writers: only threads that earlier writers have left behind keep one waiting.
+        let slot = slots.acquire_owned().await.ok()?;
+        let reserve = move |shared: &Arc<Shared>| {
+            let reservation = reserve::reserve(shared, dataset, needed)?;
+            Ok(AdmittedWrite { reservation, _slot: slot })
+        };
+        shared.run_blocking(reserve).await
+    };
     match timeout(limit, asked).await {
         Ok(answer) => answer.unwrap_or(Err(FailureCause::GivenUp)),
         Err(_) => {

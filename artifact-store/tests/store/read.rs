@@ -136,6 +136,49 @@ async fn a_hanging_disk_is_left_for_the_other_one() {
 }
 
 #[tokio::test]
+async fn a_disk_that_hangs_in_the_middle_of_a_read_is_left_for_the_other_one() {
+    let mut bench = Bench::new();
+    bench.config.slow_writer_limit = Duration::from_millis(100);
+    let a = Artifact::new(1, 3_000_000);
+    let store = stored(&bench, &a).await;
+    let mut reader = store.open_artifact(a.hash).unwrap();
+    let mut bytes = reader.next_chunk().await.unwrap().unwrap().to_vec();
+    bench.faults[0].slow(Duration::from_secs(3600));
+    while let Some(chunk) = reader.next_chunk().await.unwrap() {
+        bytes.extend_from_slice(&chunk);
+    }
+    assert_eq!(bytes, a.bytes);
+    bench.faults[0].heal();
+}
+
+#[test]
+fn a_disk_that_hangs_leaves_the_threads_of_the_other_ones() {
+    let threads = 2 * artifact_store::BLOCKING_THREADS_PER_DATASET;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).max_blocking_threads(threads).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut bench = Bench::new();
+        bench.config.slow_writer_limit = Duration::from_millis(400);
+        let a = Artifact::new(1, 1_000_000);
+        let store = stored(&bench, &a).await;
+        bench.faults[0].slow(Duration::from_secs(3600));
+        // Whoever finds a disk slow tells the others, so many must come before the first one finds out.
+        let readers = (0..2 * threads).map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { read(&store, a.hash).await })
+        });
+        let readers: Vec<_> = readers.collect();
+        for reader in readers {
+            let bytes =
+                tokio::time::timeout(Duration::from_secs(20), reader).await.expect("a thread is left");
+            assert_eq!(bytes.unwrap().unwrap(), a.bytes);
+        }
+        assert_eq!(store.list().await.datasets[0].health, DatasetHealth::Slow);
+        bench.faults[0].heal();
+    });
+}
+
+#[tokio::test]
 async fn a_changed_or_vanished_file_is_not_served() {
     let bench = Bench::new();
     let a = Artifact::new(1, 1000);
