@@ -46,7 +46,8 @@ enum Api {
 /// Threads that run the agent's tasks. An agent mostly waits; disks have threads of their own.
 const WORKER_THREADS: usize = 2;
 
-const PROGRAM: Program<Config> = Program { log: |config| &config.log, worker_threads: Some(WORKER_THREADS) };
+const PROGRAM: Program<Config> =
+    Program { log: |config| &config.log, verify: |_| Ok(()), worker_threads: Some(WORKER_THREADS) };
 
 fn main() -> ExitCode {
     match Arguments::parse().command {

@@ -30,6 +30,8 @@ const BLOCKING_END_LIMIT: Duration = Duration::from_secs(1);
 pub struct Program<C> {
     /// Where its config says how to log.
     pub log: fn(&C) -> &LogSettings,
+    /// Checks what no single key of its config shows.
+    pub verify: fn(&C) -> Result<(), Box<dyn Error>>,
     /// Threads that run its tasks; one for each processor if not given.
     pub worker_threads: Option<usize>,
 }
@@ -42,17 +44,23 @@ impl<C: DeserializeOwned> Program<C> {
         config: &Utf8Path,
         body: impl AsyncFnOnce(C, watch::Receiver<bool>) -> Result<(), E>,
     ) -> ExitCode {
-        match config_file::read::<C>(config) {
+        match self.read(config) {
             Ok(config) => exit(self.start(config, body).map_err(|error| chain(&*error)), ExitCode::FAILURE),
-            Err(error) => exit(Err(chain(&error)), ExitCode::from(EXIT_CONFIG)),
+            Err(error) => exit(Err(chain(&*error)), ExitCode::from(EXIT_CONFIG)),
         }
     }
 
     /// Reads the config and says what is wrong with it.
     #[must_use]
     pub fn check(&self, config: &Utf8Path) -> ExitCode {
-        let checked = config_file::read::<C>(config).map(drop);
-        exit(checked.map_err(|error| chain(&error)), ExitCode::from(EXIT_CONFIG))
+        let checked = self.read(config).map(drop);
+        exit(checked.map_err(|error| chain(&*error)), ExitCode::from(EXIT_CONFIG))
+    }
+
+    fn read(&self, config: &Utf8Path) -> Result<C, Box<dyn Error>> {
+        let config = config_file::read::<C>(config)?;
+        (self.verify)(&config)?;
+        Ok(config)
     }
 
     fn start<E: Error + 'static>(
