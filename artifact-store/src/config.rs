@@ -20,6 +20,8 @@ pub struct StoreConfig {
     pub reserve_bytes: u64,
     /// How fast a scrub reads each dataset; unlimited if not given.
     pub scrub_bytes_per_second: Option<NonZeroU64>,
+    /// How old the verification of a copy gets before the copy is hashed again in the background.
+    pub scrub_after: Duration,
     /// How soon a dataset that failed is tried again for the first time; each further time waits twice as long …
     pub probe_after: Duration,
     /// … up to this.
@@ -39,6 +41,7 @@ impl StoreConfig {
             slow_writer_limit: Duration::from_secs(10),
             reserve_bytes: 16 << 20,
             scrub_bytes_per_second: None,
+            scrub_after: Duration::from_secs(30 * 24 * 3600),
             probe_after: Duration::from_millis(250),
             probe_after_max: Duration::from_secs(4),
             check_interval: Duration::from_secs(5),

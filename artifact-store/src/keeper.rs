@@ -142,6 +142,9 @@ impl Keeper {
         let overdue_at = self.report_overdue(now);
         self.advance_put(now);
         self.shared.ask(|inventory| inventory.end_empty_scrub(Timestamp::now()));
+        let scrub_after = self.shared.config.scrub_after;
+        let scrub_at =
+            self.shared.ask(|inventory| inventory.scrub_what_is_old(now, Timestamp::now(), scrub_after));
         let circumstances = Circumstances {
             now,
             wall: Timestamp::now(),
@@ -156,7 +159,7 @@ impl Keeper {
         }
         let settle_at = (!self.is_settled()).then_some(self.settle_at);
         let give_up_at = self.pending.as_ref().map(|pending| pending.give_up_at);
-        [plan.wake_at, settle_at, give_up_at, overdue_at].into_iter().flatten().min()
+        [plan.wake_at, settle_at, give_up_at, overdue_at, scrub_at].into_iter().flatten().min()
     }
 
     /// A dataset that does not even end a control job is in trouble that nobody else may notice; when the next one would

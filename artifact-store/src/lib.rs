@@ -56,7 +56,9 @@ pub use error::{ErrorClass, StoreError};
 pub use failure::{DatasetFailure, FailureCause};
 pub use reader::ArtifactReader;
 pub use shared::BLOCKING_THREADS_PER_DATASET;
-pub use status::{DatasetHealth, DatasetReport, ListedArtifact, QuarantinedCopy, ScrubReport, StoreListing};
+pub use status::{
+    DatasetHealth, DatasetReport, ListedArtifact, QuarantinedCopy, ScrubCause, ScrubReport, StoreListing,
+};
 pub use steps::{ARTIFACT_PROCEDURE, LEDGER_PROCEDURE, RECORDS_PROCEDURE, StoreStep};
 pub use store::ArtifactStore;
 pub use writer::{ArtifactWriter, WriteReport};

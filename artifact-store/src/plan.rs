@@ -1,8 +1,9 @@
 //! What is to be done now: inventory in, jobs out. Pure; no clock, no disk. The keeper carries it out.
 //!
-//! Each dataset has three lanes with at most one job each, so that a disk that hangs holds up nobody but itself and the
-//! memory that maintenance takes is bounded: *control* (short: admission, probes, moves), *ledger*, and *bulk* (reads or
-//! writes whole artifacts). Within a lane the first that applies is done:
+//! Each dataset has four lanes with at most one job each, so that a disk that hangs holds up nobody but itself and the
+//! memory that maintenance takes is bounded: *control* (short: admission, probes, moves), *ledger*, *bulk* (reads or
+//! writes whole artifacts that somebody waits for) and *scrub* (reads them for nobody, perhaps slowly). Within a lane the
+//! first that applies is done:
 //!
 //! | lane | job | when |
 //! |---|---|---|
@@ -16,7 +17,7 @@
 //! | ledger | write ledger | its ledger is not the config in force |
 //! | bulk | verify | a wanted copy has no record |
 //! | | repair | a wanted artifact is on another dataset and not on this one |
-//! | | scrub | a scrub has something left here |
+//! | scrub | scrub | a scrub has something left here |
 //!
 //! Nothing but admission is planned before the store is settled, and nothing is moved or removed without a config in force.
 
@@ -47,10 +48,16 @@ pub(crate) enum Lane {
     Control,
     Ledger,
     Bulk,
+    Scrub,
+}
+
+impl Lane {
+    /// Every lane.
+    const ALL: [Lane; 4] = [Lane::Control, Lane::Ledger, Lane::Bulk, Lane::Scrub];
 }
 
 /// How many lanes a dataset has.
-pub(crate) const LANES: usize = 3;
+pub(crate) const LANES: usize = Lane::ALL.len();
 
 /// One piece of work on one dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +80,8 @@ impl Job {
     pub(crate) fn lane(&self) -> Lane {
         match self {
             Job::WriteLedger(_) => Lane::Ledger,
-            Job::Verify(_) | Job::Repair(_) | Job::Scrub(_) => Lane::Bulk,
+            Job::Verify(_) | Job::Repair(_) => Lane::Bulk,
+            Job::Scrub(_) => Lane::Scrub,
             Job::Admit
             | Job::Probe
             | Job::Check
@@ -129,6 +137,7 @@ impl Planner<'_> {
             (Lane::Control, Planner::control as fn(&mut Self, DatasetIndex) -> Option<Job>),
             (Lane::Ledger, Planner::ledger),
             (Lane::Bulk, Planner::bulk),
+            (Lane::Scrub, Planner::scrub),
         ];
         for (lane, choose) in lanes {
             if self.circumstances.busy.contains(&(dataset, lane)) {
@@ -238,7 +247,7 @@ impl Planner<'_> {
         if !self.inventory.settled || !state.health.is_readable() {
             return None;
         }
-        self.verify(state).or_else(|| self.repair(dataset)).or_else(|| self.scrub(dataset))
+        self.verify(state).or_else(|| self.repair(dataset))
     }
 
     fn verify(&mut self, state: &DatasetState) -> Option<Job> {
@@ -276,7 +285,8 @@ impl Planner<'_> {
     }
 
     fn scrub(&mut self, dataset: DatasetIndex) -> Option<Job> {
-        let left = self.inventory.scrub.left.get(&dataset)?;
+        let readable = self.inventory.datasets[dataset].health.is_readable();
+        let left = self.inventory.scrub.left.get(&dataset).filter(|_| readable)?;
         let sized = left.iter().map(|(hash, size)| (*hash, *size));
         some_batch(up_to_bytes(sized)).map(Job::Scrub)
     }
@@ -294,9 +304,7 @@ impl Planner<'_> {
     }
 
     fn is_idle(&self, dataset: DatasetIndex) -> bool {
-        [Lane::Control, Lane::Ledger, Lane::Bulk]
-            .iter()
-            .all(|lane| !self.circumstances.busy.contains(&(dataset, *lane)))
+        Lane::ALL.iter().all(|lane| !self.circumstances.busy.contains(&(dataset, *lane)))
     }
 
     /// Whether that time has come; if not, sets the alarm for it.

@@ -100,11 +100,23 @@ pub struct QuarantinedCopy {
     pub found_at: Timestamp,
 }
 
+/// What a scrub was started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScrubCause {
+    /// Somebody asked for it: every copy is hashed.
+    Asked,
+    /// Some copies were verified too long ago: those are hashed, slowly.
+    Age,
+}
+
 /// How far the verification of stored bytes is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ScrubReport {
     /// Whether one runs now.
     pub running: bool,
+    /// What it was started for; none before the first one.
+    pub cause: Option<ScrubCause>,
     /// Bytes hashed so far, in this scrub or the last one. Never shrinks within one scrub.
     pub bytes_done: u64,
     /// Bytes it has to hash in all; shrinks when a dataset or a copy goes away meanwhile.

@@ -8,16 +8,24 @@ use crate::{
     layout,
     records::Record,
     shared::Shared,
+    status::ScrubCause,
 };
 use durable_fs::{ReadFile, StorageError};
 use ids::ArtifactHash;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroU64,
+    time::{Duration, Instant},
+};
 use tracing::{info, warn};
 
 /// Bytes that are read and hashed at once: large enough for a disk, small enough for an agent of 30 MiB.
 const BUFFER_BYTES: usize = 1 << 20;
+
+/// Bytes per second of a scrub that nobody asked for: a tenth of what the slowest boot disks read, and forty gigabytes
+/// within the hour.
+const UNHURRIED: NonZeroU64 = NonZeroU64::new(16 << 20).expect("it is not 0");
 
 /// What hashing a copy showed.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +53,7 @@ pub(crate) fn verify(shared: &Shared, dataset: DatasetIndex, hashes: &[ArtifactH
     }
 }
 
-/// Hashes copies for a scrub, not faster than the config allows.
+/// Hashes copies for a scrub, not faster than the config allows, and slowly if nobody waits for it.
 pub(crate) fn scrub(shared: &Shared, dataset: DatasetIndex, hashes: &[ArtifactHash]) {
     for hash in hashes {
         if shared.stop.is_asked() {
@@ -56,13 +64,22 @@ pub(crate) fn scrub(shared: &Shared, dataset: DatasetIndex, hashes: &[ArtifactHa
         let corrupt = check(shared, dataset, hash, &mut |bytes| {
             hashed += bytes;
             shared.apply(Event::ScrubProgressed { bytes });
-            if let Some(rate) = shared.config.scrub_bytes_per_second {
+            if let Some(rate) = scrub_rate(shared) {
                 // Scrubbing is never urgent: rounding up to whole microseconds only makes it a little slower.
                 let allowed = Duration::from_micros(hashed.saturating_mul(1_000_000) / rate.get() + 1);
                 shared.stop.pause(allowed.saturating_sub(started.elapsed()));
             }
         });
         shared.apply(Event::Scrubbed { dataset, hash: *hash, hashed, corrupt, at: Timestamp::now() });
+    }
+}
+
+/// Bytes per second of the scrub that runs now, which may be another one than when the job began.
+fn scrub_rate(shared: &Shared) -> Option<NonZeroU64> {
+    let configured = shared.config.scrub_bytes_per_second;
+    match shared.look(|inventory| inventory.scrub.report.cause) {
+        Some(ScrubCause::Age) => Some(configured.map_or(UNHURRIED, |rate| rate.min(UNHURRIED))),
+        _ => configured,
     }
 }
 

@@ -3,7 +3,7 @@
 use artifact_store::{StoreArtifactsConfig, StoreListing, WriteReport};
 use sled_client::artifacts::{
     ArtifactsConfig, ArtifactsList, DatasetFailure, DatasetHealth, DatasetStatus, ListedArtifact,
-    PutArtifactResult, QuarantinedCopy, ScrubStatus,
+    PutArtifactResult, QuarantinedCopy, ScrubCause, ScrubStatus,
 };
 
 pub(crate) fn config(config: &StoreArtifactsConfig) -> ArtifactsConfig {
@@ -84,7 +84,10 @@ pub(crate) fn datasets(datasets: Vec<artifact_store::DatasetReport>) -> Vec<Data
 pub(crate) fn scrub(scrub: artifact_store::ScrubReport) -> ScrubStatus {
     ScrubStatus {
         running: scrub.running,
-        cause: None,
+        cause: scrub.cause.map(|cause| match cause {
+            artifact_store::ScrubCause::Asked => ScrubCause::Asked,
+            artifact_store::ScrubCause::Age => ScrubCause::Age,
+        }),
         bytes_done: scrub.bytes_done,
         bytes_total: scrub.bytes_total,
         corrupt: scrub.corrupt,

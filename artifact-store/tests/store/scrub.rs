@@ -1,8 +1,10 @@
 //! Verification of what is stored: after a start without records, and on demand.
 
 use crate::support::{Artifact, Bench, copies, put, wait_for, wanting};
+use artifact_store::ScrubCause;
 use durable_fs::Storage;
-use std::num::NonZeroU64;
+use jiff::Timestamp;
+use std::{num::NonZeroU64, time::Duration};
 
 #[tokio::test]
 async fn unrecorded_copies_are_unlisted_until_they_are_hashed() {
@@ -71,4 +73,48 @@ async fn a_scrub_of_nothing_ends_at_once() {
     let store = bench.open().await;
     let report = store.scrub();
     assert!(!report.running && report.finished_at.is_some());
+}
+
+#[tokio::test]
+async fn what_was_verified_long_ago_is_verified_again_and_rot_is_found_though_nobody_asked() {
+    let mut bench = Bench::new();
+    bench.config.scrub_after = Duration::from_secs(3600);
+    let (old, new) = (Artifact::new(1, 100_000), Artifact::new(2, 50_000));
+    let store = bench.open().await;
+    store.put_config(wanting(1, [&old, &new])).await.unwrap();
+    put(&store, &old).await.unwrap();
+    let arrived = wait_for(&store, "both copies", |listing| copies(listing, &old) == 2).await;
+    assert_eq!(arrived.scrub.cause, None, "nothing is old yet");
+    store.shutdown().await;
+    bench.rot(1, &old);
+    let age = Timestamp::now().duration_since(arrived.list[&old.hash].verified_at);
+    bench.config.scrub_after = Duration::try_from(age).unwrap() + Duration::from_millis(300);
+    let store = bench.open().await;
+    assert_eq!(copies(&store.list().await, &old), 2, "its record still fits, rot or not");
+    let listing = wait_for(&store, "the scrub", |listing| listing.scrub.corrupt == 1).await;
+    assert_eq!(listing.scrub.cause, Some(ScrubCause::Age));
+    wait_for(&store, "repair", |listing| copies(listing, &old) == 2 && listing.quarantined.len() == 1).await;
+    let verified_at = arrived.list[&old.hash].verified_at;
+    wait_for(&store, "new records", |listing| listing.list[&old.hash].verified_at > verified_at).await;
+}
+
+#[tokio::test]
+async fn a_scrub_of_everything_takes_the_place_of_one_of_old_copies() {
+    let mut bench = Bench::with_disks(1);
+    bench.config.scrub_after = Duration::ZERO;
+    bench.config.scrub_bytes_per_second = NonZeroU64::new(1);
+    let artifacts = [Artifact::new(1, 1000), Artifact::new(2, 1000)];
+    let store = bench.open().await;
+    store.put_config(wanting(1, &artifacts)).await.unwrap();
+    put(&store, &artifacts[0]).await.unwrap();
+    wait_for(&store, "the scrub of the old copy", |listing| {
+        listing.scrub.cause == Some(ScrubCause::Age) && listing.scrub.bytes_done == 1000
+    })
+    .await;
+    put(&store, &artifacts[1]).await.unwrap();
+    let asked = store.scrub();
+    assert_eq!((asked.cause, asked.bytes_total), (Some(ScrubCause::Asked), 2000));
+    let stopping = std::time::Instant::now();
+    store.shutdown().await;
+    assert!(stopping.elapsed().as_secs() < 5);
 }
