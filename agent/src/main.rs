@@ -46,8 +46,17 @@ enum Api {
 /// Threads that run the agent's tasks. An agent mostly waits; disks have threads of their own.
 const WORKER_THREADS: usize = 2;
 
-const PROGRAM: Program<Config> =
-    Program { log: |config| &config.log, verify: |_| Ok(()), worker_threads: Some(WORKER_THREADS) };
+/// Threads for blocking work that is not the store's: names, files of state, a little to spare.
+const OTHER_BLOCKING_THREADS: usize = 16;
+
+const PROGRAM: Program<Config> = Program {
+    log: |config| &config.log,
+    verify: |_| Ok(()),
+    worker_threads: Some(WORKER_THREADS),
+    blocking_threads: Some(|config| {
+        OTHER_BLOCKING_THREADS + config.m2.len() * artifact_store::BLOCKING_THREADS_PER_DATASET
+    }),
+};
 
 fn main() -> ExitCode {
     match Arguments::parse().command {

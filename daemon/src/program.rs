@@ -18,7 +18,7 @@ use tokio::{runtime::Builder, sync::watch};
 /// A config that can not be used.
 const EXIT_CONFIG: u8 = 78;
 
-/// Threads for blocking work, at most. Each disk operation under way holds one; more than this would only queue in the
+/// Threads for blocking work, at most, in a program that does not say how many it needs. Each disk operation under way holds one; more than this would only queue in the
 /// kernel.
 const BLOCKING_THREADS_MAX: usize = 64;
 
@@ -34,6 +34,8 @@ pub struct Program<C> {
     pub verify: fn(&C) -> Result<(), Box<dyn Error>>,
     /// Threads that run its tasks; one for each processor if not given.
     pub worker_threads: Option<usize>,
+    /// Threads for blocking work at most, by its config. They are made when they are needed.
+    pub blocking_threads: Option<fn(&C) -> usize>,
 }
 
 impl<C: DeserializeOwned> Program<C> {
@@ -73,7 +75,8 @@ impl<C: DeserializeOwned> Program<C> {
         if let Some(threads) = self.worker_threads {
             builder.worker_threads(threads);
         }
-        let runtime = builder.max_blocking_threads(BLOCKING_THREADS_MAX).enable_all().build()?;
+        let blocking = self.blocking_threads.map_or(BLOCKING_THREADS_MAX, |threads| threads(&config));
+        let runtime = builder.max_blocking_threads(blocking).enable_all().build()?;
         let ended = runtime.block_on(async {
             let stop = stop::on_signals()?;
             body(config, stop).await.map_err(Into::into)

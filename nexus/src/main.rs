@@ -43,7 +43,8 @@ enum Api {
     Internal,
 }
 
-const PROGRAM: Program<Config> = Program { log: |config| &config.log, worker_threads: None };
+const PROGRAM: Program<Config> =
+    Program { log: |config| &config.log, verify: |_| Ok(()), worker_threads: None, blocking_threads: None };
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
