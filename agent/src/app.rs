@@ -12,7 +12,9 @@ use crate::{
     http::{self, Context},
     identity,
     inventory::Host,
+    limits,
     registration::{self, Subject},
+    tokens::{self, TokenError},
 };
 use api_client::ClientOptions;
 use artifact_store::{ArtifactStore, DatasetConfig, StoreConfig};
@@ -21,15 +23,11 @@ use daemon::{
     state_lock::{StateLock, StateLockError},
 };
 use durable_fs::{DiskFaults, FaultyDisk, RealDisk, Storage};
-use http_edge::{
-    Edge, Metrics, Readiness, Role, Server, ServerOptions, TokenTable,
-    auth::{self, TokenFileError},
-    serve::BindError,
-};
+use http_edge::{Edge, Metrics, Readiness, Role, Server, ServerOptions, TokenTable, serve::BindError};
 use nexus_client::registration::SledRegistration;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// The program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -58,7 +56,7 @@ pub enum StartError {
     Identity(#[from] StateFileError),
     /// A token is missing.
     #[error(transparent)]
-    Token(#[from] TokenFileError),
+    Token(#[from] TokenError),
     /// A port can not be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -68,10 +66,9 @@ impl Agent {
     /// Starts an agent up to the point where its ports are open.
     pub async fn start(config: Config) -> Result<Agent, StartError> {
         let config = Arc::new(config);
+        limits::raise_open_files();
         let state_lock = StateLock::take(&config.state_dir)?;
-        let token = auth::read_token_file(&config.auth.token_file)?;
-        let coordinator_token = auth::read_token_file(&config.auth.coordinator_token_file)?;
-        let operator_token = auth::read_token_file(&config.auth.operator_token_file)?;
+        let given = tokens::read(&config.auth)?;
         let sled = Server::bind(config.agent_address()).await?;
         let depot = Server::bind(config.depot_address()).await?;
         let identity = identity::start(&config.state_dir)?;
@@ -96,18 +93,19 @@ impl Agent {
             health: store.health_revision(),
         };
         let options = ClientOptions {
-            token: Some(token),
+            token: Some(given.own),
             source_address: Some(config.address),
             read_idle_timeout: None,
         };
-        let context = Context { config, host, store, jobs };
+        let depot_reads = Arc::new(Semaphore::new(config.depot.max_concurrent_reads.get() as usize));
+        let context = Context { config, host, store, jobs, depot_reads };
         let readiness = Readiness::waiting_for(&["listeners", "store"]);
         readiness.report("store", Ok(()));
         let metrics = Metrics::new("sled-agent", VERSION);
         let tokens = Arc::new(
             TokenTable::default()
-                .with(&operator_token, Role::Operator)
-                .with(&coordinator_token, Role::Coordinator),
+                .with(&given.operator, Role::Operator)
+                .with(&given.coordinator, Role::Coordinator),
         );
         let edge = |api, tokens, allowed| Edge {
             api,
@@ -187,6 +185,7 @@ fn store_config(config: &Config) -> (StoreConfig, FaultableDisks) {
     let mut store = StoreConfig::new(datasets);
     store.trash_grace = Duration::from_secs(u64::from(config.artifacts.trash_grace_secs));
     store.scrub_bytes_per_second = config.artifacts.scrub_bytes_per_second;
+    store.scrub_after = Duration::from_secs(u64::from(config.artifacts.scrub_after_days.get()) * 24 * 3600);
     (store, faultable)
 }
 

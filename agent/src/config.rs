@@ -1,12 +1,17 @@
-//! The agent's config file. Unknown keys are refused with line and hint.
+//! The agent's config file. Unknown keys are refused with line and hint, and so is a value that can never work: a name or
+//! a directory that two M.2s share, a URL that cannot be called. What can work only some other time (a port that is in
+//! use, a disk that is not there) is the start's to find out.
 
+use api_client::{ApiClient, ClientOptions};
 use camino::Utf8PathBuf;
 use daemon::log::LogSettings;
-use serde::Deserialize;
+use problem::chain;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{
     net::{IpAddr, SocketAddr},
-    num::NonZeroU64,
+    num::{NonZeroU32, NonZeroU64},
 };
+use thiserror::Error;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,8 +30,10 @@ pub struct Config {
     #[serde(default = "default_depot_port")]
     pub depot_port: u16,
     /// Base URLs of the coordinators' sled-facing APIs.
+    #[serde(deserialize_with = "callable_and_distinct")]
     pub coordinators: Vec<String>,
     /// The M.2 datasets, in the order in which they are read.
+    #[serde(deserialize_with = "distinct_disks")]
     pub m2: Vec<M2Settings>,
     /// Tokens.
     pub auth: AuthSettings,
@@ -36,6 +43,9 @@ pub struct Config {
     /// The artifact store.
     #[serde(default)]
     pub artifacts: ArtifactSettings,
+    /// The repo depot.
+    #[serde(default)]
+    pub depot: DepotSettings,
     /// For tests only.
     #[serde(default)]
     pub testing: TestingSettings,
@@ -79,6 +89,8 @@ pub struct ArtifactSettings {
     pub trash_grace_secs: u32,
     /// Bytes per second that a scrub reads of each dataset; unlimited unless given.
     pub scrub_bytes_per_second: Option<NonZeroU64>,
+    /// Days after which a copy is verified again, slowly and in the background.
+    pub scrub_after_days: NonZeroU32,
 }
 
 impl Default for ArtifactSettings {
@@ -88,8 +100,42 @@ impl Default for ArtifactSettings {
             copies_at_once: 4,
             trash_grace_secs: 600,
             scrub_bytes_per_second: None,
+            scrub_after_days: NonZeroU32::new(30).expect("it is not 0"),
         }
     }
+}
+
+/// The repo depot.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DepotSettings {
+    /// Reads served at once; one more is answered 429.
+    pub max_concurrent_reads: NonZeroU32,
+}
+
+impl Default for DepotSettings {
+    fn default() -> Self {
+        DepotSettings { max_concurrent_reads: NonZeroU32::new(64).expect("it is not 0") }
+    }
+}
+
+/// A config that can not be used, though each of its values could.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// Both APIs would listen on one port.
+    #[error("agent_port and depot_port are both {port}: each API needs a port of its own")]
+    SamePort {
+        /// The port.
+        port: u16,
+    },
+    /// Whoever holds the one token holds the other.
+    #[error("auth.{first} and auth.{second} are the same file: each role needs a token of its own")]
+    SameTokenFile {
+        /// The one key.
+        first: &'static str,
+        /// The other key.
+        second: &'static str,
+    },
 }
 
 /// For tests only.
@@ -101,6 +147,25 @@ pub struct TestingSettings {
 }
 
 impl Config {
+    /// Checks what no single value shows. Port 0, the kernel's choice, may stand twice.
+    pub fn verify(&self) -> Result<(), ConfigError> {
+        if self.agent_port == self.depot_port && self.agent_port != 0 {
+            return Err(ConfigError::SamePort { port: self.agent_port });
+        }
+        let AuthSettings { token_file, coordinator_token_file, operator_token_file } = &self.auth;
+        let files = [
+            ("token_file", token_file),
+            ("coordinator_token_file", coordinator_token_file),
+            ("operator_token_file", operator_token_file),
+        ];
+        for (index, (second, file)) in files.iter().enumerate() {
+            if let Some((first, _)) = files[..index].iter().find(|(_, other)| other == file) {
+                return Err(ConfigError::SameTokenFile { first, second });
+            }
+        }
+        Ok(())
+    }
+
     /// Where the sled API listens.
     #[must_use]
     pub fn agent_address(&self) -> SocketAddr {
@@ -120,4 +185,107 @@ fn default_agent_port() -> u16 {
 
 fn default_depot_port() -> u16 {
     12348
+}
+
+/// Coordinators that can be called, each once.
+fn callable_and_distinct<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let urls = Vec::<String>::deserialize(deserializer)?;
+    let options = ClientOptions { token: None, source_address: None, read_idle_timeout: None };
+    let mut seen: Vec<String> = Vec::new();
+    for url in &urls {
+        let client = ApiClient::new(url, &options).map_err(|error| D::Error::custom(chain(&error)))?;
+        if seen.iter().any(|other| other == client.base_url()) {
+            return Err(D::Error::custom(format!("the coordinator {url} stands twice")));
+        }
+        seen.push(client.base_url().to_owned());
+    }
+    Ok(urls)
+}
+
+/// M.2s of which each has a name and a directory of its own.
+fn distinct_disks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<M2Settings>, D::Error> {
+    let disks = Vec::<M2Settings>::deserialize(deserializer)?;
+    for (index, disk) in disks.iter().enumerate() {
+        if disk.name.is_empty() {
+            return Err(D::Error::custom("an m2 has an empty name; names are shown in reports: \"m2-0\""));
+        }
+        if !disk.dir.is_absolute() {
+            let M2Settings { name, dir, .. } = disk;
+            let problem =
+                format!("m2 {name:?}: dir {dir:?} is not absolute, so it depends on where the agent starts");
+            return Err(D::Error::custom(problem));
+        }
+        for other in &disks[..index] {
+            if other.name == disk.name {
+                return Err(D::Error::custom(format!("two m2 have the name {:?}", disk.name)));
+            }
+            if other.dir.components().eq(disk.dir.components()) {
+                let (first, second, dir) = (&other.name, &disk.name, &disk.dir);
+                let problem = format!(
+                    "m2 {first:?} and {second:?} have the same dir {dir:?}; each needs a disk of its own"
+                );
+                return Err(D::Error::custom(problem));
+            }
+        }
+    }
+    Ok(disks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use daemon::config_file;
+
+    const GOOD: &str = r#"
+name = "sled-a"
+state_dir = "/var/lib/bobsled"
+address = "127.0.0.1"
+coordinators = ["http://127.0.0.1:12221"]
+m2 = [
+  { name = "m2-0", dir = "/m2/0" },
+  { name = "m2-1", dir = "/m2/1" },
+]
+[auth]
+token_file = "/etc/bobsled/sled"
+coordinator_token_file = "/etc/bobsled/coordinator"
+operator_token_file = "/etc/bobsled/operator"
+"#;
+
+    /// What is said of the good config with `old` replaced by `new`.
+    fn refusal(old: &str, new: &str) -> String {
+        let dir = camino_tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        assert!(GOOD.contains(old), "{old}");
+        std::fs::write(&path, GOOD.replacen(old, new, 1)).unwrap();
+        match config_file::read::<Config>(&path) {
+            Err(error) => chain(&error).replace(path.as_str(), "agent.toml"),
+            Ok(config) => config.verify().map_or_else(|error| error.to_string(), |()| String::new()),
+        }
+    }
+
+    #[test]
+    fn a_config_that_can_never_work_is_refused_with_its_line() {
+        assert_eq!(refusal("m2-1", "m2-1"), "");
+        for (old, new, line, words) in [
+            ("\"m2-1\"", "\"m2-0\"", "line 6", "two m2 have the name \"m2-0\""),
+            ("/m2/1", "/m2/0/", "line 6", "\"m2-0\" and \"m2-1\" have the same dir"),
+            ("/m2/1", "m2/1", "line 6", "not absolute"),
+            ("\"m2-1\"", "\"\"", "line 6", "empty name"),
+            ("http://127.0.0.1:12221", "127.0.0.1:12221", "line 5", "127.0.0.1:12221"),
+            ("http://127.0.0.1:12221", "http://127.0.0.1:12221/v1", "line 5", "only scheme, host and port"),
+            ("\"http://127.0.0.1:12221\"", "\"http://h:1\", \"http://h:1/\"", "line 5", "stands twice"),
+            ("[auth]", "[depot]\nmax_concurrent_reads = 0\n[auth]", "line 11", "nonzero"),
+        ] {
+            let refusal = refusal(old, new);
+            assert!(refusal.starts_with("agent.toml, line"), "{refusal}");
+            assert!(refusal.contains(line) && refusal.contains(words), "{words:?} at {line}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn what_no_single_value_shows_is_refused() {
+        assert!(refusal("m2 = [", "agent_port = 1\ndepot_port = 1\nm2 = [").contains("both 1"));
+        assert_eq!(refusal("m2 = [", "agent_port = 0\ndepot_port = 0\nm2 = ["), "");
+        assert!(refusal("/etc/bobsled/operator", "/etc/bobsled/sled").contains("same file"));
+    }
 }

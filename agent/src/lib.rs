@@ -9,8 +9,8 @@
 //!   peers ──► http::depot (12348, public reads) ──► artifact-store
 //! ```
 //!
-//! - [`config`]: the config file. [`identity`]: who this sled is, and which life of its agent.
-//! - [`app`]: wiring, start and stop.
+//! - [`config`]: the config file. [`tokens`]: the token files. [`identity`]: who this sled is, and which life of its agent.
+//! - [`app`]: wiring, start and stop. `limits`: what the host lets the process have.
 //! - [`copy_jobs`]: fetching artifacts from peers.
 //! - [`registration`]: telling the coordinators that this sled lives.
 //! - [`inventory`]: what this host is. [`faults`]: disk faults on command, for tests.
@@ -24,7 +24,9 @@ mod gauges;
 pub mod http;
 pub mod identity;
 pub mod inventory;
+mod limits;
 pub mod registration;
+pub mod tokens;
 
 pub use app::{Agent, StartError};
 pub use config::Config;

@@ -3,7 +3,7 @@
 use camino::Utf8PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use daemon::program::{self, Program};
-use sled_agent::{Agent, Config, StartError};
+use sled_agent::{Agent, Config, StartError, tokens};
 use std::process::ExitCode;
 
 /// The agent of one Bobsled host.
@@ -51,11 +51,20 @@ const OTHER_BLOCKING_THREADS: usize = 16;
 
 const PROGRAM: Program<Config> = Program {
     log: |config| &config.log,
-    verify: |_| Ok(()),
+    verify: |config| Ok(config.verify()?),
     worker_threads: Some(WORKER_THREADS),
     blocking_threads: Some(|config| {
         OTHER_BLOCKING_THREADS + config.m2.len() * artifact_store::BLOCKING_THREADS_PER_DATASET
     }),
+};
+
+/// What a check looks at beside the config itself: a start tells of it too, but a check is there to tell it earlier.
+const CHECK: Program<Config> = Program {
+    verify: |config| {
+        config.verify()?;
+        Ok(tokens::check(&config.auth)?)
+    },
+    ..PROGRAM
 };
 
 fn main() -> ExitCode {
@@ -64,7 +73,7 @@ fn main() -> ExitCode {
             Agent::start(config).await?.run(stop).await;
             Ok::<(), StartError>(())
         }),
-        Command::Check { config } => PROGRAM.check(&config),
+        Command::Check { config } => CHECK.check(&config),
         Command::Openapi { api } => program::print(openapi(api).to_pretty_json()),
     }
 }

@@ -3,6 +3,7 @@
 use crate::{config::Config, copy_jobs::CopyJobs, inventory::Host};
 use artifact_store::ArtifactStore;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Everything that a handler may ask. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -15,4 +16,6 @@ pub struct Context {
     pub store: ArtifactStore,
     /// Copies from peers.
     pub jobs: CopyJobs,
+    /// Reads that the depot may serve at once.
+    pub depot_reads: Arc<Semaphore>,
 }

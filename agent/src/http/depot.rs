@@ -4,6 +4,9 @@
 //! that has rotted ends in a broken connection, never in a whole body with a success status. Parts are sent as they
 //! are; whoever puts them together hashes the whole.
 //!
+//! Reads at once are bounded: each holds memory and, for each piece, a thread of a disk. One too many is told so at once
+//! (429) and tries again, or asks another sled, rather than to slow down all the others.
+//!
 //! What a hash stands for never changes, so who has it needs no second look at it: `If-None-Match` is answered 304.
 
 use crate::http::{Context, problems};
@@ -21,9 +24,13 @@ use http_edge::{
 };
 use ids::ArtifactHash;
 use problem::{Code, Problem};
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// Seconds after which a reader that was one too many may try again: artifacts take seconds, not minutes.
+const READ_RETRY_SECONDS: u32 = 2;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -50,7 +57,8 @@ pub fn router() -> OpenApiRouter<Context> {
     responses(
         (status = 200, content_type = "application/octet-stream", body = Vec<u8>),
         (status = 206, content_type = "application/octet-stream", body = Vec<u8>),
-        (status = 304), (status = 404, body = Problem), (status = 416, body = Problem)
+        (status = 304), (status = 404, body = Problem), (status = 416, body = Problem),
+        (status = 429, body = Problem)
     )
 )]
 async fn get(
@@ -103,12 +111,14 @@ fn serve(
     let mut response = match &range {
         _ if method == Method::HEAD => Response::new(Body::empty()),
         None => {
+            let slot = read_slot(context)?;
             let whole = context.store.open_artifact(hash).map_err(of_store)?;
-            Response::new(body_of(whole.into_stream()))
+            Response::new(body_of(whole.into_stream(), slot))
         }
         Some(range) => {
+            let slot = read_slot(context)?;
             let part = context.store.read_range(hash, range.clone()).map_err(of_store)?;
-            Response::new(body_of(part.into_stream()))
+            Response::new(body_of(part.into_stream(), slot))
         }
     };
     let length = range.as_ref().map_or(size, |range| range.end - range.start);
@@ -142,11 +152,24 @@ fn has_it_already(headers: &HeaderMap, hash: &ArtifactHash) -> bool {
     })
 }
 
+/// The right to one read, held until its last byte was handed on or its reader is gone.
+fn read_slot(context: &Context) -> Result<OwnedSemaphorePermit, ApiError> {
+    Arc::clone(&context.depot_reads).try_acquire_owned().map_err(|_| {
+        let reads_max = context.config.depot.max_concurrent_reads;
+        let detail = format!("this depot serves {reads_max} reads at once");
+        Problem::new(Code::TooManyRequests, detail).with_retry_after(READ_RETRY_SECONDS).into()
+    })
+}
+
 /// An error in the stream breaks the connection off, which is what a client must see.
-fn body_of<S>(stream: S) -> Body
+fn body_of<S>(stream: S, slot: OwnedSemaphorePermit) -> Body
 where
     S: stream::Stream<Item = Result<bytes::Bytes, StoreError>> + Send + 'static,
 {
+    let stream = stream.map(move |piece| {
+        let _held = &slot;
+        piece
+    });
     Body::from_stream(stream.then(async |piece| {
         fault_points::reach("depot.piece").await;
         if let Err(error) = &piece {
