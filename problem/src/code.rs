@@ -100,6 +100,7 @@ catalogue! {
 
     // Trust roots.
     RootInvalid "root_invalid" 400 "this is not a TUF root that signs itself" "send the publisher's root.json as it is";
+    TrustRootDeleted "trust_root_deleted" 409 "the trust root that vouched for the release was deleted meanwhile" "add it again if it is still to be trusted, then upload again";
     TrustRootNotFound "trust_root_not_found" 404 "no such trust root" "sledctl trust-root list";
 
     // The coordinator.

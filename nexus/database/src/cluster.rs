@@ -26,18 +26,25 @@ pub struct CoordinatorRow {
 
 /// Gives a new database its cluster. A second coordinator that comes first loses nothing: the row is there once.
 pub(crate) async fn ensure(database: &Database) -> Result<(), DatabaseError> {
-    let mut transaction = database.begin().await?;
-    sqlx::query(
-        "INSERT INTO cluster (singleton, id, generation, wanted_digest, created_at)
-         VALUES (1, $1, 1, $2, $3) ON CONFLICT (singleton) DO NOTHING",
-    )
-    .bind(key(&ClusterId::generate()))
-    .bind(wanted::digest(&[]))
-    .bind(key(&now()))
-    .execute(&mut *transaction)
-    .await
-    .map_err(during("create the cluster"))?;
-    transaction.commit().await.map_err(during("create the cluster"))
+    let operation = "create the cluster";
+    let (id, created_at) = (ClusterId::generate(), now());
+    database
+        .write(operation, |mut tx| {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO cluster (singleton, id, generation, wanted_digest, created_at)
+                 VALUES (1, $1, 1, $2, $3) ON CONFLICT (singleton) DO NOTHING",
+                )
+                .bind(key(&id))
+                .bind(wanted::digest(&[]))
+                .bind(key(&created_at))
+                .execute(&mut *tx)
+                .await
+                .map(drop)
+                .map_err(during(operation))
+            })
+        })
+        .await
 }
 
 impl Database {
@@ -58,22 +65,26 @@ impl Database {
         version: &str,
     ) -> Result<CoordinatorRow, DatabaseError> {
         let operation = "record the coordinator's start";
-        let mut transaction = self.begin().await?;
-        let row = sqlx::query(
-            "INSERT INTO coordinator (id, name, epoch, version, started_at) VALUES ($1, $2, 1, $3, $4)
-             ON CONFLICT (id) DO UPDATE SET name = excluded.name, epoch = coordinator.epoch + 1,
-                 version = excluded.version, started_at = excluded.started_at
-             RETURNING id, name, epoch, version, started_at",
-        )
-        .bind(key(&id))
-        .bind(name)
-        .bind(version)
-        .bind(key(&now()))
-        .fetch_one(&mut *transaction)
+        let started_at = now();
+        self.write(operation, |mut tx| {
+            Box::pin(async move {
+                let row = sqlx::query(
+                "INSERT INTO coordinator (id, name, epoch, version, started_at) VALUES ($1, $2, 1, $3, $4)
+                 ON CONFLICT (id) DO UPDATE SET name = excluded.name, epoch = coordinator.epoch + 1,
+                     version = excluded.version, started_at = excluded.started_at
+                 RETURNING id, name, epoch, version, started_at",
+            )
+            .bind(key(&id))
+            .bind(name)
+            .bind(version)
+            .bind(key(&started_at))
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(during(operation))?;
+                read_coordinator(&row)
+            })
+        })
         .await
-        .map_err(during(operation))?;
-        transaction.commit().await.map_err(during(operation))?;
-        read_coordinator(&row)
     }
 
     /// Every coordinator, by id.

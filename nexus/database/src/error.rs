@@ -2,6 +2,7 @@
 //! outcome of the call.
 
 use camino::Utf8PathBuf;
+use sqlx::migrate::MigrateError;
 use thiserror::Error;
 
 /// A database call that did not succeed.
@@ -23,7 +24,7 @@ pub enum DatabaseError {
         path: Utf8PathBuf,
         /// Why.
         #[source]
-        source: sqlx::migrate::MigrateError,
+        source: MigrateError,
     },
     /// The schema is of a newer program.
     #[error(
@@ -37,9 +38,18 @@ pub enum DatabaseError {
         /// The newest version of this program.
         known: i64,
     },
-    /// A statement failed.
+    /// A statement failed; nothing was changed.
     #[error("cannot {operation}")]
     Query {
+        /// What was tried.
+        operation: &'static str,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The commit failed in such a way that it may have happened: read before trying again.
+    #[error("it is not known whether the attempt to {operation} was committed")]
+    CommitUnknown {
         /// What was tried.
         operation: &'static str,
         /// Why.
@@ -56,13 +66,76 @@ pub enum DatabaseError {
     },
 }
 
+/// What an error means to whoever must go on. The one place that tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// Nothing was changed; the same again may succeed at once.
+    Retryable,
+    /// Nothing was changed, because the disk has no space left.
+    Full,
+    /// What is on the disk is not what was written.
+    Corrupt,
+    /// The database is of a newer program.
+    NewerSchema,
+    /// The change may have been made, or not.
+    CommitUnknown,
+    /// Nothing was changed: the disk refuses, or a statement is wrong.
+    Failed,
+}
+
 impl DatabaseError {
-    /// Whether the disk under the database has no space left.
+    /// What the error means.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        // SQLITE_FULL is 13; extended codes keep it in the low byte.
-        let DatabaseError::Query { source: sqlx::Error::Database(error), .. } = self else { return false };
-        error.code().and_then(|code| code.parse::<i64>().ok()).is_some_and(|code| code & 0xff == 13)
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            DatabaseError::Open { source, .. } | DatabaseError::Query { source, .. } => class_of(source),
+            DatabaseError::Migrate { source, .. } => match source {
+                MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => class_of(source),
+                _ => ErrorClass::Failed,
+            },
+            DatabaseError::NewerSchema { .. } => ErrorClass::NewerSchema,
+            DatabaseError::CommitUnknown { .. } => ErrorClass::CommitUnknown,
+            DatabaseError::Corrupt { .. } => ErrorClass::Corrupt,
+        }
+    }
+
+    /// A commit that failed. Where the lock was not to be had, or the last page of the transaction found no room,
+    /// nothing was committed; after any other failure a restart may find it committed.
+    pub(crate) fn of_commit(operation: &'static str, source: sqlx::Error) -> DatabaseError {
+        match class_of(&source) {
+            ErrorClass::Retryable | ErrorClass::Full if matches!(source, sqlx::Error::Database(_)) => {
+                DatabaseError::Query { operation, source }
+            }
+            _ => DatabaseError::CommitUnknown { operation, source },
+        }
+    }
+}
+
+/// SQLite's result codes (sqlite.org/rescode.html): the low byte is the primary code.
+mod sqlite {
+    pub(super) const BUSY: u32 = 5;
+    pub(super) const LOCKED: u32 = 6;
+    pub(super) const CORRUPT: u32 = 11;
+    pub(super) const FULL: u32 = 13;
+    pub(super) const NOT_A_DATABASE: u32 = 26;
+    /// The shared-memory file beside the log can not grow, which it does only on a full disk.
+    pub(super) const IO_SHARED_MEMORY_SIZE: u32 = 10 | (19 << 8);
+}
+
+fn class_of(error: &sqlx::Error) -> ErrorClass {
+    let error = match error {
+        sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => return ErrorClass::Retryable,
+        sqlx::Error::Database(error) => error,
+        _ => return ErrorClass::Failed,
+    };
+    let Some(code) = error.code().and_then(|code| code.parse::<u32>().ok()) else {
+        return ErrorClass::Failed;
+    };
+    match (code, code & 0xff) {
+        (sqlite::IO_SHARED_MEMORY_SIZE, _) | (_, sqlite::FULL) => ErrorClass::Full,
+        (_, sqlite::BUSY | sqlite::LOCKED) => ErrorClass::Retryable,
+        (_, sqlite::CORRUPT | sqlite::NOT_A_DATABASE) => ErrorClass::Corrupt,
+        _ => ErrorClass::Failed,
     }
 }
 

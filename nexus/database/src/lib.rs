@@ -1,11 +1,12 @@
 //! The coordinator's durable state: the one place that speaks SQL.
 //!
 //! ```text
-//!   callers ──► Database ──► write pool (1 connection, BEGIN IMMEDIATE) ──► nexus.db (WAL, synchronous = FULL)
-//!                       └──► read pool  (a few connections)             ──►
+//!   callers ──► Database ──► write (1 connection, one transaction at a time) ──► nexus.db (WAL, synchronous = FULL)
+//!                       └──► read  (a few connections)                       ──►
 //! ```
 //!
 //! - [`connect`]: opening, pragmas, migrations. A database of a newer schema is refused.
+//! - [`write`]: the one way to write. [`error`]: how it fails, and what each failure means.
 //! - [`cluster`]: the cluster's identity, its coordinators and their epochs.
 //! - [`trust_roots`], [`sleds`], [`repositories`]: one file per thing that is kept.
 //! - [`wanted`]: what every sled should hold, and its generation.
@@ -25,6 +26,7 @@ mod rows;
 pub mod sleds;
 pub mod trust_roots;
 pub mod wanted;
+mod write;
 
 pub use connect::Database;
-pub use error::DatabaseError;
+pub use error::{DatabaseError, ErrorClass};

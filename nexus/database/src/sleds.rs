@@ -8,6 +8,7 @@ use crate::{
     Database, DatabaseError,
     error::during,
     rows::{key, now, optional_text, parsed, signed, text, unsigned},
+    write::Connection,
 };
 use ids::{AgentEpoch, SledId};
 use jiff::Timestamp;
@@ -117,42 +118,11 @@ impl Database {
         {
             return Ok(outcome);
         }
-        let operation = "register a sled";
-        let mut transaction = self.begin().await?;
-        let known = sqlx::query(
-            "SELECT id, name, policy, agent_epoch, agent_url, depot_url, created_at FROM sled WHERE id = $1",
-        )
-        .bind(key(&new.id))
-        .fetch_optional(&mut *transaction)
+        let created_at = now();
+        self.write("register a sled", |mut tx| {
+            Box::pin(async move { register(&mut tx, new, created_at).await })
+        })
         .await
-        .map_err(during(operation))?;
-        if let Some(outcome) = known.as_ref().map(read_sled).transpose()?.and_then(|row| judge(&row, new)) {
-            return Ok(outcome);
-        }
-        sqlx::query("UPDATE sled SET agent_url = NULL, depot_url = NULL WHERE agent_url = $1 AND id <> $2")
-            .bind(&new.address.agent_url)
-            .bind(key(&new.id))
-            .execute(&mut *transaction)
-            .await
-            .map_err(during(operation))?;
-        let row = sqlx::query(
-            "INSERT INTO sled (id, name, policy, agent_epoch, agent_url, depot_url, created_at)
-             VALUES ($1, $2, 'in_service', $3, $4, $5, $6)
-             ON CONFLICT (id) DO UPDATE SET name = excluded.name, agent_epoch = excluded.agent_epoch,
-                 agent_url = excluded.agent_url, depot_url = excluded.depot_url
-             RETURNING id, name, policy, agent_epoch, agent_url, depot_url, created_at",
-        )
-        .bind(key(&new.id))
-        .bind(&new.name)
-        .bind(signed(new.agent_epoch.0))
-        .bind(&new.address.agent_url)
-        .bind(&new.address.depot_url)
-        .bind(key(&now()))
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(during(operation))?;
-        transaction.commit().await.map_err(during(operation))?;
-        Ok(RegisterOutcome::Changed(read_sled(&row)?))
     }
 
     /// Sleds after the given one, by id (which is the order of their joining), at most `limit`.
@@ -200,19 +170,63 @@ impl Database {
         policy: Policy,
     ) -> Result<Option<SledRow>, DatabaseError> {
         let operation = "set a sled's policy";
-        let mut transaction = self.begin().await?;
-        let row = sqlx::query(
-            "UPDATE sled SET policy = $1 WHERE id = $2 AND (policy <> 'expunged' OR $1 = 'expunged')
-             RETURNING id, name, policy, agent_epoch, agent_url, depot_url, created_at",
-        )
-        .bind(policy.as_str())
-        .bind(key(&id))
-        .fetch_optional(&mut *transaction)
+        self.write(operation, |mut tx| {
+            Box::pin(async move {
+                let row = sqlx::query(
+                    "UPDATE sled SET policy = $1 WHERE id = $2 AND (policy <> 'expunged' OR $1 = 'expunged')
+                 RETURNING id, name, policy, agent_epoch, agent_url, depot_url, created_at",
+                )
+                .bind(policy.as_str())
+                .bind(key(&id))
+                .fetch_optional(&mut *tx)
+                .await
+                .map_err(during(operation))?;
+                row.as_ref().map(read_sled).transpose()
+            })
+        })
+        .await
+    }
+}
+
+async fn register(
+    tx: &mut Connection,
+    new: &Registration,
+    created_at: Timestamp,
+) -> Result<RegisterOutcome, DatabaseError> {
+    let operation = "register a sled";
+    let known = sqlx::query(
+        "SELECT id, name, policy, agent_epoch, agent_url, depot_url, created_at FROM sled WHERE id = $1",
+    )
+    .bind(key(&new.id))
+    .fetch_optional(&mut *tx)
+    .await
+    .map_err(during(operation))?;
+    if let Some(outcome) = known.as_ref().map(read_sled).transpose()?.and_then(|row| judge(&row, new)) {
+        return Ok(outcome);
+    }
+    sqlx::query("UPDATE sled SET agent_url = NULL, depot_url = NULL WHERE agent_url = $1 AND id <> $2")
+        .bind(&new.address.agent_url)
+        .bind(key(&new.id))
+        .execute(&mut *tx)
         .await
         .map_err(during(operation))?;
-        transaction.commit().await.map_err(during(operation))?;
-        row.as_ref().map(read_sled).transpose()
-    }
+    let row = sqlx::query(
+        "INSERT INTO sled (id, name, policy, agent_epoch, agent_url, depot_url, created_at)
+         VALUES ($1, $2, 'in_service', $3, $4, $5, $6)
+         ON CONFLICT (id) DO UPDATE SET name = excluded.name, agent_epoch = excluded.agent_epoch,
+             agent_url = excluded.agent_url, depot_url = excluded.depot_url
+         RETURNING id, name, policy, agent_epoch, agent_url, depot_url, created_at",
+    )
+    .bind(key(&new.id))
+    .bind(&new.name)
+    .bind(signed(new.agent_epoch.0))
+    .bind(&new.address.agent_url)
+    .bind(&new.address.depot_url)
+    .bind(key(&created_at))
+    .fetch_one(tx)
+    .await
+    .map_err(during(operation))?;
+    Ok(RegisterOutcome::Changed(read_sled(&row)?))
 }
 
 /// What a registration means for a sled that is known; `None` if it is to be written.

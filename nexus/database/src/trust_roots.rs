@@ -4,6 +4,7 @@ use crate::{
     Database, DatabaseError,
     error::during,
     rows::{key, now, parsed, signed, text, unsigned},
+    write::Connection,
 };
 use ids::TrustRootId;
 use jiff::Timestamp;
@@ -33,7 +34,7 @@ pub struct NewTrustRoot {
     pub fingerprint: String,
     /// The file as it was sent.
     pub root_json: String,
-    /// The root's version.
+    /// The root's version; below 2^63.
     pub version: u64,
     /// When the root says that it expires.
     pub expires: Timestamp,
@@ -43,30 +44,34 @@ impl Database {
     /// Adds a trust root; one that is known already is answered as it is. The flag says whether it is new.
     pub async fn trust_root_insert(&self, new: &NewTrustRoot) -> Result<(TrustRootRow, bool), DatabaseError> {
         let operation = "add a trust root";
-        let mut transaction = self.begin().await?;
-        let id = TrustRootId::generate();
-        let result = sqlx::query(
-            "INSERT INTO trust_root (id, fingerprint, root_json, version, expires, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (fingerprint) DO NOTHING",
-        )
-        .bind(key(&id))
-        .bind(&new.fingerprint)
-        .bind(&new.root_json)
-        .bind(signed(new.version))
-        .bind(key(&new.expires))
-        .bind(key(&now()))
-        .execute(&mut *transaction)
+        let (id, created_at) = (TrustRootId::generate(), now());
+        self.write(operation, |mut tx| {
+            Box::pin(async move {
+                let result = sqlx::query(
+                    "INSERT INTO trust_root (id, fingerprint, root_json, version, expires, created_at)
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (fingerprint) DO NOTHING",
+                )
+                .bind(key(&id))
+                .bind(&new.fingerprint)
+                .bind(&new.root_json)
+                .bind(signed(new.version))
+                .bind(key(&new.expires))
+                .bind(key(&created_at))
+                .execute(&mut *tx)
+                .await
+                .map_err(during(operation))?;
+                let row = sqlx::query(
+                    "SELECT id, fingerprint, root_json, version, expires, created_at FROM trust_root
+                 WHERE fingerprint = $1",
+                )
+                .bind(&new.fingerprint)
+                .fetch_one(&mut *tx)
+                .await
+                .map_err(during(operation))?;
+                Ok((read_trust_root(&row)?, result.rows_affected() == 1))
+            })
+        })
         .await
-        .map_err(during(operation))?;
-        let row = sqlx::query(
-            "SELECT id, fingerprint, root_json, version, expires, created_at FROM trust_root WHERE fingerprint = $1",
-        )
-        .bind(&new.fingerprint)
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(during(operation))?;
-        transaction.commit().await.map_err(during(operation))?;
-        Ok((read_trust_root(&row)?, result.rows_affected() == 1))
     }
 
     /// Trust roots after the given one, oldest first, at most `limit`.
@@ -102,14 +107,28 @@ impl Database {
     /// Takes a trust root away. Repositories that it vouched for stay; nothing new is believed on its word.
     pub async fn trust_root_delete(&self, id: TrustRootId) -> Result<(), DatabaseError> {
         let operation = "delete a trust root";
-        let mut transaction = self.begin().await?;
-        sqlx::query("DELETE FROM trust_root WHERE id = $1")
-            .bind(key(&id))
-            .execute(&mut *transaction)
-            .await
-            .map_err(during(operation))?;
-        transaction.commit().await.map_err(during(operation))
+        self.write(operation, |mut tx| {
+            Box::pin(async move {
+                sqlx::query("DELETE FROM trust_root WHERE id = $1")
+                    .bind(key(&id))
+                    .execute(&mut *tx)
+                    .await
+                    .map(drop)
+                    .map_err(during(operation))
+            })
+        })
+        .await
     }
+}
+
+/// Whether a trust root is there, seen from within a write.
+pub(crate) async fn is_known(tx: &mut Connection, id: TrustRootId) -> Result<bool, DatabaseError> {
+    let row = sqlx::query("SELECT id FROM trust_root WHERE id = $1")
+        .bind(key(&id))
+        .fetch_optional(tx)
+        .await
+        .map_err(during("look for a trust root"))?;
+    Ok(row.is_some())
 }
 
 fn read_trust_root(row: &SqliteRow) -> Result<TrustRootRow, DatabaseError> {

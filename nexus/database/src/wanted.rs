@@ -8,11 +8,11 @@
 use crate::{
     Database, DatabaseError,
     error::during,
-    rows::{parsed, signed, text, unsigned},
+    rows::{optional_text, parsed, signed, text, unsigned},
+    write::Connection,
 };
 use ids::{ArtifactHash, CoordinatorId, Generation, RepositoryId};
 use sha2::{Digest, Sha256};
-use sqlx::{Sqlite, Transaction};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What every sled should hold.
@@ -52,6 +52,8 @@ pub struct StagedTarget {
     pub file: String,
     /// The target's path inside.
     pub target: String,
+    /// The name of the zip's entry that holds it; none in rows of an older schema.
+    pub entry: Option<String>,
 }
 
 /// The digest of a wanted set: hashes in order, a line each.
@@ -65,15 +67,15 @@ pub(crate) fn digest(hashes: &[ArtifactHash]) -> String {
 
 /// Moves the generation if and only if the wanted set is another than before; the last step of every transaction
 /// that touches repositories.
-pub(crate) async fn settle(transaction: &mut Transaction<'_, Sqlite>) -> Result<Generation, DatabaseError> {
+pub(crate) async fn settle(tx: &mut Connection) -> Result<Generation, DatabaseError> {
     let operation = "settle the generation";
     let rows = sqlx::query("SELECT DISTINCT hash FROM repository_artifact ORDER BY hash")
-        .fetch_all(&mut **transaction)
+        .fetch_all(&mut *tx)
         .await
         .map_err(during(operation))?;
     let hashes: Vec<ArtifactHash> = rows.iter().map(|row| parsed(row, "hash")).collect::<Result<_, _>>()?;
     let row = sqlx::query("SELECT generation, wanted_digest FROM cluster")
-        .fetch_one(&mut **transaction)
+        .fetch_one(&mut *tx)
         .await
         .map_err(during(operation))?;
     let current = Generation(unsigned(&row, "generation")?);
@@ -84,7 +86,7 @@ pub(crate) async fn settle(transaction: &mut Transaction<'_, Sqlite>) -> Result<
     sqlx::query("UPDATE cluster SET generation = $1, wanted_digest = $2")
         .bind(signed(current.next().0))
         .bind(&digest)
-        .execute(&mut **transaction)
+        .execute(&mut *tx)
         .await
         .map_err(during(operation))?;
     Ok(current.next())
@@ -101,7 +103,7 @@ impl Database {
             .await
             .map_err(during(operation))?;
         let rows = sqlx::query(
-            "SELECT a.repository_id, a.name, a.version, a.kind, a.target, a.hash, a.size,
+            "SELECT a.repository_id, a.name, a.version, a.kind, a.target, a.entry, a.hash, a.size,
                     s.coordinator_id, s.file
              FROM repository_artifact a LEFT JOIN staged_repository s ON s.repository_id = a.repository_id
              ORDER BY a.repository_id, a.name",
@@ -156,10 +158,17 @@ fn add(
     if entry.repositories.last() != Some(&repository) {
         entry.repositories.push(repository);
     }
-    if let Some(file) = crate::rows::optional_text(row, "file")? {
+    if let Some(file) = optional_text(row, "file")? {
         let coordinator_id = parsed(row, "coordinator_id")?;
         let target = text(row, "target")?;
-        entry.staged.push(StagedTarget { repository_id: repository, coordinator_id, file, target });
+        let zip_entry = optional_text(row, "entry")?;
+        entry.staged.push(StagedTarget {
+            repository_id: repository,
+            coordinator_id,
+            file,
+            target,
+            entry: zip_entry,
+        });
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use ids::{ArtifactHash, CoordinatorId, Generation, TrustRootId};
 use nexus_database::{
     Database, DatabaseError,
     repositories::{ArtifactRow, InsertOutcome, NewRepository},
+    trust_roots::NewTrustRoot,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ struct Fixture {
     dir: camino_tempfile::Utf8TempDir,
     database: Database,
     coordinator: CoordinatorId,
+    root: TrustRootId,
 }
 
 async fn fixture() -> Fixture {
@@ -21,27 +23,35 @@ async fn fixture() -> Fixture {
     let database = Database::open(&dir.path().join("nexus.db")).await.unwrap();
     let coordinator = CoordinatorId::generate();
     database.coordinator_start(coordinator, "nexus-1", "0").await.unwrap();
-    Fixture { dir, database, coordinator }
+    let new = NewTrustRoot {
+        fingerprint: "ab".repeat(32),
+        root_json: "{}".to_owned(),
+        version: 1,
+        expires: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let root = database.trust_root_insert(&new).await.unwrap().0.id;
+    Fixture { dir, database, coordinator, root }
 }
 
-fn release(coordinator: CoordinatorId, version: &str, hashes: &[u8]) -> NewRepository {
+fn release(by: (CoordinatorId, TrustRootId), version: &str, hashes: &[u8]) -> NewRepository {
     NewRepository {
         system_version: version.to_owned(),
         sha256: "00".repeat(32),
         file_name: None,
-        trust_root_id: TrustRootId::generate(),
+        trust_root_id: by.1,
         artifacts: hashes
             .iter()
             .map(|hash| ArtifactRow {
                 name: format!("artifact-{hash}"),
                 version: "1".to_owned(),
                 kind: "file".to_owned(),
-                target: format!("targets/{hash}"),
+                target: hash.to_string(),
+                entry: Some(format!("targets/{hash}")),
                 hash: ArtifactHash([*hash; 32]),
                 size: u64::from(*hash),
             })
             .collect(),
-        coordinator_id: coordinator,
+        coordinator_id: by.0,
         staged_file: format!("{version}.zip"),
         staged_bytes: 1,
     }
@@ -64,7 +74,7 @@ proptest! {
                 match change {
                     Some(hashes) => {
                         let hashes_list: Vec<u8> = hashes.iter().copied().collect();
-                        let new = release(fixture.coordinator, &name, &hashes_list);
+                        let new = release((fixture.coordinator, fixture.root), &name, &hashes_list);
                         let outcome = fixture.database.repository_insert(&new).await.unwrap();
                         match model.get(&version) {
                             None => {
@@ -98,21 +108,22 @@ proptest! {
 
 #[tokio::test]
 async fn a_repository_of_long_unwanted_artifacts_moves_the_generation() {
-    let Fixture { database, coordinator, dir: _dir } = fixture().await;
-    database.repository_insert(&release(coordinator, "1.0.0", &[1, 2])).await.unwrap();
+    let Fixture { database, coordinator, root, dir: _dir } = fixture().await;
+    database.repository_insert(&release((coordinator, root), "1.0.0", &[1, 2])).await.unwrap();
     database.repository_delete("1.0.0", coordinator).await.unwrap();
     let before = database.generation().await.unwrap();
-    database.repository_insert(&release(coordinator, "2.0.0", &[1])).await.unwrap();
+    database.repository_insert(&release((coordinator, root), "2.0.0", &[1])).await.unwrap();
     assert_eq!(database.generation().await.unwrap(), before.next());
 }
 
 #[tokio::test]
 async fn the_same_release_again_is_staged_again_and_names_the_file_it_replaces() {
-    let Fixture { database, coordinator, dir: _dir } = fixture().await;
-    let mut new = release(coordinator, "1.0.0", &[1]);
+    let Fixture { database, coordinator, root, dir: _dir } = fixture().await;
+    let mut new = release((coordinator, root), "1.0.0", &[1]);
     database.repository_insert(&new).await.unwrap();
     new.staged_file = "second.zip".to_owned();
     new.artifacts[0].target = "elsewhere/1".to_owned();
+    new.artifacts[0].entry = Some("targets/ff.elsewhere/1".to_owned());
     let InsertOutcome::AlreadyExists { id, replaced_file } = database.repository_insert(&new).await.unwrap()
     else {
         panic!("the same artifacts were taken for another release");
@@ -124,6 +135,7 @@ async fn the_same_release_again_is_staged_again_and_names_the_file_it_replaces()
         (staged.len(), staged[0].file.as_str(), staged[0].target.as_str()),
         (1, "second.zip", "elsewhere/1")
     );
+    assert_eq!(staged[0].entry.as_deref(), Some("targets/ff.elsewhere/1"));
 
     // A pass that still thinks of the first file must not unstage the second.
     assert!(!database.unstage(id, coordinator, "1.0.0.zip").await.unwrap());
@@ -133,10 +145,10 @@ async fn the_same_release_again_is_staged_again_and_names_the_file_it_replaces()
 
 #[tokio::test]
 async fn a_conflict_names_the_differences_and_changes_nothing() {
-    let Fixture { database, coordinator, dir: _dir } = fixture().await;
-    database.repository_insert(&release(coordinator, "1.0.0", &[1, 2])).await.unwrap();
+    let Fixture { database, coordinator, root, dir: _dir } = fixture().await;
+    database.repository_insert(&release((coordinator, root), "1.0.0", &[1, 2])).await.unwrap();
     let before = database.wanted().await.unwrap();
-    let outcome = database.repository_insert(&release(coordinator, "1.0.0", &[1, 3])).await.unwrap();
+    let outcome = database.repository_insert(&release((coordinator, root), "1.0.0", &[1, 3])).await.unwrap();
     let InsertOutcome::Conflict { differences } = outcome else {
         panic!("other content was taken: {outcome:?}")
     };
@@ -145,10 +157,29 @@ async fn a_conflict_names_the_differences_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_trust_root_that_was_deleted_meanwhile_vouches_for_nothing() {
+    let Fixture { database, coordinator, root, dir: _dir } = fixture().await;
+    database.trust_root_delete(root).await.unwrap();
+    let outcome = database.repository_insert(&release((coordinator, root), "1.0.0", &[1])).await.unwrap();
+    assert_eq!(outcome, InsertOutcome::TrustRootGone);
+    assert!(database.wanted().await.unwrap().artifacts.is_empty());
+}
+
+#[tokio::test]
+async fn a_row_of_the_first_schema_is_still_read() {
+    let Fixture { database, coordinator, root, dir } = fixture().await;
+    database.repository_insert(&release((coordinator, root), "1.0.0", &[1])).await.unwrap();
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", dir.path().join("nexus.db"))).await.unwrap();
+    sqlx::query("UPDATE repository_artifact SET entry = NULL").execute(&pool).await.unwrap();
+    let wanted = database.wanted().await.unwrap();
+    assert_eq!(wanted.artifacts[&ArtifactHash([1; 32])].staged[0].entry, None);
+}
+
+#[tokio::test]
 async fn repositories_are_paged_newest_first() {
-    let Fixture { database, coordinator, dir: _dir } = fixture().await;
+    let Fixture { database, coordinator, root, dir: _dir } = fixture().await;
     for version in ["1.0.0", "2.0.0", "3.0.0"] {
-        database.repository_insert(&release(coordinator, version, &[1])).await.unwrap();
+        database.repository_insert(&release((coordinator, root), version, &[1])).await.unwrap();
     }
     let first = database.repositories(None, 2).await.unwrap();
     assert_eq!(first.iter().map(|row| row.system_version.as_str()).collect::<Vec<_>>(), ["3.0.0", "2.0.0"]);
@@ -158,8 +189,8 @@ async fn repositories_are_paged_newest_first() {
 
 #[tokio::test]
 async fn what_was_committed_is_there_after_reopening_and_the_cluster_stays_the_same() {
-    let Fixture { database, coordinator, dir } = fixture().await;
-    database.repository_insert(&release(coordinator, "1.0.0", &[1])).await.unwrap();
+    let Fixture { database, coordinator, root, dir } = fixture().await;
+    database.repository_insert(&release((coordinator, root), "1.0.0", &[1])).await.unwrap();
     let cluster = database.cluster_id().await.unwrap();
     let wanted = database.wanted().await.unwrap();
     assert_eq!(wanted.generation, Generation(2));

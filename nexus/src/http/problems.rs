@@ -3,7 +3,7 @@
 use crate::releases::{IntakeError, StagingError};
 use http_edge::ApiError;
 use ids::SledId;
-use nexus_database::DatabaseError;
+use nexus_database::{DatabaseError, ErrorClass};
 use nexus_tasks::{ActivateError, UnknownTask};
 use problem::{Code, Finding, Problem};
 
@@ -13,13 +13,21 @@ const BUSY_RETRY_SECONDS: u32 = 5;
 /// Seconds after which a call that the database could not serve may try again.
 const DATABASE_RETRY_SECONDS: u32 = 1;
 
+/// What to do when nobody knows whether a change was made.
+const COMMIT_UNKNOWN_HINT: &str = "look whether it was done before trying again; once the disk works, both are safe";
+
 pub(crate) fn of_database(error: &DatabaseError) -> ApiError {
-    if error.is_full() {
-        return Problem::from_error(Code::NoSpace, error).into();
-    }
-    match error {
-        DatabaseError::Corrupt { .. } => Problem::from_error(Code::Internal, error).into(),
-        _ => Problem::from_error(Code::Unavailable, error).with_retry_after(DATABASE_RETRY_SECONDS).into(),
+    let problem = match error.class() {
+        ErrorClass::Full => Problem::from_error(Code::NoSpace, error),
+        ErrorClass::Corrupt | ErrorClass::NewerSchema => Problem::from_error(Code::Internal, error),
+        ErrorClass::CommitUnknown => {
+            Problem::from_error(Code::Unavailable, error).with_hint(COMMIT_UNKNOWN_HINT)
+        }
+        ErrorClass::Retryable | ErrorClass::Failed => Problem::from_error(Code::Unavailable, error),
+    };
+    match problem.is(Code::Unavailable) {
+        true => problem.with_retry_after(DATABASE_RETRY_SECONDS).into(),
+        false => problem.into(),
     }
 }
 
@@ -38,6 +46,7 @@ pub(crate) fn of_intake(error: IntakeError) -> ApiError {
         IntakeError::Database(error) => of_database(&error),
         IntakeError::Rejected(findings) => of_findings(findings),
         IntakeError::Examine(_) => Problem::from_error(Code::Internal, &error).into(),
+        IntakeError::TrustRootGone => Problem::from_error(Code::TrustRootDeleted, &error).into(),
         IntakeError::Conflict { ref differences, .. } => {
             let findings = differences
                 .iter()

@@ -11,7 +11,7 @@
 //!
 //! | the coordinator dies | then |
 //! |---|---|
-//! | before *record* | nothing was acknowledged; the next start removes the file |
+//! | before *record* | nothing was acknowledged; the clean-up (`reconcile`) removes the file |
 //! | after *record* | the row names the durable file: the next start replicates from it |
 //!
 //! So an acknowledged upload survives at any later instant, because the acknowledgement follows *record*.
@@ -22,7 +22,7 @@ use http_edge::{ApiError, body::BoundedBody};
 use ids::{ArtifactHash, CoordinatorId};
 use nexus_client::releases::UploadStatus;
 use nexus_database::{
-    Database, DatabaseError,
+    Database, DatabaseError, ErrorClass,
     repositories::{ArtifactRow, InsertOutcome, NewRepository},
 };
 use nexus_release::{ExamineError, ExamineOptions, ExaminedRelease, ExpiryPolicy, TrustedRoot};
@@ -92,6 +92,9 @@ pub enum IntakeError {
     /// The zip can not be examined; says nothing about the release.
     #[error("cannot examine the upload")]
     Examine(#[source] ExamineError),
+    /// The trust root that vouched for it was deleted while it was examined.
+    #[error("the trust root that vouched for this release was deleted while it was uploaded")]
+    TrustRootGone,
     /// The version is known with other content.
     #[error("version {system_version} is known with other content")]
     Conflict {
@@ -201,7 +204,7 @@ impl Intake {
         let status = match self.settle(outcome, &staged.file, &new.system_version).await {
             Ok(status) => status,
             Err(error) => {
-                self.discard(&staged.file).await;
+                self.let_go(&error, &staged.file).await;
                 return Err(error);
             }
         };
@@ -257,13 +260,31 @@ impl Intake {
                 }
                 Ok(UploadStatus::AlreadyExists)
             }
+            InsertOutcome::TrustRootGone => Err(IntakeError::TrustRootGone),
             InsertOutcome::Conflict { differences } => {
                 Err(IntakeError::Conflict { system_version: system_version.to_owned(), differences })
             }
         }
     }
 
-    /// Removes a file that no row names. If that fails, the next start does it.
+    /// Removes the file of an upload that was not recorded. After a commit of which nobody knows whether it happened,
+    /// the row may be there: then the file stays, and the clean-up of the staging directory finds out.
+    async fn let_go(&self, error: &IntakeError, file: &str) {
+        let is_recorded = match error {
+            IntakeError::Database(error) if error.class() == ErrorClass::CommitUnknown => None,
+            IntakeError::Database(_) => {
+                let rows = self.database.staged(self.coordinator_id).await.ok();
+                rows.map(|rows| rows.iter().any(|row| row.file == file))
+            }
+            _ => Some(false),
+        };
+        match is_recorded {
+            Some(false) => self.discard(file).await,
+            _ => tracing::warn!(file, "it is not known whether an upload was recorded; its file stays for now"),
+        }
+    }
+
+    /// Removes a file that no row names. If that fails, the clean-up of the staging directory does it.
     async fn discard(&self, file: &str) {
         if let Err(error) = self.staging.remove(file).await {
             tracing::warn!(error = &error as &dyn std::error::Error, file, "a staged file stays for now");
@@ -277,6 +298,7 @@ fn row_of(artifact: nexus_release::ReleaseArtifact) -> ArtifactRow {
         version: artifact.version,
         kind: artifact.kind,
         target: artifact.target,
+        entry: None,
         hash: artifact.hash,
         size: artifact.size,
     }
