@@ -120,6 +120,15 @@ impl Keys {
         Ok(Keys { root: role()?, timestamp: role()?, snapshot: role()?, targets: role()? })
     }
 
+    /// The file of a root with this body (what stands under `signed`), signed with as many root keys as sign.
+    #[must_use]
+    pub fn sign_root(&self, body: &Value) -> Value {
+        let canonical = canonical_json(body);
+        let signers = self.root.keys.iter().take(self.root.threshold);
+        let signatures: Vec<Value> = signers.map(|key| key.sign(&canonical)).collect();
+        json!({"signed": body, "signatures": signatures})
+    }
+
     /// Writes the keys to a new file that only its owner may read.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use crate::{
     metadata::{self, Metadata, Target},
     release::SampleRelease,
     surgery,
-    zip_writer::{OddEntry, Twist, ZipWriter, hash},
+    zip_writer::{OddEntry, Twist, ZipWriter, hash, sha512},
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::NamedUtf8TempFile;
@@ -130,10 +130,14 @@ impl SampleRelease {
         content: &Content,
         fate: Fate,
     ) -> io::Result<Target> {
+        let sha512 = if self.sha512_names { Some(sha512(content)?) } else { None };
         let name = match self.consistent_snapshot {
             // The name starts with the hash, so the content is made twice.
             true => {
-                let digest = ArtifactHash(hash(content)?.sha256);
+                let digest = match &sha512 {
+                    Some(sha512) => sha512.clone(),
+                    None => ArtifactHash(hash(content)?.sha256).to_string(),
+                };
                 let (folder, file) = path.split_at(path.rfind('/').map_or(0, |slash| slash + 1));
                 format!("{}targets/{folder}{digest}.{file}", self.outer())
             }
@@ -143,7 +147,7 @@ impl SampleRelease {
             Fate::Written(twist) => zip.file(&name, content, twist)?,
             Fate::Forgotten => hash(content)?,
         };
-        Ok(Target { path: path.to_owned(), length: hashed.length, sha256: hashed.sha256 })
+        Ok(Target { path: path.to_owned(), length: hashed.length, sha256: hashed.sha256, sha512 })
     }
 
     /// Which artifact a defect of targets hits: each another one, where there are enough.

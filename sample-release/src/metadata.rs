@@ -22,6 +22,8 @@ pub(crate) struct Target {
     pub(crate) path: String,
     pub(crate) length: u64,
     pub(crate) sha256: [u8; 32],
+    /// Hexadecimal, where it is signed as well.
+    pub(crate) sha512: Option<String>,
 }
 
 /// The metadata of one repository.
@@ -162,7 +164,11 @@ fn signed(body: &Value, signers: &[&RoleKeys]) -> Value {
 
 fn target_map(targets: &[Target]) -> Value {
     let entries = targets.iter().map(|target| {
-        (target.path.clone(), json!({"length": target.length, "hashes": {"sha256": hex(&target.sha256)}}))
+        let mut hashes = json!({"sha256": hex(&target.sha256)});
+        if let Some(sha512) = &target.sha512 {
+            hashes["sha512"] = sha512.as_str().into();
+        }
+        (target.path.clone(), json!({"length": target.length, "hashes": hashes}))
     });
     Value::Object(entries.collect())
 }

@@ -9,6 +9,7 @@ pub struct SampleRelease {
     pub(crate) system_version: String,
     pub(crate) artifacts: Vec<Artifact>,
     pub(crate) consistent_snapshot: bool,
+    pub(crate) sha512_names: bool,
     pub(crate) describes_artifacts: bool,
     pub(crate) outer_folder: bool,
     pub(crate) expires: Timestamp,
@@ -39,6 +40,7 @@ impl SampleRelease {
             system_version: system_version.into(),
             artifacts: Vec::new(),
             consistent_snapshot: false,
+            sha512_names: false,
             describes_artifacts: true,
             outer_folder: true,
             expires: in_ten_years(),
@@ -88,6 +90,14 @@ impl SampleRelease {
     pub fn with_consistent_snapshot(mut self) -> SampleRelease {
         self.consistent_snapshot = true;
         self
+    }
+
+    /// Names files by version and digest, and targets by their SHA-512, which is signed beside the SHA-256: the
+    /// specification leaves the choice to the publisher.
+    #[must_use]
+    pub fn with_sha512_names(mut self) -> SampleRelease {
+        self.sha512_names = true;
+        self.with_consistent_snapshot()
     }
 
     /// Leaves `artifacts.json` out: every target is an artifact, and the upload must say the version.

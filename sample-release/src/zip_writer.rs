@@ -1,7 +1,7 @@
 //! Writes one zip, front to back, in bounded memory, and hashes what it writes on the way.
 
-use crate::content::Content;
-use aws_lc_rs::digest::{Context, SHA256};
+use crate::{content::Content, keys::hex};
+use aws_lc_rs::digest::{Context, SHA256, SHA512};
 use flate2::{Compression, Crc, write::DeflateEncoder};
 use rawzip::{
     CompressionMethod, Crc32Option, ZipArchiveWriter, ZipDataWriterConfig, ZipEntryWriter, path::EntryPath,
@@ -98,6 +98,27 @@ pub(crate) fn hash(content: &Content) -> io::Result<Hashed> {
     let mut sums = Sums::new();
     sums.copy(content, Twist::None, &mut io::sink())?;
     Ok(sums.hashed())
+}
+
+/// The SHA-512 of a content, hexadecimal.
+pub(crate) fn sha512(content: &Content) -> io::Result<String> {
+    let mut digesting = Digesting(Context::new(&SHA512));
+    Sums::new().copy(content, Twist::None, &mut digesting)?;
+    Ok(hex(digesting.0.finish().as_ref()))
+}
+
+/// Digests what is written to it.
+struct Digesting(Context);
+
+impl Write for Digesting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn finish<W: Write>(entry: ZipEntryWriter<'_, W>, crc: u32, size: u64) -> io::Result<()> {
