@@ -11,7 +11,6 @@
 use crate::{
     findings::{Findings, Warnings},
     signed_targets::SignedTarget,
-    types::ReleaseArtifact,
 };
 use ids::ArtifactHash;
 use problem::Code;
@@ -35,7 +34,18 @@ pub(crate) struct Described {
     /// Its version; `None` where it has none or a bad one, and then there is a finding.
     pub(crate) system_version: Option<String>,
     /// Its artifacts, sorted.
-    pub(crate) artifacts: Vec<ReleaseArtifact>,
+    pub(crate) artifacts: Vec<DescribedArtifact>,
+}
+
+/// One artifact, and what is signed of its target.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct DescribedArtifact {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) kind: String,
+    pub(crate) target: String,
+    pub(crate) hash: ArtifactHash,
+    pub(crate) size: u64,
 }
 
 /// The file, as loosely typed as needed to report each entry by itself.
@@ -121,7 +131,7 @@ pub(crate) fn describe_plain(
     }
     let artifacts = targets
         .iter()
-        .map(|(name, target)| ReleaseArtifact {
+        .map(|(name, target)| DescribedArtifact {
             name: name.clone(),
             version: version.to_owned(),
             kind: KIND_FILE.to_owned(),
@@ -139,7 +149,7 @@ struct Rows<'a> {
     targets: &'a BTreeMap<String, SignedTarget>,
     seen: BTreeSet<(String, String, String)>,
     named: BTreeSet<String>,
-    artifacts: Vec<ReleaseArtifact>,
+    artifacts: Vec<DescribedArtifact>,
 }
 
 impl Rows<'_> {
@@ -169,7 +179,7 @@ impl Rows<'_> {
                 invalid(findings, &place, "artifacts.json can not be an artifact itself");
             }
             None => invalid(findings, &place, format!("its target {:?} is not a signed target", row.target)),
-            Some(target) => self.artifacts.push(ReleaseArtifact {
+            Some(target) => self.artifacts.push(DescribedArtifact {
                 name: row.name,
                 version: row.version,
                 kind: row.kind,

@@ -13,7 +13,8 @@
 
 use crate::{
     artifacts_json::{
-        ARTIFACTS_JSON, ARTIFACTS_JSON_BYTES_MAX, Described, describe, describe_plain, is_word,
+        ARTIFACTS_JSON, ARTIFACTS_JSON_BYTES_MAX, Described, DescribedArtifact, describe, describe_plain,
+        is_word,
     },
     content::{self, Expected, Task},
     entry_reader::{ReadFault, read_small},
@@ -22,13 +23,14 @@ use crate::{
     metadata::{self, Judgement},
     metadata_files::MetadataFiles,
     signed_targets::{SignedTarget, SignedTargets},
-    types::{ExamineError, ExamineOptions, ExaminedRelease, TrustedRoot},
+    types::{ExamineError, ExamineOptions, ExaminedRelease, ReleaseArtifact, TrustedRoot},
     zip_index::{self, ZipIndex},
 };
 use camino::Utf8Path;
 use problem::Code;
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, io, sync::Arc};
+use tokio::runtime::Handle;
 
 /// Examines a zip file on disk and accepts it only if every byte of every target is what one of the trust
 /// roots vouches for.
@@ -65,7 +67,8 @@ pub async fn examine(
         }
     };
     let files = read_metadata(&index, &layout, &mut findings, &mut warnings).await.map_err(io_error)?;
-    let Judgement { trust_root, promised } = metadata::judge(&files, roots, &mut findings).await?;
+    let (Judgement { trust_root, promised }, found) = judge(&files, roots, &options.scratch).await?;
+    findings.append(found);
     metadata::check_expiry(&promised, options, &mut findings, &mut warnings);
 
     let places = find_targets(&index, &layout, &promised, &mut findings);
@@ -79,7 +82,7 @@ pub async fn examine(
     match (trust_root, described.system_version) {
         (Some(trust_root), Some(system_version)) if findings.is_empty() => Ok(ExaminedRelease {
             system_version,
-            artifacts: described.artifacts,
+            artifacts: described.artifacts.into_iter().map(|artifact| placed(artifact, &places)).collect(),
             trust_root,
             warnings: warnings.into_texts(),
         }),
@@ -90,6 +93,13 @@ pub async fn examine(
 /// Where each promised target is in the archive, by its path. A target that stands there under several of its
 /// spellings must be right under each, so that no later reader depends on which one we looked at.
 type Places = BTreeMap<String, Vec<String>>;
+
+fn placed(artifact: DescribedArtifact, places: &Places) -> ReleaseArtifact {
+    let DescribedArtifact { name, version, kind, target, hash, size } = artifact;
+    let entry = places.get(&target).and_then(|entries| entries.first()).cloned();
+    let entry = entry.expect("a target without a place is a finding");
+    ReleaseArtifact { name, version, kind, target, entry, hash, size }
+}
 
 fn check_asked_version(options: &ExamineOptions, findings: &mut Findings) {
     if let Some(asked) = options.system_version.as_ref().filter(|asked| !is_word(asked)) {
@@ -117,6 +127,27 @@ async fn read_metadata(
     findings.append(found);
     warnings.append(warned);
     Ok(Arc::new(files))
+}
+
+/// Judges the metadata off the async threads: `tough` computes signatures between its awaits, one for each key of each
+/// file, and a thread that computes answers nobody.
+async fn judge(
+    files: &Arc<MetadataFiles>,
+    roots: &[TrustedRoot],
+    scratch: &Utf8Path,
+) -> Result<(Judgement, Findings), ExamineError> {
+    let (files, roots, scratch) = (Arc::clone(files), roots.to_vec(), scratch.to_owned());
+    let runtime = Handle::current();
+    let judged = tokio::task::spawn_blocking(move || {
+        let mut findings = Findings::default();
+        let judgement = runtime.block_on(metadata::judge(&files, &roots, &scratch, &mut findings))?;
+        Ok((judgement, findings))
+    });
+    match judged.await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(ExamineError::Scratch { message: error.to_string() }),
+    }
 }
 
 fn find_targets(

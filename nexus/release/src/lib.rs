@@ -29,6 +29,7 @@ mod zip_index;
 
 // The signatures.
 mod diagnosis;
+mod key_rules;
 mod metadata;
 mod metadata_files;
 mod signatures;

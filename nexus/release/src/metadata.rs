@@ -1,22 +1,26 @@
 //! Decides whether the metadata of an archive is believed, and by whom it is vouched for.
 //!
-//! `tough` is the authority: what it loads with one of the trust roots is believed, nothing else. Three rules
+//! `tough` is the authority: what it loads with one of the trust roots is believed, nothing else. Four rules
 //! are added to it:
 //!
 //! - Expiry is judged here, for each role, against the time and the policy of the examination. (`tough` would use
 //!   the machine's clock and stop at the first expired role.)
 //! - Every `root.json` in the archive must be a root that signs itself, though `tough` reads only those newer than
 //!   the trusted one: a repository with a damaged file is damaged, and one without any root is not complete.
+//! - No role counts one key under two ids (`key_rules`); `tough` tells keys apart by their ids.
 //! - A delegated role that the snapshot does not name is a fault; `tough` would leave its targets out in silence.
 
 use crate::{
     diagnosis::{Diagnosis, diagnose},
     findings::{Findings, Warnings},
+    key_rules,
     metadata_files::{METADATA_BYTES_MAX, METADATA_URL, MetadataFiles, MetadataTransport, TARGETS_URL},
     signed_targets::SignedTargets,
     trust_root::{ROOT_BYTES_MAX, parse_self_signed},
     types::{ExamineError, ExamineOptions, ExpiryPolicy, TrustedRoot},
 };
+use camino::Utf8Path;
+use camino_tempfile::Utf8TempDir;
 use ids::TrustRootId;
 use problem::Code;
 use std::{collections::BTreeSet, sync::Arc};
@@ -45,12 +49,18 @@ pub(crate) struct Judgement {
 pub(crate) async fn judge(
     files: &Arc<MetadataFiles>,
     roots: &[TrustedRoot],
+    scratch: &Utf8Path,
     findings: &mut Findings,
 ) -> Result<Judgement, ExamineError> {
     let own_root = check_own_roots(files, findings);
     let mut refusals = Vec::new();
     for root in roots {
-        match load(files, &root.root_json).await {
+        // Added roots were parsed when they were added; one that breaks a rule of today vouches for nothing.
+        let Ok(parsed) = parse_self_signed(&root.root_json) else { continue };
+        // One for each root: what `tough` keeps of one must not bind the next.
+        let datastore = Utf8TempDir::new_in(scratch)
+            .map_err(|error| ExamineError::Scratch { message: format!("{scratch}: {error}") })?;
+        match load(files, &root.root_json, datastore.path()).await {
             Ok(repository) => {
                 let promised = promised_by(&repository, files, findings);
                 return Ok(Judgement { trust_root: Some(root.id), promised });
@@ -58,12 +68,7 @@ pub(crate) async fn judge(
             Err(error) if is_scratch_fault(&error) => {
                 return Err(ExamineError::Scratch { message: error.to_string() });
             }
-            Err(error) => {
-                // Added roots were parsed when they were added; one that no longer parses vouches for nothing.
-                if let Ok(parsed) = parse_self_signed(&root.root_json) {
-                    refusals.push((diagnose(files, parsed), error));
-                }
-            }
+            Err(error) => refusals.push((diagnose(files, parsed), error)),
         }
     }
     Ok(Judgement { trust_root: None, promised: explain(files, roots.len(), own_root, refusals, findings) })
@@ -88,10 +93,15 @@ pub(crate) fn check_expiry(
     }
 }
 
-async fn load(files: &Arc<MetadataFiles>, root_json: &[u8]) -> Result<Repository, ToughError> {
+async fn load(
+    files: &Arc<MetadataFiles>,
+    root_json: &[u8],
+    datastore: &Utf8Path,
+) -> Result<Repository, ToughError> {
     let url = |text: &str| Url::parse(text).expect("a constant URL parses");
     RepositoryLoader::new(&root_json, url(METADATA_URL), url(TARGETS_URL))
         .transport(MetadataTransport(Arc::clone(files)))
+        .datastore(datastore)
         .limits(Limits {
             max_root_size: ROOT_BYTES_MAX as u64,
             max_targets_size: METADATA_BYTES_MAX,
@@ -132,6 +142,7 @@ fn promised_by(repository: &Repository, files: &MetadataFiles, findings: &mut Fi
         let detail = format!("the snapshot does not name the delegated role {name:?} or one beside it");
         findings.about(Code::MetadataMissing, subject, detail);
     }
+    check_delegations(&repository.targets().signed, files, findings);
     SignedTargets::collect(
         &repository.root().signed,
         Some(repository.timestamp()),
@@ -139,6 +150,20 @@ fn promised_by(repository: &Repository, files: &MetadataFiles, findings: &mut Fi
         Some(repository.targets()),
         findings,
     )
+}
+
+/// Whose keys the delegations count, all the way down.
+fn check_delegations(targets: &Targets, files: &MetadataFiles, findings: &mut Findings) {
+    let Some(delegations) = &targets.delegations else { return };
+    for role in &delegations.roles {
+        if let Err(reason) = key_rules::check_role(&role.keyids, |keyid| delegations.keys.get(keyid)) {
+            let subject = files.entry_name(&format!("{}.json", role.name));
+            findings.about(Code::MetadataInvalid, subject, reason);
+        }
+        if let Some(targets) = &role.targets {
+            check_delegations(&targets.signed, files, findings);
+        }
+    }
 }
 
 /// Delegated roles that are named, and those among them that were loaded.

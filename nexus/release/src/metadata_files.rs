@@ -6,6 +6,7 @@
 use crate::{
     entry_reader::{ReadFault, read_small},
     findings::{Findings, Warnings},
+    key_rules::check_signature_count,
     layout::Layout,
     zip_index::ZipIndex,
 };
@@ -85,9 +86,13 @@ impl MetadataFiles {
             }
             let file = file.to_owned();
             match read_small(&index.file, entry, METADATA_BYTES_MAX) {
-                Ok(content) => {
-                    read.files.insert(file, content.into());
-                }
+                Ok(content) => match check_signature_count(&content) {
+                    Ok(()) => drop(read.files.insert(file, content.into())),
+                    Err(reason) => {
+                        findings.about(Code::MetadataInvalid, name, reason);
+                        read.unreadable.insert(file);
+                    }
+                },
                 Err(ReadFault::Refused(code, reason)) => {
                     findings.about(code, name, reason);
                     read.unreadable.insert(file);

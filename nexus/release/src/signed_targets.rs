@@ -2,11 +2,12 @@
 //!
 //! Taken out of `tough`'s tree of roles into one flat list. Whether the metadata is believed is decided before.
 
-use crate::{findings::Findings, trust_root::hex};
+use crate::{entry_name::shown, findings::Findings, trust_root::hex};
 use jiff::Timestamp;
 use problem::Code;
 use std::collections::BTreeMap;
 use tough::schema::{Root, Signed, Snapshot, Target, Targets, Timestamp as TimestampRole};
+use unicode_normalization::is_nfc;
 
 /// One signed target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +68,10 @@ impl SignedTargets {
     }
 
     fn target(&mut self, name: &str, target: &Target, findings: &mut Findings) {
+        if let Err(reason) = check_target_name(name) {
+            findings.about(Code::MetadataInvalid, shown(name.as_bytes()), reason);
+            return;
+        }
         let digest: &[u8] = &target.hashes.sha256;
         let Ok(sha256) = <[u8; 32]>::try_from(digest) else {
             findings.about(
@@ -79,5 +84,36 @@ impl SignedTargets {
         let mut digests = vec![hex(&sha256)];
         digests.extend(target.hashes._extra.values().filter_map(|digest| digest.as_str().map(str::to_owned)));
         self.targets.insert(name.to_owned(), SignedTarget { length: target.length, sha256, digests });
+    }
+}
+
+/// Checks that a target's name means one thing. It becomes an artifact's name, goes to terminals, and is looked for in
+/// the archive byte by byte.
+///
+/// Canonical JSON, over which signatures are made, is in Unicode's composed form (NFC) for `tough`: a name in another
+/// form could be changed into its sibling without breaking a signature, and two names of one release could look alike.
+/// So only that form is accepted. What `python-tuf` and `tuftool` write from a Linux file system is in it.
+fn check_target_name(name: &str) -> Result<(), String> {
+    if name.chars().any(char::is_control) {
+        return Err("the target's name has a control character".to_owned());
+    }
+    if !is_nfc(name) {
+        return Err("the target's name is not in Unicode's composed form (NFC)".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_one_spelling_and_nothing_that_moves_a_cursor() {
+        for good in ["a.bin", "firmware/nic v2.bin", "targets/\u{e9}", "\u{65e5}\u{672c}"] {
+            assert_eq!(check_target_name(good), Ok(()), "{good:?}");
+        }
+        for bad in ["e\u{301}.bin", "a\u{1b}[2J", "a\nb", "\u{212b}"] {
+            assert!(check_target_name(bad).is_err(), "{bad:?}");
+        }
     }
 }

@@ -104,7 +104,8 @@ impl StagedZip {
         &self.index.path
     }
 
-    /// Reads one artifact as a stream of chunks of at most 256 KiB.
+    /// Reads one artifact as a stream of chunks of at most 256 KiB. `entry` is where its examination found it; without
+    /// it (it was examined by an older program) it is looked for under the names that its target's path allows.
     ///
     /// The stream ends without an error only after `size` bytes that hash to `hash`; a receiver that needs to know
     /// must read to the end. Dropping the stream stops the reading.
@@ -115,12 +116,17 @@ impl StagedZip {
     pub fn read(
         &self,
         target: &str,
+        entry: Option<&str>,
         hash: ArtifactHash,
         size: u64,
     ) -> Result<impl Stream<Item = Result<Bytes, StagedZipError>> + Send + Unpin + use<>, StagedZipError>
     {
         let wanted = Wanted { path: self.index.path.clone(), target: target.to_owned(), hash };
-        let entry = self.find(target, hash).ok_or_else(|| wanted.missing())?;
+        let entry = match entry {
+            Some(entry) => self.index.entries.get(entry).copied(),
+            None => self.find(target, hash),
+        };
+        let entry = entry.ok_or_else(|| wanted.missing())?;
         if entry.size != size {
             return Err(wanted.differs(format!("it has {} bytes instead of {size}", entry.size)));
         }

@@ -37,6 +37,8 @@ pub struct ExamineOptions {
     pub expiry: ExpiryPolicy,
     /// The time against which expiry is judged.
     pub now: Timestamp,
+    /// A directory for the short-lived files of the signature check; none is left there unless the process dies.
+    pub scratch: Utf8PathBuf,
 }
 
 impl ExamineOptions {
@@ -52,6 +54,7 @@ impl Default for ExamineOptions {
             expanded_bytes_max: Self::EXPANDED_BYTES_MAX_DEFAULT,
             expiry: ExpiryPolicy::default(),
             now: Timestamp::now(),
+            scratch: std::env::temp_dir().try_into().unwrap_or_else(|_| Utf8PathBuf::from(".")),
         }
     }
 }
@@ -78,8 +81,10 @@ pub struct ReleaseArtifact {
     pub version: String,
     /// Its kind in the release; `file` where the release has no `artifacts.json`.
     pub kind: String,
-    /// The path of its TUF target, as signed: what [`crate::StagedZip::read`] asks for.
+    /// The path of its TUF target, as signed.
     pub target: String,
+    /// The name of the archive's entry that holds its verified bytes: what [`crate::StagedZip::read`] asks for.
+    pub entry: String,
     /// SHA-256 of its bytes, as signed and as found.
     pub hash: ArtifactHash,
     /// Its bytes, as signed and as found.

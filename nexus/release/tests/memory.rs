@@ -28,7 +28,7 @@ async fn a_large_artifact_takes_no_more_memory_than_a_small_one() {
             let accepted = examine(&made.path, &roots, &ExamineOptions::default()).await.unwrap();
             let one = &accepted.artifacts[0];
             let staged = StagedZip::open(&made.path).await.unwrap();
-            let mut stream = staged.read(&one.target, one.hash, one.size).unwrap();
+            let mut stream = staged.read(&one.target, None, one.hash, one.size).unwrap();
             let mut received = 0;
             while let Some(chunk) = stream.next().await {
                 received += chunk.unwrap().len() as u64;

@@ -280,7 +280,9 @@ impl Intake {
         };
         match is_recorded {
             Some(false) => self.discard(file).await,
-            _ => tracing::warn!(file, "it is not known whether an upload was recorded; its file stays for now"),
+            _ => {
+                tracing::warn!(file, "it is not known whether an upload was recorded; its file stays for now")
+            }
         }
     }
 
@@ -298,7 +300,7 @@ fn row_of(artifact: nexus_release::ReleaseArtifact) -> ArtifactRow {
         version: artifact.version,
         kind: artifact.kind,
         target: artifact.target,
-        entry: None,
+        entry: Some(artifact.entry),
         hash: artifact.hash,
         size: artifact.size,
     }

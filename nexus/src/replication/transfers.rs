@@ -120,7 +120,7 @@ impl Transfers {
         let zip =
             StagedZip::open(&self.staging.path(&staged.file)).await.map_err(|error| ours(&chain(&error)))?;
         let bytes = zip
-            .read(&staged.target, order.hash, order.artifact.size)
+            .read(&staged.target, staged.entry.as_deref(), order.hash, order.artifact.size)
             .map_err(|error| ours(&chain(&error)))?;
         let client = self
             .clients

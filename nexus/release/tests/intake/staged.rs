@@ -14,7 +14,17 @@ async fn read(
     hash: ArtifactHash,
     size: u64,
 ) -> Result<Vec<u8>, StagedZipError> {
-    let chunks: Vec<_> = staged.read(target, hash, size)?.try_collect().await?;
+    read_entry(staged, target, None, hash, size).await
+}
+
+async fn read_entry(
+    staged: &StagedZip,
+    target: &str,
+    entry: Option<&str>,
+    hash: ArtifactHash,
+    size: u64,
+) -> Result<Vec<u8>, StagedZipError> {
+    let chunks: Vec<_> = staged.read(target, entry, hash, size)?.try_collect().await?;
     assert!(chunks.iter().all(|chunk| chunk.len() <= 256 << 10));
     Ok(chunks.concat())
 }
@@ -40,17 +50,19 @@ async fn every_artifact_is_read_back_from_every_layout_after_reopening() {
 }
 
 #[tokio::test]
-async fn what_examine_accepts_can_be_read_by_target_hash_and_size() {
+async fn what_examine_accepts_can_be_read_from_where_it_was_found() {
     let dir = tempdir().unwrap();
-    let made = SampleRelease::small("1.0.0")
-        .make(&Keys::generate().unwrap(), &dir.path().join("release.zip"))
-        .unwrap();
-    let roots = [TrustedRoot { id: TrustRootId::generate(), root_json: made.root_json }];
-    let release = examine(&made.path, &roots, &ExamineOptions::default()).await.unwrap();
-    let staged = StagedZip::open(&made.path).await.unwrap();
-    assert_eq!(staged.path(), made.path);
-    for artifact in release.artifacts {
-        read(&staged, &artifact.target, artifact.hash, artifact.size).await.unwrap();
+    let small = || SampleRelease::small("1.0.0");
+    for release in [small(), small().with_consistent_snapshot(), small().with_sha512_names()] {
+        let made = release.make(&Keys::generate().unwrap(), &dir.path().join("release.zip")).unwrap();
+        let roots = [TrustedRoot { id: TrustRootId::generate(), root_json: made.root_json }];
+        let release = examine(&made.path, &roots, &ExamineOptions::default()).await.unwrap();
+        let staged = StagedZip::open(&made.path).await.unwrap();
+        assert_eq!(staged.path(), made.path);
+        for one in release.artifacts {
+            let bytes = read_entry(&staged, &one.target, Some(&one.entry), one.hash, one.size).await.unwrap();
+            assert_eq!(ArtifactHash(Sha256::digest(&bytes).into()), one.hash);
+        }
     }
 }
 
@@ -103,7 +115,7 @@ async fn a_dropped_stream_ends_its_reader() {
     let staged = StagedZip::open(&made.path).await.unwrap();
     // More than the blocking pool's threads: were readers left behind, the last reads would never start.
     for _ in 0..600 {
-        let mut stream = staged.read(&one.target, one.hash, one.size).unwrap();
+        let mut stream = staged.read(&one.target, None, one.hash, one.size).unwrap();
         assert!(stream.try_next().await.unwrap().is_some());
     }
     read(&staged, &one.target, one.hash, one.size).await.unwrap();

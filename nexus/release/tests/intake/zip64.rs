@@ -77,7 +77,7 @@ async fn a_zip64_archive_is_examined_and_read_like_any_other() {
     let staged = StagedZip::open(&made.path).await.unwrap();
     for one in &release.artifacts {
         let chunks: Vec<_> =
-            staged.read(&one.target, one.hash, one.size).unwrap().try_collect().await.unwrap();
+            staged.read(&one.target, None, one.hash, one.size).unwrap().try_collect().await.unwrap();
         assert_eq!(chunks.concat().len() as u64, one.size);
     }
 
