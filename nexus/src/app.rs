@@ -1,18 +1,21 @@
 //! Wiring: what depends on what, how it starts, how it stops.
 //!
-//! Start: state directory locked → identity → database (schema, epoch) → staging (what a crash left is removed) →
-//! listeners → tasks → ready.
+//! Start: state directory locked → identity → database (schema, epoch) → staging and scratch (what a crash left is
+//! removed) → listeners → tasks → ready. A start needs a few KiB of disk, because each life gets its epoch before it
+//! acts; without them it ends at once, says so, and leaves everything as it was.
 //! Stop: listeners stop taking calls → running calls end → tasks end → database closes. Transfers are cut off: the
 //! sleds discard what they have of a PUT and go on with copies by themselves, and the next life finds both.
 
 use crate::{
     config::Config,
+    database_watch,
     http::{self, Context},
-    releases::{Intake, StagingArea, StagingError},
+    releases::{CleanUp, CleanUpError, Intake, StagingArea, StagingError},
     replication::{
         Observed, ReplicationTask, SledClients, collect::Collector, gauges::Gauges, transfers::Transfers,
     },
 };
+use camino::{Utf8Path, Utf8PathBuf};
 use daemon::{
     state_file::{self, StateFileError},
     state_lock::{StateLock, StateLockError},
@@ -23,16 +26,19 @@ use http_edge::{
     serve::BindError,
 };
 use ids::CoordinatorId;
-use nexus_database::{Database, DatabaseError};
+use nexus_database::{Database, DatabaseError, ErrorClass};
 use nexus_tasks::{Activator, Backoff, Driver, Settings, TaskSet};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 /// A pass that takes longer than this hangs.
 const PASS_LIMIT: Duration = Duration::from_secs(60);
+
+/// Between two looks for uploads that nothing needs. They only take up room, and are rare.
+const CLEAN_UP_PERIOD: Duration = Duration::from_secs(60);
 
 /// How long tasks may take to end at a stop.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -76,6 +82,29 @@ pub enum StartError {
     /// The staging directory can not be used.
     #[error(transparent)]
     Staging(#[from] StagingError),
+    /// What is staged can not be told.
+    #[error(transparent)]
+    CleanUp(#[from] CleanUpError),
+    /// The scratch directory can not be emptied.
+    #[error("cannot empty the scratch directory {path}")]
+    Scratch {
+        /// The directory.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The disk is full.
+    #[error(
+        "the disk under {state_dir} is full, and nothing was changed: free some space there and start again"
+    )]
+    NoSpace {
+        /// The state directory.
+        state_dir: Utf8PathBuf,
+        /// What did not fit.
+        #[source]
+        source: Box<StartError>,
+    },
     /// A port can not be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -84,7 +113,14 @@ pub enum StartError {
 impl Nexus {
     /// Starts a coordinator up to the point where its ports are open.
     pub async fn start(config: Config) -> Result<Nexus, StartError> {
-        let config = Arc::new(config);
+        let state_dir = config.state_dir.clone();
+        Nexus::begin(Arc::new(config)).await.map_err(|error| match is_no_space(&error) {
+            true => StartError::NoSpace { state_dir, source: Box::new(error) },
+            false => error,
+        })
+    }
+
+    async fn begin(config: Arc<Config>) -> Result<Nexus, StartError> {
         let state_lock = StateLock::take(&config.state_dir)?;
         let operator_token = auth::read_token_file(&config.auth.operator_token_file)?;
         let sled_token = auth::read_token_file(&config.auth.sled_token_file)?;
@@ -95,16 +131,21 @@ impl Nexus {
             })?;
         let database = Database::open(&config.state_dir.join("nexus.db")).await?;
         let coordinator = database.coordinator_start(identity.coordinator_id, &config.name, VERSION).await?;
-        let staging = open_staging(&config, &database, coordinator.id).await?;
+        empty_scratch(&config.scratch_dir())?;
+        let staging =
+            StagingArea::open(&config.state_dir.join("staging"), config.release.staging_quota_bytes)?;
+        let clean_up =
+            CleanUp { database: database.clone(), staging: staging.clone(), coordinator_id: coordinator.id };
+        clean_up.pass().await?;
         serve_faults(&config);
 
         let operator = Server::bind(config.operator_address()).await?;
         let internal = Server::bind(config.internal_address()).await?;
         let metrics = Metrics::new("nexus", VERSION);
         let clients = SledClients::new(coordinator_token, config.address);
-        let context = wire(config, database, staging, clients, coordinator, &metrics).await?;
-        let readiness = Readiness::waiting_for(&["database", "listeners"]);
-        readiness.report("database", Ok(()));
+        let context = wire(config, database, clean_up, clients, coordinator, &metrics).await?;
+        let readiness = Readiness::waiting_for(&[database_watch::CHECK, "listeners"]);
+        readiness.report(database_watch::CHECK, Ok(()));
         let tokens = Arc::new(
             TokenTable::default().with(&operator_token, Role::Operator).with(&sled_token, Role::Sled),
         );
@@ -157,31 +198,47 @@ impl Nexus {
         let (internal, internal_router) = self.internal;
         tokio::join!(
             operator.run(operator_router, options, stop.clone()),
-            internal.run(internal_router, options, stop),
+            internal.run(internal_router, options, stop.clone()),
+            database_watch::watch(self.context.database.clone(), self.readiness, stop),
         );
         if let Err(error) = self.context.tasks.shutdown(STOP_LIMIT).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "background tasks were cut off");
+            tracing::warn!(error = &error as &dyn Error, "background tasks were cut off");
         }
         self.context.database.close().await;
         tracing::info!("coordinator stopped");
     }
 }
 
-/// The staging directory, without what a crash left, and without rows whose file is gone.
-async fn open_staging(
-    config: &Config,
-    database: &Database,
-    coordinator_id: CoordinatorId,
-) -> Result<StagingArea, StartError> {
-    let rows = database.staged(coordinator_id).await?;
-    let keep: BTreeSet<String> = rows.iter().map(|row| row.file.clone()).collect();
-    let staging =
-        StagingArea::open(&config.state_dir.join("staging"), config.release.staging_quota_bytes, &keep)?;
-    for row in rows.iter().filter(|row| !staging.contains(&row.file)) {
-        tracing::error!(file = row.file, repository = %row.repository_id, "a staged upload is gone; upload it again");
-        database.unstage(row.repository_id, coordinator_id, &row.file).await?;
+/// Makes the scratch directory anew.
+fn empty_scratch(path: &Utf8Path) -> Result<(), StartError> {
+    let removed = match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    removed
+        .and_then(|()| std::fs::create_dir_all(path))
+        .map_err(|source| StartError::Scratch { path: path.to_owned(), source })
+}
+
+/// Whether space on the disk is all that a start lacks.
+fn is_no_space(error: &StartError) -> bool {
+    let of_database = |error: &DatabaseError| error.class() == ErrorClass::Full;
+    match error {
+        StartError::Database(error) | StartError::CleanUp(CleanUpError::Database(error)) => {
+            of_database(error)
+        }
+        error => {
+            let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+            while let Some(error) = cause {
+                let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+                if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+                    return true;
+                }
+                cause = error.source();
+            }
+            false
+        }
     }
-    Ok(staging)
 }
 
 /// Opens the fault socket if the config asks for it. That it can not be opened fails the test that wanted it, not the
@@ -194,7 +251,7 @@ fn serve_faults(config: &Config) {
     let serve = fault_points::serve(path.clone(), None);
     tokio::spawn(async move {
         if let Err(error) = serve.await {
-            tracing::error!(%path, error = &error as &dyn std::error::Error, "the fault socket cannot be opened");
+            tracing::error!(%path, error = &error as &dyn Error, "the fault socket cannot be opened");
         }
     });
 }
@@ -202,12 +259,13 @@ fn serve_faults(config: &Config) {
 async fn wire(
     config: Arc<Config>,
     database: Database,
-    staging: StagingArea,
+    clean_up: CleanUp,
     clients: SledClients,
     coordinator: nexus_database::cluster::CoordinatorRow,
     metrics: &Metrics,
 ) -> Result<Context, StartError> {
     let cluster_id = database.cluster_id().await?;
+    let staging = clean_up.staging.clone();
     let observed = Observed::default();
     let activator = Activator::new();
     let intake =
@@ -232,7 +290,7 @@ async fn wire(
         activator: activator.clone(),
         alarm: None,
     };
-    let tasks = Arc::new(start_tasks(replication, &config, &activator));
+    let tasks = Arc::new(start_tasks(replication, clean_up, &config, &activator));
     Ok(Context {
         config,
         database,
@@ -247,7 +305,12 @@ async fn wire(
 }
 
 /// Every background task. To add one: a file for it, a line here.
-fn start_tasks(replication: ReplicationTask, config: &Config, activator: &Activator) -> Driver {
+fn start_tasks(
+    replication: ReplicationTask,
+    clean_up: CleanUp,
+    config: &Config,
+    activator: &Activator,
+) -> Driver {
     let mut tasks = TaskSet::new();
     let settings = Settings {
         period: config.replication.period(),
@@ -255,5 +318,6 @@ fn start_tasks(replication: ReplicationTask, config: &Config, activator: &Activa
         backoff: Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30) },
     };
     tasks.add(replication, settings, activator);
+    tasks.add(clean_up, Settings { period: CLEAN_UP_PERIOD, ..settings }, &Activator::new());
     tasks.start()
 }

@@ -2,12 +2,15 @@
 
 use camino::Utf8PathBuf;
 use daemon::log::LogSettings;
+use http_edge::auth;
 use serde::Deserialize;
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     time::Duration,
 };
+use thiserror::Error;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -145,7 +148,45 @@ pub struct TestingSettings {
     pub faults: bool,
 }
 
+/// A config that can not be used, though every key of it can.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// Whoever holds the one token holds the other.
+    #[error(
+        "auth.{first} and auth.{second} hold the same token: give each role a token of its own, or the one may do what only the other may"
+    )]
+    SameToken {
+        /// The one key.
+        first: &'static str,
+        /// The other key.
+        second: &'static str,
+    },
+}
+
 impl Config {
+    /// Checks what no single key shows. A token file that cannot be read is told by the start.
+    pub fn verify(&self) -> Result<(), ConfigError> {
+        let files = [
+            ("operator_token_file", &self.auth.operator_token_file),
+            ("sled_token_file", &self.auth.sled_token_file),
+            ("coordinator_token_file", &self.auth.coordinator_token_file),
+        ];
+        let mut seen: BTreeMap<String, &'static str> = BTreeMap::new();
+        for (key, file) in files {
+            let Ok(token) = auth::read_token_file(file) else { continue };
+            if let Some(first) = seen.insert(token, key) {
+                return Err(ConfigError::SameToken { first, second: key });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where short-lived files go; emptied at each start.
+    #[must_use]
+    pub fn scratch_dir(&self) -> Utf8PathBuf {
+        self.state_dir.join("scratch")
+    }
+
     /// Where the operator API listens.
     #[must_use]
     pub fn operator_address(&self) -> SocketAddr {

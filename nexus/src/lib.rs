@@ -8,7 +8,7 @@
 //!                     └──► observed (what each sled said last) ◄─────────────┘
 //! ```
 //!
-//! - [`config`]: the config file. [`app`]: wiring, start and stop.
+//! - [`config`]: the config file. [`app`]: wiring, start and stop. `database_watch`: whether it takes writes.
 //! - [`releases`]: trust roots and uploads, from the first byte to the acknowledgement.
 //! - [`replication`]: from the wanted set to verified copies on every sled.
 //! - [`http`]: the two APIs, call by call.
@@ -19,6 +19,7 @@
 
 pub mod app;
 pub mod config;
+mod database_watch;
 pub mod http;
 pub mod releases;
 pub mod replication;

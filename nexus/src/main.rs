@@ -43,8 +43,12 @@ enum Api {
     Internal,
 }
 
-const PROGRAM: Program<Config> =
-    Program { log: |config| &config.log, verify: |_| Ok(()), worker_threads: None, blocking_threads: None };
+const PROGRAM: Program<Config> = Program {
+    log: |config| &config.log,
+    verify: |config| Ok(config.verify()?),
+    worker_threads: None,
+    blocking_threads: None,
+};
 
 fn main() -> ExitCode {
     match Arguments::parse().command {

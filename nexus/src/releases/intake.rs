@@ -17,7 +17,7 @@
 //! So an acknowledged upload survives at any later instant, because the acknowledgement follows *record*.
 
 use crate::releases::staging::{Received, StagingArea, StagingError};
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use http_edge::{ApiError, body::BoundedBody};
 use ids::{ArtifactHash, CoordinatorId};
 use nexus_client::releases::UploadStatus;
@@ -40,6 +40,7 @@ pub struct Intake {
     coordinator_id: CoordinatorId,
     expanded_bytes_max: u64,
     expiry: ExpiryPolicy,
+    scratch: Utf8PathBuf,
     slots: Arc<Semaphore>,
     replication: Activator,
 }
@@ -130,6 +131,7 @@ impl Intake {
                 crate::config::Expiry::Warn => ExpiryPolicy::Warn,
                 crate::config::Expiry::Deny => ExpiryPolicy::Deny,
             },
+            scratch: settings.scratch_dir(),
             slots: Arc::new(Semaphore::new(settings.release.uploads_at_once.max(1) as usize)),
             replication,
         }
@@ -238,6 +240,7 @@ impl Intake {
             expanded_bytes_max: self.expanded_bytes_max,
             expiry: self.expiry,
             now: jiff::Timestamp::now(),
+            scratch: self.scratch.clone(),
         };
         nexus_release::examine(zip, &roots, &options).await.map_err(|error| match error {
             ExamineError::Rejected(findings) => IntakeError::Rejected(findings),

@@ -2,9 +2,9 @@
 //!
 //! Layout: `<state_dir>/staging/<upload id>.zip.part` while it is received and examined, `<upload id>.zip` once it is
 //! durable. The database row that names the zip is written after that, and deleted before the zip is removed. So a
-//! crash leaves at most files that no row names, and opening removes those:
+//! crash leaves at most files that no row names, and the clean-up (`clean_up`) removes those, at the start and later:
 //!
-//! | crash after | leaves | on open |
+//! | crash after | leaves | the clean-up |
 //! |---|---|---|
 //! | created, written | `.zip.part` | removed |
 //! | synced, renamed, directory synced | `.zip` without a row: never acknowledged | removed |
@@ -14,13 +14,15 @@
 //! Space is promised before a byte is received (`promises`): an upload that declares its length and does not fit is
 //! refused at once, and uploads that run at the same time do not count on the same space.
 
-use super::promises::{Promise, Promises};
+use super::{
+    live_uploads::{LiveUpload, LiveUploads},
+    promises::{Promise, Promises},
+};
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 use durable_fs::{PendingFile, RealDisk, Storage, StorageError};
-use ids::UploadId;
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeSet, io::IoSlice, sync::Arc};
+use std::{io::IoSlice, sync::Arc};
 use thiserror::Error;
 use tokio::{sync::mpsc, task::JoinHandle};
 
@@ -94,13 +96,23 @@ pub struct StagingArea {
     storage: Arc<dyn Storage>,
     quota_bytes: Option<u64>,
     promises: Promises,
+    live: LiveUploads,
+}
+
+/// A file in the directory.
+#[derive(Clone, Debug)]
+pub struct StagedFile {
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    pub size: u64,
 }
 
 /// An upload that is being received. Dropped, it leaves nothing behind.
 #[derive(Debug)]
 pub struct Receiving {
     area: StagingArea,
-    id: UploadId,
+    upload: LiveUpload,
     pieces: mpsc::Sender<Bytes>,
     writer: JoinHandle<Result<Written, StagingError>>,
 }
@@ -112,7 +124,7 @@ type Written = (PendingFile, [u8; 32]);
 #[derive(Debug)]
 pub struct Received {
     area: StagingArea,
-    id: UploadId,
+    upload: LiveUpload,
     file: PendingFile,
     /// SHA-256 of the zip, hexadecimal.
     pub sha256: String,
@@ -120,9 +132,11 @@ pub struct Received {
     pub size: u64,
 }
 
-/// A zip that is durable. It stays until [`StagingArea::remove`].
+/// A zip that is durable. Until this is dropped, nothing but [`StagingArea::remove`] takes it away; after that, it
+/// stays as long as a row names it.
 #[derive(Debug)]
 pub struct Staged {
+    _upload: LiveUpload,
     /// Its name in the staging directory.
     pub file: String,
     /// Its bytes.
@@ -130,32 +144,17 @@ pub struct Staged {
 }
 
 impl StagingArea {
-    /// Opens the directory and removes every file that is not in `keep`: what a crash has left.
-    pub fn open(
-        directory: &Utf8Path,
-        quota_bytes: Option<u64>,
-        keep: &BTreeSet<String>,
-    ) -> Result<StagingArea, StagingError> {
+    /// Opens the directory.
+    pub fn open(directory: &Utf8Path, quota_bytes: Option<u64>) -> Result<StagingArea, StagingError> {
         std::fs::create_dir_all(directory)
             .map_err(|source| StagingError::CreateDirectory { path: directory.to_owned(), source })?;
         let storage: Arc<dyn Storage> = Arc::new(RealDisk::new(directory));
-        for entry in storage.list(Utf8Path::new("")).map_err(StagingError::List)? {
-            if !keep.contains(&entry.name) {
-                tracing::info!(
-                    file = entry.name,
-                    bytes = entry.metadata.size,
-                    "removing an unfinished upload"
-                );
-                storage
-                    .remove(Utf8Path::new(&entry.name))
-                    .map_err(|source| StagingError::Remove { file: entry.name, source })?;
-            }
-        }
         Ok(StagingArea {
             directory: directory.to_owned(),
             storage,
             quota_bytes,
             promises: Promises::default(),
+            live: LiveUploads::default(),
         })
     }
 
@@ -177,18 +176,36 @@ impl StagingArea {
         Ok(entries.iter().map(|entry| entry.metadata.size).sum())
     }
 
+    /// Every file but those of uploads that run.
+    pub async fn files_at_rest(&self) -> Result<Vec<StagedFile>, StagingError> {
+        let area = self.clone();
+        let listed = tokio::task::spawn_blocking(move || {
+            let entries = area.storage.list(Utf8Path::new("")).map_err(StagingError::List)?;
+            let files =
+                entries.into_iter().map(|entry| StagedFile { name: entry.name, size: entry.metadata.size });
+            Ok(files.filter(|file| !area.live.own(&file.name)).collect())
+        });
+        listed.await.expect("listing a directory does not panic")
+    }
+
     /// Starts to receive an upload, if there is room for the bytes that it declares.
     pub fn receive(&self, declared_bytes: Option<u64>) -> Result<Receiving, StagingError> {
         let promise = self.promises.open();
         self.promise(&promise, declared_bytes.unwrap_or(0))?;
-        let id = UploadId::generate();
-        let file = PendingFile::create(Arc::clone(&self.storage), "upload", format!("{id}.zip.part").into())
+        let upload = self.live.begin();
+        let part = format!("{}.zip.part", upload.id());
+        let file = PendingFile::create(Arc::clone(&self.storage), "upload", part.into())
             .map_err(StagingError::Write)?;
         let (pieces, queue) = mpsc::channel(PIECES_QUEUED_MAX);
         let area = self.clone();
         let promised = declared_bytes.unwrap_or(0);
-        let writer = tokio::task::spawn_blocking(move || area.write_pieces(queue, file, &promise, promised));
-        Ok(Receiving { area: self.clone(), id, pieces, writer })
+        let live = upload.clone();
+        let writer = tokio::task::spawn_blocking(move || {
+            // The file is this thread's until it is handed on, also when nobody waits for that any more.
+            let _live = live;
+            area.write_pieces(queue, file, &promise, promised)
+        });
+        Ok(Receiving { area: self.clone(), upload, pieces, writer })
     }
 
     /// The writer's loop: each piece that was not promised gets its promise, is written and leaves it.
@@ -263,12 +280,12 @@ impl Receiving {
 
     /// Ends the receiving; everything is written, though not durable yet.
     pub async fn finish(self) -> Result<Received, StagingError> {
-        let Receiving { area, id, pieces, writer } = self;
+        let Receiving { area, upload, pieces, writer } = self;
         drop(pieces);
         let (file, digest) = writer.await.expect("the writer does not panic")?;
         let size = file.written();
         let sha256 = ids::ArtifactHash(digest).to_string();
-        Ok(Received { area, id, file, sha256, size })
+        Ok(Received { area, upload, file, sha256, size })
     }
 
     async fn failure(&mut self) -> StagingError {
@@ -283,19 +300,19 @@ impl Received {
     /// Where the bytes are for now.
     #[must_use]
     pub fn path(&self) -> Utf8PathBuf {
-        self.area.path(&format!("{}.zip.part", self.id))
+        self.area.path(&format!("{}.zip.part", self.upload.id()))
     }
 
     /// Makes the upload durable under its final name. Call it only for what is going to be recorded.
     pub async fn publish(self) -> Result<Staged, StagingError> {
-        let Received { id, file, size, .. } = self;
-        let name = format!("{id}.zip");
+        let Received { upload, file, size, .. } = self;
+        let name = format!("{}.zip", upload.id());
         let target = Utf8PathBuf::from(&name);
         let published = tokio::task::spawn_blocking(move || file.seal(true)?.publish(&target))
             .await
             .expect("publishing a file does not panic");
         published.map_err(StagingError::Write)?;
-        Ok(Staged { file: name, size })
+        Ok(Staged { _upload: upload, file: name, size })
     }
 }
 
@@ -305,7 +322,7 @@ mod tests {
 
     fn area(quota: Option<u64>) -> (camino_tempfile::Utf8TempDir, StagingArea) {
         let dir = camino_tempfile::tempdir().unwrap();
-        let area = StagingArea::open(dir.path(), quota, &BTreeSet::new()).unwrap();
+        let area = StagingArea::open(dir.path(), quota).unwrap();
         (dir, area)
     }
 
@@ -355,16 +372,5 @@ mod tests {
         let mut declared = area.receive(Some(100)).unwrap();
         declared.write(Bytes::from_static(b"0123456789")).await.unwrap();
         assert!(area.receive(Some(1)).unwrap_err().is_no_space(), "ninety of a hundred are promised");
-    }
-
-    #[tokio::test]
-    async fn opening_removes_what_no_row_names() {
-        let (dir, area) = area(None);
-        let kept = receive(&area, b"kept").await.publish().await.unwrap();
-        receive(&area, b"orphan").await.publish().await.unwrap();
-        std::fs::write(dir.path().join("x.zip.part"), b"half").unwrap();
-        let area = StagingArea::open(dir.path(), None, &BTreeSet::from([kept.file.clone()])).unwrap();
-        assert!(area.contains(&kept.file));
-        assert_eq!(area.used_bytes().unwrap(), 4);
     }
 }

@@ -10,7 +10,7 @@ async fn tasks_are_listed_and_shown_with_what_they_did_last() {
     let list = stage.operator.get("/v1/background-tasks").await.ok();
     let names: Vec<&str> =
         list["items"].as_array().unwrap().iter().filter_map(|task| task["name"].as_str()).collect();
-    assert_eq!(names, ["artifact_replication"]);
+    assert_eq!(names, ["artifact_replication", "staging_cleanup"]);
     assert!(list["next_page"].is_null());
     let task = stage.operator.get(TASK).await.ok();
     assert!(task["last"]["report"].is_object(), "{task}");

@@ -1,0 +1,194 @@
+//! Keeps the staging directory and the rows that name its files in agreement: at the start, and from time to time.
+//!
+//! What a crash, a failing disk or a commit of unknown outcome leaves is a file without a row, or (after a loss) a row
+//! without a file. A pass looks in this order, so that it never takes what an upload that runs needs:
+//!
+//! | step | because |
+//! |---|---|
+//! | 1 prove that a write can be made | after a commit of unknown outcome this settles what the rows say |
+//! | 2 list the files, but for those of uploads that run | such an upload may not have its row yet |
+//! | 3 read the rows | an upload that is not running any more has written its row by now, or never will |
+//! | 4 remove files that no row names | |
+//! | 5 forget rows whose file is gone | a row goes before its file, so a file that is missing was lost, or is let go |
+//!
+//! A crash after any step leaves the rest to the next pass.
+
+use crate::releases::{StagingArea, StagingError};
+use ids::CoordinatorId;
+use nexus_database::{Database, DatabaseError};
+use nexus_tasks::{Activation, BackgroundTask, PassFuture, TaskFailure};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use thiserror::Error;
+
+/// Keeps staging and rows in agreement.
+#[derive(Clone, Debug)]
+pub struct CleanUp {
+    /// Where the rows are.
+    pub database: Database,
+    /// Where the files are.
+    pub staging: StagingArea,
+    /// Whose files these are.
+    pub coordinator_id: CoordinatorId,
+}
+
+/// What one pass did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Files that no row names, removed.
+    pub files_removed: u64,
+    /// Their bytes.
+    pub bytes_removed: u64,
+    /// Files that no row names and that could not be removed.
+    pub files_stuck: u64,
+    /// Rows whose file is gone, forgotten: those uploads must be repeated unless sleds hold all of them.
+    pub uploads_lost: u64,
+}
+
+/// A pass that could not look.
+#[derive(Debug, Error)]
+pub enum CleanUpError {
+    /// The rows are not to be had.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The files are not to be had.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+}
+
+impl BackgroundTask for CleanUp {
+    fn name(&self) -> &'static str {
+        "staging_cleanup"
+    }
+
+    fn description(&self) -> &'static str {
+        "removes uploaded files that nothing needs"
+    }
+
+    fn run<'a>(&'a mut self, _activation: &'a Activation) -> PassFuture<'a> {
+        Box::pin(async move {
+            let report = self.pass().await.map_err(TaskFailure::new)?;
+            Ok(serde_json::to_value(report).expect("a report is plain data"))
+        })
+    }
+}
+
+impl CleanUp {
+    /// One pass.
+    pub async fn pass(&self) -> Result<Report, CleanUpError> {
+        self.database.probe_write().await?;
+        let files = self.staging.files_at_rest().await?;
+        let rows = self.database.staged(self.coordinator_id).await?;
+        let named: BTreeSet<&str> = rows.iter().map(|row| row.file.as_str()).collect();
+        let mut report = Report::default();
+        for file in files.iter().filter(|file| !named.contains(file.name.as_str())) {
+            match self.staging.remove(&file.name).await {
+                Ok(()) => {
+                    tracing::info!(
+                        file = file.name,
+                        bytes = file.size,
+                        "removed an upload that no release names"
+                    );
+                    report.files_removed += 1;
+                    report.bytes_removed += file.size;
+                }
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "an upload cannot be removed");
+                    report.files_stuck += 1;
+                }
+            }
+        }
+        for row in &rows {
+            let is_lost = !self.staging.contains(&row.file);
+            if is_lost && self.database.unstage(row.repository_id, self.coordinator_id, &row.file).await? {
+                tracing::error!(file = row.file, repository = %row.repository_id, "a staged upload is gone; upload it again");
+                report.uploads_lost += 1;
+            }
+        }
+        Ok(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use camino_tempfile::Utf8TempDir;
+    use ids::{ArtifactHash, TrustRootId};
+    use nexus_database::{
+        repositories::{ArtifactRow, NewRepository},
+        trust_roots::NewTrustRoot,
+    };
+
+    async fn clean_up() -> (Utf8TempDir, CleanUp) {
+        let dir = camino_tempfile::tempdir().unwrap();
+        let database = Database::open(&dir.path().join("nexus.db")).await.unwrap();
+        let staging = StagingArea::open(&dir.path().join("staging"), None).unwrap();
+        let coordinator_id = CoordinatorId::generate();
+        database.coordinator_start(coordinator_id, "nexus-1", "0").await.unwrap();
+        (dir, CleanUp { database, staging, coordinator_id })
+    }
+
+    async fn record(clean_up: &CleanUp, file: &str) {
+        let root = NewTrustRoot {
+            fingerprint: "f".to_owned(),
+            root_json: "{}".to_owned(),
+            version: 1,
+            expires: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let trust_root_id: TrustRootId = clean_up.database.trust_root_insert(&root).await.unwrap().0.id;
+        let artifact = ArtifactRow {
+            name: "a".to_owned(),
+            version: "1".to_owned(),
+            kind: "file".to_owned(),
+            target: "a".to_owned(),
+            entry: None,
+            hash: ArtifactHash([1; 32]),
+            size: 1,
+        };
+        let new = NewRepository {
+            system_version: "1.0.0".to_owned(),
+            sha256: "00".repeat(32),
+            file_name: None,
+            trust_root_id,
+            artifacts: vec![artifact],
+            coordinator_id: clean_up.coordinator_id,
+            staged_file: file.to_owned(),
+            staged_bytes: 1,
+        };
+        clean_up.database.repository_insert(&new).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_no_row_names_goes_and_what_is_named_or_under_way_stays() {
+        let (_dir, clean_up) = clean_up().await;
+        let staging = &clean_up.staging;
+        std::fs::write(staging.path("019aa5a5-0000-7000-8000-000000000000.zip.part"), b"half").unwrap();
+        std::fs::write(staging.path("odd"), b"odd").unwrap();
+        let mut receiving = staging.receive(None).unwrap();
+        receiving.write(Bytes::from_static(b"being received")).await.unwrap();
+        let staged = staging.receive(None).unwrap().finish().await.unwrap().publish().await.unwrap();
+        let report = clean_up.pass().await.unwrap();
+        assert_eq!((report.files_removed, report.bytes_removed), (2, 7));
+        assert!(staging.contains(&staged.file), "its row may come any moment");
+        let received = receiving.finish().await.expect("it was left alone");
+
+        record(&clean_up, &staged.file).await;
+        let file = staged.file.clone();
+        drop(staged);
+        let orphan = received.publish().await.unwrap().file;
+        let report = clean_up.pass().await.unwrap();
+        assert_eq!((report.files_removed, report.uploads_lost), (1, 0));
+        assert!(staging.contains(&file) && !staging.contains(&orphan));
+        assert_eq!(clean_up.pass().await.unwrap(), Report::default(), "there is nothing left to do");
+    }
+
+    #[tokio::test]
+    async fn a_row_whose_file_is_gone_is_forgotten_once() {
+        let (_dir, clean_up) = clean_up().await;
+        record(&clean_up, "gone.zip").await;
+        assert_eq!(clean_up.pass().await.unwrap().uploads_lost, 1);
+        assert_eq!(clean_up.pass().await.unwrap(), Report::default());
+        assert!(clean_up.database.repository("1.0.0").await.unwrap().is_some(), "the release stays wanted");
+    }
+}
