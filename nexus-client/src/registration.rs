@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use utoipa::ToSchema;
 
-/// Registration and heartbeat in one: a sled repeats it for as long as it lives.
+/// Registration and heartbeat in one: a sled repeats it for as long as it lives. Fields that are not known are ignored,
+/// so that agents may be newer than coordinators.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct SledRegistration {
     /// The sled's name.
     pub name: String,

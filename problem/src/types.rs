@@ -8,6 +8,9 @@ use utoipa::ToSchema;
 /// The media type of a [`Problem`].
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
+/// Seconds after which to try again what was answered with 503, unless the answer knows better.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
 /// One refused or failed request.
 ///
 /// `code` is what programs branch on; `detail` is for people and names the thing, the cause, and what was
@@ -64,7 +67,7 @@ impl Problem {
             request_id: String::new(),
             hint: code.hint().map(str::to_owned),
             problems: Vec::new(),
-            retry_after_seconds: None,
+            retry_after_seconds: (code.status() == 503).then_some(RETRY_AFTER_SECONDS),
         }
     }
 
@@ -149,6 +152,14 @@ mod tests {
         assert_eq!(json["status"], 404);
         assert_eq!(json["type"], "/errors#artifact_not_found");
         assert_eq!(serde_json::from_value::<Problem>(json).unwrap(), problem);
+    }
+
+    #[test]
+    fn whoever_is_to_come_back_is_told_when() {
+        for code in Code::ALL {
+            let told = Problem::new(*code, "x").retry_after_seconds.is_some();
+            assert_eq!(told, code.status() == 503, "{}", code.name());
+        }
     }
 
     #[test]
