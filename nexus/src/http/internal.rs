@@ -1,9 +1,9 @@
 //! The sled-facing API: registration and heartbeats.
 
 use crate::http::{Context, problems};
-use axum::extract::State;
+use axum::{Extension, extract::State};
 use http_edge::{
-    ApiError, ApiJson, ApiPath,
+    ApiError, ApiJson, ApiPath, PeerAddress,
     document::{self, Access},
 };
 use ids::SledId;
@@ -17,6 +17,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// Milliseconds between two heartbeats of a sled. A quarter of the limit after which it counts as offline.
 const HEARTBEAT_MS: u64 = 1000;
+
+/// The highest epoch of an agent that is believed. Epochs count starts: one start a second for 136 years. One near the
+/// largest number would lock the sled out for good, because its agent could never count past it.
+const AGENT_EPOCH_MAX: u64 = 1 << 32;
 
 /// Bytes of a sled's name at most: it is a column in tables.
 const NAME_BYTES_MAX: usize = 63;
@@ -47,10 +51,12 @@ pub fn router() -> OpenApiRouter<Context> {
 )]
 async fn register(
     State(context): State<Context>,
+    Extension(peer): Extension<PeerAddress>,
     ApiPath(id): ApiPath<SledId>,
     ApiJson(new): ApiJson<SledRegistration>,
 ) -> Result<ApiJson<SledRegistered>, ApiError> {
     check(&new)?;
+    check_peer(id, &new, peer)?;
     let url = |port| format!("http://{}", SocketAddr::new(new.address, port));
     let registration = Registration {
         id,
@@ -103,8 +109,22 @@ fn check(new: &SledRegistration) -> Result<(), ApiError> {
     if new.agent_port == 0 || new.depot_port == 0 {
         return Err(ApiError::new(Code::BadRequest, "a port is 0"));
     }
-    if i64::try_from(new.agent_epoch.0).is_err() {
-        return Err(ApiError::new(Code::BadRequest, "the agent epoch is beyond 2^63"));
+    if new.agent_epoch.0 > AGENT_EPOCH_MAX {
+        let detail = format!(
+            "agent epoch {} is beyond {AGENT_EPOCH_MAX}: it counts the starts of an agent",
+            new.agent_epoch
+        );
+        return Err(ApiError::new(Code::BadRequest, detail));
     }
     Ok(())
+}
+
+/// A sled serves where it calls from: agents bind their outgoing connections to their own address. Whoever has a sled's
+/// token could otherwise name any address, and the coordinator would send its own token there.
+fn check_peer(id: SledId, new: &SledRegistration, PeerAddress(peer): PeerAddress) -> Result<(), ApiError> {
+    if new.address.to_canonical() == peer.to_canonical() {
+        return Ok(());
+    }
+    let detail = format!("sled {id} says that it serves at {}, and calls from {peer}", new.address);
+    Err(ApiError::new(Code::SledIdentity, detail))
 }

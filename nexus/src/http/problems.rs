@@ -10,11 +10,9 @@ use problem::{Code, Finding, Problem};
 /// Seconds after which an upload that found no slot may try again: uploads take seconds to minutes.
 const BUSY_RETRY_SECONDS: u32 = 5;
 
-/// Seconds after which a call that the database could not serve may try again.
-const DATABASE_RETRY_SECONDS: u32 = 1;
-
 /// What to do when nobody knows whether a change was made.
-const COMMIT_UNKNOWN_HINT: &str = "look whether it was done before trying again; once the disk works, both are safe";
+const COMMIT_UNKNOWN_HINT: &str =
+    "look whether it was done before trying again; once the disk works, both are safe";
 
 pub(crate) fn of_database(error: &DatabaseError) -> ApiError {
     let problem = match error.class() {
@@ -25,10 +23,7 @@ pub(crate) fn of_database(error: &DatabaseError) -> ApiError {
         }
         ErrorClass::Retryable | ErrorClass::Failed => Problem::from_error(Code::Unavailable, error),
     };
-    match problem.is(Code::Unavailable) {
-        true => problem.with_retry_after(DATABASE_RETRY_SECONDS).into(),
-        false => problem.into(),
-    }
+    problem.into()
 }
 
 pub(crate) fn of_staging(error: &StagingError) -> ApiError {

@@ -40,6 +40,12 @@ impl Api {
         Api { token: token.map(str::to_owned), ..self.clone() }
     }
 
+    /// The same API, called from another address of this machine.
+    pub(crate) fn called_from(&self, address: std::net::IpAddr) -> Api {
+        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).local_address(address);
+        Api { http: http.build().expect("an HTTP client"), ..self.clone() }
+    }
+
     /// Where it listens.
     pub(crate) fn address(&self) -> std::net::SocketAddr {
         self.url.strip_prefix("http://").and_then(|url| url.parse().ok()).expect("an address")

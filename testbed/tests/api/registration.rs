@@ -1,6 +1,9 @@
 //! Sleds that register: what the coordinator believes, and what it does not.
 
-use crate::{call::Reply, stage::Stage};
+use crate::{
+    call::{Api, Reply},
+    stage::Stage,
+};
 use sample_release::SampleRelease;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -16,7 +19,12 @@ fn registration() -> Value {
 async fn register(stage: &Stage, id: Uuid, change: impl FnOnce(&mut Value)) -> Reply {
     let mut body = registration();
     change(&mut body);
-    stage.internal.put(&format!("/sleds/{id}"), body.to_string()).await
+    ghost(stage).put(&format!("/sleds/{id}"), body.to_string()).await
+}
+
+/// The sled-facing API as seen by a sled at the registration's address.
+fn ghost(stage: &Stage) -> Api {
+    stage.internal.called_from("127.255.255.254".parse().expect("an address"))
 }
 
 #[tokio::test]
@@ -37,6 +45,8 @@ async fn what_no_sled_can_be_is_refused_and_not_noted() {
         ("agent_port", json!(0)),
         ("depot_port", json!(0)),
         ("agent_epoch", json!(u64::MAX)),
+        ("agent_epoch", json!(i64::MAX)),
+        ("agent_epoch", json!((1_u64 << 32) + 1)),
     ] {
         let reply = register(&stage, id, |body| body[key] = bad.clone()).await;
         assert_eq!(reply.refusal(), (400, "bad_request".to_owned()), "{key} {bad}");
@@ -46,12 +56,36 @@ async fn what_no_sled_can_be_is_refused_and_not_noted() {
         ("agent_port", json!(65536)),
         ("agent_epoch", json!(-1)),
         ("name", Value::Null),
-        ("no_such_key", json!(1)),
     ] {
         let reply = register(&stage, id, |body| body[key] = bad.clone()).await;
         assert_eq!(reply.refusal(), (400, "bad_json".to_owned()), "{key} {bad}");
     }
     assert_eq!(stage.operator.get("/v1/sleds").await.ok()["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_sled_serves_where_it_calls_from_and_nowhere_else() {
+    let stage = Stage::coordinator("").await;
+    let id = Uuid::now_v7();
+    let path = format!("/sleds/{id}");
+    let elsewhere = stage.internal.put(&path, registration().to_string()).await;
+    assert_eq!(elsewhere.refusal(), (409, "sled_identity".to_owned()));
+    assert!(elsewhere.problem().detail.contains("127.255.255.254"), "{:?}", elsewhere.problem());
+    assert_eq!(stage.operator.get("/v1/sleds").await.ok()["items"], json!([]), "it was noted all the same");
+    register(&stage, id, |_| {}).await.ok();
+    // Its address cannot be taken over either, not even under a later epoch.
+    let mut moved = registration();
+    moved["agent_epoch"] = json!(6);
+    assert_eq!(stage.internal.put(&path, moved.to_string()).await.refusal().0, 409);
+    let shown = stage.operator.get(&format!("/v1/sleds/{id}")).await.ok();
+    assert_eq!(shown["agent_url"], "http://127.255.255.254:1");
+}
+
+#[tokio::test]
+async fn an_agent_that_tells_more_than_is_known_is_understood() {
+    let stage = Stage::coordinator("").await;
+    let reply = register(&stage, Uuid::now_v7(), |body| body["of_a_later_year"] = json!({"x": 1})).await;
+    assert_eq!(reply.status, 200);
 }
 
 #[tokio::test]

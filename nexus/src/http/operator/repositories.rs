@@ -1,7 +1,7 @@
 //! `/v1/repositories`: uploaded releases.
 
 use crate::{
-    http::{Context, problems},
+    http::{Context, problems, to_the_end::to_the_end},
     releases::intake::{Taken, Upload},
     replication::view,
 };
@@ -21,6 +21,7 @@ use nexus_client::{
     replication::Replication,
 };
 use nexus_database::{
+    DatabaseError,
     repositories::RepositoryRow,
     sleds::{Policy, SledRow},
     wanted::Wanted,
@@ -212,19 +213,20 @@ async fn delete(
     State(context): State<Context>,
     ApiPath(version): ApiPath<String>,
 ) -> Result<StatusCode, ApiError> {
-    let staged = context
-        .database
-        .repository_delete(&version, context.coordinator.id)
-        .await
-        .map_err(|error| problems::of_database(&error))?;
+    to_the_end(take_away(context, version)).await.map_err(|error| problems::of_database(&error))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn take_away(context: Context, version: String) -> Result<(), DatabaseError> {
+    let staged = context.database.repository_delete(&version, context.coordinator.id).await?;
     for file in staged.into_iter().flatten() {
-        // A failure leaves a file that no row names; the next start removes it.
+        // A failure leaves a file that no row names; the clean-up of the staging directory removes it.
         if let Err(error) = context.staging.remove(&file).await {
             tracing::warn!(error = &error as &dyn std::error::Error, file, "a staged file stays for now");
         }
     }
     context.replication.activate(Reason::Event("repository_deleted"));
-    Ok(StatusCode::NO_CONTENT)
+    Ok(())
 }
 
 /// Per sled, per artifact: where one repository's replication stands.

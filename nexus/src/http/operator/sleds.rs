@@ -1,7 +1,7 @@
 //! `/v1/sleds`: the hosts of the cluster.
 
 use crate::{
-    http::{Context, problems},
+    http::{Context, problems, to_the_end::to_the_end},
     replication::view,
 };
 use axum::extract::State;
@@ -68,11 +68,16 @@ async fn update(
         SledPolicy::Expunged => Policy::Expunged,
     };
     let of_database = |error| problems::of_database(&error);
-    let changed = context.database.sled_set_policy(id, policy).await.map_err(of_database)?;
+    let changing = context.clone();
+    let changed = to_the_end(async move {
+        let changed = changing.database.sled_set_policy(id, policy).await;
+        changing.replication.activate(Reason::Event("sled_policy"));
+        changed
+    });
+    let changed = changed.await.map_err(of_database)?;
     if changed.is_none() && context.database.sled(id).await.map_err(of_database)?.is_some() {
         return Err(problems::of_expunged(id));
     }
-    context.replication.activate(Reason::Event("sled_policy"));
     shown(&context, changed, id).await
 }
 
