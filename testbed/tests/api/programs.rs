@@ -170,6 +170,23 @@ async fn token_files_that_are_absent_or_hold_no_token_are_named() {
 }
 
 #[tokio::test]
+async fn two_roles_never_share_a_token() {
+    let program = Program::nexus();
+    let token = |key: &str| program.temp.path().join(key);
+    for (from, to) in [
+        ("operator_token_file", "sled_token_file"),
+        ("coordinator_token_file", "operator_token_file"),
+        ("sled_token_file", "coordinator_token_file"),
+    ] {
+        let before = std::fs::read(token(to)).expect("it can be read");
+        std::fs::copy(token(from), token(to)).expect("it can be copied");
+        program.run().await.assert_refused(EXIT_CONFIG, &[from, to, "the same token"]);
+        std::fs::write(token(to), before).expect("it can be written");
+    }
+    assert!(!program.state_dir().exists(), "it began before it knew its config");
+}
+
+#[tokio::test]
 async fn a_port_that_is_in_use_is_named() {
     for (mut program, port) in [
         (Program::nexus(), "operator_port"),

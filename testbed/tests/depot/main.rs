@@ -10,6 +10,7 @@
 //! - [`absent_sleds`]: away, late, new, stopped. [`peers`]: who does the copying.
 //! - [`shared_artifacts`]: repositories come and go. [`concurrent_uploads`]: two at once. [`lost_artifacts`]: bytes that
 //!   are nowhere.
+//! - [`odd_uploads`]: what is unusual and fine, or changed under the upload.
 //! - [`acknowledgement`]: what `?wait=replicated` promises.
 //! - [`m2_faults`], [`m2_rot`]: disks that fail, fill up, stall, vanish; bytes that decay.
 //! - [`restarts`], [`rebuilt_sleds`], [`strange_sleds`]: who remembers what, and who is not obeyed.
@@ -25,6 +26,7 @@ mod coordinator_killed;
 mod lost_artifacts;
 mod m2_faults;
 mod m2_rot;
+mod odd_uploads;
 mod peers;
 mod rebuilt_sleds;
 mod restarts;

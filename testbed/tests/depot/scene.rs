@@ -76,7 +76,12 @@ impl Scene {
         for (name, size) in artifacts {
             release = release.seeded(name, "1.0.0", "file", *size, false);
         }
-        let path = self.temp.path().join(format!("{version}.zip"));
+        self.make(&release)
+    }
+
+    /// Makes a release, signed by the publisher.
+    pub(crate) fn make(&self, release: &SampleRelease) -> MadeRelease {
+        let path = self.temp.path().join(format!("{}.zip", release.system_version()));
         release.make(&self.keys, &path).expect("the release is made")
     }
 

@@ -219,6 +219,7 @@ async fn delete(
 
 async fn take_away(context: Context, version: String) -> Result<(), DatabaseError> {
     let staged = context.database.repository_delete(&version, context.coordinator.id).await?;
+    fault_points::reach("repository.deleted").await;
     for file in staged.into_iter().flatten() {
         // A failure leaves a file that no row names; the clean-up of the staging directory removes it.
         if let Err(error) = context.staging.remove(&file).await {
