@@ -284,7 +284,10 @@ impl Intake {
         match is_recorded {
             Some(false) => self.discard(file).await,
             _ => {
-                tracing::warn!(file, "it is not known whether an upload was recorded; its file stays for now")
+                tracing::warn!(
+                    file,
+                    "it is not known whether an upload was recorded; its file stays for now"
+                );
             }
         }
     }

@@ -129,7 +129,7 @@ async fn register(stage: &Stage, number: u16) {
         "name": format!("ghost-{number}"), "agent_epoch": 1, "address": "127.255.255.254",
         "agent_port": 1 + number, "depot_port": 1 + number, "artifacts_revision": 0,
     });
-    let ghost = stage.internal.called_from("127.255.255.254".parse().unwrap());
+    let ghost = stage.internal.called_from("127.255.255.254".parse().expect("an address"));
     let reply = ghost.put(&format!("/sleds/{id}"), body.to_string()).await;
     assert_eq!(reply.ok()["heartbeat_ms"].is_u64(), Value::Bool(true));
 }

@@ -66,14 +66,14 @@ async fn a_deletion_is_finished_though_its_client_hangs_up() {
 
 /// Asks by hand, so that the connection is known.
 async fn ask_to_delete(scene: &Scene, version: &str) -> TcpStream {
-    let url = scene.environment().unwrap().nexus[0].url.clone();
-    let token = scene.record().unwrap().tokens.operator;
-    let host = url.strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(host).await.unwrap();
+    let url = scene.environment().expect("it is recorded").nexus[0].url.clone();
+    let token = scene.record().expect("it is recorded").tokens.operator;
+    let host = url.strip_prefix("http://").expect("an address");
+    let mut stream = TcpStream::connect(host).await.expect("it listens");
     let head = format!(
         "DELETE /v1/repositories/{version} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\r\n"
     );
-    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.expect("it reads");
     stream
 }
 
