@@ -285,6 +285,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_commit_that_fails_is_in_doubt_and_leaves_no_transaction_behind() {
+        let (_dir, database) = small_database().await;
+        let operation = "break a rule at the end";
+        let write = database.write(operation, |mut tx| {
+            Box::pin(async move {
+                say(&mut tx, "PRAGMA defer_foreign_keys = ON").await.map_err(during(operation))?;
+                let orphan =
+                    "INSERT INTO repository_artifact (repository_id, name, version, kind, target, hash, size)
+                              VALUES ('nobody', 'a', '1', 'file', 'a', '00', 1)";
+                say(&mut tx, orphan).await.map_err(during(operation))
+            })
+        });
+        let error = write.await.unwrap_err();
+        assert_eq!(error.class(), ErrorClass::CommitUnknown, "{error:?}");
+        database.probe_write().await.unwrap();
+        database.trust_root_insert(&root(1)).await.unwrap();
+        assert!(database.wanted().await.unwrap().artifacts.is_empty());
+    }
+
+    #[tokio::test]
     async fn a_transaction_that_sqlite_has_ended_by_itself_is_no_reason_for_doubt() {
         let (_dir, database) = small_database().await;
         let write = database.write("end early", |mut tx| {

@@ -112,51 +112,17 @@ impl CleanUp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::releases::bench::{self, Bench};
     use bytes::Bytes;
     use camino_tempfile::Utf8TempDir;
-    use ids::{ArtifactHash, TrustRootId};
-    use nexus_database::{
-        repositories::{ArtifactRow, NewRepository},
-        trust_roots::NewTrustRoot,
-    };
 
     async fn clean_up() -> (Utf8TempDir, CleanUp) {
-        let dir = camino_tempfile::tempdir().unwrap();
-        let database = Database::open(&dir.path().join("nexus.db")).await.unwrap();
-        let staging = StagingArea::open(&dir.path().join("staging"), None).unwrap();
-        let coordinator_id = CoordinatorId::generate();
-        database.coordinator_start(coordinator_id, "nexus-1", "0").await.unwrap();
+        let Bench { dir, database, staging, coordinator_id } = Bench::new().await;
         (dir, CleanUp { database, staging, coordinator_id })
     }
 
     async fn record(clean_up: &CleanUp, file: &str) {
-        let root = NewTrustRoot {
-            fingerprint: "f".to_owned(),
-            root_json: "{}".to_owned(),
-            version: 1,
-            expires: jiff::Timestamp::UNIX_EPOCH,
-        };
-        let trust_root_id: TrustRootId = clean_up.database.trust_root_insert(&root).await.unwrap().0.id;
-        let artifact = ArtifactRow {
-            name: "a".to_owned(),
-            version: "1".to_owned(),
-            kind: "file".to_owned(),
-            target: "a".to_owned(),
-            entry: None,
-            hash: ArtifactHash([1; 32]),
-            size: 1,
-        };
-        let new = NewRepository {
-            system_version: "1.0.0".to_owned(),
-            sha256: "00".repeat(32),
-            file_name: None,
-            trust_root_id,
-            artifacts: vec![artifact],
-            coordinator_id: clean_up.coordinator_id,
-            staged_file: file.to_owned(),
-            staged_bytes: 1,
-        };
-        clean_up.database.repository_insert(&new).await.unwrap();
+        bench::record(&clean_up.database, clean_up.coordinator_id, file).await;
     }
 
     #[tokio::test]

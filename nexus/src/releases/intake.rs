@@ -311,3 +311,54 @@ fn row_of(artifact: nexus_release::ReleaseArtifact) -> ArtifactRow {
         size: artifact.size,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::releases::bench::{self, Bench};
+
+    /// An intake, and a staged file that it is to let go.
+    async fn intake_and_file() -> (Bench, Intake, String) {
+        let bench = Bench::new().await;
+        let intake = Intake {
+            database: bench.database.clone(),
+            staging: bench.staging.clone(),
+            coordinator_id: bench.coordinator_id,
+            expanded_bytes_max: 1,
+            expiry: ExpiryPolicy::Warn,
+            scratch: bench.dir.path().to_owned(),
+            slots: Arc::new(Semaphore::new(1)),
+            replication: Activator::new(),
+        };
+        let received = bench.staging.receive(None).unwrap().finish().await.unwrap();
+        let file = received.publish().await.unwrap().file;
+        (bench, intake, file)
+    }
+
+    fn failed() -> IntakeError {
+        DatabaseError::Corrupt { column: "none", value: String::new() }.into()
+    }
+
+    #[tokio::test]
+    async fn the_file_of_an_upload_that_was_not_recorded_goes() {
+        let (bench, intake, file) = intake_and_file().await;
+        intake.let_go(&failed(), &file).await;
+        assert!(!bench.staging.contains(&file));
+    }
+
+    #[tokio::test]
+    async fn the_file_of_an_upload_that_was_recorded_all_the_same_stays() {
+        let (bench, intake, file) = intake_and_file().await;
+        bench::record(&bench.database, bench.coordinator_id, &file).await;
+        intake.let_go(&failed(), &file).await;
+        assert!(bench.staging.contains(&file));
+    }
+
+    #[tokio::test]
+    async fn the_file_stays_while_nobody_can_tell() {
+        let (bench, intake, file) = intake_and_file().await;
+        bench.database.close().await;
+        intake.let_go(&failed(), &file).await;
+        assert!(bench.staging.contains(&file));
+    }
+}

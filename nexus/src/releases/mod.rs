@@ -6,6 +6,8 @@
 //!
 //! What a release must look like is `nexus-release`'s matter; what becomes of its artifacts, `replication`'s.
 
+#[cfg(test)]
+mod bench;
 pub mod clean_up;
 pub mod intake;
 mod live_uploads;
