@@ -53,7 +53,7 @@ impl Database {
             .acquire_timeout(WRITER_LIMIT)
             .connect_with(options.clone())
             .await
-            .map_err(|source| DatabaseError::Open { path: path.to_owned(), source })?;
+            .map_err(|source| DatabaseError::Open { path: path.to_owned(), source: source.into() })?;
         let read = SqlitePoolOptions::new().max_connections(READERS_MAX).connect_lazy_with(options);
         let database = Database { path: path.to_owned(), read, write, health: WriteHealth::default() };
         database.migrate().await?;

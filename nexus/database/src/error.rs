@@ -3,10 +3,10 @@
 
 use camino::Utf8PathBuf;
 use sqlx::migrate::MigrateError;
-use thiserror::Error;
+use std::{error::Error, fmt};
 
 /// A database call that did not succeed.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     /// The file can not be opened or created.
     #[error("cannot open the database {path}")]
@@ -15,7 +15,7 @@ pub enum DatabaseError {
         path: Utf8PathBuf,
         /// Why.
         #[source]
-        source: sqlx::Error,
+        source: SqlError,
     },
     /// The schema can not be brought up to date.
     #[error("cannot bring the schema of {path} up to date")]
@@ -45,7 +45,7 @@ pub enum DatabaseError {
         operation: &'static str,
         /// Why.
         #[source]
-        source: sqlx::Error,
+        source: SqlError,
     },
     /// The commit failed in such a way that it may have happened: read before trying again.
     #[error("it is not known whether the attempt to {operation} was committed")]
@@ -54,7 +54,7 @@ pub enum DatabaseError {
         operation: &'static str,
         /// Why.
         #[source]
-        source: sqlx::Error,
+        source: SqlError,
     },
     /// A value does not mean what its column says.
     #[error("the database holds {value:?} as {column}, which is not one")]
@@ -64,6 +64,34 @@ pub enum DatabaseError {
         /// What it holds.
         value: String,
     },
+}
+
+/// What the driver or SQLite said, once: `sqlx::Error` says it in its own words and again as its source.
+#[derive(Debug)]
+pub struct SqlError(sqlx::Error);
+
+impl From<sqlx::Error> for SqlError {
+    fn from(error: sqlx::Error) -> SqlError {
+        SqlError(error)
+    }
+}
+
+impl fmt::Display for SqlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            sqlx::Error::Database(error) => error.fmt(f),
+            error => error.fmt(f),
+        }
+    }
+}
+
+impl Error for SqlError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.0 {
+            sqlx::Error::Database(_) => None,
+            error => error.source(),
+        }
+    }
 }
 
 /// What an error means to whoever must go on. The one place that tells.
@@ -88,7 +116,7 @@ impl DatabaseError {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
-            DatabaseError::Open { source, .. } | DatabaseError::Query { source, .. } => class_of(source),
+            DatabaseError::Open { source, .. } | DatabaseError::Query { source, .. } => class_of(&source.0),
             DatabaseError::Migrate { source, .. } => match source {
                 MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => class_of(source),
                 _ => ErrorClass::Failed,
@@ -104,9 +132,9 @@ impl DatabaseError {
     pub(crate) fn of_commit(operation: &'static str, source: sqlx::Error) -> DatabaseError {
         match class_of(&source) {
             ErrorClass::Retryable | ErrorClass::Full if matches!(source, sqlx::Error::Database(_)) => {
-                DatabaseError::Query { operation, source }
+                DatabaseError::Query { operation, source: source.into() }
             }
-            _ => DatabaseError::CommitUnknown { operation, source },
+            _ => DatabaseError::CommitUnknown { operation, source: source.into() },
         }
     }
 }
@@ -141,5 +169,5 @@ fn class_of(error: &sqlx::Error) -> ErrorClass {
 
 /// Says what was tried when a statement fails.
 pub(crate) fn during(operation: &'static str) -> impl FnOnce(sqlx::Error) -> DatabaseError {
-    move |source| DatabaseError::Query { operation, source }
+    move |source| DatabaseError::Query { operation, source: source.into() }
 }

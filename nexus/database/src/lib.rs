@@ -29,4 +29,4 @@ pub mod wanted;
 mod write;
 
 pub use connect::Database;
-pub use error::{DatabaseError, ErrorClass};
+pub use error::{DatabaseError, ErrorClass, SqlError};

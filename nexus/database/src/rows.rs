@@ -1,6 +1,6 @@
 //! Reading typed values out of rows.
 
-use crate::DatabaseError;
+use crate::{DatabaseError, error::during};
 use sqlx::{Row, sqlite::SqliteRow};
 use std::{fmt::Display, str::FromStr};
 
@@ -12,19 +12,17 @@ pub(crate) fn parsed<T: FromStr>(row: &SqliteRow, column: &'static str) -> Resul
 
 /// Text.
 pub(crate) fn text(row: &SqliteRow, column: &'static str) -> Result<String, DatabaseError> {
-    row.try_get(column).map_err(|source| DatabaseError::Query { operation: "read a text column", source })
+    row.try_get(column).map_err(during("read a text column"))
 }
 
 /// Text, or NULL.
 pub(crate) fn optional_text(row: &SqliteRow, column: &'static str) -> Result<Option<String>, DatabaseError> {
-    row.try_get(column).map_err(|source| DatabaseError::Query { operation: "read a text column", source })
+    row.try_get(column).map_err(during("read a text column"))
 }
 
 /// A count or a size: never negative.
 pub(crate) fn unsigned(row: &SqliteRow, column: &'static str) -> Result<u64, DatabaseError> {
-    let value: i64 = row
-        .try_get(column)
-        .map_err(|source| DatabaseError::Query { operation: "read a number column", source })?;
+    let value: i64 = row.try_get(column).map_err(during("read a number column"))?;
     u64::try_from(value).map_err(|_| DatabaseError::Corrupt { column, value: value.to_string() })
 }
 

@@ -149,7 +149,7 @@ impl Transaction {
         let mut transaction = Transaction { connection: Some(connection) };
         if let Err(source) = say(transaction.connection(), "BEGIN IMMEDIATE").await {
             transaction.roll_back().await;
-            return Err(DatabaseError::Query { operation, source });
+            return Err(during(operation)(source));
         }
         Ok(transaction)
     }
@@ -234,6 +234,9 @@ mod tests {
             }
         };
         assert_eq!(full.class(), ErrorClass::Full, "{full:?}");
+        let said = std::error::Error::source(&full).unwrap();
+        assert_eq!(said.to_string(), "(code: 13) database or disk is full");
+        assert!(said.source().is_none(), "it is said once");
         for _ in 0..3 {
             let again = database.trust_root_insert(&root(1000)).await.unwrap_err();
             assert_eq!(again.class(), ErrorClass::Full, "{again:?}");
