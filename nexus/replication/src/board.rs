@@ -24,7 +24,9 @@ pub(crate) struct Row {
     pub(crate) coming: usize,
     /// PUTs of it that are under way or started.
     pub(crate) puts_in_flight: usize,
-    /// PUTs that may still be spent on it.
+    /// PUTs of it that are under way to ready sleds: their bytes move, however slowly.
+    pub(crate) puts_moving: usize,
+    /// PUTs that may still be spent on it while some sled can serve it.
     pub(crate) puts_left: usize,
     /// Whether a sled that cannot serve now is known to hold it.
     pub(crate) held_out_of_reach: bool,
@@ -152,6 +154,8 @@ impl<'a> Board<'a> {
             if let Some(row) = row {
                 self.rows[row].puts_in_flight += usize::from(transfer.how == How::Put);
                 if let Some(target) = target {
+                    let moves = transfer.how == How::Put && self.columns[target].ready;
+                    self.rows[row].puts_moving += usize::from(moves);
                     self.lay_out_arrival(row, target, transfer.lagging);
                 }
             }
@@ -179,8 +183,8 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// A PUT is spent for as long as its copy is there or may be there: its target is ready with the copy, or not
-    /// ready, or the PUT is still under way.
+    /// While some sled can serve, a PUT is spent for as long as its copy is there or may be there: its target is ready
+    /// with the copy, or not ready, or the PUT is still under way.
     fn lay_out_puts_left(&mut self) {
         let allowed = count(self.inputs.policy.min_replication);
         for row in 0..self.rows.len() {
@@ -213,7 +217,9 @@ impl<'a> Board<'a> {
         self.transfer_slots = take(self.transfer_slots, "transfers in all");
         if how == How::Put {
             artifact.puts_in_flight += 1;
-            artifact.puts_left = take(artifact.puts_left, "PUTs of one artifact");
+            artifact.puts_moving += 1;
+            // A first copy is sent whatever was spent on sleds that are away now.
+            artifact.puts_left = artifact.puts_left.saturating_sub(1);
             self.put_slots = take(self.put_slots, "PUTs in all");
         }
         self.started.push(Start { hash: artifact.hash, target: target.sled, how });
@@ -259,6 +265,7 @@ impl Row {
             holders: 0,
             coming: 0,
             puts_in_flight: 0,
+            puts_moving: 0,
             puts_left: 0,
             held_out_of_reach: false,
         }

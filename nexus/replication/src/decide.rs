@@ -33,7 +33,10 @@ use std::{
 /// - Each source is ready, serves its depot, and has a verified copy. Sources that failed for the target come up
 ///   only when nobody else can serve it, the coordinator included.
 /// - A PUT is for an artifact that is staged here and that no sled can serve (or none from which the target can
-///   fetch it), and never the `min_replication + 1`st.
+///   fetch it).
+/// - While some sled can serve it, a PUT is never the `min_replication + 1`st. While none can, what was spent on sleds
+///   that are away does not count (the bytes are here, and somebody is to have them), and a further PUT starts only
+///   when all that are under way lag, fewer than `min_replication` of them.
 /// - All [`Limits`](crate::Limits) hold, counting what is in flight.
 /// - Nothing that fewer than `min_replication` sleds can serve is releasable.
 #[must_use]
@@ -91,8 +94,9 @@ fn why_no_put(board: &Board<'_>, row: usize) -> Result<Option<Cell>, Blocked> {
         } else {
             return Err(Blocked::NoSource);
         }
-    } else if artifact.puts_left == 0 {
-        return Err(Blocked::PutLimitReached);
+    } else if artifact.puts_moving >= count(board.inputs.policy.min_replication) {
+        // One more would only make the others slower.
+        Cell::WaitingForFirstCopy
     } else if board.put_slots == 0 {
         Cell::WaitingForPutSlot
     } else if board.transfer_slots == 0 {

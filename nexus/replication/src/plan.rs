@@ -58,12 +58,10 @@ pub enum Cell {
     WaitingForPutSlot,
     /// As many transfers are under way as may be in all.
     WaitingForTransferSlot,
-    /// No sled can serve it yet; one is getting it now.
+    /// No sled can serve it yet; one is getting it now, or `min_replication` of them are, slowly.
     WaitingForFirstCopy,
     /// No sled can serve it; another coordinator has the bytes and has to send them.
     WaitingForOtherCoordinator,
-    /// No sled can serve it, and the coordinator has sent it `min_replication` times already.
-    PutLimitReached,
     /// Only sleds that cannot serve now hold it: not ready, or with a depot that peers cannot reach.
     HoldersUnavailable,
     /// Nobody is known to hold it, but some sled has not said yet what it holds.
@@ -95,8 +93,6 @@ pub enum Blocked {
     HoldersUnknown,
     /// Not staged anywhere; the sleds that have it cannot serve it now. It goes on when one of them returns.
     HoldersUnavailable,
-    /// Staged here, but sent `min_replication` times already to sleds that cannot serve it now.
-    PutLimitReached,
 }
 
 impl Blocked {
@@ -107,7 +103,6 @@ impl Blocked {
             Blocked::NoSource => Cell::NoSource,
             Blocked::HoldersUnknown => Cell::HoldersUnknown,
             Blocked::HoldersUnavailable => Cell::HoldersUnavailable,
-            Blocked::PutLimitReached => Cell::PutLimitReached,
         }
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! Plain data, gathered by the caller in this order, which the planner's promises lean on:
 //!
-//! 1. what is in flight, with back-off, failed sources and what was sent;
-//! 2. the wanted set with its generation, in one database transaction;
-//! 3. each sled: *first* the config PUT, *then* the list. A sled whose config in force is not of exactly that
-//!    generation is not [`SledView::Ready`]; so whatever a ready sled lists is safe from its own deletes as long as
-//!    that generation is the wanted one.
+//! 1. the wanted set with its generation, in one database transaction;
+//! 2. each sled that needs it is asked: *first* the config PUT, *then* the list. A sled whose config in force is not of
+//!    exactly that generation is not [`SledView::Ready`]; so whatever a ready sled lists is safe from its own deletes as
+//!    long as that generation is the wanted one;
+//! 3. what is in flight, with back-off, failed sources and what was sent;
+//! 4. what is known of each sled: its last answer, together with the copies that transfers have brought since it was
+//!    asked.
 //!
-//! Why what is in flight comes first: a transfer that ends during the collection is then still counted as in flight,
-//! and its copy is perhaps listed already, which costs a slot until the next pass. The other way round it would be
-//! in neither, and an artifact that has just been sent would be sent again.
+//! Why 3 comes before 4: a transfer that ends in between is still counted as in flight, and its copy is known already,
+//! which costs a slot until the next pass. The other way round it would be in neither, and an artifact that has just
+//! been sent would be sent again.
 
 use ids::{ArtifactHash, Generation, SledId};
 use std::{
@@ -34,7 +36,8 @@ pub struct Inputs {
     pub failed_sources: BTreeMap<(SledId, ArtifactHash), BTreeSet<SledId>>,
     /// By artifact: the sleds to which this coordinator has sent it since it was referenced last, as far as it
     /// remembers. A sled that is ready and lacks the artifact, or has left the cluster, is not counted, so that a
-    /// PUT that failed or a copy that was lost does not use up the [`Policy::min_replication`] PUTs.
+    /// PUT that failed or a copy that was lost does not use up the [`Policy::min_replication`] PUTs. Where no sled can
+    /// serve the artifact, none of this counts: a copy on a dead sled helps nobody.
     pub sent_to: BTreeMap<ArtifactHash, BTreeSet<SledId>>,
     /// The rules in numbers.
     pub policy: Policy,
@@ -121,7 +124,7 @@ pub enum How {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Sleds that must hold an artifact before its staged bytes may go; also the most PUTs that the coordinator
-    /// spends on one artifact.
+    /// spends on one artifact while sleds can copy it from each other.
     pub min_replication: NonZeroU32,
     /// What may be under way at once.
     pub limits: Limits,

@@ -229,16 +229,35 @@ fn further_put_stays_within_min_replication() {
 
 #[test]
 fn put_limit_counts_what_is_or_may_be_there() {
-    let scene = Scene::new().staged(1, 10).min_replication(2).ready(1, []).sent_to(1, [2, 3]);
-    let away = scene.clone().sled(2, UNREACHABLE).sled(3, SledView::Unknown).plan();
-    assert_eq!((away.cell(1, 1), away.blocked(1)), (Cell::PutLimitReached, Some(Blocked::PutLimitReached)));
-    let lost = scene.clone().sled(2, UNREACHABLE).ready(3, []).plan();
-    assert_eq!(lost.puts().len(), 1, "the copy on sled 3 was lost");
-    let gone = scene.clone().sled(2, UNREACHABLE).plan();
-    assert_eq!(gone.puts().len(), 1, "sled 3 has left the cluster");
-    let flying =
-        scene.sent_to(1, [2]).sled(2, UNREACHABLE).sled(3, UNREACHABLE).in_flight(1, 3, How::Put).plan();
-    assert_eq!(flying.blocked(1), Some(Blocked::PutLimitReached));
+    // Sled 4 can serve, but not to sled 1, which could get a PUT instead.
+    let scene = Scene::new().staged(1, 10).min_replication(2).ready(1, []).ready(4, [1]);
+    let scene = scene.failed_sources(1, 1, [4]).sent_to(1, [2, 3]);
+    let puts = |scene: Scene| scene.plan().puts().len();
+    assert_eq!(puts(scene.clone().sled(2, UNREACHABLE).sled(3, SledView::Unknown)), 0, "both may have it");
+    assert_eq!(puts(scene.clone().sled(2, UNREACHABLE).ready(3, [])), 1, "the copy on sled 3 was lost");
+    assert_eq!(puts(scene.clone().sled(2, UNREACHABLE)), 1, "sled 3 has left the cluster");
+    let flying = scene.sent_to(1, [2]).sled(2, UNREACHABLE).sled(3, UNREACHABLE).in_flight(1, 3, How::Put);
+    assert_eq!(puts(flying), 0, "sled 3 may be getting it");
+}
+
+#[test]
+fn puts_spent_on_dead_sleds_keep_nobody_from_the_first_copy() {
+    let scene = Scene::new().staged(1, 10).min_replication(1).ready(1, []).sled(2, UNREACHABLE);
+    let sent = scene.clone().sent_to(1, [2]).plan();
+    assert_eq!((sent.start(1, 1), sent.blocked(1)), (Some(&How::Put), None));
+    let flying = scene.clone().in_flight(1, 2, How::Put).plan();
+    assert_eq!(flying.start(1, 1), Some(&How::Put), "what is under way to a dead sled arrives nowhere");
+    let coming = scene.ready(3, []).sent_to(1, [2]).in_flight(1, 3, How::Put).plan();
+    assert_eq!((coming.puts().len(), coming.cell(1, 1)), (0, Cell::WaitingForFirstCopy));
+}
+
+#[test]
+fn slow_puts_are_joined_by_others_up_to_min_replication() {
+    let scene = Scene::new().staged(1, 10).min_replication(2).ready(1, []).ready(2, []).ready(3, []);
+    let one = scene.in_flight(1, 1, How::Put).lagging();
+    assert_eq!(one.plan().puts().len(), 1);
+    let two = one.in_flight(1, 2, How::Put).lagging().plan();
+    assert_eq!((two.puts().len(), two.cell(3, 1), two.blocked(1)), (0, Cell::WaitingForFirstCopy, None));
 }
 
 #[test]

@@ -81,6 +81,22 @@ impl Facts<'_> {
         arrived.count() + flying.len() + starting.count()
     }
 
+    /// PUTs whose bytes move towards ready sleds; those of this plan included.
+    fn puts_moving(&self, hash: &ArtifactHash) -> usize {
+        let moves = |target: SledId, it: &ArtifactHash, how: &How| {
+            it == hash && *how == How::Put && self.ready(target).is_some()
+        };
+        let flying = self.inputs.in_flight.iter().filter(|it| moves(it.target, &it.hash, &it.how));
+        flying.count() + self.plan.start.iter().filter(|it| moves(it.target, &it.hash, &it.how)).count()
+    }
+
+    /// Whether one more PUT of it is allowed, that of this plan included if there is one.
+    fn put_allowed(&self, hash: &ArtifactHash, including: usize) -> bool {
+        let spent =
+            if self.servers(hash).is_empty() { self.puts_moving(hash) } else { self.puts_spent(hash) };
+        spent + including <= self.min_replication()
+    }
+
     fn min_replication(&self) -> usize {
         self.inputs.policy.min_replication.get() as usize
     }
@@ -106,7 +122,7 @@ impl Facts<'_> {
             How::Put => {
                 law!(wanted.staged_here, "{start:?} is not staged here");
                 law!(untried.is_empty(), "{start:?} although {untried:?} can serve it");
-                law!(self.puts_spent(hash) <= self.min_replication(), "{start:?} is one PUT too many");
+                law!(self.put_allowed(hash, 0), "{start:?} is one PUT too many");
             }
             How::Copy { sources } => {
                 law!(!sources.is_empty(), "{start:?} has no source");
@@ -117,7 +133,7 @@ impl Facts<'_> {
                     law!(self.serves(*source, hash), "{source} cannot serve {start:?}");
                     law!(untried.is_empty() || untried.contains(source), "{source} has failed for {start:?}");
                 }
-                let put_possible = wanted.staged_here && self.puts_spent(hash) < self.min_replication();
+                let put_possible = wanted.staged_here && self.put_allowed(hash, 1);
                 law!(
                     !untried.is_empty() || !put_possible,
                     "{start:?} repeats failed sources instead of a PUT"
@@ -190,14 +206,9 @@ impl Facts<'_> {
             law!(self.is_blocked(hash, *blocked), "{hash} is not blocked by {blocked:?}");
         }
         let blocked = self.inputs.wanted.artifacts.keys().filter(|hash| {
-            [
-                Blocked::NoSource,
-                Blocked::HoldersUnknown,
-                Blocked::HoldersUnavailable,
-                Blocked::PutLimitReached,
-            ]
-            .iter()
-            .any(|reason| self.is_blocked(hash, *reason))
+            [Blocked::NoSource, Blocked::HoldersUnknown, Blocked::HoldersUnavailable]
+                .iter()
+                .any(|reason| self.is_blocked(hash, *reason))
         });
         law!(blocked.eq(self.plan.blocked.keys()), "some artifact is blocked and not named");
         Ok(())
@@ -238,11 +249,13 @@ impl Facts<'_> {
                         .iter()
                         .all(|it| self.served_by(*it) >= limits.transfers_per_source.get() as usize)
             }
-            Cell::WaitingForFirstCopy => open && self.servers(hash).is_empty() && self.is_coming(hash),
+            Cell::WaitingForFirstCopy => {
+                let slowly = artifact.staged_here && !self.put_allowed(hash, 1);
+                open && self.servers(hash).is_empty() && (self.is_coming(hash) || slowly)
+            }
             Cell::WaitingForOtherCoordinator => {
                 open && self.servers(hash).is_empty() && !artifact.staged_here && artifact.staged_elsewhere
             }
-            Cell::PutLimitReached => open && self.is_blocked(hash, Blocked::PutLimitReached),
             Cell::HoldersUnavailable => open && self.is_blocked(hash, Blocked::HoldersUnavailable),
             Cell::HoldersUnknown => open && self.is_blocked(hash, Blocked::HoldersUnknown),
             Cell::NoSource => open && self.is_blocked(hash, Blocked::NoSource),
@@ -281,9 +294,6 @@ impl Facts<'_> {
             held |= known.is_some_and(|holdings| holdings.copies.get(hash).is_some_and(|copies| *copies > 0));
         }
         match reason {
-            Blocked::PutLimitReached => {
-                artifact.staged_here && self.puts_spent(hash) >= self.min_replication()
-            }
             Blocked::HoldersUnavailable => lost && held,
             Blocked::HoldersUnknown => lost && !held && unknown,
             Blocked::NoSource => lost && !held && !unknown,
