@@ -4,7 +4,7 @@ use crate::{
     pages::{Page, PageQuery},
     releases::{Artifact, Repository, RepositoryDetail, TrustRoot, UploadQuery, UploadResult, UploadWait},
     replication::Replication,
-    sleds::{Sled, SledPolicy, SledUpdate},
+    sleds::{Scrub, Sled, SledPolicy, SledUpdate},
     system::{Coordinator, SystemStatus},
     tasks::{ActivateQuery, BackgroundTask},
 };
@@ -155,6 +155,12 @@ impl OperatorClient {
     pub async fn sled_set_policy(&self, id: SledId, policy: SledPolicy) -> Result<Sled, ClientError> {
         let request =
             self.api.request(Method::PATCH, &["v1", "sleds", &id.to_string()]).json(&SledUpdate { policy });
+        self.api.send_json(request).await
+    }
+
+    /// Lets a sled verify every copy that it holds; answers where that stands.
+    pub async fn sled_scrub(&self, id: SledId) -> Result<Scrub, ClientError> {
+        let request = self.api.request(Method::POST, &["v1", "sleds", &id.to_string(), "scrub"]);
         self.api.send_json(request).await
     }
 

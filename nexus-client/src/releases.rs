@@ -73,6 +73,9 @@ pub enum UploadStatus {
     Inserted,
     /// The version was known, with the same artifacts (200). The bytes were taken again where they were missing.
     AlreadyExists,
+    /// A word that this program is too old to know; never sent.
+    #[serde(other)]
+    Unrecognized,
 }
 
 /// A repository that the coordinator knows.
@@ -99,7 +102,7 @@ pub struct Repository {
     pub staged_on: Option<String>,
     /// Where its replication stands.
     pub state: RepositoryState,
-    /// Sleds with verified copies of every artifact.
+    /// Sleds that take part now and hold a verified copy of every artifact on each of their healthy M.2s.
     pub sleds_complete: u64,
     /// Sleds that should have them.
     pub sleds_total: u64,
@@ -113,8 +116,11 @@ pub enum RepositoryState {
     Replicating,
     /// Every sled in service that can be reached has verified copies of everything.
     Replicated,
-    /// An artifact is neither staged nor on any sled that can be reached: upload it again.
+    /// An artifact is neither staged nor on any sled: upload it again.
     NeedsUpload,
+    /// A word that this program is too old to know; never sent.
+    #[serde(other)]
+    Unrecognized,
 }
 
 /// One artifact of one repository.

@@ -1,5 +1,6 @@
 //! Which sled has what: the replication as one table.
 
+use crate::sleds::M2;
 use ids::{ArtifactHash, Generation, SledId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,9 +16,10 @@ pub struct Replication {
     pub artifacts: Vec<ReplicationArtifact>,
     /// The columns, by name.
     pub sleds: Vec<ReplicationSled>,
-    /// Whether every sled in service holds a verified copy of every artifact on each of its healthy M.2s.
+    /// Whether every sled in service takes part and holds a verified copy of every artifact on each of its M.2s.
     pub fully_replicated: bool,
-    /// Artifacts that every sled in service holds.
+    /// Artifacts of which every sled in service holds a verified copy on each of its M.2s, as far as is known: a sled
+    /// that does not answer counts with what it held last, one that has never answered is left out.
     pub artifacts_complete: u64,
 }
 
@@ -34,9 +36,25 @@ pub struct ReplicationArtifact {
     pub size: u64,
     /// Whether the bytes can be had from the staging area of this or another coordinator.
     pub staged: bool,
-    /// Why it cannot be replicated now, if so: `no_source` needs a new upload.
+    /// Why its bytes cannot be had now, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub blocked: Option<String>,
+    pub blocked: Option<ArtifactBlocked>,
+}
+
+/// Why an artifact's bytes cannot be had now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ArtifactBlocked {
+    /// Not staged anywhere, and no sled has it: a new upload is needed.
+    NoSource,
+    /// Not staged anywhere, and no sled that has answered has it; some sled has not answered since the coordinator
+    /// started.
+    HoldersUnknown,
+    /// Not staged anywhere; the sleds that have it cannot serve it now. It goes on when one of them returns.
+    HoldersUnavailable,
+    /// A word that this program is too old to know; never sent.
+    #[serde(other)]
+    Unrecognized,
 }
 
 /// One column: a sled.
@@ -56,30 +74,41 @@ pub struct ReplicationSled {
     /// When the sled was last asked what it holds.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub observed_at: Option<Timestamp>,
-    /// M.2 datasets that can be written: the copies that each cell should reach.
+    /// M.2s that can be written: the copies that each cell can reach now.
     pub datasets_healthy: u32,
-    /// The cells, by artifact. An artifact without a cell is absent from the sled.
+    /// The M.2s that the sled is configured with: the copies that each cell should reach. As of `observed_at`.
+    #[serde(default)]
+    pub m2s: Vec<M2>,
+    /// The cells, by artifact. An artifact without a cell is not known to be on the sled, and nothing is done about it
+    /// while the sled takes no part.
     pub cells: BTreeMap<ArtifactHash, ReplicationCell>,
 }
 
 /// Whether a sled takes part in replication.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplicationSledState {
     /// It answers and follows the config.
     Active,
-    /// Not asked yet since the coordinator started.
+    /// Not asked yet since the coordinator started, or not told the newest set yet.
+    #[default]
     Unknown,
     /// It does not answer. It keeps what it has and catches up when it returns.
     Unreachable,
     /// It answers but refuses the config; `reason` says why. The others go on without it.
     Refusing,
+    /// A word that this program is too old to know; never sent.
+    #[serde(other)]
+    Unrecognized,
 }
 
 /// One artifact on one sled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReplicationCell {
-    /// Verified copies.
+    /// Where it stands: what the coordinator has decided about it.
+    #[serde(default)]
+    pub state: CellState,
+    /// Verified copies; those of the last answer if the sled does not answer now.
     pub copies: u32,
     /// What happens there now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,6 +116,31 @@ pub struct ReplicationCell {
     /// Why the last try failed, if nothing has succeeded since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+}
+
+/// Where one artifact stands on one sled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CellState {
+    /// The sled holds at least one verified copy. Its other M.2s are its own work.
+    Held,
+    /// A transfer is under way.
+    Transferring,
+    /// Its turn comes: it waits for a slot, or for a first copy to copy from.
+    Queued,
+    /// The last transfer failed; it is tried again after a while.
+    BackingOff,
+    /// The artifact's bytes cannot be had now; its row says why.
+    Blocked,
+    /// The sled has no M.2 that can be written.
+    #[serde(rename = "no_writable_m2")]
+    NoWritableM2,
+    /// The sled takes no part now; its own state says why.
+    SledAway,
+    /// A word that this program is too old to know; never sent.
+    #[default]
+    #[serde(other)]
+    Unrecognized,
 }
 
 /// A transfer towards one sled.
@@ -109,4 +163,7 @@ pub enum TransferKind {
     Put,
     /// From a peer's depot.
     Copy,
+    /// A word that this program is too old to know; never sent.
+    #[serde(other)]
+    Unrecognized,
 }

@@ -1,5 +1,6 @@
 //! The cluster as a whole.
 
+use crate::issues::Issue;
 use ids::{ClusterId, CoordinatorId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -36,14 +37,18 @@ pub struct SystemStatus {
     pub repositories: u64,
     /// Artifacts wanted.
     pub artifacts: u64,
-    /// Of these, artifacts that every sled in service holds on every healthy M.2.
+    /// Of these, artifacts of which every sled in service holds a verified copy on each of its M.2s, as far as is
+    /// known: a sled that does not answer counts with what it held last, one that has never answered is left out.
     pub artifacts_complete: u64,
-    /// Sleds in service that hold every artifact on every healthy M.2.
+    /// Sleds in service that hold every artifact on each of their M.2s, or did when they answered last.
     pub sleds_complete: u64,
+    /// Sleds in service that take no part in replication now: they do not answer, refuse, or have not been asked yet.
+    #[serde(default)]
+    pub sleds_away: u64,
     /// Bytes of the database file.
     pub database_bytes: u64,
     /// Bytes of staged uploads.
     pub staging_bytes: u64,
-    /// Everything that is not as it should be, in words; empty means healthy.
-    pub issues: Vec<String>,
+    /// Everything that is not as it should be; empty means healthy.
+    pub issues: Vec<Issue>,
 }

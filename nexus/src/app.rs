@@ -279,7 +279,7 @@ async fn wire(
         collector: Collector::new(observed.clone(), clients.clone(), activator.clone()),
         transfers: Transfers {
             observed: observed.clone(),
-            clients,
+            clients: clients.clone(),
             staging: staging.clone(),
             coordinator_id: coordinator.id,
             replication: activator.clone(),
@@ -297,6 +297,7 @@ async fn wire(
         cluster_id,
         coordinator,
         observed,
+        clients,
         intake,
         staging,
         tasks,

@@ -3,7 +3,7 @@
 use crate::{
     config::Config,
     releases::{Intake, StagingArea},
-    replication::Observed,
+    replication::{Observed, SledClients},
 };
 use ids::ClusterId;
 use nexus_database::{Database, cluster::CoordinatorRow};
@@ -23,6 +23,8 @@ pub struct Context {
     pub coordinator: CoordinatorRow,
     /// What is known about sleds and transfers.
     pub observed: Observed,
+    /// Connections to sleds.
+    pub clients: SledClients,
     /// Takes uploads in.
     pub intake: Arc<Intake>,
     /// Where uploaded bytes are.

@@ -55,15 +55,16 @@ impl Collector {
         let mut expected = JoinSet::new();
         let mut count = 0;
         for sled in sleds {
-            let Some(question) = self.observed.begin_question(sled.id, config.generation, everything) else {
+            let Some(asking) = self.observed.begin_question(sled.id, config.generation, everything) else {
                 continue;
             };
+            let question = asking.question();
             count += 1;
             let (collector, sled, config, late) =
                 (self.clone(), sled.clone(), Arc::clone(config), Arc::clone(&late));
             let conversation = async move {
                 let answer = collector.ask(&sled, question, &config).await;
-                collector.observed.end_question(sled.id, question, answer);
+                asking.end(answer);
                 if late.load(Ordering::Acquire) || !question.expected {
                     collector.replication.activate(Reason::Event("late_answer"));
                 }

@@ -1,10 +1,17 @@
-//! Replication in numbers for `/metrics`, set at the end of each pass from the plan's summary.
+//! Replication in numbers for `/metrics`, set by each pass from the plan's summary as soon as the plan is made.
 
 use http_edge::Metrics;
+use nexus_client::sleds::{M2, M2Health};
 use nexus_replication::Summary;
-use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Unit,
+};
 
 type ByState = Family<[(&'static str, &'static str); 1], Gauge>;
+
+/// Sleds are named by operators, and a cluster has a bounded number of them.
+type ByM2 = Family<[(&'static str, String); 2], Gauge>;
 
 /// The metrics of replication.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +23,9 @@ pub struct Gauges {
     transfers_started: Family<[(&'static str, &'static str); 1], Counter>,
     bytes_started: Counter,
     uploads_released: Counter,
+    m2_healthy: ByM2,
+    m2_capacity: ByM2,
+    m2_used: ByM2,
 }
 
 impl Gauges {
@@ -59,13 +69,48 @@ impl Gauges {
                 "Staged uploads removed because enough sleds hold their artifacts",
                 gauges.uploads_released.clone(),
             );
+            registry.register(
+                "m2_healthy",
+                "1 if the M.2 can be read and written, as its sled said last",
+                gauges.m2_healthy.clone(),
+            );
+            registry.register_with_unit(
+                "m2_capacity",
+                "What the M.2 can hold in all, as its sled said last",
+                Unit::Bytes,
+                gauges.m2_capacity.clone(),
+            );
+            registry.register_with_unit(
+                "m2_used",
+                "What is in use on the M.2, as its sled said last",
+                Unit::Bytes,
+                gauges.m2_used.clone(),
+            );
         });
         gauges
     }
 
-    /// Takes one pass's numbers over.
-    pub fn set(&self, summary: &Summary, uploads_released: u64) {
-        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    /// One more upload is not needed any more.
+    pub fn upload_released(&self) {
+        self.uploads_released.inc();
+    }
+
+    /// Takes one pass's numbers over, with every M.2 under its sled's name.
+    pub fn set(&self, summary: &Summary, m2s: &[(String, M2)]) {
+        self.set_summary(summary);
+        // Those of sleds that are gone must go as well.
+        for family in [&self.m2_healthy, &self.m2_capacity, &self.m2_used] {
+            family.clear();
+        }
+        for (sled, m2) in m2s {
+            let labels = [("sled", sled.clone()), ("m2", m2.name.clone())];
+            self.m2_healthy.get_or_create(&labels).set(i64::from(m2.health == M2Health::Healthy));
+            self.m2_capacity.get_or_create(&labels).set(number(m2.capacity_bytes));
+            self.m2_used.get_or_create(&labels).set(number(m2.used_bytes));
+        }
+    }
+
+    fn set_summary(&self, summary: &Summary) {
         self.generation.set(number(summary.generation.0));
         let sleds = &summary.sleds;
         for (state, count) in [
@@ -91,6 +136,9 @@ impl Gauges {
         self.transfers_started.get_or_create(&[("kind", "put")]).inc_by(transfers.puts_started);
         self.transfers_started.get_or_create(&[("kind", "copy")]).inc_by(transfers.copies_started);
         self.bytes_started.inc_by(transfers.bytes_started);
-        self.uploads_released.inc_by(uploads_released);
     }
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }

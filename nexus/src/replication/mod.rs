@@ -14,13 +14,14 @@
 //!   asking.
 //! - [`sled_clients`]: connections to sleds. [`collect`]: asking the sleds that need it.
 //! - [`transfers`]: one transfer, from start to end. [`task`]: the pass.
-//! - [`view`]: what operators see of it. [`gauges`]: the same in numbers.
+//! - [`view`]: what operators see of it. [`issues`]: what of that is not as it should be. [`gauges`]: numbers.
 //!
 //! A pass is short: it waits for no transfer, and for no sled longer than a moment. A slow, dead or confused sled
 //! holds up nobody but itself.
 
 pub mod collect;
 pub mod gauges;
+pub mod issues;
 pub mod observed;
 pub mod sled_clients;
 pub mod task;

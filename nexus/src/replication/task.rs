@@ -11,6 +11,7 @@ use crate::{
     },
 };
 use ids::{ClusterId, CoordinatorId, RepositoryId, SledId};
+use nexus_client::sleds::M2;
 use nexus_database::{
     Database, DatabaseError,
     sleds::SledRow,
@@ -100,12 +101,23 @@ impl ReplicationTask {
             .any(|reason| matches!(reason, Reason::Start | Reason::Timer | Reason::Operator));
         let sleds_asked = self.collector.collect(&sleds, &config, everything).await;
 
-        let plan = nexus_replication::plan(&self.inputs(&wanted, &sleds, activation.iteration));
+        let plan = Arc::new(nexus_replication::plan(&self.inputs(&wanted, &sleds, activation.iteration)));
         self.start(&plan, &wanted, &sleds);
-        let uploads_released = self.release(&plan, &wanted).await?;
         self.set_alarm();
-        self.gauges.set(&plan.summary, uploads_released);
-        Ok(Report { sleds_asked, uploads_released, summary: plan.summary })
+        // Told as soon as it is so: the rest of the pass may fail, or be cut off by its time limit.
+        self.gauges.set(&plan.summary, &self.m2s(&sleds));
+        self.observed.publish_plan(Arc::clone(&plan));
+        let uploads_released = self.release(&plan, &wanted).await?;
+        Ok(Report { sleds_asked, uploads_released, summary: plan.summary.clone() })
+    }
+
+    /// Every M.2 of every sled in service, as last seen.
+    fn m2s(&self, sleds: &[SledRow]) -> Vec<(String, M2)> {
+        let of_sled = |sled: &SledRow| {
+            let (name, m2s) = (sled.name.clone(), self.observed.sled(sled.id).disks.m2s);
+            m2s.into_iter().map(move |m2| (name.clone(), m2))
+        };
+        sleds.iter().flat_map(of_sled).collect()
     }
 
     fn inputs(&self, wanted: &Wanted, sleds: &[SledRow], iteration: u64) -> Inputs {
@@ -120,7 +132,8 @@ impl ReplicationTask {
             };
             (*hash, artifact)
         });
-        // Transfers first, sleds last: a transfer that ends in between is then seen on its sled, never in neither.
+        // Transfers first, sleds last: a transfer that ends in between is then seen on its sled, never in neither. It
+        // may be seen in both, which costs a slot until the next pass.
         let in_flight = self.observed.in_flight();
         let sent_to = self.observed.sent_to();
         let failed_sources = self.observed.failed_sources();
@@ -196,6 +209,7 @@ impl ReplicationTask {
         for ((repository, file), _) in uploads.into_iter().filter(|(_, releasable)| *releasable) {
             if self.database.unstage(repository, self.coordinator_id, file).await? {
                 released += 1;
+                self.gauges.upload_released();
                 // A PUT that is reading the file keeps it until it ends.
                 if let Err(error) = self.staging.remove(file).await {
                     tracing::warn!(

@@ -92,9 +92,8 @@ impl Transfers {
     /// Starts a transfer, unless one of the same artifact to the same sled is under way.
     pub fn start(&self, order: Order) {
         let Order { hash, target, .. } = order;
-        if !self.observed.transfer_started(target, hash, order.how.clone(), order.artifact.size) {
-            return;
-        }
+        let begun = self.observed.begin_transfer(target, hash, order.how.clone(), order.artifact.size);
+        let Some(transferring) = begun else { return };
         let transfers = self.clone();
         self.tracker.spawn(async move {
             let result = match &order.how {
@@ -107,7 +106,7 @@ impl Transfers {
                     tracing::warn!(%hash, sled = %target, error = failure.error, how = word(&order.how), "transfer failed");
                 }
             }
-            transfers.observed.transfer_ended(target, hash, result);
+            transferring.end(result);
             transfers.replication.activate(Reason::Event("transfer_ended"));
         });
     }

@@ -1,15 +1,23 @@
-//! What operators see of replication: projections of the wanted set and of what was observed. They decide nothing.
+//! What operators see of replication: projections of the wanted set, of what was observed, and of what the last pass
+//! decided. They decide nothing.
+//!
+//! Facts are newer than decisions: a copy that has arrived since the last pass is shown as held, whatever that pass thought
+//! of it. What only the planner can know (why nothing happens) is shown as it decided.
+//!
+//! Two words are kept apart. A sled *is complete* when its healthy M.2s hold everything: nothing is left to do, and a
+//! release counts as replicated. It *has every copy* when each M.2 that it is configured with does: anything less is
+//! redundancy lost, and shown.
 
 use crate::replication::{
     Observed,
-    observed::{ActiveTransfer, Contact, SledObservation},
+    observed::{ActiveTransfer, Clock, Contact, SledObservation},
 };
 use ids::{ArtifactHash, Generation};
 use nexus_client::{
     releases::ArtifactHolder,
     replication::{
-        CellTransfer, Replication, ReplicationArtifact, ReplicationCell, ReplicationSled,
-        ReplicationSledState,
+        ArtifactBlocked, CellState, CellTransfer, Replication, ReplicationArtifact, ReplicationCell,
+        ReplicationSled, ReplicationSledState,
     },
     sleds::{Sled, SledLiveness, SledPolicy},
 };
@@ -17,8 +25,10 @@ use nexus_database::{
     sleds::{Policy, SledRow},
     wanted::{Wanted, WantedArtifact},
 };
+use nexus_replication::{Blocked, Cell, Plan};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Instant,
 };
 
@@ -36,45 +46,66 @@ pub fn replication(
         .filter(|(hash, _)| only.is_none_or(|only| only.contains(hash)))
         .map(|(hash, artifact)| (*hash, artifact))
         .collect();
+    let look = Look::at(observed, wanted.generation);
     let mut columns: Vec<ReplicationSled> = sleds
         .iter()
         .filter(|sled| sled.policy != Policy::Expunged)
-        .map(|sled| column(sled, observed, wanted.generation, &shown))
+        .map(|sled| look.column(sled, &shown))
         .collect();
     columns.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
     let mut artifacts: Vec<ReplicationArtifact> =
-        shown.iter().map(|(hash, artifact)| row(*hash, artifact, &columns)).collect();
+        shown.iter().map(|(hash, artifact)| look.row(*hash, artifact)).collect();
     artifacts.sort_by(|a, b| (&a.name, &a.version, a.hash).cmp(&(&b.name, &b.version, b.hash)));
-    let complete_everywhere =
-        |hash: &ArtifactHash| columns.iter().all(|sled| is_complete(sled, hash)) && !columns.is_empty();
-    let artifacts_complete = artifacts.iter().filter(|row| complete_everywhere(&row.hash)).count() as u64;
+    let on_every_sled = |row: &&ReplicationArtifact| is_on_every_sled(&columns, &row.hash);
+    let artifacts_complete = artifacts.iter().filter(on_every_sled).count() as u64;
+    let all_take_part = columns.iter().all(|sled| sled.state == ReplicationSledState::Active);
     Replication {
         generation: wanted.generation,
-        fully_replicated: artifacts_complete == artifacts.len() as u64 && !columns.is_empty(),
+        fully_replicated: artifacts_complete == artifacts.len() as u64
+            && all_take_part
+            && !columns.is_empty(),
         artifacts_complete,
         artifacts,
         sleds: columns,
     }
 }
 
-/// Whether a sled follows the config and holds a verified copy on each healthy M.2.
+/// Whether every sled of which something is known has every copy, and something is known of one.
+fn is_on_every_sled(columns: &[ReplicationSled], hash: &ArtifactHash) -> bool {
+    let mut known = columns.iter().filter(|sled| sled.observed_at.is_some()).peekable();
+    known.peek().is_some() && known.all(|sled| has_every_copy(sled, hash))
+}
+
+/// Whether a sled takes part and holds a verified copy on each healthy M.2: nothing is left to do.
 #[must_use]
 pub fn is_complete(sled: &ReplicationSled, hash: &ArtifactHash) -> bool {
-    sled.state == ReplicationSledState::Active
-        && sled.cells.get(hash).is_some_and(|cell| cell.copies > 0 && cell.copies >= sled.datasets_healthy)
+    let copies = copies(sled, hash);
+    sled.state == ReplicationSledState::Active && copies > 0 && copies >= sled.datasets_healthy
+}
+
+/// Whether a sled held a verified copy on each of its M.2s when it answered last.
+#[must_use]
+pub fn has_every_copy(sled: &ReplicationSled, hash: &ArtifactHash) -> bool {
+    let copies = copies(sled, hash);
+    copies > 0 && copies as usize >= sled.m2s.len()
+}
+
+fn copies(sled: &ReplicationSled, hash: &ArtifactHash) -> u32 {
+    sled.cells.get(hash).map_or(0, |cell| cell.copies)
 }
 
 /// One sled.
 #[must_use]
 pub fn sled(row: &SledRow, observed: &Observed, wanted: &Wanted) -> Sled {
+    let look = Look::at(observed, wanted.generation);
     let observation = observed.sled(row.id);
     // Nothing is wanted of an expunged sled, and nobody asks it any more.
     let takes_part = row.policy != Policy::Expunged;
     let shown: BTreeMap<_, _> =
         wanted.artifacts.iter().filter(|_| takes_part).map(|(hash, artifact)| (*hash, artifact)).collect();
-    let column = column(row, observed, wanted.generation, &shown);
-    let complete = shown.keys().filter(|hash| is_complete(&column, hash)).count() as u64;
-    let online = observation.is_online();
+    let column = look.column(row, &shown);
+    let liveness = if takes_part { observed.liveness(row.id) } else { SledLiveness::Offline };
+    let silent = (liveness == SledLiveness::Offline).then(|| "no heartbeat within the limit".to_owned());
     let address = row.address.clone();
     Sled {
         id: row.id,
@@ -84,18 +115,22 @@ pub fn sled(row: &SledRow, observed: &Observed, wanted: &Wanted) -> Sled {
             Policy::NoProvision => SledPolicy::NoProvision,
             Policy::Expunged => SledPolicy::Expunged,
         },
-        liveness: if online { SledLiveness::Online } else { SledLiveness::Offline },
-        last_seen_at: observation.heard_at,
+        liveness,
+        last_seen_at: observation.heard.map(|heard| look.clock.time_of(heard)),
         created_at: row.created_at,
         agent_epoch: row.agent_epoch,
         agent_url: address.as_ref().map(|address| address.agent_url.clone()).unwrap_or_default(),
         depot_url: address.map(|address| address.depot_url).unwrap_or_default(),
         artifacts_wanted: shown.len() as u64,
-        artifacts_complete: complete,
-        reason: column
-            .reason
-            .or_else(|| (!online).then(|| "no heartbeat within the limit".to_owned()))
-            .filter(|_| takes_part),
+        artifacts_complete: shown.keys().filter(|hash| has_every_copy(&column, hash)).count() as u64,
+        reason: column.reason.or(silent).filter(|_| takes_part),
+        replication: column.state,
+        config_generation: column.config_generation,
+        observed_at: column.observed_at,
+        m2s: column.m2s,
+        copies_quarantined: observation.disks.copies_quarantined,
+        copies_unverified: observation.disks.copies_unverified,
+        scrub: observation.disks.scrub,
     }
 }
 
@@ -117,74 +152,112 @@ pub fn holders(hash: &ArtifactHash, sleds: &[SledRow], observed: &Observed) -> V
     sleds.iter().filter_map(holder).collect()
 }
 
-fn row(hash: ArtifactHash, artifact: &WantedArtifact, columns: &[ReplicationSled]) -> ReplicationArtifact {
-    let staged = !artifact.staged.is_empty();
-    let held = columns.iter().any(|sled| sled.cells.get(&hash).is_some_and(|cell| cell.copies > 0));
-    let unasked = columns.iter().any(|sled| sled.state == ReplicationSledState::Unknown);
-    let served = columns.iter().any(|sled| {
-        sled.state == ReplicationSledState::Active
-            && sled.cells.get(&hash).is_some_and(|cell| cell.copies > 0)
-    });
-    let blocked = match (staged || served, held, unasked) {
-        (true, _, _) | (false, false, true) => None,
-        (false, true, _) => Some("holders_unavailable".to_owned()),
-        (false, false, false) => Some("no_source".to_owned()),
-    };
-    ReplicationArtifact {
-        hash,
-        name: artifact.name.clone(),
-        version: artifact.version.clone(),
-        size: artifact.size,
-        staged,
-        blocked,
-    }
-}
-
-fn column(
-    sled: &SledRow,
-    observed: &Observed,
+/// One look at everything: the facts and decisions that one answer is made of.
+struct Look<'a> {
+    observed: &'a Observed,
+    plan: Option<Arc<Plan>>,
     wanted: Generation,
-    shown: &BTreeMap<ArtifactHash, &WantedArtifact>,
-) -> ReplicationSled {
-    let observation = observed.sled(sled.id);
-    let (transfers, failures) = observed.towards(sled.id);
-    let (state, reason) = state_of(&observation, wanted);
-    let copies = observation.holdings.as_ref().map(|holdings| &holdings.copies);
-    let cell = |hash: &ArtifactHash| {
-        let cell = ReplicationCell {
-            copies: copies.and_then(|copies| copies.get(hash)).copied().unwrap_or(0),
-            transfer: transfers.get(hash).map(cell_transfer),
-            last_error: failures.get(hash).cloned(),
+    clock: Clock,
+}
+
+impl<'a> Look<'a> {
+    fn at(observed: &'a Observed, wanted: Generation) -> Look<'a> {
+        Look { observed, plan: observed.plan(wanted), wanted, clock: Clock::read() }
+    }
+
+    fn row(&self, hash: ArtifactHash, artifact: &WantedArtifact) -> ReplicationArtifact {
+        let staged = !artifact.staged.is_empty();
+        let decided = self.plan.as_ref().and_then(|plan| plan.blocked.get(&hash).copied());
+        ReplicationArtifact {
+            hash,
+            name: artifact.name.clone(),
+            version: artifact.version.clone(),
+            size: artifact.size,
+            staged,
+            // Bytes that have been uploaded since the last pass block nothing, whatever that pass thought.
+            blocked: decided.filter(|_| !staged).map(blocked),
+        }
+    }
+
+    fn column(&self, sled: &SledRow, shown: &BTreeMap<ArtifactHash, &WantedArtifact>) -> ReplicationSled {
+        let observation = self.observed.sled(sled.id);
+        let (transfers, failures) = self.observed.towards(sled.id);
+        let (state, reason) = self.state_of(&observation);
+        let copies = observation.holdings.as_ref().map(|holdings| &holdings.copies);
+        let cell = |hash: &ArtifactHash| {
+            let copies = copies.and_then(|copies| copies.get(hash)).copied().unwrap_or(0);
+            let transfer = transfers.get(hash).map(|active| self.transfer(active));
+            let state = match state {
+                ReplicationSledState::Active if copies > 0 => CellState::Held,
+                _ if transfer.is_some() => CellState::Transferring,
+                ReplicationSledState::Active => self.decided(sled, hash),
+                _ => CellState::SledAway,
+            };
+            let cell = ReplicationCell { state, copies, transfer, last_error: failures.get(hash).cloned() };
+            let empty = copies == 0 && state == CellState::SledAway && cell.last_error.is_none();
+            (!empty).then_some((*hash, cell))
         };
-        let empty = cell.copies == 0 && cell.transfer.is_none() && cell.last_error.is_none();
-        (!empty).then_some((*hash, cell))
-    };
-    ReplicationSled {
-        id: sled.id,
-        name: sled.name.clone(),
-        state,
-        reason,
-        config_generation: observation.config_generation,
-        observed_at: observation.observed_at,
-        datasets_healthy: observation.holdings.as_ref().map_or(0, |holdings| holdings.datasets_writable),
-        cells: shown.keys().filter_map(cell).collect(),
+        ReplicationSled {
+            id: sled.id,
+            name: sled.name.clone(),
+            state,
+            reason,
+            config_generation: observation.config_generation,
+            observed_at: observation.answered.map(|answered| self.clock.time_of(answered)),
+            datasets_healthy: observation.holdings.as_ref().map_or(0, |held| held.datasets_writable),
+            cells: shown.keys().filter_map(cell).collect(),
+            m2s: observation.disks.m2s,
+        }
+    }
+
+    /// What the last pass decided about a sled without a copy and without a transfer.
+    fn decided(&self, sled: &SledRow, hash: &ArtifactHash) -> CellState {
+        let Some(cell) = self.plan.as_ref().and_then(|plan| plan.cells.get(sled.id, hash)) else {
+            return CellState::Queued;
+        };
+        match cell {
+            // Of a transfer that has ended since, or a copy that was lost since: the next pass looks at it.
+            Cell::Complete | Cell::Starting | Cell::InFlight => CellState::Queued,
+            Cell::WaitingForTargetSlot
+            | Cell::WaitingForSourceSlot
+            | Cell::WaitingForPutSlot
+            | Cell::WaitingForTransferSlot
+            | Cell::WaitingForFirstCopy
+            | Cell::WaitingForOtherCoordinator => CellState::Queued,
+            // The sled has come back since.
+            Cell::SledUnreachable | Cell::SledRefusing | Cell::SledUnknown => CellState::Queued,
+            Cell::BackingOff => CellState::BackingOff,
+            Cell::HoldersUnavailable | Cell::HoldersUnknown | Cell::NoSource => CellState::Blocked,
+            Cell::NoWritableDataset => CellState::NoWritableM2,
+        }
+    }
+
+    fn state_of(&self, observation: &SledObservation) -> (ReplicationSledState, Option<String>) {
+        let unknown = |reason: &str| (ReplicationSledState::Unknown, Some(reason.to_owned()));
+        match observation.contact(self.clock.instant) {
+            Contact::Active if observation.config_generation == Some(self.wanted) => {
+                (ReplicationSledState::Active, None)
+            }
+            Contact::Active => unknown("it has not been told the newest set yet"),
+            Contact::Unknown => unknown("it has not been asked yet"),
+            Contact::Unreachable(reason) => (ReplicationSledState::Unreachable, Some(reason)),
+            Contact::Refusing(reason) => (ReplicationSledState::Refusing, Some(reason)),
+        }
+    }
+
+    fn transfer(&self, active: &ActiveTransfer) -> CellTransfer {
+        CellTransfer {
+            kind: active.kind(),
+            bytes_done: active.bytes_done,
+            started_at: self.clock.time_of(active.started),
+        }
     }
 }
 
-fn state_of(observation: &SledObservation, wanted: Generation) -> (ReplicationSledState, Option<String>) {
-    match observation.contact(Instant::now()) {
-        Contact::Active if observation.config_generation == Some(wanted) => {
-            (ReplicationSledState::Active, None)
-        }
-        Contact::Active => {
-            (ReplicationSledState::Unknown, Some("it has not been told the newest set yet".to_owned()))
-        }
-        Contact::Unknown => (ReplicationSledState::Unknown, Some("it has not been asked yet".to_owned())),
-        Contact::Unreachable(reason) => (ReplicationSledState::Unreachable, Some(reason)),
-        Contact::Refusing(reason) => (ReplicationSledState::Refusing, Some(reason)),
+fn blocked(reason: Blocked) -> ArtifactBlocked {
+    match reason {
+        Blocked::NoSource => ArtifactBlocked::NoSource,
+        Blocked::HoldersUnknown => ArtifactBlocked::HoldersUnknown,
+        Blocked::HoldersUnavailable => ArtifactBlocked::HoldersUnavailable,
     }
-}
-
-fn cell_transfer(active: &ActiveTransfer) -> CellTransfer {
-    CellTransfer { kind: active.kind(), bytes_done: active.bytes_done, started_at: active.started_at }
 }

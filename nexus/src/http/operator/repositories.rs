@@ -18,7 +18,7 @@ use nexus_client::{
         Repository, RepositoryArtifact, RepositoryDetail, RepositoryState, UploadQuery, UploadResult,
         UploadStatus, UploadWait,
     },
-    replication::Replication,
+    replication::{ArtifactBlocked, Replication},
 };
 use nexus_database::{
     DatabaseError,
@@ -80,10 +80,8 @@ async fn upload(
         let seconds = query.wait_seconds.unwrap_or(WAIT_SECONDS_DEFAULT).min(WAIT_SECONDS_MAX);
         wait_replicated(&context, &taken, Duration::from_secs(u64::from(seconds))).await?;
     }
-    let status = match taken.status {
-        UploadStatus::Inserted => StatusCode::CREATED,
-        UploadStatus::AlreadyExists => StatusCode::OK,
-    };
+    let is_new = taken.status == UploadStatus::Inserted;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     let result = UploadResult {
         durable_on: durable_on(&context, &taken).await?,
         system_version: taken.system_version,
@@ -292,7 +290,7 @@ impl Scene<'_> {
             only.iter().all(|hash| view::is_complete(sled, hash))
         };
         let sleds_complete = view.sleds.iter().filter(complete).count() as u64;
-        let lost = view.artifacts.iter().any(|artifact| artifact.blocked.as_deref() == Some("no_source"));
+        let lost = view.artifacts.iter().any(|artifact| artifact.blocked == Some(ArtifactBlocked::NoSource));
         let reachable_complete = view
             .sleds
             .iter()

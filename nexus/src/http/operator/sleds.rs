@@ -2,22 +2,33 @@
 
 use crate::{
     http::{Context, problems, to_the_end::to_the_end},
-    replication::view,
+    replication::{observed::disks, sled_clients::Purpose, view},
 };
-use axum::extract::State;
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
 use http_edge::{ApiError, ApiJson, ApiPath, ApiQuery, pages};
 use ids::SledId;
 use nexus_client::{
     pages::{Page, PageQuery},
-    sleds::{Sled, SledPolicy, SledUpdate},
+    sleds::{Scrub, Sled, SledPolicy, SledUpdate},
 };
 use nexus_database::sleds::{Policy, SledRow};
 use nexus_tasks::Reason;
-use problem::{Code, Problem};
+use problem::{Code, Problem, chain};
+use std::time::Duration;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+/// How long a sled may take to begin a scrub: it only notes that it has been asked.
+const SCRUB_ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Seconds after which a sled that did not answer may have come back.
+const SLED_RETRY_SECONDS: u32 = 5;
+
 pub(super) fn router() -> OpenApiRouter<Context> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show, update))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show, update)).routes(routes!(scrub))
 }
 
 /// Every sled, in the order of joining.
@@ -66,6 +77,9 @@ async fn update(
         SledPolicy::InService => Policy::InService,
         SledPolicy::NoProvision => Policy::NoProvision,
         SledPolicy::Expunged => Policy::Expunged,
+        SledPolicy::Unrecognized => {
+            return Err(ApiError::new(Code::BadRequest, "the policy is none that is known"));
+        }
     };
     let of_database = |error| problems::of_database(&error);
     let changing = context.clone();
@@ -79,6 +93,38 @@ async fn update(
         return Err(problems::of_expunged(id));
     }
     shown(&context, changed, id).await
+}
+
+/// Lets a sled verify every copy that it holds, and answers where that stands. How far it is, the sled itself shows.
+#[utoipa::path(
+    post, path = "/v1/sleds/{id}/scrub", operation_id = "sled_scrub", params(("id" = SledId, Path)),
+    responses(
+        (status = 202, body = Scrub), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 503, body = Problem)
+    )
+)]
+async fn scrub(State(context): State<Context>, ApiPath(id): ApiPath<SledId>) -> Result<Response, ApiError> {
+    let row = context.database.sled(id).await.map_err(|error| problems::of_database(&error))?;
+    let row = row.ok_or_else(|| ApiError::new(Code::SledNotFound, format!("no sled {id}")))?;
+    if row.policy == Policy::Expunged {
+        return Err(problems::of_expunged(id));
+    }
+    let silent = |why: &str| {
+        let problem =
+            Problem::new(Code::SledUnreachable, format!("sled {} does not answer: {why}", row.name));
+        ApiError::from(problem.with_retry_after(SLED_RETRY_SECONDS))
+    };
+    let address = row.address.as_ref().ok_or_else(|| silent("its address is another sled's by now"))?;
+    let client =
+        context.clients.get(&address.agent_url, Purpose::Control).map_err(|error| silent(&chain(&error)))?;
+    let scrub = tokio::time::timeout(SCRUB_ANSWER_LIMIT, client.scrub()).await;
+    let scrub = scrub
+        .map_err(|_| silent(&format!("nothing came within {} s", SCRUB_ANSWER_LIMIT.as_secs())))?
+        .map_err(|error| silent(&chain(&error)))?;
+    // What is shown of the sled from now on is what it says after this.
+    context.observed.doubt(id);
+    context.replication.activate(Reason::Event("scrub"));
+    Ok((StatusCode::ACCEPTED, ApiJson(disks::scrub(&scrub))).into_response())
 }
 
 async fn shown(context: &Context, row: Option<SledRow>, id: SledId) -> Result<ApiJson<Sled>, ApiError> {

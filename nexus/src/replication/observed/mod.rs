@@ -1,20 +1,32 @@
 //! What is known about sleds and transfers: the one owner of it.
 //!
-//! - [`sled`]: one sled: what it said last, and whether that still stands. [`transfer`]: one transfer.
-//! - [`state`](self): all of them, and how they change.
+//! - [`sled`]: one sled: what it said last, and whether that still stands. [`disks`]: its M.2s. [`transfer`]: one
+//!   transfer. [`conflicts`]: who else says that it is a sled.
+//! - [`state`](self): all of them, and how they change. [`clock`]: instants as times for people.
+//! - [`under_way`]: questions and transfers that have begun, each of which ends even if its task is cut off.
 //!
 //! [`Observed`] is the handle: it locks, tells the time, and wakes those who wait for a change. Its methods are
-//! synchronous, short, and never call out. A crash of the coordinator forgets everything; the next life asks.
+//! synchronous, short, and never call out. All below it is told the time and reads no clock. It also keeps the last
+//! plan, so that what operators are shown is what was decided. A crash of the coordinator forgets everything; the next
+//! life asks.
 
+pub mod clock;
+mod conflicts;
+pub mod disks;
 mod sled;
 mod state;
 mod transfer;
+mod under_way;
 
+pub use clock::Clock;
+pub use conflicts::Claim;
 pub use sled::{Answer, Contact, HEARTBEAT_LIMIT, Question, SledObservation};
 pub use transfer::{ActiveTransfer, TransferFailure};
+pub use under_way::{Asking, Transferring};
 
 use ids::{AgentEpoch, ArtifactHash, Generation, SledId};
-use nexus_replication::{How, SledView, Transfer};
+use nexus_client::sleds::SledLiveness;
+use nexus_replication::{How, Plan, SledView, Transfer};
 use state::State;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,11 +40,18 @@ use tokio::sync::watch;
 pub struct Observed {
     state: Arc<Mutex<State>>,
     changed: Arc<watch::Sender<u64>>,
+    plan: Arc<watch::Sender<Option<Arc<Plan>>>>,
+    listening_since: Instant,
 }
 
 impl Default for Observed {
     fn default() -> Self {
-        Observed { state: Arc::default(), changed: Arc::new(watch::Sender::new(0)) }
+        Observed {
+            state: Arc::default(),
+            changed: Arc::new(watch::Sender::new(0)),
+            plan: Arc::new(watch::Sender::new(None)),
+            listening_since: Instant::now(),
+        }
     }
 }
 
@@ -48,15 +67,37 @@ impl Observed {
         self.lock().sled_mut(sled).heard(epoch, revision, Instant::now())
     }
 
-    /// Marks a sled as being asked, if it has to be; `everything` asks also those whose answer still stands.
-    pub fn begin_question(&self, sled: SledId, wanted: Generation, everything: bool) -> Option<Question> {
-        self.lock().sled_mut(sled).begin_question(wanted, everything, Instant::now())
+    /// Takes note of a registration that was refused because somebody else is that sled.
+    pub fn registration_refused(&self, sled: SledId, agent_url: &str) {
+        self.lock().conflicts.refused(sled, agent_url, Instant::now());
     }
 
-    /// Takes an answer in.
-    pub fn end_question(&self, sled: SledId, question: Question, answer: Answer) {
-        self.lock().end_question(sled, question, answer, Instant::now());
-        self.bump();
+    /// Who else has lately said that it is this sled.
+    #[must_use]
+    pub fn claim(&self, sled: SledId) -> Option<Claim> {
+        self.lock().conflicts.claim(sled, Instant::now())
+    }
+
+    /// Marks a sled as being asked, if it has to be; `everything` asks also those whose answer still stands.
+    pub fn begin_question(&self, sled: SledId, wanted: Generation, everything: bool) -> Option<Asking> {
+        let question = self.lock().sled_mut(sled).begin_question(wanted, everything, Instant::now())?;
+        Some(Asking::new(self.clone(), sled, question))
+    }
+
+    /// Notes that there is reason to ask a sled again.
+    pub fn doubt(&self, sled: SledId) {
+        self.lock().doubt(sled, Instant::now());
+    }
+
+    /// Makes a pass's decisions known.
+    pub fn publish_plan(&self, plan: Arc<Plan>) {
+        self.plan.send_replace(Some(plan));
+    }
+
+    /// What the last pass decided, if it was for this generation.
+    #[must_use]
+    pub fn plan(&self, wanted: Generation) -> Option<Arc<Plan>> {
+        self.plan.borrow().clone().filter(|plan| plan.generation == wanted)
     }
 
     /// Forgets sleds that are no longer in service, and what concerns artifacts that nobody wants any more.
@@ -110,9 +151,16 @@ impl Observed {
         self.lock().sent_to.clone()
     }
 
-    /// Records that a transfer starts; false if one of the same artifact to the same sled is under way.
-    pub fn transfer_started(&self, target: SledId, hash: ArtifactHash, how: How, size: u64) -> bool {
-        self.lock().transfer_started((target, hash), how, size, Instant::now())
+    /// Records that a transfer starts; none if one of the same artifact to the same sled is under way.
+    pub fn begin_transfer(
+        &self,
+        target: SledId,
+        hash: ArtifactHash,
+        how: How,
+        size: u64,
+    ) -> Option<Transferring> {
+        let started = self.lock().transfer_started((target, hash), how, size, Instant::now());
+        started.then(|| Transferring::new(self.clone(), target, hash))
     }
 
     /// Records how far a transfer is; never goes back.
@@ -122,9 +170,18 @@ impl Observed {
         }
     }
 
-    /// Records a transfer's end: copies that the sled holds now, or why it has none.
-    pub fn transfer_ended(&self, target: SledId, hash: ArtifactHash, result: Result<u32, TransferFailure>) {
+    fn transfer_ended(&self, target: SledId, hash: ArtifactHash, result: Result<u32, TransferFailure>) {
         self.lock().transfer_ended((target, hash), result, Instant::now());
+        self.bump();
+    }
+
+    fn question_ended(&self, sled: SledId, question: Question, answer: Answer) {
+        self.lock().end_question(sled, question, answer, Instant::now());
+        self.bump();
+    }
+
+    fn question_abandoned(&self, sled: SledId) {
+        self.lock().abandon_question(sled);
         self.bump();
     }
 
@@ -132,6 +189,12 @@ impl Observed {
     #[must_use]
     pub fn sled(&self, sled: SledId) -> SledObservation {
         self.lock().sleds.get(&sled).cloned().unwrap_or_default()
+    }
+
+    /// Whether a sled has been heard of lately.
+    #[must_use]
+    pub fn liveness(&self, sled: SledId) -> SledLiveness {
+        self.sled(sled).liveness(self.listening_since, Instant::now())
     }
 
     /// The transfers to a sled, and why the last try of others failed.

@@ -18,8 +18,9 @@
 //!
 //! Pure: time is told by the caller.
 
+use super::disks::Disks;
 use ids::{AgentEpoch, ArtifactHash, Generation};
-use jiff::Timestamp;
+use nexus_client::sleds::SledLiveness;
 use nexus_replication::{Holdings, SledView};
 use sled_client::artifacts::{ArtifactsList, DatasetHealth};
 use std::{
@@ -36,20 +37,23 @@ const BACKOFF_MIN: Duration = Duration::from_millis(500);
 /// The longest wait: a sled that comes back announces itself anyway.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
+/// How often a sled that verifies its copies is asked how far it is: its heartbeats do not tell.
+const SCRUB_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
 /// What is known about one sled.
 #[derive(Clone, Debug, Default)]
 pub struct SledObservation {
-    /// What it holds, as of `observed_at` and the transfers that have ended since.
+    /// What it holds, as of `answered` and the transfers that have ended since.
     pub holdings: Option<Holdings>,
+    /// What it says of its M.2s, as of `answered`.
+    pub disks: Disks,
     /// The generation that it follows.
     pub config_generation: Option<Generation>,
+    /// When it was heard of last (heartbeat).
+    pub heard: Option<Instant>,
     /// When it answered last.
-    pub observed_at: Option<Timestamp>,
-    /// When it was heard of last (heartbeat), for people.
-    pub heard_at: Option<Timestamp>,
+    pub answered: Option<Instant>,
     said: Contact,
-    heard: Option<Instant>,
-    answered: Option<Instant>,
     /// The life and the revision that its last heartbeat told.
     told: Option<(AgentEpoch, u64)>,
     /// The life and the revision that the last answer reflects.
@@ -112,10 +116,16 @@ pub(super) enum Standing {
 }
 
 impl SledObservation {
-    /// Whether a heartbeat came within the limit.
+    /// Whether a heartbeat came within the limit, as far as that can be known by a coordinator that has listened since
+    /// `listening_since`: until the limit has passed since then, silence means nothing.
     #[must_use]
-    pub fn is_online(&self) -> bool {
-        self.heard.is_some_and(|heard| heard.elapsed() < HEARTBEAT_LIMIT)
+    pub fn liveness(&self, listening_since: Instant, now: Instant) -> SledLiveness {
+        let within_limit = |then: Instant| now.saturating_duration_since(then) < HEARTBEAT_LIMIT;
+        match self.heard {
+            Some(heard) if within_limit(heard) => SledLiveness::Online,
+            None if within_limit(listening_since) => SledLiveness::Unknown,
+            _ => SledLiveness::Offline,
+        }
     }
 
     /// Whether and how it takes part now.
@@ -142,7 +152,6 @@ impl SledObservation {
     /// Takes a heartbeat in; true if the sled has to be asked because of it.
     pub(super) fn heard(&mut self, epoch: AgentEpoch, revision: u64, now: Instant) -> bool {
         self.heard = Some(now);
-        self.heard_at = Some(Timestamp::now());
         self.told = Some((epoch, revision));
         let has_news = self.seen != self.told;
         // It lives: whatever kept it from answering may be over. A refusal is not over by living on.
@@ -169,7 +178,8 @@ impl SledObservation {
         }
         let follows = self.config_generation == Some(wanted);
         let is_active = self.contact(now) == Contact::Active;
-        let stands = is_active && follows && self.seen == self.told && self.doubted.is_none();
+        let scrubs = self.scrub_look_at().is_some_and(|time| time <= now);
+        let stands = is_active && follows && self.seen == self.told && self.doubted.is_none() && !scrubs;
         // A sled that refused waits with the set that it refused; a new set it is told at once.
         let waits = self.ask_again.is_some_and(|time| time > now)
             && self.refused.is_none_or(|refused| refused == wanted);
@@ -183,13 +193,17 @@ impl SledObservation {
         Some(Question { put_config, expected, asked: now, wanted, told: self.told })
     }
 
+    /// There will be no answer: nobody listens any more. The sled can be asked again.
+    pub(super) fn abandon_question(&mut self) {
+        self.asking = false;
+    }
+
     /// Takes an answer in.
     pub(super) fn end_question(&mut self, question: Question, answer: Answer, now: Instant) -> Standing {
         self.asking = false;
         match answer {
             Answer::Holds(list) => return self.holds(question, &list, now),
             Answer::Refuses(reason) => {
-                self.observed_at = Some(Timestamp::now());
                 self.answered = Some(now);
                 self.unanswered = 0;
                 self.ask_again = Some(now + BACKOFF_MAX);
@@ -214,13 +228,13 @@ impl SledObservation {
         self.said = Contact::Active;
         self.refused = None;
         self.config_generation = Some(list.generation);
-        self.observed_at = Some(Timestamp::now());
         self.answered = Some(now);
         self.seen = question.told;
         self.doubted = self.doubted.filter(|doubted| *doubted > question.asked);
         self.unanswered = 0;
         self.ask_again = None;
         self.arrived.retain(|_, (_, when)| *when >= question.asked);
+        self.disks = Disks::of(list);
         let holdings = holdings_of(list, &self.arrived);
         let recovered = was_away || new_life || holdings.datasets_writable > writable_before;
         self.holdings = Some(holdings);
@@ -262,9 +276,17 @@ impl SledObservation {
         match self.said {
             _ if self.asking => None,
             Contact::Unknown => None,
-            Contact::Active => self.sign_of_life().map(|sign| sign + HEARTBEAT_LIMIT),
+            Contact::Active => {
+                let silent_from = self.sign_of_life().map(|sign| sign + HEARTBEAT_LIMIT);
+                silent_from.into_iter().chain(self.scrub_look_at()).min()
+            }
             Contact::Unreachable(_) | Contact::Refusing(_) => self.ask_again,
         }
+    }
+
+    /// When it has to be asked how far it is with verifying its copies, if it does.
+    fn scrub_look_at(&self) -> Option<Instant> {
+        self.answered.filter(|_| self.disks.scrub.running).map(|answered| answered + SCRUB_LOOK_INTERVAL)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Everything that is known, and how it changes. Pure: time is told by the caller.
 
 use super::{
+    conflicts::Conflicts,
     sled::{Answer, Question, SledObservation, Standing, backoff},
     transfer::{ActiveTransfer, Failure, TransferFailure},
 };
@@ -20,16 +21,32 @@ pub(super) struct State {
     pub(super) transfers: BTreeMap<Pair, ActiveTransfer>,
     pub(super) failures: BTreeMap<Pair, Failure>,
     pub(super) sent_to: BTreeMap<ArtifactHash, BTreeSet<SledId>>,
+    pub(super) conflicts: Conflicts,
 }
 
 impl State {
+    /// The sled, also if nothing was known of it: for a heartbeat, and for a question to a sled in service. Whatever comes
+    /// later (an answer, the end of a transfer) must not bring back a sled that was forgotten in between.
     pub(super) fn sled_mut(&mut self, sled: SledId) -> &mut SledObservation {
         self.sleds.entry(sled).or_default()
     }
 
     pub(super) fn end_question(&mut self, sled: SledId, question: Question, answer: Answer, now: Instant) {
-        if self.sled_mut(sled).end_question(question, answer, now) == Standing::Recovered {
+        let Some(observation) = self.sleds.get_mut(&sled) else { return };
+        if observation.end_question(question, answer, now) == Standing::Recovered {
             self.forgive(sled, now);
+        }
+    }
+
+    pub(super) fn abandon_question(&mut self, sled: SledId) {
+        if let Some(observation) = self.sleds.get_mut(&sled) {
+            observation.abandon_question();
+        }
+    }
+
+    pub(super) fn doubt(&mut self, sled: SledId, now: Instant) {
+        if let Some(observation) = self.sleds.get_mut(&sled) {
+            observation.doubt(now);
         }
     }
 
@@ -66,7 +83,9 @@ impl State {
                 if matches!(active.how, How::Put) {
                     self.sent_to.entry(hash).or_default().insert(target);
                 }
-                self.sled_mut(target).arrived(hash, copies, now);
+                if let Some(observation) = self.sleds.get_mut(&target) {
+                    observation.arrived(hash, copies, now);
+                }
             }
             Err(failure) => self.record_failure(pair, failure, now),
         }
@@ -75,10 +94,10 @@ impl State {
     fn record_failure(&mut self, pair: Pair, failure: TransferFailure, now: Instant) {
         // A source that did not deliver has to be asked as well: it may be dead, or not have the artifact any more.
         for source in &failure.failed_sources {
-            self.sled_mut(*source).doubt(now);
+            self.doubt(*source, now);
         }
         if failure.ask_target {
-            self.sled_mut(pair.0).doubt(now);
+            self.doubt(pair.0, now);
         }
         let entry = self.failures.entry(pair).or_insert_with(|| Failure {
             error: String::new(),

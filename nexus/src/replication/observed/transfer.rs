@@ -1,7 +1,6 @@
 //! One transfer under way, and what is remembered of one that failed. Plain data; time is told by the caller.
 
 use ids::SledId;
-use jiff::Timestamp;
 use nexus_client::replication::TransferKind;
 use nexus_replication::How;
 use std::{
@@ -24,9 +23,8 @@ pub struct ActiveTransfer {
     pub size: u64,
     /// Bytes received so far.
     pub bytes_done: u64,
-    /// When it started, for people.
-    pub started_at: Timestamp,
-    started: Instant,
+    /// When it started.
+    pub started: Instant,
 }
 
 /// Why a transfer brought nothing.
@@ -51,7 +49,7 @@ pub(super) struct Failure {
 
 impl ActiveTransfer {
     pub(super) fn new(how: How, size: u64, now: Instant) -> ActiveTransfer {
-        ActiveTransfer { how, size, bytes_done: 0, started_at: Timestamp::now(), started: now }
+        ActiveTransfer { how, size, bytes_done: 0, started: now }
     }
 
     /// How it travels, in a word.

@@ -1,0 +1,367 @@
+//! Everything that is not as it should be, from what operators are shown anyway. Work under way is no issue.
+//!
+//! The one place that says what an issue is; pure. Each fact is said once, where it belongs: of a sled that is away nothing
+//! but that, of an artifact that waits for such sleds one line, and the full reasons under `sled show`.
+
+use crate::replication::observed::{Claim, Clock};
+use nexus_client::{
+    issues::{Issue, IssueCode},
+    replication::{ArtifactBlocked, Replication, ReplicationArtifact, ReplicationSled, ReplicationSledState},
+    sleds::{M2, M2Health, Sled, SledLiveness},
+};
+use std::num::NonZeroU32;
+
+/// Issues of one kind about artifacts. People read no more, and what is behind them is in the matrix.
+const ARTIFACT_ISSUES_MAX: usize = 10;
+
+/// Bytes of a foreign reason in an issue: one line of a terminal or two.
+const REASON_BYTES_MAX: usize = 160;
+
+/// A sled in service, with all that an issue about it is made of.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The sled as it is shown.
+    pub sled: Sled,
+    /// Who else has lately said that it is this sled.
+    pub claim: Option<Claim>,
+}
+
+/// All issues: sleds first, then artifacts, then the cluster.
+#[must_use]
+pub fn issues(members: &[Member], view: &Replication, min_replication: NonZeroU32) -> Vec<Issue> {
+    let mut issues = Vec::new();
+    for member in members {
+        let column = view.sleds.iter().find(|column| column.id == member.sled.id);
+        issues.extend(conflict(member));
+        match away(&member.sled) {
+            Some(issue) => issues.push(issue),
+            None if member.sled.replication == ReplicationSledState::Active => {
+                issues.extend(disks(&member.sled));
+                issues.extend(column.and_then(|column| failing(column, view)));
+            }
+            None => {}
+        }
+    }
+    issues.extend(artifacts(view));
+    issues.extend(too_few_sleds(members.len(), min_replication));
+    issues
+}
+
+/// That a sled takes no part, if that is not as it should be. One that was not asked yet is about to be.
+fn away(sled: &Sled) -> Option<Issue> {
+    let name = &sled.name;
+    let reason = brief(sled.reason.as_deref().unwrap_or("no reason was given"));
+    if sled.liveness == SledLiveness::Offline {
+        let since = match sled.last_seen_at {
+            Some(seen) => format!("no heartbeat since {seen:.0}"),
+            None => "no heartbeat since the coordinator started".to_owned(),
+        };
+        let hint = format!(
+            "nothing is lost, it catches up when it returns; gone for good: sledctl sled set-policy {name} expunged"
+        );
+        return Some(Issue::new(IssueCode::SledOffline, name, since).with_hint(hint));
+    }
+    let more = format!("sledctl sled show {name}");
+    match sled.replication {
+        ReplicationSledState::Refusing => {
+            let detail = format!("it does not take the artifact config: {reason}");
+            Some(Issue::new(IssueCode::SledRefusing, name, detail).with_hint(more))
+        }
+        ReplicationSledState::Unreachable if sled.liveness == SledLiveness::Online => {
+            let detail = format!("it sends heartbeats, but does not answer: {reason}");
+            Some(Issue::new(IssueCode::SledUnreachable, name, detail).with_hint(more))
+        }
+        _ => None,
+    }
+}
+
+/// That somebody else says that it is this sled. A late heartbeat of an earlier life comes from the sled's own address.
+fn conflict(member: &Member) -> Option<Issue> {
+    let sled = &member.sled;
+    let claim = member.claim.as_ref().filter(|claim| claim.agent_url != sled.agent_url)?;
+    let at = Clock::read().time_of(claim.at);
+    let detail = format!(
+        "{} says that it is this sled, which is at {}; refused {} times, last at {at:.0}",
+        claim.agent_url, sled.agent_url, claim.refused
+    );
+    let hint = "two hosts share one identity: stop one, and empty its state directory and its M.2s";
+    Some(Issue::new(IssueCode::SledIdentityConflict, &sled.name, detail).with_hint(hint))
+}
+
+fn disks(sled: &Sled) -> Vec<Issue> {
+    let mut issues: Vec<Issue> = sled.m2s.iter().filter_map(|m2| disk(sled, m2)).collect();
+    if sled.m2s.iter().all(|m2| m2.health != M2Health::Healthy) {
+        let hint = format!("replace or empty one of them: sledctl sled show {}", sled.name);
+        let detail = "none of its M.2s can be written: artifacts do not get to it";
+        issues.push(Issue::new(IssueCode::SledNoM2, &sled.name, detail).with_hint(hint));
+    }
+    if sled.copies_quarantined > 0 {
+        let detail = format!("{} copies had rotted and were set aside", sled.copies_quarantined);
+        let hint = format!(
+            "each is restored from another copy; check the disks, verify the rest (sledctl sled scrub {}), then \
+             empty the quarantine folders of its M.2s",
+            sled.name
+        );
+        issues.push(Issue::new(IssueCode::CopiesQuarantined, &sled.name, detail).with_hint(hint));
+    }
+    issues
+}
+
+fn disk(sled: &Sled, m2: &M2) -> Option<Issue> {
+    let (code, words, hint) = match m2.health {
+        M2Health::Healthy => return None,
+        M2Health::Failed => (
+            IssueCode::M2Failed,
+            "its operations fail",
+            "replace the disk; the sled fills the new one from its other M.2",
+        ),
+        M2Health::Missing => (
+            IssueCode::M2Missing,
+            "it is not there",
+            "mount it, or replace it; it is noticed when it comes back",
+        ),
+        M2Health::Full => (
+            IssueCode::M2Full,
+            "it has no space",
+            "delete releases, or raise its quota in the agent's config",
+        ),
+        M2Health::ReadOnly => (
+            IssueCode::M2ReadOnly,
+            "it takes no writes",
+            "look at the host's kernel log; remount it writable, or replace it",
+        ),
+        M2Health::Slow => (
+            IssueCode::M2Slow,
+            "it does not answer in time, and writes leave it out",
+            "look at the host's kernel log; replace the disk if it stays so",
+        ),
+        M2Health::Unrecognized => (IssueCode::M2Unusable, "it cannot be used", "sledctl sled show says more"),
+    };
+    let reason = m2.reason.as_deref().map_or_else(String::new, |reason| format!(": {}", brief(reason)));
+    let subject = format!("{}/{}", sled.name, m2.name);
+    Some(Issue::new(code, subject, format!("{words}{reason}")).with_hint(hint))
+}
+
+/// That artifacts do not get to a sled, with the first reason: the others are mostly the same.
+fn failing(column: &ReplicationSled, view: &Replication) -> Option<Issue> {
+    let failed = |artifact: &&ReplicationArtifact| {
+        column.cells.get(&artifact.hash).is_some_and(|cell| cell.last_error.is_some())
+    };
+    let failed: Vec<&ReplicationArtifact> = view.artifacts.iter().filter(failed).collect();
+    let first = failed.first()?;
+    let error = column.cells.get(&first.hash)?.last_error.as_deref()?;
+    let others = match failed.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let detail = format!("{} {}{others} failed at the last try: {}", first.name, first.version, brief(error));
+    let hint = format!("it is tried again; sledctl sled show {} has each reason", column.name);
+    Some(Issue::new(IssueCode::TransferFailing, &column.name, detail).with_hint(hint))
+}
+
+fn artifacts(view: &Replication) -> Vec<Issue> {
+    let mut issues = Vec::new();
+    for (reason, code, words, hint) in [
+        (
+            ArtifactBlocked::NoSource,
+            IssueCode::ArtifactNeedsUpload,
+            "it is on no sled and not staged",
+            "upload its release again: nothing else is needed",
+        ),
+        (
+            ArtifactBlocked::HoldersUnavailable,
+            IssueCode::ArtifactOutOfReach,
+            "only sleds that cannot serve it now have it",
+            "it goes on when one of them returns; or upload its release again",
+        ),
+    ] {
+        let blocked: Vec<&ReplicationArtifact> =
+            view.artifacts.iter().filter(|artifact| artifact.blocked == Some(reason)).collect();
+        for artifact in blocked.iter().take(ARTIFACT_ISSUES_MAX) {
+            let subject = format!("{} {}", artifact.name, artifact.version);
+            issues.push(Issue::new(code, subject, words).with_hint(hint));
+        }
+        if let Some(more) = blocked.len().checked_sub(ARTIFACT_ISSUES_MAX).filter(|more| *more > 0) {
+            let subject = format!("{more} more artifacts");
+            issues.push(Issue::new(code, subject, words).with_hint("sledctl artifact matrix has them all"));
+        }
+    }
+    issues
+}
+
+/// What to say where fewer sleds are in service than have to hold an upload; none where there are enough.
+#[must_use]
+pub fn too_few_sleds(in_service: usize, min_replication: NonZeroU32) -> Option<Issue> {
+    let needed = min_replication.get();
+    if in_service >= needed as usize {
+        return None;
+    }
+    let detail = format!(
+        "{in_service} in service, and {needed} must hold an upload: uploaded bytes stay staged, and nothing that \
+         waits for replication ends"
+    );
+    let hint = "add sleds, or lower min_replication under [replication] in the coordinator's config";
+    Some(Issue::new(IssueCode::MinReplicationUnreachable, "sleds", detail).with_hint(hint))
+}
+
+/// The beginning of a reason that came from elsewhere.
+fn brief(reason: &str) -> String {
+    if reason.len() <= REASON_BYTES_MAX {
+        return reason.to_owned();
+    }
+    let end = (0..=REASON_BYTES_MAX).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}…", &reason[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::time::Instant;
+
+    fn member(change: impl FnOnce(&mut Sled)) -> Member {
+        let mut sled: Sled = serde_json::from_value(json!({
+            "id": "0191f2a1-3c1e-7000-8000-0123456789ab", "name": "sled-a", "policy": "in_service",
+            "liveness": "online", "last_seen_at": "2026-11-20T12:00:00Z", "created_at": "2026-11-20T12:00:00Z",
+            "agent_epoch": 1, "agent_url": "http://127.0.1.1:12345", "depot_url": "http://127.0.1.1:12348",
+            "artifacts_wanted": 0, "artifacts_complete": 0, "replication": "active",
+            "m2s": [
+                {"name": "m2-0", "health": "healthy", "capacity_bytes": 1, "used_bytes": 0},
+                {"name": "m2-1", "health": "healthy", "capacity_bytes": 1, "used_bytes": 0},
+            ],
+        }))
+        .expect("a sled");
+        change(&mut sled);
+        Member { sled, claim: None }
+    }
+
+    fn view() -> Replication {
+        serde_json::from_value(json!({
+            "generation": 1, "artifacts": [], "sleds": [], "fully_replicated": true, "artifacts_complete": 0,
+        }))
+        .expect("a replication")
+    }
+
+    fn codes(member: Member) -> Vec<String> {
+        let found = issues(&[member], &view(), NonZeroU32::MIN);
+        assert!(found.iter().all(|issue| issue.hint.is_some()), "{found:?}");
+        found.into_iter().map(|issue| issue.code).collect()
+    }
+
+    #[test]
+    fn a_sound_sled_is_no_issue() {
+        assert_eq!(codes(member(|_| {})), [""; 0]);
+    }
+
+    #[test]
+    fn each_way_in_which_an_m2_is_unusable_has_its_code() {
+        for (health, code) in [
+            (M2Health::Failed, "m2_failed"),
+            (M2Health::Missing, "m2_missing"),
+            (M2Health::Full, "m2_full"),
+            (M2Health::ReadOnly, "m2_read_only"),
+            (M2Health::Slow, "m2_slow"),
+            (M2Health::Unrecognized, "m2_unusable"),
+        ] {
+            assert_eq!(codes(member(|sled| sled.m2s[1].health = health)), [code]);
+            let both = codes(member(|sled| sled.m2s.iter_mut().for_each(|m2| m2.health = health)));
+            assert_eq!(both, [code, code, "sled_no_m2"]);
+        }
+    }
+
+    #[test]
+    fn an_m2_names_itself_and_its_reason() {
+        let failed = member(|sled| {
+            sled.m2s[0].health = M2Health::Failed;
+            sled.m2s[0].reason = Some("input/output error".to_owned());
+        });
+        let found = issues(&[failed], &view(), NonZeroU32::MIN);
+        assert_eq!(found[0].to_string(), "m2_failed sled-a/m2-0: its operations fail: input/output error");
+    }
+
+    #[test]
+    fn of_a_sled_that_is_away_only_that_is_said() {
+        let away = |liveness, replication| {
+            member(move |sled| {
+                (sled.liveness, sled.replication) = (liveness, replication);
+                sled.m2s[0].health = M2Health::Failed;
+                sled.copies_quarantined = 3;
+            })
+        };
+        let unreachable = ReplicationSledState::Unreachable;
+        assert_eq!(codes(away(SledLiveness::Offline, unreachable)), ["sled_offline"]);
+        assert_eq!(codes(away(SledLiveness::Online, unreachable)), ["sled_unreachable"]);
+        assert_eq!(codes(away(SledLiveness::Online, ReplicationSledState::Refusing)), ["sled_refusing"]);
+        assert_eq!(codes(away(SledLiveness::Online, ReplicationSledState::Unknown)), [""; 0]);
+    }
+
+    #[test]
+    fn right_after_the_start_silence_is_no_issue() {
+        for state in [ReplicationSledState::Unknown, ReplicationSledState::Unreachable] {
+            let silent = member(|sled| (sled.liveness, sled.replication) = (SledLiveness::Unknown, state));
+            assert_eq!(codes(silent), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn rotten_copies_are_an_issue_until_they_are_cleared_away() {
+        assert_eq!(codes(member(|sled| sled.copies_quarantined = 1)), ["copies_quarantined"]);
+    }
+
+    #[test]
+    fn another_host_with_the_same_identity_is_named_and_a_late_heartbeat_is_not() {
+        let claim =
+            |agent_url: &str| Claim { agent_url: agent_url.to_owned(), at: Instant::now(), refused: 7 };
+        let mut cloned = member(|_| {});
+        cloned.claim = Some(claim("http://127.0.1.9:12345"));
+        let found = issues(&[cloned.clone()], &view(), NonZeroU32::MIN);
+        assert!(
+            found[0].is(IssueCode::SledIdentityConflict) && found[0].detail.contains("127.0.1.9"),
+            "{found:?}"
+        );
+        cloned.claim = Some(claim("http://127.0.1.1:12345"));
+        assert_eq!(codes(cloned), [""; 0]);
+    }
+
+    #[test]
+    fn fewer_sleds_than_an_upload_needs_are_an_issue() {
+        let three = NonZeroU32::new(3).expect("not zero");
+        let found = issues(&[member(|_| {})], &view(), three);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].is(IssueCode::MinReplicationUnreachable), "{found:?}");
+        assert_eq!(too_few_sleds(3, three), None);
+    }
+
+    #[test]
+    fn artifacts_that_are_lost_and_out_of_reach_are_told_apart_and_bounded() {
+        let mut view = view();
+        let artifact = |number: usize, blocked: ArtifactBlocked| ReplicationArtifact {
+            hash: ids::ArtifactHash([0; 32]),
+            name: format!("a{number}"),
+            version: "1".to_owned(),
+            size: 1,
+            staged: false,
+            blocked: Some(blocked),
+        };
+        view.artifacts = (0..12).map(|number| artifact(number, ArtifactBlocked::NoSource)).collect();
+        view.artifacts.push(artifact(12, ArtifactBlocked::HoldersUnavailable));
+        view.artifacts.push(artifact(13, ArtifactBlocked::HoldersUnknown));
+        let found = issues(&[], &view, NonZeroU32::MIN);
+        let of = |code| found.iter().filter(|issue| issue.is(code)).count();
+        assert_eq!(of(IssueCode::ArtifactNeedsUpload), ARTIFACT_ISSUES_MAX + 1);
+        assert!(found.iter().any(|issue| issue.subject == "2 more artifacts"), "{found:?}");
+        assert_eq!(of(IssueCode::ArtifactOutOfReach), 1);
+        assert_eq!(
+            found.len(),
+            ARTIFACT_ISSUES_MAX + 3,
+            "sleds that are not known yet are no issue of an artifact"
+        );
+    }
+
+    #[test]
+    fn long_reasons_are_cut_at_a_character() {
+        let reason = "ü".repeat(200);
+        assert_eq!(brief(&reason).len(), REASON_BYTES_MAX + "…".len());
+        assert_eq!(brief("short"), "short");
+    }
+}
