@@ -1,7 +1,7 @@
 //! What a name on the command line stands for.
 //!
-//! A sled is named by its name, its id, or the beginning of its id; an artifact by its hash, its name, or the
-//! beginning of its hash. The first rule under which anything fits decides; if two things fit under it, nothing is
+//! A sled is named by its name, its id, or the beginning of its id; an artifact by its hash, by `NAME@VERSION`, by its
+//! name, or by the beginning of its hash. The first rule under which anything fits decides; if two things fit under it, nothing is
 //! guessed: the error lists them.
 
 use crate::render::words::printable;
@@ -38,7 +38,7 @@ pub enum NameError {
         more: usize,
     },
     /// It stands for more than one thing.
-    #[error("{name:?} fits more than one {kind}{}", known_suffix(candidates, *more))]
+    #[error("{name:?} fits more than one {kind}: {}", listed(candidates, *more))]
     Ambiguous {
         /// What was looked for.
         kind: &'static str,
@@ -58,7 +58,7 @@ impl NameError {
         match self {
             NameError::Unknown { kind: "artifact", .. } => {
                 format!(
-                    "give a name, a hash, or the first {HASH_PREFIX_MIN} or more digits of one: sledctl artifact list"
+                    "give a name, NAME@VERSION, a hash, or the first {HASH_PREFIX_MIN} or more digits of one: sledctl artifact list"
                 )
             }
             NameError::Unknown { kind, .. } => {
@@ -66,6 +66,9 @@ impl NameError {
                 format!(
                     "give a name, an id, or the first {ID_PREFIX_MIN} or more digits of one: sledctl {list} list"
                 )
+            }
+            NameError::Ambiguous { kind: "artifact", .. } => {
+                "give NAME@VERSION, or more of its hash".to_owned()
             }
             NameError::Ambiguous { .. } => "give more of it".to_owned(),
         }
@@ -76,8 +79,12 @@ fn known_suffix(known: &[String], more: usize) -> String {
     if known.is_empty() {
         return "; there are none".to_owned();
     }
+    format!("; there are: {}", listed(known, more))
+}
+
+fn listed(some: &[String], more: usize) -> String {
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!(": {}{rest}", known.join(", "))
+    format!("{}{rest}", some.join(", "))
 }
 
 /// The sled that a name stands for.
@@ -92,13 +99,19 @@ pub fn sled<'a>(name: &str, sleds: &'a [Sled]) -> Result<&'a Sled, NameError> {
 
 /// The artifact that a name stands for.
 pub fn artifact<'a>(name: &str, artifacts: &'a [Artifact]) -> Result<&'a Artifact, NameError> {
-    let rules: [&dyn Fn(&Artifact) -> bool; 3] = [
+    // A name may have an @ of its own, so that every way to cut it counts.
+    let is_named = |artifact: &Artifact| {
+        name.strip_prefix(artifact.name.as_str()).and_then(|rest| rest.strip_prefix('@'))
+            == Some(artifact.version.as_str())
+    };
+    let rules: [&dyn Fn(&Artifact) -> bool; 4] = [
         &|artifact| artifact.hash.to_string() == name.to_ascii_lowercase(),
+        &is_named,
         &|artifact| artifact.name == name,
         &|artifact| hash_begins_with(&artifact.hash, name),
     ];
     pick("artifact", name, artifacts, &rules, |artifact| {
-        format!("{} {} ({})", printable(&artifact.name), printable(&artifact.version), artifact.hash.short())
+        format!("{}@{} ({})", printable(&artifact.name), printable(&artifact.version), artifact.hash.short())
     })
 }
 
@@ -183,7 +196,7 @@ mod tests {
         let ambiguous = sled("sled-a", &sleds).unwrap_err().to_string();
         assert!(ambiguous.contains(&sleds[0].id.to_string()) && ambiguous.contains(&sleds[1].id.to_string()));
         let unknown = sled("sled-z", &sleds).unwrap_err().to_string();
-        assert!(unknown.starts_with("no sled is named \"sled-z\": sled-a ("), "{unknown}");
+        assert!(unknown.starts_with("no sled is named \"sled-z\"; there are: sled-a ("), "{unknown}");
         assert_eq!(sled("x", &[]).unwrap_err().to_string(), "no sled is named \"x\"; there are none");
     }
 
@@ -204,9 +217,25 @@ mod tests {
     }
 
     #[test]
+    fn artifact_of_several_versions_is_found_by_name_and_version() {
+        let mut artifacts = sample::artifacts();
+        artifacts[2].name = "guest-image".into();
+        let ambiguous = artifact("guest-image", &artifacts).unwrap_err();
+        assert!(ambiguous.to_string().contains("guest-image@1.0 ("), "{ambiguous}");
+        assert!(ambiguous.hint().contains("NAME@VERSION"), "{}", ambiguous.hint());
+        assert_eq!(artifact("guest-image@1.0", &artifacts).unwrap().hash, artifacts[1].hash);
+        assert_eq!(artifact("guest-image@0.3.1", &artifacts).unwrap().hash, artifacts[2].hash);
+        artifacts[0].name = "mail@host".into();
+        assert_eq!(artifact("mail@host@0.3.1", &artifacts).unwrap().hash, artifacts[0].hash);
+    }
+
+    #[test]
     fn candidates_that_have_the_name_inside_come_first() {
         let unknown = artifact("image", &sample::artifacts()).unwrap_err().to_string();
-        assert!(unknown.starts_with("no artifact is named \"image\": guest-image 1.0 ("), "{unknown}");
+        assert!(
+            unknown.starts_with("no artifact is named \"image\"; there are: guest-image@1.0 ("),
+            "{unknown}"
+        );
     }
 
     #[test]

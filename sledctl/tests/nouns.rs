@@ -80,12 +80,12 @@ async fn sleds_in_pages(Query(query): Query<PageQuery>) -> axum::response::Respo
 async fn status_ends_with_6_when_something_is_wrong_and_0_when_not() {
     let healthy = Double::coordinator(routes()).await;
     Program::of(&healthy).run(&["status"]).await.ended(0).shows("all is well");
-    let degraded = Router::new().route("/v1/status", get(|| async { answer(&status(&["sled-d: offline"])) }));
+    let degraded = Router::new().route("/v1/status", get(|| async { answer(&status(&["sled-d"])) }));
     let degraded = Double::coordinator(degraded).await;
-    Program::of(&degraded).run(&["status"]).await.ended(6).shows("! sled-d: offline");
+    Program::of(&degraded).run(&["status"]).await.ended(6).shows("! sled_offline sled-d: no heartbeat");
     let run = Program::of(&degraded).run(&["status", "-o", "json"]).await.ended(6);
     let json: Value = serde_json::from_str(&run.stdout).unwrap();
-    assert_eq!(json, serde_json::to_value(status(&["sled-d: offline"])).unwrap());
+    assert_eq!(json, serde_json::to_value(status(&["sled-d"])).unwrap());
 }
 
 #[tokio::test]
@@ -113,7 +113,11 @@ async fn sled_is_shown_by_name_and_by_beginning_of_its_id_with_what_it_misses() 
     by_name.shows("kernel").shows("the last try failed: no route to sled-2");
     let run = program.run(&["sled", "show", "0000"]).await.ended(1);
     run.says("fits more than one sled: sled-0 (").says("hint: give more of it");
-    program.run(&["sled", "show", "sled-9"]).await.ended(1).says("no sled is named \"sled-9\": sled-0 (");
+    program
+        .run(&["sled", "show", "sled-9"])
+        .await
+        .ended(1)
+        .says("no sled is named \"sled-9\"; there are: sled-0 (");
 }
 
 #[tokio::test]
@@ -181,6 +185,64 @@ async fn deleting_needs_yes_where_nobody_can_be_asked() {
     assert!(deleted.lock().unwrap().is_empty(), "it was deleted without being asked for");
     program.run(&["repo", "delete", "1.2.3", "--yes"]).await.ended(0).says("release 1.2.3 is deleted");
     assert_eq!(*deleted.lock().unwrap(), ["1.2.3"]);
+}
+
+#[tokio::test]
+async fn deleting_what_is_not_there_succeeds_and_says_so() {
+    let routes = Router::new().route(
+        "/v1/repositories/{version}",
+        get(|| async {
+            refuse(Problem::new(Code::RepositoryNotFound, "no repository of version \"9.9.9\""))
+        }),
+    );
+    let double = Double::coordinator(routes).await;
+    let run = Program::of(&double).run(&["repo", "delete", "9.9.9", "--yes"]).await.ended(0);
+    run.says("there is no release 9.9.9; nothing was deleted");
+}
+
+#[tokio::test]
+async fn scrub_is_started_by_name_and_shows_where_it_stands() {
+    let scrub =
+        json!({"running": true, "bytes_done": 1024, "bytes_total": 4096, "corrupt": 0, "finished_at": null});
+    let routes = Router::new().route("/v1/sleds", get(sleds_in_pages)).route(
+        "/v1/sleds/{id}/scrub",
+        post(|Path(id): Path<String>| async move {
+            assert!(id.starts_with("00000001-"), "{id}");
+            (StatusCode::ACCEPTED, axum::Json(scrub))
+        }),
+    );
+    let double = Double::coordinator(routes).await;
+    let run = Program::of(&double).run(&["sled", "scrub", "sled-1"]).await.ended(0);
+    run.shows("scrub  runs, 1.0 KiB of 4.0 KiB verified").says("sledctl sled show sled-1");
+}
+
+#[tokio::test]
+async fn reader_that_has_seen_enough_is_no_error() {
+    let routes = routes().route("/v1/sleds", get(sleds_in_pages));
+    let double = Double::coordinator(routes).await;
+    let program = Program::of(&double);
+    for arguments in [&["sled", "list"][..], &["status"], &["--help"], &["completion", "bash"], &["version"]]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = program.command(arguments).stdout(writer).output().await.unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!stderr.contains("panicked") && !stderr.contains("error"), "{arguments:?}: {stderr}");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {stderr}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_listening_on_standard_error_is_no_panic() {
+    let double = Double::coordinator(routes()).await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let program = Program::of(&double);
+    for (arguments, code) in [(&["sled", "list"][..], 1), (&["no-such-command"], 2)] {
+        let writer = writer.try_clone().unwrap();
+        let output = program.command(arguments).stderr(writer).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+    }
 }
 
 #[tokio::test]

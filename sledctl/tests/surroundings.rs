@@ -61,7 +61,7 @@ async fn colour_follows_flag_and_surroundings() {
     let piped = program.run(&["status"]).await.ended(6);
     assert!(!piped.stdout.contains('\u{1b}'), "a pipe got colour");
     let forced = program.run(&["status", "--color", "always"]).await.ended(6);
-    assert!(forced.stdout.contains("\u{1b}[31m! x"), "{}", forced.stdout);
+    assert!(forced.stdout.contains("\u{1b}[31m! sled_offline x"), "{}", forced.stdout);
     let never = program.run(&["status", "--color", "never"]).await.ended(6);
     assert_eq!(never.stdout, piped.stdout);
     let no_color = Program::of(&double).with("NO_COLOR", "1").run(&["status"]).await.ended(6);
@@ -103,7 +103,7 @@ async fn data_goes_to_stdout_and_talk_to_stderr() {
     let double = Double::coordinator(Router::new().route("/v1/sleds", get(|| async { page(&[0; 0]) }))).await;
     let program = Program::of(&double);
     let run = program.run(&["sled", "list"]).await.ended(0).says("note: no sled has registered yet");
-    assert_eq!(run.stdout, "SLED POLICY STATE ARTIFACTS SEEN REASON\n");
+    assert_eq!(run.stdout, "SLED POLICY STATE ARTIFACTS M.2 SEEN REASON\n");
     let run = program.run(&["sled", "list", "--no-headers"]).await.ended(0);
     assert_eq!(run.stdout, "");
     let run = program.run(&["sled", "list", "-o", "json"]).await.ended(0);

@@ -25,14 +25,15 @@ pub enum ArtifactCommand {
     Get(GetArgs),
 }
 
-const MATRIX_HELP: &str = "Cells: ok = a verified copy on each healthy M.2; 1/2 = verified copies on some of them; \
+const MATRIX_HELP: &str = "Cells: ok = a verified copy on each M.2 of the sled; 1/2 = verified copies on some of them; \
 71 % = arriving; queued = its turn comes; absent = the last try failed or the sled refuses its config; no source = nobody \
-has the bytes, upload the release again; no M.2 = the sled has no disk to put it on; ? = the sled does not answer.";
+has the bytes, upload the release again; blocked = nobody who has the bytes can send them now; no M.2 = the sled has no \
+disk to put it on; ? = the sled does not answer; ok? = it does not answer, and held this when it did.";
 
 /// Which artifact.
 #[derive(Debug, Args)]
 pub struct ArtifactArgs {
-    /// Its name, its hash, or the beginning of its hash (6 digits or more)
+    /// Its name, NAME@VERSION, its hash, or the beginning of its hash (6 digits or more)
     pub artifact: String,
 }
 
@@ -46,7 +47,7 @@ pub struct MatrixArgs {
 /// What to fetch, and where to.
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// Its name, its hash, or the beginning of its hash (6 digits or more)
+    /// Its name, NAME@VERSION, its hash, or the beginning of its hash (6 digits or more)
     pub artifact: String,
     /// Where to write it, - for standard output; a file of the artifact's name in this folder unless given
     #[arg(short = 'O', long = "output-file", value_name = "FILE")]

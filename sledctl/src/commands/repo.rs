@@ -12,6 +12,7 @@ use crate::{
 };
 use camino::Utf8PathBuf;
 use clap::{Args, Subcommand};
+use problem::Code;
 
 /// What to do with repositories.
 #[derive(Debug, Subcommand)]
@@ -78,8 +79,15 @@ pub async fn run(app: &App, command: RepoCommand) -> Result<Outcome, Failure> {
 
 async fn delete(app: &App, args: &DeleteArgs) -> Result<(), Failure> {
     let client = app.client()?;
+    let detail = match client.repository(&args.version).await {
+        // What a script asks for is so already; a person sees a slip of the pen.
+        Err(error) if error.is(Code::RepositoryNotFound) => {
+            app.talk.note(&format!("there is no release {}; nothing was deleted", args.version));
+            return Ok(());
+        }
+        detail => detail?,
+    };
     if !args.yes {
-        let detail = client.repository(&args.version).await?;
         let repository = &detail.repository;
         let artifacts = count(repository.artifact_count, "artifact");
         let question = Question {

@@ -18,6 +18,8 @@ pub enum SledCommand {
     Show(SledArgs),
     /// Says what is wanted of a sled
     SetPolicy(SetPolicyArgs),
+    /// Lets a sled verify every copy that it holds; sled show says how far it is
+    Scrub(SledArgs),
 }
 
 /// Which sled.
@@ -62,6 +64,7 @@ pub async fn run(app: &App, command: SledCommand) -> Result<Outcome, Failure> {
         }
         SledCommand::Show(args) => show(app, &args.sled).await?,
         SledCommand::SetPolicy(args) => set_policy(app, &args).await?,
+        SledCommand::Scrub(args) => scrub(app, &args.sled).await?,
     }
     Ok(Outcome::Done)
 }
@@ -88,6 +91,14 @@ async fn set_policy(app: &App, args: &SetPolicyArgs) -> Result<(), Failure> {
     app.talk.note(&format!("{} is {} from now on", sled.name, render::sled::policy_word(sled.policy)));
     let replication = client.replication().await?;
     app.emit(&sled, |sled, look, now| render::sled::show(sled, &replication, look, now))
+}
+
+async fn scrub(app: &App, name: &str) -> Result<(), Failure> {
+    let sled = find(app, name).await?;
+    let scrub = app.client()?.sled_scrub(sled.id).await?;
+    app.emit(&scrub, render::sled::scrub_started)?;
+    app.talk.note(&format!("it goes on by itself: sledctl sled show {}", sled.name));
+    Ok(())
 }
 
 /// Expunging has no `--yes`: the name is given twice, so that a wrong line in a script's list does no harm.

@@ -13,11 +13,11 @@ pub fn list(artifacts: &[Artifact], look: &Look) -> String {
     let mut table = Table::new(vec![
         Column::flexible("ARTIFACT", 12),
         Column::flexible("VERSION", 8),
-        Column::flexible("KIND", 6),
-        Column::new("SIZE"),
+        Column::flexible("KIND", 6).expendable(3),
+        Column::new("SIZE").expendable(1),
         Column::new("HELD BY"),
-        Column::new("HASH"),
-        Column::flexible("RELEASES", 8),
+        Column::new("HASH").expendable(2),
+        Column::flexible("RELEASES", 8).expendable(4),
     ]);
     let mut by_name: Vec<&Artifact> = artifacts.iter().collect();
     by_name.sort_by_key(|artifact| (&artifact.name, &artifact.version, artifact.hash));
@@ -55,8 +55,8 @@ pub fn show(artifact: &Artifact, look: &Look) -> String {
     let mut table = Table::new(vec![
         Column::flexible("SLED", 12),
         Column::new("COPIES"),
-        Column::new("DEPOT"),
-        Column::flexible("SLED ID", 8),
+        Column::new("DEPOT").expendable(1),
+        Column::flexible("SLED ID", 8).expendable(2),
     ]);
     for holder in &artifact.holders {
         table.row(vec![

@@ -5,15 +5,19 @@
 
 use super::{
     Look, Tone,
-    table::{Cell, Column, Table, shorten},
+    sled::health_word,
+    table::{Cell, Column, Table, shorten, wrap},
     words::{ago, count, printable, rfc3339, size},
 };
 use crate::{
-    replica::{Replica, blocked_words},
+    replica::{Replica, Shortage, blocked_words},
     resolve::row_name,
 };
 use jiff::Timestamp;
-use nexus_client::replication::{Replication, ReplicationArtifact, ReplicationSled, ReplicationSledState};
+use nexus_client::{
+    replication::{Replication, ReplicationArtifact, ReplicationSled, ReplicationSledState},
+    sleds::{M2, M2Health},
+};
 use unicode_width::UnicodeWidthStr;
 
 /// Names and versions take no more than this of a line that has a width, so that the sleds have room.
@@ -129,17 +133,22 @@ fn summary(replication: &Replication, look: &Look) -> String {
 fn footnotes(replication: &Replication, look: &Look, now: Timestamp) -> String {
     let mut text = String::new();
     let mut note = |tone, line: String| {
-        text.push_str(&look.paint(tone, &printable(&line)));
-        text.push('\n');
+        for line in wrap(&printable(&line), look.width, 2) {
+            text.push_str(&look.paint(tone, &line));
+            text.push('\n');
+        }
     };
     for artifact in &replication.artifacts {
-        if let Some(reason) = artifact.blocked.as_deref() {
+        if let Some(reason) = artifact.blocked {
             note(Tone::Bad, format!("! {}: {}", row_name(artifact), blocked_words(reason)));
         }
     }
     for sled in &replication.sleds {
         if let Some((tone, line)) = sled_note(sled, replication, look, now) {
             note(tone, line);
+        }
+        for line in m2_notes(sled) {
+            note(Tone::Bad, line);
         }
         if let Some(line) = failures_note(sled, replication) {
             note(Tone::Bad, line);
@@ -157,6 +166,9 @@ fn sled_note(
 ) -> Option<(Tone, String)> {
     let name = &sled.name;
     let reason = sled.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
+    // All of it is in `sled show`; here its end, which is the cause.
+    let cause = sled.reason.as_deref().and_then(|reason| reason.rsplit(": ").next());
+    let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
     match sled.state {
         ReplicationSledState::Refusing => {
             Some((Tone::Bad, format!("! {name}: refuses generation {}{reason}", replication.generation)))
@@ -167,10 +179,13 @@ fn sled_note(
                 Some(asked) => format!("last answered {}", ago(asked, now)),
                 None => "has not answered this coordinator yet".to_owned(),
             };
-            Some((Tone::Dim, format!("? {name}: unreachable, {last}{reason}")))
+            Some((Tone::Dim, format!("? {name}: unreachable, {last}{cause}")))
         }
         ReplicationSledState::Unknown => {
             Some((Tone::Dim, format!("? {name}: not asked yet since the coordinator started{reason}")))
+        }
+        ReplicationSledState::Unrecognized => {
+            Some((Tone::Dim, format!("? {name}: in a state that this sledctl is too old to know{reason}")))
         }
         ReplicationSledState::Active if sled.datasets_healthy == 0 => {
             Some((Tone::Bad, format!("! {name}: none of its M.2s can be written{reason}")))
@@ -181,13 +196,25 @@ fn sled_note(
     }
 }
 
+/// The M.2s of a sled that cannot be used, while it takes part.
+fn m2_notes(sled: &ReplicationSled) -> Vec<String> {
+    let unusable = |m2: &&M2| sled.state == ReplicationSledState::Active && m2.health != M2Health::Healthy;
+    let line = |m2: &M2| {
+        let reason = m2.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
+        format!("! {}: {} {}{reason}", sled.name, m2.name, health_word(m2.health))
+    };
+    sled.m2s.iter().filter(unusable).map(line).collect()
+}
+
 /// How many artifacts failed to reach a sled at their last try, and why the first of them did.
 fn failures_note(sled: &ReplicationSled, replication: &Replication) -> Option<String> {
     let failed: Vec<(&ReplicationArtifact, &str)> = replication
         .artifacts
         .iter()
         .filter_map(|artifact| match Replica::of(artifact, sled) {
-            Replica::Failed(error) | Replica::Partial { error: Some(error), .. } => Some((artifact, error)),
+            Replica::Failed(error) | Replica::Partial { why: Shortage::Failed(error), .. } => {
+                Some((artifact, error))
+            }
             _ => None,
         })
         .collect();
@@ -232,6 +259,23 @@ mod tests {
             assert!(line.width() <= 80, "{line:?} is wider than 80 columns");
         }
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn one_copy_beside_a_failed_m2_is_not_shown_as_ok() {
+        insta::assert_snapshot!(matrix(&sample::degraded(), &narrow(), now()));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_screen() {
+        for width in [60, 80] {
+            let look = Look { width: Some(width), ..narrow() };
+            for text in [&sample::replication(), &sample::degraded()].map(|one| matrix(one, &look, now())) {
+                for line in text.lines() {
+                    assert!(line.width() <= width, "{line:?} is wider than {width} columns");
+                }
+            }
+        }
     }
 
     #[test]

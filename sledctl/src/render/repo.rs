@@ -15,10 +15,10 @@ pub fn list(repositories: &[Repository], look: &Look, now: Timestamp) -> String 
         Column::flexible("RELEASE", 10),
         Column::new("STATE"),
         Column::new("SLEDS"),
-        Column::new("ARTIFACTS"),
-        Column::new("SIZE"),
-        Column::new("UPLOADED"),
-        Column::flexible("FILE", 8),
+        Column::new("ARTIFACTS").expendable(3),
+        Column::new("SIZE").expendable(1),
+        Column::new("UPLOADED").expendable(2),
+        Column::flexible("FILE", 8).expendable(4),
     ];
     if look.wide {
         columns.extend(["STAGED ON", "TRUST ROOT", "SHA256", "ID"].map(Column::new));
@@ -64,10 +64,10 @@ pub fn show(detail: &RepositoryDetail, look: &Look, now: Timestamp) -> String {
     let mut table = Table::new(vec![
         Column::flexible("ARTIFACT", 12),
         Column::flexible("VERSION", 8),
-        Column::flexible("KIND", 6),
+        Column::flexible("KIND", 6).expendable(2),
         Column::new("SIZE"),
-        Column::new("HASH"),
-        Column::flexible("TARGET", 8),
+        Column::new("HASH").expendable(1),
+        Column::flexible("TARGET", 8).expendable(3),
     ]);
     for artifact in &detail.artifacts {
         table.row(vec![
@@ -87,6 +87,7 @@ fn state_word(state: RepositoryState) -> &'static str {
         RepositoryState::Replicating => "replicating",
         RepositoryState::Replicated => "replicated",
         RepositoryState::NeedsUpload => "needs upload",
+        RepositoryState::Unrecognized => "?",
     }
 }
 
@@ -97,8 +98,10 @@ fn state_sentence(repository: &Repository) -> String {
             format!("{}: {complete}/{total} sleds have all of it", state_word(repository.state))
         }
         RepositoryState::NeedsUpload => {
-            "needs upload: some of its bytes are neither staged nor on a sled that answers; upload it again"
-                .to_owned()
+            "needs upload: some of its bytes are neither staged nor on any sled; upload it again".to_owned()
+        }
+        RepositoryState::Unrecognized => {
+            format!("one that this sledctl is too old to know: {complete}/{total} sleds have all of it")
         }
     }
 }
@@ -108,6 +111,7 @@ fn state_tone(state: RepositoryState) -> Tone {
         RepositoryState::Replicating => Tone::Busy,
         RepositoryState::Replicated => Tone::Good,
         RepositoryState::NeedsUpload => Tone::Bad,
+        RepositoryState::Unrecognized => Tone::Dim,
     }
 }
 

@@ -5,15 +5,16 @@ use ids::{
 };
 use jiff::Timestamp;
 use nexus_client::{
+    issues::{Issue, IssueCode},
     releases::{
         Artifact, ArtifactHolder, Repository, RepositoryArtifact, RepositoryDetail, RepositoryState,
         TrustRoot,
     },
     replication::{
-        CellTransfer, Replication, ReplicationArtifact, ReplicationCell, ReplicationSled,
-        ReplicationSledState, TransferKind,
+        ArtifactBlocked, CellState, CellTransfer, Replication, ReplicationArtifact, ReplicationCell,
+        ReplicationSled, ReplicationSledState, TransferKind,
     },
-    sleds::{Sled, SledLiveness, SledPolicy},
+    sleds::{M2, M2Health, Scrub, Sled, SledLiveness, SledPolicy},
     system::{Coordinator, SystemStatus},
     tasks::{BackgroundTask, FinishedPass, RunningPass},
 };
@@ -69,18 +70,75 @@ pub(crate) fn sleds() -> Vec<Sled> {
         artifacts_wanted: 5,
         artifacts_complete: 5,
         reason: None,
+        replication: ReplicationSledState::Active,
+        config_generation: Some(Generation(5)),
+        observed_at: Some(before(2)),
+        m2s: m2s(),
+        copies_quarantined: 0,
+        copies_unverified: 0,
+        scrub: Scrub::default(),
     };
     let mut sleds = vec![sled(1, "sled-a"), sled(2, "sled-b"), sled(3, "sled-c"), sled(4, "sled-d")];
     sleds[1].artifacts_complete = 1;
     sleds[1].reason = Some("2 artifacts on their way, 1 failed".into());
     sleds[2].policy = SledPolicy::NoProvision;
+    sleds[2].replication = ReplicationSledState::Refusing;
     sleds[2].artifacts_complete = 1;
     sleds[2].reason = Some("refuses generation 5: belongs to another cluster".into());
     sleds[3].liveness = SledLiveness::Offline;
     sleds[3].last_seen_at = Some(before(240));
+    sleds[3].replication = ReplicationSledState::Unreachable;
+    sleds[3].observed_at = Some(before(240));
     sleds[3].artifacts_complete = 0;
     sleds[3].reason = Some("no heartbeat for 4 min".into());
     sleds
+}
+
+/// Two sound M.2s.
+pub(crate) fn m2s() -> Vec<M2> {
+    let m2 = |name: &str| M2 {
+        name: name.into(),
+        health: M2Health::Healthy,
+        reason: None,
+        since: Some(before(7300)),
+        capacity_bytes: 40 << 30,
+        used_bytes: 197 * MIB,
+        copies_quarantined: 0,
+    };
+    vec![m2("m2-0"), m2("m2-1")]
+}
+
+/// A sled whose second M.2 has failed, in the middle of a scrub that has found something.
+pub(crate) fn degraded_sled() -> Sled {
+    let mut sled = sleds().remove(0);
+    sled.m2s[1].health = M2Health::Failed;
+    sled.m2s[1].reason = Some("input/output error in artifacts/30303030".into());
+    sled.m2s[0].copies_quarantined = 1;
+    sled.copies_quarantined = 1;
+    sled.artifacts_complete = 0;
+    sled.scrub = Scrub {
+        running: true,
+        bytes_done: 61 * MIB,
+        bytes_total: 197 * MIB,
+        corrupt: 1,
+        finished_at: Some(before(86_400)),
+    };
+    sled
+}
+
+/// The replication to go with [`degraded_sled`].
+pub(crate) fn degraded() -> Replication {
+    let mut replication = complete(1);
+    let sled = &mut replication.sleds[0];
+    sled.name = "sled-a".into();
+    sled.m2s = degraded_sled().m2s;
+    sled.datasets_healthy = 1;
+    for cell in sled.cells.values_mut() {
+        cell.copies = 1;
+    }
+    replication.fully_replicated = false;
+    replication.artifacts_complete = 0;
+    replication
 }
 
 pub(crate) fn replication() -> Replication {
@@ -100,8 +158,9 @@ pub(crate) fn replication() -> Replication {
         artifact(4, "zones", "0.3.1", 96 * MIB),
     ];
     artifacts[4].staged = false;
-    artifacts[4].blocked = Some("no_source".into());
-    let copies = |copies| ReplicationCell { copies, transfer: None, last_error: None };
+    artifacts[4].blocked = Some(ArtifactBlocked::NoSource);
+    let held = CellState::Held;
+    let copies = |copies| ReplicationCell { state: held, copies, transfer: None, last_error: None };
     let sled = |number: u8, name: &str, cells: Vec<(u8, ReplicationCell)>| ReplicationSled {
         id: sled_id(number),
         name: name.into(),
@@ -110,9 +169,11 @@ pub(crate) fn replication() -> Replication {
         config_generation: Some(Generation(5)),
         observed_at: Some(before(2)),
         datasets_healthy: 2,
+        m2s: m2s(),
         cells: cells.into_iter().map(|(number, cell)| (hash(number), cell)).collect::<BTreeMap<_, _>>(),
     };
     let arriving = ReplicationCell {
+        state: CellState::Transferring,
         copies: 0,
         transfer: Some(CellTransfer {
             kind: TransferKind::Copy,
@@ -123,6 +184,7 @@ pub(crate) fn replication() -> Replication {
     };
     let partial = ReplicationCell { last_error: Some("m2-1: no space left on device".into()), ..copies(1) };
     let failed = ReplicationCell {
+        state: CellState::BackingOff,
         last_error: Some("source sled-a closed the connection after 3 MiB".into()),
         ..copies(0)
     };
@@ -152,10 +214,13 @@ pub(crate) fn replication() -> Replication {
 pub(crate) fn complete(sleds: u8) -> Replication {
     let mut replication = replication();
     replication.artifacts[4].blocked = None;
+    let state = CellState::Held;
     let cells: BTreeMap<_, _> = replication
         .artifacts
         .iter()
-        .map(|artifact| (artifact.hash, ReplicationCell { copies: 2, transfer: None, last_error: None }))
+        .map(|artifact| {
+            (artifact.hash, ReplicationCell { state, copies: 2, transfer: None, last_error: None })
+        })
         .collect();
     let first = ReplicationSled { cells, ..replication.sleds[0].clone() };
     replication.sleds = (0..sleds)
@@ -263,11 +328,19 @@ pub(crate) fn status() -> SystemStatus {
         artifacts: 18,
         artifacts_complete: 17,
         sleds_complete: 3,
+        sleds_away: 1,
         database_bytes: 4 * MIB + 100 * 1024,
         staging_bytes: 197 * MIB,
         issues: vec![
-            "sled sled-d: offline, no heartbeat for 4 min".into(),
-            "artifact zones 0.3.1: no source; upload the release again".into(),
+            Issue::new(IssueCode::SledOffline, "sled-d", "no heartbeat since 2026-11-20T11:56:00Z")
+                .with_hint("nothing is lost, it catches up when it returns; gone for good: sledctl sled set-policy sled-d expunged"),
+            Issue::new(
+                IssueCode::M2Failed,
+                "sled-b/m2-1",
+                "its operations fail: input/output error in artifacts/3030303030303030303030303030",
+            ),
+            Issue::new(IssueCode::ArtifactNeedsUpload, "zones 0.3.1", "it is on no sled and not staged")
+                .with_hint("upload its release again: nothing else is needed"),
         ],
     }
 }

@@ -3,13 +3,13 @@
 use super::{
     Look, Tone,
     table::{Cell, Column, Facts, Table},
-    words::{ago, count, rfc3339, size, time},
+    words::{ago, rfc3339, size, time},
 };
-use crate::replica::Replica;
+use crate::replica::{Replica, copies_wanted};
 use jiff::Timestamp;
 use nexus_client::{
     replication::{Replication, ReplicationSled, ReplicationSledState},
-    sleds::{Sled, SledLiveness, SledPolicy},
+    sleds::{M2, M2Health, Scrub, Sled, SledLiveness, SledPolicy},
 };
 
 /// One row for each sled, by name: the API's order is that of joining.
@@ -17,11 +17,12 @@ use nexus_client::{
 pub fn list(sleds: &[Sled], look: &Look, now: Timestamp) -> String {
     let mut columns = vec![
         Column::flexible("SLED", 12),
-        Column::new("POLICY"),
+        Column::new("POLICY").expendable(1),
         Column::new("STATE"),
         Column::new("ARTIFACTS"),
-        Column::new("SEEN"),
-        Column::flexible("REASON", 16),
+        Column::new("M.2"),
+        Column::new("SEEN").expendable(2),
+        Column::flexible("REASON", 16).expendable(3),
     ];
     if look.wide {
         columns.extend(["ID", "AGENT", "DEPOT", "EPOCH", "CREATED"].map(Column::new));
@@ -41,12 +42,10 @@ fn row(sled: &Sled, look: &Look, now: Timestamp) -> Vec<Cell> {
         Cell::new(&sled.name),
         Cell::toned(policy_word(sled.policy), policy_tone(sled.policy)),
         Cell::toned(liveness_word(sled.liveness), liveness_tone(sled.liveness)),
-        Cell::toned(
-            format!("{}/{}", sled.artifacts_complete, sled.artifacts_wanted),
-            if complete { Tone::Good } else { Tone::Busy },
-        ),
+        Cell::toned(artifacts(sled), if complete { Tone::Good } else { Tone::Busy }),
+        Cell::toned(m2_count(sled), if m2s_are_sound(sled) { Tone::Plain } else { Tone::Bad }),
         Cell::new(sled.last_seen_at.map_or_else(|| "never".to_owned(), |seen| time(seen, now, look.wide))),
-        Cell::new(sled.reason.as_deref().unwrap_or("")),
+        Cell::new(reason(sled)),
     ];
     if look.wide {
         cells.extend([
@@ -60,7 +59,37 @@ fn row(sled: &Sled, look: &Look, now: Timestamp) -> Vec<Cell> {
     cells
 }
 
-/// One sled: facts, then what it misses and why.
+/// `4/18`; of a sled that takes no part what it had last, if anything is known of that.
+fn artifacts(sled: &Sled) -> String {
+    let wanted = sled.artifacts_wanted;
+    match sled.replication {
+        ReplicationSledState::Active => format!("{}/{wanted}", sled.artifacts_complete),
+        _ if sled.observed_at.is_none() => format!("?/{wanted}"),
+        _ => format!("{}/{wanted}?", sled.artifacts_complete),
+    }
+}
+
+/// Usable M.2s of all: `1/2`.
+fn m2_count(sled: &Sled) -> String {
+    let healthy = sled.m2s.iter().filter(|m2| m2.health == M2Health::Healthy).count();
+    if sled.observed_at.is_none() { "?".to_owned() } else { format!("{healthy}/{}", sled.m2s.len()) }
+}
+
+fn m2s_are_sound(sled: &Sled) -> bool {
+    sled.m2s.iter().all(|m2| m2.health == M2Health::Healthy)
+}
+
+/// Why it is not complete: what the coordinator says, or the M.2s that cannot be used.
+fn reason(sled: &Sled) -> String {
+    if let Some(reason) = &sled.reason {
+        return reason.clone();
+    }
+    let unusable = sled.m2s.iter().filter(|m2| m2.health != M2Health::Healthy);
+    let words = unusable.map(|m2| format!("{} {}", m2.name, health_word(m2.health)));
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// One sled: facts, its M.2s, then what it misses and why.
 #[must_use]
 pub fn show(sled: &Sled, replication: &Replication, look: &Look, now: Timestamp) -> String {
     let column = replication.sleds.iter().find(|column| column.id == sled.id);
@@ -77,7 +106,8 @@ pub fn show(sled: &Sled, replication: &Replication, look: &Look, now: Timestamp)
     facts.fact("agent", format!("{} (epoch {})", address(&sled.agent_url), sled.agent_epoch));
     facts.fact("depot", address(&sled.depot_url));
     facts.fact("joined", time(sled.created_at, now, look.wide));
-    facts.fact("artifacts", format!("{}/{} complete", sled.artifacts_complete, sled.artifacts_wanted));
+    let then = if sled.replication == ReplicationSledState::Active { "" } else { " when it answered last" };
+    facts.fact("artifacts", format!("{} complete{then}", artifacts(sled).trim_end_matches('?')));
     facts.fact(
         "replication",
         column.map_or_else(
@@ -86,11 +116,90 @@ pub fn show(sled: &Sled, replication: &Replication, look: &Look, now: Timestamp)
         ),
     );
     facts.maybe("reason", sled.reason.as_deref());
+    if sled.copies_unverified > 0 {
+        facts.fact("unverified", format!("{} wait to be hashed again", copies(sled.copies_unverified)));
+    }
+    if sled.copies_quarantined > 0 {
+        let set_aside = format!("{} set aside because of wrong bytes", copies(sled.copies_quarantined));
+        facts.toned("quarantine", set_aside, Tone::Bad);
+    }
+    facts.maybe("scrub", scrub(&sled.scrub, look, now));
     let mut text = facts.render(look);
+    text.push_str(&m2s(&sled.m2s, look, now));
     if let Some(column) = column {
         text.push_str(&misses(column, replication, look, now));
     }
     text
+}
+
+/// `1 copy`, `2 copies`.
+fn copies(number: u64) -> String {
+    if number == 1 { "1 copy".to_owned() } else { format!("{number} copies") }
+}
+
+/// How far the verification of all copies is, or how the last one ended; none if there was none.
+fn scrub(scrub: &Scrub, look: &Look, now: Timestamp) -> Option<String> {
+    let corrupt = match scrub.corrupt {
+        0 => String::new(),
+        corrupt => format!(", {} corrupt", copies(corrupt)),
+    };
+    let (done, total) = (size(scrub.bytes_done), size(scrub.bytes_total));
+    if scrub.running {
+        return Some(format!("runs, {done} of {total} verified{corrupt}"));
+    }
+    let finished = scrub.finished_at?;
+    Some(format!("ended {}, {done} verified{corrupt}", time(finished, now, look.wide)))
+}
+
+/// What a scrub that was asked for answers.
+#[must_use]
+pub fn scrub_started(status: &Scrub, look: &Look, now: Timestamp) -> String {
+    let mut facts = Facts::new();
+    facts.fact("scrub", scrub(status, look, now).unwrap_or_else(|| "begins".to_owned()));
+    facts.render(look)
+}
+
+/// One row for each M.2.
+fn m2s(m2s: &[M2], look: &Look, now: Timestamp) -> String {
+    if m2s.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(vec![
+        Column::new("M.2"),
+        Column::new("HEALTH"),
+        Column::new("SINCE").expendable(2),
+        Column::new("USED"),
+        Column::new("CAPACITY").expendable(1),
+        Column::new("QUARANTINED").expendable(3),
+        Column::flexible("REASON", 12),
+    ]);
+    for m2 in m2s {
+        let tone = if m2.health == M2Health::Healthy { Tone::Good } else { Tone::Bad };
+        table.row(vec![
+            Cell::new(&m2.name),
+            Cell::toned(health_word(m2.health), tone),
+            Cell::new(m2.since.map_or_else(|| "-".to_owned(), |since| time(since, now, look.wide))),
+            Cell::new(size(m2.used_bytes)),
+            Cell::new(size(m2.capacity_bytes)),
+            Cell::new(m2.copies_quarantined.to_string()),
+            Cell::new(m2.reason.as_deref().unwrap_or("")),
+        ]);
+    }
+    format!("\n{}", table.render(look))
+}
+
+/// An M.2's health in a word.
+#[must_use]
+pub fn health_word(health: M2Health) -> &'static str {
+    match health {
+        M2Health::Healthy => "healthy",
+        M2Health::Full => "full",
+        M2Health::ReadOnly => "read-only",
+        M2Health::Slow => "slow",
+        M2Health::Failed => "failed",
+        M2Health::Missing => "missing",
+        M2Health::Unrecognized => "unusable",
+    }
 }
 
 /// A sled that has not said where it listens since the coordinator knows it has no address.
@@ -104,6 +213,7 @@ fn participation(column: &ReplicationSled, replication: &Replication, look: &Loo
         ReplicationSledState::Unknown => "not asked yet since the coordinator started",
         ReplicationSledState::Unreachable => "unreachable",
         ReplicationSledState::Refusing => "refuses its config",
+        ReplicationSledState::Unrecognized => "in a state that this sledctl is too old to know",
     };
     let generation = match column.config_generation {
         Some(generation) => format!("generation {generation} of {}", replication.generation),
@@ -113,10 +223,11 @@ fn participation(column: &ReplicationSled, replication: &Replication, look: &Loo
         if look.wide { format!(", asked {}", rfc3339(asked)) } else { format!(", asked {}", ago(asked, now)) }
     });
     let reason = column.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
-    format!("{state}, {generation}, {} healthy{asked}{reason}", count(column.datasets_healthy.into(), "M.2"))
+    let healthy = format!("{}/{} M.2s healthy", column.datasets_healthy, copies_wanted(column));
+    format!("{state}, {generation}, {healthy}{asked}{reason}")
 }
 
-/// The artifacts without a verified copy on each healthy M.2, and why.
+/// The artifacts without a verified copy on each M.2, and why.
 fn misses(column: &ReplicationSled, replication: &Replication, look: &Look, now: Timestamp) -> String {
     let mut table = Table::new(vec![
         Column::flexible("MISSING", 12),
@@ -128,7 +239,7 @@ fn misses(column: &ReplicationSled, replication: &Replication, look: &Look, now:
     let mut missing = 0_u64;
     for artifact in &replication.artifacts {
         let replica = Replica::of(artifact, column);
-        if replica == Replica::Complete {
+        if replica.is_everywhere() {
             continue;
         }
         missing += 1;
@@ -141,7 +252,7 @@ fn misses(column: &ReplicationSled, replication: &Replication, look: &Look, now:
         ]);
     }
     if missing == 0 {
-        return "misses nothing\n".to_owned();
+        return "\nmisses nothing\n".to_owned();
     }
     format!("\n{}", table.render(look))
 }
@@ -153,6 +264,7 @@ pub fn policy_word(policy: SledPolicy) -> &'static str {
         SledPolicy::InService => "in_service",
         SledPolicy::NoProvision => "no_provision",
         SledPolicy::Expunged => "expunged",
+        SledPolicy::Unrecognized => "?",
     }
 }
 
@@ -160,7 +272,7 @@ fn policy_tone(policy: SledPolicy) -> Tone {
     match policy {
         SledPolicy::InService => Tone::Plain,
         SledPolicy::NoProvision => Tone::Busy,
-        SledPolicy::Expunged => Tone::Dim,
+        SledPolicy::Expunged | SledPolicy::Unrecognized => Tone::Dim,
     }
 }
 
@@ -168,6 +280,8 @@ fn liveness_word(liveness: SledLiveness) -> &'static str {
     match liveness {
         SledLiveness::Online => "online",
         SledLiveness::Offline => "offline",
+        SledLiveness::Unknown => "unknown",
+        SledLiveness::Unrecognized => "?",
     }
 }
 
@@ -175,6 +289,7 @@ fn liveness_tone(liveness: SledLiveness) -> Tone {
     match liveness {
         SledLiveness::Online => Tone::Good,
         SledLiveness::Offline => Tone::Bad,
+        SledLiveness::Unknown | SledLiveness::Unrecognized => Tone::Dim,
     }
 }
 
@@ -182,6 +297,7 @@ fn liveness_tone(liveness: SledLiveness) -> Tone {
 mod tests {
     use super::*;
     use crate::render::sample::{self, narrow, now, wide};
+    use unicode_width::UnicodeWidthStr;
 
     #[test]
     fn list_fits_80_columns() {
@@ -197,7 +313,7 @@ mod tests {
 
     #[test]
     fn empty_list_is_its_header() {
-        insta::assert_snapshot!(list(&[], &narrow(), now()), @"SLED POLICY STATE ARTIFACTS SEEN REASON");
+        insta::assert_snapshot!(list(&[], &narrow(), now()), @"SLED POLICY STATE ARTIFACTS M.2 SEEN REASON");
         assert_eq!(list(&[], &Look { headers: false, ..narrow() }, now()), "");
     }
 
@@ -209,6 +325,34 @@ mod tests {
     #[test]
     fn unreachable_sled_shows_when_it_was_asked_last() {
         insta::assert_snapshot!(show(&sample::sleds()[3], &sample::replication(), &narrow(), now()));
+    }
+
+    #[test]
+    fn degraded_sled_shows_its_m2s_its_scrub_and_its_quarantine() {
+        let (sled, replication) = (sample::degraded_sled(), sample::degraded());
+        insta::assert_snapshot!(show(&sled, &replication, &narrow(), now()));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_screen() {
+        for width in [60, 80] {
+            let look = Look { width: Some(width), ..narrow() };
+            let mut texts = vec![list(&sample::sleds(), &look, now())];
+            texts.push(show(&sample::degraded_sled(), &sample::degraded(), &look, now()));
+            texts.push(show(&sample::sleds()[3], &sample::replication(), &look, now()));
+            for line in texts.iter().flat_map(|text| text.lines()) {
+                assert!(line.width() <= width, "{line:?} is wider than {width} columns");
+            }
+        }
+    }
+
+    #[test]
+    fn sled_of_which_nothing_is_known_shows_no_zeros() {
+        let mut sled = sample::sleds().remove(3);
+        (sled.observed_at, sled.liveness) = (None, SledLiveness::Unknown);
+        sled.m2s.clear();
+        let text = list(&[sled], &narrow(), now());
+        assert!(text.contains("unknown ?/5       ?"), "{text}");
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use super::{
     Look, Tone,
-    table::Facts,
+    table::{Facts, wrap},
     words::{ago, count, printable, rfc3339, size},
 };
 use jiff::Timestamp;
-use nexus_client::system::SystemStatus;
+use nexus_client::{issues::Issue, system::SystemStatus};
 
 /// What there is, then a line with `!` for everything that is not as it should be.
 #[must_use]
@@ -17,11 +17,13 @@ pub fn status(status: &SystemStatus, look: &Look, now: Timestamp) -> String {
     let (online, in_service) = (status.sleds_online, status.sleds_in_service);
     facts.toned("sleds", format!("{in_service} in service, {online} online"), tone(online == in_service));
     let artifacts = format!(
-        "{}, {}/{} on every sled, {}/{in_service} sleds have all of them",
+        "{}, {}/{} on every sled, {}/{in_service} sleds have all of them{}",
         count(status.artifacts, "artifact"),
         status.artifacts_complete,
         status.artifacts,
         status.sleds_complete,
+        // What a sled held that does not answer is not known for sure.
+        if status.sleds_away > 0 { ", as last seen" } else { "" },
     );
     let complete = status.artifacts_complete == status.artifacts && status.sleds_complete == in_service;
     facts.toned("depot", artifacts, tone(complete));
@@ -29,12 +31,27 @@ pub fn status(status: &SystemStatus, look: &Look, now: Timestamp) -> String {
     facts.fact("database", size(status.database_bytes));
     let mut text = facts.render(look);
     for issue in &status.issues {
-        text.push_str(&look.paint(Tone::Bad, &format!("! {}", printable(issue))));
-        text.push('\n');
+        text.push_str(&one_issue(issue, look));
     }
     if status.issues.is_empty() {
         text.push_str(&look.paint(Tone::Good, "all is well"));
         text.push('\n');
+    }
+    text
+}
+
+/// `! code subject: detail`, and under it what to do.
+fn one_issue(issue: &Issue, look: &Look) -> String {
+    let mut text = String::new();
+    for line in wrap(&printable(&format!("! {issue}")), look.width, 2) {
+        text.push_str(&look.paint(Tone::Bad, &line));
+        text.push('\n');
+    }
+    if let Some(hint) = &issue.hint {
+        for line in wrap(&printable(&format!("  hint: {hint}")), look.width, 4) {
+            text.push_str(&line);
+            text.push('\n');
+        }
     }
     text
 }
@@ -67,6 +84,7 @@ fn tone(good: bool) -> Tone {
 mod tests {
     use super::*;
     use crate::render::sample::{self, narrow, now, wide};
+    use unicode_width::UnicodeWidthStr;
 
     #[test]
     fn degraded_cluster_lists_what_is_wrong() {
@@ -84,6 +102,7 @@ mod tests {
             sleds_online: 4,
             artifacts_complete: 18,
             sleds_complete: 4,
+            sleds_away: 0,
             issues: Vec::new(),
             ..sample::status()
         };
@@ -91,9 +110,19 @@ mod tests {
     }
 
     #[test]
+    fn no_line_is_wider_than_the_screen() {
+        for width in [40, 60, 80] {
+            let text = status(&sample::status(), &Look { width: Some(width), ..narrow() }, now());
+            for line in text.lines() {
+                assert!(line.width() <= width, "{line:?} is wider than {width} columns");
+            }
+        }
+    }
+
+    #[test]
     fn colour_repeats_what_the_words_say() {
         let colored = status(&sample::status(), &Look { color: true, ..narrow() }, now());
-        assert!(colored.contains("\u{1b}[31m! sled sled-d"), "{colored}");
+        assert!(colored.contains("\u{1b}[31m! sled_offline sled-d"), "{colored}");
         assert!(!status(&sample::status(), &narrow(), now()).contains('\u{1b}'));
     }
 }

@@ -1,13 +1,17 @@
 //! Rows under headers, and facts beside labels: borderless, one space between columns.
 //!
-//! Made here rather than bought: a table must fit a given width by shortening the columns that may be shortened,
-//! the matrix must break between columns, and whether there is colour is said by the caller alone.
+//! Made here rather than bought: a table must fit a given width by shortening the columns that may be shortened and, if
+//! that is not enough, by leaving out those that matter least; the matrix must break between columns, and whether there
+//! is colour is said by the caller alone. Text that is no table is wrapped.
 
 use super::{
     look::{Look, Tone},
     words::printable,
 };
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// A value beside its label is wrapped to no less than this: a column of single letters says nothing.
+const VALUE_WIDTH_MIN: usize = 20;
 
 /// One column.
 #[derive(Clone, Debug)]
@@ -15,6 +19,8 @@ pub struct Column {
     header: String,
     /// The width below which it is not shortened; none if it is never shortened.
     width_min: Option<usize>,
+    /// How early it is left out where even shortened columns do not fit: the largest number first. None if never.
+    expendable: Option<u8>,
 }
 
 /// One cell.
@@ -41,13 +47,19 @@ impl Column {
     /// A column that is always shown in full.
     #[must_use]
     pub fn new(header: &str) -> Column {
-        Column { header: printable(header).into_owned(), width_min: None }
+        Column { header: printable(header).into_owned(), width_min: None, expendable: None }
     }
 
     /// A column that is shortened, but not below `width_min`, where the line is too long otherwise.
     #[must_use]
     pub fn flexible(header: &str, width_min: usize) -> Column {
         Column { width_min: Some(width_min.max(header.width())), ..Column::new(header) }
+    }
+
+    /// The column, left out where the line does not fit: the one with the largest `rank` first. `-o wide` has them all.
+    #[must_use]
+    pub fn expendable(self, rank: u8) -> Column {
+        Column { expendable: Some(rank), ..self }
     }
 }
 
@@ -87,32 +99,56 @@ impl Table {
     /// The table as lines.
     #[must_use]
     pub fn render(&self, look: &Look) -> String {
-        let widths = self.widths(look);
+        let needed = self.needed(look);
+        let kept = self.kept(&needed, look);
+        let widths = self.widths(&kept, &needed, look);
         let mut text = String::new();
         if look.headers {
-            let headers: Vec<Cell> = self.columns.iter().map(|column| Cell::new(&column.header)).collect();
+            let headers: Vec<Cell> =
+                kept.iter().map(|index| Cell::new(&self.columns[*index].header)).collect();
             line(&headers, &widths, look, &mut text);
         }
         for row in &self.rows {
-            line(row, &widths, look, &mut text);
+            let cells: Vec<Cell> = kept.iter().map(|index| row[*index].clone()).collect();
+            line(&cells, &widths, look, &mut text);
         }
         text
     }
 
-    /// The width of each column: what it needs, less where the line would not fit.
-    fn widths(&self, look: &Look) -> Vec<usize> {
+    /// The width that each column needs.
+    fn needed(&self, look: &Look) -> Vec<usize> {
         let needed = |(index, column): (usize, &Column)| {
             let header = if look.headers { column.header.width() } else { 0 };
             self.rows.iter().map(|row| row[index].width()).fold(header, usize::max)
         };
-        let mut widths: Vec<usize> = self.columns.iter().enumerate().map(needed).collect();
+        self.columns.iter().enumerate().map(needed).collect()
+    }
+
+    /// The columns that are shown: all of them, less the most expendable ones where the shortest line would not fit.
+    fn kept(&self, needed: &[usize], look: &Look) -> Vec<usize> {
+        let mut kept: Vec<usize> = (0..self.columns.len()).collect();
+        let Some(limit) = look.width else { return kept };
+        let least = |index: &usize| {
+            self.columns[*index].width_min.map_or(needed[*index], |it| it.min(needed[*index]))
+        };
+        while kept.iter().map(least).sum::<usize>() + gaps(&kept) > limit {
+            let rank = |position: &usize| self.columns[kept[*position]].expendable;
+            let Some(most) = (0..kept.len()).filter(|it| rank(it).is_some()).max_by_key(rank) else { break };
+            kept.remove(most);
+        }
+        kept
+    }
+
+    /// The width of each column that is shown: what it needs, less where the line would not fit.
+    fn widths(&self, kept: &[usize], needed: &[usize], look: &Look) -> Vec<usize> {
+        let mut widths: Vec<usize> = kept.iter().map(|index| needed[*index]).collect();
         let Some(limit) = look.width else { return widths };
-        let mut surplus =
-            (widths.iter().sum::<usize>() + widths.len().saturating_sub(1)).saturating_sub(limit);
+        let mut surplus = (widths.iter().sum::<usize>() + gaps(kept)).saturating_sub(limit);
         while surplus > 0 {
-            let can_give =
-                |index: &usize| self.columns[*index].width_min.is_some_and(|least| widths[*index] > least);
-            let Some(widest) = (0..widths.len()).filter(can_give).max_by_key(|index| widths[*index]) else {
+            let can_give = |place: &usize| {
+                self.columns[kept[*place]].width_min.is_some_and(|least| widths[*place] > least)
+            };
+            let Some(widest) = (0..widths.len()).filter(can_give).max_by_key(|place| widths[*place]) else {
                 break;
             };
             widths[widest] -= 1;
@@ -120,6 +156,11 @@ impl Table {
         }
         widths
     }
+}
+
+/// The spaces between so many columns.
+fn gaps(columns: &[usize]) -> usize {
+    columns.len().saturating_sub(1)
 }
 
 /// One line, without spaces at its end.
@@ -136,6 +177,33 @@ fn line(cells: &[Cell], widths: &[usize], look: &Look, text: &mut String) {
         gap += width.saturating_sub(shown_width) + 1;
     }
     text.push('\n');
+}
+
+/// The text in lines of a width, broken between words; lines after the first begin with `indent` spaces, the first as the
+/// text does. Words that are longer than a line are broken, too.
+#[must_use]
+pub fn wrap(text: &str, width: Option<usize>, indent: usize) -> Vec<String> {
+    let Some(width) = width.filter(|width| text.width() > *width) else { return vec![text.to_owned()] };
+    let width = width.max(indent + 2);
+    let next_line = || " ".repeat(indent);
+    let lead = text.len() - text.trim_start().len();
+    let (mut lines, mut line, mut is_empty) = (Vec::new(), text[..lead].to_owned(), true);
+    for word in text.split_whitespace() {
+        if !is_empty && line.width() + 1 + word.width() > width {
+            lines.push(std::mem::replace(&mut line, next_line()));
+        } else if !is_empty {
+            line.push(' ');
+        }
+        for c in word.chars() {
+            if line.width() + c.width().unwrap_or(0) > width {
+                lines.push(std::mem::replace(&mut line, next_line()));
+            }
+            line.push(c);
+        }
+        is_empty = false;
+    }
+    lines.push(line);
+    lines
 }
 
 /// The text, cut to a width with `…` at its end where it is longer.
@@ -182,13 +250,20 @@ impl Facts {
         }
     }
 
-    /// One line for each; values are never shortened.
+    /// One line for each, or more where a value does not fit; values are never shortened.
     #[must_use]
     pub fn render(&self, look: &Look) -> String {
         let label_width = self.facts.iter().map(|(label, _)| label.width()).max().unwrap_or(0);
+        let room = look.width.map(|width| width.saturating_sub(label_width + 2).max(VALUE_WIDTH_MIN));
         let mut text = String::new();
         for (label, value) in &self.facts {
-            line(&[Cell::new(label), value.clone()], &[label_width + 1, value.width()], look, &mut text);
+            let mut label = *label;
+            for part in wrap(&value.text, room, 0) {
+                let value = Cell { text: part, tone: value.tone };
+                let widths = [label_width + 1, value.width()];
+                line(&[Cell::new(label), value], &widths, look, &mut text);
+                label = "";
+            }
         }
         text
     }
@@ -226,7 +301,39 @@ mod tests {
         assert_eq!(table.render(&Look { headers: false, ..look(None) }), "1 2\n");
     }
 
+    #[test]
+    fn columns_that_matter_least_are_left_out_where_the_rest_does_not_fit() {
+        let mut table = Table::new(vec![
+            Column::flexible("NAME", 4),
+            Column::new("AGE").expendable(1),
+            Column::new("FILE").expendable(2),
+        ]);
+        table.row(vec![Cell::new("sled-a"), Cell::new("2 d ago"), Cell::new("release.zip")]);
+        assert_eq!(table.render(&look(Some(26))), "NAME   AGE     FILE\nsled-a 2 d ago release.zip\n");
+        assert_eq!(table.render(&look(Some(24))), "NAME AGE     FILE\nsle… 2 d ago release.zip\n");
+        assert_eq!(table.render(&look(Some(23))), "NAME   AGE\nsled-a 2 d ago\n");
+        assert_eq!(table.render(&look(Some(6))), "NAME\nsled-a\n");
+    }
+
+    #[test]
+    fn facts_are_wrapped_beside_their_labels() {
+        let mut facts = Facts::new();
+        facts.fact("why", "because the other M.2 has no verified copy yet");
+        let shown = facts.render(&look(Some(30)));
+        assert_eq!(shown, "why  because the other M.2 has\n     no verified copy yet\n");
+    }
+
     proptest! {
+        #[test]
+        fn wrapped_text_fits_and_loses_nothing(text in " {0,2}[a-z][a-z ]{0,80}", width in 10usize..40, indent in 0usize..4) {
+            let lines = wrap(&text, Some(width), indent);
+            for line in &lines {
+                prop_assert!(line.width() <= width, "{line:?} is wider than {width}");
+            }
+            let letters = |text: &str| text.split_whitespace().collect::<String>();
+            prop_assert_eq!(letters(&lines.concat()), letters(&text));
+        }
+
         #[test]
         fn shortened_text_fits_and_keeps_its_beginning(text in "\\PC{0,40}", width in 0usize..30) {
             let shown = shorten(&text, width);

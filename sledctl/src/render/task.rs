@@ -21,12 +21,12 @@ pub fn list(tasks: &[BackgroundTask], look: &Look, now: Timestamp) -> String {
     let mut table = Table::new(vec![
         Column::flexible("TASK", 16),
         Column::flexible("STATE", 7),
-        Column::new("LAST"),
-        Column::new("TOOK"),
-        Column::new("OK"),
+        Column::new("LAST").expendable(1),
+        Column::new("TOOK").expendable(4),
+        Column::new("OK").expendable(3),
         Column::new("FAILED"),
-        Column::new("PERIOD"),
-        Column::flexible("ERROR", 8),
+        Column::new("PERIOD").expendable(5),
+        Column::flexible("ERROR", 8).expendable(2),
     ]);
     for task in tasks {
         let (state, tone) = state(task);
@@ -95,8 +95,8 @@ fn passes(recent: &[FinishedPass], look: &Look, now: Timestamp) -> String {
     let mut table = Table::new(vec![
         Column::new("PASS"),
         Column::flexible("BY", 8),
-        Column::new("STARTED"),
-        Column::new("TOOK"),
+        Column::new("STARTED").expendable(1),
+        Column::new("TOOK").expendable(2),
         Column::flexible("RESULT", 10),
     ]);
     let shown = if look.wide { recent.len() } else { PASSES_MAX };

@@ -15,6 +15,7 @@ pub fn result(result: &UploadResult, names: &BTreeMap<String, String>, look: &Lo
         match result.status {
             UploadStatus::Inserted => "inserted",
             UploadStatus::AlreadyExists => "already exists, with the same artifacts",
+            UploadStatus::Unrecognized => "taken in, in a way that this sledctl is too old to know",
         },
     );
     facts.fact("sha256", &result.sha256);

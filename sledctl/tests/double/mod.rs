@@ -86,8 +86,10 @@ pub(crate) fn routes() -> Router {
     Router::new().route("/v1/status", get(|| async { answer(&status(&[])) }))
 }
 
-/// A cluster with these issues.
-pub(crate) fn status(issues: &[&str]) -> SystemStatus {
+/// A cluster with these sleds offline.
+pub(crate) fn status(offline: &[&str]) -> SystemStatus {
+    let issue = |sled: &&str| json!({"code": "sled_offline", "subject": sled, "detail": "no heartbeat", "hint": "wait for it"});
+    let issues: Vec<_> = offline.iter().map(issue).collect();
     serde_json::from_value(json!({
         "cluster_id": "0191cccc-0000-7000-8000-000000000001",
         "coordinator": {
