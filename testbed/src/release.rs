@@ -266,7 +266,7 @@ fn moved(before: &Replication, now: &Replication) -> bool {
 mod tests {
     use super::*;
     use ids::{Generation, SledId};
-    use nexus_client::replication::{ReplicationArtifact, ReplicationCell, ReplicationSled};
+    use nexus_client::replication::{CellState, ReplicationArtifact, ReplicationCell, ReplicationSled};
 
     fn hash(number: u8) -> ArtifactHash {
         format!("{number:02x}").repeat(32).parse().expect("64 hexadecimal digits")
@@ -289,10 +289,14 @@ mod tests {
             config_generation: None,
             observed_at: None,
             datasets_healthy: 2,
+            m2s: Vec::new(),
             cells: (1..)
                 .zip(copies)
                 .map(|(number, &copies)| {
-                    (hash(number), ReplicationCell { copies, transfer: None, last_error: None })
+                    (
+                        hash(number),
+                        ReplicationCell { state: CellState::Held, copies, transfer: None, last_error: None },
+                    )
                 })
                 .collect(),
         };

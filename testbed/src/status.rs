@@ -133,6 +133,7 @@ fn sled_words(sled: &Sled) -> String {
     let liveness = match sled.liveness {
         SledLiveness::Online => "online",
         SledLiveness::Offline => "offline",
+        SledLiveness::Unknown | SledLiveness::Unrecognized => "not heard of yet",
     };
     let reason = sled.reason.as_ref().map(|reason| format!(" ({reason})"));
     format!(

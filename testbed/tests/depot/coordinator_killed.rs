@@ -6,7 +6,12 @@ use crate::{
     proof,
     scene::{COORDINATOR, LARGE, Scene},
 };
-use nexus_client::{UploadOptions, releases::UploadStatus};
+use nexus_client::{
+    UploadOptions,
+    issues::IssueCode,
+    releases::{RepositoryState, UploadStatus},
+    replication::{ArtifactBlocked, ReplicationArtifact},
+};
 use sled_client::artifacts::ArtifactJobState;
 
 #[tokio::test]
@@ -74,6 +79,41 @@ async fn killed_between_record_and_answer_it_delivers_what_nobody_was_told_of() 
     let generation = scene.generation().await;
     assert_eq!(scene.upload(&release).await.status, UploadStatus::AlreadyExists);
     assert_eq!(scene.generation().await, generation);
+}
+
+#[tokio::test]
+async fn restarted_while_no_sled_is_up_it_knows_that_it_does_not_know() {
+    let scene = Scene::start(2).await;
+    let release = scene.release("1.0.0", &[("a", 40_000), ("b", 50_000)]);
+    scene.upload(&release).await;
+    proof::everywhere(&scene, &[&release]).await;
+    for who in scene.sled_names() {
+        scene.kill(&who).await;
+    }
+    scene.restart(COORDINATOR).await;
+    let early = scene.system().await;
+    assert!(early.issues.is_empty(), "an alarm before anybody could have been heard: {early:?}");
+    scene
+        .wait("the holders to be shown as unknown", async || {
+            let matrix = scene.matrix().await;
+            let unknown = |row: &ReplicationArtifact| row.blocked == Some(ArtifactBlocked::HoldersUnknown);
+            if matrix.artifacts.iter().all(unknown) { Ok(()) } else { Err(format!("{matrix:?}")) }
+        })
+        .await;
+    let status = scene
+        .wait("both sleds to be shown as offline", async || {
+            let status = scene.system().await;
+            let offline = status.issues.iter().filter(|issue| issue.is(IssueCode::SledOffline)).count();
+            if offline == 2 { Ok(status) } else { Err(format!("{status:?}")) }
+        })
+        .await;
+    assert!(!status.issues.iter().any(|issue| issue.is(IssueCode::ArtifactNeedsUpload)), "{status:?}");
+    let repository = scene.operator().repository("1.0.0").await.unwrap().repository;
+    assert_ne!(repository.state, RepositoryState::NeedsUpload);
+    for who in scene.sled_names() {
+        scene.restart(&who).await;
+    }
+    proof::everywhere(&scene, &[&release]).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,11 @@ use crate::{
     proof,
     scene::{LARGE, Scene},
 };
-use nexus_client::releases::{RepositoryState, UploadStatus};
+use nexus_client::{
+    issues::IssueCode,
+    releases::{RepositoryState, UploadStatus},
+    replication::ArtifactBlocked,
+};
 use std::fs;
 use testbed::names::M2_NAMES;
 
@@ -30,8 +34,8 @@ async fn an_artifact_that_every_sled_has_lost_needs_an_upload_and_is_healed_by_i
         .wait("the loss to be shown", async || {
             let matrix = scene.operator().replication().await.map_err(|error| error.to_string())?;
             let row = matrix.artifacts.iter().find(|row| row.hash == lost);
-            let blocked = row.and_then(|row| row.blocked.as_deref());
-            if blocked == Some("no_source") { Ok(()) } else { Err(format!("{matrix:?}")) }
+            let blocked = row.and_then(|row| row.blocked);
+            if blocked == Some(ArtifactBlocked::NoSource) { Ok(()) } else { Err(format!("{matrix:?}")) }
         })
         .await;
     let repositories = scene.operator().repositories().await.unwrap();
@@ -39,7 +43,10 @@ async fn an_artifact_that_every_sled_has_lost_needs_an_upload_and_is_healed_by_i
     assert_eq!(state("1.0.0"), RepositoryState::NeedsUpload);
     assert_eq!(state("2.0.0"), RepositoryState::Replicated, "it has lost nothing");
     let issues = scene.system().await.issues;
-    assert!(issues.iter().any(|issue| issue.contains("lost") && issue.contains("upload")), "{issues:?}");
+    assert!(
+        issues.iter().any(|issue| issue.is(IssueCode::ArtifactNeedsUpload) && issue.subject == "lost 1.0.0"),
+        "{issues:?}"
+    );
 
     let generation = scene.generation().await;
     assert_eq!(scene.upload(&release).await.status, UploadStatus::AlreadyExists);

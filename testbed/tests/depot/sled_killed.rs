@@ -5,6 +5,7 @@ use crate::{
     proof,
     scene::{LARGE, Scene},
 };
+use nexus_client::replication::ArtifactBlocked;
 use sample_release::MadeRelease;
 use testbed::names::M2_NAMES;
 
@@ -84,10 +85,41 @@ async fn when_the_only_source_is_killed_the_others_wait_for_it_and_say_so() {
     scene
         .wait("the artifact to be shown as out of reach", async || {
             let matrix = scene.operator().replication().await.map_err(|error| error.to_string())?;
-            let blocked = matrix.artifacts[0].blocked.as_deref() == Some("holders_unavailable");
+            let blocked = matrix.artifacts[0].blocked == Some(ArtifactBlocked::HoldersUnavailable);
             if blocked { Ok(()) } else { Err(format!("{matrix:?}")) }
         })
         .await;
     scene.restart(&source).await;
+    proof::everywhere(&scene, &[&release]).await;
+}
+
+#[tokio::test]
+async fn when_every_sled_that_was_sent_it_is_killed_the_next_one_is_sent_it() {
+    let scene = Scene::with(|builder| builder.sleds(3).min_replication(2)).await;
+    let release = scene.release("1.0.0", &[("a", LARGE)]);
+    let hash = release.artifacts[0].hash;
+    // Nobody gets it from a peer: the coordinator has to send it, more often than min_replication in the end.
+    scene.hold_sleds("depot.piece", 0).await;
+    scene.upload(&release).await;
+    let mut alive = scene.sled_names();
+    while alive.len() > 1 {
+        let holder = scene
+            .wait("one of the sleds that live to hold it", async || {
+                for who in &alive {
+                    if scene.listing(who).await.list.contains_key(&hash) {
+                        return Ok(who.clone());
+                    }
+                }
+                Err("nobody has it".to_owned())
+            })
+            .await;
+        scene.kill(&holder).await;
+        alive.retain(|who| *who != holder);
+    }
+    proof::on_sleds(&scene, &alive, &[&release]).await;
+    scene.free_sleds(&alive, "depot.piece").await;
+    for who in scene.sleds_but(&alive[0]) {
+        scene.restart(&who).await;
+    }
     proof::everywhere(&scene, &[&release]).await;
 }

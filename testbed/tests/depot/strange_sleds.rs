@@ -6,7 +6,7 @@ use crate::{
     scene::{COORDINATOR, LARGE, Scene},
 };
 use ids::{ArtifactHash, ClusterId, Generation};
-use nexus_client::replication::ReplicationSledState;
+use nexus_client::{issues::IssueCode, replication::ReplicationSledState};
 use sled_client::artifacts::ArtifactsConfig;
 
 /// Makes sled-c follow such a config, as if it had been brought from elsewhere, before the coordinator sees it again.
@@ -38,7 +38,9 @@ async fn is_isolated(scene: &Scene, config: &ArtifactsConfig, reason: &str) {
     assert_eq!(&in_force, config);
     let status = scene.system().await;
     assert!(
-        status.issues.iter().any(|issue| issue.contains("sled-c") && issue.contains(reason)),
+        status.issues.iter().any(|issue| {
+            issue.is(IssueCode::SledRefusing) && issue.subject == "sled-c" && issue.detail.contains(reason)
+        }),
         "{status:?}"
     );
 
