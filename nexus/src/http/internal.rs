@@ -73,11 +73,13 @@ async fn register(
             true
         }
         RegisterOutcome::StaleEpoch { current } => {
+            context.observed.registration_refused(id, &registration.address.agent_url);
             let detail =
                 format!("agent epoch {} of sled {id} is over: {current} has registered", new.agent_epoch);
             return Err(ApiError::new(Code::StaleEpoch, detail));
         }
         RegisterOutcome::Cloned { agent_url } => {
+            context.observed.registration_refused(id, &registration.address.agent_url);
             let detail =
                 format!("sled {id} serves at {agent_url} in this same life; two agents share its identity");
             return Err(ApiError::new(Code::SledIdentity, detail));
