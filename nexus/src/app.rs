@@ -14,6 +14,7 @@ use crate::{
     replication::{
         Observed, ReplicationTask, SledClients, collect::Collector, gauges::Gauges, transfers::Transfers,
     },
+    task_metrics,
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon::{
@@ -291,6 +292,7 @@ async fn wire(
         alarm: None,
     };
     let tasks = Arc::new(start_tasks(replication, clean_up, &config, &activator));
+    task_metrics::register(metrics, Arc::clone(&tasks));
     Ok(Context {
         config,
         database,

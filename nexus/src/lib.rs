@@ -11,7 +11,7 @@
 //! - [`config`]: the config file. [`app`]: wiring, start and stop. `database_watch`: whether it takes writes.
 //! - [`releases`]: trust roots and uploads, from the first byte to the acknowledgement.
 //! - [`replication`]: from the wanted set to verified copies on every sled.
-//! - [`http`]: the two APIs, call by call.
+//! - [`task_metrics`]: background tasks in numbers. [`http`]: the two APIs, call by call.
 //!
 //! Durable state is the database's (`nexus-database`) and the staging directory's, and nothing else: every other
 //! structure here is rebuilt from them and from the sleds after a crash. Nothing assumes that there is only one
@@ -23,6 +23,7 @@ mod database_watch;
 pub mod http;
 pub mod releases;
 pub mod replication;
+pub mod task_metrics;
 
 pub use app::{Nexus, StartError};
 pub use config::Config;

@@ -25,7 +25,7 @@ const CUT_OFF_GRACE: Duration = Duration::from_secs(1);
 
 /// A task that the driver does not have.
 #[derive(Debug, Error)]
-#[error("there is no background task {name:?}; there are {known:?}")]
+#[error("there is no background task {name:?}; there are: {}", known.join(", "))]
 pub struct UnknownTask {
     /// What was asked for.
     pub name: String,
@@ -49,7 +49,7 @@ pub enum ActivateError {
 
 /// Tasks that did not stop: they block their thread, so that their pass cannot be cut off.
 #[derive(Debug, Error)]
-#[error("background tasks still run after {waited:?}: {names:?}")]
+#[error("background tasks still run after {waited:?}: {}", names.join(", "))]
 pub struct StillRunning {
     /// The tasks.
     pub names: Vec<&'static str>,

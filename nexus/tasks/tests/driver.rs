@@ -424,7 +424,7 @@ async fn dropping_the_driver_stops_its_tasks() {
 async fn unknown_name_is_answered_with_the_known_ones() {
     let (driver, _) = start(SETTINGS, |_| done());
     let error = driver.activate("replicator", Reason::Operator).unwrap_err();
-    assert_eq!(error.to_string(), r#"there is no background task "replicator"; there are ["worker"]"#);
+    assert_eq!(error.to_string(), r#"there is no background task "replicator"; there are: worker"#);
 }
 
 #[test]
