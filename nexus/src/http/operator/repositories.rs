@@ -3,7 +3,7 @@
 use crate::{
     http::{Context, problems, to_the_end::to_the_end},
     releases::intake::{Taken, Upload},
-    replication::view,
+    replication::{issues, view},
 };
 use axum::{
     extract::{Request, State},
@@ -13,6 +13,7 @@ use axum::{
 use http_edge::{ApiError, ApiJson, ApiPath, ApiQuery, body::BoundedBody, pages};
 use ids::ArtifactHash;
 use nexus_client::{
+    issues::Issue,
     pages::{Page, PageQuery},
     releases::{
         Repository, RepositoryArtifact, RepositoryDetail, RepositoryState, UploadQuery, UploadResult,
@@ -123,12 +124,23 @@ async fn wait_replicated(context: &Context, taken: &Taken, limit: Duration) -> R
         Ok(result) => result,
         Err(_) => {
             let holders = complete_sleds(context, &taken.artifacts).await?.len();
+            let in_service = context.database.sleds_in_service().await;
+            let in_service = in_service.map_err(|error| problems::of_database(&error))?.len();
+            let too_few = issues::too_few_sleds(in_service, context.config.replication.min_replication);
             let detail = format!(
                 "release {} is stored and will be replicated; after {} s, {holders} of the {needed} sleds that were asked for hold all of it",
                 taken.system_version,
                 limit.as_secs()
             );
-            Err(Problem::new(Code::NotReplicated, detail).with_retry_after(REPLICATION_RETRY_SECONDS).into())
+            let problem =
+                Problem::new(Code::NotReplicated, detail).with_retry_after(REPLICATION_RETRY_SECONDS);
+            // Where it cannot go on by itself, that is what has to be said.
+            Err(match too_few {
+                Some(Issue { detail, hint: Some(hint), .. }) => {
+                    problem.with_hint(format!("{detail}; {hint}")).into()
+                }
+                _ => problem.into(),
+            })
         }
     }
 }
