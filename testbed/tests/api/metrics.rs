@@ -1,6 +1,9 @@
 //! `/metrics` of every process: text that any OpenMetrics reader takes, and counts by route.
 
-use crate::{call::Api, stage::Stage};
+use crate::{
+    call::Api,
+    stage::{LIMIT, Stage},
+};
 use std::collections::BTreeMap;
 
 /// One line of the text: its name, its labels, its value.
@@ -110,6 +113,26 @@ async fn metrics_of_every_api_are_read_by_the_rules_and_say_what_runs() {
         assert_eq!(build.labels["program"], program);
         assert_eq!(build.value, 1.0);
     }
+}
+
+#[tokio::test]
+async fn the_coordinator_counts_its_passes_and_shows_each_m2() {
+    let stage = Stage::shared().await;
+    let look = async || {
+        let samples = read(&stage.operator).await;
+        let value = |name: &str, label: (&str, &str)| {
+            let fits = |sample: &&Sample| {
+                sample.name == name && sample.labels.get(label.0).is_some_and(|value| value == label.1)
+            };
+            samples.iter().find(fits).map(|sample| sample.value)
+        };
+        let healthy = ["m2-0", "m2-1"].map(|m2| value("bobsled_m2_healthy", ("m2", m2)));
+        let passes = value("bobsled_background_task_passes_total", ("result", "succeeded"));
+        let seconds = value("bobsled_background_task_last_pass_seconds", ("task", "artifact_replication"));
+        let told = healthy == [Some(1.0); 2] && passes.is_some_and(|it| it >= 1.0) && seconds.is_some();
+        if told { Ok(()) } else { Err(format!("{healthy:?} {passes:?} {seconds:?}")) }
+    };
+    testbed::wait_for("the metrics to show both M.2s", LIMIT, look).await.expect("they do");
 }
 
 #[tokio::test]

@@ -104,11 +104,20 @@ async fn an_earlier_life_a_clone_and_an_expunged_sled_are_refused_each_under_its
     let clone = register(&stage, id, |body| body["agent_port"] = json!(7)).await;
     assert_eq!(clone.refusal(), (409, "sled_identity".to_owned()));
     assert!(clone.problem().detail.contains("127.255.255.254:1"), "{:?}", clone.problem());
+    let conflicts = async || {
+        let status = stage.operator.get("/v1/status").await.ok();
+        let issues = status["issues"].as_array().expect("a list").clone();
+        let of_identity = issues.into_iter().filter(|issue| issue["code"] == "sled_identity_conflict");
+        of_identity.map(|issue| issue["detail"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    let shown = conflicts().await;
+    assert!(shown.len() == 1 && shown[0].contains("http://127.255.255.254:7"), "{shown:?}");
     let moved = register(&stage, id, |body| {
         body["agent_port"] = json!(7);
         body["agent_epoch"] = json!(6);
     });
     assert_eq!(moved.await.status, 200, "a new life may be elsewhere");
+    assert_eq!(conflicts().await, [""; 0], "whoever was refused is the sled now");
     let expunge = json!({"policy": "expunged"}).to_string();
     let patch = async |body: String| {
         stage.operator.call(reqwest::Method::PATCH, &format!("/v1/sleds/{id}"), body).await

@@ -4,7 +4,7 @@ use crate::{
     proof,
     scene::{COORDINATOR, LARGE, Scene},
 };
-use nexus_client::UploadOptions;
+use nexus_client::{UploadOptions, issues::IssueCode, sleds::SledPolicy};
 use problem::Code;
 
 fn waiting(seconds: Option<u32>) -> UploadOptions {
@@ -48,6 +48,24 @@ async fn with_too_few_sleds_the_answer_is_not_replicated_and_the_release_is_kept
     proof::everywhere(&scene, &[&release]).await;
     let again = scene.begin_upload(&release, waiting(None));
     again.await.unwrap().expect("it is replicated already");
+}
+
+#[tokio::test]
+async fn with_fewer_sleds_than_an_upload_needs_the_refusal_and_the_status_say_so() {
+    let scene = Scene::start(2).await;
+    let gone = scene.agent("sled-b").inventory().await.unwrap().sled_id;
+    scene.operator().sled_set_policy(gone, SledPolicy::Expunged).await.unwrap();
+    let release = scene.release("1.0.0", &[("a", 50_000)]);
+    let refusal = scene.begin_upload(&release, waiting(Some(1))).await.unwrap().expect_err("one is too few");
+    let hint = refusal.problem().unwrap().hint.clone().unwrap_or_default();
+    assert!(refusal.is(Code::NotReplicated) && hint.contains("min_replication"), "{refusal:?}");
+    let issues = scene.system().await.issues;
+    assert!(issues.iter().any(|issue| issue.is(IssueCode::MinReplicationUnreachable)), "{issues:?}");
+    proof::on_sleds(&scene, &["sled-a".to_owned()], &[&release]).await;
+    scene.add_sled().await.unwrap();
+    proof::on_sleds(&scene, &["sled-a".to_owned(), "sled-c".to_owned()], &[&release]).await;
+    proof::staging_becomes_empty(&scene).await;
+    assert_eq!(scene.system().await.issues, []);
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@ use crate::{
     scene::{LARGE, Scene},
 };
 use futures::{TryStreamExt, future::ready};
-use ids::ArtifactHash;
+use ids::{ArtifactHash, SledId};
+use nexus_client::{issues::IssueCode, sleds::SledPolicy};
+use problem::Code;
 use sample_release::MadeRelease;
 use sha2::{Digest, Sha256};
 use testbed::{DiskFault, names::M2_NAMES};
@@ -69,6 +71,35 @@ async fn a_scrub_sets_rotten_copies_aside_and_repairs_them_from_the_other_m2() {
     assert_eq!(quarantined(&scene, "sled-a").await, rotten);
     assert_eq!(Deliveries::so_far(&scene), before, "a copy was sent that the sled had on its other M.2");
     assert_eq!(scrub(&scene, "sled-a").await, 0);
+}
+
+#[tokio::test]
+async fn a_scrub_that_an_operator_asks_for_shows_its_end_and_what_it_found() {
+    let scene = Scene::start(1).await;
+    let release = small_and_large(&scene);
+    scene.upload(&release).await;
+    proof::everywhere(&scene, &[&release]).await;
+    corrupt_everything(&scene, "sled-a/m2-1").await;
+    let id = scene.agent("sled-a").inventory().await.unwrap().sled_id;
+    scene.operator().sled_scrub(id).await.expect("the sled takes the order");
+    let sled = scene
+        .wait("the coordinator to show what the scrub found", async || {
+            let sled = scene.operator().sled(id).await.map_err(|error| error.to_string())?;
+            let ended = !sled.scrub.running && sled.scrub.finished_at.is_some();
+            if ended && sled.copies_quarantined == 2 { Ok(sled) } else { Err(format!("{sled:?}")) }
+        })
+        .await;
+    assert_eq!((sled.scrub.corrupt, sled.m2s[1].copies_quarantined), (2, 2), "{sled:?}");
+    let issues = scene.system().await.issues;
+    assert!(issues.iter().any(|issue| issue.is(IssueCode::CopiesQuarantined)), "{issues:?}");
+    scene.kill("sled-a").await;
+    let refused = scene.operator().sled_scrub(id).await.expect_err("nobody is there");
+    assert!(refused.is(Code::SledUnreachable), "{refused}");
+    scene.operator().sled_set_policy(id, SledPolicy::Expunged).await.unwrap();
+    let refused = scene.operator().sled_scrub(id).await.expect_err("nobody calls it any more");
+    assert!(refused.is(Code::SledExpunged), "{refused}");
+    let refused = scene.operator().sled_scrub(SledId::generate()).await.expect_err("there is none");
+    assert!(refused.is(Code::SledNotFound), "{refused}");
 }
 
 #[tokio::test]
