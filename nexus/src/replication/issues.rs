@@ -204,13 +204,13 @@ pub fn too_few_sleds(in_service: usize, min_replication: NonZeroU32) -> Option<I
     Some(Issue::new(IssueCode::MinReplicationUnreachable, "sleds", detail).with_hint(hint))
 }
 
-/// The beginning of a reason that came from elsewhere.
+/// The end of a reason that came from elsewhere: a chain of causes ends with the one that matters.
 fn brief(reason: &str) -> String {
-    if reason.len() <= REASON_BYTES_MAX {
+    let Some(surplus) = reason.len().checked_sub(REASON_BYTES_MAX).filter(|surplus| *surplus > 0) else {
         return reason.to_owned();
-    }
-    let end = (0..=REASON_BYTES_MAX).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
-    format!("{}…", &reason[..end])
+    };
+    let start = (surplus..reason.len()).find(|start| reason.is_char_boundary(*start));
+    format!("…{}", &reason[start.unwrap_or(reason.len())..])
 }
 
 #[cfg(test)]
@@ -359,9 +359,10 @@ mod tests {
     }
 
     #[test]
-    fn long_reasons_are_cut_at_a_character() {
-        let reason = "ü".repeat(200);
-        assert_eq!(brief(&reason).len(), REASON_BYTES_MAX + "…".len());
+    fn of_long_reasons_the_end_is_shown_from_a_character_on() {
+        let reason = format!("{}: no space", "ü".repeat(200));
+        let shown = brief(&reason);
+        assert!(shown.len() <= REASON_BYTES_MAX + "…".len() && shown.ends_with(": no space"), "{shown}");
         assert_eq!(brief("short"), "short");
     }
 }

@@ -174,8 +174,7 @@ impl<'a> Look<'a> {
             version: artifact.version.clone(),
             size: artifact.size,
             staged,
-            // Bytes that have been uploaded since the last pass block nothing, whatever that pass thought.
-            blocked: decided.filter(|_| !staged).map(blocked),
+            blocked: decided.and_then(|reason| blocked(reason, staged)),
         }
     }
 
@@ -254,10 +253,116 @@ impl<'a> Look<'a> {
     }
 }
 
-fn blocked(reason: Blocked) -> ArtifactBlocked {
-    match reason {
+/// Why an artifact is blocked. Bytes that have been uploaded since the last pass block nothing, whatever it thought.
+fn blocked(reason: Blocked, staged: bool) -> Option<ArtifactBlocked> {
+    let reason = match reason {
         Blocked::NoSource => ArtifactBlocked::NoSource,
         Blocked::HoldersUnknown => ArtifactBlocked::HoldersUnknown,
         Blocked::HoldersUnavailable => ArtifactBlocked::HoldersUnavailable,
+    };
+    (!staged).then_some(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ids::{AgentEpoch, SledId};
+    use nexus_database::sleds::SledAddress;
+    use nexus_replication::{How, Inputs, Limits, Policy as Rules, SledView};
+    use std::num::NonZeroU32;
+
+    const HASH: ArtifactHash = ArtifactHash([1; 32]);
+
+    fn wanted() -> Wanted {
+        let artifact = WantedArtifact {
+            size: 1,
+            name: "a".to_owned(),
+            version: "1".to_owned(),
+            kind: "file".to_owned(),
+            repositories: Vec::new(),
+            staged: Vec::new(),
+        };
+        Wanted { generation: Generation(7), artifacts: [(HASH, artifact)].into() }
+    }
+
+    fn row() -> SledRow {
+        let url = |port: u16| format!("http://127.0.1.1:{port}");
+        SledRow {
+            id: SledId::generate(),
+            name: "sled-a".to_owned(),
+            policy: Policy::InService,
+            agent_epoch: AgentEpoch(1),
+            address: Some(SledAddress { agent_url: url(1), depot_url: url(2) }),
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    /// Publishes what a pass decides that sees this of the sled.
+    fn plan(observed: &Observed, wanted: &Wanted, sled: SledId, view: SledView) {
+        let artifacts = wanted.artifacts.iter().map(|(hash, artifact)| {
+            let (staged_here, staged_elsewhere) = (false, false);
+            (*hash, nexus_replication::WantedArtifact { size: artifact.size, staged_here, staged_elsewhere })
+        });
+        let one = NonZeroU32::MIN;
+        let limits = Limits {
+            transfers_per_target: one,
+            transfers_per_source: one,
+            puts_total: one,
+            transfers_total: one,
+        };
+        let inputs = Inputs {
+            wanted: nexus_replication::Wanted {
+                generation: wanted.generation,
+                artifacts: artifacts.collect(),
+            },
+            sleds: [(sled, view)].into(),
+            in_flight: Vec::new(),
+            backing_off: BTreeSet::new(),
+            failed_sources: BTreeMap::new(),
+            sent_to: BTreeMap::new(),
+            policy: Rules { min_replication: one, limits },
+            rotation: 0,
+        };
+        observed.publish_plan(Arc::new(nexus_replication::plan(&inputs)));
+    }
+
+    fn blocked_in(wanted: &Wanted, row: &SledRow, observed: &Observed) -> Option<ArtifactBlocked> {
+        replication(wanted, std::slice::from_ref(row), observed, None).artifacts[0].blocked
+    }
+
+    #[test]
+    fn before_the_first_plan_nothing_is_said_to_be_blocked() {
+        assert_eq!(blocked_in(&wanted(), &row(), &Observed::default()), None);
+    }
+
+    #[test]
+    fn what_is_blocked_is_what_the_planner_says_until_there_is_news() {
+        let (observed, row) = (Observed::default(), row());
+        plan(&observed, &wanted(), row.id, SledView::Unreachable { last: None });
+        assert_eq!(blocked_in(&wanted(), &row, &observed), Some(ArtifactBlocked::HoldersUnknown));
+        plan(&observed, &wanted(), row.id, SledView::Ready(nexus_replication::Holdings::default()));
+        assert_eq!(blocked_in(&wanted(), &row, &observed), Some(ArtifactBlocked::NoSource));
+        assert_eq!(blocked(Blocked::NoSource, true), None, "it has been uploaded since");
+        let newer = Wanted { generation: Generation(8), ..wanted() };
+        assert_eq!(blocked_in(&newer, &row, &observed), None, "that was decided for another set");
+    }
+
+    #[test]
+    fn a_transfer_to_a_sled_that_is_away_is_still_shown() {
+        let (observed, row) = (Observed::default(), row());
+        let transfer = observed.begin_transfer(row.id, HASH, How::Put, 1);
+        let shown = replication(&wanted(), std::slice::from_ref(&row), &observed, None);
+        assert_eq!(shown.sleds[0].cells[&HASH].state, CellState::Transferring);
+        drop(transfer);
+        let shown = replication(&wanted(), std::slice::from_ref(&row), &observed, None);
+        let cell = &shown.sleds[0].cells[&HASH];
+        assert_eq!((cell.state, cell.last_error.is_some()), (CellState::SledAway, true));
+    }
+
+    #[test]
+    fn sleds_of_which_nothing_is_known_make_nothing_complete() {
+        let shown = replication(&wanted(), &[row()], &Observed::default(), None);
+        assert_eq!((shown.artifacts_complete, shown.fully_replicated), (0, false));
+        assert!(shown.sleds[0].cells.is_empty() && shown.sleds[0].observed_at.is_none());
     }
 }

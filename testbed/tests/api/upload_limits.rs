@@ -150,8 +150,15 @@ async fn a_sled_without_room_is_shown_as_the_reason() {
     let release = SampleRelease::small("1.0.0").seeded("giant", "1.0.0", "file", 100_000, false);
     assert_eq!(stage.upload(&stage.make(&release), "").await.status, 201);
     let told = async || {
-        let issues = stage.operator.get("/v1/status").await.ok()["issues"].to_string();
-        if issues.contains("sled-a") && issues.contains("no_space") { Ok(()) } else { Err(issues) }
+        let issues = stage.operator.get("/v1/status").await.ok()["issues"].clone();
+        let has = |code: &str, subject: &str, word: &str| {
+            issues.as_array().expect("a list").iter().any(|issue| {
+                let detail = issue["detail"].as_str().expect("words");
+                issue["code"] == code && issue["subject"] == subject && detail.contains(word)
+            })
+        };
+        let told = has("m2_full", "sled-a/m2-0", "100000") && has("transfer_failing", "sled-a", "no_space");
+        if told { Ok(()) } else { Err(issues.to_string()) }
     };
     wait_for("the status to say that there is no room", LIMIT, told).await.unwrap();
     let replication = stage.operator.get("/v1/replication").await.ok();

@@ -41,11 +41,11 @@ async fn one_copy_each(scene: &Scene, release: &MadeRelease, m2: &str, code: Iss
         .await;
     let matrix = scene.matrix().await;
     assert!(!matrix.fully_replicated && matrix.artifacts_complete == 0, "{matrix:?}");
-    let sleds = scene.operator().sleds().await.unwrap();
-    let sled = sleds.iter().find(|sled| sled.name == "sled-a").unwrap();
-    let shown = sled.m2s.iter().find(|shown| shown.name == m2).unwrap();
+    let sleds = scene.operator().sleds().await.expect("the coordinator answers");
+    let sled = sleds.iter().find(|sled| sled.name == "sled-a").expect("it is known");
+    let shown = sled.m2s.iter().find(|shown| shown.name == m2).expect("it is shown");
     assert!(shown.health != M2Health::Healthy && shown.reason.is_some(), "{shown:?}");
-    let repository = scene.operator().repository("1.0.0").await.unwrap().repository;
+    let repository = scene.operator().repository("1.0.0").await.expect("it is known").repository;
     assert_eq!(repository.state, RepositoryState::Replicated, "{repository:?}");
 }
 

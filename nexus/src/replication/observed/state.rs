@@ -140,6 +140,7 @@ mod tests {
     use super::*;
     use crate::replication::observed::{Contact, HEARTBEAT_LIMIT};
     use ids::{AgentEpoch, Generation};
+    use nexus_client::sleds::SledLiveness;
     use nexus_replication::SledView;
     use sled_client::artifacts::{ArtifactsList, DatasetHealth, DatasetStatus, ScrubStatus};
     use std::time::Duration;
@@ -349,6 +350,45 @@ mod tests {
             !state.sleds[&sled].holds_all(&[HASH], WANTED, start + 2 * SECOND),
             "it was asked after the arrival"
         );
+    }
+
+    #[test]
+    fn silence_means_nothing_until_a_heartbeat_had_time_to_come() {
+        let (mut state, start) = (State::default(), Instant::now());
+        let (silent, alive) = (SledId::generate(), SledId::generate());
+        state.sled_mut(silent);
+        heard(&mut state, alive, 1, start);
+        let liveness = |sled, now| state.sleds[&sled].liveness(start, now);
+        assert_eq!(liveness(silent, start + HEARTBEAT_LIMIT - SECOND), SledLiveness::Unknown);
+        assert_eq!(liveness(silent, start + HEARTBEAT_LIMIT), SledLiveness::Offline);
+        assert_eq!(liveness(alive, start + SECOND), SledLiveness::Online);
+        assert_eq!(liveness(alive, start + HEARTBEAT_LIMIT), SledLiveness::Offline);
+    }
+
+    #[test]
+    fn a_sled_that_scrubs_is_asked_how_far_it_is_until_it_has_ended() {
+        let (mut state, start) = (State::default(), Instant::now());
+        let sled = active(&mut state, start);
+        let scrubs = |running| {
+            let Answer::Holds(mut list) = sound() else { unreachable!("a sound sled holds") };
+            list.scrub.running = running;
+            Answer::Holds(list)
+        };
+        state.doubt(sled, start);
+        answers(&mut state, sled, scrubs(true), start);
+        assert_eq!(asked(&mut state, sled, start), None, "it has just answered");
+        let (mut now, before) = (start, start + 4 * SECOND);
+        while now < before {
+            now += SECOND;
+            heard(&mut state, sled, 1, now);
+            assert_eq!(asked(&mut state, sled, now), None, "not that often");
+        }
+        let due = state.next_event(now).expect("it is asked again");
+        assert!(due > now && due - now <= SECOND, "although its heartbeats have no news");
+        now = due;
+        answers(&mut state, sled, scrubs(false), now);
+        assert!(!state.sleds[&sled].disks.scrub.running);
+        assert_eq!(asked(&mut state, sled, now), None);
     }
 
     #[test]
