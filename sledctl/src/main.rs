@@ -2,7 +2,10 @@
 
 use clap::Parser;
 use sledctl::{Cli, Environment};
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -17,7 +20,8 @@ fn main() -> ExitCode {
     match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => ExitCode::from(runtime.block_on(sledctl::run(cli, environment))),
         Err(error) => {
-            eprintln!("error: the runtime could not be started: {error}");
+            // `eprintln!` would panic where nobody listens.
+            let _ = writeln!(io::stderr(), "error: the runtime could not be started: {error}");
             ExitCode::from(sledctl::failure::EXIT_ERROR)
         }
     }
