@@ -31,6 +31,9 @@ pub struct Sled {
     pub depot_url: String,
     /// Artifacts it should hold.
     pub artifacts_wanted: u64,
+    /// Of these, artifacts of which it holds a verified copy, as of `observed_at`.
+    #[serde(default)]
+    pub artifacts_held: u64,
     /// Of these, artifacts with a verified copy on each of its M.2s, as of `observed_at`.
     pub artifacts_complete: u64,
     /// What keeps it from being complete, in words.

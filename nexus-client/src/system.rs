@@ -37,8 +37,11 @@ pub struct SystemStatus {
     pub repositories: u64,
     /// Artifacts wanted.
     pub artifacts: u64,
-    /// Of these, artifacts of which every sled in service holds a verified copy on each of its M.2s, as far as is
-    /// known: a sled that does not answer counts with what it held last, one that has never answered is left out.
+    /// Of these, artifacts of which every sled in service holds a verified copy, as far as is known: a sled that does not
+    /// answer counts with what it held last, one that has never answered is left out.
+    #[serde(default)]
+    pub artifacts_on_every_sled: u64,
+    /// Of these, artifacts of which every sled in service holds a verified copy on each of its M.2s, likewise.
     pub artifacts_complete: u64,
     /// Sleds in service that hold every artifact on each of their M.2s, or did when they answered last.
     pub sleds_complete: u64,

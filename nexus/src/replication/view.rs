@@ -56,8 +56,7 @@ pub fn replication(
     let mut artifacts: Vec<ReplicationArtifact> =
         shown.iter().map(|(hash, artifact)| look.row(*hash, artifact)).collect();
     artifacts.sort_by(|a, b| (&a.name, &a.version, a.hash).cmp(&(&b.name, &b.version, b.hash)));
-    let on_every_sled = |row: &&ReplicationArtifact| is_on_every_sled(&columns, &row.hash);
-    let artifacts_complete = artifacts.iter().filter(on_every_sled).count() as u64;
+    let artifacts_complete = on_every_sled(&artifacts, &columns, has_every_copy);
     let all_take_part = columns.iter().all(|sled| sled.state == ReplicationSledState::Active);
     Replication {
         generation: wanted.generation,
@@ -70,10 +69,18 @@ pub fn replication(
     }
 }
 
-/// Whether every sled of which something is known has every copy, and something is known of one.
-fn is_on_every_sled(columns: &[ReplicationSled], hash: &ArtifactHash) -> bool {
-    let mut known = columns.iter().filter(|sled| sled.observed_at.is_some()).peekable();
-    known.peek().is_some() && known.all(|sled| has_every_copy(sled, hash))
+/// How many artifacts every sled holds, as `holds` has it. Sleds of which nothing is known are left out; if that is all of
+/// them, none.
+#[must_use]
+pub fn on_every_sled(
+    artifacts: &[ReplicationArtifact],
+    columns: &[ReplicationSled],
+    holds: impl Fn(&ReplicationSled, &ArtifactHash) -> bool,
+) -> u64 {
+    let known: Vec<&ReplicationSled> = columns.iter().filter(|sled| sled.observed_at.is_some()).collect();
+    let everywhere =
+        |row: &&ReplicationArtifact| !known.is_empty() && known.iter().all(|sled| holds(sled, &row.hash));
+    artifacts.iter().filter(everywhere).count() as u64
 }
 
 /// Whether a sled takes part and holds a verified copy on each healthy M.2: nothing is left to do.
@@ -81,6 +88,12 @@ fn is_on_every_sled(columns: &[ReplicationSled], hash: &ArtifactHash) -> bool {
 pub fn is_complete(sled: &ReplicationSled, hash: &ArtifactHash) -> bool {
     let copies = copies(sled, hash);
     sled.state == ReplicationSledState::Active && copies > 0 && copies >= sled.datasets_healthy
+}
+
+/// Whether a sled held a verified copy when it answered last.
+#[must_use]
+pub fn has_a_copy(sled: &ReplicationSled, hash: &ArtifactHash) -> bool {
+    copies(sled, hash) > 0
 }
 
 /// Whether a sled held a verified copy on each of its M.2s when it answered last.
@@ -122,6 +135,7 @@ pub fn sled(row: &SledRow, observed: &Observed, wanted: &Wanted) -> Sled {
         agent_url: address.as_ref().map(|address| address.agent_url.clone()).unwrap_or_default(),
         depot_url: address.map(|address| address.depot_url).unwrap_or_default(),
         artifacts_wanted: shown.len() as u64,
+        artifacts_held: shown.keys().filter(|hash| has_a_copy(&column, hash)).count() as u64,
         artifacts_complete: shown.keys().filter(|hash| has_every_copy(&column, hash)).count() as u64,
         reason: column.reason.or(silent).filter(|_| takes_part),
         replication: column.state,

@@ -68,6 +68,7 @@ pub(crate) fn sleds() -> Vec<Sled> {
         agent_url: format!("http://127.0.1.{number}:12345"),
         depot_url: format!("http://127.0.1.{number}:12348"),
         artifacts_wanted: 5,
+        artifacts_held: 0,
         artifacts_complete: 5,
         reason: None,
         replication: ReplicationSledState::Active,
@@ -115,7 +116,7 @@ pub(crate) fn degraded_sled() -> Sled {
     sled.m2s[1].reason = Some("input/output error in artifacts/30303030".into());
     sled.m2s[0].copies_quarantined = 1;
     sled.copies_quarantined = 1;
-    sled.artifacts_complete = 0;
+    (sled.artifacts_held, sled.artifacts_complete) = (5, 0);
     sled.scrub = Scrub {
         running: true,
         bytes_done: 61 * MIB,
@@ -326,6 +327,7 @@ pub(crate) fn status() -> SystemStatus {
         sleds_online: 3,
         repositories: 1,
         artifacts: 18,
+        artifacts_on_every_sled: 18,
         artifacts_complete: 17,
         sleds_complete: 3,
         sleds_away: 1,

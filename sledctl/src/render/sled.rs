@@ -62,11 +62,17 @@ fn row(sled: &Sled, look: &Look, now: Timestamp) -> Vec<Cell> {
 /// `4/18`; of a sled that takes no part what it had last, if anything is known of that.
 fn artifacts(sled: &Sled) -> String {
     let wanted = sled.artifacts_wanted;
+    let held = held(sled);
     match sled.replication {
-        ReplicationSledState::Active => format!("{}/{wanted}", sled.artifacts_complete),
+        ReplicationSledState::Active => format!("{held}/{wanted}"),
         _ if sled.observed_at.is_none() => format!("?/{wanted}"),
-        _ => format!("{}/{wanted}?", sled.artifacts_complete),
+        _ => format!("{held}/{wanted}?"),
     }
+}
+
+/// Artifacts of which it has a copy. An older coordinator tells only those of which it has every copy.
+fn held(sled: &Sled) -> u64 {
+    sled.artifacts_held.max(sled.artifacts_complete)
 }
 
 /// Usable M.2s of all: `1/2`.
@@ -107,7 +113,11 @@ pub fn show(sled: &Sled, replication: &Replication, look: &Look, now: Timestamp)
     facts.fact("depot", address(&sled.depot_url));
     facts.fact("joined", time(sled.created_at, now, look.wide));
     let then = if sled.replication == ReplicationSledState::Active { "" } else { " when it answered last" };
-    facts.fact("artifacts", format!("{} complete{then}", artifacts(sled).trim_end_matches('?')));
+    let on_m2s = sled.artifacts_complete;
+    let fewer = (on_m2s < held(sled)).then(|| format!(", {on_m2s}/{} on every M.2", sled.artifacts_wanted));
+    let held = artifacts(sled);
+    facts
+        .fact("artifacts", format!("{} held{}{then}", held.trim_end_matches('?'), fewer.unwrap_or_default()));
     facts.fact(
         "replication",
         column.map_or_else(

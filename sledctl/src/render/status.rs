@@ -16,11 +16,13 @@ pub fn status(status: &SystemStatus, look: &Look, now: Timestamp) -> String {
     facts.fact("coordinator", coordinator(status, look, now));
     let (online, in_service) = (status.sleds_online, status.sleds_in_service);
     facts.toned("sleds", format!("{in_service} in service, {online} online"), tone(online == in_service));
+    // An older coordinator tells only the second of the two.
+    let (on_m2s, total) = (status.artifacts_complete, status.artifacts);
+    let on_sleds = status.artifacts_on_every_sled.max(on_m2s);
     let artifacts = format!(
-        "{}, {}/{} on every sled, {}/{in_service} sleds have all of them{}",
-        count(status.artifacts, "artifact"),
-        status.artifacts_complete,
-        status.artifacts,
+        "{}, {on_sleds}/{total} on every sled{}, {}/{in_service} sleds have every copy{}",
+        count(total, "artifact"),
+        if on_m2s < on_sleds { format!(", {on_m2s}/{total} on every M.2") } else { String::new() },
         status.sleds_complete,
         // What a sled held that does not answer is not known for sure.
         if status.sleds_away > 0 { ", as last seen" } else { "" },
