@@ -33,6 +33,9 @@ pub struct SystemStatus {
     pub sleds_in_service: u64,
     /// Of these, sleds that were heard of lately.
     pub sleds_online: u64,
+    /// Of these, sleds that were not heard of yet, by a coordinator that has only just started.
+    #[serde(default)]
+    pub sleds_unheard: u64,
     /// Repositories.
     pub repositories: u64,
     /// Artifacts wanted.

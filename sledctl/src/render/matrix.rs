@@ -122,11 +122,14 @@ fn summary(replication: &Replication, look: &Look) -> String {
     let generation = replication.generation;
     let accepted = replication.sleds.iter().filter(|sled| sled.config_generation == Some(generation)).count();
     let sleds = replication.sleds.len();
+    let away = replication.sleds.iter().any(|sled| sled.state != ReplicationSledState::Active);
+    let seen = if away { ", as last seen" } else { "" };
     let line = format!(
-        "fully replicated {complete}/{total} · generation {generation} accepted by {accepted}/{sleds} sleds"
+        "fully replicated {complete}/{total}{seen} · generation {generation} accepted by {accepted}/{sleds} sleds"
     );
     let tone = if replication.fully_replicated { Tone::Good } else { Tone::Busy };
-    format!("{}\n", look.paint(tone, &line))
+    let lines = wrap(&line, look.width, 2);
+    lines.iter().map(|line| format!("{}\n", look.paint(tone, line))).collect()
 }
 
 /// A line for each artifact and each sled that needs one.

@@ -325,6 +325,7 @@ pub(crate) fn status() -> SystemStatus {
         },
         sleds_in_service: 4,
         sleds_online: 3,
+        sleds_unheard: 0,
         repositories: 1,
         artifacts: 18,
         artifacts_on_every_sled: 18,

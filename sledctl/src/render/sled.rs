@@ -45,7 +45,7 @@ fn row(sled: &Sled, look: &Look, now: Timestamp) -> Vec<Cell> {
         Cell::toned(artifacts(sled), if complete { Tone::Good } else { Tone::Busy }),
         Cell::toned(m2_count(sled), if m2s_are_sound(sled) { Tone::Plain } else { Tone::Bad }),
         Cell::new(sled.last_seen_at.map_or_else(|| "never".to_owned(), |seen| time(seen, now, look.wide))),
-        Cell::new(reason(sled)),
+        Cell::new(reason(sled, look)),
     ];
     if look.wide {
         cells.extend([
@@ -85,10 +85,13 @@ fn m2s_are_sound(sled: &Sled) -> bool {
     sled.m2s.iter().all(|m2| m2.health == M2Health::Healthy)
 }
 
-/// Why it is not complete: what the coordinator says, or the M.2s that cannot be used.
-fn reason(sled: &Sled) -> String {
+/// Why it is not complete: what the coordinator says, or the M.2s that cannot be used. Why there is no answer is a chain of
+/// causes, of which the last one matters; `-o wide` and `show` have all of it.
+fn reason(sled: &Sled, look: &Look) -> String {
     if let Some(reason) = &sled.reason {
-        return reason.clone();
+        let chain = sled.replication == ReplicationSledState::Unreachable && !look.wide;
+        let cause = reason.rsplit(": ").next().filter(|_| chain);
+        return cause.unwrap_or(reason).to_owned();
     }
     let unusable = sled.m2s.iter().filter(|m2| m2.health != M2Health::Healthy);
     let words = unusable.map(|m2| format!("{} {}", m2.name, health_word(m2.health)));

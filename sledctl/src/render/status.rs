@@ -15,7 +15,12 @@ pub fn status(status: &SystemStatus, look: &Look, now: Timestamp) -> String {
     facts.fact("cluster", status.cluster_id.to_string());
     facts.fact("coordinator", coordinator(status, look, now));
     let (online, in_service) = (status.sleds_online, status.sleds_in_service);
-    facts.toned("sleds", format!("{in_service} in service, {online} online"), tone(online == in_service));
+    let unheard = match status.sleds_unheard {
+        0 => String::new(),
+        unheard => format!(", {unheard} not heard of yet"),
+    };
+    let sleds = format!("{in_service} in service, {online} online{unheard}");
+    facts.toned("sleds", sleds, tone(online == in_service));
     // An older coordinator tells only the second of the two.
     let (on_m2s, total) = (status.artifacts_complete, status.artifacts);
     let on_sleds = status.artifacts_on_every_sled.max(on_m2s);

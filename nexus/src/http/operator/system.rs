@@ -44,12 +44,13 @@ async fn status(State(context): State<Context>) -> Result<ApiJson<SystemStatus>,
             && view.artifacts.iter().all(|artifact| view::has_every_copy(sled, &artifact.hash))
     };
     let away = |sled: &&ReplicationSled| sled.state != ReplicationSledState::Active;
-    let online = |member: &&Member| member.sled.liveness == SledLiveness::Online;
+    let living = |liveness| members.iter().filter(|member| member.sled.liveness == liveness).count() as u64;
     Ok(ApiJson(SystemStatus {
         cluster_id: context.cluster_id,
         coordinator: shown(context.coordinator.clone()),
         sleds_in_service: sleds.len() as u64,
-        sleds_online: members.iter().filter(online).count() as u64,
+        sleds_online: living(SledLiveness::Online),
+        sleds_unheard: living(SledLiveness::Unknown),
         repositories: repositories.len() as u64,
         artifacts: view.artifacts.len() as u64,
         artifacts_on_every_sled: view::on_every_sled(&view.artifacts, &view.sleds, view::has_a_copy),
