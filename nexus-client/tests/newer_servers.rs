@@ -17,22 +17,22 @@ fn read<T: DeserializeOwned>(value: Value) -> T {
 }
 
 #[track_caller]
-fn survives<T: DeserializeOwned + PartialEq + Debug>(known: (&str, T), unrecognized: T) {
-    assert_eq!(read::<T>(json!(known.0)), known.1);
-    assert_eq!(read::<T>(json!("a_word_of_the_future")), unrecognized);
+fn survives<T: DeserializeOwned + PartialEq + Debug>((word, known): (&str, &T), unrecognized: &T) {
+    assert_eq!(&read::<T>(json!(word)), known);
+    assert_eq!(&read::<T>(json!("a_word_of_the_future")), unrecognized);
 }
 
 #[test]
 fn words_of_the_future_are_read_in_every_closed_list() {
-    survives(("expunged", SledPolicy::Expunged), SledPolicy::Unrecognized);
-    survives(("unknown", SledLiveness::Unknown), SledLiveness::Unrecognized);
-    survives(("read_only", M2Health::ReadOnly), M2Health::Unrecognized);
-    survives(("refusing", ReplicationSledState::Refusing), ReplicationSledState::Unrecognized);
-    survives(("no_source", ArtifactBlocked::NoSource), ArtifactBlocked::Unrecognized);
-    survives(("no_writable_m2", CellState::NoWritableM2), CellState::Unrecognized);
-    survives(("copy", TransferKind::Copy), TransferKind::Unrecognized);
-    survives(("needs_upload", RepositoryState::NeedsUpload), RepositoryState::Unrecognized);
-    survives(("inserted", UploadStatus::Inserted), UploadStatus::Unrecognized);
+    survives(("expunged", &SledPolicy::Expunged), &SledPolicy::Unrecognized);
+    survives(("unknown", &SledLiveness::Unknown), &SledLiveness::Unrecognized);
+    survives(("read_only", &M2Health::ReadOnly), &M2Health::Unrecognized);
+    survives(("refusing", &ReplicationSledState::Refusing), &ReplicationSledState::Unrecognized);
+    survives(("no_source", &ArtifactBlocked::NoSource), &ArtifactBlocked::Unrecognized);
+    survives(("no_writable_m2", &CellState::NoWritableM2), &CellState::Unrecognized);
+    survives(("copy", &TransferKind::Copy), &TransferKind::Unrecognized);
+    survives(("needs_upload", &RepositoryState::NeedsUpload), &RepositoryState::Unrecognized);
+    survives(("inserted", &UploadStatus::Inserted), &UploadStatus::Unrecognized);
 }
 
 #[test]
