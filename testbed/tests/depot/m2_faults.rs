@@ -113,7 +113,7 @@ async fn a_sled_with_an_m2_that_hangs_stops_when_it_is_asked_to() {
     let release = two_artifacts(&scene);
     scene.fault("sled-a/m2-1", DiskFault::Slow { ms: 3_600_000 }).await;
     scene.upload(&release).await;
-    one_copy_each(&scene, &release).await;
+    one_copy_each(&scene, &release, "m2-1", IssueCode::M2Slow).await;
     assert!(scene.stop("sled-a").await.expect("it stops by itself"));
 }
 
