@@ -69,5 +69,7 @@ fn problem_of_status(status: StatusCode, body: &[u8]) -> Problem {
     let start: String = String::from_utf8_lossy(body).chars().take(200).collect();
     let mut problem = Problem::new(code, format!("answered {status} without problem+json: {start:?}"));
     problem.status = status.as_u16();
+    // Whoever answered did not say when to come back, and our own catalogue does not speak for it.
+    problem.retry_after_seconds = None;
     problem
 }
