@@ -31,6 +31,7 @@ mod real_disk;
 mod sim_crash;
 mod sim_disk;
 mod sim_machine;
+mod sim_state;
 
 pub use error::{Operation, StorageError};
 pub use faulty_disk::{DiskFaults, FaultState, FaultyDisk};

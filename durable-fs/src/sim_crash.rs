@@ -6,7 +6,7 @@
 //! a torn mixture with blocks of zeros. Two rules hold even then: a rename shows the new name before the old one goes
 //! (a crash may leave both, never neither), and what lies in a directory that itself was lost is lost.
 
-use crate::sim_disk::{NameChange, Namespace, Node, SimFile};
+use crate::sim_state::{NameChange, Namespace, Node, SimFile};
 use camino::Utf8Path;
 
 /// The unit in which a torn write reaches the medium.

@@ -4,7 +4,8 @@
 use crate::{
     error::{Operation, StorageError},
     ports::StepPoint,
-    sim_disk::{SimDisk, SimState},
+    sim_disk::SimDisk,
+    sim_state::SimState,
 };
 use camino::Utf8Path;
 use std::{
