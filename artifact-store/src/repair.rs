@@ -19,8 +19,6 @@ use tracing::{info, warn};
 
 /// Bytes that are copied at once.
 const BUFFER_BYTES: usize = 1 << 20;
-/// Written bytes after which the disk is asked to start on them, so that the sync at the end is short.
-const WRITEBACK_BYTES: u64 = 8 << 20;
 
 /// What ended a repair without a copy.
 enum Obstacle {
@@ -129,7 +127,6 @@ fn pour(
 ) -> Result<ArtifactHash, Obstacle> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut hasher = Sha256::new();
-    let mut flushed = 0;
     loop {
         if shared.stop.is_asked() {
             return Err(Obstacle::Stopped);
@@ -140,9 +137,5 @@ fn pour(
         }
         hasher.update(&buffer[..read]);
         to.write(&mut [IoSlice::new(&buffer[..read])]).map_err(|error| obstacle(error, false))?;
-        if to.written() - flushed >= WRITEBACK_BYTES {
-            to.start_writeback(flushed);
-            flushed = to.written();
-        }
     }
 }

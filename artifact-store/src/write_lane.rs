@@ -31,8 +31,6 @@ const PIECE_BYTES: usize = 256 << 10;
 const QUEUE_PIECES: usize = 4;
 /// Chunks below this are copied together; larger ones are passed on as they are.
 const SMALL_CHUNK_BYTES: usize = 16 << 10;
-/// Written bytes after which the disk is asked to start on them, so that the sync at the end is short.
-const WRITEBACK_BYTES: u64 = 8 << 20;
 
 /// What goes through a lane's queue.
 #[derive(Clone, Debug)]
@@ -145,7 +143,6 @@ impl LaneWriter {
         let storage = Arc::clone(dataset.storage());
         let mut file = PendingFile::create(storage, ARTIFACT_PROCEDURE, temporary)
             .map_err(|error| self.shared.failed(self.dataset, self.incarnation, error))?;
-        let mut flushed = 0;
         loop {
             match self.pieces.blocking_recv() {
                 Some(_) | None if self.abandoned.load(Ordering::Relaxed) => {
@@ -154,10 +151,6 @@ impl LaneWriter {
                 None => return Err(FailureCause::GivenUp),
                 Some(Piece::Bytes(piece)) => self.write(&mut file, &piece)?,
                 Some(Piece::Publish) => break,
-            }
-            if file.written() - flushed >= WRITEBACK_BYTES {
-                file.start_writeback(flushed);
-                flushed = file.written();
             }
         }
         let sealed =

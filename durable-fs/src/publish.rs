@@ -21,6 +21,9 @@ use crate::{
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{io::IoSlice, sync::Arc};
 
+/// Written bytes after which the medium is asked to start on them.
+const WRITEBACK_BYTES: u64 = 8 << 20;
+
 /// The durable steps of publishing a file, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PublishStep {
@@ -66,6 +69,8 @@ pub struct PendingFile {
     procedure: &'static str,
     file: Box<dyn WriteFile>,
     written: u64,
+    /// Up to where the medium was asked to start writing.
+    started: u64,
     temporary: TemporaryName,
 }
 
@@ -87,14 +92,19 @@ impl PendingFile {
         let file = storage.create_new(&temporary)?;
         let temporary = TemporaryName { storage, path: Some(temporary) };
         temporary.storage.reached(PublishStep::Created.of(procedure))?;
-        Ok(PendingFile { procedure, file, written: 0, temporary })
+        Ok(PendingFile { procedure, file, written: 0, started: 0, temporary })
     }
 
-    /// Writes the bytes of all the slices behind what was written before.
+    /// Writes the bytes of all the slices behind what was written before. Every now and then the medium is asked to start
+    /// on them, so that the sync at the end is short.
     pub fn write(&mut self, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
         let length: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
         self.file.write_all_vectored(slices)?;
         self.written += length;
+        if self.written - self.started >= WRITEBACK_BYTES {
+            self.start_writeback(self.started);
+            self.started = self.written;
+        }
         Ok(())
     }
 
