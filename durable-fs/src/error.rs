@@ -118,7 +118,7 @@ impl StorageError {
     /// What has the name is no regular file, so it holds nothing that this port reads or writes.
     #[must_use]
     pub fn is_not_a_file(&self) -> bool {
-        let ours = self.source.get_ref().is_some_and(|source| source.is::<NotAFile>());
+        let ours = self.source.get_ref().and_then(|source| source.downcast_ref::<NotAFile>()).is_some();
         ours || self.source.kind() == io::ErrorKind::IsADirectory
     }
 

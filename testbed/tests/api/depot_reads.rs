@@ -2,14 +2,17 @@
 
 use crate::{
     call::{Api, Reply},
-    stage::Stage,
+    stage::{LIMIT, Stage, toml},
 };
+use futures::{StreamExt, stream::FuturesUnordered};
 use reqwest::{
     Method,
     header::{HeaderMap, IF_NONE_MATCH, IF_RANGE, RANGE},
 };
+use sample_release::SampleRelease;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use tokio::time::timeout;
 
 /// A sled's depot, and an artifact that is on it: its path, its hash, its bytes.
 struct Held {
@@ -162,4 +165,31 @@ async fn what_is_not_held_and_what_is_no_hash_are_told_apart() {
         let reply = depot.get(&format!("/artifact/sha256/{bad}")).await;
         assert_eq!(reply.refusal(), (400, "bad_request".to_owned()), "{bad}");
     }
+}
+
+#[tokio::test]
+async fn one_read_too_many_is_told_when_to_come_back_and_disturbs_nobody() {
+    let stage =
+        Stage::with(|builder| builder.sleds(1).agent_config(toml("depot.max_concurrent_reads = 2"))).await;
+    let release = stage.make(&SampleRelease::small("1.0.0"));
+    assert_eq!(stage.upload(&release, "").await.status, 201);
+    stage.cluster.wait_replicated(&mut |_| {}).await.expect("the release reaches the sled");
+    let depot = stage.depot().await;
+    let artifacts = stage.operator.get("/v1/artifacts").await.ok();
+    let path = format!("/artifact/sha256/{}", artifacts["items"][0]["hash"].as_str().expect("a hash"));
+    let faults = stage.cluster.fault_client("sled-a").expect("the process is known");
+    faults.hold("depot.piece", 0).await.expect("the process takes the hold");
+    let mut reads: FuturesUnordered<_> = (0..10).map(|_| depot.get(&path)).collect();
+    for _ in 0..8 {
+        let refused = timeout(LIMIT, reads.next()).await.expect("it is answered").expect("a read");
+        assert_eq!(refused.status, 429);
+        assert_eq!(refused.json::<serde_json::Value>()["code"], "too_many_requests");
+        assert!(refused.headers.contains_key("retry-after"));
+    }
+    assert_eq!(depot.call(Method::HEAD, &path, "").await.status, 200, "a look costs nothing");
+    faults.release("depot.piece").await.expect("the hold was set");
+    for _ in 0..2 {
+        assert_eq!(timeout(LIMIT, reads.next()).await.expect("it goes on").expect("a read").status, 200);
+    }
+    assert_eq!(depot.get(&path).await.status, 200, "the places are free again");
 }
