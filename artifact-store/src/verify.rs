@@ -191,7 +191,13 @@ pub(crate) fn judge_read_error(
     }
     let works = match admission::probe(shared, dataset) {
         _ if error.is_not_a_file() => Ok(()),
-        Err(probe) if probe.is_no_space() || probe.is_read_only() => Ok(()),
+        // It answers, and has no room or takes no writes: that is no reason not to read.
+        Err(probe)
+            if (probe.is_no_space() || probe.is_read_only())
+                && is_there(shared, dataset, layout::ARTIFACTS) =>
+        {
+            Ok(())
+        }
         other => other.map(drop),
     };
     match works {

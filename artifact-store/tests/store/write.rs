@@ -1,9 +1,9 @@
 //! PUT: what is refused, who gets a copy, what is left of a write that did not end.
 
 use crate::support::{Artifact, Bench, copies, hash_of, put, read, wait_for, wanting};
-use artifact_store::{ArtifactStore, DatasetHealth, ErrorClass, FailureCause, StoreError};
+use artifact_store::{ArtifactStore, DatasetHealth, ErrorClass, FailureCause, StoreError, StoreStep};
 use bytes::Bytes;
-use durable_fs::Storage;
+use durable_fs::{PublishStep, Storage};
 use ids::Generation;
 use std::time::{Duration, Instant};
 
@@ -384,4 +384,34 @@ async fn small_chunks_arrive_whole() {
     }
     writer.finish().await.unwrap();
     assert_eq!(bench.raw(0, &a.path()).unwrap(), a.bytes);
+}
+
+#[tokio::test]
+async fn a_copy_that_is_published_while_a_bad_one_is_set_aside_waits_for_that_and_stays() {
+    let mut bench = Bench::with_disks(1);
+    let mut held = bench.hold_at(StoreStep::QuarantineMoved.point());
+    let a = Artifact::new(1, 1000);
+    let store = bench.open().await;
+    store.put_config(wanting(1, [&a])).await.unwrap();
+    put(&store, &a).await.unwrap();
+    bench.rot(0, &a);
+    assert!(read(&store, a.hash).await.is_err());
+    held.arrival().await;
+    // The bad copy has its new name, its entry in the inventory is not changed yet, and the lock of its hash is held.
+    let mut again = tokio::spawn({
+        let (store, a) = (store.clone(), a.clone());
+        async move { put(&store, &a).await }
+    });
+    // The PUT has written and synced its file, and can go no further.
+    let sealed = PublishStep::Synced.of(artifact_store::ARTIFACT_PROCEDURE);
+    let twice = || bench.machine.steps_reached().iter().filter(|step| **step == sealed).count() == 2;
+    wait_for(&store, "the new copy to be sealed", |_| twice()).await;
+    let ended = tokio::time::timeout(Duration::from_millis(200), &mut again).await;
+    assert!(ended.is_err() && bench.raw(0, &a.path()).is_none(), "published past the lock");
+    held.let_go();
+    assert_eq!(again.await.unwrap().unwrap().successful_writes, 1);
+    let listing = store.list().await;
+    assert_eq!((copies(&listing, &a), listing.quarantined.len()), (1, 1));
+    assert_eq!(bench.raw(0, &a.path()).unwrap(), a.bytes);
+    assert_eq!(read(&store, a.hash).await.unwrap(), a.bytes);
 }
