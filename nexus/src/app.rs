@@ -41,7 +41,7 @@ const PASS_LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks for uploads that nothing needs. They only take up room, and are rare.
 const CLEAN_UP_PERIOD: Duration = Duration::from_secs(60);
 
-/// How long tasks may take to end at a stop.
+/// How long tasks may take to end at a stop, and then the database to close.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// The program's version.
@@ -205,7 +205,9 @@ impl Nexus {
         if let Err(error) = self.context.tasks.shutdown(STOP_LIMIT).await {
             tracing::warn!(error = &error as &dyn Error, "background tasks were cut off");
         }
-        self.context.database.close().await;
+        if tokio::time::timeout(STOP_LIMIT, self.context.database.close()).await.is_err() {
+            tracing::warn!("the database was not closed: its disk does not answer");
+        }
         tracing::info!("coordinator stopped");
     }
 }

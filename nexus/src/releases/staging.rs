@@ -124,8 +124,9 @@ type Written = (PendingFile, [u8; 32]);
 #[derive(Debug)]
 pub struct Received {
     area: StagingArea,
-    upload: LiveUpload,
+    // Dropped in this order: the file goes while its upload still runs.
     file: PendingFile,
+    upload: LiveUpload,
     /// SHA-256 of the zip, hexadecimal.
     pub sha256: String,
     /// Bytes of the zip.
