@@ -82,6 +82,12 @@ mod tests {
     }
 
     #[test]
+    fn no_line_is_wider_than_the_screen() {
+        sample::assert_fits(|look| list(&sample::artifacts(), look));
+        sample::assert_fits(|look| show(&sample::artifacts()[1], look));
+    }
+
+    #[test]
     fn wide_list_has_whole_hashes() {
         insta::assert_snapshot!(list(&sample::artifacts(), &wide()));
     }

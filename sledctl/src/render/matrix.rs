@@ -271,14 +271,8 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_the_screen() {
-        for width in [60, 80] {
-            let look = Look { width: Some(width), ..narrow() };
-            for text in [&sample::replication(), &sample::degraded()].map(|one| matrix(one, &look, now())) {
-                for line in text.lines() {
-                    assert!(line.width() <= width, "{line:?} is wider than {width} columns");
-                }
-            }
-        }
+        sample::assert_fits(|look| matrix(&sample::replication(), look, now()));
+        sample::assert_fits(|look| matrix(&sample::degraded(), look, now()));
     }
 
     #[test]

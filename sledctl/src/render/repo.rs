@@ -126,6 +126,12 @@ mod tests {
     }
 
     #[test]
+    fn no_line_is_wider_than_the_screen() {
+        sample::assert_fits(|look| list(&sample::repositories(), look, now()));
+        sample::assert_fits(|look| show(&sample::repository_detail(), look, now()));
+    }
+
+    #[test]
     fn wide_list_shows_everything_in_full() {
         insta::assert_snapshot!(list(&sample::repositories(), &wide(), now()));
     }

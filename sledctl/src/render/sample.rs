@@ -20,6 +20,7 @@ use nexus_client::{
 };
 use serde_json::json;
 use std::collections::BTreeMap;
+use unicode_width::UnicodeWidthStr;
 
 use super::Look;
 
@@ -42,6 +43,16 @@ pub(crate) fn narrow() -> Look {
 /// `-o wide`.
 pub(crate) fn wide() -> Look {
     Look { width: None, wide: true, ..narrow() }
+}
+
+/// Draws for narrow and usual screens, and asserts that no line is wider.
+#[track_caller]
+pub(crate) fn assert_fits(draw: impl Fn(&Look) -> String) {
+    for width in [60, 80] {
+        for line in draw(&Look { width: Some(width), ..narrow() }).lines() {
+            assert!(line.width() <= width, "{line:?} is wider than {width} columns");
+        }
+    }
 }
 
 pub(crate) fn hash(number: u8) -> ArtifactHash {

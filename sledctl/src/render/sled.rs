@@ -310,7 +310,6 @@ fn liveness_tone(liveness: SledLiveness) -> Tone {
 mod tests {
     use super::*;
     use crate::render::sample::{self, narrow, now, wide};
-    use unicode_width::UnicodeWidthStr;
 
     #[test]
     fn list_fits_80_columns() {
@@ -348,15 +347,9 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_the_screen() {
-        for width in [60, 80] {
-            let look = Look { width: Some(width), ..narrow() };
-            let mut texts = vec![list(&sample::sleds(), &look, now())];
-            texts.push(show(&sample::degraded_sled(), &sample::degraded(), &look, now()));
-            texts.push(show(&sample::sleds()[3], &sample::replication(), &look, now()));
-            for line in texts.iter().flat_map(|text| text.lines()) {
-                assert!(line.width() <= width, "{line:?} is wider than {width} columns");
-            }
-        }
+        sample::assert_fits(|look| list(&sample::sleds(), look, now()));
+        sample::assert_fits(|look| show(&sample::degraded_sled(), &sample::degraded(), look, now()));
+        sample::assert_fits(|look| show(&sample::sleds()[3], &sample::replication(), look, now()));
     }
 
     #[test]

@@ -91,7 +91,6 @@ fn tone(good: bool) -> Tone {
 mod tests {
     use super::*;
     use crate::render::sample::{self, narrow, now, wide};
-    use unicode_width::UnicodeWidthStr;
 
     #[test]
     fn degraded_cluster_lists_what_is_wrong() {
@@ -118,12 +117,7 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_the_screen() {
-        for width in [40, 60, 80] {
-            let text = status(&sample::status(), &Look { width: Some(width), ..narrow() }, now());
-            for line in text.lines() {
-                assert!(line.width() <= width, "{line:?} is wider than {width} columns");
-            }
-        }
+        sample::assert_fits(|look| status(&sample::status(), look, now()));
     }
 
     #[test]

@@ -186,6 +186,11 @@ mod tests {
     }
 
     #[test]
+    fn no_line_is_wider_than_the_screen() {
+        sample::assert_fits(|look| list(&sample::tasks(), look, now()));
+    }
+
+    #[test]
     fn wide_list_has_whole_errors() {
         insta::assert_snapshot!(list(&sample::tasks(), &wide(), now()));
     }

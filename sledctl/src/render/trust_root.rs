@@ -14,8 +14,13 @@ const FINGERPRINT_DIGITS: usize = 16;
 /// One row for each trust root.
 #[must_use]
 pub fn list(roots: &[TrustRoot], look: &Look, now: Timestamp) -> String {
-    let mut table =
-        Table::new(["TRUST ROOT", "FINGERPRINT", "VERSION", "ADDED", "EXPIRES"].map(Column::new).to_vec());
+    let mut table = Table::new(vec![
+        Column::new("TRUST ROOT"),
+        Column::new("FINGERPRINT").expendable(1),
+        Column::new("VERSION").expendable(3),
+        Column::new("ADDED").expendable(2),
+        Column::new("EXPIRES"),
+    ]);
     for root in roots {
         let fingerprint = if look.wide { root.fingerprint.as_str() } else { beginning(&root.fingerprint) };
         let (expires, tone) = expiry(root, look, now);
@@ -49,6 +54,11 @@ mod tests {
     #[test]
     fn list_fits_80_columns_and_shows_what_has_expired() {
         insta::assert_snapshot!(list(&sample::trust_roots(), &narrow(), now()));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_screen() {
+        sample::assert_fits(|look| list(&sample::trust_roots(), look, now()));
     }
 
     #[test]
