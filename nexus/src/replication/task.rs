@@ -114,8 +114,8 @@ impl ReplicationTask {
     /// Every M.2 of every sled in service, as last seen.
     fn m2s(&self, sleds: &[SledRow]) -> Vec<(String, M2)> {
         let of_sled = |sled: &SledRow| {
-            let (name, m2s) = (sled.name.clone(), self.observed.sled(sled.id).disks.m2s);
-            m2s.into_iter().map(move |m2| (name.clone(), m2))
+            let name = sled.name.clone();
+            self.observed.m2s(sled.id).into_iter().map(move |m2| (name.clone(), m2))
         };
         sleds.iter().flat_map(of_sled).collect()
     }

@@ -25,7 +25,7 @@ pub use transfer::{ActiveTransfer, TransferFailure};
 pub use under_way::{Asking, Transferring};
 
 use ids::{AgentEpoch, ArtifactHash, Generation, SledId};
-use nexus_client::sleds::SledLiveness;
+use nexus_client::sleds::{M2, SledLiveness};
 use nexus_replication::{How, Plan, SledView, Transfer};
 use state::State;
 use std::{
@@ -194,7 +194,19 @@ impl Observed {
     /// Whether a sled has been heard of lately.
     #[must_use]
     pub fn liveness(&self, sled: SledId) -> SledLiveness {
-        self.sled(sled).liveness(self.listening_since, Instant::now())
+        let now = Instant::now();
+        let state = self.lock();
+        let known = state.sleds.get(&sled);
+        known.map_or_else(
+            || SledObservation::default().liveness(self.listening_since, now),
+            |sled| sled.liveness(self.listening_since, now),
+        )
+    }
+
+    /// A sled's M.2s, as it said last.
+    #[must_use]
+    pub fn m2s(&self, sled: SledId) -> Vec<M2> {
+        self.lock().sleds.get(&sled).map(|sled| sled.disks.m2s.clone()).unwrap_or_default()
     }
 
     /// The transfers to a sled, and why the last try of others failed.
