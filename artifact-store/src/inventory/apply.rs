@@ -284,7 +284,8 @@ impl Inventory {
         let state = &mut self.datasets[dataset];
         state.insert_copy(hash, Copy { stamp, standing: Standing::Verified { at } });
         state.retry.remove(&hash);
-        if matches!(state.health, Health::Full { .. }) {
+        // That a small one fits says nothing about what there was no room for.
+        if matches!(state.health, Health::Full { needed } if stamp.size >= needed) {
             state.health = Health::Healthy;
             state.reason = None;
         }

@@ -179,6 +179,21 @@ async fn a_full_disk_is_left_out_from_the_start() {
 }
 
 #[tokio::test]
+async fn a_small_artifact_that_fits_does_not_hide_that_a_large_one_did_not() {
+    let mut bench = Bench::with_disks(1);
+    bench.config.datasets[0].quota_bytes = Some(1_000_000);
+    let (large, small) = (Artifact::new(1, 2_000_000), Artifact::new(2, 10_000));
+    let store = bench.open().await;
+    store.put_config(wanting(1, [&large, &small])).await.unwrap();
+    assert_eq!(put(&store, &large).await.unwrap_err().class(), ErrorClass::NoSpace);
+    put(&store, &small).await.unwrap();
+    assert_eq!(store.list().await.datasets[0].health, DatasetHealth::Full);
+    store.put_config(wanting(2, [&small])).await.unwrap();
+    wait_for(&store, "nothing to be missing", |listing| listing.datasets[0].health == DatasetHealth::Healthy)
+        .await;
+}
+
+#[tokio::test]
 async fn both_full_is_no_space_before_and_in_the_middle() {
     let bench = Bench::new();
     let a = Artifact::new(1, 3_000_000);
