@@ -114,6 +114,14 @@ pub enum Failure {
         /// What goes on without us, and what does not.
         goes_on: String,
     },
+    /// The sled went away while it was waited for.
+    #[error(
+        "{sled} went offline during the scrub; it goes on when the sled returns only if it is asked for again"
+    )]
+    ScrubLost {
+        /// The sled's name.
+        sled: String,
+    },
     /// The coordinator took no bytes for too long.
     #[error("the coordinator has taken no bytes for {seconds} s, after {sent} of {size}; nothing was stored")]
     UploadStalled {

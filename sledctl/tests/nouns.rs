@@ -20,7 +20,10 @@ use nexus_client::{
 };
 use problem::{Code, Problem};
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
 fn sled(number: usize, policy: &str) -> Sled {
     serde_json::from_value(json!({
@@ -214,6 +217,51 @@ async fn scrub_is_started_by_name_and_shows_where_it_stands() {
     let double = Double::coordinator(routes).await;
     let run = Program::of(&double).run(&["sled", "scrub", "sled-1"]).await.ended(0);
     run.shows("scrub  runs, 1.0 KiB of 4.0 KiB verified").says("sledctl sled show sled-1");
+}
+
+/// A sled whose last scrub ended at noon, and which is asked for another one: so many looks until that ends.
+fn scrubbing(looks: usize, liveness: &'static str) -> Router {
+    let shown = move |running: bool, finished_at: &str| {
+        let mut shown = serde_json::to_value(sled(1, "in_service")).unwrap();
+        shown["liveness"] = liveness.into();
+        shown["scrub"] = json!({"running": running, "bytes_done": 4096, "bytes_total": 4096, "corrupt": 3,
+                                "finished_at": finished_at});
+        shown
+    };
+    let [noon, later] = ["2026-11-20T12:00:00Z", "2026-11-20T12:30:00Z"];
+    let looked = Arc::new(AtomicUsize::new(0));
+    let one = move || {
+        let nth = looked.fetch_add(1, Ordering::SeqCst);
+        let seen = match nth {
+            nth if nth >= looks => shown(false, later),
+            // The coordinator has not heard yet that the new one runs.
+            0 => shown(false, noon),
+            _ => shown(true, noon),
+        };
+        async move { answer(&seen) }
+    };
+    let started =
+        move || async move { (StatusCode::ACCEPTED, axum::Json(shown(true, noon)["scrub"].take())) };
+    Router::new()
+        .route("/v1/sleds", get(move || async move { page(&[shown(false, noon)]) }))
+        .route("/v1/sleds/{id}", get(one))
+        .route("/v1/sleds/{id}/scrub", post(started))
+}
+
+#[tokio::test]
+async fn scrub_that_is_waited_for_ends_with_its_own_end_and_says_what_it_found() {
+    let double = Double::coordinator(scrubbing(3, "online")).await;
+    let run = Program::of(&double).run(&["sled", "scrub", "sled-1", "--wait", "-o", "json"]).await.ended(0);
+    let scrub: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(scrub["finished_at"], "2026-11-20T12:30:00Z");
+    assert_eq!(scrub["corrupt"], 3);
+}
+
+#[tokio::test]
+async fn scrub_of_a_sled_that_goes_away_is_not_waited_for() {
+    let double = Double::coordinator(scrubbing(1000, "offline")).await;
+    let run = Program::of(&double).run(&["sled", "scrub", "sled-1", "--wait"]).await.ended(1);
+    run.says("sled-1 went offline during the scrub");
 }
 
 #[tokio::test]

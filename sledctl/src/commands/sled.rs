@@ -7,7 +7,11 @@ use crate::{
     render, resolve,
 };
 use clap::{Args, Subcommand, ValueEnum};
-use nexus_client::sleds::{Sled, SledPolicy};
+use nexus_client::sleds::{Sled, SledLiveness, SledPolicy};
+use std::time::Duration;
+
+/// How often a scrub that is waited for is looked at.
+const LOOK_PERIOD: Duration = Duration::from_millis(500);
 
 /// What to do with sleds.
 #[derive(Debug, Subcommand)]
@@ -19,7 +23,7 @@ pub enum SledCommand {
     /// Says what is wanted of a sled
     SetPolicy(SetPolicyArgs),
     /// Lets a sled verify every copy that it holds; sled show says how far it is
-    Scrub(SledArgs),
+    Scrub(ScrubArgs),
 }
 
 /// Which sled.
@@ -27,6 +31,16 @@ pub enum SledCommand {
 pub struct SledArgs {
     /// Its name, its id, or the beginning of its id
     pub sled: String,
+}
+
+/// Which sled, and whether to see it through.
+#[derive(Debug, Args)]
+pub struct ScrubArgs {
+    /// Its name, its id, or the beginning of its id
+    pub sled: String,
+    /// Return when it has ended, and say what it found
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// Which sled, and what is wanted of it.
@@ -64,7 +78,7 @@ pub async fn run(app: &App, command: SledCommand) -> Result<Outcome, Failure> {
         }
         SledCommand::Show(args) => show(app, &args.sled).await?,
         SledCommand::SetPolicy(args) => set_policy(app, &args).await?,
-        SledCommand::Scrub(args) => scrub(app, &args.sled).await?,
+        SledCommand::Scrub(args) => scrub(app, &args).await?,
     }
     Ok(Outcome::Done)
 }
@@ -93,9 +107,23 @@ async fn set_policy(app: &App, args: &SetPolicyArgs) -> Result<(), Failure> {
     app.emit(&sled, |sled, look, now| render::sled::show(sled, &replication, look, now))
 }
 
-async fn scrub(app: &App, name: &str) -> Result<(), Failure> {
-    let sled = find(app, name).await?;
-    let scrub = app.client()?.sled_scrub(sled.id).await?;
+async fn scrub(app: &App, args: &ScrubArgs) -> Result<(), Failure> {
+    let sled = find(app, &args.sled).await?;
+    let client = app.client()?;
+    let mut scrub = client.sled_scrub(sled.id).await?;
+    if args.wait {
+        // The end of an earlier one is not the end of this one.
+        let earlier = sled.scrub.finished_at;
+        while scrub.running || scrub.finished_at == earlier {
+            tokio::time::sleep(LOOK_PERIOD).await;
+            let seen = client.sled(sled.id).await?;
+            if seen.liveness == SledLiveness::Offline {
+                return Err(Failure::ScrubLost { sled: sled.name });
+            }
+            scrub = seen.scrub;
+        }
+        return app.emit(&scrub, render::sled::scrub_started);
+    }
     app.emit(&scrub, render::sled::scrub_started)?;
     app.talk.note(&format!("it goes on by itself: sledctl sled show {}", sled.name));
     Ok(())
