@@ -37,7 +37,9 @@ pub struct ServerOptions {
     /// How long a client may take to send a request's head.
     pub head_limit: Duration,
     /// How long a client may leave an answer unread before the connection is cut. The kernel keeps this limit
-    /// (`TCP_USER_TIMEOUT`): it covers a reader that stopped (zero window) and one that is gone (nothing acknowledged).
+    /// (`TCP_USER_TIMEOUT`): it covers a reader that stopped (zero window) and one that is gone (nothing acknowledged). A
+    /// window opens again only when a good part of the reader's buffer is free, so it is also a lower bound on how fast a
+    /// reader has to be: measured, 30 s cut readers off that took 1,000 bytes a second.
     pub unread_limit: Duration,
     /// How long running requests may take to end after the stop was asked for.
     pub stop_limit: Duration,
@@ -48,7 +50,7 @@ impl Default for ServerOptions {
         ServerOptions {
             connections_max: 1024,
             head_limit: Duration::from_secs(15),
-            unread_limit: Duration::from_secs(30),
+            unread_limit: Duration::from_secs(180),
             stop_limit: Duration::from_secs(5),
         }
     }
