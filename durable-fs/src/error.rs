@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// An operation of the port that failed.
 #[derive(Debug, Error)]
-#[error("cannot {operation} {path}")]
+#[error("cannot {operation} {}", in_words(path))]
 pub struct StorageError {
     /// What was tried.
     pub operation: Operation,
@@ -15,6 +15,10 @@ pub struct StorageError {
     /// What the operating system, or the test disk in its place, said.
     #[source]
     pub source: io::Error,
+}
+
+fn in_words(path: &Utf8Path) -> &str {
+    if path.as_str().is_empty() { "the directory itself" } else { path.as_str() }
 }
 
 /// What has the name is a directory, a link, a pipe, a socket or a device.

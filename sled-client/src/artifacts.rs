@@ -100,6 +100,9 @@ pub enum DatasetHealth {
     Failed,
     /// Its directory is not there.
     Missing,
+    /// A word that this program is too old to know; never sent.
+    #[serde(other)]
+    Unrecognized,
 }
 
 /// A copy whose bytes are not what its name says.

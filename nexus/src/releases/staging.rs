@@ -30,9 +30,6 @@ use tokio::{sync::mpsc, task::JoinHandle};
 /// upload's memory to a few MiB and still keeps disk and network busy at the same time.
 const PIECES_QUEUED_MAX: usize = 8;
 
-/// Bytes after which writeback is started, so that the final fsync finds little left to do.
-const WRITEBACK_BYTES: u64 = 8 << 20;
-
 /// Bytes of the file system that staging never takes: the database beside it must be able to commit.
 const RESERVE_BYTES: u64 = 64 << 20;
 
@@ -218,7 +215,6 @@ impl StagingArea {
         mut promised: u64,
     ) -> Result<Written, StagingError> {
         let mut hasher = Sha256::new();
-        let mut started = 0;
         while let Some(piece) = queue.blocking_recv() {
             let length = piece.len() as u64;
             let end = file.written() + length;
@@ -229,10 +225,6 @@ impl StagingArea {
             file.write(&mut [IoSlice::new(&piece)]).map_err(StagingError::Write)?;
             promise.keep(length);
             hasher.update(&piece);
-            if file.written() - started >= WRITEBACK_BYTES {
-                file.start_writeback(started);
-                started = file.written();
-            }
         }
         Ok((file, hasher.finalize().into()))
     }

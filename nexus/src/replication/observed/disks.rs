@@ -40,6 +40,7 @@ fn m2(dataset: &DatasetStatus, copies_quarantined: u64) -> M2 {
             DatasetHealth::Slow => M2Health::Slow,
             DatasetHealth::Failed => M2Health::Failed,
             DatasetHealth::Missing => M2Health::Missing,
+            DatasetHealth::Unrecognized => M2Health::Unrecognized,
         },
         reason: dataset.reason.clone(),
         since: dataset.since,
