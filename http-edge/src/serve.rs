@@ -39,7 +39,8 @@ pub struct ServerOptions {
     /// How long a client may leave an answer unread before the connection is cut. The kernel keeps this limit
     /// (`TCP_USER_TIMEOUT`): it covers a reader that stopped (zero window) and one that is gone (nothing acknowledged). A
     /// window opens again only when a good part of the reader's buffer is free, so it is also a lower bound on how fast a
-    /// reader has to be: measured, 30 s cut readers off that took 1,000 bytes a second.
+    /// reader has to be: measured, 30 s cut readers off that took 1,000 bytes a second, and 180 s do not (unless their buffer is smaller than
+    /// one segment: then the window never opens).
     pub unread_limit: Duration,
     /// How long running requests may take to end after the stop was asked for.
     pub stop_limit: Duration,

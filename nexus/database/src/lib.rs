@@ -6,7 +6,7 @@
 //! ```
 //!
 //! - [`connect`]: opening, pragmas, migrations. A database of a newer schema is refused.
-//! - [`write`]: the one way to write. [`error`]: how it fails, and what each failure means.
+//! - [`mod@write`]: the one way to write. [`error`]: how it fails, and what each failure means.
 //! - [`cluster`]: the cluster's identity, its coordinators and their epochs.
 //! - [`trust_roots`], [`sleds`], [`repositories`]: one file per thing that is kept.
 //! - [`wanted`]: what every sled should hold, and its generation.
