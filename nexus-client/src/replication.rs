@@ -1,6 +1,7 @@
 //! Which sled has what: the replication as one table.
 
 use crate::sleds::M2;
+pub use crate::sleds::ReplicationSledState;
 use ids::{ArtifactHash, Generation, SledId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -82,24 +83,6 @@ pub struct ReplicationSled {
     /// The cells, by artifact. An artifact without a cell is not known to be on the sled, and nothing is done about it
     /// while the sled takes no part.
     pub cells: BTreeMap<ArtifactHash, ReplicationCell>,
-}
-
-/// Whether a sled takes part in replication.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ReplicationSledState {
-    /// It answers and follows the config.
-    Active,
-    /// Not asked yet since the coordinator started, or not told the newest set yet.
-    #[default]
-    Unknown,
-    /// It does not answer. It keeps what it has and catches up when it returns.
-    Unreachable,
-    /// It answers but refuses the config; `reason` says why. The others go on without it.
-    Refusing,
-    /// A word that this program is too old to know; never sent.
-    #[serde(other)]
-    Unrecognized,
 }
 
 /// One artifact on one sled.

@@ -1,6 +1,5 @@
 //! Sleds as an operator sees them.
 
-use crate::replication::ReplicationSledState;
 use ids::{AgentEpoch, Generation, SledId};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
@@ -149,6 +148,24 @@ pub enum SledLiveness {
     Offline,
     /// The coordinator has started so lately that no heartbeat needs to have come yet.
     Unknown,
+    /// A word that this program is too old to know; never sent.
+    #[serde(other)]
+    Unrecognized,
+}
+
+/// Whether a sled takes part in replication.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplicationSledState {
+    /// It answers and follows the config.
+    Active,
+    /// Not asked yet since the coordinator started, or not told the newest set yet.
+    #[default]
+    Unknown,
+    /// It does not answer. It keeps what it has and catches up when it returns.
+    Unreachable,
+    /// It answers but refuses the config; `reason` says why. The others go on without it.
+    Refusing,
     /// A word that this program is too old to know; never sent.
     #[serde(other)]
     Unrecognized,

@@ -25,7 +25,7 @@ use crate::{
     layout::ClusterDirectory,
     names::{DEFAULT_CLUSTER_NAME, coordinator_name, sled_name},
     process::ProcessIdentity,
-    record::{ClusterRecord, ExtraConfig, Intent, Node, Phase, Role, Tokens},
+    record::{ClusterRecord, ExtraConfig, Node, Phase, Role, Tokens},
     teardown::{AT_ONCE, end_processes, remove_tree},
 };
 use anyhow::{Context, Result, bail};
@@ -328,10 +328,10 @@ fn place_nodes(record: &mut ClusterRecord, sleds: usize) -> Result<()> {
     let number = record.number;
     if record.with_role(Role::Coordinator).next().is_none() {
         let address = number.coordinator_address(0)?;
-        record.nodes.push(new_node(coordinator_name(0), Role::Coordinator, address));
+        record.nodes.push(Node::new(coordinator_name(0), Role::Coordinator, address));
     }
     for index in record.with_role(Role::Sled).count()..sleds {
-        record.nodes.push(new_node(sled_name(index), Role::Sled, number.sled_address(index)?));
+        record.nodes.push(Node::new(sled_name(index), Role::Sled, number.sled_address(index)?));
     }
     let mut next = [0, 0];
     for node in &mut record.nodes {
@@ -346,11 +346,6 @@ fn place_nodes(record: &mut ClusterRecord, sleds: usize) -> Result<()> {
         *index += 1;
     }
     Ok(())
-}
-
-/// A node that has not run yet.
-pub(crate) fn new_node(name: String, role: Role, address: std::net::IpAddr) -> Node {
-    Node { name, role, address, sled_id: None, process: None, intent: Intent::Stop }
 }
 
 /// The sockets that a cluster of that number listens on.

@@ -3,7 +3,6 @@
 
 use crate::{
     addresses::{AGENT_PORT, DEPOT_PORT, OPERATOR_PORT, url},
-    builder::new_node,
     claim::Claims,
     config, launch,
     layout::ClusterDirectory,
@@ -196,7 +195,7 @@ impl Cluster {
                 );
             }
             let index = record.with_role(Role::Sled).count();
-            let node = new_node(sled_name(index), Role::Sled, record.number.sled_address(index)?);
+            let node = Node::new(sled_name(index), Role::Sled, record.number.sled_address(index)?);
             config::write_node(&self.directory, record, &node)?;
             let who = node.name.clone();
             record.nodes.push(node);

@@ -174,7 +174,6 @@ mod tests {
     use super::*;
     use crate::{
         addresses::ClusterNumber,
-        builder::new_node,
         claim::Claims,
         layout::ClusterDirectory,
         record::{ClusterRecord, Tokens},
@@ -189,12 +188,12 @@ mod tests {
         let tokens = Tokens { operator: "secret".into(), sled: "s".into(), coordinator: "c".into() };
         let number = ClusterNumber::new(1).unwrap();
         let mut record = ClusterRecord::new("default", number, tokens, "/bin dir".into());
-        record.nodes.push(new_node(
+        record.nodes.push(Node::new(
             "nexus-1".into(),
             Role::Coordinator,
             number.coordinator_address(0).unwrap(),
         ));
-        record.nodes.push(new_node("sled-a".into(), Role::Sled, number.sled_address(0).unwrap()));
+        record.nodes.push(Node::new("sled-a".into(), Role::Sled, number.sled_address(0).unwrap()));
         let me = ProcessIdentity::current().unwrap();
         let id = SledId::generate();
         record.nodes[0].process = Some(ProcessIdentity { start_ticks: 1, ..me.clone() });

@@ -108,6 +108,13 @@ pub struct Node {
     pub intent: Intent,
 }
 
+impl Node {
+    /// One that has not run yet.
+    pub(crate) fn new(name: String, role: Role, address: IpAddr) -> Node {
+        Node { name, role, address, sled_id: None, process: None, intent: Intent::Stop }
+    }
+}
+
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -7,7 +7,7 @@
 use crate::{
     entry_reader::{ReadFault, read_entry},
     findings::Findings,
-    trust_root::hex,
+    hex::hex,
     zip_index::{Entry, ZipIndex},
 };
 use problem::Code;

@@ -19,10 +19,10 @@
 
 use crate::{
     findings::Findings,
+    hex::hex,
     metadata_files::{Lookup, MetadataFiles, is_of_role},
     signatures::{SignatureCheck, check_with_delegation, check_with_root},
     signed_targets::SignedTargets,
-    trust_root::hex,
 };
 use bytes::Bytes;
 use problem::Code;

@@ -4,7 +4,7 @@
 //! more, PEM or hexadecimal). The TUF specification asks that a threshold counts keys; `tough` counts ids.
 //! So a role that lists one key under two ids is refused: whoever wrote it did not mean what it says.
 
-use crate::trust_root::hex;
+use crate::hex::hex;
 use serde::{Deserialize, de::IgnoredAny};
 use std::collections::BTreeMap;
 use tough::schema::{

@@ -19,6 +19,7 @@
 
 // The words.
 mod findings;
+mod hex;
 mod types;
 
 // The archive.

@@ -5,7 +5,7 @@
 //! missing. This room tells them apart, one signature at a time, with `tough`'s own verification of each: no
 //! cryptography here.
 
-use crate::trust_root::hex;
+use crate::hex::hex;
 use problem::Code;
 use std::{collections::BTreeSet, num::NonZeroU64};
 use tough::schema::{

@@ -2,7 +2,7 @@
 //!
 //! Taken out of `tough`'s tree of roles into one flat list. Whether the metadata is believed is decided before.
 
-use crate::{entry_name::shown, findings::Findings, trust_root::hex};
+use crate::{entry_name::shown, findings::Findings, hex::hex};
 use jiff::Timestamp;
 use problem::Code;
 use std::collections::BTreeMap;

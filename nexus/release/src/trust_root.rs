@@ -1,6 +1,7 @@
 //! What makes a `root.json` fit to be added as a trust root.
 
 use crate::{
+    hex::hex,
     key_rules,
     metadata_files::is_of_role,
     signatures::{self, SignatureCheck},
@@ -61,14 +62,4 @@ pub(crate) fn parse_self_signed(bytes: &[u8]) -> Result<Signed<Root>, (Code, Str
         SignatureCheck::Enough => Ok(root),
         fault => Err((fault.code(), format!("the root does not sign itself: {}", fault.reason()))),
     }
-}
-
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
-        .map(char::from)
-        .collect()
 }
