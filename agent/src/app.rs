@@ -9,7 +9,7 @@ use crate::{
     copy_jobs::{CopyJobs, Fetcher},
     faults::FaultableDisks,
     gauges,
-    http::{self, Context},
+    http::{self, Context, read_slots::ReadSlots},
     identity,
     inventory::Host,
     limits,
@@ -27,7 +27,7 @@ use http_edge::{Edge, Metrics, Readiness, Role, Server, ServerOptions, TokenTabl
 use nexus_client::registration::SledRegistration;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use thiserror::Error;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// The program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -97,7 +97,8 @@ impl Agent {
             source_address: Some(config.address),
             read_idle_timeout: None,
         };
-        let depot_reads = Arc::new(Semaphore::new(config.depot.max_concurrent_reads.get() as usize));
+        let depot_reads =
+            ReadSlots::new(config.depot.max_concurrent_reads, config.depot.max_concurrent_reads_per_address);
         let context = Context { config, host, store, jobs, depot_reads };
         let readiness = Readiness::waiting_for(&["listeners", "store"]);
         readiness.report("store", Ok(()));

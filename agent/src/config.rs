@@ -111,11 +111,14 @@ impl Default for ArtifactSettings {
 pub struct DepotSettings {
     /// Reads served at once; one more is answered 429.
     pub max_concurrent_reads: NonZeroU32,
+    /// Of these, reads of one address at most.
+    pub max_concurrent_reads_per_address: NonZeroU32,
 }
 
 impl Default for DepotSettings {
     fn default() -> Self {
-        DepotSettings { max_concurrent_reads: NonZeroU32::new(64).expect("it is not 0") }
+        let number = |number| NonZeroU32::new(number).expect("it is not 0");
+        DepotSettings { max_concurrent_reads: number(64), max_concurrent_reads_per_address: number(16) }
     }
 }
 

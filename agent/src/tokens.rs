@@ -29,6 +29,14 @@ pub enum TokenError {
         #[source]
         source: std::io::Error,
     },
+    /// Whoever holds the one token holds the other.
+    #[error("{first} and {second} hold the same token: each role needs a token of its own")]
+    Same {
+        /// The one file.
+        first: Utf8PathBuf,
+        /// The other file.
+        second: Utf8PathBuf,
+    },
     /// Anybody could put a token of his own there.
     #[error("the token file {path} can be written by everybody; `chmod 600 {path}`")]
     WritableByAll {
@@ -37,7 +45,7 @@ pub enum TokenError {
     },
 }
 
-/// The three tokens of an agent.
+/// The three tokens of an agent, each another one: who holds the one must not be taken for who holds the other.
 #[derive(Debug)]
 pub struct Tokens {
     /// Sent to coordinators.
@@ -50,11 +58,17 @@ pub struct Tokens {
 
 /// Reads the tokens; warns of those that others may read.
 pub fn read(files: &AuthSettings) -> Result<Tokens, TokenError> {
-    Ok(Tokens {
-        own: read_one(&files.token_file)?,
-        coordinator: read_one(&files.coordinator_token_file)?,
-        operator: read_one(&files.operator_token_file)?,
-    })
+    let [own, coordinator, operator] =
+        [&files.token_file, &files.coordinator_token_file, &files.operator_token_file]
+            .map(|path| read_one(path).map(|token| (path, token)));
+    let tokens = [own?, coordinator?, operator?];
+    for (index, (second, token)) in tokens.iter().enumerate() {
+        if let Some((first, _)) = tokens[..index].iter().find(|(_, other)| other == token) {
+            return Err(TokenError::Same { first: (*first).clone(), second: (*second).clone() });
+        }
+    }
+    let [own, coordinator, operator] = tokens.map(|(_, token)| token);
+    Ok(Tokens { own, coordinator, operator })
 }
 
 /// Reads the tokens to see whether that can be done.
@@ -79,6 +93,29 @@ fn read_one(path: &Utf8Path) -> Result<String, TokenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_token_in_two_files_is_refused() {
+        let dir = camino_tempfile::tempdir().unwrap();
+        let file = |name: &str, token: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, token).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+            path
+        };
+        let mut files = AuthSettings {
+            token_file: file("own", "0123456789abcdef"),
+            coordinator_token_file: file("coordinator", "0123456789abcdeg\n"),
+            operator_token_file: file("operator", "0123456789abcdeg"),
+        };
+        let refusal = check(&files).unwrap_err().to_string();
+        assert!(
+            refusal.contains("/coordinator and ") && refusal.contains("/operator hold the same"),
+            "{refusal}"
+        );
+        files.operator_token_file = file("another", "0123456789abcdeh");
+        check(&files).unwrap();
+    }
 
     #[test]
     fn a_token_that_everybody_may_write_is_refused_and_one_that_others_read_is_not() {

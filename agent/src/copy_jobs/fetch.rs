@@ -20,10 +20,16 @@ use sled_client::{
     DepotClient,
     artifacts::{ArtifactJobState, PutArtifactResult},
 };
-use std::{net::IpAddr, time::Duration};
+use std::{collections::VecDeque, net::IpAddr, time::Duration};
 
 /// A peer that delivers no byte for this long is given up for the next one.
 const SOURCE_IDLE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often one source that is busy is asked within a walk. Others are asked meanwhile.
+const BUSY_TRIES_MAX: u32 = 6;
+
+/// The longest pause that a busy source may ask for.
+const BUSY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Fetches artifacts into the store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -110,7 +116,8 @@ impl Fetcher {
         Err(no_room.map_or(Failed::Sources(said), Failed::Store))
     }
 
-    /// One walk over the sources, each going on where the one before broke off.
+    /// One walk over the sources, each going on where the one before broke off. One that is busy is asked again after the
+    /// others; to be busy is no failure, and says nothing about what it has.
     async fn attempt(
         &self,
         hash: ArtifactHash,
@@ -120,7 +127,9 @@ impl Fetcher {
         let mut received: Option<Received> = None;
         let mut said = Vec::new();
         let mut no_room = None;
-        for depot in depots {
+        let mut busy = 0;
+        let mut walk: VecDeque<(&DepotClient, u32)> = depots.iter().map(|depot| (depot, 1)).collect();
+        while let Some((depot, tries)) = walk.pop_front() {
             match self.read_from(hash, depot, &mut received, progress).await {
                 Ok(()) => {
                     let received = received.take().expect("a source that delivered has a writer");
@@ -132,7 +141,15 @@ impl Fetcher {
                 }
                 Err(Broken::Store(error)) => return Err(Failed::Store(error)),
                 Err(Broken::Wrong(detail)) => return Err(Failed::WrongBytes(detail)),
-                Err(Broken::Source(reason)) => said.push(reason),
+                Err(Broken::Busy { pause, .. }) if tries < BUSY_TRIES_MAX => {
+                    walk.push_back((depot, tries + 1));
+                    busy += 1;
+                    if busy >= walk.len() {
+                        busy = 0;
+                        tokio::time::sleep(pause).await;
+                    }
+                }
+                Err(Broken::Busy { reason, .. } | Broken::Source(reason)) => said.push(reason),
             }
         }
         Err(no_room.map_or(Failed::Sources(said), Failed::Store))
@@ -226,6 +243,13 @@ enum Broken {
     Store(StoreError),
     /// The source's trouble.
     Source(String),
+    /// None: it has others to serve first.
+    Busy {
+        /// When to come back.
+        pause: Duration,
+        /// What it said.
+        reason: String,
+    },
     /// Some source's trouble, this one's or an earlier one's.
     Wrong(String),
 }
@@ -238,6 +262,10 @@ fn is_no_room(error: &StoreError) -> bool {
 fn broken_read(error: &ClientError) -> Broken {
     if error.is(Code::RangeNotSatisfiable) {
         Broken::Wrong(chain(error))
+    } else if error.is(Code::TooManyRequests) {
+        let seconds = error.problem().and_then(|problem| problem.retry_after_seconds).unwrap_or(1);
+        let pause = Duration::from_secs(u64::from(seconds)).min(BUSY_PAUSE_MAX);
+        Broken::Busy { pause, reason: chain(error) }
     } else {
         Broken::Source(chain(error))
     }

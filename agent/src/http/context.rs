@@ -1,9 +1,8 @@
 //! What handlers may ask.
 
-use crate::{config::Config, copy_jobs::CopyJobs, inventory::Host};
+use crate::{config::Config, copy_jobs::CopyJobs, http::read_slots::ReadSlots, inventory::Host};
 use artifact_store::ArtifactStore;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// Everything that a handler may ask. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -16,6 +15,6 @@ pub struct Context {
     pub store: ArtifactStore,
     /// Copies from peers.
     pub jobs: CopyJobs,
-    /// Reads that the depot may serve at once.
-    pub depot_reads: Arc<Semaphore>,
+    /// Who may read from the depot now.
+    pub depot_reads: ReadSlots,
 }

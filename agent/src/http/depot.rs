@@ -4,14 +4,18 @@
 //! that has rotted ends in a broken connection, never in a whole body with a success status. Parts are sent as they
 //! are; whoever puts them together hashes the whole.
 //!
-//! Reads at once are bounded: each holds memory and, for each piece, a thread of a disk. One too many is told so at once
-//! (429) and tries again, or asks another sled, rather than to slow down all the others.
+//! Reads at once are bounded ([`read_slots`](super::read_slots)): each holds memory and, for each piece, a thread of a
+//! disk. One too many is told so at once (429) and tries again, or asks another sled, rather than to slow down all others.
 //!
 //! What a hash stands for never changes, so who has it needs no second look at it: `If-None-Match` is answered 304.
 
-use crate::http::{Context, problems};
+use crate::http::{
+    Context, problems,
+    read_slots::{NoSlot, ReadSlot},
+};
 use artifact_store::StoreError;
 use axum::{
+    Extension,
     body::Body,
     extract::State,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
@@ -19,13 +23,12 @@ use axum::{
 };
 use futures::{StreamExt, stream};
 use http_edge::{
-    ApiError, ApiPath,
+    ApiError, ApiPath, PeerAddress,
     document::{self, Access},
 };
 use ids::ArtifactHash;
 use problem::{Code, Problem};
-use std::{ops::Range, sync::Arc};
-use tokio::sync::OwnedSemaphorePermit;
+use std::ops::Range;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -63,11 +66,12 @@ pub fn router() -> OpenApiRouter<Context> {
 )]
 async fn get(
     State(context): State<Context>,
+    Extension(peer): Extension<PeerAddress>,
     ApiPath(hash): ApiPath<ArtifactHash>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    serve(&context, hash, &method, &headers)
+    serve(&context, peer, hash, &method, &headers)
 }
 
 /// What a read would answer, without the bytes.
@@ -78,15 +82,17 @@ async fn get(
 )]
 async fn head(
     State(context): State<Context>,
+    Extension(peer): Extension<PeerAddress>,
     ApiPath(hash): ApiPath<ArtifactHash>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    serve(&context, hash, &method, &headers)
+    serve(&context, peer, hash, &method, &headers)
 }
 
 fn serve(
     context: &Context,
+    peer: PeerAddress,
     hash: ArtifactHash,
     method: &Method,
     headers: &HeaderMap,
@@ -111,12 +117,12 @@ fn serve(
     let mut response = match &range {
         _ if method == Method::HEAD => Response::new(Body::empty()),
         None => {
-            let slot = read_slot(context)?;
+            let slot = read_slot(context, peer)?;
             let whole = context.store.open_artifact(hash).map_err(of_store)?;
             Response::new(body_of(whole.into_stream(), slot))
         }
         Some(range) => {
-            let slot = read_slot(context)?;
+            let slot = read_slot(context, peer)?;
             let part = context.store.read_range(hash, range.clone()).map_err(of_store)?;
             Response::new(body_of(part.into_stream(), slot))
         }
@@ -153,16 +159,18 @@ fn has_it_already(headers: &HeaderMap, hash: &ArtifactHash) -> bool {
 }
 
 /// The right to one read, held until its last byte was handed on or its reader is gone.
-fn read_slot(context: &Context) -> Result<OwnedSemaphorePermit, ApiError> {
-    Arc::clone(&context.depot_reads).try_acquire_owned().map_err(|_| {
-        let reads_max = context.config.depot.max_concurrent_reads;
-        let detail = format!("this depot serves {reads_max} reads at once");
+fn read_slot(context: &Context, PeerAddress(address): PeerAddress) -> Result<ReadSlot, ApiError> {
+    context.depot_reads.take(address).map_err(|refusal| {
+        let detail = match refusal {
+            NoSlot::Full(max) => format!("this depot serves {max} reads at once"),
+            NoSlot::AddressFull(max) => format!("this depot serves {max} reads at once to {address}"),
+        };
         Problem::new(Code::TooManyRequests, detail).with_retry_after(READ_RETRY_SECONDS).into()
     })
 }
 
 /// An error in the stream breaks the connection off, which is what a client must see.
-fn body_of<S>(stream: S, slot: OwnedSemaphorePermit) -> Body
+fn body_of<S>(stream: S, slot: ReadSlot) -> Body
 where
     S: stream::Stream<Item = Result<bytes::Bytes, StoreError>> + Send + 'static,
 {

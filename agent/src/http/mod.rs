@@ -8,6 +8,7 @@ pub mod context;
 pub mod depot;
 mod jobs;
 pub(crate) mod problems;
+pub mod read_slots;
 pub mod sled;
 pub(crate) mod wire;
 

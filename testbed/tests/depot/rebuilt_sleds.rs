@@ -5,7 +5,9 @@ use crate::{
     proof,
     scene::{LARGE, Scene, replace},
 };
+use ids::ArtifactHash;
 use nexus_client::{replication::ReplicationSledState, sleds::SledPolicy};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 #[tokio::test]
 async fn a_sled_with_new_m2s_gets_everything_again_from_its_peers() {
@@ -21,6 +23,39 @@ async fn a_sled_with_new_m2s_gets_everything_again_from_its_peers() {
     let after = Deliveries::so_far(&scene);
     assert_eq!(after.puts, before.puts);
     assert_eq!(after.total(), before.total() + 2);
+}
+
+/// Opens so many reads of an artifact at a depot, and reads nothing. They last until they are dropped.
+async fn stall(depot_url: &str, hash: &ArtifactHash, reads: usize) -> Vec<TcpStream> {
+    let address = depot_url.strip_prefix("http://").expect("a plain URL");
+    let mut stalled = Vec::new();
+    for _ in 0..reads {
+        let mut stream = TcpStream::connect(address).await.expect("the depot listens");
+        let head = format!("GET /artifact/sha256/{hash} HTTP/1.1\r\nhost: x\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.expect("it takes the head");
+        // The first byte of the answer: by then the read has its slot, or was refused one.
+        stream.peek(&mut [0]).await.expect("it answers");
+        stalled.push(stream);
+    }
+    stalled
+}
+
+#[tokio::test]
+async fn readers_that_do_not_read_keep_no_sled_from_its_peers() {
+    let scene = Scene::start(3).await;
+    // More than the sockets' buffers hold.
+    let release = scene.release("1.0.0", &[("large", 16 << 20), ("small", 50_000)]);
+    scene.upload(&release).await;
+    proof::everywhere(&scene, &[&release]).await;
+    scene.kill("sled-c").await;
+    scene.replace_m2s("sled-c");
+    let mut stalled = Vec::new();
+    for sled in &scene.environment().expect("the record is there").sleds[..2] {
+        stalled.extend(stall(&sled.depot_url, &release.artifacts[0].hash, 70).await);
+    }
+    scene.restart("sled-c").await;
+    proof::on_sleds(&scene, &["sled-c".to_owned()], &[&release]).await;
+    drop(stalled);
 }
 
 #[tokio::test]
