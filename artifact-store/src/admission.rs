@@ -200,9 +200,7 @@ fn read_contents(
         }
     }
     let trash = list_aside(storage.as_ref(), layout::TRASH)?;
-    let mut quarantine = list_aside(storage.as_ref(), layout::QUARANTINE)?;
-    let strangers = storage.list_irregular(Utf8Path::new(layout::QUARANTINE))?;
-    quarantine.extend(strangers.iter().filter_map(|name| Some((SetAside::parse(name)?, 0))));
+    let quarantine = quarantined(storage.as_ref())?;
     if log.wants_compaction() && !read_only {
         let trashed: BTreeSet<ArtifactHash> = trash.keys().map(|entry| entry.hash).collect();
         match log.compact(storage, |hash| artifacts.contains_key(hash) || trashed.contains(hash)) {
@@ -278,9 +276,33 @@ pub(crate) fn check(shared: &Shared, dataset: DatasetIndex) {
     let incarnation = shared.incarnation(dataset);
     let storage = shared.datasets[dataset].storage();
     let result = storage.metadata(Utf8Path::new(layout::ARTIFACTS)).and_then(|_| shared.bounds(dataset));
-    if let Err(error) = result {
+    if let Err(error) = result.and_then(|_| notice_purged_by_hand(shared, dataset)) {
         shared.report_error(dataset, incarnation, &error);
     }
+}
+
+/// Forgets what a person has taken out of the quarantine. What is moved there meanwhile was not known before and is
+/// not missed.
+fn notice_purged_by_hand(shared: &Shared, dataset: DatasetIndex) -> Result<(), StorageError> {
+    let known: Vec<SetAside> =
+        shared.look(|inventory| inventory.datasets[dataset].quarantine.keys().copied().collect());
+    if known.is_empty() {
+        return Ok(());
+    }
+    let there = quarantined(shared.datasets[dataset].storage().as_ref())?;
+    for entry in known.into_iter().filter(|entry| !there.contains_key(entry)) {
+        info!(artifact = %entry.hash, dataset = shared.name(dataset), "taken out of the quarantine by hand");
+        shared.apply(Event::QuarantinePurged { dataset, entry });
+    }
+    Ok(())
+}
+
+/// What is in the quarantine, and the bytes of each.
+fn quarantined(storage: &dyn Storage) -> Result<BTreeMap<SetAside, u64>, StorageError> {
+    let mut quarantine = list_aside(storage, layout::QUARANTINE)?;
+    let strangers = storage.list_irregular(Utf8Path::new(layout::QUARANTINE))?;
+    quarantine.extend(strangers.iter().filter_map(|name| Some((SetAside::parse(name)?, 0))));
+    Ok(quarantine)
 }
 
 /// What a config says about how far generations have come, to be remembered beside its ledger.

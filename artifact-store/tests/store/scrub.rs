@@ -88,14 +88,32 @@ async fn what_was_verified_long_ago_is_verified_again_and_rot_is_found_though_no
     store.shutdown().await;
     bench.rot(1, &old);
     let age = Timestamp::now().duration_since(arrived.list[&old.hash].verified_at);
-    bench.config.scrub_after = Duration::try_from(age).unwrap() + Duration::from_millis(300);
+    bench.config.scrub_after = Duration::try_from(age).unwrap();
     let store = bench.open().await;
-    assert_eq!(copies(&store.list().await, &old), 2, "its record still fits, rot or not");
     let listing = wait_for(&store, "the scrub", |listing| listing.scrub.corrupt == 1).await;
     assert_eq!(listing.scrub.cause, Some(ScrubCause::Age));
     wait_for(&store, "repair", |listing| copies(listing, &old) == 2 && listing.quarantined.len() == 1).await;
     let verified_at = arrived.list[&old.hash].verified_at;
     wait_for(&store, "new records", |listing| listing.list[&old.hash].verified_at > verified_at).await;
+}
+
+#[tokio::test]
+async fn a_quarantine_that_a_person_empties_is_noticed() {
+    let mut bench = Bench::with_disks(1);
+    bench.config.datasets[0].quota_bytes = Some(150_000);
+    let a = Artifact::new(1, 100_000);
+    let store = bench.open().await;
+    store.put_config(wanting(1, [&a])).await.unwrap();
+    put(&store, &a).await.unwrap();
+    bench.rot(0, &a);
+    assert!(store.scrub().running);
+    let listing = wait_for(&store, "the rot", |listing| listing.quarantined.len() == 1).await;
+    assert_eq!(listing.datasets[0].used, 100_000, "it takes room there");
+    for name in bench.names(0, "quarantine") {
+        bench.disks[0].remove(format!("quarantine/{name}").as_str().into()).unwrap();
+    }
+    let listing = wait_for(&store, "the emptied quarantine", |listing| listing.quarantined.is_empty()).await;
+    assert_eq!(listing.datasets[0].used, 0);
 }
 
 #[tokio::test]
