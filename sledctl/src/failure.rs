@@ -115,9 +115,7 @@ pub enum Failure {
         goes_on: String,
     },
     /// The sled went away while it was waited for.
-    #[error(
-        "{sled} went offline during the scrub; it goes on when the sled returns only if it is asked for again"
-    )]
+    #[error("the scrub of {sled} was not seen through: the sled went away or started anew; ask for it again")]
     ScrubLost {
         /// The sled's name.
         sled: String,

@@ -258,10 +258,38 @@ async fn scrub_that_is_waited_for_ends_with_its_own_end_and_says_what_it_found()
 }
 
 #[tokio::test]
+async fn scrub_that_a_restarted_agent_has_forgotten_is_no_success() {
+    let forgotten = || async {
+        let mut seen = serde_json::to_value(sled(1, "in_service")).unwrap();
+        seen["agent_epoch"] = 2.into();
+        answer(&seen)
+    };
+    let noon = "2026-11-20T12:00:00Z";
+    let before = move || async move {
+        let mut seen = serde_json::to_value(sled(1, "in_service")).unwrap();
+        seen["scrub"] = json!({"running": false, "bytes_done": 1, "bytes_total": 1, "corrupt": 0,
+                               "finished_at": noon});
+        page(&[seen])
+    };
+    let started = || async {
+        let scrub =
+            json!({"running": true, "bytes_done": 0, "bytes_total": 9, "corrupt": 0, "finished_at": null});
+        (StatusCode::ACCEPTED, axum::Json(scrub))
+    };
+    let routes = Router::new()
+        .route("/v1/sleds", get(before))
+        .route("/v1/sleds/{id}", get(forgotten))
+        .route("/v1/sleds/{id}/scrub", post(started));
+    let double = Double::coordinator(routes).await;
+    let run = Program::of(&double).run(&["sled", "scrub", "sled-1", "--wait"]).await.ended(1);
+    run.says("the scrub of sled-1 was not seen through");
+}
+
+#[tokio::test]
 async fn scrub_of_a_sled_that_goes_away_is_not_waited_for() {
     let double = Double::coordinator(scrubbing(1000, "offline")).await;
     let run = Program::of(&double).run(&["sled", "scrub", "sled-1", "--wait"]).await.ended(1);
-    run.says("sled-1 went offline during the scrub");
+    run.says("the scrub of sled-1 was not seen through");
 }
 
 #[tokio::test]

@@ -7,11 +7,18 @@ use crate::{
     render, resolve,
 };
 use clap::{Args, Subcommand, ValueEnum};
-use nexus_client::sleds::{Sled, SledLiveness, SledPolicy};
-use std::time::Duration;
+use nexus_client::{
+    OperatorClient,
+    sleds::{Scrub, Sled, SledLiveness, SledPolicy},
+};
+use std::time::{Duration, Instant};
 
 /// How often a scrub that is waited for is looked at.
 const LOOK_PERIOD: Duration = Duration::from_millis(500);
+
+/// How long a scrub that was asked for may show neither as running nor as ended. The coordinator asks the sled every few
+/// seconds.
+const UNSEEN_MAX: Duration = Duration::from_secs(60);
 
 /// What to do with sleds.
 #[derive(Debug, Subcommand)]
@@ -112,21 +119,32 @@ async fn scrub(app: &App, args: &ScrubArgs) -> Result<(), Failure> {
     let client = app.client()?;
     let mut scrub = client.sled_scrub(sled.id).await?;
     if args.wait {
-        // The end of an earlier one is not the end of this one.
-        let earlier = sled.scrub.finished_at;
-        while scrub.running || scrub.finished_at == earlier {
-            tokio::time::sleep(LOOK_PERIOD).await;
-            let seen = client.sled(sled.id).await?;
-            if seen.liveness == SledLiveness::Offline {
-                return Err(Failure::ScrubLost { sled: sled.name });
-            }
-            scrub = seen.scrub;
-        }
+        scrub = wait_for_scrub(&client, &sled).await?;
         return app.emit(&scrub, render::sled::scrub_started);
     }
     app.emit(&scrub, render::sled::scrub_started)?;
     app.talk.note(&format!("it goes on by itself: sledctl sled show {}", sled.name));
     Ok(())
+}
+
+/// Waits for the end of the scrub that was asked for after `before` was seen. The end of an earlier one is not it; and an
+/// agent that starts anew has forgotten it.
+async fn wait_for_scrub(client: &OperatorClient, before: &Sled) -> Result<Scrub, Failure> {
+    let mut unseen_since = Instant::now();
+    loop {
+        tokio::time::sleep(LOOK_PERIOD).await;
+        let seen = client.sled(before.id).await?;
+        if !seen.scrub.running && seen.scrub.finished_at > before.scrub.finished_at {
+            return Ok(seen.scrub);
+        }
+        if seen.scrub.running {
+            unseen_since = Instant::now();
+        }
+        let restarted = seen.agent_epoch != before.agent_epoch;
+        if restarted || seen.liveness == SledLiveness::Offline || unseen_since.elapsed() > UNSEEN_MAX {
+            return Err(Failure::ScrubLost { sled: seen.name });
+        }
+    }
 }
 
 /// Expunging has no `--yes`: the name is given twice, so that a wrong line in a script's list does no harm.
