@@ -61,7 +61,12 @@ pub fn start(settings: &LogSettings) -> Result<(), LogError> {
         }
     }
     .map_err(LogError::Twice)?;
-    std::panic::set_hook(Box::new(|panic| {
+    let as_before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // A filter that silences the log does not silence a defect.
+        if !tracing::enabled!(tracing::Level::ERROR) {
+            return as_before(panic);
+        }
         let backtrace = Backtrace::force_capture();
         tracing::error!(panic = %panic, backtrace = %backtrace, "a defect in this program");
     }));
