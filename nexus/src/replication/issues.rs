@@ -126,7 +126,7 @@ fn disks(sled: &Sled) -> Vec<Issue> {
         let detail = format!("{} copies had rotted and were set aside", sled.copies_quarantined);
         let hint = format!(
             "each is restored from another copy; check the disks, verify the rest (sledctl sled scrub {}), then \
-             empty the quarantine folders of its M.2s",
+             empty <m2>/quarantine on the sled: this ends within a few minutes after",
             sled.name
         );
         issues.push(Issue::new(IssueCode::CopiesQuarantined, &sled.name, detail).with_hint(hint));
@@ -335,6 +335,9 @@ mod tests {
     #[test]
     fn rotten_copies_are_an_issue_until_they_are_cleared_away() {
         assert_eq!(codes(member(|sled| sled.copies_quarantined = 1)), ["copies_quarantined"]);
+        let found = issues(&[member(|sled| sled.copies_quarantined = 1)], &[], &view(), NonZeroU32::MIN);
+        let hint = found[0].hint.as_deref().expect("it says what to do");
+        assert!(hint.contains("<m2>/quarantine") && hint.contains("within a few minutes"), "{hint}");
     }
 
     fn refusing(agent_url: &str, why: Refused) -> Refusing {
