@@ -74,6 +74,7 @@ catalogue! {
     SledOffline "sled_offline" "no heartbeat of the sled came within the limit";
     SledUnreachable "sled_unreachable" "the sled says that it lives, but does not answer the coordinator";
     SledRefusing "sled_refusing" "the sled does not take the artifact config";
+    SledRefused "sled_refused" "the sled's registrations are refused";
     SledIdentityConflict "sled_identity_conflict" "two hosts say that they are the same sled";
     SledNoM2 "sled_no_m2" "the sled has no M.2 that can be written";
     M2Failed "m2_failed" "operations on the M.2 fail";

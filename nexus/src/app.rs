@@ -135,9 +135,8 @@ impl Nexus {
         empty_scratch(&config.scratch_dir())?;
         let staging =
             StagingArea::open(&config.state_dir.join("staging"), config.release.staging_quota_bytes)?;
-        let clean_up =
-            CleanUp { database: database.clone(), staging: staging.clone(), coordinator_id: coordinator.id };
-        clean_up.pass().await?;
+        let mut clean_up = CleanUp::new(database.clone(), staging, coordinator.id);
+        clean_up_at_start(&mut clean_up).await?;
         serve_faults(&config);
 
         let operator = Server::bind(config.operator_address()).await?;
@@ -257,6 +256,17 @@ fn serve_faults(config: &Config) {
             tracing::error!(%path, error = &error as &dyn Error, "the fault socket cannot be opened");
         }
     });
+}
+
+/// One upload that the disk cannot tell of keeps nobody from starting: the task looks again.
+async fn clean_up_at_start(clean_up: &mut CleanUp) -> Result<(), CleanUpError> {
+    match clean_up.pass().await {
+        Err(CleanUpError::Staging(error @ StagingError::Look { .. })) => {
+            tracing::error!(error = &error as &dyn Error, "the staging directory is not cleaned up");
+            Ok(())
+        }
+        result => result.map(drop),
+    }
 }
 
 async fn wire(

@@ -107,6 +107,8 @@ catalogue! {
     SledNotFound "sled_not_found" 404 "no such sled" "sledctl sled list";
     SledIdentity "sled_identity" 409 "another sled holds this id or address" "two sleds share a state directory or an address; give each its own";
     SledUnreachable "sled_unreachable" 503 "the sled does not answer" "sledctl sled show says more; try again when it is back";
+    SledRefused "sled_refused" 502 "the sled refused what it was asked" "sledctl sled show says more; the same will be refused again";
+    SledBroken "sled_broken" 502 "the sled answered what its API does not promise" "compare the versions of the coordinator and of the sled's agent, and read the agent's log";
     SledExpunged "sled_expunged" 409 "the sled has been expunged for good" "to use the host again, empty its state directory: it joins as another sled";
     StaleEpoch "stale_epoch" 409 "a newer holder has been seen" "";
     TaskNotFound "task_not_found" 404 "no such background task" "sledctl task list";

@@ -119,7 +119,7 @@ impl Database {
         Ok(wanted)
     }
 
-    /// The generation of the wanted set, and its hashes: all that a sled is told.
+    /// The generation of the wanted set, without the set.
     pub async fn generation(&self) -> Result<Generation, DatabaseError> {
         let row = sqlx::query("SELECT generation FROM cluster")
             .fetch_one(&self.read)

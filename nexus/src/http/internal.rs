@@ -1,6 +1,9 @@
 //! The sled-facing API: registration and heartbeats.
 
-use crate::http::{Context, problems};
+use crate::{
+    http::{Context, problems},
+    replication::observed::{Refusal, Refused},
+};
 use axum::{Extension, extract::State};
 use http_edge::{
     ApiError, ApiJson, ApiPath, PeerAddress,
@@ -56,8 +59,11 @@ async fn register(
     ApiJson(new): ApiJson<SledRegistration>,
 ) -> Result<ApiJson<SledRegistered>, ApiError> {
     check(&new)?;
-    check_peer(id, &new, peer)?;
-    let url = |port| format!("http://{}", SocketAddr::new(new.address, port));
+    let refuse = |why, detail| refuse(&context, id, &new, peer, why, detail);
+    if let Some(detail) = calls_from_elsewhere(id, &new, peer) {
+        return Err(refuse(Refused::OtherAddress, detail));
+    }
+    let url = |port| url(&new, port);
     let registration = Registration {
         id,
         name: new.name.clone(),
@@ -73,21 +79,20 @@ async fn register(
             true
         }
         RegisterOutcome::StaleEpoch { current } => {
-            context.observed.registration_refused(id, &registration.address.agent_url);
             let detail =
                 format!("agent epoch {} of sled {id} is over: {current} has registered", new.agent_epoch);
-            return Err(ApiError::new(Code::StaleEpoch, detail));
+            return Err(refuse(Refused::StaleEpoch { current }, detail));
         }
         RegisterOutcome::Cloned { agent_url } => {
-            context.observed.registration_refused(id, &registration.address.agent_url);
             let detail =
                 format!("sled {id} serves at {agent_url} in this same life; two agents share its identity");
-            return Err(ApiError::new(Code::SledIdentity, detail));
+            return Err(refuse(Refused::Cloned, detail));
         }
         RegisterOutcome::Expunged => {
             return Err(problems::of_expunged(id));
         }
     };
+    context.observed.registration_accepted(id, peer.0.to_canonical());
     if context.observed.heard_from(id, new.agent_epoch, new.artifacts_revision) || changed {
         context.replication.activate(Reason::Event("heartbeat"));
     }
@@ -121,12 +126,43 @@ fn check(new: &SledRegistration) -> Result<(), ApiError> {
     Ok(())
 }
 
+fn url(new: &SledRegistration, port: u16) -> String {
+    format!("http://{}", SocketAddr::new(new.address, port))
+}
+
+/// Refuses a registration, and notes that: to operators, a sled that is refused is not one that is silent.
+fn refuse(
+    context: &Context,
+    id: SledId,
+    new: &SledRegistration,
+    PeerAddress(peer): PeerAddress,
+    why: Refused,
+    detail: String,
+) -> ApiError {
+    let code = match why {
+        Refused::StaleEpoch { .. } => Code::StaleEpoch,
+        Refused::Cloned | Refused::OtherAddress => Code::SledIdentity,
+    };
+    let refusal = Refusal {
+        sled: id,
+        name: new.name.clone(),
+        agent_url: url(new, new.agent_port),
+        peer: peer.to_canonical(),
+        why,
+        detail: detail.clone(),
+    };
+    let problem = Problem::new(code, detail).with_hint(refusal.hint());
+    context.observed.registration_refused(refusal);
+    problem.into()
+}
+
 /// A sled serves where it calls from: agents bind their outgoing connections to their own address. Whoever has a sled's
-/// token could otherwise name any address, and the coordinator would send its own token there.
-fn check_peer(id: SledId, new: &SledRegistration, PeerAddress(peer): PeerAddress) -> Result<(), ApiError> {
-    if new.address.to_canonical() == peer.to_canonical() {
-        return Ok(());
-    }
-    let detail = format!("sled {id} says that it serves at {}, and calls from {peer}", new.address);
-    Err(ApiError::new(Code::SledIdentity, detail))
+/// token could otherwise name any address, and the coordinator would send its own token there. What is wrong, if it is.
+fn calls_from_elsewhere(
+    id: SledId,
+    new: &SledRegistration,
+    PeerAddress(peer): PeerAddress,
+) -> Option<String> {
+    let is_same = new.address.to_canonical() == peer.to_canonical();
+    (!is_same).then(|| format!("sled {id} says that it serves at {}, and calls from {peer}", new.address))
 }

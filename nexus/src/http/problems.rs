@@ -5,10 +5,14 @@ use http_edge::ApiError;
 use ids::SledId;
 use nexus_database::{DatabaseError, ErrorClass};
 use nexus_tasks::{ActivateError, UnknownTask};
-use problem::{Code, Finding, Problem};
+use problem::{Code, Finding, Problem, chain};
+use sled_client::ClientError;
 
 /// Seconds after which an upload that found no slot may try again: uploads take seconds to minutes.
 const BUSY_RETRY_SECONDS: u32 = 5;
+
+/// Seconds after which a sled that did not answer may have come back.
+const SLED_RETRY_SECONDS: u32 = 5;
 
 /// What to do when nobody knows whether a change was made.
 const COMMIT_UNKNOWN_HINT: &str =
@@ -69,6 +73,26 @@ pub(crate) fn of_expunged(id: SledId) -> ApiError {
     ApiError::new(Code::SledExpunged, format!("sled {id} has been expunged for good"))
 }
 
+/// A sled of this name that does not answer.
+pub(crate) fn of_silent_sled(name: &str, why: &str) -> ApiError {
+    let problem = Problem::new(Code::SledUnreachable, format!("sled {name} does not answer: {why}"));
+    problem.with_retry_after(SLED_RETRY_SECONDS).into()
+}
+
+/// A call of the sled of this name that failed. Only silence passes by itself, so that only then trying again is advised.
+pub(crate) fn of_sled_call(name: &str, error: &ClientError) -> ApiError {
+    let why = chain(error);
+    match error.class() {
+        sled_client::ErrorClass::Unreachable => of_silent_sled(name, &why),
+        sled_client::ErrorClass::Refused => {
+            ApiError::new(Code::SledRefused, format!("sled {name} refuses: {why}"))
+        }
+        sled_client::ErrorClass::Broken => {
+            ApiError::new(Code::SledBroken, format!("sled {name} does not keep to its API: {why}"))
+        }
+    }
+}
+
 pub(crate) fn of_unknown_task(error: &UnknownTask) -> ApiError {
     Problem::from_error(Code::TaskNotFound, error).into()
 }
@@ -79,4 +103,28 @@ pub(crate) fn of_activation(error: &ActivateError) -> ApiError {
         _ => Code::Unavailable,
     };
     Problem::from_error(code, error).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_sled_that_is_silent_is_worth_asking_again() {
+        let answered = |code| ClientError::Problem {
+            url: "http://127.0.0.1:1/scrub".to_owned(),
+            problem: Box::new(Problem::new(code, "why")),
+        };
+        for (theirs, ours, retry) in [
+            (Code::Unavailable, Code::SledUnreachable, Some(SLED_RETRY_SECONDS)),
+            (Code::TooManyRequests, Code::SledUnreachable, Some(SLED_RETRY_SECONDS)),
+            (Code::Unauthorized, Code::SledRefused, None),
+            (Code::NoSuchRoute, Code::SledRefused, None),
+            (Code::Internal, Code::SledBroken, None),
+        ] {
+            let ApiError(problem) = of_sled_call("sled-a", &answered(theirs));
+            assert!(problem.is(ours) && problem.detail.contains("sled-a"), "{problem:?}");
+            assert_eq!(problem.retry_after_seconds, retry, "{problem:?}");
+        }
+    }
 }

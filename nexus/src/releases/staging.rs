@@ -11,6 +11,9 @@
 //! | row inserted | `.zip` with its row | kept |
 //! | row deleted | `.zip` without a row | removed |
 //!
+//! A file counts as gone only if the disk says so, and only in the directory that was there at the start: where the disk is
+//! not mounted, an empty directory has its name, and says of every upload that it never was.
+//!
 //! Space is promised before a byte is received (`promises`): an upload that declares its length and does not fit is
 //! refused at once, and uploads that run at the same time do not count on the same space.
 
@@ -20,7 +23,7 @@ use super::{
 };
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
-use durable_fs::{PendingFile, RealDisk, Storage, StorageError};
+use durable_fs::{PendingFile, RealDisk, RootIdentity, Storage, StorageError};
 use sha2::{Digest, Sha256};
 use std::{io::IoSlice, sync::Arc};
 use thiserror::Error;
@@ -48,6 +51,23 @@ pub enum StagingError {
     /// What it holds can not be told.
     #[error("cannot list the staging directory")]
     List(#[source] StorageError),
+    /// Whether a staged zip is there can not be told.
+    #[error("cannot tell whether {file} is in the staging directory")]
+    Look {
+        /// The file.
+        file: String,
+        /// Why.
+        #[source]
+        source: StorageError,
+    },
+    /// The path leads to another directory than at the start.
+    #[error(
+        "{path} is another directory than at the start, as when its disk is not mounted; nothing is concluded from it"
+    )]
+    Replaced {
+        /// The directory.
+        path: Utf8PathBuf,
+    },
     /// A leftover can not be removed.
     #[error("cannot remove {file} from the staging directory")]
     Remove {
@@ -91,6 +111,8 @@ impl StagingError {
 pub struct StagingArea {
     directory: Utf8PathBuf,
     storage: Arc<dyn Storage>,
+    /// Which directory it was at the start; none where there is no other path to it.
+    identity: Option<RootIdentity>,
     quota_bytes: Option<u64>,
     promises: Promises,
     live: LiveUploads,
@@ -146,10 +168,19 @@ impl StagingArea {
     pub fn open(directory: &Utf8Path, quota_bytes: Option<u64>) -> Result<StagingArea, StagingError> {
         std::fs::create_dir_all(directory)
             .map_err(|source| StagingError::CreateDirectory { path: directory.to_owned(), source })?;
-        let storage: Arc<dyn Storage> = Arc::new(RealDisk::new(directory));
+        StagingArea::on(Arc::new(RealDisk::new(directory)), directory, quota_bytes)
+    }
+
+    fn on(
+        storage: Arc<dyn Storage>,
+        directory: &Utf8Path,
+        quota_bytes: Option<u64>,
+    ) -> Result<StagingArea, StagingError> {
+        let identity = storage.identity().map_err(StagingError::List)?;
         Ok(StagingArea {
             directory: directory.to_owned(),
             storage,
+            identity,
             quota_bytes,
             promises: Promises::default(),
             live: LiveUploads::default(),
@@ -162,10 +193,26 @@ impl StagingArea {
         self.directory.join(file)
     }
 
-    /// Whether a staged zip is there.
-    #[must_use]
-    pub fn contains(&self, file: &str) -> bool {
-        self.storage.metadata(Utf8Path::new(file)).is_ok()
+    /// Whether a staged zip is there. `false` only if the disk says that there is no such file.
+    pub async fn holds(&self, file: &str) -> Result<bool, StagingError> {
+        let (storage, name) = (Arc::clone(&self.storage), file.to_owned());
+        let looked = tokio::task::spawn_blocking(move || storage.metadata(Utf8Path::new(&name)));
+        match looked.await.expect("looking at a file does not panic") {
+            Ok(_) => Ok(true),
+            Err(source) if source.is_not_found() => Ok(false),
+            Err(source) => Err(StagingError::Look { file: file.to_owned(), source }),
+        }
+    }
+
+    /// That this is still the directory of the start. What was seen of it before this was true of that one.
+    pub async fn check_identity(&self) -> Result<(), StagingError> {
+        let storage = Arc::clone(&self.storage);
+        let now = tokio::task::spawn_blocking(move || storage.identity());
+        let now = now.await.expect("looking at a directory does not panic").map_err(StagingError::List)?;
+        if now == self.identity {
+            return Ok(());
+        }
+        Err(StagingError::Replaced { path: self.directory.clone() })
     }
 
     /// Bytes of everything in the directory.
@@ -312,11 +359,28 @@ impl Received {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use durable_fs::{DiskFaults, FaultyDisk};
 
     fn area(quota: Option<u64>) -> (camino_tempfile::Utf8TempDir, StagingArea) {
         let dir = camino_tempfile::tempdir().unwrap();
         let area = StagingArea::open(dir.path(), quota).unwrap();
         (dir, area)
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_fails_does_not_say_that_an_upload_is_gone() {
+        let dir = camino_tempfile::tempdir().unwrap();
+        let faults = DiskFaults::new();
+        let storage = Arc::new(FaultyDisk::new(RealDisk::new(dir.path()), faults.clone()));
+        let area = StagingArea::on(storage, dir.path(), None).unwrap();
+        let staged = receive(&area, b"content").await.publish().await.unwrap();
+        faults.fail();
+        let error = area.holds(&staged.file).await.unwrap_err();
+        assert!(matches!(error, StagingError::Look { .. }), "{error}");
+        assert!(area.check_identity().await.is_err());
+        faults.heal();
+        assert!(area.holds(&staged.file).await.unwrap() && !area.holds("gone.zip").await.unwrap());
+        area.check_identity().await.unwrap();
     }
 
     async fn receive(area: &StagingArea, bytes: &'static [u8]) -> Received {

@@ -3,7 +3,7 @@
 //! The one place that says what an issue is; pure. Each fact is said once, where it belongs: of a sled that is away nothing
 //! but that, of an artifact that waits for such sleds one line, and the full reasons under `sled show`.
 
-use crate::replication::observed::{Claim, Clock};
+use crate::replication::observed::{CLONE_HINT, Clock, Refused, Refusing};
 use nexus_client::{
     issues::{Issue, IssueCode},
     replication::{ArtifactBlocked, Replication, ReplicationArtifact, ReplicationSled, ReplicationSledState},
@@ -22,18 +22,28 @@ const REASON_BYTES_MAX: usize = 160;
 pub struct Member {
     /// The sled as it is shown.
     pub sled: Sled,
-    /// Who else has lately said that it is this sled.
-    pub claim: Option<Claim>,
+    /// Registrations in its name that were refused lately.
+    pub refusals: Vec<Refusing>,
 }
 
-/// All issues: sleds first, then artifacts, then the cluster.
+/// All issues: sleds first, then artifacts, then the cluster. `strangers` are refusals of sleds that were never taken.
 #[must_use]
-pub fn issues(members: &[Member], view: &Replication, min_replication: NonZeroU32) -> Vec<Issue> {
+pub fn issues(
+    members: &[Member],
+    strangers: &[Refusing],
+    view: &Replication,
+    min_replication: NonZeroU32,
+) -> Vec<Issue> {
     let mut issues = Vec::new();
     for member in members {
         let column = view.sleds.iter().find(|column| column.id == member.sled.id);
-        issues.extend(conflict(member));
+        let refused: Vec<Issue> =
+            member.refusals.iter().filter_map(|refusing| refused(&member.sled, refusing)).collect();
+        let is_refused = refused.iter().any(|issue| issue.is(IssueCode::SledRefused));
+        issues.extend(refused);
         match away(&member.sled) {
+            // It is silent because nobody listens to it.
+            Some(issue) if is_refused && issue.is(IssueCode::SledOffline) => {}
             Some(issue) => issues.push(issue),
             None if member.sled.replication == ReplicationSledState::Active => {
                 issues.extend(disks(&member.sled));
@@ -42,6 +52,7 @@ pub fn issues(members: &[Member], view: &Replication, min_replication: NonZeroU3
             None => {}
         }
     }
+    issues.extend(strangers.iter().map(|stranger| not_let_in(&stranger.refusal.name, stranger)));
     issues.extend(artifacts(view));
     issues.extend(too_few_sleds(members.len(), min_replication));
     issues
@@ -75,17 +86,33 @@ fn away(sled: &Sled) -> Option<Issue> {
     }
 }
 
-/// That somebody else says that it is this sled. A late heartbeat of an earlier life comes from the sled's own address.
-fn conflict(member: &Member) -> Option<Issue> {
-    let sled = &member.sled;
-    let claim = member.claim.as_ref().filter(|claim| claim.agent_url != sled.agent_url)?;
-    let at = Clock::read().time_of(claim.at);
+/// What a refused registration in the name of a sled means: that somebody else says that it is this sled, that the sled
+/// itself is not let in, or nothing any more, because whoever was refused is the sled by now.
+fn refused(sled: &Sled, refusing: &Refusing) -> Option<Issue> {
+    let is_elsewhere = refusing.refusal.agent_url != sled.agent_url;
+    match refusing.refusal.why {
+        Refused::Cloned => is_elsewhere.then(|| conflict(sled, refusing)),
+        // While the sled lives, this is somebody else; while it does not, it may have moved.
+        Refused::StaleEpoch { .. } if is_elsewhere && sled.liveness == SledLiveness::Online => {
+            Some(conflict(sled, refusing))
+        }
+        Refused::StaleEpoch { .. } | Refused::OtherAddress => Some(not_let_in(&sled.name, refusing)),
+    }
+}
+
+fn not_let_in(name: &str, refusing: &Refusing) -> Issue {
+    let at = Clock::read().time_of(refusing.at);
+    let detail = format!("{}; refused {} times, last at {at:.0}", refusing.refusal.detail, refusing.times);
+    Issue::new(IssueCode::SledRefused, name, detail).with_hint(refusing.refusal.hint())
+}
+
+fn conflict(sled: &Sled, refusing: &Refusing) -> Issue {
+    let at = Clock::read().time_of(refusing.at);
     let detail = format!(
         "{} says that it is this sled, which is at {}; refused {} times, last at {at:.0}",
-        claim.agent_url, sled.agent_url, claim.refused
+        refusing.refusal.agent_url, sled.agent_url, refusing.times
     );
-    let hint = "two hosts share one identity: stop one, and empty its state directory and its M.2s";
-    Some(Issue::new(IssueCode::SledIdentityConflict, &sled.name, detail).with_hint(hint))
+    Issue::new(IssueCode::SledIdentityConflict, &sled.name, detail).with_hint(CLONE_HINT)
 }
 
 fn disks(sled: &Sled) -> Vec<Issue> {
@@ -99,7 +126,7 @@ fn disks(sled: &Sled) -> Vec<Issue> {
         let detail = format!("{} copies had rotted and were set aside", sled.copies_quarantined);
         let hint = format!(
             "each is restored from another copy; check the disks, verify the rest (sledctl sled scrub {}), then \
-             empty the quarantine folders of its M.2s",
+             empty <m2>/quarantine on the sled: this ends within a few minutes after",
             sled.name
         );
         issues.push(Issue::new(IssueCode::CopiesQuarantined, &sled.name, detail).with_hint(hint));
@@ -216,6 +243,8 @@ fn brief(reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replication::observed::Refusal;
+    use ids::AgentEpoch;
     use serde_json::json;
     use std::time::Instant;
 
@@ -232,7 +261,7 @@ mod tests {
         }))
         .expect("a sled");
         change(&mut sled);
-        Member { sled, claim: None }
+        Member { sled, refusals: Vec::new() }
     }
 
     fn view() -> Replication {
@@ -243,7 +272,7 @@ mod tests {
     }
 
     fn codes(member: Member) -> Vec<String> {
-        let found = issues(&[member], &view(), NonZeroU32::MIN);
+        let found = issues(&[member], &[], &view(), NonZeroU32::MIN);
         assert!(found.iter().all(|issue| issue.hint.is_some()), "{found:?}");
         found.into_iter().map(|issue| issue.code).collect()
     }
@@ -275,7 +304,7 @@ mod tests {
             sled.m2s[0].health = M2Health::Failed;
             sled.m2s[0].reason = Some("input/output error".to_owned());
         });
-        let found = issues(&[failed], &view(), NonZeroU32::MIN);
+        let found = issues(&[failed], &[], &view(), NonZeroU32::MIN);
         assert_eq!(found[0].to_string(), "m2_failed sled-a/m2-0: its operations fail: input/output error");
     }
 
@@ -306,27 +335,73 @@ mod tests {
     #[test]
     fn rotten_copies_are_an_issue_until_they_are_cleared_away() {
         assert_eq!(codes(member(|sled| sled.copies_quarantined = 1)), ["copies_quarantined"]);
+        let found = issues(&[member(|sled| sled.copies_quarantined = 1)], &[], &view(), NonZeroU32::MIN);
+        let hint = found[0].hint.as_deref().expect("it says what to do");
+        assert!(hint.contains("<m2>/quarantine") && hint.contains("within a few minutes"), "{hint}");
+    }
+
+    fn refusing(agent_url: &str, why: Refused) -> Refusing {
+        let refusal = Refusal {
+            sled: ids::SledId::generate(),
+            name: "sled-a".to_owned(),
+            agent_url: agent_url.to_owned(),
+            peer: [127, 0, 1, 9].into(),
+            why,
+            detail: "it is so".to_owned(),
+        };
+        Refusing { refusal, at: Instant::now(), times: 7 }
+    }
+
+    const HERE: &str = "http://127.0.1.1:12345";
+    const ELSEWHERE: &str = "http://127.0.1.9:12345";
+    const STALE: Refused = Refused::StaleEpoch { current: AgentEpoch(5) };
+
+    #[test]
+    fn another_host_with_the_same_identity_is_named_while_it_is_another() {
+        for why in [Refused::Cloned, STALE] {
+            let mut cloned = member(|_| {});
+            cloned.refusals = vec![refusing(ELSEWHERE, why)];
+            let found = issues(&[cloned], &[], &view(), NonZeroU32::MIN);
+            assert!(
+                found[0].is(IssueCode::SledIdentityConflict) && found[0].detail.contains("127.0.1.9"),
+                "{found:?}"
+            );
+        }
+        let mut same = member(|_| {});
+        same.refusals = vec![refusing(HERE, Refused::Cloned)];
+        assert_eq!(codes(same), [""; 0]);
     }
 
     #[test]
-    fn another_host_with_the_same_identity_is_named_and_a_late_heartbeat_is_not() {
-        let claim =
-            |agent_url: &str| Claim { agent_url: agent_url.to_owned(), at: Instant::now(), refused: 7 };
-        let mut cloned = member(|_| {});
-        cloned.claim = Some(claim("http://127.0.1.9:12345"));
-        let found = issues(&[cloned.clone()], &view(), NonZeroU32::MIN);
-        assert!(
-            found[0].is(IssueCode::SledIdentityConflict) && found[0].detail.contains("127.0.1.9"),
-            "{found:?}"
-        );
-        cloned.claim = Some(claim("http://127.0.1.1:12345"));
-        assert_eq!(codes(cloned), [""; 0]);
+    fn a_sled_that_is_refused_is_not_called_offline_and_each_reason_has_its_own_hint() {
+        for (agent_url, why, hint) in [
+            (HERE, STALE, "sled.json to 5"),
+            (ELSEWHERE, STALE, "sled.json to 5"),
+            (HERE, Refused::OtherAddress, "address in the agent's config to 127.0.1.9"),
+        ] {
+            let mut refused = member(|sled| sled.liveness = SledLiveness::Offline);
+            assert_eq!(codes(refused.clone()), ["sled_offline"]);
+            refused.refusals = vec![refusing(agent_url, why)];
+            let found = issues(&[refused], &[], &view(), NonZeroU32::MIN);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].is(IssueCode::SledRefused) && found[0].detail.contains("it is so"), "{found:?}");
+            assert!(found[0].hint.as_ref().is_some_and(|words| words.contains(hint)), "{found:?}");
+        }
+        let mut cloned = member(|sled| sled.liveness = SledLiveness::Offline);
+        cloned.refusals = vec![refusing(ELSEWHERE, Refused::Cloned)];
+        assert_eq!(codes(cloned), ["sled_identity_conflict", "sled_offline"]);
+    }
+
+    #[test]
+    fn a_sled_that_was_never_let_in_is_named_by_what_it_says() {
+        let found = issues(&[], &[refusing(HERE, Refused::OtherAddress)], &view(), NonZeroU32::MIN);
+        assert!(found[0].is(IssueCode::SledRefused) && found[0].subject == "sled-a", "{found:?}");
     }
 
     #[test]
     fn fewer_sleds_than_an_upload_needs_are_an_issue() {
         let three = NonZeroU32::new(3).expect("not zero");
-        let found = issues(&[member(|_| {})], &view(), three);
+        let found = issues(&[member(|_| {})], &[], &view(), three);
         assert_eq!(found.len(), 1);
         assert!(found[0].is(IssueCode::MinReplicationUnreachable), "{found:?}");
         assert_eq!(too_few_sleds(3, three), None);
@@ -346,7 +421,7 @@ mod tests {
         view.artifacts = (0..12).map(|number| artifact(number, ArtifactBlocked::NoSource)).collect();
         view.artifacts.push(artifact(12, ArtifactBlocked::HoldersUnavailable));
         view.artifacts.push(artifact(13, ArtifactBlocked::HoldersUnknown));
-        let found = issues(&[], &view, NonZeroU32::MIN);
+        let found = issues(&[], &[], &view, NonZeroU32::MIN);
         let of = |code| found.iter().filter(|issue| issue.is(code)).count();
         assert_eq!(of(IssueCode::ArtifactNeedsUpload), ARTIFACT_ISSUES_MAX + 1);
         assert!(found.iter().any(|issue| issue.subject == "2 more artifacts"), "{found:?}");

@@ -127,6 +127,60 @@ async fn an_earlier_life_a_clone_and_an_expunged_sled_are_refused_each_under_its
     assert_eq!(gone.refusal(), (409, "sled_expunged".to_owned()));
 }
 
+/// The codes of the issues about a sled, and the words of those that say it is refused.
+async fn issues_of(stage: &Stage, name: &str) -> (Vec<String>, String) {
+    let status = stage.operator.get("/v1/status").await.ok();
+    let issues = status["issues"].as_array().expect("a list").clone();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (mut codes, mut words) = (Vec::new(), String::new());
+    for issue in issues.iter().filter(|issue| issue["subject"] == name) {
+        if issue["code"] == "sled_refused" {
+            words = format!("{} {}", text(&issue["detail"]), text(&issue["hint"]));
+        }
+        codes.push(text(&issue["code"]));
+    }
+    (codes, words)
+}
+
+#[tokio::test]
+async fn a_sled_whose_state_was_restored_is_shown_as_refused_with_the_epoch_to_set_and_not_as_offline() {
+    let stage = Stage::coordinator("").await;
+    let id = Uuid::now_v7();
+    register(&stage, id, |_| {}).await.ok();
+    let restored = async || register(&stage, id, |body| body["agent_epoch"] = json!(3)).await;
+    let look = async || {
+        let refused = restored().await;
+        assert_eq!(refused.refusal(), (409, "stale_epoch".to_owned()));
+        assert!(refused.problem().hint.is_some_and(|hint| hint.contains("agent_epoch")));
+        let sled = stage.operator.get(&format!("/v1/sleds/{id}")).await.ok();
+        if sled["liveness"] == "offline" { Ok(()) } else { Err(sled.to_string()) }
+    };
+    let limit = std::time::Duration::from_secs(30);
+    testbed::wait_for("the sled to count as offline", limit, look).await.expect("it is silent");
+    let (codes, words) = issues_of(&stage, "ghost").await;
+    assert_eq!(codes, ["sled_refused"]);
+    assert!(words.contains("agent_epoch in its sled.json to 5"), "{words}");
+    register(&stage, id, |body| body["agent_epoch"] = json!(6)).await.ok();
+    assert!(!issues_of(&stage, "ghost").await.0.contains(&"sled_refused".to_owned()), "it is taken now");
+}
+
+#[tokio::test]
+async fn a_sled_that_calls_from_another_address_is_shown_before_it_was_ever_taken() {
+    let stage = Stage::coordinator("").await;
+    let id = Uuid::now_v7();
+    let elsewhere = stage.internal.put(&format!("/sleds/{id}"), registration().to_string()).await;
+    assert_eq!(elsewhere.refusal(), (409, "sled_identity".to_owned()));
+    let hint = elsewhere.problem().hint.unwrap_or_default();
+    assert!(hint.contains("address") && !hint.contains("state directory"), "{hint}");
+    let (codes, words) = issues_of(&stage, "ghost").await;
+    assert_eq!(codes, ["sled_refused"]);
+    assert!(words.contains("127.255.255.254") && words.contains("in the agent's config"), "{words}");
+    register(&stage, id, |_| {}).await.ok();
+    let expunge = json!({"policy": "expunged"}).to_string();
+    stage.operator.call(reqwest::Method::PATCH, &format!("/v1/sleds/{id}"), expunge).await.ok();
+    assert_eq!(issues_of(&stage, "ghost").await.0, [""; 0], "nothing is said of a sled that was expunged");
+}
+
 #[tokio::test]
 async fn an_address_belongs_to_the_sled_that_registered_it_last() {
     let stage = Stage::coordinator("").await;

@@ -17,15 +17,12 @@ use nexus_client::{
 };
 use nexus_database::sleds::{Policy, SledRow};
 use nexus_tasks::Reason;
-use problem::{Code, Problem, chain};
+use problem::{Code, Problem};
 use std::time::Duration;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// How long a sled may take to begin a scrub: it only notes that it has been asked.
 const SCRUB_ANSWER_LIMIT: Duration = Duration::from_secs(5);
-
-/// Seconds after which a sled that did not answer may have come back.
-const SLED_RETRY_SECONDS: u32 = 5;
 
 pub(super) fn router() -> OpenApiRouter<Context> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(show, update)).routes(routes!(scrub))
@@ -100,7 +97,7 @@ async fn update(
     post, path = "/v1/sleds/{id}/scrub", operation_id = "sled_scrub", params(("id" = SledId, Path)),
     responses(
         (status = 202, body = Scrub), (status = 404, body = Problem), (status = 409, body = Problem),
-        (status = 503, body = Problem)
+        (status = 502, body = Problem), (status = 503, body = Problem)
     )
 )]
 async fn scrub(State(context): State<Context>, ApiPath(id): ApiPath<SledId>) -> Result<Response, ApiError> {
@@ -109,18 +106,14 @@ async fn scrub(State(context): State<Context>, ApiPath(id): ApiPath<SledId>) -> 
     if row.policy == Policy::Expunged {
         return Err(problems::of_expunged(id));
     }
-    let silent = |why: &str| {
-        let problem =
-            Problem::new(Code::SledUnreachable, format!("sled {} does not answer: {why}", row.name));
-        ApiError::from(problem.with_retry_after(SLED_RETRY_SECONDS))
-    };
+    let silent = |why: &str| problems::of_silent_sled(&row.name, why);
+    let failed = |error| problems::of_sled_call(&row.name, &error);
     let address = row.address.as_ref().ok_or_else(|| silent("its address is another sled's by now"))?;
-    let client =
-        context.clients.get(&address.agent_url, Purpose::Control).map_err(|error| silent(&chain(&error)))?;
+    let client = context.clients.get(&address.agent_url, Purpose::Control).map_err(failed)?;
     let scrub = tokio::time::timeout(SCRUB_ANSWER_LIMIT, client.scrub()).await;
     let scrub = scrub
         .map_err(|_| silent(&format!("nothing came within {} s", SCRUB_ANSWER_LIMIT.as_secs())))?
-        .map_err(|error| silent(&chain(&error)))?;
+        .map_err(failed)?;
     // What is shown of the sled from now on is what it says after this.
     context.observed.doubt(id);
     context.replication.activate(Reason::Event("scrub"));

@@ -4,6 +4,7 @@ use crate::{
     http::{Context, problems},
     replication::{
         issues::{self, Member},
+        observed::Refusing,
         view,
     },
 };
@@ -34,9 +35,11 @@ async fn status(State(context): State<Context>) -> Result<ApiJson<SystemStatus>,
     let repositories = context.database.repositories(None, u32::MAX).await.map_err(of_database)?;
     let staging_bytes = context.staging.used_bytes().map_err(|error| problems::of_staging(&error))?;
     let view = view::replication(&wanted, &sleds, &context.observed, None);
+    let refusals = context.observed.refusals();
+    let strangers = strangers(&context, &sleds, &refusals).await?;
     let member = |row: &SledRow| Member {
         sled: view::sled(row, &context.observed, &wanted),
-        claim: context.observed.claim(row.id),
+        refusals: refusals.iter().filter(|refusing| refusing.refusal.sled == row.id).cloned().collect(),
     };
     let members: Vec<Member> = sleds.iter().map(member).collect();
     let complete = |sled: &&ReplicationSled| {
@@ -59,8 +62,24 @@ async fn status(State(context): State<Context>) -> Result<ApiJson<SystemStatus>,
         sleds_away: view.sleds.iter().filter(away).count() as u64,
         database_bytes: context.database.size_bytes(),
         staging_bytes,
-        issues: issues::issues(&members, &view, context.config.replication.min_replication),
+        issues: issues::issues(&members, &strangers, &view, context.config.replication.min_replication),
     }))
+}
+
+/// Refusals of sleds that were never taken. Those that were expunged are refused because an operator said so.
+async fn strangers(
+    context: &Context,
+    sleds: &[SledRow],
+    refusals: &[Refusing],
+) -> Result<Vec<Refusing>, ApiError> {
+    let mut strangers = Vec::new();
+    for refusing in refusals.iter().filter(|it| sleds.iter().all(|row| row.id != it.refusal.sled)) {
+        let known = context.database.sled(refusing.refusal.sled).await;
+        if known.map_err(|error| problems::of_database(&error))?.is_none() {
+            strangers.push(refusing.clone());
+        }
+    }
+    Ok(strangers)
 }
 
 /// Every coordinator. There are few, so they are one page.

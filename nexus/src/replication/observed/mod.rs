@@ -1,7 +1,7 @@
 //! What is known about sleds and transfers: the one owner of it.
 //!
 //! - [`sled`]: one sled: what it said last, and whether that still stands. [`disks`]: its M.2s. [`transfer`]: one
-//!   transfer. [`conflicts`]: who else says that it is a sled.
+//!   transfer. [`refusals`]: registrations that were refused.
 //! - [`state`](self): all of them, and how they change. [`clock`]: instants as times for people.
 //! - [`under_way`]: questions and transfers that have begun, each of which ends even if its task is cut off.
 //!
@@ -11,15 +11,15 @@
 //! life asks.
 
 pub mod clock;
-mod conflicts;
 pub mod disks;
+mod refusals;
 mod sled;
 mod state;
 mod transfer;
 mod under_way;
 
 pub use clock::Clock;
-pub use conflicts::Claim;
+pub use refusals::{CLONE_HINT, Refusal, Refused, Refusing};
 pub use sled::{Answer, Contact, HEARTBEAT_LIMIT, Question, SledObservation};
 pub use transfer::{ActiveTransfer, TransferFailure};
 pub use under_way::{Asking, Transferring};
@@ -30,6 +30,7 @@ use nexus_replication::{How, Plan, SledView, Transfer};
 use state::State;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Instant,
 };
@@ -67,15 +68,20 @@ impl Observed {
         self.lock().sled_mut(sled).heard(epoch, revision, Instant::now())
     }
 
-    /// Takes note of a registration that was refused because somebody else is that sled.
-    pub fn registration_refused(&self, sled: SledId, agent_url: &str) {
-        self.lock().conflicts.refused(sled, agent_url, Instant::now());
+    /// Takes note of a registration that was refused.
+    pub fn registration_refused(&self, refusal: Refusal) {
+        self.lock().refusals.refused(refusal, Instant::now());
     }
 
-    /// Who else has lately said that it is this sled.
+    /// Takes note of a registration, or a heartbeat, that was taken from a sled at this address.
+    pub fn registration_accepted(&self, sled: SledId, peer: IpAddr) {
+        self.lock().refusals.accepted(sled, peer);
+    }
+
+    /// Registrations that were refused lately, in the order of sleds.
     #[must_use]
-    pub fn claim(&self, sled: SledId) -> Option<Claim> {
-        self.lock().conflicts.claim(sled, Instant::now())
+    pub fn refusals(&self) -> Vec<Refusing> {
+        self.lock().refusals.all(Instant::now())
     }
 
     /// Marks a sled as being asked, if it has to be; `everything` asks also those whose answer still stands.

@@ -1,7 +1,7 @@
 //! Everything that is known, and how it changes. Pure: time is told by the caller.
 
 use super::{
-    conflicts::Conflicts,
+    refusals::Refusals,
     sled::{Answer, Question, SledObservation, Standing, backoff},
     transfer::{ActiveTransfer, Failure, TransferFailure},
 };
@@ -21,7 +21,7 @@ pub(super) struct State {
     pub(super) transfers: BTreeMap<Pair, ActiveTransfer>,
     pub(super) failures: BTreeMap<Pair, Failure>,
     pub(super) sent_to: BTreeMap<ArtifactHash, BTreeSet<SledId>>,
-    pub(super) conflicts: Conflicts,
+    pub(super) refusals: Refusals,
 }
 
 impl State {
