@@ -175,7 +175,7 @@ async fn who_waits_for_a_pass_is_told_when_a_pause_holds_it_back() {
     let mut wait = Box::pin(driver.activate_and_wait("worker", Reason::Operator));
     assert!(futures::poll!(&mut wait).is_pending());
     driver.pause("worker", None, None).unwrap();
-    let refused = wait.await.unwrap_err();
+    let refused = tokio::time::timeout(SECOND, wait).await.expect("it is told at once").unwrap_err();
     assert!(matches!(refused, ActivateError::PausedMeanwhile { name: "worker", .. }), "{refused:?}");
 
     gate.add_permits(2);
