@@ -7,12 +7,29 @@
 use crate::{config::TaskSettings, releases::CleanUp, replication::ReplicationTask};
 use nexus_tasks::{Activator, Driver, Settings, TaskSet};
 use std::{collections::BTreeMap, time::Duration};
+use thiserror::Error;
 
 /// Every background task of this coordinator, in order. Config keys are checked against them before anything starts.
 pub const NAMES: &[&str] = &["artifact_replication", "staging_cleanup"];
 
 /// Between two looks for uploads that nothing needs. They only take up room, and are rare.
 const CLEAN_UP_PERIOD: Duration = Duration::from_secs(60);
+
+/// A config that speaks of a task that is not there.
+#[derive(Debug, Error)]
+#[error("tasks.{name}: there is no background task of that name; there are: {}", NAMES.join(", "))]
+pub struct UnknownTask {
+    /// What the file says.
+    pub name: String,
+}
+
+/// Checks that the config speaks only of tasks that there are.
+pub fn verify(config: &BTreeMap<String, TaskSettings>) -> Result<(), UnknownTask> {
+    match config.keys().find(|name| !NAMES.contains(&name.as_str())) {
+        Some(name) => Err(UnknownTask { name: name.clone() }),
+        None => Ok(()),
+    }
+}
 
 /// Everything that tasks are made of.
 pub(crate) struct Parts {
