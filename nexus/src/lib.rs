@@ -11,7 +11,8 @@
 //! - [`config`]: the config file. [`app`]: wiring, start and stop. `database_watch`: whether it takes writes.
 //! - [`releases`]: trust roots and uploads, from the first byte to the acknowledgement.
 //! - [`replication`]: from the wanted set to verified copies on every sled.
-//! - [`background_tasks`]: which tasks there are. [`task_metrics`]: what they do, in numbers. [`http`]: the two APIs, call by call.
+//! - [`background_tasks`]: which tasks there are. [`task_metrics`], [`task_issues`]: what they do, in numbers, and
+//!   what is wrong with it. [`http`]: the two APIs, call by call.
 //!
 //! Durable state is the database's (`nexus-database`) and the staging directory's, and nothing else: every other
 //! structure here is rebuilt from them and from the sleds after a crash. Nothing assumes that there is only one
@@ -24,6 +25,7 @@ mod database_watch;
 pub mod http;
 pub mod releases;
 pub mod replication;
+pub mod task_issues;
 pub mod task_metrics;
 
 pub use app::{Nexus, StartError};

@@ -89,6 +89,10 @@ async fn a_task_is_held_released_and_switched_at_run_time() {
         assert!(reply.problem().detail.contains("a fault"), "{reply:?}");
         assert_eq!(reply.refusal(), (409, "task_paused".to_owned()));
     }
+    let status = stage.operator.get("/v1/status").await.ok();
+    let issues = status["issues"].as_array().unwrap();
+    let paused = issues.iter().find(|issue| issue["code"] == "task_paused").expect("it is an issue");
+    assert_eq!(paused["subject"], "staging_cleanup");
     let task = post("pause").await.ok();
     assert_eq!(task["paused"]["until"], Value::Null, "the second pause has no end");
     let metrics = String::from_utf8(stage.operator.get("/metrics").await.body).unwrap();
