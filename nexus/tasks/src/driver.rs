@@ -41,7 +41,7 @@ pub enum ActivateError {
     #[error(transparent)]
     Unknown(#[from] UnknownTask),
     /// The task is paused; nothing was asked for.
-    #[error("background task {name:?} is paused since {}{}", pause.since, words_of(pause))]
+    #[error("background task {name:?} is paused since {:.0}{}", pause.since, words_of(pause))]
     Paused {
         /// The task.
         name: &'static str,
@@ -69,7 +69,7 @@ pub enum ActivateError {
 
 /// Until when, and why, where that is known.
 fn words_of(pause: &Pause) -> String {
-    let until = pause.until.map(|until| format!(" until {until}")).unwrap_or_default();
+    let until = pause.until.map(|until| format!(" until {until:.0}")).unwrap_or_default();
     let reason = pause.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     until + &reason
 }

@@ -160,7 +160,9 @@ async fn person_who_asks_a_paused_task_is_refused_and_nothing_was_asked_for() {
     driver.pause("worker", None, Some("looking for a fault".into())).unwrap();
     let refused = driver.activate("worker", Reason::Operator).unwrap_err();
     assert!(matches!(refused, ActivateError::Paused { name: "worker", .. }), "{refused:?}");
-    assert!(refused.to_string().ends_with(" (looking for a fault)"), "{refused}");
+    let since = driver.task("worker").unwrap().paused.unwrap().since;
+    let words = format!("background task \"worker\" is paused since {since:.0} (looking for a fault)");
+    assert_eq!(refused.to_string(), words);
     let refused = driver.activate_and_wait("worker", Reason::Operator).await.unwrap_err();
     assert!(matches!(refused, ActivateError::Paused { .. }), "{refused:?}");
     driver.resume("worker").unwrap();
