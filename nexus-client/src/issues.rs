@@ -87,6 +87,8 @@ catalogue! {
     TransferFailing "transfer_failing" "artifacts do not get to the sled";
     ArtifactNeedsUpload "artifact_needs_upload" "the artifact's bytes are nowhere";
     ArtifactOutOfReach "artifact_out_of_reach" "only sleds that cannot serve it now have the artifact";
+    TaskPaused "task_paused" "a background task is paused";
+    TaskFailing "task_failing" "the last passes of a background task failed";
     MinReplicationUnreachable "min_replication_unreachable" "fewer sleds are in service than have to hold an upload";
 }
 

@@ -6,7 +6,7 @@ use crate::{
     replication::Replication,
     sleds::{Scrub, Sled, SledPolicy, SledUpdate},
     system::{Coordinator, SystemStatus},
-    tasks::{ActivateQuery, BackgroundTask},
+    tasks::{ActivateQuery, BackgroundTask, PauseQuery, TaskUpdate},
 };
 use api_client::{ApiClient, ClientError, ClientOptions};
 use bytes::Bytes;
@@ -174,12 +174,31 @@ impl OperatorClient {
         self.api.get_json(&["v1", "background-tasks", name], &()).await
     }
 
-    /// Activates a background task; with `wait`, answers after a pass that started later has ended.
+    /// Activates a background task; with `wait`, answers after the first pass that started later has ended, with that
+    /// pass as `answer`.
     pub async fn task_activate(&self, name: &str, wait: bool) -> Result<BackgroundTask, ClientError> {
         let request = self
             .api
             .request(Method::POST, &["v1", "background-tasks", name, "activate"])
             .query(&ActivateQuery { wait });
+        self.api.send_json(request).await
+    }
+
+    /// Pauses a background task.
+    pub async fn task_pause(&self, name: &str, query: &PauseQuery) -> Result<BackgroundTask, ClientError> {
+        let request = self.api.request(Method::POST, &["v1", "background-tasks", name, "pause"]).query(query);
+        self.api.send_json(request).await
+    }
+
+    /// Resumes a background task.
+    pub async fn task_resume(&self, name: &str) -> Result<BackgroundTask, ClientError> {
+        self.api.send_json(self.api.request(Method::POST, &["v1", "background-tasks", name, "resume"])).await
+    }
+
+    /// Says whether its period activates a background task.
+    pub async fn task_set_periodic(&self, name: &str, periodic: bool) -> Result<BackgroundTask, ClientError> {
+        let request =
+            self.api.request(Method::PATCH, &["v1", "background-tasks", name]).json(&TaskUpdate { periodic });
         self.api.send_json(request).await
     }
 

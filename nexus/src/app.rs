@@ -7,6 +7,7 @@
 //! sleds discard what they have of a PUT and go on with copies by themselves, and the next life finds both.
 
 use crate::{
+    background_tasks,
     config::Config,
     database_watch,
     http::{self, Context},
@@ -28,18 +29,12 @@ use http_edge::{
 };
 use ids::CoordinatorId;
 use nexus_database::{Database, DatabaseError, ErrorClass};
-use nexus_tasks::{Activator, Backoff, Driver, Settings, TaskSet};
+use nexus_tasks::Activator;
 use serde::{Deserialize, Serialize};
 use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
-
-/// A pass that takes longer than this hangs.
-const PASS_LIMIT: Duration = Duration::from_secs(60);
-
-/// Between two looks for uploads that nothing needs. They only take up room, and are rare.
-const CLEAN_UP_PERIOD: Duration = Duration::from_secs(60);
 
 /// How long tasks may take to end at a stop, and then the database to close.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -303,7 +298,13 @@ async fn wire(
         activator: activator.clone(),
         alarm: None,
     };
-    let tasks = Arc::new(start_tasks(replication, clean_up, &config, &activator));
+    let parts = background_tasks::Parts {
+        replication,
+        replication_activator: activator.clone(),
+        replication_period: config.replication.period(),
+        clean_up,
+    };
+    let tasks = Arc::new(background_tasks::start(parts, &config.tasks));
     task_metrics::register(metrics, Arc::clone(&tasks));
     Ok(Context {
         config,
@@ -317,22 +318,4 @@ async fn wire(
         tasks,
         replication: activator,
     })
-}
-
-/// Every background task. To add one: a file for it, a line here.
-fn start_tasks(
-    replication: ReplicationTask,
-    clean_up: CleanUp,
-    config: &Config,
-    activator: &Activator,
-) -> Driver {
-    let mut tasks = TaskSet::new();
-    let settings = Settings {
-        period: config.replication.period(),
-        time_limit: Some(PASS_LIMIT),
-        backoff: Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30) },
-    };
-    tasks.add(replication, settings, activator);
-    tasks.add(clean_up, Settings { period: CLEAN_UP_PERIOD, ..settings }, &Activator::new());
-    tasks.start()
 }

@@ -3,6 +3,7 @@
 use camino::Utf8PathBuf;
 use daemon::log::LogSettings;
 use http_edge::auth;
+use nexus_tasks::Settings;
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -36,6 +37,9 @@ pub struct Config {
     /// Replication of artifacts.
     #[serde(default)]
     pub replication: ReplicationSettings,
+    /// When background tasks run, by name. Which names there are is the registry's to say.
+    #[serde(default)]
+    pub tasks: BTreeMap<String, TaskSettings>,
     /// Uploads.
     #[serde(default)]
     pub release: ReleaseSettings,
@@ -65,7 +69,7 @@ pub struct AuthSettings {
 pub struct ReplicationSettings {
     /// Sleds that must hold verified copies before the uploaded bytes may go, and before `?wait=replicated` answers.
     pub min_replication: NonZeroU32,
-    /// Seconds between two passes when nothing else activates one.
+    /// Seconds between two passes when nothing else activates one; `tasks.artifact_replication.period_secs` wins over it.
     pub period_secs: u32,
     /// Transfers to one sled at once.
     pub transfers_per_target: NonZeroU32,
@@ -93,6 +97,32 @@ impl ReplicationSettings {
     #[must_use]
     pub fn period(&self) -> Duration {
         Duration::from_secs(u64::from(self.period_secs.max(1)))
+    }
+}
+
+/// When one background task runs, as far as its own settings do not suit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TaskSettings {
+    /// Whether the period activates it. Off, everything else still does: the start, events, dependencies, retries, people.
+    pub periodic: Option<bool>,
+    /// Seconds between two passes at most when nothing else activates one.
+    pub period_secs: Option<NonZeroU32>,
+    /// Seconds that a pass may take before it is cut off.
+    pub time_limit_secs: Option<NonZeroU32>,
+}
+
+impl TaskSettings {
+    /// The task's own settings, but for what is said here.
+    #[must_use]
+    pub fn applied_to(self, own: Settings) -> Settings {
+        let seconds = |number: NonZeroU32| Duration::from_secs(u64::from(number.get()));
+        Settings {
+            period: self.period_secs.map_or(own.period, seconds),
+            periodic: self.periodic.unwrap_or(own.periodic),
+            time_limit: self.time_limit_secs.map(seconds).or(own.time_limit),
+            ..own
+        }
     }
 }
 
@@ -206,4 +236,23 @@ fn default_operator_port() -> u16 {
 
 fn default_internal_port() -> u16 {
     12221
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn config_says_when_a_task_runs_and_leaves_the_rest_to_the_task() {
+        let own = Settings::every(Duration::from_secs(60));
+        assert_eq!(TaskSettings::default().applied_to(own), own);
+        let text = "periodic = false\nperiod_secs = 7\ntime_limit_secs = 9";
+        let config: TaskSettings = toml::from_str(text).unwrap();
+        let seconds = Duration::from_secs;
+        let expected = Settings { period: seconds(7), periodic: false, time_limit: Some(seconds(9)), ..own };
+        assert_eq!(config.applied_to(own), expected);
+        for wrong in ["period_secs = 0", "time_limit_secs = 0", "period = 7", "periodic = 1"] {
+            toml::from_str::<TaskSettings>(wrong).unwrap_err();
+        }
+    }
 }

@@ -11,18 +11,21 @@
 //! - [`config`]: the config file. [`app`]: wiring, start and stop. `database_watch`: whether it takes writes.
 //! - [`releases`]: trust roots and uploads, from the first byte to the acknowledgement.
 //! - [`replication`]: from the wanted set to verified copies on every sled.
-//! - [`task_metrics`]: background tasks in numbers. [`http`]: the two APIs, call by call.
+//! - [`background_tasks`]: which tasks there are. [`task_metrics`], [`task_issues`]: what they do, in numbers, and
+//!   what is wrong with it. [`http`]: the two APIs, call by call.
 //!
 //! Durable state is the database's (`nexus-database`) and the staging directory's, and nothing else: every other
 //! structure here is rebuilt from them and from the sleds after a crash. Nothing assumes that there is only one
 //! coordinator: rows that name local files name the coordinator that holds them.
 
 pub mod app;
+pub mod background_tasks;
 pub mod config;
 mod database_watch;
 pub mod http;
 pub mod releases;
 pub mod replication;
+pub mod task_issues;
 pub mod task_metrics;
 
 pub use app::{Nexus, StartError};

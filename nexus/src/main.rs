@@ -3,7 +3,7 @@
 use camino::Utf8PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use daemon::program::{self, Program};
-use nexus::{Config, Nexus, StartError};
+use nexus::{Config, Nexus, StartError, background_tasks};
 use std::process::ExitCode;
 
 /// The coordinator of a Bobsled cluster.
@@ -45,7 +45,10 @@ enum Api {
 
 const PROGRAM: Program<Config> = Program {
     log: |config| &config.log,
-    verify: |config| Ok(config.verify()?),
+    verify: |config| {
+        config.verify()?;
+        Ok(background_tasks::verify(&config.tasks)?)
+    },
     worker_threads: None,
     blocking_threads: None,
 };

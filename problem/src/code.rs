@@ -112,6 +112,7 @@ catalogue! {
     SledExpunged "sled_expunged" 409 "the sled has been expunged for good" "to use the host again, empty its state directory: it joins as another sled";
     StaleEpoch "stale_epoch" 409 "a newer holder has been seen" "";
     TaskNotFound "task_not_found" 404 "no such background task" "sledctl task list";
+    TaskPaused "task_paused" 409 "the task is paused" "sledctl task resume, then activate it again";
     TaskTimeout "task_timeout" 503 "the task did not finish in the time given" "it goes on; look at it with sledctl task show";
 }
 

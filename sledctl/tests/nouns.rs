@@ -6,9 +6,9 @@ mod double;
 
 use axum::{
     Router,
-    extract::{Path, Query},
+    extract::{Path, Query, Request},
     http::StatusCode,
-    routing::{delete, get, patch, post},
+    routing::{any, delete, get, patch, post},
 };
 use double::{Double, Program, answer, page, refuse, routes, status};
 use nexus_client::{
@@ -16,7 +16,7 @@ use nexus_client::{
     releases::{Repository, TrustRoot},
     replication::Replication,
     sleds::Sled,
-    tasks::BackgroundTask,
+    tasks::{BackgroundTask, FinishedPass},
 };
 use problem::{Code, Problem};
 use serde_json::{Value, json};
@@ -57,6 +57,12 @@ fn repository(version: &str) -> Repository {
         "staged_on": null, "state": "replicated", "sleds_complete": 4, "sleds_total": 4,
     }))
     .unwrap()
+}
+
+/// The pass that answers ended well; one after it did not.
+fn answered_well() -> BackgroundTask {
+    let good = task(None).last.map(|pass| FinishedPass { iteration: 42, ..pass });
+    BackgroundTask { answer: good, ..task(Some("disk on fire")) }
 }
 
 fn task(error: Option<&str>) -> BackgroundTask {
@@ -385,9 +391,54 @@ async fn expunging_needs_the_name_once_more() {
 }
 
 #[tokio::test]
+async fn holding_a_task_sends_what_was_said_and_tells_how_it_ends() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&asked);
+    let hear = move |request: Request| {
+        let heard = Arc::clone(&heard);
+        async move {
+            let (head, body) = request.into_parts();
+            let body = axum::body::to_bytes(body, 1000).await.unwrap();
+            let body = String::from_utf8_lossy(&body).into_owned();
+            heard.lock().unwrap().push(format!("{} {} {body}", head.method, head.uri).trim().to_owned());
+            answer(&task(None))
+        }
+    };
+    let double = Double::coordinator(Router::new().route("/v1/{*path}", any(hear))).await;
+    let program = Program::of(&double);
+    let pause = ["task", "pause", "gc", "--for", "30m", "--reason", "a fault"];
+    program.run(&pause).await.ended(0).says("is paused until its time is over, or: sledctl task resume");
+    program.run(&["task", "pause", "gc"]).await.ended(0).says("until the coordinator restarts");
+    program.run(&["task", "resume", "gc"]).await.ended(0);
+    program.run(&["task", "periodic", "gc", "off"]).await.ended(0).says("until the coordinator restarts");
+    program.run(&["task", "periodic", "gc", "on"]).await.ended(0);
+    let expected = [
+        "POST /v1/background-tasks/gc/pause?for_seconds=1800&reason=a+fault",
+        "POST /v1/background-tasks/gc/pause",
+        "POST /v1/background-tasks/gc/resume",
+        r#"PATCH /v1/background-tasks/gc {"periodic":false}"#,
+        r#"PATCH /v1/background-tasks/gc {"periodic":true}"#,
+    ];
+    assert_eq!(*asked.lock().unwrap(), expected);
+    program.run(&["task", "pause", "gc", "--for", "5"]).await.ended(2).says("say 90s, 30m, 2h or 1d");
+    program.run(&["task", "periodic", "gc", "perhaps"]).await.ended(2);
+    assert_eq!(asked.lock().unwrap().len(), expected.len(), "what is not understood is not sent");
+}
+
+#[tokio::test]
+async fn activating_a_task_that_is_paused_fails_with_the_way_out() {
+    let refused = || async { refuse(Problem::new(Code::TaskPaused, "gc is paused (a fault)")) };
+    let routes = Router::new().route("/v1/background-tasks/gc/activate", post(refused));
+    let double = Double::coordinator(routes).await;
+    let refused = Program::of(&double).run(&["task", "activate", "gc"]).await.ended(1);
+    refused.says("gc is paused (a fault)").says("sledctl task resume");
+}
+
+#[tokio::test]
 async fn activating_a_task_waits_for_its_pass_and_fails_with_it() {
     let routes = Router::new()
         .route("/v1/background-tasks/good/activate", post(|| async { answer(&task(None)) }))
+        .route("/v1/background-tasks/later_bad/activate", post(|| async { answer(&answered_well()) }))
         .route("/v1/background-tasks/bad/activate", post(|| async { answer(&task(Some("disk on fire"))) }))
         .route("/v1/background-tasks", get(|| async { page(&[task(None)]) }));
     let double = Double::coordinator(routes).await;
@@ -400,5 +451,6 @@ async fn activating_a_task_waits_for_its_pass_and_fails_with_it() {
         .says("pass 43 of task")
         .says("disk on fire");
     program.run(&["task", "activate", "bad"]).await.ended(0);
+    program.run(&["task", "activate", "later_bad", "--wait"]).await.ended(0).shows("report of pass 42");
     program.run(&["task", "list"]).await.ended(0).shows("artifact_replication idle");
 }

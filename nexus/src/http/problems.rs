@@ -100,7 +100,8 @@ pub(crate) fn of_unknown_task(error: &UnknownTask) -> ApiError {
 pub(crate) fn of_activation(error: &ActivateError) -> ApiError {
     let code = match error {
         ActivateError::Unknown(_) => Code::TaskNotFound,
-        _ => Code::Unavailable,
+        ActivateError::Paused { .. } | ActivateError::PausedMeanwhile { .. } => Code::TaskPaused,
+        ActivateError::Stopped { .. } => Code::Unavailable,
     };
     Problem::from_error(code, error).into()
 }

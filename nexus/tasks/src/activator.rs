@@ -30,13 +30,21 @@ struct Pending {
     reasons: BTreeSet<Reason>,
     /// Requests since the activator was made.
     requests: u64,
-    /// Whether a task has this activator.
-    taken: bool,
+    /// The task that has this activator.
+    task: Option<&'static str>,
 }
 
 /// Which request somebody made; a pass answers all requests up to the one that it has taken last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(u64);
+
+#[cfg(test)]
+impl Ticket {
+    /// That of the request of this number; the first is 1.
+    pub(crate) fn of(number: u64) -> Ticket {
+        Ticket(number)
+    }
+}
 
 impl Activator {
     /// A new one, without a task yet.
@@ -75,9 +83,14 @@ impl Activator {
         (std::mem::take(&mut pending.reasons), Ticket(pending.requests))
     }
 
-    /// Whether this is the first task that takes the activator.
-    pub(crate) fn claim(&self) -> bool {
-        !std::mem::replace(&mut self.pending().taken, true)
+    /// Makes it the activator of this task; the task that had it before, if one had.
+    pub(crate) fn claim(&self, task: &'static str) -> Option<&'static str> {
+        self.pending().task.replace(task)
+    }
+
+    /// The task whose passes it asks for.
+    pub(crate) fn task(&self) -> Option<&'static str> {
+        self.pending().task
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {

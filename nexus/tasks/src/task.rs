@@ -52,19 +52,25 @@ pub enum Reason {
     Retry,
     /// A person asked.
     Operator,
+    /// A pass of this task, on which the one at hand depends, has ended, in whatever way.
+    After(&'static str),
+    /// Something changed on which the task depends; named in snake case.
+    Changed(&'static str),
     /// Something happened; named in snake case. Names are a closed set, so that pending reasons are bounded.
     Event(&'static str),
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Reason::Start => "start",
-            Reason::Timer => "timer",
-            Reason::Retry => "retry",
-            Reason::Operator => "operator",
-            Reason::Event(name) => name,
-        })
+        match self {
+            Reason::Start => f.write_str("start"),
+            Reason::Timer => f.write_str("timer"),
+            Reason::Retry => f.write_str("retry"),
+            Reason::Operator => f.write_str("operator"),
+            Reason::After(task) => write!(f, "after {task}"),
+            Reason::Changed(what) => write!(f, "changed {what}"),
+            Reason::Event(name) => f.write_str(name),
+        }
     }
 }
 

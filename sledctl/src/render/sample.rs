@@ -16,7 +16,7 @@ use nexus_client::{
     },
     sleds::{M2, M2Health, Scrub, Sled, SledLiveness, SledPolicy},
     system::{Coordinator, SystemStatus},
-    tasks::{BackgroundTask, FinishedPass, RunningPass},
+    tasks::{BackgroundTask, FinishedPass, PassOutcome, Pause, RunningPass},
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -365,6 +365,7 @@ pub(crate) fn tasks() -> Vec<BackgroundTask> {
         trigger: "timer".into(),
         started_at: before(20),
         duration_seconds: 0.42,
+        outcome: if error.is_some() { PassOutcome::Failed } else { PassOutcome::Succeeded },
         error: error.map(str::to_owned),
         report: json!({
             "generation": 5,
@@ -379,23 +380,41 @@ pub(crate) fn tasks() -> Vec<BackgroundTask> {
         name: name.into(),
         description: "brings every wanted artifact to every sled".into(),
         period_seconds: 60.0,
+        periodic: true,
+        time_limit_seconds: Some(60.0),
+        dependencies: Vec::new(),
+        paused: None,
+        next_at: Some(before(-40)),
         running: None,
         recent: vec![last.clone(), FinishedPass { trigger: "start".into(), ..pass(41, None) }],
         last: Some(last),
         succeeded: 42,
         failed: 0,
         failed_in_a_row: 0,
+        last_success_at: Some(before(20)),
+        panicked: 0,
+        timed_out: 0,
+        answer: None,
     };
     let mut tasks = vec![
         task("artifact_replication", pass(42, None)),
         task("staging_cleanup", pass(7, Some("the staging area could not be listed: permission denied"))),
         task("sled_liveness", pass(1, None)),
+        task("saga_recovery", pass(9, None)),
     ];
     tasks[1].failed = 3;
+    (tasks[1].panicked, tasks[1].timed_out) = (1, 0);
+    tasks[1].last_success_at = Some(before(200));
     tasks[1].failed_in_a_row = 2;
     tasks[0].running = Some(RunningPass { iteration: 43, trigger: "upload".into(), started_at: before(1) });
+    tasks[0].next_at = None;
+    let reason = Some("looking for a fault".into());
+    tasks[3].paused = Some(Pause { since: before(180), until: Some(before(-1640)), reason });
+    tasks[3].next_at = tasks[3].paused.as_ref().unwrap().until;
+    tasks[3].dependencies = vec!["after sled_liveness".into(), "changed coordinators".into()];
     tasks[2].last = None;
     tasks[2].recent.clear();
     tasks[2].succeeded = 0;
+    tasks[2].last_success_at = None;
     tasks
 }

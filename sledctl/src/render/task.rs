@@ -6,7 +6,7 @@ use super::{
     words::{ago, count, duration, printable, time},
 };
 use jiff::Timestamp;
-use nexus_client::tasks::{BackgroundTask, FinishedPass};
+use nexus_client::tasks::{BackgroundTask, FinishedPass, Pause};
 use serde_json::Value;
 
 /// A report that is longer is cut, with a word about where to find the rest.
@@ -22,10 +22,11 @@ pub fn list(tasks: &[BackgroundTask], look: &Look, now: Timestamp) -> String {
         Column::flexible("TASK", 16),
         Column::flexible("STATE", 7),
         Column::new("LAST").expendable(1),
-        Column::new("TOOK").expendable(4),
+        Column::new("NEXT").expendable(4),
+        Column::new("TOOK").expendable(5),
         Column::new("OK").expendable(3),
         Column::new("FAILED"),
-        Column::new("PERIOD").expendable(5),
+        Column::new("PERIOD").expendable(6),
         Column::flexible("ERROR", 8).expendable(2),
     ]);
     for task in tasks {
@@ -36,10 +37,11 @@ pub fn list(tasks: &[BackgroundTask], look: &Look, now: Timestamp) -> String {
             Cell::new(&task.name),
             Cell::toned(state, tone),
             Cell::new(last.map_or_else(|| "never".to_owned(), |pass| time(pass.started_at, now, look.wide))),
+            Cell::new(task.next_at.map_or_else(|| "-".to_owned(), |at| time(at, now, look.wide))),
             Cell::new(last.map_or_else(|| "-".to_owned(), |pass| duration(pass.duration_seconds))),
             Cell::new(task.succeeded.to_string()),
             Cell::new(task.failed.to_string()),
-            Cell::new(duration(task.period_seconds)),
+            Cell::new(if task.periodic { duration(task.period_seconds) } else { "off".to_owned() }),
             Cell::toned(error.unwrap_or(""), Tone::Bad),
         ]);
     }
@@ -61,24 +63,67 @@ pub fn show(task: &BackgroundTask, look: &Look, now: Timestamp) -> String {
             format!("pass {}, by {}, started {started}", running.iteration, running.trigger),
         );
     }
-    facts.fact("every", duration(task.period_seconds));
-    facts.fact(
-        "passes",
-        format!("{} ok, {} failed since the coordinator started", task.succeeded, task.failed),
-    );
+    if let Some(pause) = &task.paused {
+        facts.fact("paused", paused(pause, look, now));
+    }
+    facts.fact("every", every(task));
+    if !task.dependencies.is_empty() {
+        facts.fact("also", task.dependencies.join(", "));
+    }
+    if let Some(limit) = task.time_limit_seconds {
+        facts.fact("limit", format!("{} for a pass", duration(limit)));
+    }
+    if let Some(next) = task.next_at {
+        facts.fact("next", time(next, now, look.wide));
+    }
+    facts.fact("passes", totals(task));
+    if let Some(success) = task.last_success_at {
+        facts.fact("last ok", time(success, now, look.wide));
+    }
     let mut text = facts.render(look);
     if !task.recent.is_empty() {
         text.push('\n');
         text.push_str(&passes(&task.recent, look, now));
     }
-    if let Some(last) = &task.last {
-        text.push_str(&format!("\nreport of pass {}, {}\n", last.iteration, ago(last.started_at, now)));
-        text.push_str(&report(&last.report));
+    if let Some(pass) = task.answer.as_ref().or(task.last.as_ref()) {
+        text.push_str(&format!("\nreport of pass {}, {}\n", pass.iteration, ago(pass.started_at, now)));
+        text.push_str(&report(&pass.report));
     }
     text
 }
 
+/// `since 3 min ago, until in 27 min: looking for a fault`.
+fn paused(pause: &Pause, look: &Look, now: Timestamp) -> String {
+    let mut text = format!("since {}", time(pause.since, now, look.wide));
+    match pause.until {
+        Some(until) => text.push_str(&format!(", ends {}", time(until, now, look.wide))),
+        None => text.push_str(", until it is resumed"),
+    }
+    if let Some(reason) = &pause.reason {
+        text.push_str(&format!(": {reason}"));
+    }
+    text
+}
+
+fn every(task: &BackgroundTask) -> String {
+    let period = duration(task.period_seconds);
+    if task.periodic { period } else { format!("{period}, but switched off") }
+}
+
+/// How many passes ended in which way.
+fn totals(task: &BackgroundTask) -> String {
+    let of_these = match (task.panicked, task.timed_out) {
+        (0, 0) => String::new(),
+        (panicked, timed_out) => format!(" ({panicked} panicked, {timed_out} timed out)"),
+    };
+    format!("{} ok, {} failed{of_these} since the coordinator started", task.succeeded, task.failed)
+}
+
 fn state(task: &BackgroundTask) -> (String, Tone) {
+    if task.paused.is_some() {
+        let word = if task.running.is_some() { "pausing" } else { "paused" };
+        return (word.to_owned(), Tone::Busy);
+    }
     if task.failed_in_a_row > 0 {
         return (format!("failing, {} in a row", task.failed_in_a_row), Tone::Bad);
     }
@@ -203,6 +248,28 @@ mod tests {
     #[test]
     fn failing_task_shows_why() {
         insta::assert_snapshot!(show(&sample::tasks()[1], &narrow(), now()));
+    }
+
+    #[test]
+    fn paused_task_shows_since_when_until_when_and_why() {
+        insta::assert_snapshot!(show(&sample::tasks()[3], &narrow(), now()));
+        insta::assert_snapshot!(show(&sample::tasks()[3], &wide(), now()));
+    }
+
+    #[test]
+    fn period_that_is_switched_off_is_told_in_the_list_and_in_full() {
+        let mut task = sample::tasks().remove(0);
+        task.periodic = false;
+        assert!(show(&task, &narrow(), now()).contains("\nevery    1 min, but switched off\n"));
+        assert!(list(&[task], &narrow(), now()).contains(" off"));
+    }
+
+    #[test]
+    fn report_is_that_of_the_pass_that_answers() {
+        let mut task = sample::tasks().remove(0);
+        task.answer = Some(FinishedPass { report: json!({"mine": true}), ..task.recent[1].clone() });
+        let text = show(&task, &narrow(), now());
+        assert!(text.contains("report of pass 41") && text.ends_with("  mine yes\n"), "{text}");
     }
 
     #[test]

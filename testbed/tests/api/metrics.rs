@@ -129,8 +129,17 @@ async fn the_coordinator_counts_its_passes_and_shows_each_m2() {
         let healthy = ["m2-0", "m2-1"].map(|m2| value("bobsled_m2_healthy", ("m2", m2)));
         let passes = value("bobsled_background_task_passes_total", ("result", "succeeded"));
         let seconds = value("bobsled_background_task_last_pass_seconds", ("task", "artifact_replication"));
-        let told = healthy == [Some(1.0); 2] && passes.is_some_and(|it| it >= 1.0) && seconds.is_some();
-        if told { Ok(()) } else { Err(format!("{healthy:?} {passes:?} {seconds:?}")) }
+        let task = ("task", "artifact_replication");
+        let counted = value("bobsled_background_task_pass_duration_seconds_count", task);
+        let success = value("bobsled_background_task_last_success_timestamp_seconds", task);
+        let running = value("bobsled_background_task_running", task);
+        let told = healthy == [Some(1.0); 2]
+            && passes.is_some_and(|it| it >= 1.0)
+            && counted >= passes
+            && success.is_some_and(|it| it > 1.7e9)
+            && running.is_some_and(|it| it <= 1.0)
+            && seconds.is_some();
+        if told { Ok(()) } else { Err(format!("{samples:?}")) }
     };
     testbed::wait_for("the metrics to show both M.2s", LIMIT, look).await.expect("they do");
 }

@@ -138,6 +138,22 @@ async fn an_unknown_key_is_refused_with_its_line_and_the_key_that_was_meant() {
 }
 
 #[tokio::test]
+async fn a_task_that_is_not_there_is_refused_as_a_config_key() {
+    let program = Program::nexus();
+    let good = toml::to_string(&program.config).expect("a config is TOML");
+    let of = |table: &str| program.write_config(&format!("{good}\n{table}"));
+    let config = of("[tasks.staging_cleanup]\nperiodic = false\nperiod_secs = 300\n");
+    assert_eq!(program.end("check", &config).await.code, Some(0));
+    let config = of("[tasks.stage_cleanup]\nperiodic = false\n");
+    for verb in ["run", "check"] {
+        let words = ["tasks.stage_cleanup", "there are: ", "staging_cleanup"];
+        program.end(verb, &config).await.assert_refused(EXIT_CONFIG, &words);
+    }
+    let config = of("[tasks.staging_cleanup]\nperiod_secs = 0\n");
+    program.end("check", &config).await.assert_refused(EXIT_CONFIG, &["line", "nonzero"]);
+}
+
+#[tokio::test]
 async fn configs_that_are_absent_incomplete_or_no_toml_are_refused_by_name() {
     for program in Program::both() {
         let absent = program.temp.path().join("nowhere.toml");

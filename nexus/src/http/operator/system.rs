@@ -7,6 +7,7 @@ use crate::{
         observed::Refusing,
         view,
     },
+    task_issues,
 };
 use axum::extract::State;
 use http_edge::{ApiError, ApiJson};
@@ -48,6 +49,8 @@ async fn status(State(context): State<Context>) -> Result<ApiJson<SystemStatus>,
     };
     let away = |sled: &&ReplicationSled| sled.state != ReplicationSledState::Active;
     let living = |liveness| members.iter().filter(|member| member.sled.liveness == liveness).count() as u64;
+    let mut issues = issues::issues(&members, &strangers, &view, context.config.replication.min_replication);
+    issues.extend(task_issues::issues(&context.tasks.tasks()));
     Ok(ApiJson(SystemStatus {
         cluster_id: context.cluster_id,
         coordinator: shown(context.coordinator.clone()),
@@ -62,7 +65,7 @@ async fn status(State(context): State<Context>) -> Result<ApiJson<SystemStatus>,
         sleds_away: view.sleds.iter().filter(away).count() as u64,
         database_bytes: context.database.size_bytes(),
         staging_bytes,
-        issues: issues::issues(&members, &strangers, &view, context.config.replication.min_replication),
+        issues,
     }))
 }
 

@@ -1,93 +1,19 @@
-//! What the driver promises, one test per claim, on tokio's paused clock: time passes only when every task waits, so
-//! each instant below is exact.
+//! Passes: when one starts, how one ends, what is left to read of it, and how all of them stop.
 
-use futures::future::{BoxFuture, FutureExt};
+use crate::stage::{
+    PERIOD, Pass, SETTINGS, TRANSFER_ENDED, Worker, done, failed, gated, reasons, start, timed,
+};
+use futures::future::FutureExt;
+use nexus_client::tasks::PassOutcome;
 use nexus_tasks::{
-    ActivateError, Activation, Activator, BackgroundTask, Backoff, Driver, PassFuture, RECENT_PASSES_MAX,
-    Reason, Settings, TaskFailure, TaskSet,
+    ActivateError, Activation, Activator, RECENT_PASSES_MAX, Reason, Settings, TaskFailure, TaskSet,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, sync::Mutex, time::Duration};
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::Instant,
 };
-
-const PERIOD: Duration = Duration::from_secs(60);
-const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(8) };
-const SETTINGS: Settings = Settings { period: PERIOD, time_limit: None, backoff: BACKOFF };
-const TRANSFER_ENDED: Reason = Reason::Event("transfer_ended");
-
-type Pass = BoxFuture<'static, Result<Value, TaskFailure>>;
-
-/// A task made of a closure.
-struct Closure<F> {
-    name: &'static str,
-    pass: F,
-}
-
-impl<F: FnMut(&Activation) -> Pass + Send + 'static> BackgroundTask for Closure<F> {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn description(&self) -> &'static str {
-        "does what the test says"
-    }
-
-    fn run<'a>(&'a mut self, activation: &'a Activation) -> PassFuture<'a> {
-        (self.pass)(activation)
-    }
-}
-
-fn start(settings: Settings, pass: impl FnMut(&Activation) -> Pass + Send + 'static) -> (Driver, Activator) {
-    let activator = Activator::new();
-    let mut tasks = TaskSet::new();
-    tasks.add(Closure { name: "worker", pass }, settings, &activator);
-    (tasks.start(), activator)
-}
-
-fn done() -> Pass {
-    async { Ok(json!("done")) }.boxed()
-}
-
-fn failed() -> Pass {
-    async { Err(TaskFailure::new("out of luck")) }.boxed()
-}
-
-/// A pass that says when it has begun, and ends when the test lets it.
-fn gated()
--> (impl FnMut(&Activation) -> Pass + Send + 'static, mpsc::UnboundedReceiver<Activation>, Arc<Semaphore>) {
-    let (begun, begins) = mpsc::unbounded_channel();
-    let gate = Arc::new(Semaphore::new(0));
-    let permits = Arc::clone(&gate);
-    let pass = move |activation: &Activation| {
-        begun.send(activation.clone()).expect("the test listens");
-        let permits = Arc::clone(&permits);
-        async move {
-            permits.acquire().await.expect("the gate is never closed").forget();
-            Ok(json!("let through"))
-        }
-        .boxed()
-    };
-    (pass, begins, gate)
-}
-
-/// A pass that takes no time, and when passes began.
-fn timed(
-    mut pass: impl FnMut() -> Pass + Send + 'static,
-) -> (impl FnMut(&Activation) -> Pass + Send + 'static, mpsc::UnboundedReceiver<(Instant, Activation)>) {
-    let (begun, begins) = mpsc::unbounded_channel();
-    let timed = move |activation: &Activation| {
-        begun.send((Instant::now(), activation.clone())).expect("the test listens");
-        pass()
-    };
-    (timed, begins)
-}
-
-fn reasons(activation: &Activation) -> Vec<Reason> {
-    activation.reasons.iter().copied().collect()
-}
 
 #[tokio::test(start_paused = true)]
 async fn first_pass_runs_at_the_start() {
@@ -156,7 +82,7 @@ async fn what_was_asked_before_the_start_is_answered_by_the_first_pass() {
     activator.activate(TRANSFER_ENDED);
     let (pass, mut begins) = timed(done);
     let mut tasks = TaskSet::new();
-    tasks.add(Closure { name: "worker", pass }, SETTINGS, &activator);
+    tasks.add(Worker { name: "worker", pass }, SETTINGS, &activator);
     let begin = Instant::now();
     let _driver = tasks.start();
     let (_, first) = begins.recv().await.unwrap();
@@ -335,8 +261,8 @@ async fn status_is_readable_while_a_pass_runs() {
 async fn task_that_hangs_does_not_hold_up_the_others() {
     let mut tasks = TaskSet::new();
     let hang = |_: &Activation| -> Pass { std::future::pending().boxed() };
-    tasks.add(Closure { name: "hangs", pass: hang }, SETTINGS, &Activator::new());
-    tasks.add(Closure { name: "works", pass: |_: &Activation| done() }, SETTINGS, &Activator::new());
+    tasks.add(Worker { name: "hangs", pass: hang }, SETTINGS, &Activator::new());
+    tasks.add(Worker { name: "works", pass: |_: &Activation| done() }, SETTINGS, &Activator::new());
     let driver = tasks.start();
     for _ in 0..10 {
         driver.activate_and_wait("works", Reason::Operator).await.unwrap();
@@ -431,8 +357,8 @@ async fn unknown_name_is_answered_with_the_known_ones() {
 #[should_panic(expected = "was added twice")]
 fn name_of_another_task_is_refused_at_the_start() {
     let mut tasks = TaskSet::new();
-    tasks.add(Closure { name: "worker", pass: |_: &Activation| done() }, SETTINGS, &Activator::new());
-    tasks.add(Closure { name: "worker", pass: |_: &Activation| done() }, SETTINGS, &Activator::new());
+    tasks.add(Worker { name: "worker", pass: |_: &Activation| done() }, SETTINGS, &Activator::new());
+    tasks.add(Worker { name: "worker", pass: |_: &Activation| done() }, SETTINGS, &Activator::new());
 }
 
 #[test]
@@ -440,6 +366,91 @@ fn name_of_another_task_is_refused_at_the_start() {
 fn activator_of_another_task_is_refused_at_the_start() {
     let activator = Activator::new();
     let mut tasks = TaskSet::new();
-    tasks.add(Closure { name: "first", pass: |_: &Activation| done() }, SETTINGS, &activator);
-    tasks.add(Closure { name: "second", pass: |_: &Activation| done() }, SETTINGS, &activator);
+    tasks.add(Worker { name: "first", pass: |_: &Activation| done() }, SETTINGS, &activator);
+    tasks.add(Worker { name: "second", pass: |_: &Activation| done() }, SETTINGS, &activator);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_gets_the_pass_that_answers_though_later_ones_have_ended() {
+    let (pass, mut begins, gate) = gated();
+    let (driver, activator) = start(SETTINGS, pass);
+    begins.recv().await.unwrap();
+    let mut wait = Box::pin(driver.activate_and_wait("worker", Reason::Operator));
+    assert!(futures::poll!(&mut wait).is_pending());
+    gate.add_permits(4);
+    for _ in 0..3 {
+        begins.recv().await.unwrap();
+        activator.activate(TRANSFER_ENDED);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(driver.task("worker").unwrap().last.unwrap().iteration, 4);
+    let pass = wait.await.unwrap();
+    assert_eq!((pass.iteration, pass.trigger.as_str()), (2, "operator"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn period_is_shortened_by_jitter_and_never_lengthened() {
+    let (pass, mut begins) = timed(done);
+    let (_driver, _) = start(Settings { jitter_percent: 10, ..SETTINGS }, pass);
+    let mut last = begins.recv().await.unwrap().0;
+    let mut waits = Vec::new();
+    for _ in 0..50 {
+        let (at, _) = begins.recv().await.unwrap();
+        waits.push(at - last);
+        last = at;
+    }
+    // The clock has whole milliseconds.
+    let millisecond = Duration::from_millis(1);
+    assert!(waits.iter().all(|wait| (PERIOD * 9 / 10..=PERIOD + millisecond).contains(wait)), "{waits:?}");
+    waits.dedup();
+    assert!(waits.len() > 10, "{waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pass_that_fails_for_ever_is_tried_no_later_than_each_period() {
+    let period = Duration::from_secs(3);
+    let (pass, mut begins) = timed(failed);
+    let (_driver, _) = start(Settings { period, ..SETTINGS }, pass);
+    let mut last = begins.recv().await.unwrap().0;
+    for _ in 0..20 {
+        let (at, activation) = begins.recv().await.unwrap();
+        assert_eq!(reasons(&activation), [Reason::Retry]);
+        assert!(at - last <= period + Duration::from_millis(1), "{:?}", at - last);
+        last = at;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn next_pass_is_announced() {
+    let (driver, _) = start(SETTINGS, |_| done());
+    driver.activate_and_wait("worker", Reason::Operator).await.unwrap();
+    let task = driver.task("worker").unwrap();
+    let wait = task.next_at.unwrap().duration_since(task.last_success_at.unwrap()).as_secs_f64();
+    assert!((wait - PERIOD.as_secs_f64()).abs() < 0.1, "{wait}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn figures_count_every_pass_by_the_way_it_ended() {
+    let settings = Settings { time_limit: Some(Duration::from_secs(5)), ..SETTINGS };
+    let (driver, _) = start(settings, |activation| match activation.iteration {
+        1 => failed(),
+        2 => panic!("at once"),
+        3 => std::future::pending().boxed(),
+        _ => done(),
+    });
+    for _ in 0..5 {
+        driver.activate_and_wait("worker", Reason::Operator).await.unwrap();
+    }
+    let [figures] = &driver.figures()[..] else { panic!("one task") };
+    let passes = figures.totals.passes();
+    let counts = PassOutcome::ALL.map(|outcome| figures.totals.ended(outcome));
+    assert_eq!(counts, [passes - 3, 1, 1, 1, 0]);
+    assert_eq!((figures.failed_in_a_row, figures.running, figures.paused), (0, false, false));
+    assert!(figures.last_success_at.is_some() && figures.last_pass_seconds.is_some());
+    assert!(figures.totals.seconds() >= 5.0);
+    let task = driver.task("worker").unwrap();
+    assert_eq!((task.succeeded, task.failed, task.panicked, task.timed_out), (passes - 3, 3, 1, 1));
+    let outcomes: Vec<_> = task.recent.iter().rev().take(4).map(|pass| pass.outcome).collect();
+    let all = [PassOutcome::Failed, PassOutcome::Panicked, PassOutcome::TimedOut, PassOutcome::Succeeded];
+    assert_eq!(outcomes, all);
 }
