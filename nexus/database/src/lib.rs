@@ -12,6 +12,7 @@
 //! - [`cluster`]: the cluster's identity, its coordinators and their epochs.
 //! - [`trust_roots`], [`sleds`], [`repositories`]: one file per thing that is kept.
 //! - [`wanted`]: what every sled should hold, and its generation.
+//! - [`mod@check`]: whether a database is what it should be. [`mod@backup`]: copies of SQLite's, and back.
 //!
 //! **The generation moves if and only if the wanted set changes.** Every transaction that touches repositories
 //! ends with [`wanted::settle`], which compares the digest of the wanted set with the recorded one; no caller
@@ -19,6 +20,8 @@
 //!
 //! Nothing here assumes that this coordinator is the only one.
 
+mod backup;
+mod check;
 pub mod cluster;
 mod connect;
 mod dialect;
@@ -33,6 +36,8 @@ pub mod trust_roots;
 pub mod wanted;
 mod write;
 
+pub use backup::{BackupError, BackupReport, backup, restore};
+pub use check::{CheckFinding, CheckReport, check};
 pub use connect::Database;
 pub use error::{DatabaseError, ErrorClass, SqlError, during};
 pub use location::{Location, LocationError, PostgresLocation};

@@ -23,6 +23,7 @@ pub struct PostgresLocation {
     pub(crate) options: Box<PgConnectOptions>,
     /// Without any password.
     url: String,
+    password_file: Option<Utf8PathBuf>,
 }
 
 /// Words that are no location.
@@ -108,7 +109,11 @@ impl Location {
         if let Some(file) = password_file {
             options = options.password(&read_password(file)?);
         }
-        Ok(Location::Postgres(PostgresLocation { options: Box::new(options), url: url.to_owned() }))
+        Ok(Location::Postgres(PostgresLocation {
+            options: Box::new(options),
+            url: url.to_owned(),
+            password_file: password_file.map(Utf8Path::to_owned),
+        }))
     }
 }
 
@@ -128,6 +133,12 @@ impl PostgresLocation {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The file that holds the password.
+    #[must_use]
+    pub fn password_file(&self) -> Option<&Utf8Path> {
+        self.password_file.as_deref()
     }
 }
 
