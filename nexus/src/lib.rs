@@ -8,7 +8,8 @@
 //!                     └──► observed (what each sled said last) ◄─────────────┘
 //! ```
 //!
-//! - [`config`]: the config file. [`app`]: wiring, start and stop. `database_watch`: whether it takes writes.
+//! - [`config`]: the config file. [`app`]: wiring, start and stop. `database_watch`: whether it takes writes;
+//!   `database_commands`: `nexus db`.
 //! - [`releases`]: trust roots and uploads, from the first byte to the acknowledgement.
 //! - [`replication`]: from the wanted set to verified copies on every sled.
 //! - [`task_metrics`]: background tasks in numbers. [`http`]: the two APIs, call by call.
@@ -19,6 +20,7 @@
 
 pub mod app;
 pub mod config;
+mod database_commands;
 mod database_watch;
 pub mod http;
 pub mod releases;
@@ -27,3 +29,4 @@ pub mod task_metrics;
 
 pub use app::{Nexus, StartError};
 pub use config::Config;
+pub use database_commands::{DatabaseCommand, DatabaseCommandError, run as run_database_command};
