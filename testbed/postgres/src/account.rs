@@ -2,7 +2,10 @@
 
 use anyhow::{Context, Result, bail};
 use camino::Utf8Path;
-use std::{fs, os::unix::fs::chown};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown},
+};
 
 /// Users that root may run it as, best first. The first one comes with PostgreSQL's package.
 const NAMES: [&str; 2] = ["postgres", "nobody"];
@@ -42,6 +45,22 @@ impl Account {
                 "--clear-groups".to_owned(),
             ],
         }
+    }
+
+    /// Refuses a directory that this user can not get to.
+    pub(crate) fn must_reach(self, directory: &Utf8Path) -> Result<()> {
+        let Account::Other { user, .. } = self else { return Ok(()) };
+        for above in directory.ancestors().skip(1) {
+            let mode =
+                fs::metadata(above).with_context(|| format!("looking at {above}"))?.permissions().mode();
+            if mode & 0o001 == 0 {
+                bail!(
+                    "PostgreSQL refuses to run as root, and user {user}, as which it runs instead, cannot pass \
+                     {above}: chmod o+x it, or choose another directory"
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Makes a file or directory this user's own.

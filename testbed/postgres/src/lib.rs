@@ -10,7 +10,7 @@
 //! ```
 //!
 //! - [`programs`]: where PostgreSQL's programs are. [`account`]: under which user they run, since they refuse root.
-//! - [`server`]: one server. [`shared`]: the one that a test run, or a test's process, has.
+//! - [`server`]: one server, or one that outlives its starter. [`shared`]: the one that a test run, or a test's process, has.
 //!
 //! What is in a database is left to those who use it.
 
@@ -20,5 +20,5 @@ mod server;
 mod shared;
 
 pub use programs::{Programs, is_required};
-pub use server::{Keeping, Server};
-pub use shared::{SERVER_VARIABLE, TestDatabase, fresh_database};
+pub use server::{Server, Standing};
+pub use shared::{SERVER_VARIABLE, TestDatabase, fresh_database, start_for_run};

@@ -1,11 +1,16 @@
-//! One server: started from nothing or from what it had, ended with its owner.
+//! One server: started from nothing or from what it had.
+//!
+//! | | ends | its directory | durable |
+//! |---|---|---|---|
+//! | [`Server`] | with its owner, however that ends | is removed | no: it is for tests |
+//! | [`Standing`] | when it is told to | stays | yes |
 
 use crate::{account::Account, programs::Programs};
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     net::TcpListener,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     process::{Child, ChildStdin, Command, Stdio},
@@ -14,42 +19,34 @@ use std::{
 /// Tries with other ports: between the choice of a free port and its use, somebody else may take it.
 const PORT_TRIES: usize = 3;
 
-/// What the keeper does. Its arguments: directory, programs, port, settings, "keep" or "remove", and the words that run
-/// a command as the server's user. Keeps to one directory, whose name is the first argument.
+/// Lines of the server's log that an error repeats.
+const LOG_TAIL_LINES: usize = 12;
+
+/// What the keeper does. Its arguments: directory, programs, port, settings, `stand` or `remove`, and the words that run
+/// a command as the server's user. It touches nothing outside of the directory.
 const KEEPER: &str = r#"
 dir=$1; bin=$2; port=$3; settings=$4; keeping=$5; shift 5
-stop() { "$@" "$bin/pg_ctl" -D "$dir/data" -m "$mode" -w stop >>"$dir/log" 2>&1; }
-init() { "$@" "$bin/initdb" -D "$dir/data" -U postgres --pwfile="$dir/password" --auth-local=trust \
-    --auth-host=scram-sha-256 --encoding=UTF8 --no-sync "$locale" ${icu:+"$icu"} ${icu_locale:+"$icu_locale"} \
-    >>"$dir/log" 2>&1; }
+init() {
+    "$@" "$bin/initdb" -D "$dir/data" -U postgres --pwfile="$dir/password" --auth-local=trust \
+        --auth-host=scram-sha-256 --encoding=UTF8 --no-sync --locale=C $collation >>"$dir/log" 2>&1
+}
 if [ ! -f "$dir/data/PG_VERSION" ]; then
     # A collation that is not by bytes, where there is one: what relies on bytes must say so.
-    locale=--locale=C icu=--locale-provider=icu icu_locale=--icu-locale=en-US
-    init "$@" || { rm -rf "$dir/data"; icu= icu_locale=; init "$@"; } || exit 1
+    collation='--locale-provider=icu --icu-locale=en-US'
+    init "$@" || { rm -rf "$dir/data"; collation=; init "$@"; } || exit 1
 fi
 "$@" "$bin/pg_ctl" -D "$dir/data" -l "$dir/log" -w -o "-p $port -k $dir $settings" start >>"$dir/log" 2>&1 || exit 1
 echo ready
+[ "$keeping" = stand ] && exit 0
 read -r _
-mode=immediate; [ "$keeping" = keep ] && mode=fast
-stop "$@"
-[ "$keeping" = remove ] && rm -rf "$dir"
+"$@" "$bin/pg_ctl" -D "$dir/data" -m immediate -w stop >>"$dir/log" 2>&1
+rm -rf "$dir"
 "#;
 
-/// What becomes of the server's directory when it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keeping {
-    /// It is removed, and nothing in it is made durable: for tests.
-    Nothing,
-    /// It stays, and the next start goes on with it.
-    State,
-}
-
-/// A server that runs. It ends when this is dropped, and when this process ends.
+/// A server for tests. It ends when this is dropped, and when this process ends; then its directory is removed.
 #[derive(Debug)]
 pub struct Server {
     directory: Utf8PathBuf,
-    programs: Programs,
-    port: u16,
     keeper: Child,
     /// Its end is the server's.
     pipe: Option<ChildStdin>,
@@ -57,35 +54,92 @@ pub struct Server {
 
 impl Server {
     /// Starts a server in a directory, which is made if it is not there. When this returns it takes connections.
-    pub fn start(directory: &Utf8Path, keeping: Keeping) -> Result<Server> {
-        let programs = Programs::required()?;
-        let account = Account::choose()?;
-        prepare(directory, account)?;
-        let mut tries = 1;
-        loop {
-            match Server::launch(directory, keeping, &programs, account) {
-                Err(_) if tries < PORT_TRIES => tries += 1,
-                result => return result,
-            }
-        }
+    pub fn start(directory: &Utf8Path) -> Result<Server> {
+        let settings = "-c listen_addresses=127.0.0.1 -c max_connections=300 -c fsync=off";
+        let (keeper, pipe) = launch(directory, "remove", settings)?;
+        Ok(Server { directory: directory.to_owned(), keeper, pipe })
     }
 
-    fn launch(
-        directory: &Utf8Path,
-        keeping: Keeping,
-        programs: &Programs,
-        account: Account,
-    ) -> Result<Server> {
+    /// Its directory.
+    #[must_use]
+    pub fn directory(&self) -> &Utf8Path {
+        &self.directory
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.pipe.take());
+        // A keeper that can not be waited for ends all the same.
+        let _ = self.keeper.wait();
+    }
+}
+
+/// A server that outlives whoever starts it. All that is known of it is in its directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    directory: Utf8PathBuf,
+}
+
+impl Standing {
+    /// The server of this directory, whether it runs or not.
+    #[must_use]
+    pub fn at(directory: &Utf8Path) -> Standing {
+        Standing { directory: directory.to_owned() }
+    }
+
+    /// Starts it, from nothing or with what it had.
+    pub fn start(&self) -> Result<()> {
+        let settings = "-c listen_addresses=127.0.0.1 -c max_connections=300";
+        let (mut keeper, _pipe) = launch(&self.directory, "stand", settings)?;
+        keeper.wait().context("waiting for the start of PostgreSQL").map(drop)
+    }
+
+    /// Ends it: at once, or after what it does. One that does not run has ended.
+    pub fn end(&self, at_once: bool) -> Result<()> {
+        if !self.directory.join("data/postmaster.pid").exists() {
+            return Ok(());
+        }
+        let data = self.directory.join("data");
+        let mode = if at_once { "immediate" } else { "fast" };
+        let mut words = Account::choose()?.prefix();
+        words.push(Programs::required()?.program("pg_ctl").into_string());
+        let output = Command::new(&words[0])
+            .args(&words[1..])
+            .args(["-D", data.as_str(), "-m", mode, "-w", "stop"])
+            .current_dir("/")
+            .output()
+            .context("running pg_ctl")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        // What it says of a pid file that a crash left.
+        if output.status.success() || said.contains("No such process") || said.contains("Is server running") {
+            return Ok(());
+        }
+        bail!("PostgreSQL in {} does not end: {}", self.directory, said.trim())
+    }
+
+    /// Where one of its databases is; it is made if it is not there. The server runs.
+    pub fn database(&self, name: &str) -> Result<String> {
+        create_database(&Programs::required()?, &self.directory, name)
+    }
+
+    /// The file that holds the password.
+    #[must_use]
+    pub fn password_file(&self) -> Utf8PathBuf {
+        password_file(&self.directory)
+    }
+}
+
+fn launch(directory: &Utf8Path, keeping: &str, settings: &str) -> Result<(Child, Option<ChildStdin>)> {
+    let programs = Programs::required()?;
+    let account = Account::choose()?;
+    prepare(directory, account)?;
+    let mut tries = 1;
+    loop {
         let port = free_port()?;
-        let settings = match keeping {
-            Keeping::Nothing => "-c listen_addresses=127.0.0.1 -c max_connections=300 -c fsync=off",
-            Keeping::State => "-c listen_addresses=127.0.0.1 -c max_connections=300",
-        };
-        let keep = if keeping == Keeping::State { "keep" } else { "remove" };
-        let bin = programs.program("");
         let mut keeper = Command::new("sh")
-            .args(["-c", KEEPER, "keeper", directory.as_str(), bin.as_str()])
-            .args([&port.to_string(), settings, keep])
+            .args(["-c", KEEPER, "keeper", directory.as_str(), programs.program("").as_str()])
+            .args([&port.to_string(), settings, keeping])
             .args(account.prefix())
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -99,44 +153,23 @@ impl Server {
         if let Some(stdout) = keeper.stdout.take() {
             BufReader::new(stdout).read_line(&mut said).context("listening to PostgreSQL's keeper")?;
         }
-        let server =
-            Server { directory: directory.to_owned(), programs: programs.clone(), port, keeper, pipe };
-        if said.trim() != "ready" {
+        if said.trim() == "ready" {
+            fs::write(directory.join("port"), port.to_string()).context("writing down PostgreSQL's port")?;
+            return Ok((keeper, pipe));
+        }
+        keeper.wait().context("waiting for PostgreSQL's keeper")?;
+        if tries == PORT_TRIES {
             bail!("PostgreSQL does not start in {directory}:\n{}", tail(&directory.join("log")));
         }
-        fs::write(directory.join("port"), port.to_string()).context("writing down PostgreSQL's port")?;
-        Ok(server)
-    }
-
-    /// Its directory.
-    #[must_use]
-    pub fn directory(&self) -> &Utf8Path {
-        &self.directory
-    }
-
-    /// Makes a database, and says where it is.
-    pub fn create_database(&self, name: &str) -> Result<String> {
-        create_database(&self.programs, &self.directory, self.port, name)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.pipe.take());
-        // A keeper that can not be waited for ends all the same.
-        let _ = self.keeper.wait();
+        tries += 1;
     }
 }
 
 /// The URL of a database of the server in `directory`; it is made if it is not there.
-pub(crate) fn create_database(
-    programs: &Programs,
-    directory: &Utf8Path,
-    port: u16,
-    name: &str,
-) -> Result<String> {
+pub(crate) fn create_database(programs: &Programs, directory: &Utf8Path, name: &str) -> Result<String> {
+    let port = fs::read_to_string(directory.join("port")).context("reading PostgreSQL's port")?;
     let output = Command::new(programs.program("createdb"))
-        .args(["-h", directory.as_str(), "-p", &port.to_string(), "-U", "postgres", name])
+        .args(["-h", directory.as_str(), "-p", &port, "-U", "postgres", name])
         .output()
         .context("running createdb")?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -153,6 +186,7 @@ pub(crate) fn password_file(directory: &Utf8Path) -> Utf8PathBuf {
 
 fn prepare(directory: &Utf8Path, account: Account) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("creating {directory}"))?;
+    account.must_reach(directory)?;
     let mode = |path: &Utf8Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).with_context(|| format!("chmod {path}"))
     };
@@ -175,11 +209,10 @@ fn free_port() -> Result<u16> {
 
 /// The end of the log, for people.
 fn tail(log: &Utf8Path) -> String {
-    let mut text = String::new();
-    let read = fs::File::open(log).and_then(|mut file| file.read_to_string(&mut text));
-    match read {
-        Ok(_) => {
-            text.lines().rev().take(12).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
+    match fs::read_to_string(log) {
+        Ok(text) => {
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
         }
         Err(error) => format!("(its log {log} cannot be read: {error})"),
     }

@@ -7,11 +7,11 @@
 
 use crate::{
     programs::{Programs, is_required},
-    server::{Keeping, Server, create_database, password_file},
+    server::{Server, create_database, password_file},
 };
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
-use std::{fs, sync::OnceLock};
+use std::sync::OnceLock;
 
 /// Names the directory of the server that a test run has.
 pub const SERVER_VARIABLE: &str = "BOBSLED_TEST_POSTGRES";
@@ -39,12 +39,8 @@ pub fn fresh_database() -> Result<Option<TestDatabase>> {
         Ok(directory) => Utf8PathBuf::from(directory),
         Err(_) => own_server()?.to_owned(),
     };
-    let port = fs::read_to_string(directory.join("port"))
-        .context("reading PostgreSQL's port")?
-        .parse()
-        .context("PostgreSQL's port is no number")?;
     let name = format!("test_{}", uuid::Uuid::now_v7().simple());
-    let url = create_database(&programs, &directory, port, &name)?;
+    let url = create_database(&programs, &directory, &name)?;
     Ok(Some(TestDatabase { url, password_file: password_file(&directory) }))
 }
 
@@ -55,6 +51,11 @@ fn own_server() -> Result<&'static Utf8Path> {
     started.as_ref().map(Server::directory).map_err(|error| anyhow::anyhow!("{error}"))
 }
 
+/// Starts the server of a whole test run; its directory is for [`SERVER_VARIABLE`].
+pub fn start_for_run() -> Result<Server> {
+    start()
+}
+
 fn start() -> Result<Server> {
     // The keeper removes it: a directory that this process removed would be gone too late, or never.
     let directory = camino_tempfile::Builder::new()
@@ -62,5 +63,5 @@ fn start() -> Result<Server> {
         .tempdir()
         .context("creating a directory for PostgreSQL")?
         .keep();
-    Server::start(&directory, Keeping::Nothing)
+    Server::start(&directory)
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use std::process::{Command, Stdio};
-use test_postgres::{Keeping, Programs, Server, fresh_database};
+use test_postgres::{Programs, Server, Standing, fresh_database};
 
 /// Makes this test's program the owner that is killed.
 const OWNER: &str = "BOBSLED_TEST_POSTGRES_OWNER";
@@ -23,20 +23,33 @@ fn two_tests_have_two_databases() {
 }
 
 #[test]
-fn a_server_that_keeps_its_state_goes_on_with_it() {
+fn a_standing_server_goes_on_with_what_it_had() {
     if Programs::find().is_none() {
         return;
     }
     let dir = camino_tempfile::tempdir().unwrap();
+    set_mode(dir.path(), 0o755);
     let directory = dir.path().join("postgres");
-    make_traversable(dir.path());
-    let server = Server::start(&directory, Keeping::State).unwrap();
-    server.create_database("kept").unwrap();
-    assert!(is_running(&directory));
-    drop(server);
-    assert!(!is_running(&directory));
-    let server = Server::start(&directory, Keeping::State).unwrap();
-    server.create_database("kept").unwrap();
+    let server = Standing::at(&directory);
+    server.end(false).unwrap();
+    for at_once in [false, true] {
+        server.start().unwrap();
+        server.database("kept").unwrap();
+        assert!(is_running(&directory));
+        Standing::at(&directory).end(at_once).unwrap();
+        assert!(!is_running(&directory));
+    }
+}
+
+#[test]
+fn a_directory_out_of_reach_is_named() {
+    if Programs::find().is_none() || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = camino_tempfile::tempdir().unwrap();
+    set_mode(dir.path(), 0o700);
+    let refused = Standing::at(&dir.path().join("postgres")).start().unwrap_err().to_string();
+    assert!(refused.contains(dir.path().as_str()), "{refused}");
 }
 
 #[test]
@@ -45,14 +58,14 @@ fn a_killed_owner_takes_its_server_with_it() {
         return;
     }
     if let Ok(directory) = std::env::var(OWNER) {
-        let _server = Server::start(camino::Utf8Path::new(&directory), Keeping::Nothing).unwrap();
+        let _server = Server::start(camino::Utf8Path::new(&directory)).unwrap();
         println!("started");
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).unwrap();
         unreachable!("it is killed");
     }
     let dir = camino_tempfile::tempdir().unwrap();
-    make_traversable(dir.path());
+    set_mode(dir.path(), 0o755);
     let directory = dir.path().join("postgres");
     let mut owner = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "a_killed_owner_takes_its_server_with_it", "--nocapture"])
@@ -73,8 +86,8 @@ fn a_killed_owner_takes_its_server_with_it() {
     }
 }
 
-/// So that the server's user may pass.
-fn make_traversable(directory: &camino::Utf8Path) {
+/// Says whether the server's user may pass.
+fn set_mode(directory: &camino::Utf8Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode)).unwrap();
 }
