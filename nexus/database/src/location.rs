@@ -192,9 +192,11 @@ mod tests {
     #[test]
     fn a_location_is_a_file_or_a_server() {
         assert_eq!(parse("sqlite").unwrap().to_string(), "/state/nexus.db");
-        for url in
-            ["postgres://nexus@db.rack:5433/bobsled", "postgresql://nexus@[::1]/bobsled?sslmode=disable"]
-        {
+        for url in [
+            "postgres://nexus@db.rack:5433/bobsled",
+            "postgresql://nexus@[::1]/bobsled?sslmode=disable",
+            "postgres://nexus@%2Frun%2Fpostgresql/bobsled",
+        ] {
             assert_eq!(parse(url).unwrap().to_string(), url);
         }
     }
