@@ -8,10 +8,7 @@
 
 use ids::CoordinatorId;
 use nexus_database::{AppendTable, Database, Location, sql::Value, trust_roots::NewTrustRoot};
-use std::{
-    io::{self, Write},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// How long each figure is measured.
@@ -53,7 +50,7 @@ async fn measure(name: &str, location: &Location) {
                 How::Append => "appended rows",
             };
             let rate = done as f64 / SPAN.as_secs_f64();
-            writeln!(io::stdout(), "{name:<10}  {callers:>3} callers  {rate:>9.0} {what}/s").unwrap();
+            println!("{name:<10}  {callers:>3} callers  {rate:>9.0} {what}/s");
         }
     }
     database.close().await;

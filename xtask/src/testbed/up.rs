@@ -412,7 +412,6 @@ mod tests {
         let none = UpArgs::default;
         refused(UpArgs { demo: true, ..none() }, "not built yet");
         refused(UpArgs { disks: Some(3), ..none() }, "not built yet");
-        refused(UpArgs { db: Some("postgres".into()), ..none() }, "not built yet");
         refused(UpArgs { db: Some("mysql".into()), ..none() }, "there is sqlite and postgres");
         refused(UpArgs { nexus: Some(2), ..none() }, "not built yet");
         refused(UpArgs { sleds: Some(0), ..none() }, "at least 1");
