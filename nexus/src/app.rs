@@ -28,7 +28,7 @@ use http_edge::{
     serve::BindError,
 };
 use ids::CoordinatorId;
-use nexus_database::{Database, DatabaseError, ErrorClass};
+use nexus_database::{Database, DatabaseError, ErrorClass, Location, LocationError};
 use nexus_tasks::Activator;
 use serde::{Deserialize, Serialize};
 use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -72,6 +72,9 @@ pub enum StartError {
     /// A token is missing.
     #[error(transparent)]
     Token(#[from] TokenFileError),
+    /// The config names no database.
+    #[error(transparent)]
+    Location(#[from] LocationError),
     /// The database can not be used.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -110,7 +113,8 @@ impl Nexus {
     /// Starts a coordinator up to the point where its ports are open.
     pub async fn start(config: Config) -> Result<Nexus, StartError> {
         let state_dir = config.state_dir.clone();
-        Nexus::begin(Arc::new(config)).await.map_err(|error| match is_no_space(&error) {
+        let on_this_disk = matches!(config.database_location(), Ok(Location::Sqlite(_)));
+        Nexus::begin(Arc::new(config)).await.map_err(|error| match is_no_space(&error, on_this_disk) {
             true => StartError::NoSpace { state_dir, source: Box::new(error) },
             false => error,
         })
@@ -125,7 +129,7 @@ impl Nexus {
             state_file::update(&config.state_dir, "coordinator.json", |known: Option<Identity>| {
                 known.unwrap_or_else(|| Identity { version: 1, coordinator_id: CoordinatorId::generate() })
             })?;
-        let database = Database::open(&config.state_dir.join("nexus.db")).await?;
+        let database = Database::open(config.database_location()?).await?;
         let coordinator = database.coordinator_start(identity.coordinator_id, &config.name, VERSION).await?;
         empty_scratch(&config.scratch_dir())?;
         let staging =
@@ -217,9 +221,9 @@ fn empty_scratch(path: &Utf8Path) -> Result<(), StartError> {
         .map_err(|source| StartError::Scratch { path: path.to_owned(), source })
 }
 
-/// Whether space on the disk is all that a start lacks.
-fn is_no_space(error: &StartError) -> bool {
-    let of_database = |error: &DatabaseError| error.class() == ErrorClass::Full;
+/// Whether space on the disk under the state directory is all that a start lacks; the database may be on another one.
+fn is_no_space(error: &StartError, database_is_there: bool) -> bool {
+    let of_database = |error: &DatabaseError| database_is_there && error.class() == ErrorClass::Full;
     match error {
         StartError::Database(error) | StartError::CleanUp(CleanUpError::Database(error)) => {
             of_database(error)

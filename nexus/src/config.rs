@@ -3,6 +3,7 @@
 use camino::Utf8PathBuf;
 use daemon::log::LogSettings;
 use http_edge::auth;
+use nexus_database::{Location, LocationError};
 use nexus_tasks::Settings;
 use serde::Deserialize;
 use std::{
@@ -31,6 +32,9 @@ pub struct Config {
     pub internal_port: u16,
     /// Tokens.
     pub auth: AuthSettings,
+    /// Where the database is.
+    #[serde(default)]
+    pub database: DatabaseSettings,
     /// How to log.
     #[serde(default)]
     pub log: LogSettings,
@@ -61,6 +65,22 @@ pub struct AuthSettings {
     pub sled_token_file: Utf8PathBuf,
     /// Sent to sleds.
     pub coordinator_token_file: Utf8PathBuf,
+}
+
+/// Where the database is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DatabaseSettings {
+    /// `sqlite`, which is `<state_dir>/nexus.db`, or `postgres://USER@HOST:PORT/DATABASE`.
+    pub url: String,
+    /// The file that holds PostgreSQL's password, if it asks for one.
+    pub password_file: Option<Utf8PathBuf>,
+}
+
+impl Default for DatabaseSettings {
+    fn default() -> Self {
+        DatabaseSettings { url: "sqlite".to_owned(), password_file: None }
+    }
 }
 
 /// Replication of artifacts.
@@ -191,11 +211,15 @@ pub enum ConfigError {
         /// The other key.
         second: &'static str,
     },
+    /// There is no such database.
+    #[error("database.url or database.password_file cannot be used")]
+    Database(#[from] LocationError),
 }
 
 impl Config {
     /// Checks what no single key shows. A token file that cannot be read is told by the start.
     pub fn verify(&self) -> Result<(), ConfigError> {
+        self.database_location()?;
         let files = [
             ("operator_token_file", &self.auth.operator_token_file),
             ("sled_token_file", &self.auth.sled_token_file),
@@ -209,6 +233,12 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Where the database is.
+    pub fn database_location(&self) -> Result<Location, LocationError> {
+        let sqlite_file = self.state_dir.join("nexus.db");
+        Location::parse(&self.database.url, self.database.password_file.as_deref(), &sqlite_file)
     }
 
     /// Where short-lived files go; emptied at each start.

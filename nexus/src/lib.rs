@@ -8,7 +8,8 @@
 //!                     └──► observed (what each sled said last) ◄─────────────┘
 //! ```
 //!
-//! - [`config`]: the config file. [`app`]: wiring, start and stop. `database_watch`: whether it takes writes.
+//! - [`config`]: the config file. [`app`]: wiring, start and stop. `database_watch`: whether it takes writes;
+//!   `database_commands`: `nexus db`.
 //! - [`releases`]: trust roots and uploads, from the first byte to the acknowledgement.
 //! - [`replication`]: from the wanted set to verified copies on every sled.
 //! - [`background_tasks`]: which tasks there are. [`task_metrics`], [`task_issues`]: what they do, in numbers, and
@@ -21,6 +22,7 @@
 pub mod app;
 pub mod background_tasks;
 pub mod config;
+mod database_commands;
 mod database_watch;
 pub mod http;
 pub mod releases;
@@ -30,3 +32,4 @@ pub mod task_metrics;
 
 pub use app::{Nexus, StartError};
 pub use config::Config;
+pub use database_commands::{DatabaseCommand, DatabaseCommandError, run as run_database_command};

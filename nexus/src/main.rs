@@ -3,8 +3,11 @@
 use camino::Utf8PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use daemon::program::{self, Program};
-use nexus::{Config, Nexus, StartError, background_tasks};
-use std::process::ExitCode;
+use nexus::{Config, DatabaseCommand, DatabaseCommandError, Nexus, StartError, background_tasks};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 /// The coordinator of a Bobsled cluster.
 #[derive(Debug, Parser)]
@@ -28,11 +31,50 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Utf8PathBuf,
     },
+    /// Check, back up or restore the database.
+    #[command(subcommand)]
+    Db(Db),
     /// Print the OpenAPI document of an API.
     Openapi {
         /// Which API.
         api: Api,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum Db {
+    /// Look whether the database is in order; may run beside the coordinator.
+    Check {
+        /// The coordinator's config file (TOML).
+        #[arg(long, value_name = "FILE")]
+        config: Utf8PathBuf,
+    },
+    /// Copy the database, also while it is used (SQLite; for PostgreSQL it says what to run).
+    Backup {
+        /// The new file; its SHA-256 goes beside it, into FILE.sha256.
+        file: Utf8PathBuf,
+        /// The coordinator's config file (TOML).
+        #[arg(long, value_name = "FILE")]
+        config: Utf8PathBuf,
+    },
+    /// Put a backup in the place of the database, which is kept; the coordinator must be stopped.
+    Restore {
+        /// The backup; its SHA-256 is beside it, in FILE.sha256.
+        file: Utf8PathBuf,
+        /// The coordinator's config file (TOML).
+        #[arg(long, value_name = "FILE")]
+        config: Utf8PathBuf,
+    },
+}
+
+impl Db {
+    fn parts(self) -> (Utf8PathBuf, DatabaseCommand) {
+        match self {
+            Db::Check { config } => (config, DatabaseCommand::Check),
+            Db::Backup { file, config } => (config, DatabaseCommand::Backup(file)),
+            Db::Restore { file, config } => (config, DatabaseCommand::Restore(file)),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -60,6 +102,15 @@ fn main() -> ExitCode {
             Ok::<(), StartError>(())
         }),
         Command::Check { config } => PROGRAM.check(&config),
+        Command::Db(command) => {
+            let (config, command) = command.parts();
+            PROGRAM.run(&config, async |config, _stop| {
+                let said = nexus::run_database_command(&config, &command).await?;
+                // Not println, which panics when the reader has gone.
+                let _ = writeln!(io::stdout(), "{said}");
+                Ok::<(), DatabaseCommandError>(())
+            })
+        }
         Command::Openapi { api } => program::print(openapi(api).to_pretty_json()),
     }
 }

@@ -5,9 +5,9 @@
 //!   under the record's lock:                                             a crash after it leaves
 //!     refuse if something of that name runs; end what a crash left
 //!     claim a number                                                     a claim that no longer holds
-//!     directories, tokens, configs                                       files that the next `up` replaces
-//!     write the record: starting, owner = this process                   a record that the next `up` replaces
+//!     write the tokens, and the record: starting, owner = this process   files that the next `up` replaces
 //!     start the keeper                                                   a keeper that finds nothing to end
+//!     start PostgreSQL if it is wanted; directories, configs             the keeper ends what was started
 //!     start every process, write the record again                        the keeper ends what was started
 //!   then:
 //!     wait until every process serves, note the sleds' ids               the keeper ends all
@@ -25,12 +25,13 @@ use crate::{
     layout::ClusterDirectory,
     names::{DEFAULT_CLUSTER_NAME, coordinator_name, sled_name},
     process::ProcessIdentity,
-    record::{ClusterRecord, ExtraConfig, Node, Phase, Role, Tokens},
+    record::{ClusterRecord, DatabaseKind, ExtraConfig, Node, Phase, Role, Tokens},
     teardown::{AT_ONCE, end_processes, remove_tree},
 };
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{fs, net::SocketAddr};
+use test_postgres::Standing;
 use uuid::Uuid;
 
 /// Sleds of a cluster that was not told otherwise.
@@ -49,6 +50,7 @@ pub struct ClusterBuilder {
     extra: ExtraConfig,
     bin_dir: Option<Utf8PathBuf>,
     keeper: Option<KeeperCommand>,
+    database: Option<DatabaseKind>,
     order: ClaimOrder,
     remove_state: bool,
 }
@@ -67,6 +69,7 @@ impl ClusterBuilder {
             extra: ExtraConfig::default(),
             bin_dir: None,
             keeper: None,
+            database: None,
             order: ClaimOrder::HighestFirst,
             remove_state: false,
         }
@@ -137,6 +140,23 @@ impl ClusterBuilder {
         self
     }
 
+    /// What the coordinators keep their state in: `SQLite`, or what an earlier cluster in its directory had.
+    #[must_use]
+    pub fn database(mut self, database: DatabaseKind) -> Self {
+        self.database = Some(database);
+        self
+    }
+
+    /// A database of a PostgreSQL server that somebody else runs, instead of one of the cluster's own. Tests share a
+    /// server.
+    #[must_use]
+    pub fn external_database(self, url: &str, password_file: &Utf8Path) -> Self {
+        let keys = [("url", url), ("password_file", password_file.as_str())];
+        let database: toml::Table =
+            keys.map(|(key, value)| (key.to_owned(), value.into())).into_iter().collect();
+        self.nexus_config(toml::Table::from_iter([("database".to_owned(), database.into())]))
+    }
+
     /// Which number it gets.
     #[must_use]
     pub fn order(mut self, order: ClaimOrder) -> Self {
@@ -164,6 +184,12 @@ impl ClusterBuilder {
             refuse_running(record)?;
         }
         self.sled_count(record.as_ref().filter(|_| !self.remove_state))
+    }
+
+    /// What [`start`](Self::start) would keep the coordinators' state in; refused where it would refuse.
+    pub fn planned_database(&self) -> Result<DatabaseKind> {
+        let record = ClusterDirectory::new(&self.parent, &self.name)?.read_record()?;
+        self.database_kind(record.as_ref().filter(|_| !self.remove_state))
     }
 
     /// Starts the cluster; when this returns every process serves. It is this process's own: it ends with the answer's
@@ -238,12 +264,14 @@ impl ClusterBuilder {
         keeper: Option<&KeeperCommand>,
     ) -> Result<ClusterRecord> {
         let sleds = self.sled_count(existing.as_ref())?;
+        let database = self.database_kind(existing.as_ref())?;
         let preferred = existing.as_ref().map(|record| record.number);
         let number = claims.claim(directory, preferred, self.order, |number| listens(number, sleds))?;
         let mut record = match existing {
             Some(record) => ClusterRecord { number, bin_dir, ..record },
             None => ClusterRecord::new(directory.name(), number, new_tokens(), bin_dir),
         };
+        record.database = database;
         let outcome = self.fill(directory, &mut record, sleds, keeper);
         if let Err(error) = outcome {
             end_processes(directory, &mut record, AT_ONCE)?;
@@ -271,9 +299,6 @@ impl ClusterBuilder {
         record.extra = self.extra.clone();
         place_nodes(record, sleds)?;
         config::write_tokens(directory, &record.tokens)?;
-        for node in &record.nodes {
-            config::write_node(directory, record, node)?;
-        }
         directory.write_locked(record)?;
         if let Some(keeper) = keeper {
             keeper.start(&KeeperOrders {
@@ -283,11 +308,30 @@ impl ClusterBuilder {
                 remove_state: self.remove_state,
             })?;
         }
+        if record.database == DatabaseKind::Postgres {
+            Standing::at(&directory.postgres()).start()?;
+        }
+        for node in &record.nodes {
+            config::write_node(directory, record, node)?;
+        }
         let names: Vec<String> = record.nodes.iter().map(|node| node.name.clone()).collect();
         for who in names {
             launch::start(directory, record, &who)?;
         }
         Ok(())
+    }
+
+    fn database_kind(&self, existing: Option<&ClusterRecord>) -> Result<DatabaseKind> {
+        let had = existing.map(|record| record.database);
+        let database = self.database.or(had).unwrap_or_default();
+        if had.is_some_and(|had| had != database) {
+            bail!(
+                "cluster {} has another database than the one that is asked for; start anew after \
+                 `cargo xtask testbed reset --name {0}`",
+                self.name
+            );
+        }
+        Ok(database)
     }
 
     fn sled_count(&self, existing: Option<&ClusterRecord>) -> Result<usize> {

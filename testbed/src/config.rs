@@ -5,12 +5,13 @@ use crate::{
     addresses::{AGENT_PORT, DEPOT_PORT, INTERNAL_PORT, OPERATOR_PORT, url},
     layout::ClusterDirectory,
     names::M2_NAMES,
-    record::{ClusterRecord, Node, Role, Tokens, write_private},
+    record::{ClusterRecord, DatabaseKind, Node, Role, Tokens, write_private},
 };
 use anyhow::{Context, Result};
 use camino::Utf8Path;
 use serde::Serialize;
 use std::fs;
+use test_postgres::Standing;
 use toml::{Table, Value};
 
 #[derive(Serialize)]
@@ -21,6 +22,8 @@ struct NexusConfig<'a> {
     operator_port: u16,
     internal_port: u16,
     auth: NexusAuth,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<Database>,
     log: Log,
     testing: Testing,
     replication: Replication,
@@ -46,6 +49,12 @@ struct NexusAuth {
     operator_token_file: String,
     sled_token_file: String,
     coordinator_token_file: String,
+}
+
+#[derive(Serialize)]
+struct Database {
+    url: String,
+    password_file: String,
 }
 
 #[derive(Serialize)]
@@ -84,6 +93,9 @@ struct M2 {
     quota_bytes: Option<u64>,
 }
 
+/// The coordinators' database on the cluster's PostgreSQL server.
+const DATABASE_NAME: &str = "bobsled";
+
 const LOG: Log = Log { format: "json", filter: "info" };
 const TESTING: Testing = Testing { faults: true };
 
@@ -121,6 +133,14 @@ pub(crate) fn write_tokens(directory: &ClusterDirectory, tokens: &Tokens) -> Res
 
 fn nexus_config(directory: &ClusterDirectory, record: &ClusterRecord, node: &Node) -> Result<Table> {
     let token = |role| directory.token_file(role).into_string();
+    let database = match record.database {
+        DatabaseKind::Sqlite => None,
+        DatabaseKind::Postgres => {
+            let server = Standing::at(&directory.postgres());
+            let password_file = server.password_file().into_string();
+            Some(Database { url: server.database(DATABASE_NAME)?, password_file })
+        }
+    };
     let config = NexusConfig {
         name: &node.name,
         state_dir: &directory.state_dir(&node.name),
@@ -132,6 +152,7 @@ fn nexus_config(directory: &ClusterDirectory, record: &ClusterRecord, node: &Nod
             sled_token_file: token("sled"),
             coordinator_token_file: token("coordinator"),
         },
+        database,
         log: LOG,
         testing: TESTING,
         replication: Replication { min_replication: record.min_replication },

@@ -61,6 +61,12 @@ impl ClusterDirectory {
         self.root.join("tokens").join(role)
     }
 
+    /// The cluster's own PostgreSQL server, where it has one.
+    #[must_use]
+    pub fn postgres(&self) -> Utf8PathBuf {
+        self.root.join("postgres")
+    }
+
     /// Everything of one sled or coordinator.
     #[must_use]
     pub fn node(&self, who: &str) -> Utf8PathBuf {

@@ -60,7 +60,7 @@ pub use keeper::{KeeperCommand, KeeperOrders, keep};
 pub use layout::ClusterDirectory;
 pub use names::DiskName;
 pub use process::{LiveProcess, ProcessFacts, ProcessIdentity};
-pub use record::{ClusterRecord, ExtraConfig, Intent, Node, Phase, Role, Tokens};
+pub use record::{ClusterRecord, DatabaseKind, ExtraConfig, Intent, Node, Phase, Role, Tokens};
 pub use release::ReleaseProgress;
 pub use release_root::root_in_zip;
 pub use wait::wait_for;

@@ -50,8 +50,22 @@ pub struct ClusterRecord {
     pub tokens: Tokens,
     /// Additions to the configs.
     pub extra: ExtraConfig,
+    /// The coordinators' database.
+    #[serde(default)]
+    pub database: DatabaseKind,
     /// Coordinators, then sleds, each in the order of their addresses.
     pub nodes: Vec<Node>,
+}
+
+/// What the coordinators keep their state in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatabaseKind {
+    /// A file of each coordinator's own.
+    #[default]
+    Sqlite,
+    /// A PostgreSQL server of the cluster's own.
+    Postgres,
 }
 
 /// How far a cluster is.
@@ -152,6 +166,7 @@ impl ClusterRecord {
             min_replication: 1,
             tokens,
             extra: ExtraConfig::default(),
+            database: DatabaseKind::default(),
             nodes: Vec::new(),
         }
     }

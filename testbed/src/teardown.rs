@@ -3,7 +3,7 @@
 //! ```text
 //!   SIGTERM (and SIGCONT: a paused process hears nothing else) to every process group
 //!     └─► wait, all together, at most the patience ─► SIGKILL to what is left ─► wait for the end
-//!           └─► number given back ─► record: stopped, or the directory removed
+//!           └─► its PostgreSQL server, if it has one ─► number given back ─► record: stopped, or the directory removed
 //! ```
 //!
 //! Which processes are the cluster's is the record's to say, and, for those that a crash kept out of it, the kernel's:
@@ -17,7 +17,7 @@ use crate::{
     launch,
     layout::ClusterDirectory,
     process::{LiveProcess, ProcessIdentity},
-    record::{ClusterRecord, Intent, Phase},
+    record::{ClusterRecord, DatabaseKind, Intent, Phase},
 };
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
@@ -26,6 +26,7 @@ use std::{
     fs, io,
     time::{Duration, Instant},
 };
+use test_postgres::Standing;
 
 /// How long processes may take to stop after they were asked to.
 pub(crate) const POLITE: Duration = Duration::from_secs(10);
@@ -105,7 +106,11 @@ pub(crate) fn end_processes(
         let names: Vec<&str> = stuck.iter().map(|(name, _)| name.as_str()).collect();
         bail!("{} did not end within {} s of SIGKILL", names.join(", "), KILL_LIMIT.as_secs());
     }
-    Ok(())
+    // After those who use it.
+    match record.database {
+        DatabaseKind::Sqlite => Ok(()),
+        DatabaseKind::Postgres => Standing::at(&directory.postgres()).end(patience.is_zero()),
+    }
 }
 
 /// Processes that run with the config of one of the cluster's nodes: whoever started them may have died before it wrote

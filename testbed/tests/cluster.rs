@@ -6,7 +6,8 @@ use rustix::process::Signal;
 use sample_release::{Keys, SampleRelease};
 use std::time::Duration;
 use testbed::{
-    Cluster, ClusterBuilder, DiskFault, DiskName, KillScope, OwnedCluster, Phase, status::NodeState, wait_for,
+    Cluster, ClusterBuilder, DatabaseKind, DiskFault, DiskName, KillScope, OwnedCluster, Phase,
+    status::NodeState, wait_for,
 };
 
 /// Far longer than anything here takes: hanging is the failure.
@@ -50,6 +51,31 @@ async fn a_killed_sled_stays_dead_and_comes_back_as_itself() {
     );
     let refusal = cluster.start("sled-b").await.unwrap_err().to_string();
     assert!(refusal.contains("running already"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_cluster_with_a_postgres_of_its_own_goes_on_with_it_and_ends_it() {
+    if test_postgres::Programs::find().is_none() {
+        assert!(!test_postgres::is_required(), "CI has PostgreSQL");
+        return;
+    }
+    let temp = Utf8TempDir::new().unwrap();
+    let build = || ClusterBuilder::new(temp.path()).name("postgres");
+    let owned = build().sleds(1).database(DatabaseKind::Postgres).start().await.unwrap();
+    owned.wait_in_service().await.unwrap();
+    let cluster_id = owned.operator().unwrap().status().await.unwrap().cluster_id;
+    let pid_file = owned.directory().postgres().join("data/postmaster.pid");
+    assert!(pid_file.exists());
+    assert!(!owned.directory().state_dir("nexus-1").join("nexus.db").exists());
+    owned.finish().await.unwrap();
+    assert!(!pid_file.exists(), "PostgreSQL outlives its cluster");
+
+    let refusal = build().database(DatabaseKind::Sqlite).start().await.unwrap_err().to_string();
+    assert!(refusal.contains("reset"), "{refusal}");
+    let owned = build().start().await.unwrap();
+    assert_eq!(owned.operator().unwrap().status().await.unwrap().cluster_id, cluster_id);
+    drop(owned);
+    assert!(!pid_file.exists(), "PostgreSQL outlives its cluster");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all tests. Owns which runner runs what, in which order.
 //!
 //! ```text
-//!   build programs and tests, together ─► doc tests ─► nextest, or else `cargo test`: its summary is the last word
+//!   build programs and tests, together ─► doc tests ─► PostgreSQL ─► nextest, or else `cargo test`: its summary is the last word
 //! ```
 //!
 //! Programs and tests are built in one go because cargo then chooses the features of shared dependencies once; built
@@ -9,13 +9,18 @@
 
 use crate::cargo::{cargo, has_subcommand, succeeds};
 use anyhow::Result;
+use camino::Utf8Path;
 use clap::Args;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use test_postgres::{Programs, SERVER_VARIABLE, Server};
 
 /// Builds the programs and runs all tests.
 #[derive(Debug, Args)]
-#[command(after_help = "Needs cargo and a C compiler, nothing else. cargo-nextest is used if it is there.\n\
-FILTER and what follows it go to the runner: cargo xtask test keeper, cargo xtask test -- --no-capture")]
+#[command(
+    after_help = "Needs cargo and a C compiler, nothing else. cargo-nextest and PostgreSQL are used if they are there;\n\
+with CI=true PostgreSQL must be.\n\
+FILTER and what follows it go to the runner: cargo xtask test keeper, cargo xtask test -- --no-capture"
+)]
 pub(crate) struct TestArgs {
     /// Only tests whose name contains this, and the runner's own options
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FILTER")]
@@ -31,7 +36,11 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     // A filter is after something; examples in documentation are not what it is after.
     let doc_tests =
         !args.runner_args.is_empty() || succeeds(cargo()?.args(["test", "--workspace", "--doc", "--quiet"]))?;
+    let server = postgres()?;
     let mut runner = cargo()?;
+    if let Some(server) = &server {
+        runner.env(SERVER_VARIABLE, server.directory());
+    }
     if has_subcommand("nextest")? {
         runner.args(["nextest", "run", "--workspace", "--no-fail-fast"]).args(&args.runner_args);
     } else {
@@ -40,8 +49,40 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
             .args(&args.runner_args);
     }
     let tests = succeeds(&mut runner)?;
+    if server.is_none() {
+        eprintln!("warning: no PostgreSQL on this machine: what is tested on it was left out");
+    }
     if !doc_tests {
         eprintln!("error: documentation tests failed; see the beginning");
     }
     Ok(if tests && doc_tests { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The PostgreSQL server of this run. It ends with this process, however that ends.
+fn postgres() -> Result<Option<Server>> {
+    if Programs::find().is_none() {
+        install_postgres()?;
+    }
+    match Programs::find() {
+        Some(_) => test_postgres::start_for_run().map(Some),
+        None if test_postgres::is_required() => Programs::required().map(|_| None),
+        None => Ok(None),
+    }
+}
+
+/// Installs PostgreSQL where that is as easy as it gets: as root of a Debian.
+fn install_postgres() -> Result<()> {
+    let apt = "/usr/bin/apt-get";
+    if !rustix::process::geteuid().is_root() || !Utf8Path::new(apt).is_file() {
+        return Ok(());
+    }
+    eprintln!("PostgreSQL is not there; installing it");
+    let run =
+        |words: &[&str]| succeeds(Command::new(apt).args(words).env("DEBIAN_FRONTEND", "noninteractive"));
+    // Its own server is not wanted, only its programs; without it the tests say what is missing.
+    let installed = run(&["update"])? && run(&["install", "--yes", "--no-install-recommends", "postgresql"])?;
+    if !installed {
+        eprintln!("warning: PostgreSQL could not be installed");
+    }
+    Ok(())
 }

@@ -271,7 +271,7 @@ fn what_is_not_built_is_refused_before_anything_is_started() {
     for (args, wanted) in [
         (vec!["--demo"], "not built yet"),
         (vec!["up", "--disks", "3"], "not built yet"),
-        (vec!["up", "--db", "postgres"], "not built yet"),
+        (vec!["up", "--db", "mysql"], "there is sqlite and postgres"),
         (vec!["up", "--nexus", "2"], "not built yet"),
         (vec!["partition", "sled-a"], "not built yet"),
         (vec!["--sleds", "2", "status"], "stand after it"),

@@ -4,6 +4,7 @@ use crate::{
     Database, DatabaseError,
     error::during,
     rows::{key, now, parsed, text, unsigned},
+    sql::{Row, sql},
     wanted,
 };
 use ids::{ClusterId, CoordinatorId};
@@ -31,10 +32,8 @@ pub(crate) async fn ensure(database: &Database) -> Result<(), DatabaseError> {
     database
         .write(operation, |mut tx| {
             Box::pin(async move {
-                sqlx::query(
-                    "INSERT INTO cluster (singleton, id, generation, wanted_digest, created_at)
-                 VALUES (1, $1, 1, $2, $3) ON CONFLICT (singleton) DO NOTHING",
-                )
+                sql("INSERT INTO cluster (singleton, id, generation, wanted_digest, created_at)
+                 VALUES (1, $1, 1, $2, $3) ON CONFLICT (singleton) DO NOTHING")
                 .bind(key(&id))
                 .bind(wanted::digest(&[]))
                 .bind(key(&created_at))
@@ -50,10 +49,8 @@ pub(crate) async fn ensure(database: &Database) -> Result<(), DatabaseError> {
 impl Database {
     /// The cluster that this database is of.
     pub async fn cluster_id(&self) -> Result<ClusterId, DatabaseError> {
-        let row = sqlx::query("SELECT id FROM cluster")
-            .fetch_one(&self.read)
-            .await
-            .map_err(during("read the cluster"))?;
+        let row =
+            sql("SELECT id FROM cluster").fetch_one(&self.read).await.map_err(during("read the cluster"))?;
         parsed(&row, "id")
     }
 
@@ -68,7 +65,7 @@ impl Database {
         let started_at = now();
         self.write(operation, |mut tx| {
             Box::pin(async move {
-                let row = sqlx::query(
+                let row = sql(
                 "INSERT INTO coordinator (id, name, epoch, version, started_at) VALUES ($1, $2, 1, $3, $4)
                  ON CONFLICT (id) DO UPDATE SET name = excluded.name, epoch = coordinator.epoch + 1,
                      version = excluded.version, started_at = excluded.started_at
@@ -89,7 +86,7 @@ impl Database {
 
     /// Every coordinator, by id.
     pub async fn coordinators(&self) -> Result<Vec<CoordinatorRow>, DatabaseError> {
-        let rows = sqlx::query("SELECT id, name, epoch, version, started_at FROM coordinator ORDER BY id")
+        let rows = sql("SELECT id, name, epoch, version, started_at FROM coordinator ORDER BY id")
             .fetch_all(&self.read)
             .await
             .map_err(during("list coordinators"))?;
@@ -97,7 +94,7 @@ impl Database {
     }
 }
 
-fn read_coordinator(row: &sqlx::sqlite::SqliteRow) -> Result<CoordinatorRow, DatabaseError> {
+fn read_coordinator(row: &Row) -> Result<CoordinatorRow, DatabaseError> {
     Ok(CoordinatorRow {
         id: parsed(row, "id")?,
         name: text(row, "name")?,

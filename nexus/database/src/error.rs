@@ -1,39 +1,39 @@
 //! How the database can fail. What a caller may have meant (a conflict, a missing row) is not an error here but an
 //! outcome of the call.
 
-use camino::Utf8PathBuf;
+use crate::dialect::{class_of, is_rolled_back};
 use sqlx::migrate::MigrateError;
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, sync::Arc};
 
 /// A database call that did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// The file can not be opened or created.
-    #[error("cannot open the database {path}")]
+    /// It can not be opened, created or reached.
+    #[error("cannot open the database {database}")]
     Open {
-        /// The database file.
-        path: Utf8PathBuf,
+        /// The file, or the server and its database.
+        database: String,
         /// Why.
         #[source]
         source: SqlError,
     },
     /// The schema can not be brought up to date.
-    #[error("cannot bring the schema of {path} up to date")]
+    #[error("cannot bring the schema of {database} up to date")]
     Migrate {
-        /// The database file.
-        path: Utf8PathBuf,
+        /// The file, or the server and its database.
+        database: String,
         /// Why.
         #[source]
         source: MigrateError,
     },
     /// The schema is of a newer program.
     #[error(
-        "the database {path} has schema version {found}, but this program knows only up to {known}: run the program that wrote it, or a newer one"
+        "the database {database} has schema version {found}, but this program knows only up to {known}: run the program that wrote it, or a newer one"
     )]
     NewerSchema {
-        /// The database file.
-        path: Utf8PathBuf,
-        /// The version in the file.
+        /// The file, or the server and its database.
+        database: String,
+        /// The version that it has.
         found: i64,
         /// The newest version of this program.
         known: i64,
@@ -66,19 +66,26 @@ pub enum DatabaseError {
     },
 }
 
-/// What the driver or SQLite said, once: `sqlx::Error` says it in its own words and again as its source.
-#[derive(Debug)]
-pub struct SqlError(sqlx::Error);
+/// What the driver or the database said, once: `sqlx::Error` says it in its own words and again as its source.
+/// Cheap to clone: a commit that fails is told to everybody who shared it.
+#[derive(Clone, Debug)]
+pub struct SqlError(Arc<sqlx::Error>);
+
+impl SqlError {
+    pub(crate) fn driver(&self) -> &sqlx::Error {
+        &self.0
+    }
+}
 
 impl From<sqlx::Error> for SqlError {
     fn from(error: sqlx::Error) -> SqlError {
-        SqlError(error)
+        SqlError(Arc::new(error))
     }
 }
 
 impl fmt::Display for SqlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &*self.0 {
             sqlx::Error::Database(error) => error.fmt(f),
             error => error.fmt(f),
         }
@@ -87,7 +94,7 @@ impl fmt::Display for SqlError {
 
 impl Error for SqlError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.0 {
+        match &*self.0 {
             sqlx::Error::Database(_) => None,
             error => error.source(),
         }
@@ -116,7 +123,9 @@ impl DatabaseError {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
-            DatabaseError::Open { source, .. } | DatabaseError::Query { source, .. } => class_of(&source.0),
+            DatabaseError::Open { source, .. } | DatabaseError::Query { source, .. } => {
+                class_of(source.driver())
+            }
             DatabaseError::Migrate { source, .. } => match source {
                 MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => class_of(source),
                 _ => ErrorClass::Failed,
@@ -127,47 +136,17 @@ impl DatabaseError {
         }
     }
 
-    /// A commit that failed. Where the lock was not to be had, or the last page of the transaction found no room,
-    /// nothing was committed; after any other failure a restart may find it committed.
-    pub(crate) fn of_commit(operation: &'static str, source: sqlx::Error) -> DatabaseError {
-        match class_of(&source) {
-            ErrorClass::Retryable | ErrorClass::Full if matches!(source, sqlx::Error::Database(_)) => {
-                DatabaseError::Query { operation, source: source.into() }
-            }
-            _ => DatabaseError::CommitUnknown { operation, source: source.into() },
+    /// A commit that failed. Where the database says why it did not commit, nothing was committed; after any other
+    /// failure a restart may find it committed.
+    pub(crate) fn of_commit(operation: &'static str, source: SqlError) -> DatabaseError {
+        match is_rolled_back(source.driver()) {
+            true => DatabaseError::Query { operation, source },
+            false => DatabaseError::CommitUnknown { operation, source },
         }
     }
 }
 
-/// SQLite's result codes (sqlite.org/rescode.html): the low byte is the primary code.
-mod sqlite {
-    pub(super) const BUSY: u32 = 5;
-    pub(super) const LOCKED: u32 = 6;
-    pub(super) const CORRUPT: u32 = 11;
-    pub(super) const FULL: u32 = 13;
-    pub(super) const NOT_A_DATABASE: u32 = 26;
-    /// The shared-memory file beside the log can not grow, which it does only on a full disk.
-    pub(super) const IO_SHARED_MEMORY_SIZE: u32 = 10 | (19 << 8);
-}
-
-fn class_of(error: &sqlx::Error) -> ErrorClass {
-    let error = match error {
-        sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => return ErrorClass::Retryable,
-        sqlx::Error::Database(error) => error,
-        _ => return ErrorClass::Failed,
-    };
-    let Some(code) = error.code().and_then(|code| code.parse::<u32>().ok()) else {
-        return ErrorClass::Failed;
-    };
-    match (code, code & 0xff) {
-        (sqlite::IO_SHARED_MEMORY_SIZE, _) | (_, sqlite::FULL) => ErrorClass::Full,
-        (_, sqlite::BUSY | sqlite::LOCKED) => ErrorClass::Retryable,
-        (_, sqlite::CORRUPT | sqlite::NOT_A_DATABASE) => ErrorClass::Corrupt,
-        _ => ErrorClass::Failed,
-    }
-}
-
 /// Says what was tried when a statement fails.
-pub(crate) fn during(operation: &'static str) -> impl FnOnce(sqlx::Error) -> DatabaseError {
+pub fn during<E: Into<SqlError>>(operation: &'static str) -> impl FnOnce(E) -> DatabaseError {
     move |source| DatabaseError::Query { operation, source: source.into() }
 }

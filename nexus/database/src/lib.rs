@@ -1,32 +1,44 @@
 //! The coordinator's durable state: the one place that speaks SQL.
 //!
 //! ```text
-//!   callers ──► Database ──► write (1 connection, one transaction at a time) ──► nexus.db (WAL, synchronous = FULL)
-//!                       └──► read  (a few connections)                       ──►
+//!   callers ──► Database ──► write ─┬► one task, one connection, shared commits ──► nexus.db (WAL, synchronous = FULL)
+//!                       │           └► a pool, SERIALIZABLE, again when asked ────► PostgreSQL
+//!                       └──► read ────► a few connections ────────────────────────► the same
 //! ```
 //!
-//! - [`connect`]: opening, pragmas, migrations. A database of a newer schema is refused.
+//! - [`location`]: a file or a server. [`connect`]: opening. [`migrate`]: the schema; a newer one is refused.
+//! - [`mod@sql`]: one text for both databases. [`dialect`]: the few places where they differ.
 //! - [`mod@write`]: the one way to write. [`error`]: how it fails, and what each failure means.
 //! - [`cluster`]: the cluster's identity, its coordinators and their epochs.
 //! - [`trust_roots`], [`sleds`], [`repositories`]: one file per thing that is kept.
 //! - [`wanted`]: what every sled should hold, and its generation.
+//! - [`mod@check`]: whether a database is what it should be. [`mod@backup`]: copies of SQLite's, and back.
 //!
 //! **The generation moves if and only if the wanted set changes.** Every transaction that touches repositories
 //! ends with [`wanted::settle`], which compares the digest of the wanted set with the recorded one; no caller
 //! decides it.
 //!
-//! SQL is written with `$N` placeholders and without dialect, so that PostgreSQL can speak it too. Nothing here
-//! assumes that this coordinator is the only one.
+//! Nothing here assumes that this coordinator is the only one.
 
+mod backup;
+mod check;
 pub mod cluster;
 mod connect;
+mod dialect;
 mod error;
+mod location;
+mod migrate;
 pub mod repositories;
 mod rows;
 pub mod sleds;
+pub mod sql;
 pub mod trust_roots;
 pub mod wanted;
 mod write;
 
+pub use backup::{BackupError, BackupReport, backup, restore};
+pub use check::{CheckFinding, CheckReport, check};
 pub use connect::Database;
-pub use error::{DatabaseError, ErrorClass, SqlError};
+pub use error::{DatabaseError, ErrorClass, SqlError, during};
+pub use location::{Location, LocationError, PostgresLocation};
+pub use write::{Tx, Working, append::AppendTable};

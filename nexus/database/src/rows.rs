@@ -1,27 +1,26 @@
 //! Reading typed values out of rows.
 
-use crate::{DatabaseError, error::during};
-use sqlx::{Row, sqlite::SqliteRow};
+use crate::{DatabaseError, error::during, sql::Row};
 use std::{fmt::Display, str::FromStr};
 
 /// Text that must parse as `T`.
-pub(crate) fn parsed<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, DatabaseError> {
+pub(crate) fn parsed<T: FromStr>(row: &Row, column: &'static str) -> Result<T, DatabaseError> {
     let text = text(row, column)?;
     text.parse().map_err(|_| DatabaseError::Corrupt { column, value: text })
 }
 
 /// Text.
-pub(crate) fn text(row: &SqliteRow, column: &'static str) -> Result<String, DatabaseError> {
+pub(crate) fn text(row: &Row, column: &'static str) -> Result<String, DatabaseError> {
     row.try_get(column).map_err(during("read a text column"))
 }
 
 /// Text, or NULL.
-pub(crate) fn optional_text(row: &SqliteRow, column: &'static str) -> Result<Option<String>, DatabaseError> {
+pub(crate) fn optional_text(row: &Row, column: &'static str) -> Result<Option<String>, DatabaseError> {
     row.try_get(column).map_err(during("read a text column"))
 }
 
 /// A count or a size: never negative.
-pub(crate) fn unsigned(row: &SqliteRow, column: &'static str) -> Result<u64, DatabaseError> {
+pub(crate) fn unsigned(row: &Row, column: &'static str) -> Result<u64, DatabaseError> {
     let value: i64 = row.try_get(column).map_err(during("read a number column"))?;
     u64::try_from(value).map_err(|_| DatabaseError::Corrupt { column, value: value.to_string() })
 }

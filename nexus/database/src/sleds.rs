@@ -8,11 +8,10 @@ use crate::{
     Database, DatabaseError,
     error::during,
     rows::{key, now, optional_text, parsed, signed, text, unsigned},
-    write::Connection,
+    sql::{Connection, Row, sql},
 };
 use ids::{AgentEpoch, SledId};
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteRow;
 use std::str::FromStr;
 
 /// What the operator wants of a sled.
@@ -127,10 +126,8 @@ impl Database {
 
     /// Sleds after the given one, by id (which is the order of their joining), at most `limit`.
     pub async fn sleds(&self, after: Option<SledId>, limit: u32) -> Result<Vec<SledRow>, DatabaseError> {
-        let rows = sqlx::query(
-            "SELECT id, name, policy, agent_epoch, agent_url, depot_url, created_at FROM sled
-             WHERE id > $1 ORDER BY id LIMIT $2",
-        )
+        let rows = sql("SELECT id, name, policy, agent_epoch, agent_url, depot_url, created_at FROM sled
+             WHERE id > $1 ORDER BY id LIMIT $2")
         .bind(after.map(|id| key(&id)).unwrap_or_default())
         .bind(i64::from(limit))
         .fetch_all(&self.read)
@@ -141,10 +138,8 @@ impl Database {
 
     /// Every sled that is not expunged.
     pub async fn sleds_in_service(&self) -> Result<Vec<SledRow>, DatabaseError> {
-        let rows = sqlx::query(
-            "SELECT id, name, policy, agent_epoch, agent_url, depot_url, created_at FROM sled
-             WHERE policy <> 'expunged' ORDER BY id",
-        )
+        let rows = sql("SELECT id, name, policy, agent_epoch, agent_url, depot_url, created_at FROM sled
+             WHERE policy <> 'expunged' ORDER BY id")
         .fetch_all(&self.read)
         .await
         .map_err(during("list sleds in service"))?;
@@ -153,7 +148,7 @@ impl Database {
 
     /// One sled.
     pub async fn sled(&self, id: SledId) -> Result<Option<SledRow>, DatabaseError> {
-        let row = sqlx::query(
+        let row = sql(
             "SELECT id, name, policy, agent_epoch, agent_url, depot_url, created_at FROM sled WHERE id = $1",
         )
         .bind(key(&id))
@@ -172,7 +167,7 @@ impl Database {
         let operation = "set a sled's policy";
         self.write(operation, |mut tx| {
             Box::pin(async move {
-                let row = sqlx::query(
+                let row = sql(
                     "UPDATE sled SET policy = $1 WHERE id = $2 AND (policy <> 'expunged' OR $1 = 'expunged')
                  RETURNING id, name, policy, agent_epoch, agent_url, depot_url, created_at",
                 )
@@ -194,29 +189,26 @@ async fn register(
     created_at: Timestamp,
 ) -> Result<RegisterOutcome, DatabaseError> {
     let operation = "register a sled";
-    let known = sqlx::query(
-        "SELECT id, name, policy, agent_epoch, agent_url, depot_url, created_at FROM sled WHERE id = $1",
-    )
-    .bind(key(&new.id))
-    .fetch_optional(&mut *tx)
-    .await
-    .map_err(during(operation))?;
+    let known =
+        sql("SELECT id, name, policy, agent_epoch, agent_url, depot_url, created_at FROM sled WHERE id = $1")
+            .bind(key(&new.id))
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(during(operation))?;
     if let Some(outcome) = known.as_ref().map(read_sled).transpose()?.and_then(|row| judge(&row, new)) {
         return Ok(outcome);
     }
-    sqlx::query("UPDATE sled SET agent_url = NULL, depot_url = NULL WHERE agent_url = $1 AND id <> $2")
+    sql("UPDATE sled SET agent_url = NULL, depot_url = NULL WHERE agent_url = $1 AND id <> $2")
         .bind(&new.address.agent_url)
         .bind(key(&new.id))
         .execute(&mut *tx)
         .await
         .map_err(during(operation))?;
-    let row = sqlx::query(
-        "INSERT INTO sled (id, name, policy, agent_epoch, agent_url, depot_url, created_at)
+    let row = sql("INSERT INTO sled (id, name, policy, agent_epoch, agent_url, depot_url, created_at)
          VALUES ($1, $2, 'in_service', $3, $4, $5, $6)
          ON CONFLICT (id) DO UPDATE SET name = excluded.name, agent_epoch = excluded.agent_epoch,
              agent_url = excluded.agent_url, depot_url = excluded.depot_url
-         RETURNING id, name, policy, agent_epoch, agent_url, depot_url, created_at",
-    )
+         RETURNING id, name, policy, agent_epoch, agent_url, depot_url, created_at")
     .bind(key(&new.id))
     .bind(&new.name)
     .bind(signed(new.agent_epoch.0))
@@ -245,7 +237,7 @@ fn judge(row: &SledRow, new: &Registration) -> Option<RegisterOutcome> {
     same.then(|| RegisterOutcome::Unchanged(row.clone()))
 }
 
-fn read_sled(row: &SqliteRow) -> Result<SledRow, DatabaseError> {
+fn read_sled(row: &Row) -> Result<SledRow, DatabaseError> {
     let agent_url = optional_text(row, "agent_url")?;
     let depot_url = optional_text(row, "depot_url")?;
     Ok(SledRow {

@@ -4,11 +4,10 @@ use crate::{
     Database, DatabaseError,
     error::during,
     rows::{key, now, parsed, signed, text, unsigned},
-    write::Connection,
+    sql::{Connection, Row, sql},
 };
 use ids::TrustRootId;
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteRow;
 
 /// One trust root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,28 +46,26 @@ impl Database {
         let (id, created_at) = (TrustRootId::generate(), now());
         self.write(operation, |mut tx| {
             Box::pin(async move {
-                let result = sqlx::query(
-                    "INSERT INTO trust_root (id, fingerprint, root_json, version, expires, created_at)
-                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (fingerprint) DO NOTHING",
-                )
-                .bind(key(&id))
-                .bind(&new.fingerprint)
-                .bind(&new.root_json)
-                .bind(signed(new.version))
-                .bind(key(&new.expires))
-                .bind(key(&created_at))
-                .execute(&mut *tx)
-                .await
-                .map_err(during(operation))?;
-                let row = sqlx::query(
-                    "SELECT id, fingerprint, root_json, version, expires, created_at FROM trust_root
-                 WHERE fingerprint = $1",
-                )
-                .bind(&new.fingerprint)
-                .fetch_one(&mut *tx)
-                .await
-                .map_err(during(operation))?;
-                Ok((read_trust_root(&row)?, result.rows_affected() == 1))
+                let changed =
+                    sql("INSERT INTO trust_root (id, fingerprint, root_json, version, expires, created_at)
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (fingerprint) DO NOTHING")
+                    .bind(key(&id))
+                    .bind(&new.fingerprint)
+                    .bind(&new.root_json)
+                    .bind(signed(new.version))
+                    .bind(key(&new.expires))
+                    .bind(key(&created_at))
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(during(operation))?;
+                let row =
+                    sql("SELECT id, fingerprint, root_json, version, expires, created_at FROM trust_root
+                 WHERE fingerprint = $1")
+                    .bind(&new.fingerprint)
+                    .fetch_one(&mut *tx)
+                    .await
+                    .map_err(during(operation))?;
+                Ok((read_trust_root(&row)?, changed == 1))
             })
         })
         .await
@@ -80,10 +77,8 @@ impl Database {
         after: Option<TrustRootId>,
         limit: u32,
     ) -> Result<Vec<TrustRootRow>, DatabaseError> {
-        let rows = sqlx::query(
-            "SELECT id, fingerprint, root_json, version, expires, created_at FROM trust_root
-             WHERE id > $1 ORDER BY id LIMIT $2",
-        )
+        let rows = sql("SELECT id, fingerprint, root_json, version, expires, created_at FROM trust_root
+             WHERE id > $1 ORDER BY id LIMIT $2")
         .bind(after.map(|id| key(&id)).unwrap_or_default())
         .bind(i64::from(limit))
         .fetch_all(&self.read)
@@ -94,7 +89,7 @@ impl Database {
 
     /// One trust root.
     pub async fn trust_root(&self, id: TrustRootId) -> Result<Option<TrustRootRow>, DatabaseError> {
-        let row = sqlx::query(
+        let row = sql(
             "SELECT id, fingerprint, root_json, version, expires, created_at FROM trust_root WHERE id = $1",
         )
         .bind(key(&id))
@@ -109,7 +104,7 @@ impl Database {
         let operation = "delete a trust root";
         self.write(operation, |mut tx| {
             Box::pin(async move {
-                sqlx::query("DELETE FROM trust_root WHERE id = $1")
+                sql("DELETE FROM trust_root WHERE id = $1")
                     .bind(key(&id))
                     .execute(&mut *tx)
                     .await
@@ -123,7 +118,7 @@ impl Database {
 
 /// Whether a trust root is there, seen from within a write.
 pub(crate) async fn is_known(tx: &mut Connection, id: TrustRootId) -> Result<bool, DatabaseError> {
-    let row = sqlx::query("SELECT id FROM trust_root WHERE id = $1")
+    let row = sql("SELECT id FROM trust_root WHERE id = $1")
         .bind(key(&id))
         .fetch_optional(tx)
         .await
@@ -131,7 +126,7 @@ pub(crate) async fn is_known(tx: &mut Connection, id: TrustRootId) -> Result<boo
     Ok(row.is_some())
 }
 
-fn read_trust_root(row: &SqliteRow) -> Result<TrustRootRow, DatabaseError> {
+fn read_trust_root(row: &Row) -> Result<TrustRootRow, DatabaseError> {
     Ok(TrustRootRow {
         id: parsed(row, "id")?,
         fingerprint: text(row, "fingerprint")?,

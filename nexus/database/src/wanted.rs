@@ -9,7 +9,7 @@ use crate::{
     Database, DatabaseError,
     error::during,
     rows::{optional_text, parsed, signed, text, unsigned},
-    write::Connection,
+    sql::{Connection, Row, sql},
 };
 use ids::{ArtifactHash, CoordinatorId, Generation, RepositoryId};
 use sha2::{Digest, Sha256};
@@ -69,12 +69,12 @@ pub(crate) fn digest(hashes: &[ArtifactHash]) -> String {
 /// that touches repositories.
 pub(crate) async fn settle(tx: &mut Connection) -> Result<Generation, DatabaseError> {
     let operation = "settle the generation";
-    let rows = sqlx::query("SELECT DISTINCT hash FROM repository_artifact ORDER BY hash")
+    let rows = sql("SELECT DISTINCT hash FROM repository_artifact ORDER BY hash")
         .fetch_all(&mut *tx)
         .await
         .map_err(during(operation))?;
     let hashes: Vec<ArtifactHash> = rows.iter().map(|row| parsed(row, "hash")).collect::<Result<_, _>>()?;
-    let row = sqlx::query("SELECT generation, wanted_digest FROM cluster")
+    let row = sql("SELECT generation, wanted_digest FROM cluster")
         .fetch_one(&mut *tx)
         .await
         .map_err(during(operation))?;
@@ -83,7 +83,7 @@ pub(crate) async fn settle(tx: &mut Connection) -> Result<Generation, DatabaseEr
     if text(&row, "wanted_digest")? == digest {
         return Ok(current);
     }
-    sqlx::query("UPDATE cluster SET generation = $1, wanted_digest = $2")
+    sql("UPDATE cluster SET generation = $1, wanted_digest = $2")
         .bind(signed(current.next().0))
         .bind(&digest)
         .execute(&mut *tx)
@@ -96,32 +96,35 @@ impl Database {
     /// What every sled should hold, as of one moment.
     pub async fn wanted(&self) -> Result<Wanted, DatabaseError> {
         let operation = "read the wanted set";
-        // One read transaction: the generation and the set must be of the same moment.
-        let mut transaction = self.read.begin().await.map_err(during(operation))?;
-        let cluster = sqlx::query("SELECT generation FROM cluster")
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(during(operation))?;
-        let rows = sqlx::query(
-            "SELECT a.repository_id, a.name, a.version, a.kind, a.target, a.entry, a.hash, a.size,
+        self.read_at_once(operation, |mut tx| {
+            Box::pin(async move {
+                let cluster = sql("SELECT generation FROM cluster")
+                    .fetch_one(&mut *tx)
+                    .await
+                    .map_err(during(operation))?;
+                let rows = sql(
+                    "SELECT a.repository_id, a.name, a.version, a.kind, a.target, a.entry, a.hash, a.size,
                     s.coordinator_id, s.file
              FROM repository_artifact a LEFT JOIN staged_repository s ON s.repository_id = a.repository_id
              ORDER BY a.repository_id, a.name",
-        )
-        .fetch_all(&mut *transaction)
+                )
+                .fetch_all(&mut *tx)
+                .await
+                .map_err(during(operation))?;
+                let generation = Generation(unsigned(&cluster, "generation")?);
+                let mut wanted = Wanted { generation, artifacts: BTreeMap::new() };
+                for row in &rows {
+                    add(&mut wanted.artifacts, row)?;
+                }
+                Ok(wanted)
+            })
+        })
         .await
-        .map_err(during(operation))?;
-        let mut wanted =
-            Wanted { generation: Generation(unsigned(&cluster, "generation")?), artifacts: BTreeMap::new() };
-        for row in &rows {
-            add(&mut wanted.artifacts, row)?;
-        }
-        Ok(wanted)
     }
 
     /// The generation of the wanted set, without the set.
     pub async fn generation(&self) -> Result<Generation, DatabaseError> {
-        let row = sqlx::query("SELECT generation FROM cluster")
+        let row = sql("SELECT generation FROM cluster")
             .fetch_one(&self.read)
             .await
             .map_err(during("read the generation"))?;
@@ -137,10 +140,7 @@ impl Wanted {
     }
 }
 
-fn add(
-    artifacts: &mut BTreeMap<ArtifactHash, WantedArtifact>,
-    row: &sqlx::sqlite::SqliteRow,
-) -> Result<(), DatabaseError> {
+fn add(artifacts: &mut BTreeMap<ArtifactHash, WantedArtifact>, row: &Row) -> Result<(), DatabaseError> {
     let repository: RepositoryId = parsed(row, "repository_id")?;
     let entry = artifacts.entry(parsed(row, "hash")?).or_insert_with(|| WantedArtifact {
         size: 0,

@@ -2,17 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
-use ids::{AgentEpoch, SledId};
-use nexus_database::{
-    Database,
-    sleds::{Policy, RegisterOutcome, Registration, SledAddress},
-};
+#[macro_use]
+mod store;
 
-async fn database() -> (camino_tempfile::Utf8TempDir, Database) {
-    let dir = camino_tempfile::tempdir().unwrap();
-    let database = Database::open(&dir.path().join("nexus.db")).await.unwrap();
-    (dir, database)
-}
+use ids::{AgentEpoch, SledId};
+use nexus_database::sleds::{Policy, RegisterOutcome, Registration, SledAddress};
+use store::Store;
 
 fn registration(id: SledId, epoch: u64, host: u8) -> Registration {
     Registration {
@@ -26,67 +21,71 @@ fn registration(id: SledId, epoch: u64, host: u8) -> Registration {
     }
 }
 
-#[tokio::test]
-async fn a_heartbeat_changes_nothing_and_a_new_life_changes_the_row() {
-    let (_dir, database) = database().await;
-    let id = SledId::generate();
-    assert!(matches!(
-        database.sled_register(&registration(id, 1, 1)).await.unwrap(),
-        RegisterOutcome::Changed(_)
-    ));
-    assert!(matches!(
-        database.sled_register(&registration(id, 1, 1)).await.unwrap(),
-        RegisterOutcome::Unchanged(_)
-    ));
-    let RegisterOutcome::Changed(row) = database.sled_register(&registration(id, 2, 7)).await.unwrap() else {
-        panic!("a new life at a new address was not written");
-    };
-    assert_eq!(row.address.unwrap().agent_url, "http://127.0.1.7:12345");
+on_both! {
+    async fn a_heartbeat_changes_nothing_and_a_new_life_changes_the_row(store: Store) {
+        let database = store.open().await;
+        let id = SledId::generate();
+        assert!(matches!(
+            database.sled_register(&registration(id, 1, 1)).await.unwrap(),
+            RegisterOutcome::Changed(_)
+        ));
+        assert!(matches!(
+            database.sled_register(&registration(id, 1, 1)).await.unwrap(),
+            RegisterOutcome::Unchanged(_)
+        ));
+        let RegisterOutcome::Changed(row) = database.sled_register(&registration(id, 2, 7)).await.unwrap() else {
+            panic!("a new life at a new address was not written");
+        };
+        assert_eq!(row.address.unwrap().agent_url, "http://127.0.1.7:12345");
+    }
 }
 
-#[tokio::test]
-async fn an_earlier_life_and_a_cloned_state_directory_are_refused() {
-    let (_dir, database) = database().await;
-    let id = SledId::generate();
-    database.sled_register(&registration(id, 5, 1)).await.unwrap();
-    assert_eq!(
-        database.sled_register(&registration(id, 4, 1)).await.unwrap(),
-        RegisterOutcome::StaleEpoch { current: AgentEpoch(5) }
-    );
-    assert_eq!(
-        database.sled_register(&registration(id, 5, 2)).await.unwrap(),
-        RegisterOutcome::Cloned { agent_url: "http://127.0.1.1:12345".to_owned() }
-    );
+on_both! {
+    async fn an_earlier_life_and_a_cloned_state_directory_are_refused(store: Store) {
+        let database = store.open().await;
+        let id = SledId::generate();
+        database.sled_register(&registration(id, 5, 1)).await.unwrap();
+        assert_eq!(
+            database.sled_register(&registration(id, 4, 1)).await.unwrap(),
+            RegisterOutcome::StaleEpoch { current: AgentEpoch(5) }
+        );
+        assert_eq!(
+            database.sled_register(&registration(id, 5, 2)).await.unwrap(),
+            RegisterOutcome::Cloned { agent_url: "http://127.0.1.1:12345".to_owned() }
+        );
+    }
 }
 
-#[tokio::test]
-async fn a_rebuilt_host_takes_the_address_from_the_sled_that_it_was() {
-    let (_dir, database) = database().await;
-    let (old, new) = (SledId::generate(), SledId::generate());
-    database.sled_register(&registration(old, 1, 1)).await.unwrap();
-    database.sled_register(&registration(new, 1, 1)).await.unwrap();
-    assert_eq!(database.sled(old).await.unwrap().unwrap().address, None);
-    assert!(database.sled(new).await.unwrap().unwrap().address.is_some());
-    // The old one comes back elsewhere, in the same life: it may.
-    assert!(matches!(
-        database.sled_register(&registration(old, 1, 9)).await.unwrap(),
-        RegisterOutcome::Changed(_)
-    ));
+on_both! {
+    async fn a_rebuilt_host_takes_the_address_from_the_sled_that_it_was(store: Store) {
+        let database = store.open().await;
+        let (old, new) = (SledId::generate(), SledId::generate());
+        database.sled_register(&registration(old, 1, 1)).await.unwrap();
+        database.sled_register(&registration(new, 1, 1)).await.unwrap();
+        assert_eq!(database.sled(old).await.unwrap().unwrap().address, None);
+        assert!(database.sled(new).await.unwrap().unwrap().address.is_some());
+        // The old one comes back elsewhere, in the same life: it may.
+        assert!(matches!(
+            database.sled_register(&registration(old, 1, 9)).await.unwrap(),
+            RegisterOutcome::Changed(_)
+        ));
+    }
 }
 
-#[tokio::test]
-async fn an_expunged_sled_stays_out() {
-    let (_dir, database) = database().await;
-    let id = SledId::generate();
-    database.sled_register(&registration(id, 1, 1)).await.unwrap();
-    assert_eq!(
-        database.sled_set_policy(id, Policy::Expunged).await.unwrap().unwrap().policy,
-        Policy::Expunged
-    );
-    assert_eq!(database.sled_register(&registration(id, 2, 1)).await.unwrap(), RegisterOutcome::Expunged);
-    assert!(database.sleds_in_service().await.unwrap().is_empty());
-    assert_eq!(database.sleds(None, 10).await.unwrap().len(), 1);
-    assert_eq!(database.sled_set_policy(id, Policy::InService).await.unwrap(), None, "it came back");
-    assert_eq!(database.sled(id).await.unwrap().unwrap().policy, Policy::Expunged);
-    assert_eq!(database.sled_set_policy(SledId::generate(), Policy::InService).await.unwrap(), None);
+on_both! {
+    async fn an_expunged_sled_stays_out(store: Store) {
+        let database = store.open().await;
+        let id = SledId::generate();
+        database.sled_register(&registration(id, 1, 1)).await.unwrap();
+        assert_eq!(
+            database.sled_set_policy(id, Policy::Expunged).await.unwrap().unwrap().policy,
+            Policy::Expunged
+        );
+        assert_eq!(database.sled_register(&registration(id, 2, 1)).await.unwrap(), RegisterOutcome::Expunged);
+        assert!(database.sleds_in_service().await.unwrap().is_empty());
+        assert_eq!(database.sleds(None, 10).await.unwrap().len(), 1);
+        assert_eq!(database.sled_set_policy(id, Policy::InService).await.unwrap(), None, "it came back");
+        assert_eq!(database.sled(id).await.unwrap().unwrap().policy, Policy::Expunged);
+        assert_eq!(database.sled_set_policy(SledId::generate(), Policy::InService).await.unwrap(), None);
+    }
 }

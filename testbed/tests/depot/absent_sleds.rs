@@ -17,7 +17,7 @@ async fn is_paused(scene: &Scene, who: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_sled_that_was_dead_during_the_upload_catches_up_within_five_seconds() {
+pub(crate) async fn a_sled_that_was_dead_during_the_upload_catches_up_within_five_seconds() {
     let scene = Scene::start(3).await;
     let release = scene.release("1.0.0", &[("a", LARGE), ("b", LARGE), ("c", 50_000), ("d", 0)]);
     scene.kill("sled-b").await;
@@ -34,7 +34,7 @@ async fn a_sled_that_was_dead_during_the_upload_catches_up_within_five_seconds()
 }
 
 #[tokio::test]
-async fn a_sled_that_is_added_later_gets_everything() {
+pub(crate) async fn a_sled_that_is_added_later_gets_everything() {
     let scene = Scene::start(2).await;
     let first = scene.release("1.0.0", &[("a", LARGE), ("b", 50_000)]);
     let second = scene.release("2.0.0", &[("a", LARGE), ("c", 60_000)]);

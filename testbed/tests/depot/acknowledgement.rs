@@ -69,7 +69,7 @@ async fn with_fewer_sleds_than_an_upload_needs_the_refusal_and_the_status_say_so
 }
 
 #[tokio::test]
-async fn the_uploaded_bytes_stay_until_enough_sleds_have_them_also_over_a_restart() {
+pub(crate) async fn the_uploaded_bytes_stay_until_enough_sleds_have_them_also_over_a_restart() {
     let scene = Scene::start(3).await;
     let release = scene.release("1.0.0", &[("a", LARGE), ("b", 80_000)]);
     scene.kill("sled-c").await;

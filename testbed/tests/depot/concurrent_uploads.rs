@@ -7,7 +7,7 @@ use crate::{
 use nexus_client::{UploadOptions, releases::UploadStatus};
 
 #[tokio::test]
-async fn two_releases_at_the_same_time_both_arrive() {
+pub(crate) async fn two_releases_at_the_same_time_both_arrive() {
     let scene = Scene::start(2).await;
     let first = scene.release("1.0.0", &[("shared", LARGE), ("own-1", 50_000)]);
     let second = scene.release("2.0.0", &[("shared", LARGE), ("own-2", 60_000)]);
@@ -25,7 +25,7 @@ async fn two_releases_at_the_same_time_both_arrive() {
 }
 
 #[tokio::test]
-async fn the_same_release_twice_at_the_same_time_is_one_release() {
+pub(crate) async fn the_same_release_twice_at_the_same_time_is_one_release() {
     let scene = Scene::start(2).await;
     let release = scene.release("1.0.0", &[("a", LARGE), ("b", 50_000)]);
     let start = scene.generation().await;

@@ -15,7 +15,7 @@ use nexus_client::{
 use sled_client::artifacts::ArtifactJobState;
 
 #[tokio::test]
-async fn killed_between_acknowledgement_and_first_put_it_delivers_in_its_next_life() {
+pub(crate) async fn killed_between_acknowledgement_and_first_put_it_delivers_in_its_next_life() {
     let scene = Scene::start(3).await;
     let release = scene.release("1.0.0", &[("a", 40_000), ("b", 50_000), ("c", 60_000)]);
     scene.hold(COORDINATOR, "replication.put", 0).await;
@@ -46,7 +46,7 @@ async fn killed_in_the_middle_of_puts_it_delivers_in_its_next_life() {
 }
 
 #[tokio::test]
-async fn killed_before_the_record_it_has_acknowledged_nothing_and_keeps_nothing() {
+pub(crate) async fn killed_before_the_record_it_has_acknowledged_nothing_and_keeps_nothing() {
     let scene = Scene::start(1).await;
     let release = scene.release("1.0.0", &[("a", 40_000), ("b", 50_000)]);
     let generation = scene.generation().await;
@@ -66,7 +66,7 @@ async fn killed_before_the_record_it_has_acknowledged_nothing_and_keeps_nothing(
 }
 
 #[tokio::test]
-async fn killed_between_record_and_answer_it_delivers_what_nobody_was_told_of() {
+pub(crate) async fn killed_between_record_and_answer_it_delivers_what_nobody_was_told_of() {
     let scene = Scene::start(2).await;
     let release = scene.release("1.0.0", &[("a", 40_000), ("b", 50_000)]);
     scene.hold(COORDINATOR, "intake.recorded", 0).await;
@@ -82,7 +82,7 @@ async fn killed_between_record_and_answer_it_delivers_what_nobody_was_told_of() 
 }
 
 #[tokio::test]
-async fn restarted_while_no_sled_is_up_it_knows_that_it_does_not_know() {
+pub(crate) async fn restarted_while_no_sled_is_up_it_knows_that_it_does_not_know() {
     let scene = Scene::start(2).await;
     let release = scene.release("1.0.0", &[("a", 40_000), ("b", 50_000)]);
     scene.upload(&release).await;

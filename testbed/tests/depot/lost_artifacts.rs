@@ -13,7 +13,7 @@ use std::fs;
 use testbed::names::M2_NAMES;
 
 #[tokio::test]
-async fn an_artifact_that_every_sled_has_lost_needs_an_upload_and_is_healed_by_it() {
+pub(crate) async fn an_artifact_that_every_sled_has_lost_needs_an_upload_and_is_healed_by_it() {
     let scene = Scene::start(2).await;
     let release = scene.release("1.0.0", &[("lost", LARGE), ("kept", 50_000)]);
     let other = scene.release("2.0.0", &[("kept", 50_000)]);

@@ -13,6 +13,7 @@
 //! - [`odd_uploads`]: what is unusual and fine, or changed under the upload.
 //! - [`acknowledgement`]: what `?wait=replicated` promises.
 //! - [`m2_faults`], [`m2_rot`]: disks that fail, fill up, stall, vanish; bytes that decay.
+//! - [`on_postgres`]: the main cases on the other database.
 //! - [`restarts`], [`rebuilt_sleds`], [`strange_sleds`]: who remembers what, and who is not obeyed.
 
 mod deliveries;
@@ -27,6 +28,7 @@ mod lost_artifacts;
 mod m2_faults;
 mod m2_rot;
 mod odd_uploads;
+mod on_postgres;
 mod peers;
 mod rebuilt_sleds;
 mod restarts;

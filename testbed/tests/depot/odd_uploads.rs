@@ -25,7 +25,7 @@ async fn a_release_whose_targets_are_named_by_sha512_reaches_every_sled() {
 }
 
 #[tokio::test]
-async fn a_trust_root_that_is_deleted_during_an_upload_vouches_for_nothing() {
+pub(crate) async fn a_trust_root_that_is_deleted_during_an_upload_vouches_for_nothing() {
     let scene = Scene::start(1).await;
     let release = scene.release("1.0.0", &[("a", 50_000)]);
     scene.hold(COORDINATOR, "intake.durable", 0).await;

@@ -28,7 +28,7 @@ async fn memory(scene: &Scene) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_restarted_coordinator_forgets_nothing_and_sends_nothing_again() {
+pub(crate) async fn a_restarted_coordinator_forgets_nothing_and_sends_nothing_again() {
     let scene = Scene::start(2).await;
     let first = scene.release("1.0.0", &[("a", LARGE), ("b", 50_000)]);
     let second = scene.release("2.0.0", &[("a", LARGE), ("c", 60_000)]);

@@ -13,7 +13,8 @@ use nexus_client::{
 };
 use sample_release::{Keys, MadeRelease, SampleRelease};
 use sled_client::{DepotClient, SledClient, artifacts::ArtifactsList};
-use std::{fs, ops::Deref, time::Duration};
+use std::{cell::RefCell, fs, ops::Deref, time::Duration};
+use test_postgres::TestDatabase;
 use testbed::{
     Cluster, ClusterBuilder, DiskFault, DiskName, FaultClient, KillScope, OwnedCluster, names::M2_NAMES,
     wait_for,
@@ -46,6 +47,31 @@ impl Deref for Scene {
     }
 }
 
+thread_local! {
+    /// The database of the scenes that this thread starts, instead of SQLite. A test starts its scenes on its own thread.
+    static DATABASE: RefCell<Option<TestDatabase>> = const { RefCell::new(None) };
+}
+
+/// Runs a test, as it is, on PostgreSQL.
+pub(crate) fn on_postgres(test: fn()) {
+    let database = test_postgres::fresh_database().expect("PostgreSQL starts");
+    if database.is_none() {
+        eprintln!("left out: there is no PostgreSQL on this machine");
+        return;
+    }
+    DATABASE.set(database);
+    test();
+    let database = DATABASE.take();
+    assert!(database.is_some(), "the scene was started on another thread, and so on SQLite");
+}
+
+fn on_chosen_database(builder: ClusterBuilder) -> ClusterBuilder {
+    DATABASE.with_borrow(|database| match database {
+        Some(database) => builder.external_database(&database.url, &database.password_file),
+        None => builder,
+    })
+}
+
 impl Scene {
     /// So many sleds, all in service, under the default rules.
     pub(crate) async fn start(sleds: usize) -> Scene {
@@ -55,7 +81,7 @@ impl Scene {
     /// A cluster that is built in another way than by default.
     pub(crate) async fn with(build: impl FnOnce(ClusterBuilder) -> ClusterBuilder) -> Scene {
         let temp = Utf8TempDir::new().expect("a directory for the test");
-        let builder = build(ClusterBuilder::new(temp.path()).name("depot"));
+        let builder = build(on_chosen_database(ClusterBuilder::new(temp.path()).name("depot")));
         let cluster = builder.start().await.expect("the cluster starts");
         cluster.wait_in_service().await.expect("the sleds come into service");
         let operator = cluster.operator().expect("the coordinator has an address");

@@ -20,7 +20,7 @@ async fn is_gone(scene: &Scene, hash: &ArtifactHash) {
 }
 
 #[tokio::test]
-async fn deleting_a_repository_takes_away_its_own_artifacts_and_leaves_shared_ones() {
+pub(crate) async fn deleting_a_repository_takes_away_its_own_artifacts_and_leaves_shared_ones() {
     let scene = Scene::start(3).await;
     let first = scene.release("1.0.0", &[("shared", 90_000), ("own-1", 40_000)]);
     let second = scene.release("2.0.0", &[("shared", 90_000), ("own-2", 50_000)]);
@@ -53,7 +53,7 @@ async fn deleting_a_repository_takes_away_its_own_artifacts_and_leaves_shared_on
 }
 
 #[tokio::test]
-async fn deleting_the_last_repository_empties_every_sled_also_one_that_was_away() {
+pub(crate) async fn deleting_the_last_repository_empties_every_sled_also_one_that_was_away() {
     let scene = Scene::start(2).await;
     let release = scene.release("1.0.0", &[("a", 90_000), ("b", 40_000)]);
     scene.upload(&release).await;

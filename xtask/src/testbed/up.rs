@@ -25,7 +25,7 @@ use std::{
     process::{ExitCode, Stdio},
     time::Duration,
 };
-use testbed::{ClaimOrder, Cluster, ClusterBuilder, KeeperCommand, OwnedCluster};
+use testbed::{ClaimOrder, Cluster, ClusterBuilder, DatabaseKind, KeeperCommand, OwnedCluster};
 use tokio::{runtime::Runtime, task::JoinHandle};
 
 /// The sample release's version.
@@ -46,7 +46,7 @@ pub(crate) struct UpArgs {
     /// Data disks of each sled (not built yet)
     #[arg(long, value_name = "D")]
     disks: Option<usize>,
-    /// The coordinator's database: sqlite (postgres is not built yet)
+    /// The coordinator's database: sqlite, or postgres (a server of the cluster's own); sqlite unless said, or what it had
     #[arg(long, value_name = "DATABASE")]
     db: Option<String>,
     /// Coordinators: 1 (more are not built yet)
@@ -83,10 +83,8 @@ impl UpArgs {
         if self.disks.is_some_and(|disks| disks > 0) {
             bail!("--disks is not built yet: sleds have two M.2 devices, and no data disks");
         }
-        match self.db.as_deref() {
-            None | Some("sqlite") => {}
-            Some("postgres") => bail!("--db postgres is not built yet; there is sqlite"),
-            Some(other) => bail!("no database {other:?}; there is sqlite, and postgres is not built yet"),
+        if self.database()? == Some(DatabaseKind::Postgres) {
+            test_postgres::Programs::required().context("--db postgres")?;
         }
         if let Some(count) = self.nexus.filter(|&count| count != 1) {
             bail!("--nexus {count} is not built yet: a cluster has 1 coordinator");
@@ -101,6 +99,15 @@ impl UpArgs {
             testbed::root_in_zip(zip).with_context(|| format!("--release {zip} is no release"))?;
         }
         Ok(())
+    }
+
+    fn database(&self) -> Result<Option<DatabaseKind>> {
+        match self.db.as_deref() {
+            None => Ok(None),
+            Some("sqlite") => Ok(Some(DatabaseKind::Sqlite)),
+            Some("postgres") => Ok(Some(DatabaseKind::Postgres)),
+            Some(other) => bail!("no database {other:?}; there is sqlite and postgres"),
+        }
     }
 
     fn profile(&self) -> Profile {
@@ -119,7 +126,14 @@ pub(crate) fn run(place: &Place, args: &UpArgs, runtime: &Runtime) -> Result<Exi
     if let Some(sleds) = args.sleds {
         builder = builder.sleds(sleds);
     }
+    if let Some(database) = args.database()? {
+        builder = builder.database(database);
+    }
     let sleds = builder.planned_sleds()?;
+    let database = match builder.planned_database()? {
+        DatabaseKind::Sqlite => "sqlite",
+        DatabaseKind::Postgres => "postgres",
+    };
     let anew = builder.starts_anew()?;
     let builder = builder.bin_dir(match &args.bin_dir {
         Some(bin_dir) => camino::absolute_utf8(bin_dir).with_context(|| format!("--bin-dir {bin_dir}"))?,
@@ -129,7 +143,7 @@ pub(crate) fn run(place: &Place, args: &UpArgs, runtime: &Runtime) -> Result<Exi
         let mut interrupts = Interrupts::listen()?;
         let narrator = Narrator::start();
         narrator.fact(&format!(
-            "cluster {}: 1 coordinator (sqlite), {sleds} sleds × 2 M.2; no root needed",
+            "cluster {}: 1 coordinator ({database}), {sleds} sleds × 2 M.2; no root needed",
             place.name
         ));
         if anew {
@@ -398,8 +412,7 @@ mod tests {
         let none = UpArgs::default;
         refused(UpArgs { demo: true, ..none() }, "not built yet");
         refused(UpArgs { disks: Some(3), ..none() }, "not built yet");
-        refused(UpArgs { db: Some("postgres".into()), ..none() }, "not built yet");
-        refused(UpArgs { db: Some("mysql".into()), ..none() }, "there is sqlite");
+        refused(UpArgs { db: Some("mysql".into()), ..none() }, "there is sqlite and postgres");
         refused(UpArgs { nexus: Some(2), ..none() }, "not built yet");
         refused(UpArgs { sleds: Some(0), ..none() }, "at least 1");
         refused(UpArgs { release: Some("/absent.zip".into()), ..none() }, "no such file");

@@ -14,8 +14,8 @@ use crate::{
     Database, DatabaseError,
     error::during,
     rows::{key, now, parsed, signed, text},
+    sql::{Connection, sql},
     trust_roots, wanted,
-    write::Connection,
 };
 use ids::{ArtifactHash, RepositoryId};
 use jiff::Timestamp;
@@ -47,7 +47,7 @@ async fn take_in(
     if !trust_roots::is_known(tx, new.trust_root_id).await? {
         return Ok(InsertOutcome::TrustRootGone);
     }
-    let known = sqlx::query("SELECT id FROM repository WHERE system_version = $1")
+    let known = sql("SELECT id FROM repository WHERE system_version = $1")
         .bind(&new.system_version)
         .fetch_optional(&mut *tx)
         .await
@@ -62,10 +62,8 @@ async fn take_in(
 
 async fn insert(tx: &mut Connection, fresh: &Fresh, new: &NewRepository) -> Result<(), DatabaseError> {
     let operation = "insert a repository";
-    sqlx::query(
-        "INSERT INTO repository (id, system_version, sha256, file_name, trust_root_id, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6)",
-    )
+    sql("INSERT INTO repository (id, system_version, sha256, file_name, trust_root_id, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6)")
     .bind(key(&fresh.id))
     .bind(&new.system_version)
     .bind(&new.sha256)
@@ -76,10 +74,8 @@ async fn insert(tx: &mut Connection, fresh: &Fresh, new: &NewRepository) -> Resu
     .await
     .map_err(during(operation))?;
     for artifact in &new.artifacts {
-        sqlx::query(
-            "INSERT INTO repository_artifact (repository_id, name, version, kind, target, entry, hash, size)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        )
+        sql("INSERT INTO repository_artifact (repository_id, name, version, kind, target, entry, hash, size)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
         .bind(key(&fresh.id))
         .bind(&artifact.name)
         .bind(&artifact.version)
@@ -103,7 +99,7 @@ async fn restage(
     new: &NewRepository,
 ) -> Result<InsertOutcome, DatabaseError> {
     let operation = "compare with the known repository";
-    let rows = sqlx::query(
+    let rows = sql(
         "SELECT name, version, kind, target, entry, hash, size FROM repository_artifact WHERE repository_id = $1",
     )
     .bind(key(&id))
@@ -115,19 +111,18 @@ async fn restage(
     if !differences.is_empty() {
         return Ok(InsertOutcome::Conflict { differences });
     }
-    let staged =
-        sqlx::query("SELECT file FROM staged_repository WHERE repository_id = $1 AND coordinator_id = $2")
-            .bind(key(&id))
-            .bind(key(&new.coordinator_id))
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(during(operation))?;
+    let staged = sql("SELECT file FROM staged_repository WHERE repository_id = $1 AND coordinator_id = $2")
+        .bind(key(&id))
+        .bind(key(&new.coordinator_id))
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(during(operation))?;
     let replaced_file = staged.as_ref().map(|row| text(row, "file")).transpose()?;
     // The new zip may keep its targets under other paths. Then another coordinator's zip no longer fits the rows:
     // it is let go, which loses nothing, because every byte of it is durable in this one.
     let moved = known.iter().any(|known| !new.artifacts.contains(known));
     if moved {
-        sqlx::query("DELETE FROM staged_repository WHERE repository_id = $1 AND coordinator_id <> $2")
+        sql("DELETE FROM staged_repository WHERE repository_id = $1 AND coordinator_id <> $2")
             .bind(key(&id))
             .bind(key(&new.coordinator_id))
             .execute(&mut *tx)
@@ -135,10 +130,8 @@ async fn restage(
             .map_err(during(operation))?;
     }
     for artifact in &new.artifacts {
-        sqlx::query(
-            "UPDATE repository_artifact SET target = $1, entry = $2
-             WHERE repository_id = $3 AND name = $4 AND version = $5 AND kind = $6",
-        )
+        sql("UPDATE repository_artifact SET target = $1, entry = $2
+             WHERE repository_id = $3 AND name = $4 AND version = $5 AND kind = $6")
         .bind(&artifact.target)
         .bind(&artifact.entry)
         .bind(key(&id))
@@ -149,7 +142,7 @@ async fn restage(
         .await
         .map_err(during(operation))?;
     }
-    sqlx::query("UPDATE repository SET sha256 = $1, file_name = $2, trust_root_id = $3 WHERE id = $4")
+    sql("UPDATE repository SET sha256 = $1, file_name = $2, trust_root_id = $3 WHERE id = $4")
         .bind(&new.sha256)
         .bind(&new.file_name)
         .bind(key(&new.trust_root_id))
@@ -167,12 +160,10 @@ async fn stage(
     now: Timestamp,
     new: &NewRepository,
 ) -> Result<(), DatabaseError> {
-    sqlx::query(
-        "INSERT INTO staged_repository (repository_id, coordinator_id, file, size, created_at)
+    sql("INSERT INTO staged_repository (repository_id, coordinator_id, file, size, created_at)
          VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (repository_id, coordinator_id) DO UPDATE SET file = excluded.file,
-             size = excluded.size, created_at = excluded.created_at",
-    )
+             size = excluded.size, created_at = excluded.created_at")
     .bind(key(&id))
     .bind(key(&new.coordinator_id))
     .bind(&new.staged_file)

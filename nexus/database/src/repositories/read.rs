@@ -5,9 +5,9 @@ use crate::{
     Database, DatabaseError,
     error::during,
     rows::{key, optional_text, parsed, text, unsigned},
+    sql::{Row, sql},
 };
 use ids::{CoordinatorId, RepositoryId};
-use sqlx::sqlite::SqliteRow;
 
 impl Database {
     /// Repositories uploaded before the given one, newest first, at most `limit`.
@@ -16,7 +16,7 @@ impl Database {
         before: Option<RepositoryId>,
         limit: u32,
     ) -> Result<Vec<RepositoryRow>, DatabaseError> {
-        let rows = sqlx::query(
+        let rows = sql(
             "SELECT r.id, r.system_version, r.sha256, r.file_name, r.trust_root_id, r.created_at,
                     (SELECT CAST(COALESCE(SUM(a.size), 0) AS BIGINT) FROM repository_artifact a
                      WHERE a.repository_id = r.id) AS size_bytes,
@@ -35,7 +35,7 @@ impl Database {
 
     /// One repository.
     pub async fn repository(&self, system_version: &str) -> Result<Option<RepositoryRow>, DatabaseError> {
-        let row = sqlx::query(
+        let row = sql(
             "SELECT r.id, r.system_version, r.sha256, r.file_name, r.trust_root_id, r.created_at,
                     (SELECT CAST(COALESCE(SUM(a.size), 0) AS BIGINT) FROM repository_artifact a
                      WHERE a.repository_id = r.id) AS size_bytes,
@@ -53,10 +53,8 @@ impl Database {
 
     /// A repository's artifacts, by name.
     pub async fn repository_artifacts(&self, id: RepositoryId) -> Result<Vec<ArtifactRow>, DatabaseError> {
-        let rows = sqlx::query(
-            "SELECT name, version, kind, target, entry, hash, size FROM repository_artifact
-             WHERE repository_id = $1 ORDER BY name, version, kind",
-        )
+        let rows = sql("SELECT name, version, kind, target, entry, hash, size FROM repository_artifact
+             WHERE repository_id = $1 ORDER BY name, version, kind")
         .bind(key(&id))
         .fetch_all(&self.read)
         .await
@@ -66,10 +64,8 @@ impl Database {
 
     /// What a coordinator has staged.
     pub async fn staged(&self, coordinator_id: CoordinatorId) -> Result<Vec<StagedRow>, DatabaseError> {
-        let rows = sqlx::query(
-            "SELECT repository_id, file, size FROM staged_repository WHERE coordinator_id = $1
-             ORDER BY repository_id",
-        )
+        let rows = sql("SELECT repository_id, file, size FROM staged_repository WHERE coordinator_id = $1
+             ORDER BY repository_id")
         .bind(key(&coordinator_id))
         .fetch_all(&self.read)
         .await
@@ -86,7 +82,7 @@ impl Database {
     }
 }
 
-fn read_repository(row: &SqliteRow) -> Result<RepositoryRow, DatabaseError> {
+fn read_repository(row: &Row) -> Result<RepositoryRow, DatabaseError> {
     let staged_on = optional_text(row, "staged_on")?;
     Ok(RepositoryRow {
         id: parsed(row, "id")?,
@@ -104,7 +100,7 @@ fn read_repository(row: &SqliteRow) -> Result<RepositoryRow, DatabaseError> {
     })
 }
 
-pub(super) fn read_artifact(row: &SqliteRow) -> Result<ArtifactRow, DatabaseError> {
+pub(super) fn read_artifact(row: &Row) -> Result<ArtifactRow, DatabaseError> {
     Ok(ArtifactRow {
         name: text(row, "name")?,
         version: text(row, "version")?,

@@ -4,6 +4,7 @@ use crate::{
     Database, DatabaseError,
     error::during,
     rows::{key, text},
+    sql::sql,
     wanted,
 };
 use ids::{CoordinatorId, RepositoryId};
@@ -19,22 +20,21 @@ impl Database {
         let operation = "delete a repository";
         self.write(operation, |mut tx| {
             Box::pin(async move {
-                let staged = sqlx::query(
-                    "SELECT s.file FROM staged_repository s JOIN repository r ON r.id = s.repository_id
-                 WHERE r.system_version = $1 AND s.coordinator_id = $2",
-                )
-                .bind(system_version)
-                .bind(key(&coordinator_id))
-                .fetch_all(&mut *tx)
-                .await
-                .map_err(during(operation))?;
-                let result = sqlx::query("DELETE FROM repository WHERE system_version = $1")
+                let staged =
+                    sql("SELECT s.file FROM staged_repository s JOIN repository r ON r.id = s.repository_id
+                 WHERE r.system_version = $1 AND s.coordinator_id = $2")
+                    .bind(system_version)
+                    .bind(key(&coordinator_id))
+                    .fetch_all(&mut *tx)
+                    .await
+                    .map_err(during(operation))?;
+                let changed = sql("DELETE FROM repository WHERE system_version = $1")
                     .bind(system_version)
                     .execute(&mut *tx)
                     .await
                     .map_err(during(operation))?;
                 wanted::settle(&mut tx).await?;
-                if result.rows_affected() == 0 {
+                if changed == 0 {
                     return Ok(None);
                 }
                 staged.iter().map(|row| text(row, "file")).collect::<Result<_, _>>().map(Some)
@@ -54,17 +54,15 @@ impl Database {
         let operation = "unstage a repository";
         self.write(operation, |mut tx| {
             Box::pin(async move {
-                let result = sqlx::query(
-                    "DELETE FROM staged_repository
-                 WHERE repository_id = $1 AND coordinator_id = $2 AND file = $3",
-                )
+                let changed = sql("DELETE FROM staged_repository
+                 WHERE repository_id = $1 AND coordinator_id = $2 AND file = $3")
                 .bind(key(&repository_id))
                 .bind(key(&coordinator_id))
                 .bind(file)
                 .execute(&mut *tx)
                 .await
                 .map_err(during(operation))?;
-                Ok(result.rows_affected() > 0)
+                Ok(changed > 0)
             })
         })
         .await

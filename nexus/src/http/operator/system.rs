@@ -63,7 +63,7 @@ async fn status(State(context): State<Context>) -> Result<ApiJson<SystemStatus>,
         artifacts_complete: view.artifacts_complete,
         sleds_complete: view.sleds.iter().filter(complete).count() as u64,
         sleds_away: view.sleds.iter().filter(away).count() as u64,
-        database_bytes: context.database.size_bytes(),
+        database_bytes: context.database.size_bytes().await,
         staging_bytes,
         issues,
     }))

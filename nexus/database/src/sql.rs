@@ -1,0 +1,310 @@
+//! One text for both databases: statements with `$N`, values, rows, connections. Owns the thin layer over the driver;
+//! where the two databases differ in what they mean is [`dialect`](crate::dialect)'s.
+//!
+//! ```text
+//!   sql("… $1 …").bind(value) ──► fetch_all / fetch_one / fetch_optional / execute ──► Row
+//!                                            │ on
+//!                       a Pool (a read that stands alone) or a Connection (part of a transaction)
+//! ```
+//!
+//! A value is text or a 64-bit integer, or NULL of one of these: what both databases keep and give back alike. Ids and
+//! hashes are text, times are RFC 3339 in UTC, documents are JSON in text.
+//!
+//! Within a transaction a failed statement is the end: every later statement is refused, and the transaction is not
+//! committed even if its work thinks better of it. PostgreSQL works so by itself. SQLite would go on, and where it has
+//! ended the transaction in the middle of the failed statement, it would even commit what follows one by one.
+
+use crate::SqlError;
+use sqlx::{
+    AssertSqlSafe, ColumnIndex, Postgres, SqlSafeStr, SqlStr, Sqlite,
+    pool::PoolConnection,
+    postgres::{PgPool, PgRow},
+    sqlite::{SqlitePool, SqliteRow},
+};
+use std::sync::Arc;
+
+/// A statement with its values.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    text: SqlStr,
+    values: Vec<Value>,
+}
+
+/// A value as both databases keep it. NULL has a type, because PostgreSQL asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Text.
+    Text(Option<String>),
+    /// A number.
+    Integer(Option<i64>),
+}
+
+/// A statement of this text, whose placeholders are `$1`, `$2`, …
+pub fn sql(text: &'static str) -> Statement {
+    Statement { text: text.into_sql_str(), values: Vec::new() }
+}
+
+/// A statement whose text was put together from constants; values never become part of it.
+pub(crate) fn assembled(text: Arc<str>, values: Vec<Value>) -> Statement {
+    Statement { text: AssertSqlSafe(text).into_sql_str(), values }
+}
+
+impl Statement {
+    /// Gives the next placeholder its value.
+    #[must_use]
+    pub fn bind(mut self, value: impl Into<Value>) -> Statement {
+        self.values.push(value.into());
+        self
+    }
+
+    /// Runs it; the number of rows that it changed.
+    pub async fn execute<'c>(self, on: impl Into<Target<'c>>) -> Result<u64, SqlError> {
+        on.into().run(self, Run::Execute).await.map(|answer| answer.affected)
+    }
+
+    /// Every row.
+    pub async fn fetch_all<'c>(self, on: impl Into<Target<'c>>) -> Result<Vec<Row>, SqlError> {
+        on.into().run(self, Run::All).await.map(|answer| answer.rows)
+    }
+
+    /// The first row, if there is one.
+    pub async fn fetch_optional<'c>(self, on: impl Into<Target<'c>>) -> Result<Option<Row>, SqlError> {
+        on.into().run(self, Run::First).await.map(|mut answer| answer.rows.pop())
+    }
+
+    /// The first row.
+    ///
+    /// # Errors
+    /// The driver's "no rows" if there is none.
+    pub async fn fetch_one<'c>(self, on: impl Into<Target<'c>>) -> Result<Row, SqlError> {
+        self.fetch_optional(on).await?.ok_or_else(|| sqlx::Error::RowNotFound.into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Value {
+        Value::Text(Some(text))
+    }
+}
+
+impl From<&String> for Value {
+    fn from(text: &String) -> Value {
+        Value::Text(Some(text.clone()))
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Value {
+        Value::Text(Some(text.to_owned()))
+    }
+}
+
+impl From<Option<String>> for Value {
+    fn from(text: Option<String>) -> Value {
+        Value::Text(text)
+    }
+}
+
+impl From<&Option<String>> for Value {
+    fn from(text: &Option<String>) -> Value {
+        Value::Text(text.clone())
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Value {
+        Value::Integer(Some(number))
+    }
+}
+
+impl From<Option<i64>> for Value {
+    fn from(number: Option<i64>) -> Value {
+        Value::Integer(number)
+    }
+}
+
+/// One row of an answer.
+#[derive(Debug)]
+pub enum Row {
+    /// SQLite's.
+    Sqlite(SqliteRow),
+    /// PostgreSQL's.
+    Postgres(PgRow),
+}
+
+impl Row {
+    /// A column's value.
+    pub fn try_get<'r, T>(&'r self, column: &str) -> Result<T, SqlError>
+    where
+        T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite> + sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
+        for<'a> &'a str: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
+    {
+        match self {
+            Row::Sqlite(row) => sqlx::Row::try_get(row, column),
+            Row::Postgres(row) => sqlx::Row::try_get(row, column),
+        }
+        .map_err(SqlError::from)
+    }
+}
+
+/// Connections for reads that stand alone. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Pool {
+    /// SQLite's.
+    Sqlite(SqlitePool),
+    /// PostgreSQL's.
+    Postgres(PgPool),
+}
+
+impl Pool {
+    /// Takes a connection, waiting for one if need be.
+    pub(crate) async fn acquire(&self) -> Result<Connection, SqlError> {
+        let link = match self {
+            Pool::Sqlite(pool) => Link::Sqlite(pool.acquire().await?),
+            Pool::Postgres(pool) => Link::Postgres(pool.acquire().await?),
+        };
+        Ok(Connection { link, failure: None })
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Pool::Sqlite(pool) => pool.close().await,
+            Pool::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// One connection. Dropped, it goes back to its pool.
+#[derive(Debug)]
+pub struct Connection {
+    link: Link,
+    failure: Option<SqlError>,
+}
+
+#[derive(Debug)]
+enum Link {
+    Sqlite(PoolConnection<Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+}
+
+impl Connection {
+    /// Says a few words that have no values and no answer, whatever failed before.
+    pub(crate) async fn say(&mut self, words: &'static str) -> Result<(), SqlError> {
+        match &mut self.link {
+            Link::Sqlite(link) => sqlx::raw_sql(words).execute(&mut **link).await.map(drop),
+            Link::Postgres(link) => sqlx::raw_sql(words).execute(&mut **link).await.map(drop),
+        }
+        .map_err(SqlError::from)
+    }
+
+    /// The failure of a statement since the last time that this was asked.
+    pub(crate) fn take_failure(&mut self) -> Option<SqlError> {
+        self.failure.take()
+    }
+
+    /// Closes it instead of giving it back: nobody knows what is open on it.
+    pub(crate) fn abandon(self) {
+        match self.link {
+            Link::Sqlite(link) => drop(link.detach()),
+            Link::Postgres(link) => drop(link.detach()),
+        }
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self.link, Link::Postgres(_))
+    }
+
+    async fn run(&mut self, statement: Statement, run: Run) -> Result<Answer, SqlError> {
+        if self.failure.is_some() {
+            let words = "an earlier statement of this transaction has failed";
+            return Err(sqlx::Error::Protocol(words.to_owned()).into());
+        }
+        let answer = match &mut self.link {
+            Link::Sqlite(link) => run_sqlite(link, statement, run).await,
+            Link::Postgres(link) => run_postgres(link, statement, run).await,
+        };
+        answer.map_err(|error| {
+            let error = SqlError::from(error);
+            self.failure = Some(error.clone());
+            error
+        })
+    }
+}
+
+/// Where a statement runs.
+#[derive(Debug)]
+pub enum Target<'c> {
+    /// On any connection, by itself.
+    Pool(&'c Pool),
+    /// As part of what this connection does.
+    Connection(&'c mut Connection),
+}
+
+impl<'c> From<&'c Pool> for Target<'c> {
+    fn from(pool: &'c Pool) -> Target<'c> {
+        Target::Pool(pool)
+    }
+}
+
+impl<'c> From<&'c mut Connection> for Target<'c> {
+    fn from(connection: &'c mut Connection) -> Target<'c> {
+        Target::Connection(connection)
+    }
+}
+
+impl Target<'_> {
+    async fn run(self, statement: Statement, run: Run) -> Result<Answer, SqlError> {
+        match self {
+            Target::Pool(pool) => pool.acquire().await?.run(statement, run).await,
+            Target::Connection(connection) => connection.run(statement, run).await,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Run {
+    Execute,
+    First,
+    All,
+}
+
+#[derive(Default)]
+struct Answer {
+    rows: Vec<Row>,
+    affected: u64,
+}
+
+/// The same for each driver: their types have nothing in common that could be named.
+macro_rules! run_on {
+    ($name:ident, $database:ty, $row:path) => {
+        async fn $name(
+            link: &mut PoolConnection<$database>,
+            statement: Statement,
+            run: Run,
+        ) -> Result<Answer, sqlx::Error> {
+            let mut query = sqlx::query::<$database>(statement.text);
+            for value in statement.values {
+                query = match value {
+                    Value::Text(text) => query.bind(text),
+                    Value::Integer(number) => query.bind(number),
+                };
+            }
+            Ok(match run {
+                Run::Execute => {
+                    Answer { affected: query.execute(&mut **link).await?.rows_affected(), rows: Vec::new() }
+                }
+                Run::First => Answer {
+                    rows: query.fetch_optional(&mut **link).await?.map($row).into_iter().collect(),
+                    affected: 0,
+                },
+                Run::All => Answer {
+                    rows: query.fetch_all(&mut **link).await?.into_iter().map($row).collect(),
+                    affected: 0,
+                },
+            })
+        }
+    };
+}
+
+run_on!(run_sqlite, Sqlite, Row::Sqlite);
+run_on!(run_postgres, Postgres, Row::Postgres);

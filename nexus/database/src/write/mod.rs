@@ -1,0 +1,179 @@
+//! The one way to write.
+//!
+//! - [`transaction`]: begins, commits, rolls back, and never leaves a transaction half open.
+//! - [`group`]: SQLite, where one task owns the one connection that writes, and writes share commits.
+//! - [`retry`]: PostgreSQL, where writes run side by side and the database may ask for one again.
+//! - [`append`]: rows that need no transaction of their own, many callers in one statement.
+//!
+//! The work of a write is a closure that may be run again: ids and times are made before it, and it touches nothing but
+//! its transaction. What it returns is believed only once it was committed.
+
+pub(crate) mod append;
+pub(crate) mod group;
+mod retry;
+pub(crate) mod transaction;
+
+use crate::{
+    Database, DatabaseError,
+    error::during,
+    rows::{self, key},
+    sql::{Connection, Pool, sql},
+};
+use std::{
+    marker::PhantomData,
+    ops::{Deref, DerefMut},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use transaction::{Purpose, Transaction};
+
+/// What a write works on, for `'t`; what the work borrows (`'w`) outlives it. Its connection is in a transaction; what
+/// it reads is still true when it commits.
+#[derive(Debug)]
+pub struct Tx<'t, 'w: 't> {
+    connection: &'t mut Connection,
+    work: PhantomData<&'w ()>,
+}
+
+/// The work under way. An async closure would say the same in fewer words, but whether it may move between threads is
+/// more than today's compiler can tell.
+pub type Working<'t, T> = Pin<Box<dyn Future<Output = Result<T, DatabaseError>> + Send + 't>>;
+
+impl<'t> Tx<'t, '_> {
+    fn on(connection: &'t mut Connection) -> Self {
+        Tx { connection, work: PhantomData }
+    }
+}
+
+impl Deref for Tx<'_, '_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
+}
+
+impl DerefMut for Tx<'_, '_> {
+    fn deref_mut(&mut self) -> &mut Connection {
+        self.connection
+    }
+}
+
+/// Who writes.
+#[derive(Clone, Debug)]
+pub(crate) enum Writer {
+    /// One task, for everybody.
+    Group(group::Group),
+    /// Everybody, on a connection of the pool; rows to append go to those who gather them.
+    EachItself(Pool, append::Appender),
+}
+
+/// Whether the last write was kept from its end by the disk, and none has been written since.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WriteHealth {
+    failed: Arc<AtomicBool>,
+}
+
+impl WriteHealth {
+    fn note<T>(&self, result: &Result<T, DatabaseError>) {
+        self.failed.store(result.is_err(), Ordering::Relaxed);
+    }
+}
+
+/// How a transaction whose work went well ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Commit,
+    RollBack,
+}
+
+impl Database {
+    /// Runs `work` in a transaction of its own and commits it. With an error of `work`, nothing is changed. The work
+    /// may run more than once; of all runs only the last one counts.
+    ///
+    /// # Errors
+    /// Those of `work`; [`DatabaseError::Query`] where nothing was changed; [`DatabaseError::CommitUnknown`].
+    pub async fn write<'w, T>(
+        &self,
+        operation: &'static str,
+        work: impl for<'t> Fn(Tx<'t, 'w>) -> Working<'t, T>,
+    ) -> Result<T, DatabaseError> {
+        let result = self.attempt(operation, End::Commit, work).await;
+        self.health.note(&result);
+        result
+    }
+
+    /// Runs `work` on what the database holds at one moment; it can not change anything.
+    ///
+    /// # Errors
+    /// Those of `work`, and [`DatabaseError::Query`].
+    pub async fn read_at_once<'w, T>(
+        &self,
+        operation: &'static str,
+        work: impl for<'t> FnOnce(Tx<'t, 'w>) -> Working<'t, T>,
+    ) -> Result<T, DatabaseError> {
+        let connection = self.read.acquire().await.map_err(during(operation))?;
+        let mut transaction =
+            Transaction::begin(connection, Purpose::Read).await.map_err(during(operation))?;
+        let result = work(Tx::on(transaction.connection())).await;
+        transaction.roll_back().await;
+        result
+    }
+
+    /// Proves that a write can be made now: the lock can be had, and a row changed. As long as the last write has
+    /// failed, the proof is a commit, because only that needs the disk; in peace it costs no disk access.
+    ///
+    /// # Errors
+    /// As for every write.
+    pub async fn probe_write(&self) -> Result<(), DatabaseError> {
+        let operation = "try a write";
+        let end = if self.health.failed.load(Ordering::Relaxed) { End::Commit } else { End::RollBack };
+        let now = rows::now();
+        let result = self
+            .attempt(operation, end, |mut tx| {
+                Box::pin(async move { write_probe(&mut tx, now).await.map_err(during(operation)) })
+            })
+            .await;
+        self.health.note(&result);
+        result
+    }
+
+    async fn attempt<'w, T>(
+        &self,
+        operation: &'static str,
+        end: End,
+        work: impl for<'t> Fn(Tx<'t, 'w>) -> Working<'t, T>,
+    ) -> Result<T, DatabaseError> {
+        match &self.writer {
+            Writer::Group(group) => group.write(operation, end, work).await,
+            Writer::EachItself(pool, _) => retry::write(pool, operation, end, work).await,
+        }
+    }
+}
+
+async fn write_probe(connection: &mut Connection, now: jiff::Timestamp) -> Result<(), crate::SqlError> {
+    sql("INSERT INTO write_probe (singleton, written_at) VALUES (1, $1)
+         ON CONFLICT (singleton) DO UPDATE SET written_at = excluded.written_at")
+    .bind(key(&now))
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// What came of the work. A statement that failed has the last word, whatever the work made of it.
+fn judge<T>(
+    connection: &mut Connection,
+    operation: &'static str,
+    result: Result<T, DatabaseError>,
+) -> Result<T, DatabaseError> {
+    match (result, connection.take_failure()) {
+        (Ok(_), Some(source)) => Err(DatabaseError::Query { operation, source }),
+        (result, _) => result,
+    }
+}
+
+#[cfg(test)]
+mod tests;

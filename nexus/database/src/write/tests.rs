@@ -1,0 +1,199 @@
+//! What SQLite's writes promise when the disk is full, the caller goes away, or the commit fails.
+
+use super::*;
+use crate::{ErrorClass, connect::options, trust_roots::NewTrustRoot};
+use camino_tempfile::Utf8TempDir;
+
+/// A database that may have so few pages that a few trust roots fill it: SQLite then answers as on a full disk.
+async fn small_database() -> (Utf8TempDir, Database) {
+    let dir = camino_tempfile::tempdir().unwrap();
+    let path = dir.path().join("nexus.db");
+    let options = options(&path).pragma("max_page_count", "64");
+    let database = Database::open_with(&path, options).await.unwrap();
+    (dir, database)
+}
+
+fn root(number: u32) -> NewTrustRoot {
+    NewTrustRoot {
+        fingerprint: number.to_string(),
+        root_json: "x".repeat(30_000),
+        version: 1,
+        expires: jiff::Timestamp::UNIX_EPOCH,
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_each_time_and_room_again_is_all_it_needs() {
+    let (_dir, database) = small_database().await;
+    let mut added = Vec::new();
+    let full = loop {
+        match database.trust_root_insert(&root(added.len() as u32)).await {
+            Ok((row, _)) => added.push(row.id),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(full.class(), ErrorClass::Full, "{full:?}");
+    let said = std::error::Error::source(&full).unwrap();
+    assert_eq!(said.to_string(), "(code: 13) database or disk is full");
+    assert!(said.source().is_none(), "it is said once");
+    for _ in 0..3 {
+        let again = database.trust_root_insert(&root(1000)).await.unwrap_err();
+        assert_eq!(again.class(), ErrorClass::Full, "{again:?}");
+    }
+    database.probe_write().await.unwrap();
+    database.trust_root_delete(added[0]).await.unwrap();
+    database.trust_root_insert(&root(1000)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_that_is_given_up_leaves_no_transaction_behind() {
+    let (_dir, database) = small_database().await;
+    let (began, has_begun) = tokio::sync::oneshot::channel();
+    let began = std::sync::Mutex::new(Some(began));
+    let writer = database.clone();
+    let given_up = tokio::spawn(async move {
+        let began = &began;
+        writer
+            .write("wait", |mut tx| {
+                Box::pin(async move {
+                    sql("DELETE FROM cluster").execute(&mut *tx).await.map_err(during("wait"))?;
+                    let began = began.lock().unwrap().take();
+                    began.unwrap().send(()).unwrap();
+                    std::future::pending::<Result<(), DatabaseError>>().await
+                })
+            })
+            .await
+    });
+    has_begun.await.unwrap();
+    given_up.abort();
+    database.trust_root_insert(&root(1)).await.unwrap();
+    database.cluster_id().await.expect("what was given up was rolled back");
+}
+
+#[tokio::test]
+async fn work_that_fails_changes_nothing() {
+    let (_dir, database) = small_database().await;
+    let failed = database
+        .write("fail", |mut tx| {
+            Box::pin(async move {
+                sql("DELETE FROM cluster").execute(&mut *tx).await.map_err(during("fail"))?;
+                Err::<(), _>(DatabaseError::Corrupt { column: "none", value: String::new() })
+            })
+        })
+        .await;
+    assert_eq!(failed.unwrap_err().class(), ErrorClass::Corrupt);
+    database.cluster_id().await.unwrap();
+    database.probe_write().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_is_in_doubt_and_leaves_no_transaction_behind() {
+    let (_dir, database) = small_database().await;
+    let operation = "break a rule at the end";
+    let write = database.write(operation, |mut tx| {
+        Box::pin(async move {
+            tx.say("PRAGMA defer_foreign_keys = ON").await.map_err(during(operation))?;
+            let orphan =
+                "INSERT INTO repository_artifact (repository_id, name, version, kind, target, hash, size)
+                          VALUES ('nobody', 'a', '1', 'file', 'a', '00', 1)";
+            tx.say(orphan).await.map_err(during(operation))
+        })
+    });
+    let error = write.await.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::CommitUnknown, "{error:?}");
+    database.probe_write().await.unwrap();
+    database.trust_root_insert(&root(1)).await.unwrap();
+    assert!(database.wanted().await.unwrap().artifacts.is_empty());
+}
+
+#[tokio::test]
+async fn a_transaction_that_sqlite_has_ended_by_itself_is_no_reason_for_doubt() {
+    let (_dir, database) = small_database().await;
+    let write = database.write("end early", |mut tx| {
+        Box::pin(async move {
+            tx.say("ROLLBACK").await.map_err(during("end early"))?;
+            Err::<(), _>(DatabaseError::Corrupt { column: "none", value: String::new() })
+        })
+    });
+    write.await.unwrap_err();
+    let Pool::Sqlite(pool) = &database.write_pool else { panic!("it is SQLite") };
+    let connections = pool.size();
+    database.probe_write().await.unwrap();
+    assert_eq!((connections, pool.size()), (1, 1));
+}
+
+/// Inserts that all wait at once.
+async fn insert_all(database: &Database, roots: Vec<NewTrustRoot>) -> Vec<Result<(), DatabaseError>> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for (number, root) in roots.into_iter().enumerate() {
+        let database = database.clone();
+        tasks.spawn(async move { (number, database.trust_root_insert(&root).await.map(drop)) });
+    }
+    let mut results = tasks.join_all().await;
+    results.sort_by_key(|(number, _)| *number);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+#[tokio::test]
+async fn a_write_that_finds_no_room_takes_none_of_its_group_with_it() {
+    let (_dir, database) = small_database().await;
+    let small = |number| NewTrustRoot { root_json: "{}".to_owned(), ..root(number) };
+    let huge = |number| NewTrustRoot { root_json: "x".repeat(500_000), ..root(number) };
+    let results = insert_all(&database, vec![small(0), huge(1), small(2), huge(3), small(4)]).await;
+    for (number, result) in results.into_iter().enumerate() {
+        match number % 2 {
+            0 => result.unwrap_or_else(|error| panic!("{number}: {error:?}")),
+            _ => assert_eq!(result.unwrap_err().class(), ErrorClass::Full),
+        }
+    }
+    assert_eq!(database.trust_roots(None, 10).await.unwrap().len(), 3);
+}
+
+/// Frames in the write-ahead log tell commits apart: each commit ends in a frame that says the size of the database.
+fn commits_in_log(log: &camino::Utf8Path) -> usize {
+    let bytes = std::fs::read(log).unwrap();
+    let page = u32::from_be_bytes(bytes[8..12].try_into().unwrap()) as usize;
+    let is_commit = |frame: &&[u8]| frame[4..8] != [0; 4];
+    bytes[32..].chunks_exact(24 + page).filter(is_commit).count()
+}
+
+#[tokio::test]
+async fn writes_that_come_together_share_commits() {
+    let dir = camino_tempfile::tempdir().unwrap();
+    let path = dir.path().join("nexus.db");
+    // Without checkpoints, the log keeps every commit.
+    let options = options(&path).pragma("wal_autocheckpoint", "0");
+    let database = Database::open_with(&path, options).await.unwrap();
+    let log = dir.path().join("nexus.db-wal");
+    let before = commits_in_log(&log);
+    let small = |number| NewTrustRoot { root_json: "{}".to_owned(), ..root(number) };
+    for result in insert_all(&database, (0..200).map(small).collect()).await {
+        result.unwrap();
+    }
+    let commits = commits_in_log(&log) - before;
+    assert!((1..=50).contains(&commits), "200 writes took {commits} commits");
+}
+
+#[tokio::test]
+async fn a_broken_rule_at_the_commit_is_told_to_each_of_the_group_and_the_next_is_well() {
+    let (_dir, database) = small_database().await;
+    let operation = "break a rule at the end";
+    let breaking = database.write(operation, |mut tx| {
+        Box::pin(async move {
+            tx.say("PRAGMA defer_foreign_keys = ON").await.map_err(during(operation))?;
+            let orphan =
+                "INSERT INTO repository_artifact (repository_id, name, version, kind, target, hash, size)
+                          VALUES ('nobody', 'a', '1', 'file', 'a', '00', 1)";
+            tx.say(orphan).await.map_err(during(operation))
+        })
+    });
+    let beside = root(1);
+    let (broken, beside) = tokio::join!(breaking, database.trust_root_insert(&beside));
+    assert_eq!(broken.unwrap_err().class(), ErrorClass::CommitUnknown);
+    // Committed or in doubt, and what it is told is true.
+    match beside {
+        Ok(_) => assert_eq!(database.trust_roots(None, 10).await.unwrap().len(), 1),
+        Err(error) => assert_eq!(error.class(), ErrorClass::CommitUnknown),
+    }
+    database.trust_root_insert(&root(2)).await.unwrap();
+}
