@@ -176,7 +176,7 @@ impl<'a, K: SagaKind> NodeRun<'a, K> {
         live.set_attention(&self.path, None);
         let left = live.status().attention.into_values().next();
         if persist(live, || store.set_attention(live.key, left.as_ref())).await == Persisted::Halted {
-            std::future::pending().await;
+            std::future::pending::<()>().await;
         }
     }
 
