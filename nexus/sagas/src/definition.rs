@@ -44,6 +44,12 @@ pub(crate) struct NodeTable {
 /// A plan that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DefinitionError {
+    /// This build has no such kind.
+    #[error("there is no saga kind {kind}")]
+    UnknownKind {
+        /// The name.
+        kind: String,
+    },
     /// The kind has refused the parameters.
     #[error("the saga kind {kind} makes no plan of these parameters")]
     Refused {

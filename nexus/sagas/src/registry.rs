@@ -102,6 +102,15 @@ impl Kinds {
         self.kinds.values().map(|kind| (kind.name(), kind.version()))
     }
 
+    /// What a saga of these parameters would be. For golden files.
+    ///
+    /// # Errors
+    /// There is no such kind, or its plan is refused.
+    pub fn define(&self, kind: &str, params: &Value) -> Result<Definition, DefinitionError> {
+        let known = self.get(kind).ok_or_else(|| DefinitionError::UnknownKind { kind: kind.to_owned() })?;
+        known.define(params)
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<dyn AnyKind>> {
         self.kinds.get(name)
     }

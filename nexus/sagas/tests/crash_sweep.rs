@@ -1,5 +1,6 @@
 //! Five nodes with a parallel stage and a sub-saga; the coordinator dies before and after each write, in each of several
 //! runs, and a new life resumes. Whatever dies when: the saga ends exactly once, and every effect is there or none.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod world;
 

@@ -1,5 +1,6 @@
 //! A kind of saga whose nodes do as they are told, and the world that they have their effects in: one effect per node,
 //! there or not. Shared by the tests of this crate.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use ids::SagaId;
