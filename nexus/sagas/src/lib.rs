@@ -34,9 +34,12 @@
 //! - What is stored, and by whom: [`types`], [`ports`].
 //! - One saga that runs: `live`, `persist`, `log_store`, `node_action`.
 //! - All of them: `shards`, [`engine`], `complete`; [`refusal`]: what it does not do, and what is known then.
-//! - [`testing`]: a store in memory that dies, lies and stalls by script.
+//! - With the feature `testing`: `contract`, what every store must do, as one test; `testing`, a store in memory that dies,
+//!   lies and stalls by script.
 
 mod complete;
+#[cfg(feature = "testing")]
+pub mod contract;
 mod definition;
 pub mod engine;
 pub mod fault;

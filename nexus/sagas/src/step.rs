@@ -16,6 +16,8 @@ use thiserror::Error;
 
 /// Between two looks for a signal that has not come: it may be put by another coordinator, which can tell nobody.
 const SIGNAL_PAUSE: Duration = Duration::from_millis(200);
+/// Between two attempts to set a timer in a store that does not take it.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// One attempt of one node's action or undo.
 pub struct Step<K: SagaKind> {
@@ -219,18 +221,20 @@ impl<K: SagaKind> Step<K> {
     /// life of whatever coordinator.
     ///
     /// # Errors
-    /// The store does not keep the timer, or the pause is beyond the calendar; nothing has happened.
+    /// The pause ends after the end of the calendar.
     pub async fn sleep(&self, timer: &str, pause: Duration) -> Result<(), Fault> {
         let due = SignedDuration::try_from(pause)
             .ok()
             .and_then(|pause| Timestamp::now().checked_add(pause).ok())
             .ok_or_else(|| Fault::refused("timer", "the pause ends after the end of the calendar"))?;
         let name = format!("{}/{timer}", self.path);
-        let due = self
-            .store()
-            .timer(self.saga(), &name, due)
-            .await
-            .map_err(|error| Fault::transient("timer", error.to_string()))?;
+        let due = loop {
+            match self.store().timer(self.saga(), &name, due).await {
+                Ok(due) => break due,
+                Err(error) => tracing::warn!(saga = %self.saga(), %error, "a timer cannot be set"),
+            }
+            tokio::time::sleep(STORE_PAUSE).await;
+        };
         let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
         tokio::time::sleep(left).await;
         Ok(())

@@ -126,13 +126,23 @@ async fn dying_again_while_resuming_changes_nothing_but_time() {
 #[tokio::test]
 async fn any_write_whose_answer_is_lost_changes_nothing_but_time() {
     for run in &RUNS {
+        let undisturbed = log_of(&live_through(run, &[]).await.1);
         for incident in [Incident::NotDone, Incident::UnknownDone, Incident::UnknownNotDone] {
             // The first write's pauses are long, and it has tests of its own.
             for write in 2..32 {
-                live_through(run, &[(write, incident)]).await;
+                let (_, disk) = live_through(run, &[(write, incident)]).await;
+                assert_eq!(log_of(&disk), undisturbed, "{}: {incident:?} at {write}", run.what);
             }
         }
     }
+}
+
+/// What the log says, in no order.
+fn log_of(disk: &Disk) -> Vec<(u32, String)> {
+    let events = disk.ids().into_iter().filter_map(|id| disk.saga(id)).flat_map(|saga| saga.events);
+    let mut log: Vec<_> = events.map(|event| (event.node, event.event)).collect();
+    log.sort();
+    log
 }
 
 #[tokio::test]

@@ -339,3 +339,48 @@ async fn a_row_of_another_shape_of_the_same_version_is_refused() {
     }
     assert_eq!((life.claims.totals().failures, life.claims.totals().resuming), (1, 0));
 }
+
+#[tokio::test]
+async fn what_an_earlier_life_has_left_is_undone_though_this_one_is_refused() {
+    let (world, disk) = (World::new(), Disk::new());
+    world.action("first", [Behaviour::Wait, Behaviour::Refuse]);
+    let life = Life::begin(disk.store(), &world);
+    let id = life.engine.start::<Five>(&words()).await.unwrap();
+    soon("its first node", world.waiting.subscribe().wait_for(|&waiting| waiting == 1)).await.unwrap();
+    soon("the halt", life.engine.halt()).await;
+    assert_eq!(world.effects().len(), 1, "the effect of the life that has died");
+    let life = Life::begin(disk.store(), &world);
+    assert_eq!(life.recover().await, 1);
+    assert_eq!(failure(life.end(id).await).node, "first");
+    assert_eq!(world.effects(), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_undo_sees_the_output_of_its_own_node_only_if_there_is_one() {
+    let world = World::new();
+    world.action("last", [Behaviour::UnknownAfterEffect, Behaviour::Refuse]);
+    let (_, end, _) = run(&world).await;
+    assert_eq!(failure(end).node, "last");
+    let seen = world.own_outputs.lock().unwrap().clone();
+    assert_eq!(seen.get("first"), Some(&true));
+    assert_eq!(seen.get("inner/two"), Some(&true));
+    assert_eq!(seen.get("last"), Some(&false), "undone because nobody knew its effect");
+}
+
+#[tokio::test]
+async fn a_saga_that_comes_back_again_and_again_is_resumed_each_time() {
+    let (world, disk) = (World::new(), Disk::new());
+    world.action("left", [Behaviour::Wait; 7]);
+    let life = Life::begin(disk.store(), &world);
+    let id = life.engine.start::<Five>(&words()).await.unwrap();
+    for waiting in 1..=6 {
+        soon("the node", world.waiting.subscribe().wait_for(|&seen| seen == waiting)).await.unwrap();
+        disk.adopt(id).unwrap();
+        world.go_on.notify_one();
+        assert_eq!(life.end(id).await, None, "fenced");
+        assert_eq!(life.recover().await, 1);
+    }
+    world.go_on.notify_one();
+    assert!(matches!(life.end(id).await, Some(EndState::Succeeded { .. })));
+    assert_eq!((life.claims.totals().fenced, life.claims.totals().finished), (6, 1));
+}

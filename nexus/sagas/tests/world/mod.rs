@@ -45,6 +45,8 @@ pub(crate) struct World {
     effects: Mutex<BTreeSet<String>>,
     calls: Mutex<Vec<String>>,
     running: Mutex<BTreeSet<String>>,
+    /// Path → whether its undo saw the output of its own node.
+    pub(crate) own_outputs: Mutex<BTreeMap<String, bool>>,
     pub(crate) overlaps: Mutex<Vec<String>>,
     pub(crate) waiting: watch::Sender<u32>,
     pub(crate) go_on: Notify,
@@ -131,6 +133,9 @@ async fn work(step: Step<Five>) -> Result<Words, Fault> {
 async fn undo_work(step: Step<Five>) -> Result<(), Fault> {
     let world = step.tools();
     let _running = world.enter(&step);
+    let own = step.node().rsplit('/').next().unwrap();
+    let seen = step.output::<Words>(own).is_ok();
+    world.own_outputs.lock().unwrap().insert(step.node().to_owned(), seen);
     match world.next(step.node(), true) {
         None => {}
         Some(Behaviour::Panic) => panic!("told to panic"),
