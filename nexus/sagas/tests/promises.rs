@@ -384,3 +384,19 @@ async fn a_saga_that_comes_back_again_and_again_is_resumed_each_time() {
     assert!(matches!(life.end(id).await, Some(EndState::Succeeded { .. })));
     assert_eq!((life.claims.totals().fenced, life.claims.totals().finished), (6, 1));
 }
+
+#[tokio::test]
+async fn an_abandoned_saga_stays_abandoned_after_a_restart() {
+    let (world, disk) = (World::new(), Disk::new());
+    let (life, id) = stuck(&world, &disk).await;
+    life.engine.abandon(id, "the sled is gone").await.unwrap();
+    // At once: the executor has not gone on since.
+    soon("the halt", life.engine.halt()).await;
+    assert_eq!(disk.saga(id).unwrap().end, None);
+    let life = Life::begin(disk.store(), &world);
+    assert_eq!(life.recover().await, 1);
+    let end = life.end(id).await;
+    let Some(EndState::Abandoned { not_undone, .. }) = end else { panic!("{end:?}") };
+    let left: Vec<_> = not_undone.iter().map(|path| format!("{id}/{path}")).collect();
+    assert_eq!(world.effects(), left);
+}
