@@ -31,6 +31,20 @@ impl fmt::Display for Generation {
     }
 }
 
+/// How often a saga has changed hands: grows by one with every adoption by a coordinator. What an executor of a lower
+/// epoch still does has no right to happen.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(transparent)]
+pub struct AdoptionEpoch(pub u64);
+
+impl fmt::Display for AdoptionEpoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// One life of a sled agent: grows by one with every start of the agent, kept on the sled's own disks. A report
 /// with a lower epoch than the last one seen comes from a process that is already dead.
 #[derive(

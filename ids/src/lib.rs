@@ -11,7 +11,7 @@ mod generation;
 mod uuid_ids;
 
 pub use artifact_hash::{ArtifactHash, ParseArtifactHashError};
-pub use generation::{AgentEpoch, Generation};
+pub use generation::{AdoptionEpoch, AgentEpoch, Generation};
 pub use uuid_ids::{
-    ClusterId, CoordinatorId, JobId, ParseIdError, RepositoryId, SledId, TrustRootId, UploadId,
+    ClusterId, CoordinatorId, JobId, ParseIdError, RepositoryId, SagaId, SledId, TrustRootId, UploadId,
 };

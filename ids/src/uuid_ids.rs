@@ -75,6 +75,10 @@ uuid_id!(
     TrustRootId, "trust root"
 );
 uuid_id!(
+    /// One saga: one run of one kind, from its creation to its end, whoever executes it.
+    SagaId, "saga"
+);
+uuid_id!(
     /// One copy job on a sled.
     JobId, "job"
 );

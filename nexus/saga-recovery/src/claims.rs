@@ -1,0 +1,218 @@
+//! What is executed here: one claim for each saga that this process executes, may execute, or is about to resume.
+//!
+//! ```text
+//!                      ┌─ resumed ──┐
+//!   plan ──► resuming ─┤            ▼
+//!                      └─ failed    running ──► finished   its row has ended, durably
+//!                          │           ▲   ├──► gave up    it was never executed and never will be
+//!                          ▼           │   └──► fenced     another coordinator owns it; its executor has stopped
+//!                        gone       Claims::claim, before the INSERT
+//! ```
+//!
+//! A claim that is dropped without a word stays for the life of the process. That is the safe side: whoever held it has
+//! panicked, and what the executor makes of it nobody knows. It shows in the totals as running.
+
+use crate::{SagaKey, Totals};
+use ids::{AdoptionEpoch, SagaId};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// The claims of this process. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    state: Arc<Mutex<State>>,
+}
+
+/// Who asks to be the executor of a saga has one already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlreadyClaimed {
+    /// The adoption that it is executed under.
+    pub epoch: AdoptionEpoch,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    held: BTreeMap<SagaId, Held>,
+    /// Claims given back while a listing is under way; none if none is.
+    waiting: Option<Vec<(SagaKey, Ending)>>,
+    totals: Totals,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    epoch: AdoptionEpoch,
+    resuming: bool,
+}
+
+/// Why a claim is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Finished,
+    GaveUp,
+    Fenced,
+    NotResumed,
+}
+
+/// One saga that this process executes.
+#[derive(Debug)]
+#[must_use = "a claim that is dropped is never given back"]
+pub struct Claim {
+    claims: Claims,
+    key: SagaKey,
+}
+
+/// One saga that this process is about to execute on from where its log ends.
+#[derive(Debug)]
+#[must_use = "a claim that is dropped is never given back"]
+pub struct Resuming {
+    claims: Claims,
+    key: SagaKey,
+}
+
+impl Claims {
+    /// None.
+    #[must_use]
+    pub fn new() -> Claims {
+        Claims::default()
+    }
+
+    /// Claims a saga that is about to be created. To be called before its row can exist.
+    ///
+    /// # Errors
+    /// The saga has an executor here.
+    pub fn claim(&self, key: SagaKey) -> Result<Claim, AlreadyClaimed> {
+        let mut state = self.lock();
+        state.hold(key, false)?;
+        state.totals.started += 1;
+        drop(state);
+        Ok(Claim { claims: self.clone(), key })
+    }
+
+    /// The totals, of one instant: they add up.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let state = self.lock();
+        let resuming = state.held.values().filter(|held| held.resuming).count() as u64;
+        let running = state.held.len() as u64 - resuming;
+        Totals { running, resuming, ..state.totals }
+    }
+
+    /// The sagas that are executed here, by id, with those that are being resumed.
+    #[must_use]
+    pub fn held(&self) -> Vec<SagaKey> {
+        self.lock().held.iter().map(|(&id, held)| SagaKey { id, epoch: held.epoch }).collect()
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing here panics half way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims a saga that a plan has found to be nobody's.
+    pub(crate) fn resume(&self, key: SagaKey) -> Result<Resuming, AlreadyClaimed> {
+        self.lock().hold(key, true)?;
+        Ok(Resuming { claims: self.clone(), key })
+    }
+
+    fn give_back(&self, key: SagaKey, ending: Ending) {
+        let mut state = self.lock();
+        match &mut state.waiting {
+            Some(waiting) => waiting.push((key, ending)),
+            None => state.remove(key, ending),
+        }
+    }
+}
+
+impl State {
+    /// Starts to keep what is given back.
+    pub(crate) fn open(&mut self) {
+        assert!(self.waiting.is_none(), "one pass at a time");
+        self.waiting = Some(Vec::new());
+    }
+
+    /// Lets what was given back go.
+    pub(crate) fn close(&mut self) {
+        for (key, ending) in self.waiting.take().into_iter().flatten() {
+            self.remove(key, ending);
+        }
+    }
+
+    /// Under which adoption the saga is executed here.
+    pub(crate) fn epoch_of(&self, id: SagaId) -> Option<AdoptionEpoch> {
+        self.held.get(&id).map(|held| held.epoch)
+    }
+
+    fn hold(&mut self, key: SagaKey, resuming: bool) -> Result<(), AlreadyClaimed> {
+        match self.held.entry(key.id) {
+            Entry::Occupied(held) => Err(AlreadyClaimed { epoch: held.get().epoch }),
+            Entry::Vacant(free) => {
+                free.insert(Held { epoch: key.epoch, resuming });
+                Ok(())
+            }
+        }
+    }
+
+    fn remove(&mut self, key: SagaKey, ending: Ending) {
+        let removed = self.held.remove(&key.id);
+        assert!(
+            removed.is_some_and(|held| held.epoch == key.epoch),
+            "the claim on {key} is given back once, and nobody else can hold it meanwhile"
+        );
+        match ending {
+            Ending::Finished => self.totals.finished += 1,
+            Ending::GaveUp => self.totals.given_up += 1,
+            Ending::Fenced => self.totals.fenced += 1,
+            Ending::NotResumed => self.totals.failures += 1,
+        }
+    }
+}
+
+impl Claim {
+    /// Which saga.
+    #[must_use]
+    pub fn key(&self) -> SagaKey {
+        self.key
+    }
+
+    /// Its row has ended, durably, and its executor has let go of it.
+    pub fn finished(self) {
+        self.claims.give_back(self.key, Ending::Finished);
+    }
+
+    /// It was not created, as far as is known, and will never be executed under this claim. If its row appears all the
+    /// same, it is nobody's, and is recovered.
+    pub fn gave_up(self) {
+        self.claims.give_back(self.key, Ending::GaveUp);
+    }
+
+    /// Another coordinator has adopted it, and its executor here has stopped.
+    pub fn fenced(self) {
+        self.claims.give_back(self.key, Ending::Fenced);
+    }
+}
+
+impl Resuming {
+    /// Which saga.
+    #[must_use]
+    pub fn key(&self) -> SagaKey {
+        self.key
+    }
+
+    /// Its log is loaded, and from now on it is executed. To be said before its first step.
+    pub fn resumed(self) -> Claim {
+        let mut state = self.claims.lock();
+        if let Some(held) = state.held.get_mut(&self.key.id) {
+            held.resuming = false;
+        }
+        state.totals.recovered += 1;
+        drop(state);
+        Claim { claims: self.claims, key: self.key }
+    }
+
+    /// It could not be resumed, and nothing of it is executed.
+    pub fn failed(self) {
+        self.claims.give_back(self.key, Ending::NotResumed);
+    }
+}

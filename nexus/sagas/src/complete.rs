@@ -1,0 +1,96 @@
+//! One task per saga, from its start to its end: waits until steno lets go of it, makes the end durable, gives the claim
+//! back.
+
+use crate::{
+    engine::Inner,
+    fault::{CODE_ENGINE, Cause, Failure},
+    live::{Ended, Halt, LiveSaga},
+    persist::{Persisted, persist},
+    shards::Shard,
+    types::EndState,
+};
+use futures::{FutureExt, future::BoxFuture};
+use nexus_saga_recovery::Claim;
+use std::{panic::AssertUnwindSafe, sync::Arc};
+use steno::{SagaResult, SagaResultErr};
+
+pub(crate) struct Completing {
+    pub(crate) engine: Arc<Inner>,
+    pub(crate) live: Arc<LiveSaga>,
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) claim: Claim,
+}
+
+impl Completing {
+    pub(crate) async fn run(self, result: BoxFuture<'static, SagaResult>) {
+        // The future panics if its SEC has died. Nodes of it may still run then, so the claim is not given back.
+        let Ok(result) = AssertUnwindSafe(result).catch_unwind().await else {
+            tracing::error!(saga = %self.live.key.id, "a SEC has died, its sagas wait for the next start");
+            self.engine.shards.retire(&self.shard);
+            self.live.halt(Halt::Stopped);
+            return self.halted();
+        };
+        if self.live.why_halted().is_some() {
+            return self.halted();
+        }
+        let Some(end) = end_state(&self.live, result) else {
+            // No undo answers steno with an error, so this is a defect here; the row says that it is unfinished.
+            tracing::error!(saga = %self.live.key.id, "steno reports an undo that failed; the saga stays unfinished");
+            self.live.halt(Halt::Stopped);
+            return self.halted();
+        };
+        let Completing { engine, live, .. } = &self;
+        match persist(live, || engine.store.end(live.key, &end)).await {
+            Persisted::Halted => self.halted(),
+            Persisted::Durable => {
+                tracing::info!(saga = %live.key.id, kind = live.status().kind, "saga has ended");
+                // In this order: whoever waits for the end finds the claim given back.
+                engine.let_go(live, &self.shard);
+                let (live, claim) = (Arc::clone(live), self.claim);
+                claim.finished();
+                live.ended().send_replace(Some(Ended::Here(end)));
+            }
+        }
+    }
+
+    fn halted(self) {
+        self.engine.let_go(&self.live, &self.shard);
+        if self.live.why_halted() == Some(Halt::Fenced) {
+            self.claim.fenced();
+        }
+        self.live.ended().send_replace(Some(Ended::Halted));
+    }
+}
+
+/// None if steno reports an undo that failed.
+fn end_state(live: &LiveSaga, result: SagaResult) -> Option<EndState> {
+    let failed = match result.kind {
+        Ok(ok) => {
+            return Some(match ok.saga_output() {
+                Ok(output) => EndState::Succeeded { output },
+                Err(error) => failed_otherwise(String::new(), &error),
+            });
+        }
+        Err(failed) => failed,
+    };
+    let SagaResultErr { error_node_name, error_source, undo_failure } = failed;
+    if undo_failure.is_some() {
+        return None;
+    }
+    let node: &str = error_node_name.as_ref();
+    let failure = match error_source.convert::<Failure>() {
+        Ok(failure) => failure,
+        Err(error) => {
+            Failure { node: node.to_owned(), cause: Cause::new(CODE_ENGINE, error.to_string()), attempts: 0 }
+        }
+    };
+    Some(match live.abandoned() {
+        Some(reason) => EndState::Abandoned { failure, reason, not_undone: live.not_undone() },
+        None => EndState::Failed { failure },
+    })
+}
+
+fn failed_otherwise(node: String, error: &steno::ActionError) -> EndState {
+    let cause = Cause::new(CODE_ENGINE, error.to_string());
+    EndState::Failed { failure: Failure { node, cause, attempts: 0 } }
+}

@@ -1,0 +1,418 @@
+//! The public face: start, resume, watch and steer sagas.
+//!
+//! The way of a new saga, and what a crash after each step leaves:
+//!
+//! | step | a crash after it leaves |
+//! |---|---|
+//! | claim | nothing |
+//! | row durable | an unfinished row, which recovery resumes |
+//! | handed to a SEC, started: once, here and nowhere else | the same |
+//! | nodes, each logged before and after | a log, which recovery resumes |
+//! | end durable | an ended row: nobody lists it |
+//! | claim given back | the same |
+//!
+//! All of it happens in tasks of the engine's own: a caller that goes away changes nothing.
+
+use crate::{
+    complete::Completing,
+    definition::{Definition, DefinitionError},
+    kind::SagaKind,
+    live::{Ended, Halt, LiveSaga, LiveStatus},
+    log_store,
+    persist::{Persisted, persist},
+    ports::{Created, SagaStore, StoreFault},
+    refusal::{ResumeError, StartError, SteerError},
+    registry::{AnyKind, Handing, Kinds, What},
+    shards::{Shard, Shards},
+    types::{EndState, Mark, NewSaga, StoredSaga},
+};
+use futures::{FutureExt, future::BoxFuture};
+use ids::{AdoptionEpoch, SagaId};
+use jiff::Timestamp;
+use newtype_uuid::GenericUuid;
+use nexus_saga_recovery::{Claim, Claims, Resuming, SagaKey};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use steno::SagaResult;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+/// Attempts to create a row, before the caller is told. With the pauses between them about a second.
+const CREATE_ATTEMPTS_MAX: u32 = 5;
+/// Between two of them.
+const CREATE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Executes sagas. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn SagaStore>,
+    claims: Claims,
+    kinds: Kinds,
+    pub(crate) shards: Shards,
+    lives: Mutex<Lives>,
+    completions: TaskTracker,
+}
+
+#[derive(Default)]
+struct Lives {
+    sagas: BTreeMap<SagaId, Arc<LiveSaga>>,
+    stopping: bool,
+}
+
+impl Engine {
+    /// An engine of these kinds. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn new(store: Arc<dyn SagaStore>, claims: Claims, kinds: Kinds) -> Engine {
+        let inner = Inner {
+            shards: Shards::new(Arc::clone(&store)),
+            store,
+            claims,
+            kinds,
+            lives: Mutex::default(),
+            completions: TaskTracker::new(),
+        };
+        Engine { inner: Arc::new(inner) }
+    }
+
+    /// Whether this build can execute sagas of that kind and version.
+    #[must_use]
+    pub fn is_capable(&self, kind: &str, version: u32) -> bool {
+        self.inner.kinds.get(kind).is_some_and(|known| known.version() == version)
+    }
+
+    /// Starts a saga; on return it is durable and runs.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start<K: SagaKind>(&self, params: &K::Params) -> Result<SagaId, StartError> {
+        let params = serde_json::to_value(params).map_err(|error| StartError::Definition {
+            kind: K::NAME.to_owned(),
+            source: DefinitionError::Params { kind: K::NAME.to_owned(), error: error.to_string() },
+        })?;
+        let id = SagaId::generate();
+        self.start_as(id, K::NAME, params).await.map(|()| id)
+    }
+
+    /// Starts a saga under an id that the caller has chosen: asked for a second time, it is refused.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start_as(&self, id: SagaId, kind: &str, params: Value) -> Result<(), StartError> {
+        let inner = Arc::clone(&self.inner);
+        let kind = kind.to_owned();
+        // A task of its own: what has begun is not left half done when the caller goes away.
+        tokio::spawn(async move { inner.start(id, &kind, params).await }).await.unwrap_or_else(|error| {
+            let source = StoreFault::Unknown(format!("the task that creates it has ended: {error}"));
+            Err(StartError::Unknown { id, source })
+        })
+    }
+
+    /// Executes a saga on from where its log ends.
+    ///
+    /// # Errors
+    /// See [`ResumeError`]; nothing of it is executed then.
+    pub async fn resume(&self, resuming: Resuming, stored: StoredSaga) -> Result<(), ResumeError> {
+        let id = resuming.key().id;
+        let inner = Arc::clone(&self.inner);
+        tokio::spawn(async move { inner.resume(resuming, stored).await }).await.unwrap_or_else(|error| {
+            Err(ResumeError::Log { id, words: format!("the task that resumes it has ended: {error}") })
+        })
+    }
+
+    /// What a saga is doing here. Never waits for the store.
+    #[must_use]
+    pub fn status(&self, id: SagaId) -> Option<LiveStatus> {
+        self.inner.live(id).map(|live| live.status())
+    }
+
+    /// The sagas that are executed here.
+    #[must_use]
+    pub fn executing(&self) -> Vec<SagaKey> {
+        self.inner.lock().sagas.values().map(|live| live.key).collect()
+    }
+
+    /// Waits while a saga is executed here; then, how it has ended. None if there is no such saga, or if it has not ended
+    /// and is not executed here (any more).
+    ///
+    /// # Errors
+    /// It is not executed here, and the store does not say how it ended.
+    pub async fn wait(&self, id: SagaId) -> Result<Option<EndState>, StoreFault> {
+        if let Some(live) = self.inner.live(id) {
+            let mut ended = live.ended().subscribe();
+            // The sender is in `live`, which this holds.
+            if let Ok(ended) = ended.wait_for(Option::is_some).await
+                && let Some(Ended::Here(end)) = &*ended
+            {
+                return Ok(Some(end.clone()));
+            }
+        }
+        Ok(self.inner.store.load(&[id]).await?.pop().and_then(|saga| saga.end))
+    }
+
+    /// Begins no further node of a saga, and undoes those that have run. Nodes that have begun go on to their ends. On
+    /// return it is durable. A saga whose last node has begun succeeds all the same.
+    ///
+    /// # Errors
+    /// It is not executed here.
+    pub async fn cancel(&self, id: SagaId) -> Result<(), SteerError> {
+        let live = self.inner.live(id).ok_or(SteerError::NotHere { id })?;
+        self.inner.mark(&live, Mark::CancelRequested).await?;
+        live.cancel();
+        Ok(())
+    }
+
+    /// Tries the undos again that wait for an operator.
+    ///
+    /// # Errors
+    /// None waits.
+    pub fn retry(&self, id: SagaId) -> Result<(), SteerError> {
+        let live = self.needing_attention(id)?;
+        live.verdicts().send_modify(|verdicts| verdicts.retries += 1);
+        Ok(())
+    }
+
+    /// Gives up on the undos that wait for an operator, and on all that would follow. On return it is durable.
+    ///
+    /// # Errors
+    /// None waits.
+    pub async fn abandon(&self, id: SagaId, reason: &str) -> Result<(), SteerError> {
+        let live = self.needing_attention(id)?;
+        self.inner.mark(&live, Mark::Abandoned { reason: reason.to_owned() }).await?;
+        live.verdicts().send_modify(|verdicts| {
+            verdicts.abandoned.get_or_insert_with(|| reason.to_owned());
+        });
+        Ok(())
+    }
+
+    /// Stops executing: no action is begun, none runs on, nothing is written. Returns when every executor has stopped.
+    /// What is unfinished stays so, as after a crash, and recovery resumes it.
+    pub async fn halt(&self) {
+        let lives: Vec<_> = {
+            let mut lives = self.inner.lock();
+            lives.stopping = true;
+            lives.sagas.values().cloned().collect()
+        };
+        for live in lives {
+            live.halt(Halt::Stopped);
+        }
+        self.inner.completions.close();
+        self.inner.completions.wait().await;
+    }
+
+    fn needing_attention(&self, id: SagaId) -> Result<Arc<LiveSaga>, SteerError> {
+        let live = self.inner.live(id).ok_or(SteerError::NotHere { id })?;
+        if live.status().attention.is_empty() {
+            return Err(SteerError::NoAttention { id });
+        }
+        Ok(live)
+    }
+}
+
+impl Inner {
+    async fn start(self: Arc<Self>, id: SagaId, kind: &str, params: Value) -> Result<(), StartError> {
+        let known =
+            self.kinds.get(kind).cloned().ok_or_else(|| StartError::UnknownKind { kind: kind.to_owned() })?;
+        let refused = |source| StartError::Definition { kind: kind.to_owned(), source };
+        let definition = known.define(&params).map_err(refused)?;
+        let key = SagaKey { id, epoch: AdoptionEpoch::default() };
+        let row = new_row(key, known.as_ref(), &definition, params).map_err(refused)?;
+        let claim = self.claims.claim(key).map_err(|_| StartError::Exists { id })?;
+        if let Err(error) = self.create(&row).await {
+            claim.gave_up();
+            return Err(error);
+        }
+        let live = LiveSaga::new(key, known.name(), Arc::clone(&definition.nodes), &[], &[]);
+        let left = |words| StartError::LeftToRecovery { id, words };
+        match self.hand_over(known.as_ref(), Arc::new(live), What::New(definition)).await {
+            Ok(handed) => self.begin(handed, claim).await.map_err(left),
+            Err(words) => {
+                claim.gave_up();
+                Err(left(words))
+            }
+        }
+    }
+
+    /// Returns when the answer is known, or when no attempt is under way any more.
+    async fn create(&self, row: &NewSaga) -> Result<(), StartError> {
+        let id = row.key.id;
+        let mut in_doubt = false;
+        let mut attempt = 1;
+        loop {
+            let source = match self.store.create(row).await {
+                Ok(Created::Ours) => return Ok(()),
+                Ok(Created::Others) => return Err(StartError::Exists { id }),
+                Err(fault) => fault,
+            };
+            in_doubt |= matches!(source, StoreFault::Unknown(_));
+            if attempt == CREATE_ATTEMPTS_MAX {
+                return Err(if in_doubt {
+                    StartError::Unknown { id, source }
+                } else {
+                    StartError::NotCreated { id, source }
+                });
+            }
+            tokio::time::sleep(CREATE_PAUSE).await;
+            attempt += 1;
+        }
+    }
+
+    async fn resume(self: Arc<Self>, resuming: Resuming, stored: StoredSaga) -> Result<(), ResumeError> {
+        let id = resuming.key().id;
+        let ready = self.check(resuming.key(), &stored).and_then(|(known, definition)| {
+            let log: Result<Vec<_>, _> =
+                stored.events.iter().map(|event| log_store::to_steno(id, event)).collect();
+            let log = log.map_err(|error| ResumeError::Log { id, words: error.to_string() })?;
+            Ok((known, definition, log))
+        });
+        let (known, definition, log) = match ready {
+            Ok(ready) => ready,
+            Err(error) => {
+                resuming.failed();
+                return Err(error);
+            }
+        };
+        let key = resuming.key();
+        let live = LiveSaga::new(key, known.name(), definition.nodes, &stored.events, &stored.marks);
+        let what = What::Stored { dag: stored.row.dag, log };
+        match self.hand_over(known.as_ref(), Arc::new(live), what).await {
+            Ok(handed) => {
+                let claim = resuming.resumed();
+                self.begin(handed, claim).await.map_err(|words| ResumeError::Log { id, words })
+            }
+            Err(words) => {
+                resuming.failed();
+                let stopping = self.lock().stopping;
+                Err(if stopping { ResumeError::Stopping { id } } else { ResumeError::Log { id, words } })
+            }
+        }
+    }
+
+    fn check(
+        &self,
+        key: SagaKey,
+        stored: &StoredSaga,
+    ) -> Result<(Arc<dyn AnyKind>, Definition), ResumeError> {
+        let (id, row) = (key.id, &stored.row);
+        if row.key != key || stored.end.is_some() {
+            return Err(ResumeError::Changed { id });
+        }
+        let known = self.kinds.get(&row.kind).filter(|known| known.version() == row.version);
+        let known = known.cloned().ok_or_else(|| ResumeError::UnknownKind {
+            id,
+            kind: row.kind.clone(),
+            version: row.version,
+        })?;
+        let definition =
+            known.define(&row.params).map_err(|source| ResumeError::Definition { id, source })?;
+        let made = definition.digest();
+        if made != row.digest {
+            return Err(ResumeError::Digest { id, stored: row.digest.clone(), made });
+        }
+        Ok((known, definition))
+    }
+
+    /// Gives a saga to a SEC, which does not start it yet. After an error no SEC has it.
+    async fn hand_over(&self, kind: &dyn AnyKind, live: Arc<LiveSaga>, what: What) -> Result<Handed, String> {
+        {
+            let mut lives = self.lock();
+            if lives.stopping {
+                return Err("the engine stops".to_owned());
+            }
+            lives.sagas.insert(live.key.id, Arc::clone(&live));
+        }
+        let shard = self.shards.take(live.key.id);
+        shard.log.add(&live);
+        let handing =
+            Handing { sec: &shard.sec, live: Arc::clone(&live), store: Arc::clone(&self.store), what };
+        match AssertUnwindSafe(kind.hand_over(handing)).catch_unwind().await {
+            Ok(Ok(result)) => Ok(Handed { live, shard, result }),
+            Ok(Err(error)) => {
+                self.let_go(&live, &shard);
+                Err(format!("{error:#}"))
+            }
+            Err(_) => {
+                self.shards.retire(&shard);
+                self.let_go(&live, &shard);
+                Err("the SEC has panicked".to_owned())
+            }
+        }
+    }
+
+    /// Starts a saga that was handed over: the one place where it is, so that no saga is started twice.
+    async fn begin(self: &Arc<Self>, handed: Handed, claim: Claim) -> Result<(), String> {
+        let Handed { live, shard, result } = handed;
+        let id = steno::SagaId::from_untyped_uuid(live.key.id.0);
+        let started = AssertUnwindSafe(shard.sec.saga_start(id)).catch_unwind().await;
+        if !matches!(started, Ok(Ok(()))) {
+            self.shards.retire(&shard);
+            self.let_go(&live, &shard);
+            // Whether it runs is unknown, so the claim stays.
+            live.halt(Halt::Stopped);
+            drop(claim);
+            return Err("its SEC does not start it".to_owned());
+        }
+        let completing = Completing { engine: Arc::clone(self), live, shard, claim };
+        self.completions.spawn(completing.run(result));
+        Ok(())
+    }
+
+    /// After steno has let go of a saga.
+    pub(crate) fn let_go(&self, live: &LiveSaga, shard: &Shard) {
+        shard.log.remove(live.key.id);
+        self.lock().sagas.remove(&live.key.id);
+    }
+
+    async fn mark(&self, live: &LiveSaga, mark: Mark) -> Result<(), SteerError> {
+        match persist(live, || self.store.mark(live.key, &mark)).await {
+            Persisted::Durable => {
+                live.marked(mark);
+                Ok(())
+            }
+            Persisted::Halted => Err(SteerError::NotHere { id: live.key.id }),
+        }
+    }
+
+    fn live(&self, id: SagaId) -> Option<Arc<LiveSaga>> {
+        self.lock().sagas.get(&id).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lives> {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A saga that a SEC has and has not started.
+struct Handed {
+    live: Arc<LiveSaga>,
+    shard: Arc<Shard>,
+    result: BoxFuture<'static, SagaResult>,
+}
+
+fn new_row(
+    key: SagaKey,
+    kind: &dyn AnyKind,
+    definition: &Definition,
+    params: Value,
+) -> Result<NewSaga, DefinitionError> {
+    let dag = serde_json::to_value(&*definition.dag)
+        .map_err(|error| DefinitionError::Steno { words: error.to_string() })?;
+    Ok(NewSaga {
+        key,
+        creation: Uuid::new_v4(),
+        kind: kind.name().to_owned(),
+        version: kind.version(),
+        digest: definition.digest(),
+        params,
+        dag,
+        created: Timestamp::now(),
+    })
+}

@@ -1,0 +1,283 @@
+//! One saga while this process executes it: what its nodes do, what is asked of it, and whether its executor has been
+//! told to stop. A mirror in memory: to read it never waits for the store.
+//!
+//! ```text
+//!   executing ──► ended            its end is durable
+//!       │
+//!       └──► halted (fenced | stopped): no action is begun, none runs on, nothing is written; steno's part of it
+//!            drains within moments, as if every node had failed, and leaves memory. The log stays as it was.
+//! ```
+
+use crate::{
+    definition::NodeTable,
+    fault::{Cause, Fault},
+    types::{Attention, EndState, Mark, NodeEvent},
+};
+use jiff::Timestamp;
+use nexus_saga_recovery::SagaKey;
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// What one saga is doing.
+#[derive(Clone, Debug, Serialize)]
+pub struct LiveStatus {
+    /// Which.
+    pub key: SagaKey,
+    /// Its kind.
+    pub kind: String,
+    /// Since when this process has executed it.
+    pub since: Timestamp,
+    /// Path → what the node is doing. Nodes that have not begun are left out.
+    pub nodes: BTreeMap<String, NodeStatus>,
+    /// What the store does not take, if it does not.
+    pub blocked: Option<Blocked>,
+    /// Nodes whose undo waits for an operator.
+    pub attention: BTreeMap<String, Attention>,
+    /// Whether no further node is to be begun.
+    pub cancel_requested: bool,
+}
+
+/// What one node is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeStatus {
+    /// The last event of its log: `started`, `succeeded`, `failed`, `undo_started`, `undo_finished`.
+    pub event: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Which attempt runs or has ended it, from 1; 0 before the first one of this life.
+    pub attempt: u32,
+    /// What the last attempt that failed says.
+    pub last_fault: Option<Cause>,
+}
+
+/// A saga that waits for its store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Blocked {
+    /// Since when.
+    pub since: Timestamp,
+    /// What the store answered last.
+    pub words: String,
+}
+
+/// Why an executor stops before the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Halt {
+    /// The row is another adoption's.
+    Fenced,
+    /// The process ends.
+    Stopped,
+}
+
+/// What an operator has said about the undos that wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Verdicts {
+    pub(crate) retries: u64,
+    pub(crate) abandoned: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct LiveSaga {
+    pub(crate) key: SagaKey,
+    pub(crate) nodes: Arc<NodeTable>,
+    /// Paths whose action, and whose undo, an earlier life has begun.
+    begun: Begun,
+    status: Mutex<LiveStatus>,
+    marks: Mutex<BTreeSet<Mark>>,
+    cancelled: CancellationToken,
+    halted: CancellationToken,
+    halt: Mutex<Option<Halt>>,
+    verdicts: watch::Sender<Verdicts>,
+    ended: watch::Sender<Option<Ended>>,
+}
+
+/// How it ended here.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Ended {
+    Here(EndState),
+    Halted,
+}
+
+#[derive(Debug, Default)]
+struct Begun {
+    actions: BTreeSet<String>,
+    undos: BTreeSet<String>,
+}
+
+impl LiveSaga {
+    /// A saga with what earlier lives have left; a new one has no events and no marks.
+    pub(crate) fn new(
+        key: SagaKey,
+        kind: &str,
+        nodes: Arc<NodeTable>,
+        events: &[NodeEvent],
+        marks: &[Mark],
+    ) -> LiveSaga {
+        let now = Timestamp::now();
+        let mut begun = Begun::default();
+        let mut statuses = BTreeMap::new();
+        for event in in_order(events) {
+            let Some(path) = nodes.paths.get(&event.node) else { continue };
+            match event.event.as_str() {
+                "started" => drop(begun.actions.insert(path.clone())),
+                "undo_started" => drop(begun.undos.insert(path.clone())),
+                _ => {}
+            }
+            let status = NodeStatus { event: event.event.clone(), since: now, attempt: 0, last_fault: None };
+            statuses.insert(path.clone(), status);
+        }
+        let abandoned = marks.iter().find_map(|mark| match mark {
+            Mark::Abandoned { reason } => Some(reason.clone()),
+            _ => None,
+        });
+        let cancelled = CancellationToken::new();
+        let cancel_requested = marks.contains(&Mark::CancelRequested);
+        if cancel_requested {
+            cancelled.cancel();
+        }
+        let status = LiveStatus {
+            key,
+            kind: kind.to_owned(),
+            since: now,
+            nodes: statuses,
+            blocked: None,
+            attention: BTreeMap::new(),
+            cancel_requested,
+        };
+        LiveSaga {
+            key,
+            nodes,
+            begun,
+            status: Mutex::new(status),
+            marks: Mutex::new(marks.iter().cloned().collect()),
+            cancelled,
+            halted: CancellationToken::new(),
+            halt: Mutex::new(None),
+            verdicts: watch::Sender::new(Verdicts { retries: 0, abandoned }),
+            ended: watch::Sender::new(None),
+        }
+    }
+
+    pub(crate) fn status(&self) -> LiveStatus {
+        self.lock().clone()
+    }
+
+    pub(crate) fn begun_earlier(&self, path: &str) -> bool {
+        self.begun.actions.contains(path)
+    }
+
+    pub(crate) fn undo_begun_earlier(&self, path: &str) -> bool {
+        self.begun.undos.contains(path)
+    }
+
+    /// An event is about to be logged. It shows at once: it is what the node has done, durable or not.
+    pub(crate) fn observe(&self, node: u32, event: &str) {
+        if let Some(path) = self.nodes.paths.get(&node) {
+            let mut status = self.lock();
+            let node = status.nodes.entry(path.clone()).or_insert_with(NodeStatus::new);
+            event.clone_into(&mut node.event);
+            node.since = Timestamp::now();
+        }
+    }
+
+    pub(crate) fn attempt(&self, path: &str, attempt: u32) {
+        self.lock().nodes.entry(path.to_owned()).or_insert_with(NodeStatus::new).attempt = attempt;
+    }
+
+    pub(crate) fn fault(&self, path: &str, fault: &Fault) {
+        self.lock().nodes.entry(path.to_owned()).or_insert_with(NodeStatus::new).last_fault =
+            Some(fault.cause().clone());
+    }
+
+    pub(crate) fn set_attention(&self, path: &str, attention: Option<Attention>) {
+        let mut status = self.lock();
+        match attention {
+            Some(attention) => drop(status.attention.insert(path.to_owned(), attention)),
+            None => drop(status.attention.remove(path)),
+        }
+    }
+
+    pub(crate) fn blocked(&self, words: String) {
+        let mut status = self.lock();
+        let since = status.blocked.as_ref().map_or_else(Timestamp::now, |blocked| blocked.since);
+        status.blocked = Some(Blocked { since, words });
+    }
+
+    pub(crate) fn unblocked(&self) {
+        self.lock().blocked = None;
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.lock().cancel_requested = true;
+        self.cancelled.cancel();
+    }
+
+    pub(crate) fn cancelled(&self) -> &CancellationToken {
+        &self.cancelled
+    }
+
+    /// Stops the executor. The first reason stays.
+    pub(crate) fn halt(&self, why: Halt) {
+        self.halt.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.halted.cancel();
+    }
+
+    pub(crate) fn halted(&self) -> &CancellationToken {
+        &self.halted
+    }
+
+    pub(crate) fn why_halted(&self) -> Option<Halt> {
+        *self.halt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn verdicts(&self) -> &watch::Sender<Verdicts> {
+        &self.verdicts
+    }
+
+    pub(crate) fn abandoned(&self) -> Option<String> {
+        self.verdicts.borrow().abandoned.clone()
+    }
+
+    /// A mark that is durable.
+    pub(crate) fn marked(&self, mark: Mark) {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner).insert(mark);
+    }
+
+    /// Nodes that were not undone, in the order of their paths.
+    pub(crate) fn not_undone(&self) -> Vec<String> {
+        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let skipped = |mark: &Mark| match mark {
+            Mark::UndoSkipped { node } => Some(node.clone()),
+            _ => None,
+        };
+        marks.iter().filter_map(skipped).collect()
+    }
+
+    pub(crate) fn ended(&self) -> &watch::Sender<Option<Ended>> {
+        &self.ended
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LiveStatus> {
+        // Nothing here panics half way through a change.
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl NodeStatus {
+    fn new() -> NodeStatus {
+        NodeStatus { event: "started".to_owned(), since: Timestamp::now(), attempt: 0, last_fault: None }
+    }
+}
+
+/// Events in the order in which a node has them: a log may be loaded in any order.
+fn in_order(events: &[NodeEvent]) -> Vec<&NodeEvent> {
+    const ORDER: [&str; 6] =
+        ["started", "succeeded", "failed", "undo_started", "undo_finished", "undo_failed"];
+    let mut ordered: Vec<_> = events.iter().collect();
+    ordered.sort_by_key(|event| ORDER.iter().position(|name| *name == event.event));
+    ordered
+}

@@ -1,0 +1,91 @@
+//! steno's view of the store: its log. One per shard, because a shard never holds one saga id twice.
+//!
+//! Creation is not steno's business here: the engine makes the row durable before steno hears of the saga, so that no
+//! attempt at it can outlive its caller. Nor is the end: the engine writes it with its outcome, after steno has let go.
+
+use crate::{live::LiveSaga, persist::persist, ports::SagaStore, types::NodeEvent};
+use async_trait::async_trait;
+use ids::SagaId;
+use newtype_uuid::GenericUuid;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use steno::{SagaCachedState, SagaCreateParams, SagaNodeEvent, SecStore};
+
+#[derive(Debug)]
+pub(crate) struct LogStore {
+    store: Arc<dyn SagaStore>,
+    sagas: Mutex<BTreeMap<SagaId, Arc<LiveSaga>>>,
+}
+
+impl LogStore {
+    pub(crate) fn new(store: Arc<dyn SagaStore>) -> LogStore {
+        LogStore { store, sagas: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Before steno can write of it.
+    pub(crate) fn add(&self, live: &Arc<LiveSaga>) {
+        self.lock().insert(live.key.id, Arc::clone(live));
+    }
+
+    /// After steno has let go of it.
+    pub(crate) fn remove(&self, id: SagaId) {
+        self.lock().remove(&id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SagaId, Arc<LiveSaga>>> {
+        self.sagas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl SecStore for LogStore {
+    async fn saga_create(&self, _: SagaCreateParams) -> Result<(), anyhow::Error> {
+        Ok(())
+    }
+
+    async fn record_event(&self, event: SagaNodeEvent) {
+        let id = SagaId(event.saga_id.into_untyped_uuid());
+        let Some(live) = self.lock().get(&id).cloned() else {
+            // steno writes of a saga only between `add` and `remove`.
+            tracing::error!(saga = %id, "steno writes of a saga that is not executed");
+            return;
+        };
+        let event = to_stored(&event);
+        live.observe(event.node, &event.event);
+        // If halted, steno goes on into nodes that do nothing; see `live`.
+        let _ = persist(&live, || self.store.append(live.key, &event)).await;
+    }
+
+    async fn saga_update(&self, _: steno::SagaId, _: SagaCachedState) {}
+}
+
+fn to_stored(event: &SagaNodeEvent) -> NodeEvent {
+    NodeEvent {
+        node: number_of(event),
+        event: event.event_type.label().to_owned(),
+        body: serde_json::to_value(&event.event_type).expect("an event is made of JSON values and strings"),
+    }
+}
+
+/// steno tells the number of a node only through its serialisation.
+fn number_of(event: &SagaNodeEvent) -> u32 {
+    serde_json::to_value(event.node_id)
+        .ok()
+        .and_then(|number| number.as_u64())
+        .and_then(|number| u32::try_from(number).ok())
+        .expect("steno numbers nodes with 32 bits")
+}
+
+/// An event as steno wants it back.
+///
+/// # Errors
+/// The body is no event.
+pub(crate) fn to_steno(saga: SagaId, event: &NodeEvent) -> Result<SagaNodeEvent, serde_json::Error> {
+    Ok(SagaNodeEvent {
+        saga_id: steno::SagaId::from_untyped_uuid(saga.0),
+        node_id: event.node.into(),
+        event_type: serde_json::from_value(event.body.clone())?,
+    })
+}

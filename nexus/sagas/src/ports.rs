@@ -1,0 +1,112 @@
+//! The store as the engine needs it. The engine knows no SQL; the coordinator implements this over its database, and
+//! `testing` in memory.
+//!
+//! Every write is *fenced*: it takes effect only while the row's adoption epoch is that of the writer's key. Every write
+//! is *idempotent*: repeated, it answers [`Written::Already`]. So an answer that was lost is asked for again.
+
+use crate::types::{Attention, EndState, Mark, NewSaga, NodeEvent, StoredSaga};
+use async_trait::async_trait;
+use ids::SagaId;
+use jiff::Timestamp;
+use nexus_saga_recovery::{SagaKey, UnfinishedSaga};
+use serde_json::Value;
+use std::fmt::Debug;
+use thiserror::Error;
+
+/// A write that was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a fenced write has had no effect"]
+pub enum Written {
+    /// Durable now.
+    Now,
+    /// It was there.
+    Already,
+    /// The saga is another adoption's. Nothing was written, and the executor has to stop.
+    Fenced,
+}
+
+/// A creation that was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// The row is durable and of this creation, made now or by an earlier attempt.
+    Ours,
+    /// A row with this saga id is there, of another creation.
+    Others,
+}
+
+/// A call that was not answered as it should be. When it returns, no attempt of it is still under way in this process.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum StoreFault {
+    /// It had certainly no effect.
+    #[error("the store did not do it: {0}")]
+    NotDone(String),
+    /// It may have had its effect, and may yet have it.
+    #[error("whether the store did it is unknown: {0}")]
+    Unknown(String),
+}
+
+/// Where sagas are durable.
+#[async_trait]
+pub trait SagaStore: Debug + Send + Sync + 'static {
+    /// Creates a row; durable on return. Idempotent by (saga id, creation).
+    ///
+    /// # Errors
+    /// See [`StoreFault`].
+    async fn create(&self, saga: &NewSaga) -> Result<Created, StoreFault>;
+
+    /// Appends to the log; durable on return.
+    ///
+    /// # Errors
+    /// See [`StoreFault`].
+    async fn append(&self, key: SagaKey, event: &NodeEvent) -> Result<Written, StoreFault>;
+
+    /// Ends the saga; its attention is cleared with it.
+    ///
+    /// # Errors
+    /// See [`StoreFault`].
+    async fn end(&self, key: SagaKey, end: &EndState) -> Result<Written, StoreFault>;
+
+    /// Notes something about it.
+    ///
+    /// # Errors
+    /// See [`StoreFault`].
+    async fn mark(&self, key: SagaKey, mark: &Mark) -> Result<Written, StoreFault>;
+
+    /// Sets or clears why it waits for an operator.
+    ///
+    /// # Errors
+    /// See [`StoreFault`].
+    async fn set_attention(&self, key: SagaKey, attention: Option<&Attention>)
+    -> Result<Written, StoreFault>;
+
+    /// Keeps a signal for a saga, whether or not anybody waits for it. The first value of a name stays.
+    ///
+    /// # Errors
+    /// See [`StoreFault`].
+    async fn put_signal(&self, saga: SagaId, name: &str, value: &Value) -> Result<(), StoreFault>;
+
+    /// A signal that was kept.
+    ///
+    /// # Errors
+    /// See [`StoreFault`].
+    async fn signal(&self, saga: SagaId, name: &str) -> Result<Option<Value>, StoreFault>;
+
+    /// Sets a timer unless one of this name is there, and answers when it is due: the first due time stays, whoever
+    /// asks again after a crash.
+    ///
+    /// # Errors
+    /// See [`StoreFault`].
+    async fn timer(&self, saga: SagaId, name: &str, due: Timestamp) -> Result<Timestamp, StoreFault>;
+
+    /// Many sagas with their logs, in few queries. Those that do not exist are left out.
+    ///
+    /// # Errors
+    /// See [`StoreFault`].
+    async fn load(&self, sagas: &[SagaId]) -> Result<Vec<StoredSaga>, StoreFault>;
+
+    /// Every row of this coordinator that has not ended.
+    ///
+    /// # Errors
+    /// See [`StoreFault`].
+    async fn unfinished(&self) -> Result<Vec<UnfinishedSaga>, StoreFault>;
+}
