@@ -5,38 +5,21 @@
 
 #[path = "store/proxy.rs"]
 mod proxy;
+mod sagas_made;
 mod store;
 
-use ids::{AdoptionEpoch, CoordinatorId, SagaId};
+use ids::AdoptionEpoch;
 use nexus_database::{Database, DatabaseSagaStore, Location};
-use nexus_saga_recovery::SagaKey;
-use nexus_sagas::{Created, EndState, Mark, NewSaga, NodeEvent, SagaStore, StoreFault, Written};
+use nexus_sagas::{Created, EndState, Mark, NodeEvent, SagaStore, StoreFault, Written};
 use proxy::{Cut, Proxy};
+use sagas_made::{new_saga, store_of};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use std::time::{Duration, Instant};
 use store::Store;
-use uuid::Uuid;
-
-fn new_saga() -> NewSaga {
-    NewSaga {
-        key: SagaKey { id: SagaId::generate(), epoch: AdoptionEpoch::default() },
-        creation: Uuid::new_v4(),
-        kind: "fenced".to_owned(),
-        version: 1,
-        digest: "00".repeat(32),
-        params: json!(null),
-        dag: json!(null),
-        created: jiff::Timestamp::UNIX_EPOCH,
-    }
-}
 
 fn line(node: u32) -> NodeEvent {
-    NodeEvent { node, event: "started".to_owned(), body: json!("started") }
-}
-
-fn store_of(database: &Database) -> DatabaseSagaStore {
-    DatabaseSagaStore::new(database.clone(), CoordinatorId::generate())
+    sagas_made::line(node, "started")
 }
 
 async fn say(connection: &mut PgConnection, words: &str) {
@@ -77,7 +60,7 @@ async fn an_adoption_waits_for_an_append_under_way_and_finds_its_event() {
     let Some(store) = Store::postgres() else { return };
     let database = store.open().await;
     let (old, new) = (store_of(&database), store_of(&database));
-    let saga = new_saga();
+    let saga = new_saga("fenced", jiff::Timestamp::UNIX_EPOCH);
     assert_eq!(old.create(&saga).await, Ok(Created::Ours));
     let mut side = store.side_door().await;
     hold_after(&mut side, "INSERT ON saga_event").await;
@@ -104,7 +87,7 @@ async fn an_append_waits_for_an_adoption_under_way_and_is_fenced() {
     let Some(store) = Store::postgres() else { return };
     let database = store.open().await;
     let (old, new) = (store_of(&database), store_of(&database));
-    let saga = new_saga();
+    let saga = new_saga("fenced", jiff::Timestamp::UNIX_EPOCH);
     assert_eq!(old.create(&saga).await, Ok(Created::Ours));
     let mut side = store.side_door().await;
     hold_after(&mut side, "UPDATE ON saga").await;
@@ -128,7 +111,7 @@ async fn an_adoption_that_is_rolled_back_fences_nobody() {
     let Some(store) = Store::postgres() else { return };
     let database = store.open().await;
     let old = store_of(&database);
-    let saga = new_saga();
+    let saga = new_saga("fenced", jiff::Timestamp::UNIX_EPOCH);
     assert_eq!(old.create(&saga).await, Ok(Created::Ours));
     let mut side = store.side_door().await;
     let mut other = store.side_door().await;
@@ -155,7 +138,7 @@ async fn over_a_proxy() -> Option<(Proxy, DatabaseSagaStore)> {
 async fn doubt(cut: Cut, after: Written, created_after: Created) {
     let Some((proxy, store)) = over_a_proxy().await else { return };
     let is_unknown = |fault: &StoreFault| matches!(fault, StoreFault::Unknown(_));
-    let saga = new_saga();
+    let saga = new_saga("fenced", jiff::Timestamp::UNIX_EPOCH);
     let key = saga.key;
 
     proxy.cut(cut);
