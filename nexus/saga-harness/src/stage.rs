@@ -7,7 +7,7 @@ use crate::{
 };
 use ids::SagaId;
 use nexus_saga_recovery::SagaKey;
-use nexus_sagas::{NewSaga, interpose::Call};
+use nexus_sagas::{Mark, NewSaga, StoredSaga, interpose::Call};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -198,6 +198,25 @@ impl Stage {
     pub(crate) fn written(&self, id: SagaId, write: &str) {
         if let Some(mirror) = self.lock().sagas.get_mut(&id) {
             mirror.written.insert(write.to_owned());
+        }
+    }
+
+    /// A saga was loaded: what was under way to the store when a life ended may be durable too. And what was answered
+    /// as durable is there.
+    pub(crate) fn loaded(&self, saga: &StoredSaga) {
+        let id = saga.row.key.id;
+        let events =
+            saga.events.iter().map(|event| format!("{}:{}", event.event, self.label(id, event.node)));
+        let stored: BTreeSet<_> = events.chain(saga.marks.iter().map(mark_name)).collect();
+        let missing = {
+            let mut state = self.lock();
+            let Some(mirror) = state.sagas.get_mut(&id) else { return };
+            mirror.written.extend(stored.iter().cloned());
+            let of_log = |write: &&String| write.contains(':') && !write.starts_with("timer:");
+            mirror.written.iter().filter(of_log).find(|write| !stored.contains(*write)).cloned()
+        };
+        if let Some(write) = missing {
+            self.found(&format!("{write} of {id} was answered as durable, and is not in its log"));
         }
     }
 
@@ -396,6 +415,14 @@ impl State {
             text = text.replace(&id.to_string(), &format!("saga {}", number + 1));
         }
         text
+    }
+}
+
+pub(crate) fn mark_name(mark: &Mark) -> String {
+    match mark {
+        Mark::CancelRequested => "mark:cancel_requested".to_owned(),
+        Mark::Abandoned { .. } => "mark:abandoned".to_owned(),
+        Mark::UndoSkipped { node } => format!("mark:undo_skipped:{node}"),
     }
 }
 

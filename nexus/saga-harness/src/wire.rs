@@ -3,7 +3,7 @@
 
 use crate::{
     scenario::Trouble,
-    stage::{Event, Stage},
+    stage::{Event, Stage, mark_name},
 };
 use async_trait::async_trait;
 use ids::SagaId;
@@ -154,11 +154,7 @@ impl SagaStore for Wire {
     }
 
     async fn mark(&self, key: SagaKey, mark: &Mark) -> Result<Written, StoreFault> {
-        let name = match mark {
-            Mark::CancelRequested => "mark:cancel_requested".to_owned(),
-            Mark::Abandoned { .. } => "mark:abandoned".to_owned(),
-            Mark::UndoSkipped { node } => format!("mark:undo_skipped:{node}"),
-        };
+        let name = mark_name(mark);
         let writing = Writing { id: key.id, key: Some(key), name: &name };
         self.write(writing, self.inner.mark(key, mark)).await
     }
@@ -194,7 +190,9 @@ impl SagaStore for Wire {
 
     async fn load(&self, sagas: &[SagaId]) -> Result<Vec<StoredSaga>, StoreFault> {
         self.alive().await;
-        self.inner.load(sagas).await
+        let stored = self.inner.load(sagas).await?;
+        stored.iter().for_each(|saga| self.stage.loaded(saga));
+        Ok(stored)
     }
 
     async fn unfinished(&self) -> Result<Vec<UnfinishedSaga>, StoreFault> {
