@@ -170,6 +170,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Keeps a signal for a saga, whether or not it waits for it yet. On return it is durable. The first value of a name
+    /// stays.
+    ///
+    /// # Errors
+    /// The store does not take it.
+    pub async fn signal(&self, id: SagaId, name: &str, value: &Value) -> Result<(), StoreFault> {
+        self.inner.store.put_signal(id, name, value).await?;
+        if let Some(live) = self.inner.live(id) {
+            live.signals().send_modify(|told| *told += 1);
+        }
+        Ok(())
+    }
+
     /// Tries the undos again that wait for an operator.
     ///
     /// # Errors
