@@ -89,6 +89,14 @@ impl Engine {
         self.inner.kinds.get(kind).is_some_and(|known| known.version() == version)
     }
 
+    /// What a saga of this kind and these parameters is made of.
+    ///
+    /// # Errors
+    /// This build has no such kind, or makes no plan of these parameters.
+    pub fn define(&self, kind: &str, params: &Value) -> Result<Definition, DefinitionError> {
+        self.inner.kinds.define(kind, params)
+    }
+
     /// Starts a saga; on return it is durable and runs.
     ///
     /// # Errors
@@ -138,6 +146,13 @@ impl Engine {
     #[must_use]
     pub fn executing(&self) -> Vec<SagaKey> {
         self.inner.lock().sagas.values().map(|live| live.key).collect()
+    }
+
+    /// Those of them that need attention, or that wait for their store.
+    #[must_use]
+    pub fn troubled(&self) -> Vec<LiveStatus> {
+        let lives: Vec<_> = self.inner.lock().sagas.values().cloned().collect();
+        lives.iter().filter(|live| live.is_troubled()).map(|live| live.status()).collect()
     }
 
     /// Waits while a saga is executed here; then, how it has ended. None if there is no such saga, or if it has not ended

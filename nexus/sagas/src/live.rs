@@ -195,6 +195,11 @@ impl LiveSaga {
         self.lock().clone()
     }
 
+    pub(crate) fn is_troubled(&self) -> bool {
+        let status = self.lock();
+        status.blocked.is_some() || !status.attention.is_empty()
+    }
+
     pub(crate) fn begun_earlier(&self, path: &str) -> bool {
         self.begun.actions.contains(path)
     }
