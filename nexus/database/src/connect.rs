@@ -157,7 +157,12 @@ pub(crate) async fn postgres_pool(options: PgConnectOptions) -> Result<Pool, sql
                 // What is acknowledged must be durable. A server that waits for more than its own disk keeps doing so.
                 let durable = "SELECT set_config('synchronous_commit', 'on', false)
                                WHERE current_setting('synchronous_commit') = 'off'";
-                sqlx::query(durable).execute(connection).await.map(drop)
+                sqlx::query(durable).execute(&mut *connection).await?;
+                // Every statement of ours has its index. A planner that believes a table to be small reads all of it; then
+                // it locks all of it against serialisable writes, and goes on so when the table has grown.
+                let by_index =
+                    "SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)";
+                sqlx::query(by_index).execute(connection).await.map(drop)
             })
         })
         .connect_lazy_with(options);

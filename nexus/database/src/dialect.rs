@@ -4,6 +4,9 @@
 //! |---|---|---|
 //! | text in order and in keys | by bytes | by the database's collation, so columns say `COLLATE "C"` ([`ddl`]) |
 //! | begin of a write | takes the one write lock | SERIALIZABLE; may have to run again ([`begin`]) |
+//! | begin of statements that each lock what they rely on | the same lock | READ COMMITTED ([`begin`]) |
+//! | a row that must be there, as it was, for others to be added | nobody else writes | locked for share ([`fenced`]) |
+//! | tables that are their own index | `WITHOUT ROWID` | no such thing ([`ddl`]) |
 //! | begin of reads of one moment | any transaction | REPEATABLE READ ([`begin`]) |
 //! | error codes | result codes | SQLSTATE ([`class_of`], [`is_rolled_back`]) |
 //! | `SUM` of integers | integer | numeric: say `CAST(… AS BIGINT)`, which both understand |
@@ -20,6 +23,9 @@ pub(crate) const PLACEHOLDERS_MAX: usize = 32_766;
 pub(crate) enum Purpose {
     /// It reads and writes, and what it has read is still true when it commits.
     Write,
+    /// Each of its statements is right by itself, whatever others commit meanwhile: it names the state that it changes, and
+    /// locks what it relies on.
+    RowWise,
     /// It only reads, and all of it is of one moment.
     Read,
 }
@@ -27,9 +33,10 @@ pub(crate) enum Purpose {
 /// How a transaction begins.
 pub(crate) fn begin(is_postgres: bool, purpose: Purpose) -> &'static str {
     match (is_postgres, purpose) {
-        (false, Purpose::Write) => "BEGIN IMMEDIATE",
+        (false, Purpose::Write | Purpose::RowWise) => "BEGIN IMMEDIATE",
         (false, Purpose::Read) => "BEGIN DEFERRED",
         (true, Purpose::Write) => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+        (true, Purpose::RowWise) => "BEGIN ISOLATION LEVEL READ COMMITTED",
         (true, Purpose::Read) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     }
 }
@@ -51,7 +58,23 @@ pub(crate) fn ddl(sql: &str) -> String {
         translated.push_str(rest);
         translated.push('\n');
     }
-    translated
+    translated.replace(") WITHOUT ROWID;", ");")
+}
+
+/// What follows `FROM` in a statement over those of the new rows whose fence holds: a row of the table `fence` that is equal
+/// in all the `equal` columns, and stays so until the commit. New values are `new.column1`, `new.column2`, …
+///
+/// PostgreSQL looks each row up by itself, so that its plan does not depend on how large it believes the table to be.
+pub(crate) fn fenced(is_postgres: bool, new: &str, fence: &str, equal: &[(&str, usize)]) -> String {
+    let equal: Vec<String> =
+        equal.iter().map(|(column, number)| format!("{fence}.{column} = new.column{number}")).collect();
+    let equal = equal.join(" AND ");
+    if is_postgres {
+        let held = format!("SELECT 1 FROM {fence} WHERE {equal} FOR SHARE");
+        format!("(VALUES {new}) AS new CROSS JOIN LATERAL ({held}) AS held")
+    } else {
+        format!("(VALUES {new}) AS new CROSS JOIN {fence} WHERE {equal}")
+    }
 }
 
 /// What an error means to whoever must go on.

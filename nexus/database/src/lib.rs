@@ -12,6 +12,7 @@
 //! - [`cluster`]: the cluster's identity, its coordinators and their epochs.
 //! - [`trust_roots`], [`sleds`], [`repositories`]: one file per thing that is kept.
 //! - [`wanted`]: what every sled should hold, and its generation.
+//! - [`sagas`]: sagas, their logs, and what the saga engine asks of a store.
 //! - [`mod@check`]: whether a database is what it should be. [`mod@backup`]: copies of SQLite's, and back.
 //!
 //! **The generation moves if and only if the wanted set changes.** Every transaction that touches repositories
@@ -30,6 +31,7 @@ mod location;
 mod migrate;
 pub mod repositories;
 mod rows;
+pub mod sagas;
 pub mod sleds;
 pub mod sql;
 pub mod trust_roots;
@@ -41,4 +43,8 @@ pub use check::{CheckFinding, CheckReport, check};
 pub use connect::Database;
 pub use error::{DatabaseError, ErrorClass, SqlError, during};
 pub use location::{Location, LocationError, PostgresLocation};
-pub use write::{Tx, Working, append::AppendTable};
+pub use sagas::DatabaseSagaStore;
+pub use write::{
+    Tx, Working,
+    append::{AppendTable, Appended, Fence},
+};

@@ -35,6 +35,11 @@ pub(crate) fn key(value: &impl Display) -> String {
     value.to_string()
 }
 
+/// A time as text whose order is that of time: with six decimals, always.
+pub(crate) fn instant(time: jiff::Timestamp) -> String {
+    format!("{time:.6}")
+}
+
 /// The time now, as it is kept.
 pub(crate) fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()

@@ -5,13 +5,15 @@
 #[macro_use]
 mod store;
 
-use nexus_database::{AppendTable, Database, DatabaseError, ErrorClass, during, sql::Value, sql::sql};
+use nexus_database::{
+    AppendTable, Appended, Database, DatabaseError, ErrorClass, during, sql::Value, sql::sql,
+};
 use std::sync::atomic::{AtomicU32, Ordering};
 use store::Store;
 use tokio::task::JoinSet;
 
 /// A table of these tests: one that any write may use, and nothing else does.
-const ENTRIES: AppendTable = AppendTable { name: "entry", columns: &["id", "words", "number"] };
+const ENTRIES: AppendTable = AppendTable { name: "entry", columns: &["id", "words", "number"], fence: None };
 
 const OPERATION: &str = "test a write";
 
@@ -97,7 +99,7 @@ on_both! {
         let given = [(Some("τέξτ \" ' \n".to_owned()), Some(i64::MIN)), (None, None), (Some(String::new()), Some(i64::MAX))];
         for (number, (text, integer)) in given.iter().enumerate() {
             let values = vec![number.to_string().into(), text.into(), Value::from(*integer)];
-            database.append(OPERATION, &ENTRIES, values).await.unwrap();
+            assert_eq!(database.append(OPERATION, &ENTRIES, values).await.unwrap(), Appended::Now);
         }
         let rows = database
             .read_at_once(OPERATION, |mut tx| {
@@ -246,7 +248,7 @@ on_both! {
             let database = database.clone();
             tasks.spawn(async move {
                 let rows = (0..3).flat_map(|row| entry(&format!("{caller:03}-{row}"))).collect();
-                database.append(OPERATION, &ENTRIES, rows).await.unwrap();
+                assert_eq!(database.append(OPERATION, &ENTRIES, rows).await.unwrap(), Appended::Now);
             });
         }
         tasks.join_all().await;
@@ -255,7 +257,7 @@ on_both! {
 
     async fn appended_rows_that_break_a_rule_are_refused_and_only_they(store: Store) {
         let database = opened(&store).await;
-        database.append(OPERATION, &ENTRIES, entry("taken")).await.unwrap();
+        assert_eq!(database.append(OPERATION, &ENTRIES, entry("taken")).await.unwrap(), Appended::Now);
         let mut tasks = JoinSet::new();
         for number in 0..30 {
             let database = database.clone();

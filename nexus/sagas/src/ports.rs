@@ -40,6 +40,9 @@ pub enum StoreFault {
     /// It had certainly no effect.
     #[error("the store did not do it: {0}")]
     NotDone(String),
+    /// It had certainly no effect, because the store has no space left.
+    #[error("the store has no space left: {0}")]
+    NoSpace(String),
     /// It may have had its effect, and may yet have it.
     #[error("whether the store did it is unknown: {0}")]
     Unknown(String),

@@ -5,11 +5,43 @@
 //! are few texts and each stays prepared.
 //!
 //! ```text
-//!   callers ──► queue ──► SAVEPOINT ─ INSERT … VALUES (…), (…), … ─┬ well ─► RELEASE ─► the group's commit
+//!   callers ──► queue ──► SAVEPOINT ─ INSERT … VALUES (…), (…), … ─┬ all ──► RELEASE ─► the group's commit
 //!                                                                   └ not ──► ROLLBACK TO, then each caller's by itself
 //! ```
 //!
 //! Each caller hears of its own rows: one that breaks a rule is refused, and takes nobody with it.
+//!
+//! # Fences
+//!
+//! Rows of a table with a [`Fence`] are inserted only while another row, the one they belong to, is as the caller believes
+//! it to be; rows that are there already are left as they are. [`Appended`] says which it was. The same statement looks and
+//! inserts:
+//!
+//! ```text
+//!   INSERT INTO … SELECT new.* FROM (VALUES …) AS new JOIN «the fence, locked for share» ON CONFLICT DO NOTHING
+//!        as many as were asked for ──► everybody: Now
+//!        fewer ──► ROLLBACK TO, then each caller's by itself ─┬ all ──► Now
+//!                                                             └ fewer: do the fences of all hold? ─┬ yes ──► Already (Now, if some)
+//!                                                                                                  └ no ──► undone, Fenced
+//! ```
+//!
+//! Nobody is told anything before the commit: what was *already* there may have come with the same group, and what fences it
+//! too.
+//!
+//! **Why a fence that moves misses nothing.** Let A append under an epoch, and let B move the epoch and then read the rows.
+//! On SQLite there is one writer: either A's commit is before B's and so before B's reading, or A's statement sees B's.
+//! On PostgreSQL A's statement locks the fence's row for share until A has committed, and B's UPDATE needs that row alone:
+//!
+//! - B's UPDATE comes while A has the lock: it waits until A has committed (or not). So A's rows are committed before B's
+//!   move is, and whoever reads after B's commit sees them.
+//! - A's statement comes while B has the row: it waits; then, at READ COMMITTED, PostgreSQL looks at the row *as B has left
+//!   it*, and the condition on the epoch fails: nothing is inserted, and A hears *fenced*. At REPEATABLE READ it would fail
+//!   with a serialisation failure instead, which is as safe, but costs a second run of the whole batch.
+//!
+//! It is the lock that does it, and no snapshot: so batches run at READ COMMITTED, where they never run a second time for what
+//! others do. SERIALIZABLE would do as well, but it tracks what was read by pages, and every batch reads rows that other
+//! writers change all the time. One condition falls on B: it reads *after* its commit, in another transaction. A snapshot that
+//! was taken before B's UPDATE had waited would be too old.
 
 use super::{
     Writer,
@@ -19,7 +51,7 @@ use super::{
 };
 use crate::{
     Database, DatabaseError, SqlError,
-    dialect::PLACEHOLDERS_MAX,
+    dialect::{PLACEHOLDERS_MAX, fenced},
     error::during,
     sql::{Connection, Pool, Value, assembled},
 };
@@ -52,6 +84,36 @@ pub struct AppendTable {
     pub name: &'static str,
     /// The columns that each row has a value for.
     pub columns: &'static [&'static str],
+    /// What must be there for a row to be appended. None: nothing, and a row that is there already breaks a rule.
+    pub fence: Option<Fence>,
+}
+
+/// A row that must be there, with values that the new row has too.
+#[derive(Debug)]
+pub struct Fence {
+    /// Its table.
+    pub table: &'static str,
+    /// Which column of it is equal to which column of the new row.
+    pub equal: &'static [(&'static str, &'static str)],
+}
+
+/// What became of rows whose commit is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "rows that are fenced were not written"]
+pub enum Appended {
+    /// They are there, and at least one of them is new.
+    Now,
+    /// They were there.
+    Already,
+    /// A row that one of them belongs to is not there, or not as it should be. None was written.
+    Fenced,
+}
+
+/// A caller that is told of the commit.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) tell: oneshot::Sender<Verdict>,
+    pub(super) appended: Appended,
 }
 
 /// One caller's rows.
@@ -69,6 +131,10 @@ impl Rows {
         !self.is_alone && std::ptr::eq(self.table, other.table)
     }
 
+    fn waits_for(self, appended: Appended) -> Waiting {
+        Waiting { tell: self.tell, appended }
+    }
+
     pub(super) fn refuse(self, error: SqlError) {
         let _ = self.tell.send(Verdict::Refused(error));
     }
@@ -76,6 +142,7 @@ impl Rows {
 
 impl Database {
     /// Appends rows, whose values follow each other row by row. They are committed together, and perhaps with others'.
+    /// Without a fence the answer is always [`Appended::Now`].
     ///
     /// # Errors
     /// [`DatabaseError::Query`] where nothing was changed, such as for a row that is there already;
@@ -88,7 +155,7 @@ impl Database {
         operation: &'static str,
         table: &'static AppendTable,
         values: Vec<Value>,
-    ) -> Result<(), DatabaseError> {
+    ) -> Result<Appended, DatabaseError> {
         assert!(values.len().is_multiple_of(table.columns.len()), "a row has a value for each column");
         let values = Arc::new(values);
         let mut runs = 1;
@@ -100,7 +167,7 @@ impl Database {
             }
             let lost = |_| Verdict::Unknown(sqlx::Error::PoolClosed.into());
             match verdict.await.unwrap_or_else(lost) {
-                Verdict::Committed => break Ok(()),
+                Verdict::Committed(appended) => break Ok(appended),
                 Verdict::NotCommitted(_) if runs == 1 => runs += 1,
                 Verdict::NotCommitted(error) | Verdict::Refused(error)
                     if retry::may_run_again(&error) && runs < retry::RUNS_MAX =>
@@ -168,7 +235,7 @@ async fn gather(queue: &AsyncMutex<mpsc::Receiver<Rows>>) -> Option<Vec<Rows>> {
 }
 
 async fn append_all(pool: &Pool, all: Vec<Rows>) {
-    let begun = async { Transaction::begin(pool.acquire().await?, Purpose::Write).await };
+    let begun = async { Transaction::begin(pool.acquire().await?, Purpose::RowWise).await };
     let mut transaction = match begun.await {
         Ok(transaction) => transaction,
         Err(error) => return all.into_iter().for_each(|rows| rows.refuse(error.clone())),
@@ -184,7 +251,7 @@ async fn append_all(pool: &Pool, all: Vec<Rows>) {
     }
     let verdict = match outcome {
         Ok(()) => match transaction.commit().await {
-            Ok(_connection) => Verdict::Committed,
+            Ok(_connection) => Verdict::Committed(Appended::Now),
             Err(error) if crate::dialect::is_rolled_back(error.driver()) => Verdict::NotCommitted(error),
             Err(error) => Verdict::Unknown(error),
         },
@@ -193,7 +260,7 @@ async fn append_all(pool: &Pool, all: Vec<Rows>) {
             Verdict::NotCommitted(error)
         }
     };
-    kept.extend(rest.into_iter().map(|rows| rows.tell));
+    kept.extend(rest.into_iter().map(|rows| rows.waits_for(Appended::Now)));
     group::tell(kept, &verdict);
 }
 
@@ -205,21 +272,20 @@ async fn append_all(pool: &Pool, all: Vec<Rows>) {
 pub(super) async fn take_in(
     transaction: &mut Transaction,
     all: Vec<Rows>,
-    kept: &mut Vec<oneshot::Sender<Verdict>>,
+    kept: &mut Vec<Waiting>,
 ) -> Result<(), SqlError> {
+    if all.len() == 1 {
+        return one_by_one(transaction, all, kept).await;
+    }
     let values: Vec<&[Value]> = all.iter().map(|rows| rows.values.as_slice()).collect();
-    match insert(transaction, all[0].table, &values).await {
+    match insert_together(transaction, all[0].table, &values).await {
         Ok(()) => {
-            kept.extend(all.into_iter().map(|rows| rows.tell));
-            Ok(())
-        }
-        Err(Failed::Rows(error)) if all.len() == 1 => {
-            all.into_iter().for_each(|rows| rows.refuse(error.clone()));
+            kept.extend(all.into_iter().map(|rows| rows.waits_for(Appended::Now)));
             Ok(())
         }
         Err(Failed::Rows(_)) => one_by_one(transaction, all, kept).await,
         Err(Failed::Transaction(error)) => {
-            kept.extend(all.into_iter().map(|rows| rows.tell));
+            kept.extend(all.into_iter().map(|rows| rows.waits_for(Appended::Now)));
             Err(error)
         }
     }
@@ -228,19 +294,20 @@ pub(super) async fn take_in(
 async fn one_by_one(
     transaction: &mut Transaction,
     all: Vec<Rows>,
-    kept: &mut Vec<oneshot::Sender<Verdict>>,
+    kept: &mut Vec<Waiting>,
 ) -> Result<(), SqlError> {
     let mut outcome = Ok(());
     for rows in all {
         if outcome.is_err() {
-            kept.push(rows.tell);
+            kept.push(rows.waits_for(Appended::Now));
             continue;
         }
-        match insert(transaction, rows.table, &[&rows.values]).await {
-            Ok(()) => kept.push(rows.tell),
-            Err(Failed::Rows(error)) => rows.refuse(error),
+        match insert_alone(transaction, rows.table, &rows.values).await {
+            Ok(appended) => kept.push(rows.waits_for(appended)),
+            Err(Failed::Rows(Some(error))) => rows.refuse(error),
+            Err(Failed::Rows(None)) => kept.push(rows.waits_for(Appended::Fenced)),
             Err(Failed::Transaction(error)) => {
-                kept.push(rows.tell);
+                kept.push(rows.waits_for(Appended::Now));
                 outcome = Err(error);
             }
         }
@@ -250,43 +317,101 @@ async fn one_by_one(
 
 /// What an insert fails of.
 enum Failed {
-    /// The rows; they were undone.
-    Rows(SqlError),
+    /// The rows, which were undone: for the error, or without one for what they found.
+    Rows(Option<SqlError>),
     /// The transaction, which is over.
     Transaction(SqlError),
 }
 
-async fn insert(
+/// Inserts rows of several callers: all of them, or none.
+async fn insert_together(
     transaction: &mut Transaction,
     table: &'static AppendTable,
     values: &[&[Value]],
 ) -> Result<(), Failed> {
-    transaction.connection().say("SAVEPOINT one").await.map_err(Failed::Transaction)?;
-    match insert_in_statements(transaction.connection(), table, values).await {
-        Ok(()) => transaction.connection().say("RELEASE one").await.map_err(Failed::Transaction),
-        Err(error) => match group::undo(transaction).await {
-            Ok(()) => Err(Failed::Rows(error)),
-            Err(_) => Err(Failed::Transaction(error)),
-        },
+    begin_one(transaction).await?;
+    let values = values.concat();
+    let asked = values.len() / table.columns.len();
+    match in_statements(transaction.connection(), table, What::Insert, values).await {
+        Ok(inserted) if inserted == asked => release_one(transaction).await,
+        Ok(_) => undo_one(transaction, None).await,
+        Err(error) => undo_one(transaction, Some(error)).await,
     }
 }
 
-async fn insert_in_statements(
+/// Inserts one caller's rows, and says what they found.
+async fn insert_alone(
+    transaction: &mut Transaction,
+    table: &'static AppendTable,
+    values: &[Value],
+) -> Result<Appended, Failed> {
+    begin_one(transaction).await?;
+    let asked = values.len() / table.columns.len();
+    let connection = transaction.connection();
+    let appended = match in_statements(connection, table, What::Insert, values.to_vec()).await {
+        Ok(inserted) if inserted == asked => Ok(Appended::Now),
+        Ok(inserted) => match in_statements(connection, table, What::CountHeld, values.to_vec()).await {
+            Ok(held) if held < asked => return undo_one(transaction, None).await,
+            Ok(_) if inserted == 0 => Ok(Appended::Already),
+            Ok(_) => Ok(Appended::Now),
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
+    };
+    match appended {
+        Ok(appended) => release_one(transaction).await.map(|()| appended),
+        Err(error) => undo_one(transaction, Some(error)).await,
+    }
+}
+
+async fn begin_one(transaction: &mut Transaction) -> Result<(), Failed> {
+    transaction.connection().say("SAVEPOINT one").await.map_err(Failed::Transaction)
+}
+
+async fn release_one(transaction: &mut Transaction) -> Result<(), Failed> {
+    transaction.connection().say("RELEASE one").await.map_err(Failed::Transaction)
+}
+
+async fn undo_one<T>(transaction: &mut Transaction, why: Option<SqlError>) -> Result<T, Failed> {
+    match group::undo(transaction).await {
+        Ok(()) => Err(Failed::Rows(why)),
+        Err(error) => Err(Failed::Transaction(why.unwrap_or(error))),
+    }
+}
+
+/// What is done with rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Insert,
+    /// Counts those whose fence holds.
+    CountHeld,
+}
+
+/// The number of rows that it was done with.
+async fn in_statements(
     connection: &mut Connection,
     table: &'static AppendTable,
-    values: &[&[Value]],
-) -> Result<(), SqlError> {
+    what: What,
+    values: Vec<Value>,
+) -> Result<usize, SqlError> {
     let width = table.columns.len();
-    let values = values.concat();
     let mut left = values.len() / width;
     let mut values = values.into_iter();
+    let mut done = 0;
     while left > 0 {
         let count = statement_rows(left, width);
         let taken = values.by_ref().take(count * width).collect();
-        assembled(text(table, count), taken).execute(&mut *connection).await?;
+        let statement = assembled(text(table, what, count, connection.is_postgres()), taken);
+        done += match what {
+            What::Insert => statement.execute(&mut *connection).await?,
+            What::CountHeld => {
+                let held: i64 = statement.fetch_one(&mut *connection).await?.try_get("held")?;
+                held.unsigned_abs()
+            }
+        };
         left -= count;
     }
-    Ok(())
+    Ok(usize::try_from(done).expect("as many as there were values for"))
 }
 
 /// Rows of the next statement, where so many are left.
@@ -295,16 +420,38 @@ fn statement_rows(left: usize, width: usize) -> usize {
     1 << most.ilog2()
 }
 
-/// The statement that inserts so many rows; made once.
-fn text(table: &'static AppendTable, rows: usize) -> Arc<str> {
-    static TEXTS: Mutex<BTreeMap<(&str, usize), Arc<str>>> = Mutex::new(BTreeMap::new());
+/// The statement for so many rows; made once.
+fn text(table: &'static AppendTable, what: What, rows: usize, is_postgres: bool) -> Arc<str> {
+    type Key = (&'static str, What, usize, bool);
+    static TEXTS: Mutex<BTreeMap<Key, Arc<str>>> = Mutex::new(BTreeMap::new());
     let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(texts.entry((table.name, rows)).or_insert_with(|| written(table, rows).into()))
+    let made = texts.entry((table.name, what, rows, is_postgres));
+    Arc::clone(made.or_insert_with(|| written(table, what, rows, is_postgres).into()))
 }
 
-fn written(table: &AppendTable, rows: usize) -> String {
-    let width = table.columns.len();
-    let mut text = format!("INSERT INTO {} ({}) VALUES ", table.name, table.columns.join(", "));
+fn written(table: &AppendTable, what: What, rows: usize, is_postgres: bool) -> String {
+    let new = placeholders(table.columns.len(), rows);
+    let into = format!("INSERT INTO {} ({})", table.name, table.columns.join(", "));
+    let Some(fence) = &table.fence else { return format!("{into} VALUES {new}") };
+    let number = |column: &str| {
+        let at = table.columns.iter().position(|name| *name == column);
+        at.expect("a fence is of columns of its table") + 1
+    };
+    let equal: Vec<(&str, usize)> = fence.equal.iter().map(|(of, new)| (*of, number(new))).collect();
+    let source = fenced(is_postgres, &new, fence.table, &equal);
+    match what {
+        What::CountHeld => format!("SELECT COUNT(*) AS held FROM {source}"),
+        What::Insert => {
+            let columns: Vec<String> =
+                (1..=table.columns.len()).map(|number| format!("new.column{number}")).collect();
+            format!("{into} SELECT {} FROM {source} ON CONFLICT DO NOTHING", columns.join(", "))
+        }
+    }
+}
+
+/// `($1, $2), ($3, $4)`.
+fn placeholders(width: usize, rows: usize) -> String {
+    let mut text = String::new();
     for row in 0..rows {
         text.push_str(if row == 0 { "(" } else { ", (" });
         for column in 0..width {
@@ -332,7 +479,7 @@ mod tests {
         };
         assert_eq!(all(150, 6), [64, 64, 16, 4, 2]);
         assert_eq!(all(3, 20_000), [1, 1, 1]);
-        let table = AppendTable { name: "t", columns: &["a", "b"] };
-        assert_eq!(written(&table, 2), "INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4)");
+        let table = AppendTable { name: "t", columns: &["a", "b"], fence: None };
+        assert_eq!(written(&table, What::Insert, 2, false), "INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4)");
     }
 }

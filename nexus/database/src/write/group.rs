@@ -23,7 +23,7 @@
 
 use super::{
     End, Tx, Working,
-    append::{self, Rows},
+    append::{self, Appended, Rows, Waiting},
     judge,
     transaction::{Purpose, Transaction},
 };
@@ -59,7 +59,8 @@ pub(crate) struct Group {
 /// What became of a write after its work.
 #[derive(Clone, Debug)]
 pub(super) enum Verdict {
-    Committed,
+    /// Of a write with a turn, always [`Appended::Now`].
+    Committed(Appended),
     /// Nothing was committed.
     NotCommitted(SqlError),
     /// It may have been committed.
@@ -172,7 +173,7 @@ impl Group {
                 }
             };
             match turn.keep().await {
-                Verdict::Committed => return Ok(value),
+                Verdict::Committed(_) => return Ok(value),
                 Verdict::NotCommitted(_) if !is_alone => is_alone = true,
                 Verdict::NotCommitted(source) | Verdict::Refused(source) => {
                     return Err(DatabaseError::Query { operation, source });
@@ -238,7 +239,7 @@ impl Task {
             Err(error) => return refuse(first, &error),
         };
         let until = Instant::now() + GROUP_LIMIT;
-        let mut kept: Vec<oneshot::Sender<Verdict>> = Vec::new();
+        let mut kept = Vec::new();
         let mut job = first;
         loop {
             let is_alone = job.is_alone();
@@ -261,7 +262,7 @@ impl Task {
         let verdict = match transaction.commit().await {
             Ok(connection) => {
                 self.held = Some(connection);
-                Verdict::Committed
+                Verdict::Committed(Appended::Now)
             }
             Err(error) if dialect::is_rolled_back(error.driver()) => Verdict::NotCommitted(error),
             Err(error) => Verdict::Unknown(error),
@@ -291,7 +292,7 @@ impl Task {
         &mut self,
         transaction: &mut Transaction,
         job: Job,
-        kept: &mut Vec<oneshot::Sender<Verdict>>,
+        kept: &mut Vec<Waiting>,
     ) -> Result<(), Swept> {
         match job {
             Job::Turn { lend, .. } => kept.extend(lend_to(transaction, lend).await?),
@@ -316,7 +317,7 @@ impl Task {
 async fn lend_to(
     transaction: &mut Transaction,
     lend: oneshot::Sender<Result<Turn, SqlError>>,
-) -> Result<Option<oneshot::Sender<Verdict>>, Swept> {
+) -> Result<Option<Waiting>, Swept> {
     if let Err(error) = transaction.connection().say("SAVEPOINT one").await {
         let _ = lend.send(Err(error.clone()));
         return Err(Swept(error));
@@ -330,7 +331,7 @@ async fn lend_to(
     transaction.take_back(connection);
     match wish {
         Wish::Keep => match transaction.connection().say("RELEASE one").await {
-            Ok(()) => Ok(Some(tell)),
+            Ok(()) => Ok(Some(Waiting { tell, appended: Appended::Now })),
             Err(error) => {
                 let _ = tell.send(Verdict::NotCommitted(error.clone()));
                 Err(Swept(error))
@@ -360,8 +361,12 @@ fn refuse(job: Job, error: &SqlError) {
 }
 
 /// Who has gone away hears nothing; it was written, or not, all the same.
-pub(super) fn tell(kept: Vec<oneshot::Sender<Verdict>>, verdict: &Verdict) {
-    for caller in kept {
-        let _ = caller.send(verdict.clone());
+pub(super) fn tell(kept: Vec<Waiting>, verdict: &Verdict) {
+    for Waiting { tell, appended } in kept {
+        let verdict = match verdict {
+            Verdict::Committed(_) => Verdict::Committed(appended),
+            verdict => verdict.clone(),
+        };
+        let _ = tell.send(verdict);
     }
 }

@@ -101,7 +101,30 @@ impl Database {
         operation: &'static str,
         work: impl for<'t> Fn(Tx<'t, 'w>) -> Working<'t, T>,
     ) -> Result<T, DatabaseError> {
-        let result = self.attempt(operation, End::Commit, work).await;
+        self.write_for(Purpose::Write, operation, work).await
+    }
+
+    /// As [`write`](Self::write), for work whose every statement is right by itself, whatever others commit between two of
+    /// them: it names the state that it changes (`WHERE epoch = $2`), and what it reads it does not rely on. PostgreSQL does
+    /// not have to run such work again for the sake of others.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub(crate) async fn write_row_wise<'w, T>(
+        &self,
+        operation: &'static str,
+        work: impl for<'t> Fn(Tx<'t, 'w>) -> Working<'t, T>,
+    ) -> Result<T, DatabaseError> {
+        self.write_for(Purpose::RowWise, operation, work).await
+    }
+
+    async fn write_for<'w, T>(
+        &self,
+        purpose: Purpose,
+        operation: &'static str,
+        work: impl for<'t> Fn(Tx<'t, 'w>) -> Working<'t, T>,
+    ) -> Result<T, DatabaseError> {
+        let result = self.attempt(purpose, operation, End::Commit, work).await;
         self.health.note(&result);
         result
     }
@@ -133,7 +156,7 @@ impl Database {
         let end = if self.health.failed.load(Ordering::Relaxed) { End::Commit } else { End::RollBack };
         let now = rows::now();
         let result = self
-            .attempt(operation, end, |mut tx| {
+            .attempt(Purpose::Write, operation, end, |mut tx| {
                 Box::pin(async move { write_probe(&mut tx, now).await.map_err(during(operation)) })
             })
             .await;
@@ -143,13 +166,14 @@ impl Database {
 
     async fn attempt<'w, T>(
         &self,
+        purpose: Purpose,
         operation: &'static str,
         end: End,
         work: impl for<'t> Fn(Tx<'t, 'w>) -> Working<'t, T>,
     ) -> Result<T, DatabaseError> {
         match &self.writer {
             Writer::Group(group) => group.write(operation, end, work).await,
-            Writer::EachItself(pool, _) => retry::write(pool, operation, end, work).await,
+            Writer::EachItself(pool, _) => retry::write(pool, purpose, operation, end, work).await,
         }
     }
 }

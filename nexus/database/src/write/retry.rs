@@ -27,13 +27,14 @@ const WAIT_MAX: Duration = Duration::from_millis(1_000);
 
 pub(super) async fn write<'w, T>(
     pool: &Pool,
+    purpose: Purpose,
     operation: &'static str,
     end: End,
     work: impl for<'t> Fn(Tx<'t, 'w>) -> Working<'t, T>,
 ) -> Result<T, DatabaseError> {
     let mut runs = 1;
     loop {
-        let mut transaction = match begin(pool).await {
+        let mut transaction = match begin(pool, purpose).await {
             Ok(transaction) => transaction,
             Err(error) if may_run_again(&error) && runs < RUNS_MAX => {
                 wait(operation, &mut runs).await;
@@ -62,8 +63,8 @@ pub(super) async fn write<'w, T>(
     }
 }
 
-async fn begin(pool: &Pool) -> Result<Transaction, SqlError> {
-    Transaction::begin(pool.acquire().await?, Purpose::Write).await
+async fn begin(pool: &Pool, purpose: Purpose) -> Result<Transaction, SqlError> {
+    Transaction::begin(pool.acquire().await?, purpose).await
 }
 
 /// Of an error after which nothing was committed.

@@ -1,0 +1,49 @@
+//! Sagas as rows, and what the saga engine asks of a store: the adapter of its port over this database.
+//!
+//! ```text
+//!   engine ── SagaStore ──► DatabaseSagaStore ─┬ events, marks ──► Database::append, fenced: bulk statements, shared commits
+//!                                              ├ create, end, … ─► short writes; each statement names the epoch it relies on
+//!                                              └ load, unfinished ► reads of one moment, in chunks
+//!   operator ──► listing: pages, one saga, its log, counts
+//!   the task that prunes ──► retention: archive, then delete
+//!   who takes over ──► adoption: owner and epoch, by compare-and-set
+//! ```
+//!
+//! # Who may write
+//!
+//! A saga's row says who executes it: `owner`, and `adoption_epoch`, which grows by one with each adoption. Every write of an
+//! executor takes effect only while the row has its epoch; the argument for appended rows, and for what an adopter may rely
+//! on when it reads the log, is in the module of appending. Ended rows change no more, but for their removal.
+//!
+//! # Doubt
+//!
+//! A commit whose answer is lost is [`StoreFault::Unknown`](nexus_sagas::StoreFault::Unknown). Every write may be asked for again, and then says what it finds:
+//! an event, a mark and a creation have keys, an end finds an ended row.
+//!
+//! - [`store`]: the port. [`rows`]: its types as columns. [`load`]: many logs in few queries.
+//! - [`adoption`], [`listing`], [`retention`].
+
+mod adoption;
+mod load;
+mod rows;
+mod store;
+
+use crate::Database;
+use ids::CoordinatorId;
+
+/// Where a coordinator's sagas are durable. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct DatabaseSagaStore {
+    database: Database,
+    owner: CoordinatorId,
+}
+
+impl DatabaseSagaStore {
+    /// The store of one coordinator: rows that it creates are its own, and [`unfinished`] lists no others.
+    ///
+    /// [`unfinished`]: nexus_sagas::SagaStore::unfinished
+    #[must_use]
+    pub fn new(database: Database, owner: CoordinatorId) -> DatabaseSagaStore {
+        DatabaseSagaStore { database, owner }
+    }
+}

@@ -1,0 +1,125 @@
+//! The port's types as columns, and back.
+
+use crate::{
+    DatabaseError, ErrorClass,
+    rows::{parsed, text, unsigned},
+    sql::Row,
+};
+use ids::AdoptionEpoch;
+use nexus_saga_recovery::{SagaKey, UnfinishedSaga};
+use nexus_sagas::{EndState, Failure, NewSaga, NodeEvent, StoreFault};
+use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+use std::{error::Error, fmt::Write};
+
+/// What lists show of an end.
+pub(super) struct Ended {
+    pub(super) state: &'static str,
+    pub(super) node: Option<String>,
+    pub(super) error: Option<String>,
+}
+
+impl Ended {
+    pub(super) fn of(end: &EndState) -> Ended {
+        let failed = |state, failure: &Failure| Ended {
+            state,
+            node: Some(failure.node.clone()),
+            error: Some(failure.cause.to_string()),
+        };
+        match end {
+            EndState::Succeeded { .. } => Ended { state: "succeeded", node: None, error: None },
+            EndState::Failed { failure } => failed("failed", failure),
+            EndState::Abandoned { failure, .. } => failed("abandoned", failure),
+        }
+    }
+}
+
+/// What a database error means to the engine. The one place that tells.
+pub(super) fn fault(error: &DatabaseError) -> StoreFault {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        write!(words, ": {error}").expect("a string takes what is written");
+        source = error.source();
+    }
+    match error.class() {
+        ErrorClass::CommitUnknown => StoreFault::Unknown(words),
+        ErrorClass::Full => StoreFault::NoSpace(words),
+        ErrorClass::Retryable | ErrorClass::Corrupt | ErrorClass::NewerSchema | ErrorClass::Failed => {
+            StoreFault::NotDone(words)
+        }
+    }
+}
+
+/// A document as text.
+pub(super) fn json(document: &impl Serialize) -> String {
+    serde_json::to_string(document).expect("documents of sagas have text for keys and write to memory")
+}
+
+/// A document that is kept as text.
+pub(super) fn document<T: DeserializeOwned>(row: &Row, column: &'static str) -> Result<T, DatabaseError> {
+    let text = text(row, column)?;
+    serde_json::from_str(&text).map_err(|_| DatabaseError::Corrupt { column, value: text })
+}
+
+/// A document that is kept as text, or NULL.
+pub(super) fn optional_document<T: DeserializeOwned>(
+    row: &Row,
+    column: &'static str,
+) -> Result<Option<T>, DatabaseError> {
+    match crate::rows::optional_text(row, column)? {
+        None => Ok(None),
+        Some(text) => {
+            serde_json::from_str(&text).map(Some).map_err(|_| DatabaseError::Corrupt { column, value: text })
+        }
+    }
+}
+
+pub(super) fn digest_of(text: &str) -> String {
+    Sha256::digest(text).iter().fold(String::new(), |mut hexadecimal, byte| {
+        write!(hexadecimal, "{byte:02x}").expect("a string takes what is written");
+        hexadecimal
+    })
+}
+
+pub(super) fn saga_key(row: &Row) -> Result<SagaKey, DatabaseError> {
+    Ok(SagaKey { id: parsed(row, "id")?, epoch: AdoptionEpoch(unsigned(row, "adoption_epoch")?) })
+}
+
+pub(super) fn small(row: &Row, column: &'static str) -> Result<u32, DatabaseError> {
+    let number = unsigned(row, column)?;
+    u32::try_from(number).map_err(|_| DatabaseError::Corrupt { column, value: number.to_string() })
+}
+
+/// None, and a word in the log, for a row that cannot be read: the others are listed all the same.
+pub(super) fn unfinished(row: &Row) -> Option<UnfinishedSaga> {
+    let read = || -> Result<UnfinishedSaga, DatabaseError> {
+        Ok(UnfinishedSaga { key: saga_key(row)?, kind: text(row, "kind")?, version: small(row, "version")? })
+    };
+    match read() {
+        Ok(saga) => Some(saga),
+        Err(error) => {
+            let saga = text(row, "id").unwrap_or_default();
+            tracing::error!(saga, %error, "the row of an unfinished saga cannot be read, it is left out");
+            None
+        }
+    }
+}
+
+/// A row of a saga with its definition.
+pub(super) fn new_saga(row: &Row) -> Result<NewSaga, DatabaseError> {
+    Ok(NewSaga {
+        key: saga_key(row)?,
+        creation: parsed(row, "creation")?,
+        kind: text(row, "kind")?,
+        version: small(row, "version")?,
+        digest: text(row, "digest")?,
+        params: document(row, "params")?,
+        dag: document(row, "dag")?,
+        created: parsed(row, "created_at")?,
+    })
+}
+
+pub(super) fn node_event(row: &Row) -> Result<NodeEvent, DatabaseError> {
+    Ok(NodeEvent { node: small(row, "node")?, event: text(row, "event")?, body: document(row, "body")? })
+}

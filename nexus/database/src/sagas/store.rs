@@ -1,0 +1,232 @@
+//! The port [`SagaStore`].
+
+use super::{
+    DatabaseSagaStore,
+    rows::{Ended, digest_of, fault, json},
+};
+use crate::{
+    DatabaseError,
+    error::during,
+    rows::{instant, key, now, parsed, signed, text, unsigned},
+    sql::{Connection, Statement, Value, sql},
+    write::append::{AppendTable, Appended, Fence},
+};
+use async_trait::async_trait;
+use ids::SagaId;
+use jiff::Timestamp;
+use nexus_saga_recovery::{SagaKey, UnfinishedSaga};
+use nexus_sagas::{
+    Attention, Created, EndState, Mark, NewSaga, NodeEvent, SagaStore, StoreFault, StoredSaga, Written,
+};
+use serde_json::Value as Json;
+
+/// The row that an event or a mark belongs to, under the adoption of its writer.
+const ITS_SAGA: Fence =
+    Fence { table: "saga", equal: &[("id", "saga_id"), ("adoption_epoch", "adoption_epoch")] };
+
+static EVENTS: AppendTable = AppendTable {
+    name: "saga_event",
+    columns: &["saga_id", "node", "event", "body", "adoption_epoch", "written_at"],
+    fence: Some(ITS_SAGA),
+};
+
+static MARKS: AppendTable = AppendTable {
+    name: "saga_mark",
+    columns: &["saga_id", "digest", "mark", "adoption_epoch", "written_at"],
+    fence: Some(ITS_SAGA),
+};
+
+#[async_trait]
+impl SagaStore for DatabaseSagaStore {
+    async fn create(&self, saga: &NewSaga) -> Result<Created, StoreFault> {
+        self.create_row(saga).await.map_err(|error| fault(&error))
+    }
+
+    async fn append(&self, of: SagaKey, event: &NodeEvent) -> Result<Written, StoreFault> {
+        let values = vec![
+            key(&of.id).into(),
+            i64::from(event.node).into(),
+            event.event.as_str().into(),
+            json(&event.body).into(),
+            signed(of.epoch.0).into(),
+            instant(now()).into(),
+        ];
+        self.append_to("write to the log of a saga", &EVENTS, values).await
+    }
+
+    async fn end(&self, of: SagaKey, end: &EndState) -> Result<Written, StoreFault> {
+        let Ended { state, node, error } = Ended::of(end);
+        let update =
+            sql("UPDATE saga SET state = $3, ended_at = $4, end_node = $5, end_error = $6, outcome = $7, \
+                          attention = NULL WHERE id = $1 AND adoption_epoch = $2 AND state = 'unfinished'");
+        let update = of_adoption(update, of).bind(state).bind(instant(now())).bind(node).bind(error);
+        self.change("end a saga", of, update.bind(json(end))).await
+    }
+
+    async fn mark(&self, of: SagaKey, mark: &Mark) -> Result<Written, StoreFault> {
+        let mark = json(mark);
+        let values = vec![
+            key(&of.id).into(),
+            digest_of(&mark).into(),
+            mark.into(),
+            signed(of.epoch.0).into(),
+            instant(now()).into(),
+        ];
+        self.append_to("note something about a saga", &MARKS, values).await
+    }
+
+    async fn set_attention(&self, of: SagaKey, attention: Option<&Attention>) -> Result<Written, StoreFault> {
+        let update = sql("UPDATE saga SET attention = $3 WHERE id = $1 AND adoption_epoch = $2 \
+                          AND state = 'unfinished'");
+        let update = of_adoption(update, of).bind(attention.map(json));
+        self.change("note why a saga waits for an operator", of, update).await
+    }
+
+    async fn put_signal(&self, saga: SagaId, name: &str, value: &Json) -> Result<(), StoreFault> {
+        self.put_named("keep a signal for a saga", PUT_SIGNAL, saga, name, json(value)).await.map(drop)
+    }
+
+    async fn signal(&self, saga: SagaId, name: &str) -> Result<Option<Json>, StoreFault> {
+        let operation = "read a signal of a saga";
+        let query = sql("SELECT value FROM saga_signal WHERE saga_id = $1 AND name = $2");
+        let row = query.bind(key(&saga)).bind(name).fetch_optional(&self.database.read).await;
+        let row = row.map_err(|error| fault(&during(operation)(error)))?;
+        row.map(|row| super::rows::document(&row, "value")).transpose().map_err(|error| fault(&error))
+    }
+
+    async fn timer(&self, saga: SagaId, name: &str, due: Timestamp) -> Result<Timestamp, StoreFault> {
+        let row = self.put_named("set a timer of a saga", PUT_TIMER, saga, name, instant(due)).await?;
+        parsed(&row, "kept").map_err(|error| fault(&error))
+    }
+
+    async fn load(&self, sagas: &[SagaId]) -> Result<Vec<StoredSaga>, StoreFault> {
+        self.load_all(sagas).await.map_err(|error| fault(&error))
+    }
+
+    async fn unfinished(&self) -> Result<Vec<UnfinishedSaga>, StoreFault> {
+        let operation = "list unfinished sagas";
+        // Word for word the condition of the index that has only these.
+        let query = sql("SELECT id, adoption_epoch, kind, version FROM saga \
+                         WHERE owner = $1 AND state = 'unfinished' ORDER BY id");
+        let rows = query.bind(key(&self.owner)).fetch_all(&self.database.read).await;
+        let rows = rows.map_err(|error| fault(&during(operation)(error)))?;
+        Ok(rows.iter().filter_map(super::rows::unfinished).collect())
+    }
+}
+
+/// Keeps what is there: two statements, the second of which reads what is kept.
+type PutNamed = (&'static str, &'static str);
+
+const PUT_SIGNAL: PutNamed = (
+    "INSERT INTO saga_signal (saga_id, name, value, written_at) \
+     SELECT id, $2, $3, $4 FROM saga WHERE id = $1 ON CONFLICT DO NOTHING",
+    "SELECT value AS kept FROM saga_signal WHERE saga_id = $1 AND name = $2",
+);
+
+const PUT_TIMER: PutNamed = (
+    "INSERT INTO saga_timer (saga_id, name, due, written_at) \
+     SELECT id, $2, $3, $4 FROM saga WHERE id = $1 ON CONFLICT DO NOTHING",
+    "SELECT due AS kept FROM saga_timer WHERE saga_id = $1 AND name = $2",
+);
+
+impl DatabaseSagaStore {
+    async fn append_to(
+        &self,
+        operation: &'static str,
+        table: &'static AppendTable,
+        values: Vec<Value>,
+    ) -> Result<Written, StoreFault> {
+        match self.database.append(operation, table, values).await {
+            Ok(Appended::Now) => Ok(Written::Now),
+            Ok(Appended::Already) => Ok(Written::Already),
+            Ok(Appended::Fenced) => Ok(Written::Fenced),
+            Err(error) => Err(fault(&error)),
+        }
+    }
+
+    async fn create_row(&self, saga: &NewSaga) -> Result<Created, DatabaseError> {
+        let operation = "create a saga";
+        let id = key(&saga.key.id);
+        let row = &sql("INSERT INTO saga (id, owner, adoption_epoch, kind, version, state, created_at) \
+                        VALUES ($1, $2, $3, $4, $5, 'unfinished', $6) ON CONFLICT DO NOTHING")
+        .bind(&id)
+        .bind(key(&self.owner))
+        .bind(signed(saga.key.epoch.0))
+        .bind(&saga.kind)
+        .bind(i64::from(saga.version))
+        .bind(instant(saga.created));
+        let definition =
+            &sql("INSERT INTO saga_definition (saga_id, creation, digest, params, dag) VALUES ($1, $2, $3, $4, $5)")
+                .bind(&id)
+                .bind(key(&saga.creation))
+                .bind(&saga.digest)
+                .bind(json(&saga.params))
+                .bind(json(&saga.dag));
+        let whose = &sql("SELECT creation FROM saga_definition WHERE saga_id = $1").bind(&id);
+        let creation = key(&saga.creation);
+        let creation = &creation;
+        self.database
+            .write_row_wise(operation, |mut tx| {
+                Box::pin(async move {
+                    if row.clone().execute(&mut *tx).await.map_err(during(operation))? == 1 {
+                        definition.clone().execute(&mut *tx).await.map_err(during(operation))?;
+                        return Ok(Created::Ours);
+                    }
+                    let found = whose.clone().fetch_one(&mut *tx).await.map_err(during(operation))?;
+                    Ok(if text(&found, "creation")? == *creation { Created::Ours } else { Created::Others })
+                })
+            })
+            .await
+    }
+
+    /// Changes an unfinished saga by a statement that changes its row under the adoption `of`, or none.
+    async fn change(
+        &self,
+        operation: &'static str,
+        of: SagaKey,
+        update: Statement,
+    ) -> Result<Written, StoreFault> {
+        let update = &update;
+        let changed = self.database.write_row_wise(operation, |mut tx| {
+            Box::pin(async move {
+                if update.clone().execute(&mut *tx).await.map_err(during(operation))? == 1 {
+                    return Ok(Written::Now);
+                }
+                let epoch = epoch_of(&mut tx, of.id).await?;
+                Ok(if epoch == Some(of.epoch.0) { Written::Already } else { Written::Fenced })
+            })
+        });
+        changed.await.map_err(|error| fault(&error))
+    }
+
+    async fn put_named(
+        &self,
+        operation: &'static str,
+        (put, read): PutNamed,
+        saga: SagaId,
+        name: &str,
+        value: String,
+    ) -> Result<crate::sql::Row, StoreFault> {
+        let id = key(&saga);
+        let put = &sql(put).bind(&id).bind(name).bind(value).bind(instant(now()));
+        let read = &sql(read).bind(&id).bind(name);
+        let kept = self.database.write_row_wise(operation, |mut tx| {
+            Box::pin(async move {
+                put.clone().execute(&mut *tx).await.map_err(during(operation))?;
+                read.clone().fetch_optional(&mut *tx).await.map_err(during(operation))
+            })
+        });
+        let kept = kept.await.map_err(|error| fault(&error))?;
+        kept.ok_or_else(|| StoreFault::NotDone(format!("cannot {operation}: there is no saga {saga}")))
+    }
+}
+
+fn of_adoption(statement: Statement, of: SagaKey) -> Statement {
+    statement.bind(key(&of.id)).bind(signed(of.epoch.0))
+}
+
+pub(super) async fn epoch_of(connection: &mut Connection, id: SagaId) -> Result<Option<u64>, DatabaseError> {
+    let query = sql("SELECT adoption_epoch FROM saga WHERE id = $1").bind(key(&id));
+    let row = query.fetch_optional(connection).await.map_err(during("read the adoption of a saga"))?;
+    row.map(|row| unsigned(&row, "adoption_epoch")).transpose()
+}

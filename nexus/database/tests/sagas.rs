@@ -1,0 +1,142 @@
+//! The store of sagas keeps the port's contract, whichever database is below, also when answers are lost.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+#[macro_use]
+mod store;
+
+use ids::{AdoptionEpoch, CoordinatorId, SagaId};
+use nexus_database::{Database, DatabaseSagaStore};
+use nexus_saga_recovery::SagaKey;
+use nexus_sagas::{Created, EndState, NewSaga, NodeEvent, SagaStore, Written, contract::keeps_the_contract};
+use serde_json::json;
+use std::sync::Arc;
+use store::Store;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+fn store_of(database: &Database) -> DatabaseSagaStore {
+    DatabaseSagaStore::new(database.clone(), CoordinatorId::generate())
+}
+
+fn new_saga(kind: &str) -> NewSaga {
+    NewSaga {
+        key: SagaKey { id: SagaId::generate(), epoch: AdoptionEpoch::default() },
+        creation: Uuid::new_v4(),
+        kind: kind.to_owned(),
+        version: 1,
+        digest: "00".repeat(32),
+        params: json!({"of": kind}),
+        dag: json!({"nodes": []}),
+        created: jiff::Timestamp::UNIX_EPOCH,
+    }
+}
+
+async fn created(store: &DatabaseSagaStore, kind: &str) -> SagaKey {
+    let saga = new_saga(kind);
+    assert_eq!(store.create(&saga).await, Ok(Created::Ours));
+    saga.key
+}
+
+fn line(node: u32, event: &str) -> NodeEvent {
+    NodeEvent { node, event: event.to_owned(), body: json!({"event": event}) }
+}
+
+on_both! {
+    async fn the_store_keeps_the_contract(store: Store) {
+        let database = store.open().await;
+        let (ours, other) = (store_of(&database), store_of(&database));
+        keeps_the_contract(&ours, async |id| {
+            let epoch = other.adopt(id, AdoptionEpoch::default()).await.unwrap().expect("it is adopted");
+            assert!(ours.unfinished().await.unwrap().is_empty(), "it is another one's now");
+            assert_eq!(ours.adopt(id, AdoptionEpoch::default()).await.unwrap(), None, "once");
+            SagaKey { id, epoch }
+        })
+        .await;
+    }
+
+    async fn a_batch_tells_each_caller_of_its_own_event(store: Store) {
+        let database = store.open().await;
+        let ours = Arc::new(store_of(&database));
+        let (fresh, repeated, fenced) =
+            (created(&ours, "a").await, created(&ours, "b").await, created(&ours, "c").await);
+        assert_eq!(ours.append(repeated, &line(1, "started")).await, Ok(Written::Now));
+        store_of(&database).adopt(fenced.id, fenced.epoch).await.unwrap().unwrap();
+        let unknown = SagaKey { id: SagaId::generate(), ..fresh };
+        let mut tasks = JoinSet::new();
+        for round in 0..40 {
+            for (key, node, expected) in [
+                (fresh, round, Written::Now),
+                (repeated, 1, Written::Already),
+                (fenced, round, Written::Fenced),
+                (unknown, round, Written::Fenced),
+            ] {
+                let ours = Arc::clone(&ours);
+                tasks.spawn(async move {
+                    assert_eq!(ours.append(key, &line(node, "started")).await, Ok(expected), "{node}");
+                });
+            }
+        }
+        tasks.join_all().await;
+        let loaded = ours.load(&[fresh.id, repeated.id, fenced.id, unknown.id]).await.unwrap();
+        let counts: Vec<(String, usize)> =
+            loaded.into_iter().map(|saga| (saga.row.kind, saga.events.len())).collect();
+        assert_eq!(counts, [("a".to_owned(), 40), ("b".to_owned(), 1), ("c".to_owned(), 0)]);
+    }
+
+    async fn the_same_event_twice_in_one_batch_is_there_once(store: Store) {
+        let database = store.open().await;
+        let ours = Arc::new(store_of(&database));
+        let key = created(&ours, "a").await;
+        let mut tasks = JoinSet::new();
+        for _ in 0..20 {
+            for node in 0..10 {
+                let ours = Arc::clone(&ours);
+                tasks.spawn(async move { (node, ours.append(key, &line(node, "started")).await.unwrap()) });
+            }
+        }
+        let answers = tasks.join_all().await;
+        for node in 0..10 {
+            let now = answers.iter().filter(|answer| **answer == (node, Written::Now)).count();
+            let already = answers.iter().filter(|answer| **answer == (node, Written::Already)).count();
+            assert_eq!((now, already), (1, 19));
+        }
+        assert_eq!(ours.load(&[key.id]).await.unwrap()[0].events.len(), 10);
+    }
+
+    async fn what_a_saga_does_not_exist_for_is_not_kept(store: Store) {
+        let database = store.open().await;
+        let ours = store_of(&database);
+        let nobody = SagaId::generate();
+        assert!(ours.put_signal(nobody, "go", &json!(1)).await.is_err());
+        assert!(ours.timer(nobody, "nap", jiff::Timestamp::UNIX_EPOCH).await.is_err());
+        assert_eq!(ours.signal(nobody, "go").await, Ok(None));
+        let end = EndState::Succeeded { output: json!(null) };
+        assert_eq!(ours.end(SagaKey { id: nobody, epoch: AdoptionEpoch(0) }, &end).await, Ok(Written::Fenced));
+    }
+
+    async fn thousands_are_loaded_each_with_its_own_log(store: Store) {
+        let database = store.open().await;
+        let ours = Arc::new(store_of(&database));
+        let mut tasks = JoinSet::new();
+        for number in 0..1_200_u32 {
+            let ours = Arc::clone(&ours);
+            tasks.spawn(async move {
+                let key = created(&ours, &number.to_string()).await;
+                for node in 0..number % 4 {
+                    assert_eq!(ours.append(key, &line(node, "started")).await, Ok(Written::Now));
+                }
+                key.id
+            });
+        }
+        let ids = tasks.join_all().await;
+        let loaded = ours.load(&ids).await.unwrap();
+        assert_eq!(loaded.len(), ids.len());
+        for saga in loaded {
+            let number: u32 = saga.row.kind.parse().unwrap();
+            assert_eq!(saga.events.len() as u32, number % 4);
+        }
+        assert_eq!(ours.unfinished().await.unwrap().len(), ids.len());
+        assert!(store_of(&database).unfinished().await.unwrap().is_empty());
+    }
+}
