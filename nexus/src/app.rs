@@ -15,6 +15,7 @@ use crate::{
     replication::{
         Observed, ReplicationTask, SledClients, collect::Collector, gauges::Gauges, transfers::Transfers,
     },
+    sagas::{self, kinds, witness::Witness},
     task_metrics,
 };
 use camino::{Utf8Path, Utf8PathBuf};
@@ -104,6 +105,9 @@ pub enum StartError {
         #[source]
         source: Box<StartError>,
     },
+    /// The kinds of sagas do not fit together: a mistake in the program.
+    #[error(transparent)]
+    Kinds(#[from] nexus_sagas::RegisterError),
     /// A port can not be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -202,6 +206,10 @@ impl Nexus {
         );
         if let Err(error) = self.context.tasks.shutdown(STOP_LIMIT).await {
             tracing::warn!(error = &error as &dyn Error, "background tasks were cut off");
+        }
+        // After recovery, which would only resume them again. What they have not done, the next life does.
+        if tokio::time::timeout(STOP_LIMIT, self.context.sagas.engine.halt()).await.is_err() {
+            tracing::warn!("sagas were cut off");
         }
         if tokio::time::timeout(STOP_LIMIT, self.context.database.close()).await.is_err() {
             tracing::warn!("the database was not closed: its disk does not answer");
@@ -302,10 +310,16 @@ async fn wire(
         activator: activator.clone(),
         alarm: None,
     };
+    let witness = Witness::new(&config.state_dir, coordinator.id, coordinator.epoch);
+    let kinds = kinds::kinds(kinds::Parts { witness })?;
+    let (sagas, recovery) = sagas::start(database.clone(), coordinator.id, kinds);
+    sagas::metrics::register(metrics, sagas.clone());
     let parts = background_tasks::Parts {
         replication,
         replication_activator: activator.clone(),
         replication_period: config.replication.period(),
+        recovery,
+        recovery_activator: sagas.recovery.clone(),
         clean_up,
     };
     let tasks = Arc::new(background_tasks::start(parts, &config.tasks));
@@ -319,6 +333,7 @@ async fn wire(
         clients,
         intake,
         staging,
+        sagas,
         tasks,
         replication: activator,
     })
