@@ -4,43 +4,16 @@
 
 #[macro_use]
 mod store;
+mod sagas_made;
 
-use ids::{AdoptionEpoch, CoordinatorId, SagaId};
-use nexus_database::{Database, DatabaseSagaStore};
+use ids::{AdoptionEpoch, SagaId};
 use nexus_saga_recovery::SagaKey;
-use nexus_sagas::{Created, EndState, NewSaga, NodeEvent, SagaStore, Written, contract::keeps_the_contract};
+use nexus_sagas::{EndState, SagaStore, Written, contract::keeps_the_contract};
+use sagas_made::{created, line, store_of};
 use serde_json::json;
 use std::sync::Arc;
 use store::Store;
 use tokio::task::JoinSet;
-use uuid::Uuid;
-
-fn store_of(database: &Database) -> DatabaseSagaStore {
-    DatabaseSagaStore::new(database.clone(), CoordinatorId::generate())
-}
-
-fn new_saga(kind: &str) -> NewSaga {
-    NewSaga {
-        key: SagaKey { id: SagaId::generate(), epoch: AdoptionEpoch::default() },
-        creation: Uuid::new_v4(),
-        kind: kind.to_owned(),
-        version: 1,
-        digest: "00".repeat(32),
-        params: json!({"of": kind}),
-        dag: json!({"nodes": []}),
-        created: jiff::Timestamp::UNIX_EPOCH,
-    }
-}
-
-async fn created(store: &DatabaseSagaStore, kind: &str) -> SagaKey {
-    let saga = new_saga(kind);
-    assert_eq!(store.create(&saga).await, Ok(Created::Ours));
-    saga.key
-}
-
-fn line(node: u32, event: &str) -> NodeEvent {
-    NodeEvent { node, event: event.to_owned(), body: json!({"event": event}) }
-}
 
 on_both! {
     async fn the_store_keeps_the_contract(store: Store) {

@@ -24,9 +24,18 @@
 //! - [`adoption`], [`listing`], [`retention`].
 
 mod adoption;
+mod listing;
 mod load;
+mod retention;
 mod rows;
 mod store;
+
+pub use listing::{
+    SagaCount, SagaCounts, SagaDetail, SagaEvent, SagaEventPosition, SagaFilter, SagaPosition, SagaState,
+    SagaSummary,
+};
+
+pub use retention::{LINE_FORMAT, RetentionError, RetentionReport};
 
 use crate::Database;
 use ids::CoordinatorId;

@@ -9,6 +9,7 @@ use ids::AdoptionEpoch;
 use nexus_saga_recovery::{SagaKey, UnfinishedSaga};
 use nexus_sagas::{EndState, Failure, NewSaga, NodeEvent, StoreFault};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use std::{error::Error, fmt::Write};
 
@@ -73,6 +74,11 @@ pub(super) fn optional_document<T: DeserializeOwned>(
             serde_json::from_str(&text).map(Some).map_err(|_| DatabaseError::Corrupt { column, value: text })
         }
     }
+}
+
+/// A document that is only shown: what is no JSON is shown as it is.
+pub(super) fn loose(text: String) -> Json {
+    serde_json::from_str(&text).unwrap_or(Json::String(text))
 }
 
 pub(super) fn digest_of(text: &str) -> String {

@@ -5,18 +5,20 @@
 
 use camino_tempfile::Utf8TempDir;
 use nexus_database::{Database, Location};
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 /// Where the database of one test is.
 pub(crate) struct Store {
     pub(crate) dir: Utf8TempDir,
     pub(crate) location: Location,
+    server: Option<test_postgres::TestDatabase>,
 }
 
 impl Store {
     pub(crate) fn sqlite() -> Store {
         let dir = camino_tempfile::tempdir().unwrap();
         let location = Location::Sqlite(dir.path().join("nexus.db"));
-        Store { dir, location }
+        Store { dir, location, server: None }
     }
 
     /// None on a machine without PostgreSQL, which is a failure in CI.
@@ -28,11 +30,19 @@ impl Store {
         let dir = camino_tempfile::tempdir().unwrap();
         let file = dir.path().join("nexus.db");
         let location = Location::parse(&database.url, Some(&database.password_file), &file).unwrap();
-        Some(Store { dir, location })
+        Some(Store { dir, location, server: Some(database) })
     }
 
     pub(crate) async fn open(&self) -> Database {
         Database::open(&self.location).await.unwrap()
+    }
+
+    /// A second way to the same server, for what the layer under test has no words for.
+    pub(crate) async fn side_door(&self) -> PgConnection {
+        let server = self.server.as_ref().expect("it is PostgreSQL");
+        let password = std::fs::read_to_string(&server.password_file).unwrap();
+        let options: PgConnectOptions = server.url.parse().unwrap();
+        PgConnection::connect_with(&options.password(password.trim())).await.unwrap()
     }
 
     pub(crate) fn is_postgres(&self) -> bool {
