@@ -15,7 +15,7 @@ use crate::{
     replication::{
         Observed, ReplicationTask, SledClients, collect::Collector, gauges::Gauges, transfers::Transfers,
     },
-    sagas::{self, kinds, witness::Witness},
+    sagas::{self, kinds, retention::RetentionTask, witness::Witness},
     task_metrics,
 };
 use camino::{Utf8Path, Utf8PathBuf};
@@ -108,6 +108,15 @@ pub enum StartError {
     /// The kinds of sagas do not fit together: a mistake in the program.
     #[error(transparent)]
     Kinds(#[from] nexus_sagas::RegisterError),
+    /// The archive of sagas can not be made.
+    #[error("cannot make {state_dir}/saga-archive")]
+    SagaArchive {
+        /// The state directory.
+        state_dir: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A port can not be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -314,12 +323,19 @@ async fn wire(
     let kinds = kinds::kinds(kinds::Parts { witness })?;
     let (sagas, recovery) = sagas::start(database.clone(), coordinator.id, kinds);
     sagas::metrics::register(metrics, sagas.clone());
+    let retention_activator = Activator::new();
+    let keep = config.sagas.keep_ended();
+    let retention =
+        RetentionTask::open(database.clone(), &config.state_dir, keep, retention_activator.clone())
+            .map_err(|source| StartError::SagaArchive { state_dir: config.state_dir.clone(), source })?;
     let parts = background_tasks::Parts {
         replication,
         replication_activator: activator.clone(),
         replication_period: config.replication.period(),
         recovery,
         recovery_activator: sagas.recovery.clone(),
+        retention,
+        retention_activator,
         clean_up,
     };
     let tasks = Arc::new(background_tasks::start(parts, &config.tasks));
