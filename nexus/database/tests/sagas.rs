@@ -33,7 +33,7 @@ on_both! {
         let ours = Arc::new(store_of(&database));
         let (fresh, repeated, fenced) =
             (created(&ours, "a").await, created(&ours, "b").await, created(&ours, "c").await);
-        assert_eq!(ours.append(repeated, &line(1, "started")).await, Ok(Written::Now));
+        assert_eq!(ours.append(repeated, &[line(1, "started")]).await, Ok(Written::Now));
         store_of(&database).adopt(fenced.id, fenced.epoch).await.unwrap().unwrap();
         let unknown = SagaKey { id: SagaId::generate(), ..fresh };
         let mut tasks = JoinSet::new();
@@ -46,7 +46,7 @@ on_both! {
             ] {
                 let ours = Arc::clone(&ours);
                 tasks.spawn(async move {
-                    assert_eq!(ours.append(key, &line(node, "started")).await, Ok(expected), "{node}");
+                    assert_eq!(ours.append(key, &[line(node, "started")]).await, Ok(expected), "{node}");
                 });
             }
         }
@@ -65,7 +65,7 @@ on_both! {
         for _ in 0..20 {
             for node in 0..10 {
                 let ours = Arc::clone(&ours);
-                tasks.spawn(async move { (node, ours.append(key, &line(node, "started")).await.unwrap()) });
+                tasks.spawn(async move { (node, ours.append(key, &[line(node, "started")]).await.unwrap()) });
             }
         }
         let answers = tasks.join_all().await;
@@ -85,7 +85,7 @@ on_both! {
         assert!(ours.timer(nobody, "nap", jiff::Timestamp::UNIX_EPOCH).await.is_err());
         assert_eq!(ours.signal(nobody, "go").await, Ok(None));
         let end = EndState::Succeeded { output: json!(null) };
-        assert_eq!(ours.end(SagaKey { id: nobody, epoch: AdoptionEpoch(0) }, &end).await, Ok(Written::Fenced));
+        assert_eq!(ours.end(SagaKey { id: nobody, epoch: AdoptionEpoch(0) }, &end, &[]).await, Ok(Written::Fenced));
     }
 
     async fn thousands_are_loaded_each_with_its_own_log(store: Store) {
@@ -97,7 +97,7 @@ on_both! {
             tasks.spawn(async move {
                 let key = created(&ours, &number.to_string()).await;
                 for node in 0..number % 4 {
-                    assert_eq!(ours.append(key, &line(node, "started")).await, Ok(Written::Now));
+                    assert_eq!(ours.append(key, &[line(node, "started")]).await, Ok(Written::Now));
                 }
                 key.id
             });
