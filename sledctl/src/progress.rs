@@ -271,7 +271,6 @@ impl Block {
     /// Draws these lines instead of those that are there.
     pub fn draw(&self, text: &str) {
         self.bar.set_message(text.trim_end().to_owned());
-        self.bar.tick();
     }
 
     /// Says something above the block.

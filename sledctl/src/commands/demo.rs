@@ -51,9 +51,12 @@ pub(super) async fn run(app: &App, args: &DemoArgs) -> Result<(), Failure> {
     let mut run = DemoRun::new(app, args)?;
     // The phases keep what they know in `run`, so that it is printed whatever way they end.
     let interrupted = tokio::select! {
-        () = run.phases() => None,
-        _ = tokio::signal::ctrl_c() => Some(run.interrupted()),
+        // Asked first, so that Ctrl-C is listened for before the first call is made.
+        biased;
+        _ = tokio::signal::ctrl_c() => true,
+        () = run.phases() => false,
     };
+    let interrupted = interrupted.then(|| run.interrupted());
     let DemoRun { started, summary, mut failures, display, .. } = run;
     drop(display);
     print(app, args, started, &summary)?;

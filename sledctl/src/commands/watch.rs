@@ -37,11 +37,13 @@ pub(super) async fn run(app: &App, args: &WatchArgs) -> Result<(), Failure> {
     let id = find(&client, &args.saga).await?;
     let patience = Patience { limit: args.give_up_after.map(|seconds| Duration::from_secs(seconds.into())) };
     let detail = tokio::select! {
-        detail = follow(&client, id, patience, Screen::new(app.talk)) => detail?,
+        // Asked first, so that Ctrl-C is listened for before the first call is made.
+        biased;
         _ = tokio::signal::ctrl_c() => {
             let goes_on = format!("the saga goes on; sledctl op watch {id}");
             return Err(Failure::Interrupted { doing: "watching", goes_on });
         }
+        detail = follow(&client, id, patience, Screen::new(app.talk)) => detail?,
     };
     app.emit(&detail, render::op::show)?;
     match render::op_watch::bad_end(&detail.saga) {
