@@ -160,6 +160,12 @@ pub struct Counter {
 }
 
 impl Counter {
+    /// The share that is done, in steps of which there are `steps`.
+    #[must_use]
+    pub fn position(&self, steps: u64) -> u64 {
+        scaled(self.done, self.total, steps)
+    }
+
     /// `starting sagas 120 of 200, 35 per s, 2.3 s left`
     #[must_use]
     pub fn line(&self, now: Duration) -> String {
@@ -216,8 +222,7 @@ impl Display {
 
     /// Shows where the counter stands, if it is time to.
     pub fn count(&mut self, counter: &Counter, now: Duration) {
-        let position = scaled(counter.done, counter.total, BAR_STEPS);
-        self.draw(counter.doing, position, || counter.line(now), now);
+        self.draw(counter.doing, counter.position(BAR_STEPS), || counter.line(now), now);
     }
 
     fn draw(&mut self, doing: &'static str, position: u64, line: impl FnOnce() -> String, now: Duration) {
@@ -351,6 +356,7 @@ mod tests {
             note: note.into(),
         };
         assert_eq!(counter(0, "").line(seconds(2)), "starting sagas 0 of 200");
+        assert_eq!([0, 50, 200].map(|done| counter(done, "").position(1000)), [0, 250, 1000]);
         assert_eq!(counter(50, "").line(seconds(4)), "starting sagas 50 of 200, 25 per s, 6.0 s left");
         let done = counter(200, "3 refused").line(seconds(10));
         assert_eq!(done, "starting sagas 200 of 200, 3 refused");

@@ -124,6 +124,23 @@ async fn list_shows_what_has_not_ended_however_old_and_the_newest_that_have() {
 }
 
 #[tokio::test]
+async fn list_shows_a_hundred_unfinished_sagas_of_each_state_and_ten_ended_ones_of_all_states() {
+    let state = |number| match number % 4 {
+        0 => SagaState::Succeeded,
+        1 => SagaState::Failed,
+        2 => SagaState::Abandoned,
+        _ => SagaState::Waiting,
+    };
+    let sagas: Vec<Saga> = (0..480).rev().map(|number| saga(number, state(number))).collect();
+    let double = Double::coordinator(with_sagas(sagas)).await;
+    let run = Program::of(&double).run(&["op", "list"]).await.ended(0);
+    let ids: Vec<&str> = run.stdout.lines().skip(1).take(110).map(|row| &row[..13]).collect();
+    assert!(ids.is_sorted_by(|one, other| one > other), "not newest first:\n{}", run.stdout);
+    assert_eq!(run.stdout.matches(" waiting ").count(), 100);
+    run.shows("\nthe newest 100 that have not ended, the newest 10 that have; there are more: ");
+}
+
+#[tokio::test]
 async fn list_for_programs_is_one_page_with_all_items() {
     let sagas: Vec<Saga> = (0..1500).rev().map(|number| saga(number, SagaState::Failed)).collect();
     let double = Double::coordinator(with_sagas(sagas.clone())).await;
@@ -170,6 +187,7 @@ async fn saga_is_shown_by_its_id_and_by_the_beginning_of_it() {
     let run = program.run(&["op", "show", "1234"]).await.ended(1);
     run.says(&format!("\"1234\" fits more than one saga: {} (demo, running), ", id(0x1234_5678)))
         .says("hint: give more of it");
+    program.run(&["op", "show", "123"]).await.ended(1).says("no saga is named \"123\"");
     let run = program.run(&["op", "show", "99999"]).await.ended(1);
     run.says("no saga is named \"99999\"; there are: ").says("hint: give a whole id, or ").says("op list");
     let run = program.run(&["op", "show", &id(9)]).await.ended(1);
