@@ -418,6 +418,7 @@ mod tests {
     fn signal_is_named_where_the_words_name_it() {
         for (words, name) in [
             ("signal proceed", Some("proceed")),
+            ("the signal proceed (wait), the signal go (inner/open)", Some("proceed")),
             ("the signal `go-on`, since 3 min", Some("go-on")),
             ("signal \"a b\"", Some("a")),
             ("a signal", None),
