@@ -53,6 +53,32 @@ pub struct NodeStatus {
     pub attempt: u32,
     /// What the last attempt that failed says.
     pub last_fault: Option<Cause>,
+    /// What it waits for, if it does.
+    pub waits: Option<Waits>,
+}
+
+/// What a node waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Waits {
+    /// A signal of this name.
+    Signal(String),
+    /// A time that the action has set.
+    Until(Timestamp),
+    /// The end of the pause before its next attempt.
+    Retry(Timestamp),
+}
+
+/// What a saga as a whole is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Phase {
+    /// Some node does something.
+    Running,
+    /// A node has failed, and what was done is undone.
+    Unwinding,
+    /// Every node that has begun and not ended waits for a signal or a time, or all wait for the store.
+    Waiting,
+    /// An undo waits for an operator.
+    NeedsAttention,
 }
 
 /// A saga that waits for its store.
@@ -92,6 +118,8 @@ pub(crate) struct LiveSaga {
     halted: CancellationToken,
     halt: Mutex<Option<Halt>>,
     verdicts: watch::Sender<Verdicts>,
+    /// How often somebody has said that a signal has come.
+    signals: watch::Sender<u64>,
     ended: watch::Sender<Option<Ended>>,
 }
 
@@ -127,7 +155,7 @@ impl LiveSaga {
                 "undo_started" => drop(begun.undos.insert(path.clone())),
                 _ => {}
             }
-            let status = NodeStatus { event: event.event.clone(), since: now, attempt: 0, last_fault: None };
+            let status = NodeStatus { event: event.event.clone(), since: now, ..NodeStatus::new() };
             statuses.insert(path.clone(), status);
         }
         let abandoned = marks.iter().find_map(|mark| match mark {
@@ -158,12 +186,18 @@ impl LiveSaga {
             halted: CancellationToken::new(),
             halt: Mutex::new(None),
             verdicts: watch::Sender::new(Verdicts { retries: 0, abandoned }),
+            signals: watch::Sender::new(0),
             ended: watch::Sender::new(None),
         }
     }
 
     pub(crate) fn status(&self) -> LiveStatus {
         self.lock().clone()
+    }
+
+    pub(crate) fn is_troubled(&self) -> bool {
+        let status = self.lock();
+        status.blocked.is_some() || !status.attention.is_empty()
     }
 
     pub(crate) fn begun_earlier(&self, path: &str) -> bool {
@@ -191,6 +225,14 @@ impl LiveSaga {
     pub(crate) fn fault(&self, path: &str, fault: &Fault) {
         self.lock().nodes.entry(path.to_owned()).or_insert_with(NodeStatus::new).last_fault =
             Some(fault.cause().clone());
+    }
+
+    pub(crate) fn waits(&self, path: &str, waits: Option<Waits>) {
+        self.lock().nodes.entry(path.to_owned()).or_insert_with(NodeStatus::new).waits = waits;
+    }
+
+    pub(crate) fn signals(&self) -> &watch::Sender<u64> {
+        &self.signals
     }
 
     pub(crate) fn set_attention(&self, path: &str, attention: Option<Attention>) {
@@ -267,9 +309,43 @@ impl LiveSaga {
     }
 }
 
+impl LiveStatus {
+    /// What it is doing as a whole.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        let mut active = self.nodes.values().filter(|node| node.is_active()).peekable();
+        let waits = |node: &NodeStatus| matches!(node.waits, Some(Waits::Signal(_) | Waits::Until(_)));
+        if !self.attention.is_empty() {
+            Phase::NeedsAttention
+        } else if self.blocked.is_some() || (active.peek().is_some() && active.all(waits)) {
+            Phase::Waiting
+        } else if self.nodes.values().any(NodeStatus::unwinds) {
+            Phase::Unwinding
+        } else {
+            Phase::Running
+        }
+    }
+}
+
 impl NodeStatus {
+    /// Whether its action or undo has begun and not ended.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        matches!(self.event.as_str(), "started" | "undo_started")
+    }
+
+    fn unwinds(&self) -> bool {
+        !matches!(self.event.as_str(), "started" | "succeeded")
+    }
+
     fn new() -> NodeStatus {
-        NodeStatus { event: "started".to_owned(), since: Timestamp::now(), attempt: 0, last_fault: None }
+        NodeStatus {
+            event: "started".to_owned(),
+            since: Timestamp::now(),
+            attempt: 0,
+            last_fault: None,
+            waits: None,
+        }
     }
 }
 
