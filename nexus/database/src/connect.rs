@@ -169,8 +169,8 @@ pub(crate) async fn postgres_pool(options: PgConnectOptions) -> Result<Pool, sql
                 sqlx::query(durable).execute(&mut *connection).await?;
                 // Every statement of ours has its index. A planner that believes a table to be small reads all of it; then
                 // it locks all of it against serialisable writes, and goes on so when the table has grown.
-                let by_index =
-                    "SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)";
+                let by_index = "SELECT set_config('enable_seqscan', 'off', false),
+                                       set_config('enable_bitmapscan', 'off', false), set_config('jit', 'off', false)";
                 sqlx::query(by_index).execute(connection).await.map(drop)
             })
         })

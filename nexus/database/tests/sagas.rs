@@ -112,4 +112,53 @@ on_both! {
         assert_eq!(ours.unfinished().await.unwrap().len(), ids.len());
         assert!(store_of(&database).unfinished().await.unwrap().is_empty());
     }
+
+    async fn of_many_who_adopt_one_does(store: Store) {
+        let database = store.open().await;
+        let ours = store_of(&database);
+        let key = created(&ours, "wanted").await;
+        let mut tasks = JoinSet::new();
+        for _ in 0..16 {
+            let other = store_of(&database);
+            tasks.spawn(async move { (other.adopt(key.id, key.epoch).await.unwrap(), other) });
+        }
+        let mut adopted = tasks.join_all().await;
+        adopted.retain(|(epoch, _)| epoch.is_some());
+        assert_eq!(adopted.len(), 1);
+        assert_eq!(adopted[0].0, Some(AdoptionEpoch(1)));
+        assert_eq!(adopted[0].1.unfinished().await.unwrap().len(), 1);
+        sagas_made::end(&adopted[0].1, SagaKey { epoch: AdoptionEpoch(1), ..key }, &EndState::Succeeded { output: json!(0) })
+            .await;
+        assert_eq!(ours.adopt(key.id, AdoptionEpoch(1)).await.unwrap(), None, "what has ended is not adopted");
+    }
+
+    async fn an_adopter_finds_all_that_was_acknowledged_and_nothing_comes_later(store: Store) {
+        let database = store.open().await;
+        let mut tasks = JoinSet::new();
+        for number in 0..30_u32 {
+            let (old, new) = (store_of(&database), store_of(&database));
+            tasks.spawn(async move {
+                let key = created(&old, "taken over").await;
+                let (written, mut is_written) = tokio::sync::watch::channel(0);
+                let writer = tokio::spawn(async move {
+                    let mut node = 0;
+                    loop {
+                        match old.append(key, &line(node, "started")).await.unwrap() {
+                            Written::Now => node += 1,
+                            Written::Fenced => return node,
+                            Written::Already => panic!("each is written once"),
+                        }
+                        written.send_replace(node);
+                    }
+                });
+                is_written.wait_for(|written| *written >= number % 7).await.unwrap();
+                new.adopt(key.id, key.epoch).await.unwrap().unwrap();
+                let found = new.load(&[key.id]).await.unwrap()[0].events.len();
+                let acknowledged = writer.await.unwrap();
+                let later = new.load(&[key.id]).await.unwrap()[0].events.len();
+                assert_eq!((found, later), (acknowledged as usize, acknowledged as usize));
+            });
+        }
+        tasks.join_all().await;
+    }
 }

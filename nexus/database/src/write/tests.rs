@@ -1,12 +1,16 @@
 //! What SQLite's writes promise when the disk is full, the caller goes away, or the commit fails.
 
 use super::*;
+use crate::DatabaseSagaStore;
 use crate::{
     ErrorClass,
     connect::{READER_LIMIT, READERS_MAX, options},
     trust_roots::NewTrustRoot,
 };
 use camino_tempfile::Utf8TempDir;
+use ids::{AdoptionEpoch, CoordinatorId, SagaId};
+use nexus_saga_recovery::SagaKey;
+use nexus_sagas::{Created, NewSaga, NodeEvent, SagaStore, StoreFault};
 
 /// A database that may have so few pages that a few trust roots fill it: SQLite then answers as on a full disk.
 async fn small_database() -> (Utf8TempDir, Database) {
@@ -200,6 +204,42 @@ async fn a_broken_rule_at_the_commit_is_told_to_each_of_the_group_and_the_next_i
         Err(error) => assert_eq!(error.class(), ErrorClass::CommitUnknown),
     }
     database.trust_root_insert(&root(2)).await.unwrap();
+}
+
+/// What the HTTP edge answers with 507: certainly not done, and for want of space. Events of other sagas do not suffer for it.
+#[tokio::test]
+async fn a_full_disk_takes_no_sagas_and_takes_them_again_when_there_is_room() {
+    let (_dir, database) = small_database().await;
+    let store = DatabaseSagaStore::new(database.clone(), CoordinatorId::generate());
+    let saga = |bytes| NewSaga {
+        key: SagaKey { id: SagaId::generate(), epoch: AdoptionEpoch::default() },
+        creation: uuid::Uuid::new_v4(),
+        kind: "large".to_owned(),
+        version: 1,
+        digest: String::new(),
+        params: serde_json::Value::String("x".repeat(bytes)),
+        dag: serde_json::Value::Null,
+        created: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let small = saga(1);
+    assert_eq!(store.create(&small).await, Ok(Created::Ours));
+    let line = |node, bytes| NodeEvent {
+        node,
+        event: "started".to_owned(),
+        body: serde_json::Value::String("x".repeat(bytes)),
+    };
+    let is_no_space = |fault: &StoreFault| matches!(fault, StoreFault::NoSpace(_));
+    for _ in 0..3 {
+        assert!(is_no_space(&store.create(&saga(500_000)).await.unwrap_err()));
+        let (huge, little) = (line(1, 500_000), line(0, 1));
+        let (huge, beside) = tokio::join!(store.append(small.key, &huge), database.probe_write());
+        assert!(is_no_space(&huge.unwrap_err()));
+        beside.unwrap();
+        let _ = store.append(small.key, &little).await.unwrap();
+    }
+    let loaded = store.load(&[small.key.id]).await.unwrap();
+    assert_eq!(loaded[0].events, [line(0, 1)]);
+    assert_eq!(store.create(&saga(1_000)).await, Ok(Created::Ours), "there is room for this one");
 }
 
 /// Reads for some seconds, in one step that nothing interrupts: as on a disk that hangs.
