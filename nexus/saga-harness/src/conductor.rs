@@ -26,6 +26,11 @@ use tokio::sync::{mpsc, oneshot};
 /// Events on their way at a time: one per node that runs, and the sender waits.
 const EVENTS: usize = 16;
 
+/// Looks for an attention that is durable until it is visible: a few instructions later.
+const LOOKS_MAX: u32 = 1_000;
+/// Between two of them. In virtual time: until nothing else can be done.
+const LOOK_PAUSE: Duration = Duration::from_millis(1);
+
 /// What can be done to any kind, at any write of it but its creation.
 pub(crate) const BUILT_IN: [&str; 6] = ["cancel", "recovery", "same_id", "same_again", "adopt", "adopt_late"];
 
@@ -246,16 +251,19 @@ impl<W: World> Conductor<'_, W> {
     }
 
     async fn attend(&mut self, life: &Life, saga: SagaId) {
-        // Durable first, then visible: an operator who reads the row early asks again.
-        while life.engine.status(saga).is_some_and(|status| status.attention.is_empty())
-            && !life.dead.is_cancelled()
-        {
-            tokio::task::yield_now().await;
+        // Durable first, then visible. Never, if another undo's attention has been answered for this one too.
+        for _ in 0..LOOKS_MAX {
+            let status = life.engine.status(saga);
+            if status.is_none_or(|status| !status.attention.is_empty()) || life.dead.is_cancelled() {
+                break;
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
         }
         let operator = self.stage.operator();
         if operator.is_none() || saga != self.run.saga {
-            let status = life.engine.status(saga);
-            let attention = status.map(|status| status.attention);
+            let attention = life.engine.status(saga).map_or_else(BTreeMap::new, |status| status.attention);
+            let attention: Vec<_> =
+                attention.into_values().map(|attention| attention.failure.to_string()).collect();
             self.stage.found(&format!(
                 "{saga} needs attention, though no undo was told to fail for ever: {attention:?}"
             ));

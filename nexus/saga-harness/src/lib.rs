@@ -55,5 +55,5 @@ pub use backend::{Backend, Memory, Real, Session};
 pub use case::{Case, Gap, Moment, Operation, World};
 pub use coverage::{Uncovered, assert_covered, coverage};
 pub use matrix::Depth;
-pub use prove::{prove, prove_only};
+pub use prove::{find_first, prove, prove_only};
 pub use report::{Finding, REPLAY_VARIABLE, Report};

@@ -9,6 +9,7 @@
 //! ```
 
 use crate::{
+    case::{Case, World},
     conductor::BUILT_IN,
     scenario::{How, Incident, Scenario, Trouble},
     stage::{Called, Observed},
@@ -38,6 +39,14 @@ pub(crate) struct Base {
     pub(crate) node: String,
     /// Whether everything is run on it, or only deaths.
     pub(crate) is_full: bool,
+}
+
+impl<'m> Matrix<'m> {
+    /// `name`: the case's full one.
+    pub(crate) fn of<W: World>(case: &'m Case<W>, name: &'m str, depth: Depth) -> Matrix<'m> {
+        let operations = case.operations.iter().map(|operation| operation.name.as_str()).collect();
+        Matrix { case: name, depth, operations }
+    }
 }
 
 impl Matrix<'_> {

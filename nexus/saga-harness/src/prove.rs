@@ -15,7 +15,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -38,6 +38,8 @@ struct Prover<'p, W: World> {
     reference: Option<Reference>,
     done: BTreeSet<Scenario>,
     report: Report,
+    /// Whether the first finding is enough.
+    first_only: bool,
 }
 
 /// Proves a case: runs every scenario of that depth, or the one that [`REPLAY_VARIABLE`] names.
@@ -54,14 +56,21 @@ pub fn prove<W: World>(case: &Case<W>, backend: &dyn Backend, depth: Depth) -> R
     match replay {
         Some(scenario) if scenario.case == name => prover.replay(&scenario),
         Some(_) => {}
-        None => prover.everything(&Matrix {
-            case: &name,
-            depth,
-            operations: case.operations.iter().map(|operation| operation.name.as_str()).collect(),
-        }),
+        None => prover.everything(&Matrix::of(case, &name, depth)),
     }
     prover.report.seconds = begun.elapsed().as_secs_f64();
     prover.report
+}
+
+/// Runs scenarios until one finds something, simple ones first.
+///
+/// # Panics
+/// No runtime can be made.
+pub fn find_first<W: World>(case: &Case<W>, backend: &dyn Backend, depth: Depth) -> Option<Finding> {
+    let mut prover = Prover::new(case, backend, false);
+    prover.first_only = true;
+    prover.everything(&Matrix::of(case, &case.full_name(), depth));
+    prover.report.findings.into_iter().next()
 }
 
 /// Runs one scenario, with the one without incidents before it.
@@ -92,7 +101,7 @@ impl<'p, W: World> Prover<'p, W> {
             is_replay,
         };
         let nonce = if backend.is_within_the_run() { 0 } else { Uuid::new_v4().as_u64_pair().0 };
-        Prover { case, backend, nonce, reference: None, done: BTreeSet::new(), report }
+        Prover { case, backend, nonce, reference: None, done: BTreeSet::new(), report, first_only: false }
     }
 
     fn everything(&mut self, matrix: &Matrix<'_>) {
@@ -101,6 +110,9 @@ impl<'p, W: World> Prover<'p, W> {
         let bases = matrix.bases(&nothing.observed);
         let unwinding: Vec<_> = bases.iter().map(|base| base.scenario.clone()).collect();
         let outcomes = self.run(&unwinding);
+        if self.is_enough() {
+            return;
+        }
         let last = bases.iter().rposition(|base| base.is_full);
         let mut next = Vec::new();
         for (number, (base, outcome)) in bases.iter().zip(&outcomes).enumerate() {
@@ -112,6 +124,10 @@ impl<'p, W: World> Prover<'p, W> {
             let Base { scenario, .. } = &bases[last];
             self.die_twice(matrix, scenario, &outcomes[last]);
         }
+    }
+
+    fn is_enough(&self) -> bool {
+        self.first_only && !self.report.findings.is_empty()
     }
 
     fn die_twice(&mut self, matrix: &Matrix<'_>, base: &Scenario, outcome: &Outcome) {
@@ -154,6 +170,7 @@ impl<'p, W: World> Prover<'p, W> {
     /// `keep`: the traces also of runs in which nothing was found.
     fn run_kept(&mut self, scenarios: &[Scenario], keep: bool) -> Vec<Outcome> {
         let next = AtomicUsize::new(0);
+        let enough = AtomicBool::new(self.is_enough());
         let outcomes = Mutex::new(Vec::new());
         let threads = self.backend.runs_at_a_time().clamp(1, scenarios.len().max(1));
         thread::scope(|scope| {
@@ -162,7 +179,11 @@ impl<'p, W: World> Prover<'p, W> {
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
                         let Some(scenario) = scenarios.get(number) else { return };
+                        if self.first_only && enough.load(Ordering::Relaxed) {
+                            return;
+                        }
                         let outcome = self.run_one(scenario, keep);
+                        enough.fetch_or(outcome.found.is_some(), Ordering::Relaxed);
                         outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((number, outcome));
                     }
                 });

@@ -29,7 +29,7 @@ pub(crate) enum Bug {
     ForgottenUndo,
     /// The roof is built beside the walls that it needs.
     WrongOrder,
-    /// `east` does not say under which adoption it executes.
+    /// `roof` does not say under which adoption it executes.
     ExecutesAfterFence,
     /// The plan is another one each time.
     TimeDependentPlan,
@@ -39,8 +39,8 @@ pub(crate) enum Bug {
     MindsDeletion,
     /// All sagas build the same `east`.
     SharedName,
-    /// `east` says that it was refused after it has had its effect.
-    RefusesAfterEffect,
+    /// `east` takes what it has built itself for somebody else's.
+    RefusesWhatIsThere,
     /// The undo of `gate` never succeeds.
     UndoNeverSucceeds,
 }
@@ -75,6 +75,9 @@ pub(crate) struct Order {
 
 pub(crate) struct House;
 
+// Each run has a thread to itself.
+thread_local!(static CLOCK: Cell<u32> = const { Cell::new(0) });
+
 impl SagaKind for House {
     const NAME: &'static str = "house";
     const VERSION: u32 = 3;
@@ -89,7 +92,6 @@ impl SagaKind for House {
     }
 
     fn plan(order: &Order, plan: &mut Plan) -> Result<(), PlanRefused> {
-        thread_local!(static CLOCK: Cell<u32> = const { Cell::new(0) });
         plan.node("draft", "draw");
         plan.node("ground", "build");
         let wrong = order.bug == Bug::WrongOrder;
@@ -129,19 +131,19 @@ async fn build(step: Step<House>) -> Result<Order, Fault> {
     let crew = step.tools();
     let mut state = crew.yard.state.lock().unwrap();
     let saga = step.saga().to_string();
-    if bug != Bug::ExecutesAfterFence {
+    if order.bug != Bug::ExecutesAfterFence || step.node() != "roof" {
         state.admit(&saga, step.adoption_epoch().0)?;
     }
     let key = step.idempotency_key();
+    if bug == Bug::RefusesWhatIsThere && state.effects.contains_key(&key) {
+        return Err(Fault::refused("exists", "it is there already"));
+    }
     match bug {
         Bug::EffectWithoutKey => *state.effects.entry(key.clone()).or_default() += 1,
         Bug::SharedName if state.effects.keys().any(|other| other.ends_with("/east")) => {}
         _ => drop(state.effects.insert(key.clone(), 1)),
     }
     crew.built_here.lock().unwrap().insert(key);
-    if bug == Bug::RefusesAfterEffect && step.attempt() > 1 {
-        return Err(Fault::refused("exists", "it is there already"));
-    }
     Ok(order)
 }
 
@@ -218,13 +220,16 @@ pub(crate) fn house(bug: Bug) -> Case<Yard> {
         let crew = Crew { yard: Arc::clone(yard), ..Crew::default() };
         kinds.add::<House>(Arc::new(crew)).map(|_| ())
     };
-    Case::of::<House>(format!("{bug:?}").to_lowercase(), &Order { bug }, Arc::<Yard>::default, register)
-        .operation(
-            Operation::new("demolish_east", async |gap: nexus_saga_harness::Gap<Yard>| {
-                let key = format!("{}/east", gap.saga());
-                gap.world().state.lock().unwrap().effects.remove(&key);
-                Ok(())
-            })
-            .removes_effects(),
-        )
+    let world = || {
+        CLOCK.set(0);
+        Arc::<Yard>::default()
+    };
+    Case::of::<House>(format!("{bug:?}").to_lowercase(), &Order { bug }, world, register).operation(
+        Operation::new("demolish_east", async |gap: nexus_saga_harness::Gap<Yard>| {
+            let key = format!("{}/east", gap.saga());
+            gap.world().state.lock().unwrap().effects.remove(&key);
+            Ok(())
+        })
+        .removes_effects(),
+    )
 }
