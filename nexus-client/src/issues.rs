@@ -87,6 +87,10 @@ catalogue! {
     TransferFailing "transfer_failing" "artifacts do not get to the sled";
     ArtifactNeedsUpload "artifact_needs_upload" "the artifact's bytes are nowhere";
     ArtifactOutOfReach "artifact_out_of_reach" "only sleds that cannot serve it now have the artifact";
+    SagaNeedsAttention "saga_needs_attention" "an undo of the saga does not succeed, and waits for an operator";
+    SagaNotResumed "saga_not_resumed" "an unfinished saga cannot be executed on";
+    SagaWaitsForVersion "saga_waits_for_version" "an unfinished saga is of a kind or version that the coordinator does not know";
+    SagaWaitsForDatabase "saga_waits_for_database" "the database does not take what sagas have to write";
     TaskPaused "task_paused" "a background task is paused";
     TaskFailing "task_failing" "the last passes of a background task failed";
     MinReplicationUnreachable "min_replication_unreachable" "fewer sleds are in service than have to hold an upload";

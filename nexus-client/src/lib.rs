@@ -1,6 +1,7 @@
 //! The coordinator's APIs as types, and their typed clients.
 //!
 //! - [`releases`]: trust roots and repositories. [`replication`]: which sled has what.
+//! - [`sagas`]: work of several steps.
 //! - [`sleds`], [`tasks`], [`system`], [`issues`]: the rest of what an operator sees.
 //! - [`registration`]: what a sled tells the coordinator.
 //!
@@ -15,6 +16,7 @@ pub mod pages;
 pub mod registration;
 pub mod releases;
 pub mod replication;
+pub mod sagas;
 mod sled_facing;
 pub mod sleds;
 pub mod system;

@@ -4,6 +4,10 @@ use crate::{
     pages::{Page, PageQuery},
     releases::{Artifact, Repository, RepositoryDetail, TrustRoot, UploadQuery, UploadResult, UploadWait},
     replication::Replication,
+    sagas::{
+        DemoSaga, Saga, SagaAbandon, SagaAccepted, SagaDetail, SagaEvent, SagaQuery, SagaSignal,
+        SagaWaitQuery,
+    },
     sleds::{Scrub, Sled, SledPolicy, SledUpdate},
     system::{Coordinator, SystemStatus},
     tasks::{ActivateQuery, BackgroundTask, PauseQuery, TaskUpdate},
@@ -11,8 +15,8 @@ use crate::{
 use api_client::{ApiClient, ClientError, ClientOptions};
 use bytes::Bytes;
 use futures::Stream;
-use ids::{ArtifactHash, SledId, TrustRootId};
-use reqwest::{Body, Method, header};
+use ids::{ArtifactHash, SagaId, SledId, TrustRootId};
+use reqwest::{Body, Method, RequestBuilder, header};
 use serde::de::DeserializeOwned;
 
 /// Calls one coordinator on behalf of an operator.
@@ -200,6 +204,50 @@ impl OperatorClient {
         let request =
             self.api.request(Method::PATCH, &["v1", "background-tasks", name]).json(&TaskUpdate { periodic });
         self.api.send_json(request).await
+    }
+
+    /// Begins a demo saga; on return it is durable.
+    pub async fn saga_demo(&self, demo: &DemoSaga) -> Result<SagaAccepted, ClientError> {
+        self.api.send_json(self.api.request(Method::POST, &["v1", "sagas", "demo"]).json(demo)).await
+    }
+
+    /// One page of the sagas, newest first.
+    pub async fn sagas(&self, query: &SagaQuery) -> Result<Page<Saga>, ClientError> {
+        self.api.get_json(&["v1", "sagas"], query).await
+    }
+
+    /// One saga.
+    pub async fn saga(&self, id: SagaId, query: &SagaWaitQuery) -> Result<SagaDetail, ClientError> {
+        self.api.get_json(&["v1", "sagas", &id.to_string()], query).await
+    }
+
+    /// A saga's log, in the order in which it became durable.
+    pub async fn saga_events(&self, id: SagaId) -> Result<Vec<SagaEvent>, ClientError> {
+        self.list(&["v1", "sagas", &id.to_string(), "events"]).await
+    }
+
+    /// Begins no further node of a saga, and undoes those that have run.
+    pub async fn saga_cancel(&self, id: SagaId) -> Result<Saga, ClientError> {
+        self.api.send_json(self.saga_verb(id, "cancel")).await
+    }
+
+    /// Tries the undos of a saga again that wait for an operator.
+    pub async fn saga_retry(&self, id: SagaId) -> Result<Saga, ClientError> {
+        self.api.send_json(self.saga_verb(id, "retry")).await
+    }
+
+    /// Gives up on undoing the rest of a saga.
+    pub async fn saga_abandon(&self, id: SagaId, abandon: &SagaAbandon) -> Result<Saga, ClientError> {
+        self.api.send_json(self.saga_verb(id, "abandon").json(abandon)).await
+    }
+
+    /// Gives a saga something that it waits for, or will. The first value of a name stays.
+    pub async fn saga_signal(&self, id: SagaId, signal: &SagaSignal) -> Result<Saga, ClientError> {
+        self.api.send_json(self.saga_verb(id, "signal").json(signal)).await
+    }
+
+    fn saga_verb(&self, id: SagaId, verb: &str) -> RequestBuilder {
+        self.api.request(Method::POST, &["v1", "sagas", &id.to_string(), verb])
     }
 
     /// Walks all pages of a list.

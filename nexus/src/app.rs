@@ -15,6 +15,7 @@ use crate::{
     replication::{
         Observed, ReplicationTask, SledClients, collect::Collector, gauges::Gauges, transfers::Transfers,
     },
+    sagas::{self, kinds, retention::RetentionTask, witness::Witness},
     task_metrics,
 };
 use camino::{Utf8Path, Utf8PathBuf};
@@ -103,6 +104,18 @@ pub enum StartError {
         /// What did not fit.
         #[source]
         source: Box<StartError>,
+    },
+    /// The kinds of sagas do not fit together: a mistake in the program.
+    #[error(transparent)]
+    Kinds(#[from] nexus_sagas::RegisterError),
+    /// The archive of sagas can not be made.
+    #[error("cannot make {state_dir}/saga-archive")]
+    SagaArchive {
+        /// The state directory.
+        state_dir: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// A port can not be listened on.
     #[error(transparent)]
@@ -203,6 +216,10 @@ impl Nexus {
         if let Err(error) = self.context.tasks.shutdown(STOP_LIMIT).await {
             tracing::warn!(error = &error as &dyn Error, "background tasks were cut off");
         }
+        // After recovery, which would only resume them again. What they have not done, the next life does.
+        if tokio::time::timeout(STOP_LIMIT, self.context.sagas.engine.halt()).await.is_err() {
+            tracing::warn!("sagas were cut off");
+        }
         if tokio::time::timeout(STOP_LIMIT, self.context.database.close()).await.is_err() {
             tracing::warn!("the database was not closed: its disk does not answer");
         }
@@ -302,10 +319,23 @@ async fn wire(
         activator: activator.clone(),
         alarm: None,
     };
+    let witness = Witness::new(&config.state_dir, coordinator.id, coordinator.epoch);
+    let kinds = kinds::kinds(kinds::Parts { witness })?;
+    let (sagas, recovery) = sagas::start(database.clone(), coordinator.id, kinds);
+    sagas::metrics::register(metrics, sagas.clone());
+    let retention_activator = Activator::new();
+    let keep = config.sagas.keep_ended();
+    let retention =
+        RetentionTask::open(database.clone(), &config.state_dir, keep, retention_activator.clone())
+            .map_err(|source| StartError::SagaArchive { state_dir: config.state_dir.clone(), source })?;
     let parts = background_tasks::Parts {
         replication,
         replication_activator: activator.clone(),
         replication_period: config.replication.period(),
+        recovery,
+        recovery_activator: sagas.recovery.clone(),
+        retention,
+        retention_activator,
         clean_up,
     };
     let tasks = Arc::new(background_tasks::start(parts, &config.tasks));
@@ -319,6 +349,7 @@ async fn wire(
         clients,
         intake,
         staging,
+        sagas,
         tasks,
         replication: activator,
     })

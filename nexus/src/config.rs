@@ -44,6 +44,9 @@ pub struct Config {
     /// When background tasks run, by name. Which names there are is the registry's to say.
     #[serde(default)]
     pub tasks: BTreeMap<String, TaskSettings>,
+    /// Sagas.
+    #[serde(default)]
+    pub sagas: SagaSettings,
     /// Uploads.
     #[serde(default)]
     pub release: ReleaseSettings,
@@ -143,6 +146,28 @@ impl TaskSettings {
             time_limit: self.time_limit_secs.map(seconds).or(own.time_limit),
             ..own
         }
+    }
+}
+
+/// Sagas.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SagaSettings {
+    /// Hours for which a saga that has ended stays in the database; then it goes to the archive.
+    pub keep_ended_hours: u32,
+}
+
+impl Default for SagaSettings {
+    fn default() -> Self {
+        SagaSettings { keep_ended_hours: 30 * 24 }
+    }
+}
+
+impl SagaSettings {
+    /// How long a saga that has ended stays in the database.
+    #[must_use]
+    pub fn keep_ended(&self) -> Duration {
+        Duration::from_secs(u64::from(self.keep_ended_hours) * 3_600)
     }
 }
 

@@ -12,6 +12,7 @@
 //!   `database_commands`: `nexus db`.
 //! - [`releases`]: trust roots and uploads, from the first byte to the acknowledgement.
 //! - [`replication`]: from the wanted set to verified copies on every sled.
+//! - [`sagas`]: work of several steps, executed to its end or undone.
 //! - [`background_tasks`]: which tasks there are. [`task_metrics`], [`task_issues`]: what they do, in numbers, and
 //!   what is wrong with it. [`http`]: the two APIs, call by call.
 //!
@@ -27,6 +28,7 @@ mod database_watch;
 pub mod http;
 pub mod releases;
 pub mod replication;
+pub mod sagas;
 pub mod task_issues;
 pub mod task_metrics;
 

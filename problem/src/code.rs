@@ -111,6 +111,12 @@ catalogue! {
     SledBroken "sled_broken" 502 "the sled answered what its API does not promise" "compare the versions of the coordinator and of the sled's agent, and read the agent's log";
     SledExpunged "sled_expunged" 409 "the sled has been expunged for good" "to use the host again, empty its state directory: it joins as another sled";
     StaleEpoch "stale_epoch" 409 "a newer holder has been seen" "";
+    SagaNotFound "saga_not_found" 404 "no such saga" "sledctl op list; sagas that ended long ago are in the archive";
+    SagaConflict "saga_conflict" 409 "a saga with this id exists with another kind or other parameters" "choose another id, or none";
+    SagaRefused "saga_refused" 400 "nothing can be planned of these parameters" "";
+    SagaEnded "saga_ended" 409 "the saga has ended" "sledctl op show says how";
+    SagaNotExecuting "saga_not_executing" 409 "this coordinator does not execute the saga now" "sledctl op show says what it waits for; once it is executed again, try again";
+    SagaNeedsNoAttention "saga_needs_no_attention" 409 "no undo of the saga waits for an operator" "to stop a saga that goes on: sledctl op cancel";
     TaskNotFound "task_not_found" 404 "no such background task" "sledctl task list";
     TaskPaused "task_paused" 409 "the task is paused" "sledctl task resume, then activate it again";
     TaskTimeout "task_timeout" 503 "the task did not finish in the time given" "it goes on; look at it with sledctl task show";

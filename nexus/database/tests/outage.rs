@@ -81,7 +81,7 @@ async fn write_on(
     let (mut not_done, mut unknown) = (0, 0);
     let mut node = 0;
     while !*is_over.borrow() {
-        match store.append(key, &line(node, "started")).await {
+        match store.append(key, &[line(node, "started")]).await {
             Ok(Written::Now) => node += 1,
             Ok(Written::Already) => {
                 assert!(unknown > 0, "only what was in doubt is there already");

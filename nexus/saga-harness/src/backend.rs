@@ -173,14 +173,14 @@ impl SagaStore for Elsewhere {
         self.call(|store| async move { store.create(&saga).await }).await
     }
 
-    async fn append(&self, key: SagaKey, event: &NodeEvent) -> Result<Written, StoreFault> {
-        let event = event.clone();
-        self.call(|store| async move { store.append(key, &event).await }).await
+    async fn append(&self, key: SagaKey, events: &[NodeEvent]) -> Result<Written, StoreFault> {
+        let events = events.to_vec();
+        self.call(|store| async move { store.append(key, &events).await }).await
     }
 
-    async fn end(&self, key: SagaKey, end: &EndState) -> Result<Written, StoreFault> {
-        let end = end.clone();
-        self.call(|store| async move { store.end(key, &end).await }).await
+    async fn end(&self, key: SagaKey, end: &EndState, last: &[NodeEvent]) -> Result<Written, StoreFault> {
+        let (end, last) = (end.clone(), last.to_vec());
+        self.call(|store| async move { store.end(key, &end, &last).await }).await
     }
 
     async fn mark(&self, key: SagaKey, mark: &Mark) -> Result<Written, StoreFault> {

@@ -142,15 +142,17 @@ impl SagaStore for Wire {
         self.write(Writing { id, key: None, name: "created" }, done).await
     }
 
-    async fn append(&self, key: SagaKey, event: &NodeEvent) -> Result<Written, StoreFault> {
-        let name = format!("{}:{}", event.event, self.stage.label(key.id, event.node));
+    async fn append(&self, key: SagaKey, events: &[NodeEvent]) -> Result<Written, StoreFault> {
+        // Named for the last of them: those before it have waited for it.
+        let name = |event: &NodeEvent| format!("{}:{}", event.event, self.stage.label(key.id, event.node));
+        let name = events.last().map(name).unwrap_or_default();
         let writing = Writing { id: key.id, key: Some(key), name: &name };
-        self.write(writing, self.inner.append(key, event)).await
+        self.write(writing, self.inner.append(key, events)).await
     }
 
-    async fn end(&self, key: SagaKey, end: &EndState) -> Result<Written, StoreFault> {
+    async fn end(&self, key: SagaKey, end: &EndState, last: &[NodeEvent]) -> Result<Written, StoreFault> {
         let writing = Writing { id: key.id, key: Some(key), name: "ended" };
-        self.write(writing, self.inner.end(key, end)).await
+        self.write(writing, self.inner.end(key, end, last)).await
     }
 
     async fn mark(&self, key: SagaKey, mark: &Mark) -> Result<Written, StoreFault> {

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! A claim that is dropped without a word stays for the life of the process. That is the safe side: whoever held it has
-//! panicked, and what the executor makes of it nobody knows. It shows in the totals as running.
+//! panicked, and what the executor makes of it nobody knows. It shows in the totals as running. To be resuming is not yet
+//! to execute; that is given back when it is dropped.
 
 use crate::{SagaKey, Totals};
 use ids::{AdoptionEpoch, SagaId};
@@ -63,12 +64,13 @@ pub struct Claim {
     key: SagaKey,
 }
 
-/// One saga that this process is about to execute on from where its log ends.
+/// One saga that this process is about to execute on from where its log ends. Dropped without a word, it has failed: a pass
+/// that is cut off resumes nothing of what it has not come to.
 #[derive(Debug)]
-#[must_use = "a claim that is dropped is never given back"]
 pub struct Resuming {
     claims: Claims,
     key: SagaKey,
+    is_over: bool,
 }
 
 impl Claims {
@@ -113,7 +115,7 @@ impl Claims {
     /// Claims a saga that a plan has found to be nobody's.
     pub(crate) fn resume(&self, key: SagaKey) -> Result<Resuming, AlreadyClaimed> {
         self.lock().hold(key, true)?;
-        Ok(Resuming { claims: self.clone(), key })
+        Ok(Resuming { claims: self.clone(), key, is_over: false })
     }
 
     fn give_back(&self, key: SagaKey, ending: Ending) {
@@ -201,18 +203,27 @@ impl Resuming {
     }
 
     /// Its log is loaded, and from now on it is executed. To be said before its first step.
-    pub fn resumed(self) -> Claim {
+    pub fn resumed(mut self) -> Claim {
+        self.is_over = true;
         let mut state = self.claims.lock();
         if let Some(held) = state.held.get_mut(&self.key.id) {
             held.resuming = false;
         }
         state.totals.recovered += 1;
         drop(state);
-        Claim { claims: self.claims, key: self.key }
+        Claim { claims: self.claims.clone(), key: self.key }
     }
 
     /// It could not be resumed, and nothing of it is executed.
     pub fn failed(self) {
-        self.claims.give_back(self.key, Ending::NotResumed);
+        drop(self);
+    }
+}
+
+impl Drop for Resuming {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.claims.give_back(self.key, Ending::NotResumed);
+        }
     }
 }

@@ -157,6 +157,11 @@ impl Definition {
         })
     }
 
+    /// The nodes that run actions, in the order of the plan: steno's number and path of each.
+    pub fn nodes(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.nodes.paths.iter().map(|(number, path)| (*number, path.as_str()))
+    }
+
     /// What the digest is of: a line per node, for golden files.
     #[must_use]
     pub fn shape(&self) -> &str {

@@ -89,6 +89,14 @@ impl Engine {
         self.inner.kinds.get(kind).is_some_and(|known| known.version() == version)
     }
 
+    /// What a saga of this kind and these parameters is made of.
+    ///
+    /// # Errors
+    /// This build has no such kind, or makes no plan of these parameters.
+    pub fn define(&self, kind: &str, params: &Value) -> Result<Definition, DefinitionError> {
+        self.inner.kinds.define(kind, params)
+    }
+
     /// Starts a saga; on return it is durable and runs.
     ///
     /// # Errors
@@ -140,6 +148,13 @@ impl Engine {
         self.inner.lock().sagas.values().map(|live| live.key).collect()
     }
 
+    /// Those of them that need attention, or that wait for their store.
+    #[must_use]
+    pub fn troubled(&self) -> Vec<LiveStatus> {
+        let lives: Vec<_> = self.inner.lock().sagas.values().cloned().collect();
+        lives.iter().filter(|live| live.is_troubled()).map(|live| live.status()).collect()
+    }
+
     /// Waits while a saga is executed here; then, how it has ended. None if there is no such saga, or if it has not ended
     /// and is not executed here (any more).
     ///
@@ -167,6 +182,19 @@ impl Engine {
         let live = self.inner.live(id).ok_or(SteerError::NotHere { id })?;
         self.inner.mark(&live, Mark::CancelRequested).await?;
         live.cancel();
+        Ok(())
+    }
+
+    /// Keeps a signal for a saga, whether or not it waits for it yet. On return it is durable. The first value of a name
+    /// stays.
+    ///
+    /// # Errors
+    /// The store does not take it.
+    pub async fn signal(&self, id: SagaId, name: &str, value: &Value) -> Result<(), StoreFault> {
+        self.inner.store.put_signal(id, name, value).await?;
+        if let Some(live) = self.inner.live(id) {
+            live.signals().send_modify(|told| *told += 1);
+        }
         Ok(())
     }
 

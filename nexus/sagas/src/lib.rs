@@ -65,7 +65,7 @@ pub use definition::{Definition, DefinitionError, NODES_MAX, WAYS_MAX};
 pub use engine::Engine;
 pub use fault::{Cause, Failure, Fault};
 pub use kind::{ActionSpec, Actions, SagaKind};
-pub use live::{Blocked, LiveStatus, NodeStatus};
+pub use live::{Blocked, LiveStatus, NodeStatus, Phase, Waits};
 pub use plan::{Plan, PlanRefused, Stage};
 pub use policy::{RetryPolicy, UndoPolicy};
 pub use ports::{Created, SagaStore, StoreFault, Written};

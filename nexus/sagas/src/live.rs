@@ -53,6 +53,32 @@ pub struct NodeStatus {
     pub attempt: u32,
     /// What the last attempt that failed says.
     pub last_fault: Option<Cause>,
+    /// What it waits for, if it does.
+    pub waits: Option<Waits>,
+}
+
+/// What a node waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Waits {
+    /// A signal of this name.
+    Signal(String),
+    /// A time that the action has set.
+    Until(Timestamp),
+    /// The end of the pause before its next attempt.
+    Retry(Timestamp),
+}
+
+/// What a saga as a whole is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Phase {
+    /// Some node does something.
+    Running,
+    /// A node has failed, and what was done is undone.
+    Unwinding,
+    /// Every node that has begun and not ended waits for a signal or a time, or all wait for the store.
+    Waiting,
+    /// An undo waits for an operator.
+    NeedsAttention,
 }
 
 /// A saga that waits for its store.
@@ -92,7 +118,11 @@ pub(crate) struct LiveSaga {
     halted: CancellationToken,
     halt: Mutex<Option<Halt>>,
     verdicts: watch::Sender<Verdicts>,
+    /// How often somebody has said that a signal has come.
+    signals: watch::Sender<u64>,
     ended: watch::Sender<Option<Ended>>,
+    /// Lines of the log that are written with the next one; see `log_store`.
+    waiting_lines: Mutex<Vec<NodeEvent>>,
 }
 
 /// How it ended here.
@@ -127,7 +157,7 @@ impl LiveSaga {
                 "undo_started" => drop(begun.undos.insert(path.clone())),
                 _ => {}
             }
-            let status = NodeStatus { event: event.event.clone(), since: now, attempt: 0, last_fault: None };
+            let status = NodeStatus { event: event.event.clone(), since: now, ..NodeStatus::new() };
             statuses.insert(path.clone(), status);
         }
         let abandoned = marks.iter().find_map(|mark| match mark {
@@ -158,12 +188,19 @@ impl LiveSaga {
             halted: CancellationToken::new(),
             halt: Mutex::new(None),
             verdicts: watch::Sender::new(Verdicts { retries: 0, abandoned }),
+            signals: watch::Sender::new(0),
             ended: watch::Sender::new(None),
+            waiting_lines: Mutex::new(Vec::new()),
         }
     }
 
     pub(crate) fn status(&self) -> LiveStatus {
         self.lock().clone()
+    }
+
+    pub(crate) fn is_troubled(&self) -> bool {
+        let status = self.lock();
+        status.blocked.is_some() || !status.attention.is_empty()
     }
 
     pub(crate) fn begun_earlier(&self, path: &str) -> bool {
@@ -184,6 +221,25 @@ impl LiveSaga {
         }
     }
 
+    /// Takes a line of the log; the lines that are to be written now, if any.
+    pub(crate) fn log(&self, event: NodeEvent) -> Option<Vec<NodeEvent>> {
+        let waits = match self.nodes.paths.get(&event.node) {
+            None => true,
+            Some(_) => {
+                let ends = !matches!(event.event.as_str(), "started" | "undo_started");
+                ends && !self.lock().nodes.values().any(NodeStatus::is_active)
+            }
+        };
+        let mut lines = self.waiting_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.push(event);
+        (!waits).then(|| std::mem::take(&mut *lines))
+    }
+
+    /// The lines that no other one has followed.
+    pub(crate) fn last_lines(&self) -> Vec<NodeEvent> {
+        std::mem::take(&mut *self.waiting_lines.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(crate) fn attempt(&self, path: &str, attempt: u32) {
         self.lock().nodes.entry(path.to_owned()).or_insert_with(NodeStatus::new).attempt = attempt;
     }
@@ -191,6 +247,14 @@ impl LiveSaga {
     pub(crate) fn fault(&self, path: &str, fault: &Fault) {
         self.lock().nodes.entry(path.to_owned()).or_insert_with(NodeStatus::new).last_fault =
             Some(fault.cause().clone());
+    }
+
+    pub(crate) fn waits(&self, path: &str, waits: Option<Waits>) {
+        self.lock().nodes.entry(path.to_owned()).or_insert_with(NodeStatus::new).waits = waits;
+    }
+
+    pub(crate) fn signals(&self) -> &watch::Sender<u64> {
+        &self.signals
     }
 
     pub(crate) fn set_attention(&self, path: &str, attention: Option<Attention>) {
@@ -267,9 +331,43 @@ impl LiveSaga {
     }
 }
 
+impl LiveStatus {
+    /// What it is doing as a whole.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        let mut active = self.nodes.values().filter(|node| node.is_active()).peekable();
+        let waits = |node: &NodeStatus| matches!(node.waits, Some(Waits::Signal(_) | Waits::Until(_)));
+        if !self.attention.is_empty() {
+            Phase::NeedsAttention
+        } else if self.blocked.is_some() || (active.peek().is_some() && active.all(waits)) {
+            Phase::Waiting
+        } else if self.nodes.values().any(NodeStatus::unwinds) {
+            Phase::Unwinding
+        } else {
+            Phase::Running
+        }
+    }
+}
+
 impl NodeStatus {
+    /// Whether its action or undo has begun and not ended.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        matches!(self.event.as_str(), "started" | "undo_started")
+    }
+
+    fn unwinds(&self) -> bool {
+        !matches!(self.event.as_str(), "started" | "succeeded")
+    }
+
     fn new() -> NodeStatus {
-        NodeStatus { event: "started".to_owned(), since: Timestamp::now(), attempt: 0, last_fault: None }
+        NodeStatus {
+            event: "started".to_owned(),
+            since: Timestamp::now(),
+            attempt: 0,
+            last_fault: None,
+            waits: None,
+        }
     }
 }
 

@@ -21,15 +21,15 @@
 use crate::{
     fault::{CODE_CANCELLED, CODE_PANICKED, Cause, Failure, Fault},
     kind::{ActionSpec, SagaKind},
-    live::Verdicts,
+    live::{Verdicts, Waits},
     persist::{Persisted, persist},
     step::{Execution, Step, Typed, stopped},
     types::{Attention, Mark},
 };
 use futures::{FutureExt, future::BoxFuture};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use std::{any::Any, fmt, future::Future, panic::AssertUnwindSafe, sync::Arc};
+use std::{any::Any, fmt, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use steno::{Action, ActionContext, ActionError, ActionName, ActionResult, UndoResult};
 
 /// An action of a kind, as steno calls it.
@@ -120,7 +120,7 @@ impl<'a, K: SagaKind> NodeRun<'a, K> {
             self.note(&fault, attempt, "attempt failed");
             in_doubt |= fault.is_unknown();
             match self.spec.retry.pause_after(attempt) {
-                Some(pause) if !matches!(fault, Fault::Refused(_)) => tokio::time::sleep(pause).await,
+                Some(pause) if !matches!(fault, Fault::Refused(_)) => self.pause(pause).await,
                 _ => break fault,
             }
             attempt += 1;
@@ -149,7 +149,7 @@ impl<'a, K: SagaKind> NodeRun<'a, K> {
                 let Err(fault) = contained(|| undo(step)).await else { return };
                 self.note(&fault, attempt, "undo failed");
                 match self.spec.undo_retry.0.pause_after(attempt) {
-                    Some(pause) => tokio::time::sleep(pause).await,
+                    Some(pause) => self.pause(pause).await,
                     None => break fault,
                 }
                 attempt += 1;
@@ -187,6 +187,15 @@ impl<'a, K: SagaKind> NodeRun<'a, K> {
         if persist(live, || store.mark(live.key, &mark)).await == Persisted::Durable {
             live.marked(mark);
         }
+    }
+
+    /// Before the next attempt.
+    async fn pause(&self, pause: Duration) {
+        let live = &self.execution().live;
+        let until = SignedDuration::try_from(pause).ok().and_then(|p| Timestamp::now().checked_add(p).ok());
+        live.waits(&self.path, until.map(Waits::Retry));
+        tokio::time::sleep(pause).await;
+        live.waits(&self.path, None);
     }
 
     fn note(&self, fault: &Fault, attempt: u32, what: &'static str) {

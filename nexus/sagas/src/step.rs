@@ -1,9 +1,9 @@
 //! What an action gets: who it is, what came before it, and what it may use. Nothing here panics on a wrong name.
 
 use crate::{
-    fault::{CODE_LOOKUP, CODE_STOPPED, Fault},
+    fault::{CODE_CANCELLED, CODE_LOOKUP, CODE_STOPPED, Fault},
     kind::SagaKind,
-    live::LiveSaga,
+    live::{LiveSaga, Waits},
     ports::SagaStore,
 };
 use ids::{AdoptionEpoch, SagaId};
@@ -14,9 +14,10 @@ use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 use steno::{ActionContext, SagaType};
 use thiserror::Error;
 
-/// Between two looks for a signal that has not come: it may be put by another coordinator, which can tell nobody.
-const SIGNAL_PAUSE: Duration = Duration::from_millis(200);
-/// Between two attempts to set a timer in a store that does not take it.
+/// Between two looks for a signal that nobody has told of: another coordinator may have kept it, which can tell nobody
+/// here. Thousands of sagas may wait, so it is not short.
+const SIGNAL_PAUSE: Duration = Duration::from_secs(30);
+/// Between two attempts where the store does not answer.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// One attempt of one node's action or undo.
@@ -162,7 +163,8 @@ impl<K: SagaKind> Step<K> {
         format!("{}/{}", self.saga(), self.path)
     }
 
-    /// The adoption under which this executes; sleds are told it as `executor_epoch`, and refuse an older one.
+    /// The adoption under which this executes. Not what sleds are told as `executor_epoch`: that is the coordinator's, and
+    /// the tools know it.
     #[must_use]
     pub fn adoption_epoch(&self) -> AdoptionEpoch {
         self.live().key.epoch
@@ -218,23 +220,39 @@ impl<K: SagaKind> Step<K> {
         self.live().cancelled().cancelled().await;
     }
 
-    /// Waits for a signal of this name, which may have come before.
-    pub async fn signal(&self, name: &str) -> Value {
-        loop {
-            match self.store().signal(self.saga(), name).await {
-                Ok(Some(value)) => return value,
-                Ok(None) => {}
-                Err(error) => tracing::warn!(saga = %self.saga(), %error, "signals cannot be read"),
+    /// Waits for a signal of this name, which may have come before. For a node that does nothing else.
+    ///
+    /// # Errors
+    /// `Refused` once somebody has asked for the saga to be cancelled, if the signal has not come by then.
+    pub async fn signal(&self, name: &str) -> Result<Value, Fault> {
+        // Before the first look, so that what comes after it is not missed.
+        let mut told = self.live().signals().subscribe();
+        let awaited = loop {
+            let pause = match self.store().signal(self.saga(), name).await {
+                Ok(Some(value)) => break Ok(value),
+                Ok(None) => SIGNAL_PAUSE,
+                Err(error) => {
+                    tracing::warn!(saga = %self.saga(), %error, "signals cannot be read");
+                    STORE_PAUSE
+                }
+            };
+            self.live().waits(&self.path, Some(Waits::Signal(name.to_owned())));
+            tokio::select! {
+                // The sender is in what `self` holds, so this says that something has come, and nothing else.
+                _ = told.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+                () = self.cancelled() => break Err(cancelled("the signal")),
             }
-            tokio::time::sleep(SIGNAL_PAUSE).await;
-        }
+        };
+        self.live().waits(&self.path, None);
+        awaited
     }
 
     /// Waits until a time that is durable: the sum of `pause` and the moment when this was first called, in whatever
     /// life of whatever coordinator.
     ///
     /// # Errors
-    /// The pause ends after the end of the calendar.
+    /// `Refused` if the pause ends after the end of the calendar, and once somebody has asked for the saga to be cancelled.
     pub async fn sleep(&self, timer: &str, pause: Duration) -> Result<(), Fault> {
         let due = SignedDuration::try_from(pause)
             .ok()
@@ -249,8 +267,13 @@ impl<K: SagaKind> Step<K> {
             tokio::time::sleep(STORE_PAUSE).await;
         };
         let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
-        tokio::time::sleep(left).await;
-        Ok(())
+        self.live().waits(&self.path, Some(Waits::Until(due)));
+        let slept = tokio::select! {
+            () = tokio::time::sleep(left) => Ok(()),
+            () = self.cancelled() => Err(cancelled("the time")),
+        };
+        self.live().waits(&self.path, None);
+        slept
     }
 
     fn can_see(&self, name: &str) -> bool {
@@ -273,6 +296,11 @@ impl<K: SagaKind> Step<K> {
     fn store(&self) -> &dyn SagaStore {
         self.context.user_data().store.as_ref()
     }
+}
+
+/// The fault of a node that waited when its saga was cancelled.
+fn cancelled(awaited: &str) -> Fault {
+    Fault::refused(CODE_CANCELLED, format!("the saga was cancelled before {awaited} came"))
 }
 
 /// The fault of a node whose executor stops.

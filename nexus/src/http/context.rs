@@ -4,6 +4,7 @@ use crate::{
     config::Config,
     releases::{Intake, StagingArea},
     replication::{Observed, SledClients},
+    sagas::Sagas,
 };
 use ids::ClusterId;
 use nexus_database::{Database, cluster::CoordinatorRow};
@@ -29,6 +30,8 @@ pub struct Context {
     pub intake: Arc<Intake>,
     /// Where uploaded bytes are.
     pub staging: StagingArea,
+    /// Work of several steps.
+    pub sagas: Sagas,
     /// The background tasks.
     pub tasks: Arc<Driver>,
     /// Asks for a replication pass.

@@ -2,8 +2,9 @@
 
 use crate::releases::{IntakeError, StagingError};
 use http_edge::ApiError;
-use ids::SledId;
+use ids::{SagaId, SledId};
 use nexus_database::{DatabaseError, ErrorClass};
+use nexus_sagas::{StartError, SteerError, StoreFault};
 use nexus_tasks::{ActivateError, UnknownTask};
 use problem::{Code, Finding, Problem, chain};
 use sled_client::ClientError;
@@ -91,6 +92,56 @@ pub(crate) fn of_sled_call(name: &str, error: &ClientError) -> ApiError {
             ApiError::new(Code::SledBroken, format!("sled {name} does not keep to its API: {why}"))
         }
     }
+}
+
+/// A saga that was not started.
+pub(crate) fn of_saga_start(error: &StartError) -> ApiError {
+    match error {
+        StartError::UnknownKind { .. } | StartError::Definition { .. } => {
+            Problem::from_error(Code::SagaRefused, error).into()
+        }
+        StartError::Exists { .. } => Problem::from_error(Code::SagaConflict, error).into(),
+        StartError::NotCreated { source: StoreFault::NoSpace(_), .. } => {
+            Problem::from_error(Code::NoSpace, error).into()
+        }
+        StartError::Unknown { id, .. } => Problem::from_error(Code::Unavailable, error)
+            .with_hint(format!("ask for it: GET /v1/sagas/{id}; if it is there, it will end"))
+            .into(),
+        StartError::NotCreated { .. } | StartError::LeftToRecovery { .. } => {
+            Problem::from_error(Code::Unavailable, error).into()
+        }
+    }
+}
+
+/// A saga that does not take an operator's word.
+pub(crate) fn of_saga_steering(error: &SteerError) -> ApiError {
+    let code = match error {
+        SteerError::NotHere { .. } => Code::SagaNotExecuting,
+        SteerError::NoAttention { .. } => Code::SagaNeedsNoAttention,
+    };
+    Problem::from_error(code, error).into()
+}
+
+pub(crate) fn of_ended_saga(id: SagaId) -> ApiError {
+    ApiError::new(Code::SagaEnded, format!("saga {id} has ended"))
+}
+
+/// The database does not take an operator's word in time. It is not forgotten.
+pub(crate) fn of_slow_saga_store(id: SagaId) -> ApiError {
+    let detail =
+        format!("the database does not take what was said to saga {id}; it takes effect once it does");
+    ApiError::new(Code::Unavailable, detail)
+}
+
+pub(crate) fn of_saga_store(fault: &StoreFault) -> ApiError {
+    let problem = match fault {
+        StoreFault::NoSpace(_) => Problem::from_error(Code::NoSpace, fault),
+        StoreFault::NotDone(_) => Problem::from_error(Code::Unavailable, fault),
+        StoreFault::Unknown(_) => {
+            Problem::from_error(Code::Unavailable, fault).with_hint(COMMIT_UNKNOWN_HINT)
+        }
+    };
+    problem.into()
 }
 
 pub(crate) fn of_unknown_task(error: &UnknownTask) -> ApiError {

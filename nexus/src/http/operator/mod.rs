@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod repositories;
+mod sagas;
 mod sleds;
 mod system;
 mod tasks;
@@ -31,6 +32,7 @@ pub fn router() -> OpenApiRouter<Context> {
         .merge(trust_roots::router())
         .merge(repositories::router())
         .merge(artifacts::router())
+        .merge(sagas::router())
         .merge(sleds::router())
         .merge(tasks::router());
     document::complete(router.get_openapi_mut(), Access::Token);

@@ -7,6 +7,7 @@ use crate::{
         observed::Refusing,
         view,
     },
+    sagas::issues as saga_issues,
     task_issues,
 };
 use axum::extract::State;
@@ -50,6 +51,8 @@ async fn status(State(context): State<Context>) -> Result<ApiJson<SystemStatus>,
     let away = |sled: &&ReplicationSled| sled.state != ReplicationSledState::Active;
     let living = |liveness| members.iter().filter(|member| member.sled.liveness == liveness).count() as u64;
     let mut issues = issues::issues(&members, &strangers, &view, context.config.replication.min_replication);
+    let recovered = context.sagas.recovered.now(&context.sagas.claims);
+    issues.extend(saga_issues::issues(&context.sagas.engine.troubled(), &recovered));
     issues.extend(task_issues::issues(&context.tasks.tasks()));
     Ok(ApiJson(SystemStatus {
         cluster_id: context.cluster_id,

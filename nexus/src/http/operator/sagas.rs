@@ -1,0 +1,338 @@
+//! `/v1/sagas`: work of several steps, and what an operator may say about it.
+
+use crate::{
+    http::{Context, problems, to_the_end::to_the_end},
+    sagas::{
+        demo::{Demo, DemoParams},
+        view,
+    },
+};
+use axum::{
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use http_edge::{ApiError, ApiJson, ApiPath, ApiQuery, pages};
+use ids::SagaId;
+use jiff::Timestamp;
+use nexus_client::{
+    pages::{Page, PageQuery},
+    sagas::{
+        DemoSaga, Saga, SagaAbandon, SagaAccepted, SagaDetail, SagaEvent, SagaQuery, SagaSignal, SagaState,
+        SagaWaitQuery,
+    },
+};
+use nexus_database::sagas::{self as stored, SagaEventPosition, SagaFilter, SagaPosition, SagaSummary};
+use nexus_sagas::{SagaKind, StartError, SteerError};
+use problem::{Code, Problem};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// Seconds that one call may wait for an end.
+const WAIT_SECONDS_MAX: u32 = 60;
+
+/// Between two looks at a saga that is not executed here.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long an operator's word may take to become durable.
+const STEER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Rows that are read at once where only some of them are shown.
+const READ_ROWS: u32 = 200;
+
+/// Lines of a log that are read to show where each node is: a saga of the most nodes has not as many.
+const EVENTS_MAX: u32 = 5_000;
+
+/// A sentence for people, kept on the row.
+const REASON_CHARACTERS_MAX: usize = 1_000;
+
+/// A name, kept on a row.
+const SIGNAL_CHARACTERS_MAX: usize = 100;
+
+pub(super) fn router() -> OpenApiRouter<Context> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(demo))
+        .routes(routes!(show))
+        .routes(routes!(events))
+        .routes(routes!(cancel))
+        .routes(routes!(retry))
+        .routes(routes!(abandon))
+        .routes(routes!(signal))
+}
+
+/// Begins a demo saga. Answered once it is durable: from then on it ends, whatever dies. The same once more with the same
+/// `id` is the same saga.
+#[utoipa::path(
+    post, path = "/v1/sagas/demo", operation_id = "saga_demo", request_body = DemoSaga,
+    responses(
+        (status = 202, body = SagaAccepted), (status = 200, body = SagaAccepted), (status = 400, body = Problem),
+        (status = 409, body = Problem), (status = 503, body = Problem), (status = 507, body = Problem)
+    )
+)]
+async fn demo(
+    State(context): State<Context>,
+    ApiJson(demo): ApiJson<DemoSaga>,
+) -> Result<Response, ApiError> {
+    let id = demo.id.unwrap_or_else(SagaId::generate);
+    let params = DemoParams {
+        wait_for_signal: demo.wait_for_signal,
+        sleep_ms: demo.sleep_ms,
+        fail_at: demo.fail_at,
+        stuck_at: demo.stuck_at,
+    };
+    let params = serde_json::to_value(&params)
+        .map_err(|error| ApiError::from(Problem::from_error(Code::Internal, &error)))?;
+    let status = match context.sagas.engine.start_as(id, Demo::NAME, params.clone()).await {
+        // Durable, and another life will execute it.
+        Ok(()) | Err(StartError::LeftToRecovery { .. }) => StatusCode::ACCEPTED,
+        Err(StartError::Exists { .. }) => {
+            let known = stored(&context, id).await?;
+            if known.summary.kind != Demo::NAME || known.params != params {
+                let detail = format!("saga {id} is a {} saga, with other parameters", known.summary.kind);
+                return Err(ApiError::new(Code::SagaConflict, detail));
+            }
+            StatusCode::OK
+        }
+        Err(error) => return Err(problems::of_saga_start(&error)),
+    };
+    let mut response = (status, ApiJson(SagaAccepted { id })).into_response();
+    if let Ok(location) = HeaderValue::try_from(format!("/v1/sagas/{id}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// The place after which a page of sagas begins.
+#[derive(Serialize, Deserialize)]
+struct AfterSaga(Timestamp, SagaId);
+
+/// The place after which a page of a log begins, and the number of the line there.
+#[derive(Serialize, Deserialize)]
+struct AfterEvent(Timestamp, u32, String, u64);
+
+/// Sagas, newest first. Those that ended long ago are in the archive.
+#[utoipa::path(
+    get, path = "/v1/sagas", operation_id = "saga_list", params(SagaQuery),
+    responses((status = 200, body = inline(Page<Saga>)), (status = 400, body = Problem))
+)]
+async fn list(
+    State(context): State<Context>,
+    ApiQuery(query): ApiQuery<SagaQuery>,
+) -> Result<ApiJson<Page<Saga>>, ApiError> {
+    let page = pages::PageRequest::<AfterSaga>::parse("sagas", query.limit, query.page_token.as_deref())?;
+    let filter = filter(&query)?;
+    let mut after =
+        page.after.as_ref().map(|AfterSaga(created, id)| SagaPosition { created: *created, id: *id });
+    let mut found = Vec::new();
+    // What a saga does is known to memory only, so rows are read until enough of them do what is asked for.
+    loop {
+        let rows = context.database.sagas(&filter, after, READ_ROWS.max(page.read_limit())).await;
+        let rows = rows.map_err(|error| problems::of_database(&error))?;
+        let is_last = rows.len() < READ_ROWS.max(page.read_limit()) as usize;
+        after = rows.last().map(SagaSummary::position);
+        let sagas = rows.iter().map(|row| view::saga(row, &context.sagas.here(row)));
+        found.extend(sagas.filter(|saga| query.state.is_none_or(|state| saga.state == state)));
+        if is_last || found.len() >= page.read_limit() as usize {
+            break;
+        }
+    }
+    found.truncate(page.read_limit() as usize);
+    let (items, next_page) = page.cut(found, |saga| AfterSaga(saga.created_at, saga.id));
+    Ok(ApiJson(Page { items, next_page }))
+}
+
+fn filter(query: &SagaQuery) -> Result<SagaFilter, ApiError> {
+    let state = match query.state {
+        None => None,
+        Some(SagaState::Running | SagaState::Unwinding | SagaState::Waiting | SagaState::NeedsAttention) => {
+            Some(stored::SagaState::Unfinished)
+        }
+        Some(SagaState::Succeeded) => Some(stored::SagaState::Succeeded),
+        Some(SagaState::Failed) => Some(stored::SagaState::Failed),
+        Some(SagaState::Abandoned) => Some(stored::SagaState::Abandoned),
+        Some(SagaState::Unrecognized) => {
+            let known = SagaState::ALL.map(SagaState::word).join(", ");
+            return Err(ApiError::new(Code::BadRequest, format!("the states of sagas are: {known}")));
+        }
+    };
+    Ok(SagaFilter { kind: query.kind.clone(), state, ..SagaFilter::default() })
+}
+
+/// One saga with its nodes; with `wait_seconds`, once it has ended, or after so long.
+#[utoipa::path(
+    get, path = "/v1/sagas/{id}", operation_id = "saga_show", params(("id" = SagaId, Path), SagaWaitQuery),
+    responses((status = 200, body = SagaDetail), (status = 400, body = Problem), (status = 404, body = Problem))
+)]
+async fn show(
+    State(context): State<Context>,
+    ApiPath(id): ApiPath<SagaId>,
+    ApiQuery(query): ApiQuery<SagaWaitQuery>,
+) -> Result<ApiJson<SagaDetail>, ApiError> {
+    if let Some(seconds) = query.wait_seconds {
+        if !(1..=WAIT_SECONDS_MAX).contains(&seconds) {
+            let detail = format!("wait_seconds is {seconds}; it may be 1 to {WAIT_SECONDS_MAX}");
+            return Err(ApiError::new(Code::BadRequest, detail));
+        }
+        wait(&context, id, Duration::from_secs(u64::from(seconds))).await?;
+    }
+    let row = stored(&context, id).await?;
+    let paths = context.sagas.paths(&row.summary.kind, row.summary.version, &row.params);
+    let events = context.database.saga_events(id, None, EVENTS_MAX).await;
+    let events = events.map_err(|error| problems::of_database(&error))?;
+    Ok(ApiJson(view::detail(&row, &context.sagas.here(&row.summary), &paths, &events)))
+}
+
+/// Until it has ended, or its executor has stopped, or the time is over. Sagas that are not executed here are looked at
+/// again and again.
+async fn wait(context: &Context, id: SagaId, limit: Duration) -> Result<(), ApiError> {
+    let until = tokio::time::Instant::now() + limit;
+    while tokio::time::Instant::now() < until {
+        let ended = tokio::time::timeout_at(until, context.sagas.engine.wait(id)).await;
+        if ended.is_err() || stored(context, id).await?.end.is_some() {
+            break;
+        }
+        let look = tokio::time::Instant::now() + LOOK_AGAIN;
+        tokio::time::sleep_until(look.min(until)).await;
+    }
+    Ok(())
+}
+
+/// A saga's log, in the order in which it became durable.
+#[utoipa::path(
+    get, path = "/v1/sagas/{id}/events", operation_id = "saga_events", params(("id" = SagaId, Path), PageQuery),
+    responses(
+        (status = 200, body = inline(Page<SagaEvent>)), (status = 400, body = Problem), (status = 404, body = Problem)
+    )
+)]
+async fn events(
+    State(context): State<Context>,
+    ApiPath(id): ApiPath<SagaId>,
+    ApiQuery(query): ApiQuery<PageQuery>,
+) -> Result<ApiJson<Page<SagaEvent>>, ApiError> {
+    let list = "saga_events";
+    let page = pages::PageRequest::<AfterEvent>::parse(list, query.limit, query.page_token.as_deref())?;
+    let row = stored(&context, id).await?;
+    let (after, number) = match &page.after {
+        None => (None, 0),
+        Some(AfterEvent(written, node, event, number)) => {
+            (Some(SagaEventPosition { written: *written, node: *node, event: event.clone() }), *number)
+        }
+    };
+    let lines = context.database.saga_events(id, after.as_ref(), page.read_limit()).await;
+    let lines = lines.map_err(|error| problems::of_database(&error))?;
+    let paths = context.sagas.paths(&row.summary.kind, row.summary.version, &row.params);
+    let numbered = (number + 1..).zip(lines).collect();
+    let (lines, next_page) = page.cut(numbered, |(number, line)| {
+        let SagaEventPosition { written, node, event } = line.position();
+        AfterEvent(written, node, event, *number)
+    });
+    let items = lines.iter().map(|(number, line)| view::event(*number, line, &paths)).collect();
+    Ok(ApiJson(Page { items, next_page }))
+}
+
+/// Begins no further node of a saga, and undoes those that have run. Nodes that run go on to their ends.
+#[utoipa::path(
+    post, path = "/v1/sagas/{id}/cancel", operation_id = "saga_cancel", params(("id" = SagaId, Path)),
+    responses(
+        (status = 200, body = Saga), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 503, body = Problem)
+    )
+)]
+async fn cancel(
+    State(context): State<Context>,
+    ApiPath(id): ApiPath<SagaId>,
+) -> Result<ApiJson<Saga>, ApiError> {
+    let engine = context.sagas.engine.clone();
+    steered(&context, id, async move { engine.cancel(id).await }).await
+}
+
+/// Tries the undos of a saga again that wait for an operator.
+#[utoipa::path(
+    post, path = "/v1/sagas/{id}/retry", operation_id = "saga_retry", params(("id" = SagaId, Path)),
+    responses((status = 200, body = Saga), (status = 404, body = Problem), (status = 409, body = Problem))
+)]
+async fn retry(
+    State(context): State<Context>,
+    ApiPath(id): ApiPath<SagaId>,
+) -> Result<ApiJson<Saga>, ApiError> {
+    let engine = context.sagas.engine.clone();
+    steered(&context, id, async move { engine.retry(id) }).await
+}
+
+/// Gives up on the undos of a saga that wait for an operator, and on all that would follow. What may be left is in its
+/// `not_undone`.
+#[utoipa::path(
+    post, path = "/v1/sagas/{id}/abandon", operation_id = "saga_abandon", params(("id" = SagaId, Path)),
+    request_body = SagaAbandon,
+    responses(
+        (status = 200, body = Saga), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 409, body = Problem), (status = 503, body = Problem)
+    )
+)]
+async fn abandon(
+    State(context): State<Context>,
+    ApiPath(id): ApiPath<SagaId>,
+    ApiJson(abandon): ApiJson<SagaAbandon>,
+) -> Result<ApiJson<Saga>, ApiError> {
+    let characters = abandon.reason.chars().count();
+    if !(1..=REASON_CHARACTERS_MAX).contains(&characters) {
+        let detail =
+            format!("the reason has {characters} characters; it may have 1 to {REASON_CHARACTERS_MAX}");
+        return Err(ApiError::new(Code::BadRequest, detail));
+    }
+    let engine = context.sagas.engine.clone();
+    steered(&context, id, async move { engine.abandon(id, &abandon.reason).await }).await
+}
+
+/// Gives a saga something that it waits for, or will wait for. The first value of a name stays.
+#[utoipa::path(
+    post, path = "/v1/sagas/{id}/signal", operation_id = "saga_signal", params(("id" = SagaId, Path)),
+    request_body = SagaSignal,
+    responses(
+        (status = 200, body = Saga), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 409, body = Problem), (status = 503, body = Problem), (status = 507, body = Problem)
+    )
+)]
+async fn signal(
+    State(context): State<Context>,
+    ApiPath(id): ApiPath<SagaId>,
+    ApiJson(signal): ApiJson<SagaSignal>,
+) -> Result<ApiJson<Saga>, ApiError> {
+    let characters = signal.name.chars().count();
+    if !(1..=SIGNAL_CHARACTERS_MAX).contains(&characters) {
+        let detail =
+            format!("the name has {characters} characters; it may have 1 to {SIGNAL_CHARACTERS_MAX}");
+        return Err(ApiError::new(Code::BadRequest, detail));
+    }
+    let row = stored(&context, id).await?;
+    if row.end.is_some() {
+        return Err(problems::of_ended_saga(id));
+    }
+    let engine = context.sagas.engine.clone();
+    let kept = to_the_end(async move { engine.signal(id, &signal.name, &signal.value).await }).await;
+    kept.map_err(|fault| problems::of_saga_store(&fault))?;
+    Ok(ApiJson(view::saga(&row.summary, &context.sagas.here(&row.summary))))
+}
+
+/// Says something to the engine, to the end, and shows the saga as it is then.
+async fn steered(
+    context: &Context,
+    id: SagaId,
+    steer: impl Future<Output = Result<(), SteerError>> + Send + 'static,
+) -> Result<ApiJson<Saga>, ApiError> {
+    let steered = tokio::time::timeout(STEER_LIMIT, to_the_end(steer)).await;
+    let row = stored(context, id).await?;
+    match steered {
+        Err(_) => Err(problems::of_slow_saga_store(id)),
+        Ok(Err(SteerError::NotHere { .. })) if row.end.is_some() => Err(problems::of_ended_saga(id)),
+        Ok(Err(error)) => Err(problems::of_saga_steering(&error)),
+        Ok(Ok(())) => Ok(ApiJson(view::saga(&row.summary, &context.sagas.here(&row.summary)))),
+    }
+}
+
+async fn stored(context: &Context, id: SagaId) -> Result<stored::SagaDetail, ApiError> {
+    let row = context.database.saga(id).await.map_err(|error| problems::of_database(&error))?;
+    row.ok_or_else(|| ApiError::new(Code::SagaNotFound, format!("no saga {id}")))
+}

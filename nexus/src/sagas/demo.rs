@@ -1,0 +1,179 @@
+//! The demo saga: parallel stages, a sub-saga, an optional signal and timer, and effects outside the database, so that
+//! everything that sagas promise can be tried by hand and from outside.
+//!
+//! ```text
+//!            ┌─ left ───┐          inner: ┌─ north ─┐         ┌─ red ───┐
+//!   begin ──►├─ middle ─┼─► join ──► open ├─ east ──┼─ close ─┼─ green ─┼─► gather ─► wait ─► sign ─► seal ─► done
+//!            └─ right ──┘                 └─ south ─┘         └─ blue ──┘
+//! ```
+//!
+//! Eighteen actions. Each writes a line into a file of its own (see [`witness`](super::witness)), and so does each undo.
+
+use super::witness::Witness;
+use ids::SagaId;
+use nexus_sagas::{Actions, Fault, Plan, PlanRefused, RetryPolicy, SagaKind, Step, UndoPolicy};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+/// The signal that it waits for, if it is told to.
+pub const SIGNAL: &str = "proceed";
+
+/// Attempts of an undo before an operator is asked. Few: whoever tries it by hand wants to see it.
+const UNDO_ATTEMPTS: u32 = 3;
+
+/// Between attempts.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A day: what sleeps longer is not tried by hand.
+const SLEEP_MS_MAX: u64 = 86_400_000;
+
+/// The demo saga.
+#[derive(Debug)]
+pub struct Demo;
+
+/// What one is started with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DemoParams {
+    /// Whether it waits for the signal.
+    #[serde(default)]
+    pub wait_for_signal: bool,
+    /// How long it sleeps half way.
+    #[serde(default)]
+    pub sleep_ms: u64,
+    /// A node that refuses.
+    #[serde(default)]
+    pub fail_at: Option<String>,
+    /// A node whose undo fails until an operator has asked for another try.
+    #[serde(default)]
+    pub stuck_at: Option<String>,
+}
+
+/// What its actions may use.
+#[derive(Debug)]
+pub struct DemoTools {
+    witness: Witness,
+    /// Undos that are to fail, and how often they have in this life.
+    stuck: Mutex<BTreeMap<(SagaId, String), u32>>,
+}
+
+impl DemoTools {
+    /// Effects go where this witness writes.
+    #[must_use]
+    pub fn new(witness: Witness) -> DemoTools {
+        DemoTools { witness, stuck: Mutex::default() }
+    }
+
+    /// Whether the undo is to fail this time.
+    fn is_stuck(&self, saga: SagaId, node: &str) -> bool {
+        let mut stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (saga, node.to_owned());
+        let failed = stuck.entry(key.clone()).or_insert(0);
+        if *failed < UNDO_ATTEMPTS {
+            *failed += 1;
+            return true;
+        }
+        stuck.remove(&key);
+        false
+    }
+}
+
+impl SagaKind for Demo {
+    const NAME: &'static str = "demo";
+    const VERSION: u32 = 1;
+    type Params = DemoParams;
+    type Tools = DemoTools;
+
+    fn actions(actions: &mut Actions<Demo>) {
+        let retry = RetryPolicy { first_pause: PAUSE, pause_max: PAUSE, attempts_max: 5 };
+        let undo_retry = UndoPolicy(RetryPolicy { attempts_max: UNDO_ATTEMPTS, ..retry });
+        actions.add("mark", mark).undo(unmark).retry(retry).undo_retry(undo_retry);
+        actions.add("wait", wait).undo(unmark).retry(retry).undo_retry(undo_retry);
+    }
+
+    fn plan(params: &DemoParams, plan: &mut Plan) -> Result<(), PlanRefused> {
+        plan.node("begin", "mark");
+        side_by_side(plan, ["left", "middle", "right"]);
+        plan.node("join", "mark");
+        plan.sub_saga("inner", "join", |inner| {
+            inner.node("open", "mark");
+            side_by_side(inner, ["north", "east", "south"]);
+            inner.node("close", "mark");
+        });
+        side_by_side(plan, ["red", "green", "blue"]);
+        plan.node("gather", "mark");
+        plan.node("wait", "wait");
+        for node in ["sign", "seal", "done"] {
+            plan.node(node, "mark");
+        }
+        refuse_unknown(params)
+    }
+}
+
+/// The nodes that have effects, by the names of their files.
+pub const NODES: [&str; 18] = [
+    "begin", "left", "middle", "right", "join", "open", "north", "east", "south", "close", "red", "green",
+    "blue", "gather", "wait", "sign", "seal", "done",
+];
+
+fn side_by_side(plan: &mut Plan, nodes: [&str; 3]) {
+    plan.side_by_side(|stage| nodes.into_iter().for_each(|node| stage.node(node, "mark")));
+}
+
+fn refuse_unknown(params: &DemoParams) -> Result<(), PlanRefused> {
+    let named = [("fail_at", &params.fail_at), ("stuck_at", &params.stuck_at)];
+    for (field, node) in named {
+        if let Some(node) = node.as_deref().filter(|node| !NODES.contains(node)) {
+            let words = format!("{field} is {node:?}, and the nodes are: {}", NODES.join(", "));
+            return Err(PlanRefused { words });
+        }
+    }
+    if params.sleep_ms > SLEEP_MS_MAX {
+        return Err(PlanRefused { words: format!("sleep_ms is over {SLEEP_MS_MAX}, which is a day") });
+    }
+    Ok(())
+}
+
+/// The node's own name; those of the demo are unique also across its sub-saga.
+fn leaf(step: &Step<Demo>) -> &str {
+    step.node().rsplit('/').next().unwrap_or_default()
+}
+
+async fn mark(step: Step<Demo>) -> Result<DemoParams, Fault> {
+    let params = step.params()?;
+    effect(&step, params).await
+}
+
+async fn wait(step: Step<Demo>) -> Result<DemoParams, Fault> {
+    let params: DemoParams = step.params()?;
+    if params.sleep_ms > 0 {
+        step.sleep("nap", Duration::from_millis(params.sleep_ms)).await?;
+    }
+    if params.wait_for_signal {
+        step.signal(SIGNAL).await?;
+    }
+    effect(&step, params).await
+}
+
+/// What each node makes is what it was told: the sub-saga has it from there.
+async fn effect(step: &Step<Demo>, params: DemoParams) -> Result<DemoParams, Fault> {
+    let node = leaf(step);
+    if params.fail_at.as_deref() == Some(node) {
+        return Err(Fault::refused("demo_failure", "it was told to fail here"));
+    }
+    step.tools().witness.done(step.saga(), node).await?;
+    Ok(params)
+}
+
+async fn unmark(step: Step<Demo>) -> Result<(), Fault> {
+    let node = leaf(&step);
+    let params: DemoParams = step.params()?;
+    if params.stuck_at.as_deref() == Some(node) && step.tools().is_stuck(step.saga(), node) {
+        return Err(Fault::transient("demo_stuck", "it was told that its undo fails"));
+    }
+    step.tools().witness.undone(step.saga(), node).await
+}

@@ -1,0 +1,210 @@
+//! The background task that finds unfinished sagas that nobody executes, and executes them. Which they are is decided by
+//! `nexus-saga-recovery`, exactly; it may run at any time, as often as anybody likes.
+//!
+//! One pass: open a window → list → plan (pure) → load logs in bulk and resume, some at a time → report. A saga that
+//! cannot be resumed stops nobody else; it is tried again after a pause that doubles.
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use nexus_saga_recovery::{
+    Claims, Deferral, PlanRules, RecoveryReport, Resuming, Setbacks, UnfinishedSaga, Window,
+    report::{LastPass, RecentSaga},
+};
+use nexus_sagas::{Engine, SagaStore, StoredSaga};
+use nexus_tasks::{Activation, Activator, BackgroundTask, PassFuture, Reason, TaskFailure};
+use problem::chain;
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::task::JoinHandle;
+
+/// Logs that are loaded at once: enough that queries are few, little enough to hold in memory.
+const BATCH_SAGAS: usize = 256;
+
+/// Sagas that one pass resumes at most. The rest is deferred, and the next pass follows at once.
+const RESUMED_MAX: usize = 100_000;
+
+/// Sagas that are resumed at once: replaying a log is work for a processor, and there are as many executors as shards.
+const RESUMES_AT_ONCE: usize = 8;
+
+/// What recovery has done since the start; readable at any time.
+#[derive(Clone, Debug, Default)]
+pub struct Reported {
+    report: Arc<Mutex<RecoveryReport>>,
+}
+
+/// The task.
+pub struct RecoveryTask {
+    engine: Engine,
+    claims: Claims,
+    store: Arc<dyn SagaStore>,
+    reported: Reported,
+    setbacks: Setbacks,
+    activator: Activator,
+    alarm: Option<JoinHandle<()>>,
+}
+
+impl Reported {
+    /// The report, with the totals of now.
+    #[must_use]
+    pub fn now(&self, claims: &Claims) -> RecoveryReport {
+        let report = self.lock().clone();
+        RecoveryReport { totals: claims.totals(), ..report }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, RecoveryReport> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BackgroundTask for RecoveryTask {
+    fn name(&self) -> &'static str {
+        "saga_recovery"
+    }
+
+    fn description(&self) -> &'static str {
+        "executes unfinished sagas that nobody executes"
+    }
+
+    fn run<'a>(&'a mut self, _activation: &'a Activation) -> PassFuture<'a> {
+        Box::pin(async move {
+            let passed = self.pass().await;
+            let report = serde_json::to_value(self.reported.now(&self.claims)).unwrap_or(Value::Null);
+            passed.map_err(|error| TaskFailure::new(error).with_report(report.clone()))?;
+            Ok(report)
+        })
+    }
+}
+
+impl RecoveryTask {
+    /// A task that resumes on this engine what that store lists.
+    #[must_use]
+    pub fn new(engine: Engine, claims: Claims, store: Arc<dyn SagaStore>, activator: Activator) -> Self {
+        RecoveryTask {
+            engine,
+            claims,
+            store,
+            reported: Reported::default(),
+            setbacks: Setbacks::default(),
+            activator,
+            alarm: None,
+        }
+    }
+
+    /// What it reports, for others to read.
+    #[must_use]
+    pub fn reported(&self) -> Reported {
+        self.reported.clone()
+    }
+
+    async fn pass(&mut self) -> Result<(), nexus_sagas::StoreFault> {
+        let listed = match Window::open(&self.claims).list(async || self.store.unfinished().await).await {
+            Ok(listed) => listed,
+            Err(error) => {
+                self.reported.lock().last_pass = LastPass::ListingFailed { reason: error.to_string() };
+                return Err(error);
+            }
+        };
+        let found: BTreeSet<_> = listed.sagas().iter().map(|saga| saga.key.id).collect();
+        self.setbacks.keep_only(&found);
+        let engine = self.engine.clone();
+        let mut plan = listed.plan(&PlanRules {
+            is_capable: &|saga| engine.is_capable(&saga.kind, saga.version),
+            setbacks: &self.setbacks,
+            resumed_max: RESUMED_MAX,
+            now: Timestamp::now(),
+        });
+        let (mut recovered, mut failed) = (0, 0);
+        let mut resume = std::mem::take(&mut plan.resume);
+        while !resume.is_empty() {
+            let rest = resume.split_off(resume.len().min(BATCH_SAGAS));
+            let batch = std::mem::replace(&mut resume, rest);
+            let (ok, not_ok) = self.resume_batch(batch).await;
+            recovered += ok;
+            failed += not_ok;
+        }
+        let again = plan.deferred.iter().any(|(_, why)| *why == Deferral::Limit);
+        self.reported.lock().last_pass = LastPass::Completed(plan.report(recovered, failed));
+        self.look_again(again);
+        Ok(())
+    }
+
+    /// How many were resumed, and how many could not be.
+    async fn resume_batch(&mut self, batch: Vec<(UnfinishedSaga, Resuming)>) -> (u64, u64) {
+        let ids: Vec<_> = batch.iter().map(|(saga, _)| saga.key.id).collect();
+        let mut stored: BTreeMap<_, StoredSaga> = BTreeMap::new();
+        let mut why_not = "its row is gone, or cannot be read: the log says which".to_owned();
+        match self.store.load(&ids).await {
+            Ok(sagas) => stored.extend(sagas.into_iter().map(|saga| (saga.row.key.id, saga))),
+            Err(error) => why_not = format!("its log cannot be read: {error}"),
+        }
+        let engine = &self.engine;
+        let mut resumed = futures::stream::iter(batch)
+            .map(|(saga, resuming)| {
+                let (stored, why_not) = (stored.remove(&saga.key.id), why_not.clone());
+                async move { (saga, resume(engine, resuming, stored, why_not).await) }
+            })
+            .buffer_unordered(RESUMES_AT_ONCE);
+        let (mut recovered, mut failed) = (0, 0);
+        while let Some((saga, resumed)) = resumed.next().await {
+            let now = Timestamp::now();
+            match &resumed {
+                Ok(()) => {
+                    self.setbacks.succeeded(saga.key.id);
+                    recovered += 1;
+                }
+                Err(reason) => {
+                    tracing::error!(saga = %saga.key, kind = saga.kind, reason, "saga cannot be resumed");
+                    self.setbacks.failed(saga.key.id, now);
+                    failed += 1;
+                }
+            }
+            self.reported.lock().note(RecentSaga { time: now, saga: saga.key, reason: resumed.err() });
+        }
+        (recovered, failed)
+    }
+
+    /// The next pass follows at once, or when the first of those that failed may be tried again.
+    fn look_again(&mut self, at_once: bool) {
+        if let Some(alarm) = self.alarm.take() {
+            alarm.abort();
+        }
+        if at_once {
+            return self.activator.activate(Reason::Event("saga_batch"));
+        }
+        let Some(at) = self.setbacks.next() else { return };
+        let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
+        let activator = self.activator.clone();
+        self.alarm = Some(tokio::spawn(async move {
+            tokio::time::sleep(left).await;
+            activator.activate(Reason::Event("saga_setback"));
+        }));
+    }
+}
+
+/// Why not, in words, if it could not be resumed.
+async fn resume(
+    engine: &Engine,
+    resuming: Resuming,
+    stored: Option<StoredSaga>,
+    why_not: String,
+) -> Result<(), String> {
+    match stored {
+        Some(stored) => engine.resume(resuming, stored).await.map_err(|error| chain(&error)),
+        None => {
+            resuming.failed();
+            Err(why_not)
+        }
+    }
+}
+
+impl Drop for RecoveryTask {
+    fn drop(&mut self) {
+        if let Some(alarm) = self.alarm.take() {
+            alarm.abort();
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Sagas as the API shows them: what the database has, and for those that are executed here what they do right now. Pure.
+
+use jiff::Timestamp;
+use nexus_client::sagas::{
+    Saga, SagaAttention, SagaDetail, SagaEvent, SagaFailure, SagaNode, SagaNodeState, SagaState,
+};
+use nexus_database::sagas::{self as stored, SagaSummary};
+use nexus_saga_recovery::RecoveryReport;
+use nexus_sagas::{Attention, EndState, Failure, LiveStatus, Mark, NodeStatus, Phase, Waits};
+use std::collections::BTreeMap;
+
+/// What is known here beside the row.
+#[derive(Clone, Debug, Default)]
+pub struct Here {
+    /// What it does, if it is executed here.
+    pub live: Option<LiveStatus>,
+    /// What it waits for, if this coordinator owns it and does not execute it.
+    pub waits: Option<String>,
+}
+
+/// A row of a list.
+#[must_use]
+pub fn saga(row: &SagaSummary, here: &Here) -> Saga {
+    let live = here.live.as_ref().filter(|_| row.state == stored::SagaState::Unfinished);
+    let attention: Vec<_> = match live {
+        Some(live) => live.attention.values().map(attention).collect(),
+        None => row.attention.iter().map(attention).collect(),
+    };
+    let state = match (row.state, live) {
+        (stored::SagaState::Succeeded, _) => SagaState::Succeeded,
+        (stored::SagaState::Failed, _) => SagaState::Failed,
+        (stored::SagaState::Abandoned, _) => SagaState::Abandoned,
+        (stored::SagaState::Unfinished, Some(live)) => of_phase(live.phase()),
+        (stored::SagaState::Unfinished, None) if !attention.is_empty() => SagaState::NeedsAttention,
+        (stored::SagaState::Unfinished, None) if here.waits.is_some() => SagaState::Waiting,
+        (stored::SagaState::Unfinished, None) => SagaState::Running,
+    };
+    let unfinished = row.state == stored::SagaState::Unfinished;
+    Saga {
+        id: row.key.id,
+        kind: row.kind.clone(),
+        version: row.version,
+        state,
+        waits_for: live.and_then(waits_for).or_else(|| here.waits.clone().filter(|_| unfinished)),
+        coordinator: row.owner,
+        adoption_epoch: row.key.epoch.0,
+        executing: live.is_some(),
+        cancel_requested: live.is_some_and(|live| live.cancel_requested),
+        created_at: row.created,
+        ended_at: row.ended,
+        failure: None,
+        attention,
+        abandoned_because: None,
+        not_undone: Vec::new(),
+    }
+}
+
+/// One saga. `paths` are its nodes by steno's number, as far as this build knows its kind; `events` its log.
+#[must_use]
+pub fn detail(
+    row: &stored::SagaDetail,
+    here: &Here,
+    paths: &BTreeMap<u32, String>,
+    events: &[stored::SagaEvent],
+) -> SagaDetail {
+    let mut saga = saga(&row.summary, here);
+    saga.cancel_requested |= row.marks.contains(&Mark::CancelRequested);
+    let mut output = serde_json::Value::Null;
+    match &row.end {
+        None => {}
+        Some(EndState::Succeeded { output: made }) => output = made.clone(),
+        Some(EndState::Failed { failure: why }) => saga.failure = Some(failure(why)),
+        Some(EndState::Abandoned { failure: why, reason, not_undone }) => {
+            saga.failure = Some(failure(why));
+            saga.abandoned_because = Some(reason.clone());
+            saga.not_undone.clone_from(not_undone);
+        }
+    }
+    let nodes = nodes(paths, here.live.as_ref(), events);
+    SagaDetail { saga, params: row.params.clone(), output, nodes }
+}
+
+/// A line of a log, at its place from 1.
+#[must_use]
+pub fn event(number: u64, line: &stored::SagaEvent, paths: &BTreeMap<u32, String>) -> SagaEvent {
+    SagaEvent {
+        number,
+        time: line.written,
+        node: name_of(line.event.node, paths),
+        event: line.event.event.clone(),
+        adoption_epoch: line.epoch.0,
+        body: line.event.body.clone(),
+    }
+}
+
+fn nodes(
+    paths: &BTreeMap<u32, String>,
+    live: Option<&LiveStatus>,
+    events: &[stored::SagaEvent],
+) -> Vec<SagaNode> {
+    let mut logged: BTreeMap<u32, (&str, Timestamp)> = BTreeMap::new();
+    for line in events {
+        logged.insert(line.event.node, (line.event.event.as_str(), line.written));
+    }
+    let node = |(number, path): (&u32, &String)| {
+        let status = live.and_then(|live| live.nodes.get(path));
+        let (event, since) = match (status, logged.get(number)) {
+            (Some(status), _) => (status.event.as_str(), Some(status.since)),
+            (None, Some((event, since))) => (*event, Some(*since)),
+            (None, None) => ("", None),
+        };
+        SagaNode {
+            node: path.clone(),
+            state: of_event(event),
+            since,
+            attempts: status.map_or(0, |status| status.attempt),
+            last_error: status.and_then(|status| status.last_fault.as_ref()).map(ToString::to_string),
+            waits_for: status.and_then(node_waits_for),
+        }
+    };
+    paths.iter().map(node).collect()
+}
+
+/// steno's own first and last node, and those of sub-sagas, have no path.
+fn name_of(number: u32, paths: &BTreeMap<u32, String>) -> String {
+    paths.get(&number).cloned().unwrap_or_else(|| format!("(engine {number})"))
+}
+
+fn of_phase(phase: Phase) -> SagaState {
+    match phase {
+        Phase::Running => SagaState::Running,
+        Phase::Unwinding => SagaState::Unwinding,
+        Phase::Waiting => SagaState::Waiting,
+        Phase::NeedsAttention => SagaState::NeedsAttention,
+    }
+}
+
+fn of_event(event: &str) -> SagaNodeState {
+    match event {
+        "" => SagaNodeState::Pending,
+        "started" => SagaNodeState::Running,
+        "succeeded" => SagaNodeState::Succeeded,
+        "failed" => SagaNodeState::Failed,
+        "undo_started" => SagaNodeState::Undoing,
+        "undo_finished" => SagaNodeState::Undone,
+        _ => SagaNodeState::Unrecognized,
+    }
+}
+
+/// What a whole saga waits for.
+fn waits_for(live: &LiveStatus) -> Option<String> {
+    if let Some(blocked) = &live.blocked {
+        return Some(format!("the database, since {:.0}: {}", blocked.since, blocked.words));
+    }
+    if let Some((node, _)) = live.attention.iter().next() {
+        return Some(format!("an operator: the undo of {node} does not succeed"));
+    }
+    let waiting: Vec<_> = live
+        .nodes
+        .iter()
+        .filter(|(_, node)| node.is_active())
+        .filter_map(|(path, node)| Some(format!("{} ({path})", node_waits_for(node)?)))
+        .collect();
+    (!waiting.is_empty()).then(|| waiting.join(", "))
+}
+
+fn node_waits_for(node: &NodeStatus) -> Option<String> {
+    Some(match node.waits.as_ref()? {
+        Waits::Signal(name) => format!("the signal {name}"),
+        Waits::Until(due) => format!("{due:.0}"),
+        Waits::Retry(at) => format!("its next attempt at {at:.0}"),
+    })
+}
+
+fn attention(attention: &Attention) -> SagaAttention {
+    SagaAttention { failure: failure(&attention.failure), since: attention.since }
+}
+
+fn failure(failure: &Failure) -> SagaFailure {
+    SagaFailure {
+        node: failure.node.clone(),
+        code: failure.cause.code.clone(),
+        message: failure.cause.words.clone(),
+        attempts: failure.attempts,
+    }
+}
+
+/// What a saga waits for that this coordinator owns and does not execute.
+#[must_use]
+pub fn waits_for_recovery(row: &SagaSummary, is_capable: bool, recovered: &RecoveryReport) -> String {
+    if !is_capable {
+        return format!("a coordinator that knows version {} of {} sagas", row.version, row.kind);
+    }
+    let mut failures = recovered.recent_failures.iter().rev();
+    match failures.find(|failure| failure.saga == row.key).and_then(|failure| failure.reason.as_ref()) {
+        Some(reason) => format!("recovery, which could not go on with it: {reason}"),
+        None => "recovery".to_owned(),
+    }
+}
