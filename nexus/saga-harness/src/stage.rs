@@ -195,9 +195,9 @@ impl Stage {
     }
 
     /// A write is durable.
-    pub(crate) fn written(&self, id: SagaId, write: &str) {
+    pub(crate) fn written(&self, id: SagaId, lines: &[String]) {
         if let Some(mirror) = self.lock().sagas.get_mut(&id) {
-            mirror.written.insert(write.to_owned());
+            mirror.written.extend(lines.iter().cloned());
         }
     }
 
@@ -223,7 +223,13 @@ impl Stage {
     // --- the script ---
 
     /// A write is about to be made: notes it, and checks everything that must hold at this moment.
-    pub(crate) fn before_write(&self, life: u32, id: SagaId, key: Option<SagaKey>, write: &str) {
+    pub(crate) fn before_write(
+        &self,
+        life: u32,
+        (id, key): (SagaId, Option<SagaKey>),
+        write: &str,
+        lines: &[String],
+    ) {
         {
             let mut state = self.lock();
             state.observed.writes_in_all += 1;
@@ -234,7 +240,7 @@ impl Stage {
         }
         // A fenced write says nothing about the world.
         if key.is_none_or(|key| self.key_of(id) == Some(key)) {
-            self.check(Moment::Before { write }, Some((id, write)));
+            self.check(Moment::Before { write }, Some((id, lines)));
         }
     }
 
@@ -354,13 +360,13 @@ impl Stage {
         effects
     }
 
-    /// Everything that must hold at this moment; `write`: by a saga that is about to be made.
-    pub(crate) fn check(&self, moment: Moment<'_>, write: Option<(SagaId, &str)>) {
+    /// Everything that must hold at this moment; `lines`: of a saga that are about to be durable.
+    pub(crate) fn check(&self, moment: Moment<'_>, lines: Option<(SagaId, &[String])>) {
         if let Err(words) = self.world.check(moment) {
             self.found(&format!("{words} ({})", words_of(moment)));
         }
         let effects = self.effects();
-        for words in self.wrong_effects(&effects, moment, write) {
+        for words in self.wrong_effects(&effects, moment, lines) {
             self.found(&words);
         }
     }
@@ -369,7 +375,7 @@ impl Stage {
         &self,
         effects: &BTreeMap<(SagaId, String), i64>,
         moment: Moment<'_>,
-        write: Option<(SagaId, &str)>,
+        lines: Option<(SagaId, &[String])>,
     ) -> Vec<String> {
         let state = self.lock();
         let has_written = |id: &SagaId, write: &str| {
@@ -389,14 +395,18 @@ impl Stage {
                 ));
             }
         }
-        let Some((id, write)) = write else { return wrong };
-        let ending = write.strip_prefix("failed:").or_else(|| write.strip_prefix("undo_finished:"));
+        let Some((id, lines)) = lines else { return wrong };
         let left = |node: &str| effects.keys().any(|(of, path)| *of == id && node_of(path) == node);
-        if let Some(node) = ending
-            && left(node)
-            && !has_written(&id, &format!("mark:undo_skipped:{node}"))
-        {
-            wrong.push(format!("the effect of {node} of {id} is there, and its log is about to say {write}"));
+        for line in lines {
+            let ending = line.strip_prefix("failed:").or_else(|| line.strip_prefix("undo_finished:"));
+            if let Some(node) = ending
+                && left(node)
+                && !has_written(&id, &format!("mark:undo_skipped:{node}"))
+            {
+                wrong.push(format!(
+                    "the effect of {node} of {id} is there, and its log is about to say {line}"
+                ));
+            }
         }
         wrong
     }
