@@ -204,7 +204,14 @@ impl Stage {
     // --- the script ---
 
     /// A write is about to be made: notes it, and checks everything that must hold at this moment.
-    pub(crate) fn before_write(&self, life: u32, id: SagaId, key: Option<SagaKey>, write: &str) {
+    pub(crate) fn before_write(
+        &self,
+        life: u32,
+        id: SagaId,
+        key: Option<SagaKey>,
+        write: &str,
+        with: &[String],
+    ) {
         {
             let mut state = self.lock();
             state.observed.writes_in_all += 1;
@@ -215,7 +222,9 @@ impl Stage {
         }
         // A fenced write says nothing about the world.
         if key.is_none_or(|key| self.key_of(id) == Some(key)) {
-            self.check(Moment::Before { write }, Some((id, write)));
+            for write in with.iter().map(String::as_str).chain([write]) {
+                self.check(Moment::Before { write }, Some((id, write)));
+            }
         }
     }
 

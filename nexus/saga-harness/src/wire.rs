@@ -36,6 +36,8 @@ struct Writing<'n> {
     id: SagaId,
     key: Option<SagaKey>,
     name: &'n str,
+    /// Lines of the log that are written with it.
+    with: &'n [String],
 }
 
 /// An answer to a write.
@@ -62,9 +64,9 @@ impl Wire {
         writing: Writing<'_>,
         done: impl Future<Output = Result<T, StoreFault>> + Send,
     ) -> Result<T, StoreFault> {
-        let Writing { id, key, name } = writing;
+        let Writing { id, key, name, with } = writing;
         self.alive().await;
-        self.stage.before_write(self.life, id, key, name);
+        self.stage.before_write(self.life, id, key, name, with);
         self.stage.hold(self.life, id, name).await;
         self.alive().await;
         let trouble = self.stage.trouble(self.life, id, name);
@@ -83,6 +85,7 @@ impl Wire {
         let answer = done.await;
         let fenced = answer.as_ref().is_ok_and(Answer::is_fenced);
         if answer.is_ok() && !fenced {
+            with.iter().for_each(|line| self.stage.written(id, line));
             self.stage.written(id, name);
         }
         match trouble {
@@ -104,6 +107,11 @@ impl Wire {
                 answer
             }
         }
+    }
+
+    fn names(&self, id: SagaId, events: &[NodeEvent]) -> Vec<String> {
+        let name = |event: &NodeEvent| format!("{}:{}", event.event, self.stage.label(id, event.node));
+        events.iter().map(name).collect()
     }
 
     fn note(&self, id: SagaId, name: &str, outcome: &str) {
@@ -139,19 +147,20 @@ impl SagaStore for Wire {
             }
             Ok(created)
         };
-        self.write(Writing { id, key: None, name: "created" }, done).await
+        self.write(Writing { id, key: None, name: "created", with: &[] }, done).await
     }
 
     async fn append(&self, key: SagaKey, events: &[NodeEvent]) -> Result<Written, StoreFault> {
         // Named for the last of them: those before it have waited for it.
-        let name = |event: &NodeEvent| format!("{}:{}", event.event, self.stage.label(key.id, event.node));
-        let name = events.last().map(name).unwrap_or_default();
-        let writing = Writing { id: key.id, key: Some(key), name: &name };
+        let mut names = self.names(key.id, events);
+        let name = names.pop().unwrap_or_default();
+        let writing = Writing { id: key.id, key: Some(key), name: &name, with: &names };
         self.write(writing, self.inner.append(key, events)).await
     }
 
     async fn end(&self, key: SagaKey, end: &EndState, last: &[NodeEvent]) -> Result<Written, StoreFault> {
-        let writing = Writing { id: key.id, key: Some(key), name: "ended" };
+        let names = self.names(key.id, last);
+        let writing = Writing { id: key.id, key: Some(key), name: "ended", with: &names };
         self.write(writing, self.inner.end(key, end, last)).await
     }
 
@@ -161,7 +170,7 @@ impl SagaStore for Wire {
             Mark::Abandoned { .. } => "mark:abandoned".to_owned(),
             Mark::UndoSkipped { node } => format!("mark:undo_skipped:{node}"),
         };
-        let writing = Writing { id: key.id, key: Some(key), name: &name };
+        let writing = Writing { id: key.id, key: Some(key), name: &name, with: &[] };
         self.write(writing, self.inner.mark(key, mark)).await
     }
 
@@ -171,7 +180,7 @@ impl SagaStore for Wire {
         attention: Option<&Attention>,
     ) -> Result<Written, StoreFault> {
         let name = if attention.is_some() { "attention_set" } else { "attention_cleared" };
-        let writing = Writing { id: key.id, key: Some(key), name };
+        let writing = Writing { id: key.id, key: Some(key), name, with: &[] };
         let written = self.write(writing, self.inner.set_attention(key, attention)).await?;
         if attention.is_some() && written != Written::Fenced {
             self.stage.tell(Event::Attention { life: self.life, saga: key.id }).await;
@@ -190,7 +199,7 @@ impl SagaStore for Wire {
     }
 
     async fn timer(&self, saga: SagaId, name: &str, due: Timestamp) -> Result<Timestamp, StoreFault> {
-        let writing = Writing { id: saga, key: None, name: &format!("timer:{name}") };
+        let writing = Writing { id: saga, key: None, name: &format!("timer:{name}"), with: &[] };
         self.write(writing, self.inner.timer(saga, name, due)).await
     }
 
