@@ -143,7 +143,7 @@ on_both! {
                 let writer = tokio::spawn(async move {
                     let mut node = 0;
                     loop {
-                        match old.append(key, &line(node, "started")).await.unwrap() {
+                        match old.append(key, &[line(node, "started")]).await.unwrap() {
                             Written::Now => node += 1,
                             Written::Fenced => return node,
                             Written::Already => panic!("each is written once"),

@@ -100,7 +100,7 @@ fn an_undo_that_relies_on_the_memory_of_its_process_is_found_by_a_death_before_i
         Bug::RemembersInMemory,
         "run cancel at started:roof @1 + store started:roof die_after @1",
         "is there",
-        &["told do:done unknown_after always + store failed:done die_after @1"],
+        &["told do:done unknown_after always + store undo_started:paid die_after @1"],
     );
 }
 
@@ -118,7 +118,7 @@ fn an_undo_that_minds_a_deletion_is_found_by_an_operation_while_it_unwinds() {
 fn sagas_that_share_a_name_are_found_by_the_same_saga_run_in_between() {
     found_by(
         Bug::SharedName,
-        "run same_again at started:(start) @1",
+        "run same_again at started:draft @1",
         "effects are missing",
         &["run same_again at started:roof @1"],
     );

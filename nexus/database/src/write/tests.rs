@@ -232,10 +232,11 @@ async fn a_full_disk_takes_no_sagas_and_takes_them_again_when_there_is_room() {
     for _ in 0..3 {
         assert!(is_no_space(&store.create(&saga(500_000)).await.unwrap_err()));
         let (huge, little) = (line(1, 500_000), line(0, 1));
-        let (huge, beside) = tokio::join!(store.append(small.key, &huge), database.probe_write());
+        let (huge, beside) =
+            tokio::join!(store.append(small.key, std::slice::from_ref(&huge)), database.probe_write());
         assert!(is_no_space(&huge.unwrap_err()));
         beside.unwrap();
-        let _ = store.append(small.key, &little).await.unwrap();
+        let _ = store.append(small.key, &[little]).await.unwrap();
     }
     let loaded = store.load(&[small.key.id]).await.unwrap();
     assert_eq!(loaded[0].events, [line(0, 1)]);
