@@ -49,6 +49,7 @@ async fn dispatch(app: &App, command: Command) -> Result<Outcome, Failure> {
         Command::TrustRoot(command) => commands::trust_root::run(app, command).await,
         Command::Artifact(command) => commands::artifact::run(app, command).await,
         Command::Task(command) => commands::task::run(app, command).await,
+        Command::Op(command) => commands::op::run(app, command).await,
         Command::Context(command) => commands::context::run(app, command),
         Command::Completion(args) => commands::completion::run(&args),
         Command::Version => commands::version::run(app),

@@ -3,7 +3,7 @@
 //! Says what can be written, and nothing about what it does; that is [`crate::commands`]. Environment variables are
 //! read in [`crate::environment`] rather than by the parser, so that an error can say where a value came from.
 
-use crate::commands::{artifact, completion, context, repo, sled, task, trust_root};
+use crate::commands::{artifact, completion, context, op, repo, sled, task, trust_root};
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -89,6 +89,9 @@ pub enum Command {
     /// Background tasks of the coordinator
     #[command(subcommand)]
     Task(task::TaskCommand),
+    /// Operations, also called sagas: work of several steps that is done to its end, or undone
+    #[command(subcommand)]
+    Op(op::OpCommand),
     /// Contexts: named coordinators in a file of yours
     #[command(subcommand)]
     Context(context::ContextCommand),

@@ -7,7 +7,7 @@ use crate::{
     render::Look,
 };
 use camino::Utf8PathBuf;
-use std::{env, io, io::IsTerminal};
+use std::{env, io, io::IsTerminal, os::fd::AsFd};
 
 /// Narrower terminals are drawn for as if they had this width: a table needs some room to say anything.
 const WIDTH_MIN: usize = 40;
@@ -33,6 +33,8 @@ pub struct Environment {
     pub stderr_is_terminal: bool,
     /// Columns of the terminal at standard output.
     pub width: Option<usize>,
+    /// Columns of the terminal at standard error.
+    pub talk_width: Option<usize>,
 }
 
 impl Environment {
@@ -48,10 +50,8 @@ impl Environment {
             stdin_is_terminal: io::stdin().is_terminal(),
             stdout_is_terminal: io::stdout().is_terminal(),
             stderr_is_terminal: io::stderr().is_terminal(),
-            width: rustix::termios::tcgetwinsize(io::stdout())
-                .ok()
-                .map(|size| usize::from(size.ws_col))
-                .filter(|&columns| columns > 0),
+            width: columns(io::stdout()),
+            talk_width: columns(io::stderr()),
         }
     }
 
@@ -73,7 +73,7 @@ impl Environment {
     #[must_use]
     pub fn look_of_talk(&self, global: &GlobalOptions) -> Look {
         Look {
-            width: None,
+            width: self.talk_width.map(|width| width.max(WIDTH_MIN)),
             color: self.color(global.color, self.stderr_is_terminal),
             headers: true,
             wide: false,
@@ -87,6 +87,12 @@ impl Environment {
             ColorWhen::Auto => terminal && !self.no_color,
         }
     }
+}
+
+/// Columns of a terminal; none if it is no terminal, or does not say.
+fn columns(terminal: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
+    Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)
 }
 
 /// A variable that is set to something.

@@ -7,6 +7,7 @@ use crate::{
     resolve::NameError, upload_source::UploadSourceError,
 };
 use camino::Utf8PathBuf;
+use ids::SagaId;
 use nexus_client::ClientError;
 use std::io;
 use thiserror::Error;
@@ -159,6 +160,34 @@ pub enum Failure {
         /// What arrived.
         received: String,
     },
+    /// A saga that was watched has not succeeded.
+    #[error("saga {id} {ended}")]
+    SagaEnded {
+        /// Which.
+        id: SagaId,
+        /// How it ended, in words.
+        ended: String,
+    },
+    /// The coordinator went away while it was asked again and again.
+    #[error("the coordinator has not answered for {seconds} s; what it does goes on once it is back")]
+    CoordinatorAway {
+        /// Seconds without an answer.
+        seconds: u64,
+        /// Its last failure.
+        #[source]
+        source: ClientError,
+    },
+    /// Some of many calls did not succeed.
+    #[error("{failed} of {calls} calls did not succeed; the first error:")]
+    SomeCalls {
+        /// So many.
+        failed: u64,
+        /// Of so many.
+        calls: u64,
+        /// What the first of them says.
+        #[source]
+        first: Box<Failure>,
+    },
     /// A background task's pass failed.
     #[error("pass {iteration} of task {task:?} failed: {error}")]
     TaskPass {
@@ -206,6 +235,8 @@ impl Failure {
             Failure::UploadAltered { .. } => Some(
                 "the file changed while it was read, or the network damaged it: upload it again".to_owned(),
             ),
+            Failure::SagaEnded { id, .. } => Some(format!("sledctl op show {id} --events")),
+            Failure::CoordinatorAway { .. } => Some("sledctl status; then watch it again".to_owned()),
             Failure::TaskPass { task, .. } => Some(format!("sledctl task show {task}")),
             _ => None,
         }

@@ -2,8 +2,9 @@
 //!
 //! [`Meter`] is pure: it is given samples with their time, and promises that within a phase the share never falls and
 //! never exceeds the whole, that phases only go forward, and that the whole is named ("3.1 MiB of 8.0 MiB").
-//! [`Display`] draws it: a bar where a person sits at standard error, otherwise one line per phase and one every
-//! `LINE_PERIOD`.
+//! [`Counter`] is the same for things that are counted one by one. [`Display`] draws either: a bar where a person sits at
+//! standard error, otherwise one line per phase and one every `LINE_PERIOD`. [`Block`] draws a few lines over and over in
+//! the same place.
 
 use crate::{
     render::words::{duration, size},
@@ -143,6 +144,46 @@ impl Meter {
     }
 }
 
+/// How many of a known number of calls have been answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counter {
+    /// What is done: `starting sagas`.
+    pub doing: &'static str,
+    /// Answered so far.
+    pub done: u64,
+    /// All of them.
+    pub total: u64,
+    /// Since when.
+    pub started: Duration,
+    /// What else is to be said.
+    pub note: String,
+}
+
+impl Counter {
+    /// The share that is done, in steps of which there are `steps`.
+    #[must_use]
+    pub fn position(&self, steps: u64) -> u64 {
+        scaled(self.done, self.total, steps)
+    }
+
+    /// `starting sagas 120 of 200, 35 per s, 2.3 s left`
+    #[must_use]
+    pub fn line(&self, now: Duration) -> String {
+        let Counter { doing, done, total, started, note } = self;
+        let mut line = format!("{doing} {done} of {total}");
+        let elapsed = now.saturating_sub(*started);
+        if elapsed >= RATE_PERIOD_MIN && *done > 0 && done < total {
+            let rate = *done as f64 / elapsed.as_secs_f64();
+            let left = total.saturating_sub(*done) as f64 / rate;
+            line.push_str(&format!(", {rate:.0} per s, {} left", duration(left)));
+        }
+        if !note.is_empty() {
+            line.push_str(&format!(", {note}"));
+        }
+        line
+    }
+}
+
 fn clamped(sample: Sample) -> Sample {
     Sample { done_bytes: sample.done_bytes.min(sample.total_bytes), ..sample }
 }
@@ -153,11 +194,12 @@ fn scaled(done: u64, total: u64, whole: u64) -> u64 {
     u64::try_from(share).unwrap_or(whole).min(whole)
 }
 
-/// Draws a meter on standard error.
+/// Draws a meter or a counter on standard error.
 pub struct Display {
     talk: Talk,
     bar: Option<ProgressBar>,
-    shown: Option<(Phase, Duration)>,
+    /// What was going on when a line was written last, and when that was.
+    shown: Option<(&'static str, Duration)>,
 }
 
 impl Display {
@@ -175,14 +217,23 @@ impl Display {
 
     /// Shows where the meter stands, if it is time to.
     pub fn show(&mut self, meter: &Meter, now: Duration) {
+        self.draw(meter.phase().word(), meter.position(BAR_STEPS), || meter.line(), now);
+    }
+
+    /// Shows where the counter stands, if it is time to.
+    pub fn count(&mut self, counter: &Counter, now: Duration) {
+        self.draw(counter.doing, counter.position(BAR_STEPS), || counter.line(now), now);
+    }
+
+    fn draw(&mut self, doing: &'static str, position: u64, line: impl FnOnce() -> String, now: Duration) {
         if let Some(bar) = &self.bar {
-            bar.set_position(meter.position(BAR_STEPS));
-            bar.set_message(meter.line());
+            bar.set_position(position);
+            bar.set_message(line());
             return;
         }
-        if line_is_due(self.shown, meter.phase(), now) {
-            self.shown = Some((meter.phase(), now));
-            self.talk.progress(&meter.line());
+        if line_is_due(self.shown, doing, now) {
+            self.shown = Some((doing, now));
+            self.talk.progress(&line());
         }
     }
 
@@ -204,8 +255,40 @@ impl Drop for Display {
     }
 }
 
-fn line_is_due(shown: Option<(Phase, Duration)>, phase: Phase, now: Duration) -> bool {
-    shown.is_none_or(|(last_phase, at)| last_phase != phase || now.saturating_sub(at) >= LINE_PERIOD)
+fn line_is_due(shown: Option<(&'static str, Duration)>, doing: &'static str, now: Duration) -> bool {
+    shown.is_none_or(|(before, at)| before != doing || now.saturating_sub(at) >= LINE_PERIOD)
+}
+
+/// A few lines that are drawn over and over in the same place, where a person sits at standard error.
+pub struct Block {
+    bar: ProgressBar,
+}
+
+impl Block {
+    /// A block; none where standard error is no terminal.
+    #[must_use]
+    pub fn new(talk: Talk) -> Option<Block> {
+        let style = ProgressStyle::with_template("{msg}").expect("the template is a constant");
+        let bar = || ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
+        talk.terminal.then(|| Block { bar: bar() })
+    }
+
+    /// Draws these lines instead of those that are there.
+    pub fn draw(&self, text: &str) {
+        self.bar.set_message(text.trim_end().to_owned());
+    }
+
+    /// Says something above the block.
+    pub fn say(&self, speak: impl FnOnce()) {
+        self.bar.suspend(speak);
+    }
+}
+
+/// The block is gone whatever way the command ends.
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
 }
 
 #[cfg(test)]
@@ -256,11 +339,27 @@ mod tests {
 
     #[test]
     fn lines_come_with_each_phase_and_then_every_ten_seconds() {
-        assert!(line_is_due(None, Phase::Uploading, seconds(0)));
-        let shown = Some((Phase::Uploading, seconds(5)));
-        assert!(!line_is_due(shown, Phase::Uploading, seconds(14)));
-        assert!(line_is_due(shown, Phase::Uploading, seconds(15)));
-        assert!(line_is_due(shown, Phase::Checking, seconds(6)));
+        assert!(line_is_due(None, "uploading", seconds(0)));
+        let shown = Some(("uploading", seconds(5)));
+        assert!(!line_is_due(shown, "uploading", seconds(14)));
+        assert!(line_is_due(shown, "uploading", seconds(15)));
+        assert!(line_is_due(shown, "checking", seconds(6)));
+    }
+
+    #[test]
+    fn counter_names_share_rate_and_time_left() {
+        let counter = |done, note: &str| Counter {
+            doing: "starting sagas",
+            done,
+            total: 200,
+            started: seconds(2),
+            note: note.into(),
+        };
+        assert_eq!(counter(0, "").line(seconds(2)), "starting sagas 0 of 200");
+        assert_eq!([0, 50, 200].map(|done| counter(done, "").position(1000)), [0, 250, 1000]);
+        assert_eq!(counter(50, "").line(seconds(4)), "starting sagas 50 of 200, 25 per s, 6.0 s left");
+        let done = counter(200, "3 refused").line(seconds(10));
+        assert_eq!(done, "starting sagas 200 of 200, 3 refused");
     }
 
     proptest! {

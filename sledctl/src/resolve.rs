@@ -1,20 +1,22 @@
 //! What a name on the command line stands for.
 //!
 //! A sled is named by its name, its id, or the beginning of its id; an artifact by its hash, by `NAME@VERSION`, by its
-//! name, or by the beginning of its hash. The first rule under which anything fits decides; if two things fit under it, nothing is
-//! guessed: the error lists them.
+//! name, or by the beginning of its hash; a saga by its id or the
+//! beginning of it. The first rule under which anything fits decides; if two things fit under it, nothing is guessed: the
+//! error lists them.
 
 use crate::render::words::printable;
 use ids::ArtifactHash;
 use nexus_client::{
     releases::{Artifact, TrustRoot},
     replication::ReplicationArtifact,
+    sagas::Saga,
     sleds::Sled,
 };
 use thiserror::Error;
 
 /// Shorter beginnings of an id name too much.
-const ID_PREFIX_MIN: usize = 4;
+pub const ID_PREFIX_MIN: usize = 4;
 
 /// Shorter beginnings of a hash name too much, and could be words.
 const HASH_PREFIX_MIN: usize = 6;
@@ -60,6 +62,9 @@ impl NameError {
                 format!(
                     "give a name, NAME@VERSION, a hash, or the first {HASH_PREFIX_MIN} or more digits of one: sledctl artifact list"
                 )
+            }
+            NameError::Unknown { kind: "saga", .. } => {
+                "give a whole id, or its beginning of one that has not ended or is among the newest: sledctl op list".to_owned()
             }
             NameError::Unknown { kind, .. } => {
                 let list = kind.replace(' ', "-");
@@ -126,6 +131,20 @@ pub fn trust_root<'a>(name: &str, roots: &'a [TrustRoot]) -> Result<&'a TrustRoo
     pick("trust root", name, roots, &rules, |root| {
         format!("{} ({:.12})", root.id, printable(&root.fingerprint))
     })
+}
+
+/// The saga that an id, or the beginning of one, stands for.
+pub fn saga<'a>(name: &str, sagas: &'a [Saga]) -> Result<&'a Saga, NameError> {
+    let rules: [&dyn Fn(&Saga) -> bool; 1] = [&|saga| saga_id_begins_with(saga, name)];
+    pick("saga", name, sagas, &rules, |saga| {
+        format!("{} ({}, {})", saga.id, printable(&saga.kind), saga.state.word())
+    })
+}
+
+/// Whether the beginning of an id, as it was typed, is that of this saga's.
+#[must_use]
+pub fn saga_id_begins_with(saga: &Saga, typed: &str) -> bool {
+    typed.len() >= ID_PREFIX_MIN && saga.id.to_string().starts_with(&typed.to_ascii_lowercase())
 }
 
 fn hash_begins_with(hash: &ArtifactHash, typed: &str) -> bool {

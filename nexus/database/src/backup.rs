@@ -19,7 +19,8 @@
 //! | nexus.db.restoring → nexus.db, fsync of the directory | the restored one; the old one is kept |
 //!
 //! **Epochs and the generation move ahead**, by more than can have been used since the backup: sleds refuse what is older
-//! than what they know, and must never see one number with two meanings.
+//! than what they know, and must never see one number with two meanings. An unfinished saga is adopted, as it were, by the
+//! coordinator of another time: what it did since the backup, it does again, under an epoch that the sleds have not seen.
 
 use crate::{
     CheckFinding, DatabaseError, Location, PostgresLocation,
@@ -210,9 +211,17 @@ async fn move_ahead(path: &Utf8Path) -> Result<(), BackupError> {
     // Without a log beside it, so that the file alone is the database when it is renamed.
     let options = options(path).create_if_missing(false).journal_mode(SqliteJournalMode::Delete);
     let mut connection = connect(path, options).await?;
-    for statement in
-        ["UPDATE coordinator SET epoch = epoch + $1", "UPDATE cluster SET generation = generation + $1"]
-    {
+    let moved = [
+        ("coordinator", "UPDATE coordinator SET epoch = epoch + $1"),
+        ("cluster", "UPDATE cluster SET generation = generation + $1"),
+        ("saga", "UPDATE saga SET adoption_epoch = adoption_epoch + $1 WHERE ended_at IS NULL"),
+    ];
+    for (table, statement) in moved {
+        // A backup of an older program may lack some.
+        let there = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1").bind(table);
+        if there.fetch_optional(&mut connection).await.map_err(during(operation))?.is_none() {
+            continue;
+        }
         sqlx::query(statement).bind(AHEAD).execute(&mut connection).await.map_err(during(operation))?;
     }
     connection.close().await.map_err(during(operation)).map_err(BackupError::from)

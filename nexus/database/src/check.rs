@@ -10,7 +10,7 @@ use crate::{
     DatabaseError, Location,
     connect::{cannot_open, postgres_pool},
     error::during,
-    migrate, rows,
+    migrate, rows, sagas,
     sql::{Connection, Pool, assembled, sql},
     wanted,
     write::transaction::{Purpose, Transaction},
@@ -116,6 +116,7 @@ async fn check_moment(
             check_column(connection, column, &mut report).await?;
         }
         check_fingerprints(connection, &mut report).await?;
+        sagas::check::check(connection, &mut report).await?;
     }
     report.findings.truncate(FINDINGS_MAX);
     Ok(report)

@@ -23,8 +23,13 @@ use sqlx::{
 };
 use std::time::Duration;
 
-/// Readers of SQLite at once. Reads are short; a handful keeps them from waiting for each other.
-const READERS_MAX: u32 = 4;
+/// Readers of SQLite at once, with those that were given up and have not ended yet. Reads are short; a handful keeps them from
+/// waiting for each other.
+pub(crate) const READERS_MAX: u32 = 4;
+
+/// How long a read waits for one of them. They take milliseconds each; longer than this, the disk hangs, and whoever reads is
+/// told so instead of waiting with all the others.
+pub(crate) const READER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Connections of one coordinator to PostgreSQL, whose default is 100 in all: room for several coordinators.
 const POSTGRES_CONNECTIONS_MAX: u32 = 16;
@@ -53,7 +58,7 @@ impl Database {
     /// [`DatabaseError::Open`], [`DatabaseError::Migrate`], [`DatabaseError::NewerSchema`], and those of a write.
     pub async fn open(location: impl Into<Location>) -> Result<Database, DatabaseError> {
         match location.into() {
-            Location::Sqlite(path) => Database::open_with(&path, options(&path)).await,
+            Location::Sqlite(path) => Database::open_with(&path, options(&path), READER_LIMIT).await,
             Location::Postgres(server) => {
                 let pool = postgres_pool(server.options.as_ref().clone()).await;
                 let location = Location::Postgres(server);
@@ -68,6 +73,7 @@ impl Database {
     pub(crate) async fn open_with(
         path: &Utf8Path,
         options: SqliteConnectOptions,
+        reader_limit: Duration,
     ) -> Result<Database, DatabaseError> {
         let location = Location::from(path);
         // The writer stays for good: as long as one connection is open, its log stays, and a full disk keeps nobody
@@ -80,7 +86,10 @@ impl Database {
             .connect_with(options.clone())
             .await
             .map_err(|source| cannot_open(&location, source))?;
-        let read = SqlitePoolOptions::new().max_connections(READERS_MAX).connect_lazy_with(options);
+        let read = SqlitePoolOptions::new()
+            .max_connections(READERS_MAX)
+            .acquire_timeout(reader_limit)
+            .connect_lazy_with(options);
         let write = Pool::Sqlite(write);
         let writer = Writer::Group(Group::start(write.clone()));
         Database::begin(location, Pool::Sqlite(read), write, writer).await
@@ -160,8 +169,8 @@ pub(crate) async fn postgres_pool(options: PgConnectOptions) -> Result<Pool, sql
                 sqlx::query(durable).execute(&mut *connection).await?;
                 // Every statement of ours has its index. A planner that believes a table to be small reads all of it; then
                 // it locks all of it against serialisable writes, and goes on so when the table has grown.
-                let by_index =
-                    "SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)";
+                let by_index = "SELECT set_config('enable_seqscan', 'off', false),
+                                       set_config('enable_bitmapscan', 'off', false), set_config('jit', 'off', false)";
                 sqlx::query(by_index).execute(connection).await.map(drop)
             })
         })

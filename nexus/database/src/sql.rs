@@ -22,6 +22,7 @@ use sqlx::{
     sqlite::{SqlitePool, SqliteRow},
 };
 use std::sync::Arc;
+use tokio::runtime::Handle;
 
 /// A statement with its values.
 #[derive(Clone, Debug)]
@@ -203,9 +204,17 @@ impl Connection {
     }
 
     /// Closes it instead of giving it back: nobody knows what is open on it.
+    ///
+    /// A connection to SQLite is a thread, and one that waits for a disk that hangs ends when the disk lets it. Until then
+    /// it keeps its place in the pool: else each caller that gives up would leave one more thread behind. A connection to
+    /// PostgreSQL is gone as soon as it is dropped.
     pub(crate) fn abandon(self) {
         match self.link {
-            Link::Sqlite(link) => drop(link.detach()),
+            Link::Sqlite(link) => match Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn(link.close())),
+                // The runtime has ended, and with it everybody who would wait for a place.
+                Err(_) => drop(link.detach()),
+            },
             Link::Postgres(link) => drop(link.detach()),
         }
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod sagas_made;
 #[macro_use]
 mod store;
 
@@ -10,6 +11,8 @@ use ids::CoordinatorId;
 use nexus_database::{
     BackupError, Database, DatabaseError, Location, backup, check, during, restore, sql::sql,
 };
+use nexus_sagas::{EndState, SagaStore};
+use serde_json::json;
 use std::fs;
 use store::Store;
 
@@ -90,6 +93,10 @@ async fn a_backup_of_a_used_database_is_restored_ahead_of_all_that_was_seen() {
     let (database, coordinator) = started(&store).await;
     let cluster = database.cluster_id().await.unwrap();
     let generation = database.generation().await.unwrap();
+    let sagas = sagas_made::store_of(&database);
+    let (going, ended) =
+        (sagas_made::created(&sagas, "going").await, sagas_made::created(&sagas, "ended").await);
+    sagas_made::end(&sagas, ended, &EndState::Succeeded { output: json!(1) }).await;
     let file = store.dir.path().join("backup");
     let written = backup(&store.location, &file).await.unwrap();
     assert_eq!(written.bytes, fs::metadata(&file).unwrap().len());
@@ -105,8 +112,36 @@ async fn a_backup_of_a_used_database_is_restored_ahead_of_all_that_was_seen() {
     assert_eq!(database.coordinators().await.unwrap().len(), 1);
     assert!(database.generation().await.unwrap().0 > generation.0 + 1000);
     assert!(database.coordinator_start(coordinator, "nexus-1", "0").await.unwrap().epoch > 1000);
+    let epoch = async |id| database.saga(id).await.unwrap().unwrap().summary.key.epoch;
+    assert!(epoch(going.id).await.0 > 1000, "it goes on under an epoch that no sled has seen");
+    assert_eq!(epoch(ended.id).await, ended.epoch);
+    assert!(check(&store.location).await.unwrap().findings.is_empty());
     let old = Database::open(&restored.kept.unwrap()).await.unwrap();
     assert_eq!(old.coordinators().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_backup_of_a_program_without_sagas_is_restored() {
+    let store = Store::sqlite();
+    let (database, coordinator) = started(&store).await;
+    for statement in [
+        "DROP TABLE saga",
+        "DROP TABLE saga_definition",
+        "DROP TABLE saga_event",
+        "DROP TABLE saga_mark",
+        "DROP TABLE saga_signal",
+        "DROP TABLE saga_timer",
+        "DELETE FROM _sqlx_migrations WHERE version > 3",
+    ] {
+        run(&database, statement).await;
+    }
+    let file = store.dir.path().join("backup");
+    backup(&store.location, &file).await.unwrap();
+    database.close().await;
+    restore(&store.location, &file).await.unwrap();
+    let database = store.open().await;
+    assert!(database.coordinator_start(coordinator, "nexus-1", "0").await.unwrap().epoch > 1000);
+    assert!(sagas_made::store_of(&database).unfinished().await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ async fn an_adoption_waits_for_an_append_under_way_and_finds_its_event() {
     hold_after(&mut side, "INSERT ON saga_event").await;
 
     let (id, key) = (saga.key.id, saga.key);
-    let append = tokio::spawn(async move { old.append(key, &line(1)).await });
+    let append = tokio::spawn(async move { old.append(key, &[line(1)]).await });
     until_waiting(&mut side, 1).await;
     let adopt = tokio::spawn(async move {
         let epoch = new.adopt(id, AdoptionEpoch(0)).await.unwrap();
@@ -96,7 +96,7 @@ async fn an_append_waits_for_an_adoption_under_way_and_is_fenced() {
     let adopter = new.clone();
     let adopt = tokio::spawn(async move { adopter.adopt(id, AdoptionEpoch(0)).await.unwrap() });
     until_waiting(&mut side, 1).await;
-    let append = tokio::spawn(async move { old.append(key, &line(1)).await });
+    let append = tokio::spawn(async move { old.append(key, &[line(1)]).await });
     until_waiting(&mut side, 2).await;
     assert!(!append.is_finished(), "the append waits");
     say(&mut side, "SELECT pg_advisory_unlock(7)").await;
@@ -117,7 +117,7 @@ async fn an_adoption_that_is_rolled_back_fences_nobody() {
     let mut other = store.side_door().await;
     say(&mut other, "BEGIN; UPDATE saga SET adoption_epoch = 1").await;
     let (keeper, key) = (old.clone(), saga.key);
-    let append = tokio::spawn(async move { keeper.append(key, &line(1)).await });
+    let append = tokio::spawn(async move { keeper.append(key, &[line(1)]).await });
     until_waiting(&mut side, 1).await;
     say(&mut other, "ROLLBACK").await;
     assert_eq!(append.await.unwrap(), Ok(Written::Now));
@@ -146,9 +146,9 @@ async fn doubt(cut: Cut, after: Written, created_after: Created) {
     assert_eq!(store.create(&saga).await, Ok(created_after));
 
     proxy.cut(cut);
-    assert!(is_unknown(&store.append(key, &line(1)).await.unwrap_err()));
+    assert!(is_unknown(&store.append(key, &[line(1)]).await.unwrap_err()));
     assert!(!proxy.is_whole());
-    assert_eq!(store.append(key, &line(1)).await, Ok(after));
+    assert_eq!(store.append(key, &[line(1)]).await, Ok(after));
 
     proxy.cut(cut);
     assert!(is_unknown(&store.mark(key, &Mark::CancelRequested).await.unwrap_err()));
@@ -161,8 +161,8 @@ async fn doubt(cut: Cut, after: Written, created_after: Created) {
 
     let end = EndState::Succeeded { output: json!(2) };
     proxy.cut(cut);
-    assert!(is_unknown(&store.end(key, &end).await.unwrap_err()));
-    assert_eq!(store.end(key, &end).await, Ok(after));
+    assert!(is_unknown(&store.end(key, &end, &[]).await.unwrap_err()));
+    assert_eq!(store.end(key, &end, &[]).await, Ok(after));
     let loaded = store.load(&[key.id]).await.unwrap().remove(0);
     assert_eq!((loaded.events.len(), loaded.marks.len(), loaded.end), (1, 1, Some(end)));
 }

@@ -33,7 +33,7 @@ on_both! {
         let ours = Arc::new(store_of(&database));
         let (fresh, repeated, fenced) =
             (created(&ours, "a").await, created(&ours, "b").await, created(&ours, "c").await);
-        assert_eq!(ours.append(repeated, &line(1, "started")).await, Ok(Written::Now));
+        assert_eq!(ours.append(repeated, &[line(1, "started")]).await, Ok(Written::Now));
         store_of(&database).adopt(fenced.id, fenced.epoch).await.unwrap().unwrap();
         let unknown = SagaKey { id: SagaId::generate(), ..fresh };
         let mut tasks = JoinSet::new();
@@ -46,7 +46,7 @@ on_both! {
             ] {
                 let ours = Arc::clone(&ours);
                 tasks.spawn(async move {
-                    assert_eq!(ours.append(key, &line(node, "started")).await, Ok(expected), "{node}");
+                    assert_eq!(ours.append(key, &[line(node, "started")]).await, Ok(expected), "{node}");
                 });
             }
         }
@@ -65,7 +65,7 @@ on_both! {
         for _ in 0..20 {
             for node in 0..10 {
                 let ours = Arc::clone(&ours);
-                tasks.spawn(async move { (node, ours.append(key, &line(node, "started")).await.unwrap()) });
+                tasks.spawn(async move { (node, ours.append(key, &[line(node, "started")]).await.unwrap()) });
             }
         }
         let answers = tasks.join_all().await;
@@ -85,7 +85,7 @@ on_both! {
         assert!(ours.timer(nobody, "nap", jiff::Timestamp::UNIX_EPOCH).await.is_err());
         assert_eq!(ours.signal(nobody, "go").await, Ok(None));
         let end = EndState::Succeeded { output: json!(null) };
-        assert_eq!(ours.end(SagaKey { id: nobody, epoch: AdoptionEpoch(0) }, &end).await, Ok(Written::Fenced));
+        assert_eq!(ours.end(SagaKey { id: nobody, epoch: AdoptionEpoch(0) }, &end, &[]).await, Ok(Written::Fenced));
     }
 
     async fn thousands_are_loaded_each_with_its_own_log(store: Store) {
@@ -97,7 +97,7 @@ on_both! {
             tasks.spawn(async move {
                 let key = created(&ours, &number.to_string()).await;
                 for node in 0..number % 4 {
-                    assert_eq!(ours.append(key, &line(node, "started")).await, Ok(Written::Now));
+                    assert_eq!(ours.append(key, &[line(node, "started")]).await, Ok(Written::Now));
                 }
                 key.id
             });
@@ -111,5 +111,54 @@ on_both! {
         }
         assert_eq!(ours.unfinished().await.unwrap().len(), ids.len());
         assert!(store_of(&database).unfinished().await.unwrap().is_empty());
+    }
+
+    async fn of_many_who_adopt_one_does(store: Store) {
+        let database = store.open().await;
+        let ours = store_of(&database);
+        let key = created(&ours, "wanted").await;
+        let mut tasks = JoinSet::new();
+        for _ in 0..16 {
+            let other = store_of(&database);
+            tasks.spawn(async move { (other.adopt(key.id, key.epoch).await.unwrap(), other) });
+        }
+        let mut adopted = tasks.join_all().await;
+        adopted.retain(|(epoch, _)| epoch.is_some());
+        assert_eq!(adopted.len(), 1);
+        assert_eq!(adopted[0].0, Some(AdoptionEpoch(1)));
+        assert_eq!(adopted[0].1.unfinished().await.unwrap().len(), 1);
+        sagas_made::end(&adopted[0].1, SagaKey { epoch: AdoptionEpoch(1), ..key }, &EndState::Succeeded { output: json!(0) })
+            .await;
+        assert_eq!(ours.adopt(key.id, AdoptionEpoch(1)).await.unwrap(), None, "what has ended is not adopted");
+    }
+
+    async fn an_adopter_finds_all_that_was_acknowledged_and_nothing_comes_later(store: Store) {
+        let database = store.open().await;
+        let mut tasks = JoinSet::new();
+        for number in 0..30_u32 {
+            let (old, new) = (store_of(&database), store_of(&database));
+            tasks.spawn(async move {
+                let key = created(&old, "taken over").await;
+                let (written, mut is_written) = tokio::sync::watch::channel(0);
+                let writer = tokio::spawn(async move {
+                    let mut node = 0;
+                    loop {
+                        match old.append(key, &line(node, "started")).await.unwrap() {
+                            Written::Now => node += 1,
+                            Written::Fenced => return node,
+                            Written::Already => panic!("each is written once"),
+                        }
+                        written.send_replace(node);
+                    }
+                });
+                is_written.wait_for(|written| *written >= number % 7).await.unwrap();
+                new.adopt(key.id, key.epoch).await.unwrap().unwrap();
+                let found = new.load(&[key.id]).await.unwrap()[0].events.len();
+                let acknowledged = writer.await.unwrap();
+                let later = new.load(&[key.id]).await.unwrap()[0].events.len();
+                assert_eq!((found, later), (acknowledged as usize, acknowledged as usize));
+            });
+        }
+        tasks.join_all().await;
     }
 }

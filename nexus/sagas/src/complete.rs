@@ -40,7 +40,8 @@ impl Completing {
             return self.halted();
         };
         let Completing { engine, live, .. } = &self;
-        match persist(live, || engine.store.end(live.key, &end)).await {
+        let last = live.last_lines();
+        match persist(live, || engine.store.end(live.key, &end, &last)).await {
             Persisted::Halted => self.halted(),
             Persisted::Durable => {
                 tracing::info!(saga = %live.key.id, kind = live.status().kind, "saga has ended");

@@ -75,14 +75,23 @@ async fn the_log_is_idempotent_and_comes_back(store: &dyn SagaStore, key: SagaKe
     let mut expected = Vec::new();
     for node in [0, 7] {
         for event in EVENTS {
-            let line = NodeEvent { node, event: event.to_owned(), body: json!({event: {"of": node}}) };
-            assert_eq!(store.append(key, &line).await, Ok(Written::Now));
-            assert_eq!(store.append(key, &line).await, Ok(Written::Already));
-            expected.push(line);
+            let line = line(node, event);
+            let lines = [line];
+            assert_eq!(store.append(key, &lines).await, Ok(Written::Now));
+            assert_eq!(store.append(key, &lines).await, Ok(Written::Already));
+            expected.extend(lines);
         }
     }
+    let several: Vec<_> = EVENTS.map(|event| line(8, event)).into();
+    assert_eq!(store.append(key, &several).await, Ok(Written::Now));
+    assert_eq!(store.append(key, &several).await, Ok(Written::Already));
+    expected.extend(several);
     expected.sort_by(|a, b| (a.node, &a.event).cmp(&(b.node, &b.event)));
     assert_eq!(load(store, key.id).await.events, expected);
+}
+
+fn line(node: u32, event: &str) -> NodeEvent {
+    NodeEvent { node, event: event.to_owned(), body: json!({event: {"of": node}}) }
 }
 
 async fn notes_come_back(store: &dyn SagaStore, key: SagaKey) {
@@ -127,13 +136,13 @@ async fn the_first_signal_and_timer_stay(store: &dyn SagaStore, id: SagaId) {
 }
 
 async fn nobody_writes_under_an_earlier_adoption(store: &dyn SagaStore, old: SagaKey) {
-    let line = NodeEvent { node: 9, event: "started".to_owned(), body: json!("started") };
-    assert_eq!(store.append(old, &line).await, Ok(Written::Fenced));
+    let lines = [line(9, "started"), line(9, "succeeded")];
+    assert_eq!(store.append(old, &lines).await, Ok(Written::Fenced));
     let mark = Mark::UndoSkipped { node: "late".to_owned() };
     assert_eq!(store.mark(old, &mark).await, Ok(Written::Fenced));
     assert_eq!(store.set_attention(old, None).await, Ok(Written::Fenced));
     let end = EndState::Succeeded { output: json!(1) };
-    assert_eq!(store.end(old, &end).await, Ok(Written::Fenced));
+    assert_eq!(store.end(old, &end, &lines).await, Ok(Written::Fenced));
 }
 
 async fn the_end_is_final(store: &dyn SagaStore, key: SagaKey) {
@@ -142,9 +151,12 @@ async fn the_end_is_final(store: &dyn SagaStore, key: SagaKey) {
         reason: "no sled".to_owned(),
         not_undone: vec!["first".to_owned(), "inner/one".to_owned()],
     };
-    assert_eq!(store.end(key, &end).await, Ok(Written::Now));
-    assert_eq!(store.end(key, &end).await, Ok(Written::Already));
+    let last = [line(10, "started"), line(10, "succeeded")];
+    assert_eq!(store.end(key, &end, &last).await, Ok(Written::Now));
+    assert_eq!(store.end(key, &end, &last).await, Ok(Written::Already));
     let saga = load(store, key.id).await;
+    let lines: Vec<_> = saga.events.iter().filter(|event| event.node >= 9).collect();
+    assert_eq!(lines, last.iter().collect::<Vec<_>>(), "the last lines come with the end");
     assert_eq!((saga.end, saga.attention), (Some(end), None), "its attention went with its end");
     let unfinished = store.unfinished().await.expect("rows are listed");
     assert!(unfinished.iter().all(|saga| saga.key.id != key.id), "what has ended is not listed");

@@ -41,7 +41,7 @@ pub struct Actions<K: SagaKind> {
 }
 
 type DoFunction<K> = Arc<dyn Fn(Step<K>) -> BoxFuture<'static, Result<Value, Fault>> + Send + Sync>;
-type UndoFunction<K> = Arc<dyn Fn(Step<K>) -> BoxFuture<'static, Result<(), Fault>> + Send + Sync>;
+pub(crate) type UndoFunction<K> = Arc<dyn Fn(Step<K>) -> BoxFuture<'static, Result<(), Fault>> + Send + Sync>;
 
 /// One action: what it does, how that is undone, and how often each is tried.
 pub struct ActionSpec<K: SagaKind> {

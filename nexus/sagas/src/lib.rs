@@ -35,7 +35,7 @@
 //! - One saga that runs: `live`, `persist`, `log_store`, `node_action`.
 //! - All of them: `shards`, [`engine`], `complete`; [`refusal`]: what it does not do, and what is known then.
 //! - With the feature `testing`: `contract`, what every store must do, as one test; `testing`, a store in memory that dies,
-//!   lies and stalls by script.
+//!   lies and stalls by script; `interpose`: who stands between the engine and a kind's own code.
 
 mod complete;
 #[cfg(feature = "testing")]
@@ -43,6 +43,8 @@ pub mod contract;
 mod definition;
 pub mod engine;
 pub mod fault;
+#[cfg(feature = "testing")]
+pub mod interpose;
 pub mod kind;
 mod live;
 mod log_store;
@@ -68,6 +70,6 @@ pub use plan::{Plan, PlanRefused, Stage};
 pub use policy::{RetryPolicy, UndoPolicy};
 pub use ports::{Created, SagaStore, StoreFault, Written};
 pub use refusal::{ResumeError, StartError, SteerError};
-pub use registry::{Kinds, RegisterError};
+pub use registry::{Kinds, KnownAction, RegisterError};
 pub use step::{LookupError, Step};
 pub use types::{Attention, EndState, Mark, NewSaga, NodeEvent, StoredSaga};

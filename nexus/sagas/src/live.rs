@@ -121,6 +121,8 @@ pub(crate) struct LiveSaga {
     /// How often somebody has said that a signal has come.
     signals: watch::Sender<u64>,
     ended: watch::Sender<Option<Ended>>,
+    /// Lines of the log that are written with the next one; see `log_store`.
+    waiting_lines: Mutex<Vec<NodeEvent>>,
 }
 
 /// How it ended here.
@@ -188,6 +190,7 @@ impl LiveSaga {
             verdicts: watch::Sender::new(Verdicts { retries: 0, abandoned }),
             signals: watch::Sender::new(0),
             ended: watch::Sender::new(None),
+            waiting_lines: Mutex::new(Vec::new()),
         }
     }
 
@@ -216,6 +219,25 @@ impl LiveSaga {
             event.clone_into(&mut node.event);
             node.since = Timestamp::now();
         }
+    }
+
+    /// Takes a line of the log; the lines that are to be written now, if any.
+    pub(crate) fn log(&self, event: NodeEvent) -> Option<Vec<NodeEvent>> {
+        let waits = match self.nodes.paths.get(&event.node) {
+            None => true,
+            Some(_) => {
+                let ends = !matches!(event.event.as_str(), "started" | "undo_started");
+                ends && !self.lock().nodes.values().any(NodeStatus::is_active)
+            }
+        };
+        let mut lines = self.waiting_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.push(event);
+        (!waits).then(|| std::mem::take(&mut *lines))
+    }
+
+    /// The lines that no other one has followed.
+    pub(crate) fn last_lines(&self) -> Vec<NodeEvent> {
+        std::mem::take(&mut *self.waiting_lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn attempt(&self, path: &str, attempt: u32) {

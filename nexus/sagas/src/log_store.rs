@@ -2,6 +2,23 @@
 //!
 //! Creation is not steno's business here: the engine makes the row durable before steno hears of the saga, so that no
 //! attempt at it can outlive its caller. Nor is the end: the engine writes it with its outcome, after steno has let go.
+//!
+//! # Lines that wait for the next one
+//!
+//! steno logs one line at a time and goes on when it is durable. But a line that says how a node has *ended*, while no other
+//! node of the saga runs, is followed at once by the line that begins the next one, before which nothing can happen. The two
+//! are written together, and so are the lines of steno's own nodes (the ends of sagas and sub-sagas), which have no effects:
+//!
+//! ```text
+//!   a started │ a succeeded  b started │ b succeeded  c started │ c succeeded  end of the saga
+//!    write 1  │         write 2        │        write 3         │           write 4
+//! ```
+//!
+//! A row of n nodes takes n + 2 durable writes in place of 2 n + 4. What is at stake is one line at most, and that only until
+//! steno has taken its next step: if the process dies before the write, the log says that the node was begun and not
+//! that it has ended, as if it had died a moment earlier, with the effect there and the answer not. Before *another*
+//! node's action or undo runs, all lines before it are durable: so what runs again is what was in flight. While another
+//! node runs, which may take hours, nothing waits.
 
 use crate::{live::LiveSaga, persist::persist, ports::SagaStore, types::NodeEvent};
 use async_trait::async_trait;
@@ -54,8 +71,9 @@ impl SecStore for LogStore {
         };
         let event = to_stored(&event);
         live.observe(event.node, &event.event);
+        let Some(events) = live.log(event) else { return };
         // If halted, steno goes on into nodes that do nothing; see `live`.
-        let _ = persist(&live, || self.store.append(live.key, &event)).await;
+        let _ = persist(&live, || self.store.append(live.key, &events)).await;
     }
 
     async fn saga_update(&self, _: steno::SagaId, _: SagaCachedState) {}

@@ -57,17 +57,17 @@ pub trait SagaStore: Debug + Send + Sync + 'static {
     /// See [`StoreFault`].
     async fn create(&self, saga: &NewSaga) -> Result<Created, StoreFault>;
 
-    /// Appends to the log; durable on return.
+    /// Appends lines to the log, all or none; durable on return.
     ///
     /// # Errors
     /// See [`StoreFault`].
-    async fn append(&self, key: SagaKey, event: &NodeEvent) -> Result<Written, StoreFault>;
+    async fn append(&self, key: SagaKey, events: &[NodeEvent]) -> Result<Written, StoreFault>;
 
-    /// Ends the saga; its attention is cleared with it.
+    /// Ends the saga, and with it appends the last lines of its log; its attention is cleared with it.
     ///
     /// # Errors
     /// See [`StoreFault`].
-    async fn end(&self, key: SagaKey, end: &EndState) -> Result<Written, StoreFault>;
+    async fn end(&self, key: SagaKey, end: &EndState, last: &[NodeEvent]) -> Result<Written, StoreFault>;
 
     /// Notes something about it.
     ///

@@ -21,6 +21,17 @@ use thiserror::Error;
 #[derive(Default)]
 pub struct Kinds {
     kinds: BTreeMap<&'static str, Arc<dyn AnyKind>>,
+    #[cfg(feature = "testing")]
+    interposer: Option<Arc<dyn crate::interpose::Interposer>>,
+}
+
+/// An action that a kind names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownAction {
+    /// Its name.
+    pub name: String,
+    /// Whether it says how its effect is taken back.
+    pub is_undone: bool,
 }
 
 /// A kind that cannot be registered.
@@ -47,6 +58,7 @@ pub enum RegisterError {
 pub(crate) trait AnyKind: Send + Sync {
     fn name(&self) -> &'static str;
     fn version(&self) -> u32;
+    fn named(&self) -> &[KnownAction];
     fn define(&self, params: &Value) -> Result<Definition, DefinitionError>;
     /// Hands a saga to a SEC, which does not start it yet.
     async fn hand_over(&self, handing: Handing<'_>) -> Result<BoxFuture<'static, SagaResult>, anyhow::Error>;
@@ -68,6 +80,7 @@ pub(crate) enum What {
 struct Registered<K: SagaKind> {
     tools: Arc<K::Tools>,
     actions: Arc<ActionRegistry<Typed<K>>>,
+    named: Vec<KnownAction>,
 }
 
 impl Kinds {
@@ -75,6 +88,13 @@ impl Kinds {
     #[must_use]
     pub fn new() -> Kinds {
         Kinds::default()
+    }
+
+    /// None yet, and of each that is added `interposer` stands before its actions and undos.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn interposed(interposer: Arc<dyn crate::interpose::Interposer>) -> Kinds {
+        Kinds { interposer: Some(interposer), ..Kinds::default() }
     }
 
     /// Registers a kind with what its actions may use.
@@ -90,16 +110,30 @@ impl Kinds {
             return Err(RegisterError::DuplicateAction { kind: K::NAME, action: action.clone() });
         }
         let mut actions = ActionRegistry::new();
+        let mut known = Vec::new();
         for (name, spec) in named.into_specs() {
+            #[cfg(feature = "testing")]
+            let spec = match &self.interposer {
+                Some(interposer) => crate::interpose::interposed(interposer, &name, spec),
+                None => spec,
+            };
+            known.push(KnownAction { name: name.clone(), is_undone: spec.undoes.is_some() });
             actions.register(Arc::new(NodeAction { name, spec }));
         }
-        self.kinds.insert(K::NAME, Arc::new(Registered::<K> { tools, actions: Arc::new(actions) }));
+        let registered = Registered::<K> { tools, actions: Arc::new(actions), named: known };
+        self.kinds.insert(K::NAME, Arc::new(registered));
         Ok(self)
     }
 
     /// Names and versions.
     pub fn known(&self) -> impl Iterator<Item = (&'static str, u32)> {
         self.kinds.values().map(|kind| (kind.name(), kind.version()))
+    }
+
+    /// The actions that a kind names; none if there is no such kind.
+    #[must_use]
+    pub fn actions_of(&self, kind: &str) -> Option<&[KnownAction]> {
+        self.kinds.get(kind).map(|kind| kind.named())
     }
 
     /// What a saga of these parameters would be. For golden files.
@@ -124,6 +158,10 @@ impl<K: SagaKind> AnyKind for Registered<K> {
 
     fn version(&self) -> u32 {
         K::VERSION
+    }
+
+    fn named(&self) -> &[KnownAction] {
+        &self.named
     }
 
     fn define(&self, params: &Value) -> Result<Definition, DefinitionError> {

@@ -114,6 +114,19 @@ impl<K: SagaKind> Step<K> {
         Step { context, path, attempt, begun_before, undoing: true }
     }
 
+    /// The same attempt once more.
+    #[cfg(feature = "testing")]
+    pub(crate) fn again(&self) -> Step<K> {
+        let Step { attempt, begun_before, undoing, .. } = *self;
+        Step {
+            context: Arc::clone(&self.context),
+            path: Arc::clone(&self.path),
+            attempt,
+            begun_before,
+            undoing,
+        }
+    }
+
     /// Which saga.
     #[must_use]
     pub fn saga(&self) -> SagaId {

@@ -187,23 +187,16 @@ impl SagaStore for MemoryStore {
         .await
     }
 
-    async fn append(&self, key: SagaKey, event: &NodeEvent) -> Result<Written, StoreFault> {
-        self.fenced(key, |saga| {
-            let same = |other: &NodeEvent| (other.node, &other.event) == (event.node, &event.event);
-            if saga.events.iter().any(same) {
-                return Written::Already;
-            }
-            saga.events.push(event.clone());
-            Written::Now
-        })
-        .await
+    async fn append(&self, key: SagaKey, events: &[NodeEvent]) -> Result<Written, StoreFault> {
+        self.fenced(key, |saga| append(saga, events)).await
     }
 
-    async fn end(&self, key: SagaKey, end: &EndState) -> Result<Written, StoreFault> {
+    async fn end(&self, key: SagaKey, end: &EndState, last: &[NodeEvent]) -> Result<Written, StoreFault> {
         self.fenced(key, |saga| {
             if saga.end.is_some() {
                 return Written::Already;
             }
+            let _ = append(saga, last);
             saga.end = Some(end.clone());
             saga.attention = None;
             Written::Now
@@ -265,4 +258,17 @@ impl SagaStore for MemoryStore {
             })
             .collect())
     }
+}
+
+/// Those that are not there yet.
+fn append(saga: &mut StoredSaga, events: &[NodeEvent]) -> Written {
+    let mut written = Written::Already;
+    for event in events {
+        let same = |other: &NodeEvent| (other.node, &other.event) == (event.node, &event.event);
+        if !saga.events.iter().any(same) {
+            saga.events.push(event.clone());
+            written = Written::Now;
+        }
+    }
+    written
 }

@@ -3,7 +3,10 @@
 pub mod artifact;
 pub mod completion;
 pub mod context;
+mod demo;
 mod get;
+pub mod op;
+mod op_lookup;
 pub mod repo;
 pub mod sled;
 pub mod status;
@@ -11,3 +14,4 @@ pub mod task;
 pub mod trust_root;
 mod upload;
 pub mod version;
+mod watch;

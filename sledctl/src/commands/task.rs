@@ -125,7 +125,7 @@ async fn pause(app: &App, args: PauseArgs) -> Result<(), Failure> {
 }
 
 /// `90s`, `30m`, `2h`, `1d` in seconds.
-fn seconds(text: &str) -> Result<u32, String> {
+pub(super) fn seconds(text: &str) -> Result<u32, String> {
     let wrong = || format!("{text:?} is no time; say 90s, 30m, 2h or 1d");
     let number = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = match &text[number.len()..] {

@@ -21,22 +21,7 @@ use std::error::Error;
 #[must_use]
 pub fn failure(failure: &Failure, connection: Option<&Connection>, look: &Look) -> String {
     let mut lines = Lines { look, text: String::new() };
-    match failure {
-        Failure::Api(ClientError::Problem { problem, .. }) => lines.problem(problem, connection),
-        Failure::Api(error @ ClientError::Transport { .. }) => lines.unreachable(error, connection),
-        Failure::Api(error) => {
-            lines.error(&chain(error));
-            if let Some(connection) = connection {
-                lines.hint(&format!("{} comes from {}", connection.url, connection.url_origin));
-            }
-        }
-        // Its words end with the cause that matters; those in between say less.
-        Failure::UploadBroken { .. } => lines.error(&failure.to_string()),
-        other => lines.error(&chain(other)),
-    }
-    if let Some(hint) = failure.hint() {
-        lines.hint(&hint);
-    }
+    lines.failure(failure, connection);
     lines.text
 }
 
@@ -47,6 +32,29 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
+    fn failure(&mut self, failure: &Failure, connection: Option<&Connection>) {
+        match failure {
+            Failure::Api(ClientError::Problem { problem, .. }) => self.problem(problem, connection),
+            Failure::Api(error @ ClientError::Transport { .. }) => self.unreachable(error, connection),
+            Failure::Api(error) => {
+                self.error(&chain(error));
+                if let Some(connection) = connection {
+                    self.hint(&format!("{} comes from {}", connection.url, connection.url_origin));
+                }
+            }
+            Failure::SomeCalls { first, .. } => {
+                self.error(&failure.to_string());
+                self.failure(first, connection);
+            }
+            // Its words end with the cause that matters; those in between say less.
+            Failure::UploadBroken { .. } => self.error(&failure.to_string()),
+            other => self.error(&chain(other)),
+        }
+        if let Some(hint) = failure.hint() {
+            self.hint(&hint);
+        }
+    }
+
     fn error(&mut self, what: &str) {
         self.line(&format!("{} {}", self.look.paint(Tone::Bad, "error:"), printable(what)));
     }

@@ -8,9 +8,12 @@
 
 pub mod artifact;
 pub mod context;
+pub mod demo;
 pub mod failure;
 mod look;
 pub mod matrix;
+pub mod op;
+pub mod op_watch;
 pub mod repo;
 pub mod sled;
 pub mod status;
@@ -24,3 +27,5 @@ pub use look::{Look, Tone};
 
 #[cfg(test)]
 pub(crate) mod sample;
+#[cfg(test)]
+pub(crate) mod sample_saga;

@@ -88,7 +88,7 @@ impl Standing {
         Standing { directory: directory.to_owned() }
     }
 
-    /// Starts it, from nothing or with what it had.
+    /// Starts it, from nothing or with what it had; on the port that it had, unless somebody else has taken that.
     pub fn start(&self) -> Result<()> {
         let settings = "-c listen_addresses=127.0.0.1 -c max_connections=300";
         let (mut keeper, _pipe) = launch(&self.directory, "stand", settings)?;
@@ -136,7 +136,10 @@ fn launch(directory: &Utf8Path, keeping: &str, settings: &str) -> Result<(Child,
     prepare(directory, account)?;
     let mut tries = 1;
     loop {
-        let port = free_port()?;
+        let port = match earlier_port(directory) {
+            Some(port) if tries == 1 => port,
+            _ => free_port()?,
+        };
         let mut keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper", directory.as_str(), programs.program("").as_str()])
             .args([&port.to_string(), settings, keeping])
@@ -200,6 +203,12 @@ fn prepare(directory: &Utf8Path, account: Account) -> Result<()> {
     let log = directory.join("log");
     fs::OpenOptions::new().create(true).append(true).open(&log).with_context(|| format!("creating {log}"))?;
     [directory, &password, &log].into_iter().try_for_each(|path| account.own(path))
+}
+
+/// The port that this directory's server had, if nobody else has it now: whoever was connected finds it where it was.
+fn earlier_port(directory: &Utf8Path) -> Option<u16> {
+    let port = fs::read_to_string(directory.join("port")).ok()?.trim().parse().ok()?;
+    TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
 }
 
 fn free_port() -> Result<u16> {

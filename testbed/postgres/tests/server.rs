@@ -32,13 +32,15 @@ fn a_standing_server_goes_on_with_what_it_had() {
     let directory = dir.path().join("postgres");
     let server = Standing::at(&directory);
     server.end(false).unwrap();
+    let mut urls = Vec::new();
     for at_once in [false, true] {
         server.start().unwrap();
-        server.database("kept").unwrap();
+        urls.push(server.database("kept").unwrap());
         assert!(is_running(&directory));
         Standing::at(&directory).end(at_once).unwrap();
         assert!(!is_running(&directory));
     }
+    assert_eq!(urls[0], urls[1], "it is found where it was");
 }
 
 #[test]

@@ -291,7 +291,9 @@ impl Database {
     }
 }
 
-const COUNT: &str = "SELECT COUNT(*) AS sagas FROM (SELECT 1 FROM saga WHERE state = $1 LIMIT $2) AS counted";
+/// The order has no use but that it is the index's: PostgreSQL then stops at the limit.
+const COUNT: &str = "SELECT COUNT(*) AS sagas FROM \
+                     (SELECT 1 FROM saga WHERE state = $1 ORDER BY created_at, id LIMIT $2) AS counted";
 
 /// The statement of one page, of one state or of all.
 fn page(

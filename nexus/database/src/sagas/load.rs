@@ -8,17 +8,22 @@ use super::{
     rows::{document, new_saga, node_event, optional_document},
 };
 use crate::{
-    DatabaseError,
+    Database, DatabaseError,
+    connect::READERS_MAX,
     error::during,
     rows::{key, parsed},
     sql::{Connection, Row, Value, assembled},
 };
 use ids::SagaId;
 use nexus_sagas::StoredSaga;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, panic::resume_unwind, sync::Arc};
+use tokio::task::JoinSet;
 
 /// Sagas of one chunk at most. With some 40 events each, an answer has a few megabytes.
 const CHUNK_MAX: usize = 512;
+
+/// Chunks that are loaded at once. One of SQLite's readers is left for everybody else.
+const LOADERS: usize = READERS_MAX as usize - 1;
 
 const OPERATION: &str = "load sagas";
 
@@ -31,21 +36,33 @@ type Chunk = BTreeMap<SagaId, StoredSaga>;
 
 impl DatabaseSagaStore {
     pub(super) async fn load_all(&self, sagas: &[SagaId]) -> Result<Vec<StoredSaga>, DatabaseError> {
+        let mut chunks = sagas.chunks(CHUNK_MAX);
+        let mut loading = JoinSet::new();
+        for chunk in chunks.by_ref().take(LOADERS) {
+            loading.spawn(load_chunk(self.database.clone(), values(chunk)));
+        }
         let mut all = Vec::with_capacity(sagas.len());
-        for chunk in sagas.chunks(CHUNK_MAX) {
-            let ids = &values(chunk);
-            let loaded = self.database.read_at_once(OPERATION, |mut tx| {
-                Box::pin(async move {
-                    let rows = fetch(&mut tx, ROWS, ids).await?;
-                    let events = fetch(&mut tx, EVENTS, ids).await?;
-                    Ok((rows, events, fetch(&mut tx, MARKS, ids).await?))
-                })
-            });
-            let (rows, events, marks) = loaded.await?;
-            all.extend(assemble(&rows, &events, &marks).into_values());
+        while let Some(loaded) = loading.join_next().await {
+            all.extend(loaded.unwrap_or_else(|error| resume_unwind(error.into_panic()))?.into_values());
+            if let Some(chunk) = chunks.next() {
+                loading.spawn(load_chunk(self.database.clone(), values(chunk)));
+            }
         }
         Ok(all)
     }
+}
+
+async fn load_chunk(database: Database, ids: Vec<Value>) -> Result<Chunk, DatabaseError> {
+    let ids = &ids;
+    let loaded = database.read_at_once(OPERATION, |mut tx| {
+        Box::pin(async move {
+            let rows = fetch(&mut tx, ROWS, ids).await?;
+            let events = fetch(&mut tx, EVENTS, ids).await?;
+            Ok((rows, events, fetch(&mut tx, MARKS, ids).await?))
+        })
+    });
+    let (rows, events, marks) = loaded.await?;
+    Ok(assemble(&rows, &events, &marks))
 }
 
 /// Their ids, filled up to a power of two with the last one, so that there are few texts of statements.

@@ -21,9 +21,10 @@
 //! an event, a mark and a creation have keys, an end finds an ended row.
 //!
 //! - [`store`]: the port. [`rows`]: its types as columns. [`load`]: many logs in few queries.
-//! - [`adoption`], [`listing`], [`retention`].
+//! - [`adoption`], [`listing`], [`retention`]; [`check`]: whether all of it is what it should be.
 
 mod adoption;
+pub(crate) mod check;
 mod listing;
 mod load;
 mod retention;

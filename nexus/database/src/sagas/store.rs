@@ -13,7 +13,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use ids::SagaId;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use nexus_saga_recovery::{SagaKey, UnfinishedSaga};
 use nexus_sagas::{
     Attention, Created, EndState, Mark, NewSaga, NodeEvent, SagaStore, StoreFault, StoredSaga, Written,
@@ -42,25 +42,17 @@ impl SagaStore for DatabaseSagaStore {
         self.create_row(saga).await.map_err(|error| fault(&error))
     }
 
-    async fn append(&self, of: SagaKey, event: &NodeEvent) -> Result<Written, StoreFault> {
-        let values = vec![
-            key(&of.id).into(),
-            i64::from(event.node).into(),
-            event.event.as_str().into(),
-            json(&event.body).into(),
-            signed(of.epoch.0).into(),
-            instant(now()).into(),
-        ];
-        self.append_to("write to the log of a saga", &EVENTS, values).await
+    async fn append(&self, of: SagaKey, events: &[NodeEvent]) -> Result<Written, StoreFault> {
+        self.append_to("write to the log of a saga", &EVENTS, lines(of, events).concat()).await
     }
 
-    async fn end(&self, of: SagaKey, end: &EndState) -> Result<Written, StoreFault> {
+    async fn end(&self, of: SagaKey, end: &EndState, last: &[NodeEvent]) -> Result<Written, StoreFault> {
         let Ended { state, node, error } = Ended::of(end);
         let update =
             sql("UPDATE saga SET state = $3, ended_at = $4, end_node = $5, end_error = $6, outcome = $7, \
                           attention = NULL WHERE id = $1 AND adoption_epoch = $2 AND state = 'unfinished'");
         let update = of_adoption(update, of).bind(state).bind(instant(now())).bind(node).bind(error);
-        self.change("end a saga", of, update.bind(json(end))).await
+        self.change_and_log("end a saga", of, update.bind(json(end)), lines(of, last)).await
     }
 
     async fn mark(&self, of: SagaKey, mark: &Mark) -> Result<Written, StoreFault> {
@@ -79,7 +71,7 @@ impl SagaStore for DatabaseSagaStore {
         let update = sql("UPDATE saga SET attention = $3 WHERE id = $1 AND adoption_epoch = $2 \
                           AND state = 'unfinished'");
         let update = of_adoption(update, of).bind(attention.map(json));
-        self.change("note why a saga waits for an operator", of, update).await
+        self.change_and_log("note why a saga waits for an operator", of, update, Vec::new()).await
     }
 
     async fn put_signal(&self, saga: SagaId, name: &str, value: &Json) -> Result<(), StoreFault> {
@@ -112,6 +104,27 @@ impl SagaStore for DatabaseSagaStore {
         let rows = rows.map_err(|error| fault(&during(operation)(error)))?;
         Ok(rows.iter().filter_map(super::rows::unfinished).collect())
     }
+}
+
+/// One line of a log, in the order of the columns of [`EVENTS`].
+const INSERT_LINE: &str = "INSERT INTO saga_event (saga_id, node, event, body, adoption_epoch, written_at) \
+                           VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+
+/// Lines of a log as rows. Each is a microsecond later than the one before it, so that they are in order.
+fn lines(of: SagaKey, events: &[NodeEvent]) -> Vec<Vec<Value>> {
+    let now = now();
+    let row = |(number, event): (i64, &NodeEvent)| {
+        let time = now.saturating_add(SignedDuration::from_micros(number)).unwrap_or(now);
+        vec![
+            key(&of.id).into(),
+            i64::from(event.node).into(),
+            event.event.as_str().into(),
+            json(&event.body).into(),
+            signed(of.epoch.0).into(),
+            instant(time).into(),
+        ]
+    };
+    (0..).zip(events).map(row).collect()
 }
 
 /// Keeps what is there: two statements, the second of which reads what is kept.
@@ -179,17 +192,24 @@ impl DatabaseSagaStore {
             .await
     }
 
-    /// Changes an unfinished saga by a statement that changes its row under the adoption `of`, or none.
-    async fn change(
+    /// Changes an unfinished saga by a statement that changes its row under the adoption `of`, or none; if it does, adds to
+    /// its log. The row is this transaction's from then on, so that the lines need no fence of their own.
+    async fn change_and_log(
         &self,
         operation: &'static str,
         of: SagaKey,
         update: Statement,
+        lines: Vec<Vec<Value>>,
     ) -> Result<Written, StoreFault> {
-        let update = &update;
+        let (update, lines) = (&update, &lines);
         let changed = self.database.write_row_wise(operation, |mut tx| {
             Box::pin(async move {
                 if update.clone().execute(&mut *tx).await.map_err(during(operation))? == 1 {
+                    for line in lines {
+                        let insert =
+                            line.iter().fold(sql(INSERT_LINE), |insert, value| insert.bind(value.clone()));
+                        insert.execute(&mut *tx).await.map_err(during(operation))?;
+                    }
                     return Ok(Written::Now);
                 }
                 let epoch = epoch_of(&mut tx, of.id).await?;

@@ -422,10 +422,11 @@ fn statement_rows(left: usize, width: usize) -> usize {
 
 /// The statement for so many rows; made once.
 fn text(table: &'static AppendTable, what: What, rows: usize, is_postgres: bool) -> Arc<str> {
-    type Key = (&'static str, What, usize, bool);
+    /// Which table, by its address: two may have one name, and different fences.
+    type Key = (usize, What, usize, bool);
     static TEXTS: Mutex<BTreeMap<Key, Arc<str>>> = Mutex::new(BTreeMap::new());
     let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let made = texts.entry((table.name, what, rows, is_postgres));
+    let made = texts.entry((std::ptr::from_ref(table).addr(), what, rows, is_postgres));
     Arc::clone(made.or_insert_with(|| written(table, what, rows, is_postgres).into()))
 }
 

@@ -1,15 +1,23 @@
 //! What SQLite's writes promise when the disk is full, the caller goes away, or the commit fails.
 
 use super::*;
-use crate::{ErrorClass, connect::options, trust_roots::NewTrustRoot};
+use crate::DatabaseSagaStore;
+use crate::{
+    ErrorClass,
+    connect::{READER_LIMIT, READERS_MAX, options},
+    trust_roots::NewTrustRoot,
+};
 use camino_tempfile::Utf8TempDir;
+use ids::{AdoptionEpoch, CoordinatorId, SagaId};
+use nexus_saga_recovery::SagaKey;
+use nexus_sagas::{Created, NewSaga, NodeEvent, SagaStore, StoreFault};
 
 /// A database that may have so few pages that a few trust roots fill it: SQLite then answers as on a full disk.
 async fn small_database() -> (Utf8TempDir, Database) {
     let dir = camino_tempfile::tempdir().unwrap();
     let path = dir.path().join("nexus.db");
     let options = options(&path).pragma("max_page_count", "64");
-    let database = Database::open_with(&path, options).await.unwrap();
+    let database = Database::open_with(&path, options, READER_LIMIT).await.unwrap();
     (dir, database)
 }
 
@@ -163,7 +171,7 @@ async fn writes_that_come_together_share_commits() {
     let path = dir.path().join("nexus.db");
     // Without checkpoints, the log keeps every commit.
     let options = options(&path).pragma("wal_autocheckpoint", "0");
-    let database = Database::open_with(&path, options).await.unwrap();
+    let database = Database::open_with(&path, options, READER_LIMIT).await.unwrap();
     let log = dir.path().join("nexus.db-wal");
     let before = commits_in_log(&log);
     let small = |number| NewTrustRoot { root_json: "{}".to_owned(), ..root(number) };
@@ -196,4 +204,95 @@ async fn a_broken_rule_at_the_commit_is_told_to_each_of_the_group_and_the_next_i
         Err(error) => assert_eq!(error.class(), ErrorClass::CommitUnknown),
     }
     database.trust_root_insert(&root(2)).await.unwrap();
+}
+
+/// What the HTTP edge answers with 507: certainly not done, and for want of space. Events of other sagas do not suffer for it.
+#[tokio::test]
+async fn a_full_disk_takes_no_sagas_and_takes_them_again_when_there_is_room() {
+    let (_dir, database) = small_database().await;
+    let store = DatabaseSagaStore::new(database.clone(), CoordinatorId::generate());
+    let saga = |bytes| NewSaga {
+        key: SagaKey { id: SagaId::generate(), epoch: AdoptionEpoch::default() },
+        creation: uuid::Uuid::new_v4(),
+        kind: "large".to_owned(),
+        version: 1,
+        digest: String::new(),
+        params: serde_json::Value::String("x".repeat(bytes)),
+        dag: serde_json::Value::Null,
+        created: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let small = saga(1);
+    assert_eq!(store.create(&small).await, Ok(Created::Ours));
+    let line = |node, bytes| NodeEvent {
+        node,
+        event: "started".to_owned(),
+        body: serde_json::Value::String("x".repeat(bytes)),
+    };
+    let is_no_space = |fault: &StoreFault| matches!(fault, StoreFault::NoSpace(_));
+    for _ in 0..3 {
+        assert!(is_no_space(&store.create(&saga(500_000)).await.unwrap_err()));
+        let (huge, little) = (line(1, 500_000), line(0, 1));
+        let (huge, beside) = tokio::join!(store.append(small.key, &huge), database.probe_write());
+        assert!(is_no_space(&huge.unwrap_err()));
+        beside.unwrap();
+        let _ = store.append(small.key, &little).await.unwrap();
+    }
+    let loaded = store.load(&[small.key.id]).await.unwrap();
+    assert_eq!(loaded[0].events, [line(0, 1)]);
+    assert_eq!(store.create(&saga(1_000)).await, Ok(Created::Ours), "there is room for this one");
+}
+
+/// Reads for some seconds, in one step that nothing interrupts: as on a disk that hangs.
+async fn read_slowly(
+    database: Database,
+    has_begun: tokio::sync::oneshot::Sender<()>,
+) -> Result<(), DatabaseError> {
+    let slow = "WITH RECURSIVE counted (number) AS
+                    (SELECT 1 UNION ALL SELECT number + 1 FROM counted WHERE number < 10000000)
+                SELECT COUNT(*) AS all_of_them FROM counted";
+    let has_begun = std::sync::Mutex::new(Some(has_begun));
+    let has_begun = &has_begun;
+    database
+        .read_at_once("read slowly", |mut tx| {
+            Box::pin(async move {
+                let begun = has_begun.lock().unwrap().take().unwrap();
+                let reading = sql(slow).fetch_all(&mut *tx);
+                begun.send(()).unwrap();
+                reading.await.map(drop).map_err(during("read slowly"))
+            })
+        })
+        .await
+}
+
+#[tokio::test]
+async fn readers_that_are_given_up_keep_their_places_until_they_have_ended() {
+    let dir = camino_tempfile::tempdir().unwrap();
+    let path = dir.path().join("nexus.db");
+    let limit = std::time::Duration::from_millis(20);
+    let database = Database::open_with(&path, options(&path), limit).await.unwrap();
+    for _ in 0..READERS_MAX {
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let reader = tokio::spawn(read_slowly(database.clone(), begun));
+        has_begun.await.unwrap();
+        tokio::task::yield_now().await;
+        reader.abort();
+        assert!(reader.await.unwrap_err().is_cancelled());
+    }
+    let Pool::Sqlite(pool) = &database.read else { panic!("it is SQLite") };
+    for _ in 0..3 {
+        let refused = database.trust_roots(None, 1).await.unwrap_err();
+        assert_eq!(refused.class(), ErrorClass::Retryable, "{refused:?}");
+        let (begun, _has_begun) = tokio::sync::oneshot::channel();
+        let refused = read_slowly(database.clone(), begun).await.unwrap_err();
+        assert_eq!(refused.class(), ErrorClass::Retryable, "{refused:?}");
+        assert!(pool.size() <= READERS_MAX, "{}", pool.size());
+    }
+    database.trust_root_insert(&root(1)).await.expect("writers do not wait for readers");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    while let Err(error) = database.trust_roots(None, 1).await {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "readers that have ended give their places back: {error}"
+        );
+    }
 }

@@ -40,7 +40,7 @@ pub(crate) fn line(node: u32, event: &str) -> NodeEvent {
 }
 
 pub(crate) async fn write_line(store: &DatabaseSagaStore, key: SagaKey, node: u32, event: &str) {
-    assert_eq!(store.append(key, &line(node, event)).await, Ok(Written::Now));
+    assert_eq!(store.append(key, &[line(node, event)]).await, Ok(Written::Now));
 }
 
 pub(crate) fn failure() -> Failure {
@@ -48,5 +48,5 @@ pub(crate) fn failure() -> Failure {
 }
 
 pub(crate) async fn end(store: &DatabaseSagaStore, key: SagaKey, end: &EndState) {
-    assert_eq!(store.end(key, end).await, Ok(Written::Now));
+    assert_eq!(store.end(key, end, &[]).await, Ok(Written::Now));
 }

@@ -1,0 +1,212 @@
+//! PostgreSQL goes away and comes back: what is asked for meanwhile fails in words, what is in doubt is said to be, and all
+//! goes on without a restart of this process.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod sagas_made;
+
+use camino_tempfile::Utf8TempDir;
+use nexus_database::{
+    Database, ErrorClass, Location,
+    sagas::{SagaFilter, SagaState},
+};
+use nexus_saga_recovery::{Claims, SagaKey};
+use nexus_sagas::{
+    Actions, EndState, Engine, Kinds, Plan, PlanRefused, SagaKind, SagaStore, Step, StoreFault, Written,
+};
+use sagas_made::{created, line, store_of};
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::PermissionsExt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use test_postgres::{Programs, Standing, is_required};
+use tokio::{
+    sync::watch,
+    task::{JoinSet, spawn_blocking},
+    time::sleep,
+};
+
+/// A server that is stopped and started.
+struct Outage {
+    server: Standing,
+    database: Database,
+    _dir: Utf8TempDir,
+}
+
+impl Outage {
+    /// None on a machine without PostgreSQL, which is a failure in CI.
+    async fn set_up() -> Option<Outage> {
+        if Programs::find().is_none() && !is_required() {
+            eprintln!("left out: there is no PostgreSQL on this machine");
+            return None;
+        }
+        let dir = camino_tempfile::tempdir().unwrap();
+        // The server's user must reach it.
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let server = Standing::at(&dir.path().join("postgres"));
+        server.start().unwrap();
+        let url = server.database("outage").unwrap();
+        let location = Location::parse(&url, Some(&server.password_file()), dir.path()).unwrap();
+        let database = Database::open(&location).await.unwrap();
+        Some(Outage { server, database, _dir: dir })
+    }
+
+    /// As a crash does.
+    async fn begin(&self) {
+        let server = self.server.clone();
+        spawn_blocking(move || server.end(true)).await.unwrap().unwrap();
+    }
+
+    async fn end(&self) {
+        let server = self.server.clone();
+        spawn_blocking(move || server.start()).await.unwrap().unwrap();
+    }
+}
+
+impl Drop for Outage {
+    fn drop(&mut self) {
+        let _ = self.server.end(true);
+    }
+}
+
+/// Writes lines until each is durable; how often that was not done, and how often it was in doubt.
+async fn write_on(
+    store: impl SagaStore,
+    key: SagaKey,
+    written: watch::Sender<u32>,
+    is_over: watch::Receiver<bool>,
+) -> (u32, u32, u32) {
+    let (mut not_done, mut unknown) = (0, 0);
+    let mut node = 0;
+    while !*is_over.borrow() {
+        match store.append(key, &[line(node, "started")]).await {
+            Ok(Written::Now) => node += 1,
+            Ok(Written::Already) => {
+                assert!(unknown > 0, "only what was in doubt is there already");
+                node += 1;
+            }
+            Ok(Written::Fenced) => panic!("nobody adopts it"),
+            Err(StoreFault::NotDone(words)) => {
+                assert!(words.contains("write to the log of a saga"), "{words}");
+                not_done += 1;
+            }
+            Err(StoreFault::Unknown(_)) => unknown += 1,
+            Err(fault) => panic!("{fault}"),
+        }
+        written.send_modify(|lines| *lines += 1);
+        sleep(Duration::from_millis(1)).await;
+    }
+    (node, not_done, unknown)
+}
+
+async fn until_more(written: &watch::Sender<u32>, more: u32) {
+    let target = *written.borrow() + more;
+    written.subscribe().wait_for(|lines| *lines >= target).await.unwrap();
+}
+
+#[tokio::test]
+async fn writes_fail_in_words_while_the_server_is_away_and_go_on_when_it_is_back() {
+    let Some(outage) = Outage::set_up().await else { return };
+    let store = store_of(&outage.database);
+    let (written, _) = watch::channel(0);
+    let (over, is_over) = watch::channel(false);
+    let mut writers = JoinSet::new();
+    let mut keys = Vec::new();
+    for _ in 0..8 {
+        let key = created(&store, "outage").await;
+        keys.push(key);
+        let writing = write_on(store.clone(), key, written.clone(), is_over.clone());
+        writers.spawn(async move { (key, writing.await) });
+    }
+    until_more(&written, 200).await;
+    outage.begin().await;
+
+    let filter = SagaFilter::default();
+    let (write, read) = tokio::join!(outage.database.probe_write(), outage.database.sagas(&filter, None, 1));
+    let write = write.unwrap_err();
+    assert!(matches!(write.class(), ErrorClass::Retryable | ErrorClass::CommitUnknown), "{write:?}");
+    assert!(std::error::Error::source(&write).is_some_and(|source| !source.to_string().is_empty()));
+    let read = read.unwrap_err();
+    assert_eq!(read.class(), ErrorClass::Retryable, "{read:?}");
+
+    outage.end().await;
+    outage.database.probe_write().await.expect("nothing has to be restarted");
+    until_more(&written, 200).await;
+    over.send(true).unwrap();
+    let mut faults = 0;
+    for (key, (lines, not_done, unknown)) in writers.join_all().await {
+        let loaded = store.load(&[key.id]).await.unwrap().remove(0);
+        let mut nodes: Vec<u32> = loaded.events.iter().map(|event| event.node).collect();
+        nodes.sort_unstable();
+        let last_in_doubt = nodes.len() as u32 == lines + 1 && unknown > 0;
+        assert!(nodes.len() as u32 == lines || last_in_doubt, "{} and not {lines}", nodes.len());
+        assert!(nodes.iter().enumerate().all(|(at, node)| at as u32 == *node), "each once");
+        faults += not_done + unknown;
+    }
+    assert!(faults > 0, "the outage was noticed");
+}
+
+/// Four nodes, each of which counts its executions.
+struct Counting;
+
+type Executions = Mutex<BTreeMap<String, u32>>;
+
+impl SagaKind for Counting {
+    const NAME: &'static str = "counting";
+    const VERSION: u32 = 1;
+    type Params = ();
+    type Tools = Executions;
+
+    fn actions(actions: &mut Actions<Counting>) {
+        actions.add("count", async |step: Step<Counting>| {
+            *step.tools().lock().unwrap().entry(step.idempotency_key()).or_default() += 1;
+            sleep(Duration::from_millis(5)).await;
+            Ok(())
+        });
+    }
+
+    fn plan((): &(), plan: &mut Plan) -> Result<(), PlanRefused> {
+        for node in ["one", "two", "three", "four"] {
+            plan.node(node, "count");
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn sagas_wait_for_the_server_and_end_exactly_once() {
+    let Some(outage) = Outage::set_up().await else { return };
+    let store = store_of(&outage.database);
+    let executions = Arc::new(Executions::default());
+    let mut kinds = Kinds::new();
+    kinds.add::<Counting>(Arc::clone(&executions)).unwrap();
+    let engine = Engine::new(Arc::new(store.clone()), Claims::new(), kinds);
+    let mut ids = Vec::new();
+    for _ in 0..60 {
+        ids.push(engine.start::<Counting>(&()).await.unwrap());
+    }
+    outage.begin().await;
+    let held = engine.executing().len();
+    assert!(held > 0, "some have not ended when the server goes away");
+    let blocked = async {
+        let is_blocked = |id| engine.status(id).is_some_and(|status| status.blocked.is_some());
+        while !ids.iter().copied().any(is_blocked) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), blocked).await.expect("status says that they wait");
+    outage.end().await;
+
+    for id in &ids {
+        let end = tokio::time::timeout(Duration::from_secs(120), engine.wait(*id)).await.unwrap();
+        assert!(matches!(end, Ok(Some(EndState::Succeeded { .. }))), "{end:?}");
+    }
+    let executions = executions.lock().unwrap().clone();
+    assert_eq!(executions.len(), ids.len() * 4);
+    assert!(executions.values().all(|times| *times == 1), "no node runs a second time");
+    let counts = outage.database.saga_counts(1_000).await.unwrap();
+    assert_eq!(counts.states[&SagaState::Succeeded].count, ids.len() as u64);
+    assert!(store.unfinished().await.unwrap().is_empty());
+}

@@ -1,0 +1,439 @@
+//! Sagas: the list, one saga with its nodes and what an operator can do about it, and what changes while it is watched.
+
+use super::{
+    Look, Tone,
+    table::{Cell, Column, Facts, Table, shorten, wrap},
+    words::{count, duration, printable, time},
+};
+use ids::SagaId;
+use jiff::Timestamp;
+use nexus_client::sagas::{Saga, SagaDetail, SagaEvent, SagaFailure, SagaNode, SagaNodeState, SagaState};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Where an id may be cut: after the time in it, after the digits that tell ids of one millisecond apart, and so on.
+const ID_CUTS: [usize; 4] = [13, 18, 23, 36];
+
+/// A command with a whole id fits a screen of this width; on a narrower one it has a beginning.
+const WHOLE_ID_WIDTH_MIN: usize = 76;
+
+/// JSON beside a label is cut here; `-o json` has it all.
+const JSON_CHARACTERS_MAX: usize = 300;
+
+/// Lines of the log that are shown to people; those before them are history.
+const EVENTS_MAX: usize = 20;
+
+/// What a line of the log carries is cut here, so that a line stays a line.
+const EVENT_BODY_CHARACTERS_MAX: usize = 160;
+
+/// One row for each saga.
+#[must_use]
+pub fn list(sagas: &[Saga], look: &Look, now: Timestamp) -> String {
+    let mut table = Table::new(vec![
+        Column::new("SAGA"),
+        Column::flexible("KIND", 6),
+        Column::new("STATE"),
+        Column::new(if look.wide { "ACCEPTED" } else { "AGE" }).expendable(2),
+        Column::new("TOOK").expendable(3),
+        Column::flexible("ABOUT", 10).expendable(1),
+    ]);
+    let cut = if look.wide { usize::MAX } else { shortest_cut(sagas) };
+    for saga in sagas {
+        let id = saga.id.to_string();
+        let took = saga.ended_at.map(|ended| took(saga.created_at, ended));
+        table.row(vec![
+            Cell::new(id.get(..cut).unwrap_or(&id)),
+            Cell::new(&saga.kind),
+            Cell::toned(saga.state.word(), tone(saga.state)),
+            Cell::new(time(saga.created_at, now, look.wide)),
+            Cell::new(took.unwrap_or_else(|| "-".to_owned())),
+            Cell::new(about(saga)),
+        ]);
+    }
+    table.render(look)
+}
+
+/// The shortest beginning under which these sagas differ.
+fn shortest_cut(sagas: &[Saga]) -> usize {
+    let ids: BTreeSet<String> = sagas.iter().map(|saga| saga.id.to_string()).collect();
+    let differ = |cut: &&usize| {
+        let beginnings: BTreeSet<&str> = ids.iter().map(|id| id.get(..**cut).unwrap_or(id)).collect();
+        beginnings.len() == ids.len()
+    };
+    ID_CUTS.iter().find(differ).copied().unwrap_or(usize::MAX)
+}
+
+/// What is to be known beside a saga's state, on one line.
+pub(super) fn about(saga: &Saga) -> String {
+    if let Some(attention) = saga.attention.first() {
+        return format!("undo of {}: {}", attention.failure.node, attention.failure.message);
+    }
+    if let Some(reason) = &saga.abandoned_because {
+        return reason.clone();
+    }
+    if let Some(failure) = &saga.failure {
+        return format!("{}: {}", failure.node, failure.message);
+    }
+    if let Some(waits_for) = &saga.waits_for {
+        return format!("waits for {waits_for}");
+    }
+    if saga.state.is_ended() {
+        return String::new();
+    }
+    let words = [
+        (!saga.executing).then_some("nobody executes it now"),
+        saga.cancel_requested.then_some("is being cancelled"),
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// One saga: facts, its nodes, and what an operator can do about it.
+#[must_use]
+pub fn show(detail: &SagaDetail, look: &Look, now: Timestamp) -> String {
+    let mut facts = facts(&detail.saga, look, now);
+    facts.fact("nodes", progress(&detail.nodes));
+    facts.fact("params", json(&detail.params, look));
+    if !detail.output.is_null() {
+        facts.fact("output", json(&detail.output, look));
+    }
+    let mut text = facts.render(look);
+    if !detail.nodes.is_empty() {
+        text.push('\n');
+        text.push_str(&nodes(&detail.nodes, look, now));
+    }
+    text.push_str(&advice(&detail.saga, &detail.nodes, look, now));
+    text
+}
+
+/// One saga as a verb answers it: without its nodes.
+#[must_use]
+pub fn brief(saga: &Saga, look: &Look, now: Timestamp) -> String {
+    let mut text = facts(saga, look, now).render(look);
+    text.push_str(&advice(saga, &[], look, now));
+    text
+}
+
+fn facts(saga: &Saga, look: &Look, now: Timestamp) -> Facts {
+    let mut facts = Facts::new();
+    facts.fact("saga", saga.id.to_string());
+    facts.fact("kind", format!("{}, version {}", saga.kind, saga.version));
+    facts.toned("state", saga.state.word(), tone(saga.state));
+    facts.maybe("waits for", saga.waits_for.as_deref());
+    if saga.cancel_requested {
+        facts.fact("cancelled", if saga.state.is_ended() { "was asked for" } else { "is asked for" });
+    }
+    facts.fact("accepted", time(saga.created_at, now, look.wide));
+    if let Some(ended) = saga.ended_at {
+        let took = took(saga.created_at, ended);
+        facts.fact("ended", format!("{}, took {took}", time(ended, now, look.wide)));
+    }
+    if let Some(failure) = &saga.failure {
+        facts.toned("failure", failed(failure), Tone::Bad);
+    }
+    facts.maybe("abandoned", saga.abandoned_because.as_deref());
+    if !saga.not_undone.is_empty() {
+        facts.toned("not undone", saga.not_undone.join(", "), Tone::Bad);
+    }
+    facts.fact("owner", owner(saga));
+    facts
+}
+
+/// `coordinator 0191…, adopted 2 times, executes it`
+fn owner(saga: &Saga) -> String {
+    let mut words = format!("coordinator {}", saga.coordinator);
+    if saga.adoption_epoch > 0 {
+        words.push_str(&format!(", adopted {}", count(saga.adoption_epoch, "time")));
+    }
+    if !saga.state.is_ended() {
+        words.push_str(if saga.executing { ", executes it" } else { ", does not execute it now" });
+    }
+    words
+}
+
+/// `left: no answer (sled_unreachable, 3 attempts)`
+pub(super) fn failed(failure: &SagaFailure) -> String {
+    let SagaFailure { node, code, message, attempts } = failure;
+    let attempts = match attempts {
+        0 => String::new(),
+        attempts => format!(", {}", count(u64::from(*attempts), "attempt")),
+    };
+    format!("{node}: {message} ({code}{attempts})")
+}
+
+/// How far it is: `5 of 18 done`, `2 undone, 3 to undo`.
+#[must_use]
+pub fn progress(nodes: &[SagaNode]) -> String {
+    use SagaNodeState::{Failed, Succeeded, Undoing, Undone};
+    let number = |states: &[SagaNodeState]| nodes.iter().filter(|node| states.contains(&node.state)).count();
+    let (undone, failed) = (number(&[Undone]), number(&[Failed]));
+    if undone + number(&[Undoing]) + failed == 0 {
+        return format!("{} of {} done", number(&[Succeeded]), nodes.len());
+    }
+    format!("{failed} failed, {undone} undone, {} to undo", number(&[Succeeded, Undoing]))
+}
+
+/// One row for each node.
+pub(super) fn nodes(nodes: &[SagaNode], look: &Look, now: Timestamp) -> String {
+    let mut table = Table::new(vec![
+        Column::flexible("NODE", 12),
+        Column::new("STATE"),
+        Column::new("SINCE").expendable(2),
+        Column::new("TRIES").expendable(3),
+        Column::flexible("ABOUT", 10).expendable(1),
+    ]);
+    for node in nodes {
+        let since = node.since.map_or_else(|| "-".to_owned(), |since| time(since, now, look.wide));
+        let tries = if node.attempts == 0 { "-".to_owned() } else { node.attempts.to_string() };
+        table.row(vec![
+            Cell::new(&node.node),
+            Cell::toned(node_word(node.state), node_tone(node.state)),
+            Cell::new(since),
+            Cell::new(tries),
+            Cell::new(node_about(node)),
+        ]);
+    }
+    table.render(look)
+}
+
+/// What a node waits for, and what its last attempt says.
+pub(super) fn node_about(node: &SagaNode) -> String {
+    let waits_for = node.waits_for.as_ref().map(|what| format!("waits for {what}"));
+    let parts = [waits_for, node.last_error.clone()];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// In plain words, what holds it up, and the commands to type.
+#[must_use]
+pub fn advice(saga: &Saga, nodes: &[SagaNode], look: &Look, now: Timestamp) -> String {
+    let mut text = String::new();
+    let mut say = |words: &str, command: Option<String>| {
+        text.push('\n');
+        for line in wrap(&printable(words), look.width, 0) {
+            text.push_str(&format!("{line}\n"));
+        }
+        if let Some(command) = command {
+            text.push_str(&format!("  sledctl {command}\n"));
+        }
+    };
+    let id = id_to_type(saga.id, look);
+    for attention in &saga.attention {
+        let SagaFailure { node, code, message, attempts } = &attention.failure;
+        let (tried, since) = (count(u64::from(*attempts), "attempt"), time(attention.since, now, look.wide));
+        say(
+            &format!("the undo of {node} does not succeed: {message} ({code}, {tried}, since {since})"),
+            None,
+        );
+    }
+    if saga.state == SagaState::NeedsAttention {
+        say("once the cause is gone, to try it again:", Some(format!("op retry {id}")));
+        let left = left_behind(nodes);
+        let left = if left.is_empty() { String::new() } else { format!(" ({})", left.join(", ")) };
+        let words = format!("to give it up, which leaves behind what is not undone yet{left}:");
+        say(&words, Some(format!("op abandon {id} --reason TEXT")));
+    }
+    if saga.state == SagaState::Waiting {
+        for signal in signals(saga, nodes) {
+            say("to let it go on:", Some(format!("op signal {id} {signal}")));
+        }
+    }
+    if !saga.executing && !saga.state.is_ended() {
+        let words = "nobody executes it now; recovery takes it up by itself:";
+        say(words, Some("task show saga_recovery".to_owned()));
+    }
+    text
+}
+
+/// The nodes whose effects stay if nothing more is undone.
+#[must_use]
+pub fn left_behind(nodes: &[SagaNode]) -> Vec<&str> {
+    use SagaNodeState::{Running, Succeeded, Undoing, Unrecognized};
+    let left = nodes.iter().filter(|node| matches!(node.state, Running | Succeeded | Undoing | Unrecognized));
+    left.map(|node| node.node.as_str()).collect()
+}
+
+/// The names of the signals that it waits for, as far as the words tell.
+fn signals(saga: &Saga, nodes: &[SagaNode]) -> BTreeSet<String> {
+    let words = nodes.iter().filter_map(|node| node.waits_for.as_deref()).chain(saga.waits_for.as_deref());
+    words.filter_map(signal_name).collect()
+}
+
+/// The name in `signal proceed`; a placeholder where what follows is no plain name; none if no signal is spoken of.
+fn signal_name(words: &str) -> Option<String> {
+    let mut words = words.split_whitespace().skip_while(|word| *word != "signal").skip(1);
+    let name = words.next()?.trim_matches(|c: char| !c.is_alphanumeric());
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+    Some(if plain { name.to_owned() } else { "NAME".to_owned() })
+}
+
+/// An id to be typed: whole where the line has room for it.
+fn id_to_type(id: SagaId, look: &Look) -> String {
+    let id = id.to_string();
+    let whole = look.width.is_none_or(|width| width >= WHOLE_ID_WIDTH_MIN);
+    if whole { id } else { id.get(..ID_CUTS[1]).unwrap_or(&id).to_owned() }
+}
+
+/// The last lines of a saga's log.
+#[must_use]
+pub fn events(events: &[SagaEvent], look: &Look, now: Timestamp) -> String {
+    let mut table = Table::new(vec![
+        Column::new("LINE"),
+        Column::new("TIME").expendable(2),
+        Column::flexible("NODE", 10),
+        Column::new("EVENT"),
+        Column::new("EPOCH").expendable(3),
+        Column::flexible("BODY", 8).expendable(1),
+    ]);
+    let shown = if look.wide { events.len() } else { EVENTS_MAX };
+    let before = events.len().saturating_sub(shown);
+    for event in &events[before..] {
+        let body = if event.body.is_null() { String::new() } else { event.body.to_string() };
+        let body = if look.wide { body } else { shorten(&body, EVENT_BODY_CHARACTERS_MAX) };
+        table.row(vec![
+            Cell::new(event.number.to_string()),
+            Cell::new(time(event.time, now, look.wide)),
+            Cell::new(&event.node),
+            Cell::new(&event.event),
+            Cell::new(event.adoption_epoch.to_string()),
+            Cell::new(body),
+        ]);
+    }
+    let mut text = format!("\n{}", table.render(look));
+    if before > 0 {
+        text.push_str(&format!("… {before} before them; -o wide has them all\n"));
+    }
+    text
+}
+
+fn json(value: &Value, look: &Look) -> String {
+    let text = value.to_string();
+    if look.wide { text } else { shorten(&text, JSON_CHARACTERS_MAX) }
+}
+
+/// How long it took; the clocks are those of coordinators, and may differ.
+pub(super) fn took(from: Timestamp, to: Timestamp) -> String {
+    duration(to.duration_since(from).as_secs_f64().max(0.0))
+}
+
+pub(super) fn tone(state: SagaState) -> Tone {
+    match state {
+        SagaState::Running | SagaState::Unwinding | SagaState::Waiting => Tone::Busy,
+        SagaState::NeedsAttention | SagaState::Failed | SagaState::Abandoned => Tone::Bad,
+        SagaState::Succeeded => Tone::Good,
+        SagaState::Unrecognized => Tone::Plain,
+    }
+}
+
+pub(super) fn node_word(state: SagaNodeState) -> &'static str {
+    match state {
+        SagaNodeState::Pending => "pending",
+        SagaNodeState::Running => "running",
+        SagaNodeState::Succeeded => "succeeded",
+        SagaNodeState::Failed => "failed",
+        SagaNodeState::Undoing => "undoing",
+        SagaNodeState::Undone => "undone",
+        SagaNodeState::Unrecognized => "?",
+    }
+}
+
+fn node_tone(state: SagaNodeState) -> Tone {
+    match state {
+        SagaNodeState::Pending | SagaNodeState::Unrecognized => Tone::Dim,
+        SagaNodeState::Running | SagaNodeState::Undoing => Tone::Busy,
+        SagaNodeState::Succeeded => Tone::Good,
+        SagaNodeState::Failed => Tone::Bad,
+        SagaNodeState::Undone => Tone::Plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::{
+        sample::{assert_fits, narrow, now, wide},
+        sample_saga::{abandoned, detail, events as sample_events, saga, sagas, stuck, waiting},
+    };
+
+    #[test]
+    fn list_fits_80_columns() {
+        insta::assert_snapshot!(list(&sagas(), &narrow(), now()));
+    }
+
+    #[test]
+    fn wide_list_has_whole_ids_and_whole_words() {
+        insta::assert_snapshot!(list(&sagas(), &wide(), now()));
+    }
+
+    #[test]
+    fn ids_are_cut_where_they_still_differ() {
+        let (one, mut other) = (saga(1, SagaState::Running, 1), saga(1, SagaState::Running, 1));
+        let cut_of = |other: &Saga| shortest_cut(&[one.clone(), other.clone()]);
+        assert_eq!(cut_of(&saga(2, SagaState::Running, 1)), 13);
+        other.id = "0191f2a1-3c1e-7101-8000-0123456789ab".parse().unwrap();
+        assert_eq!(cut_of(&other), 18);
+        other.id = "0191f2a1-3c1e-7100-8000-0123456789ac".parse().unwrap();
+        assert_eq!(cut_of(&other), 36);
+    }
+
+    #[test]
+    fn waiting_saga_shows_the_signal_to_type() {
+        insta::assert_snapshot!(show(&waiting(), &narrow(), now()));
+    }
+
+    #[test]
+    fn stuck_saga_shows_why_and_both_ways_out_with_what_stays_behind() {
+        insta::assert_snapshot!(show(&stuck(), &narrow(), now()));
+    }
+
+    #[test]
+    fn abandoned_saga_shows_why_and_what_was_not_undone() {
+        insta::assert_snapshot!(show(&abandoned(), &narrow(), now()));
+    }
+
+    #[test]
+    fn saga_that_nobody_executes_says_who_will() {
+        let detail = detail(1, [SagaNodeState::Succeeded; 6]);
+        insta::assert_snapshot!(show(&detail, &wide(), now()));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_screen() {
+        assert_fits(|look| list(&sagas(), look, now()));
+        for detail in [waiting(), stuck(), abandoned()] {
+            assert_fits(|look| show(&detail, look, now()));
+            assert_fits(|look| brief(&detail.saga, look, now()));
+        }
+        assert_fits(|look| events(&sample_events(40), look, now()));
+    }
+
+    #[test]
+    fn log_is_cut_where_people_stop_reading() {
+        let text = events(&sample_events(40), &narrow(), now());
+        insta::assert_snapshot!(text.lines().take(4).collect::<Vec<_>>().join("\n"));
+        assert!(text.ends_with("… 20 before them; -o wide has them all\n"), "{text}");
+        let whole = events(&sample_events(40), &wide(), now());
+        assert_eq!(whole.lines().count(), 42, "{whole}");
+    }
+
+    #[test]
+    fn signal_is_named_where_the_words_name_it() {
+        for (words, name) in [
+            ("signal proceed", Some("proceed")),
+            ("the signal proceed (wait), the signal go (inner/open)", Some("proceed")),
+            ("the signal `go-on`, since 3 min", Some("go-on")),
+            ("signal \"a b\"", Some("a")),
+            ("a signal", None),
+            ("2026-11-20T12:00:00Z", None),
+            ("signal $(reboot)x$y", Some("NAME")),
+        ] {
+            assert_eq!(signal_name(words).as_deref(), name, "{words}");
+        }
+    }
+
+    #[test]
+    fn words_of_a_saga_cannot_move_the_cursor() {
+        let mut detail = stuck();
+        detail.saga.attention[0].failure.message = "\u{1b}[2Jgone".into();
+        let text = show(&detail, &narrow(), now());
+        assert!(!text.contains('\u{1b}') && text.contains("gone"), "{text:?}");
+    }
+}
