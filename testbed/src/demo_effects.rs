@@ -76,7 +76,10 @@ impl DemoEffects {
             let node = node.with_context(|| format!("{path} is no log of a node"))?;
             let text = fs::read_to_string(path).with_context(|| format!("reading {path}"))?;
             let lines: Option<Vec<_>> = text.lines().map(parse_line).collect();
-            nodes.insert(node.to_owned(), lines.with_context(|| format!("{path} has a strange line:\n{text}"))?);
+            nodes.insert(
+                node.to_owned(),
+                lines.with_context(|| format!("{path} has a strange line:\n{text}"))?,
+            );
         }
         Ok(DemoEffects { nodes })
     }
@@ -95,10 +98,13 @@ impl DemoEffects {
     /// The nodes whose action, or whose undo, ran more than once.
     #[must_use]
     pub fn repeated(&self) -> BTreeSet<&str> {
-        let more_than_once = |effects: &[DemoEffect]| {
-            [false, true].iter().any(|undo| epochs(effects, *undo).count() > 1)
-        };
-        self.nodes.iter().filter(|(_, effects)| more_than_once(effects)).map(|(node, _)| node.as_str()).collect()
+        let more_than_once =
+            |effects: &[DemoEffect]| [false, true].iter().any(|undo| epochs(effects, *undo).count() > 1);
+        self.nodes
+            .iter()
+            .filter(|(_, effects)| more_than_once(effects))
+            .map(|(node, _)| node.as_str())
+            .collect()
     }
 
     /// Executions in all.
@@ -149,7 +155,9 @@ impl DemoEffects {
             if let Some((last, earlier)) = before {
                 let early = here.iter().filter(|(first, _, _)| *first < last);
                 findings.extend(early.map(|(first, _, node)| {
-                    format!("{node} was {what} in epoch {first}, and {earlier}, before it, again in epoch {last}")
+                    format!(
+                        "{node} was {what} in epoch {first}, and {earlier}, before it, again in epoch {last}"
+                    )
                 }));
             }
             before = here.iter().map(|(_, last, node)| (*last, *node)).chain(before).max();
@@ -266,7 +274,12 @@ mod tests {
         let read = DemoEffects::read(temp.path()).unwrap();
         assert_eq!(read, effects(&["left 3 4u"]));
         assert_eq!(read.to_string(), "    left: do in epoch 3 undo in epoch 4\n");
-        for strange in ["epoch=3 do", "epoch=x coordinator=c do", "epoch=3 coordinator=c redo", "epoch=3 coordinator=c do it"] {
+        for strange in [
+            "epoch=3 do",
+            "epoch=x coordinator=c do",
+            "epoch=3 coordinator=c redo",
+            "epoch=3 coordinator=c do it",
+        ] {
             assert_eq!(parse_line(strange), None, "{strange}");
         }
         fs::write(&file, "epoch=3 coord").unwrap();
@@ -286,7 +299,11 @@ mod tests {
         let in_flight = judged(&before(4, ""), &["north 1 2", "east 2", "south 1 2"], DemoEnd::Cancelled);
         assert!(in_flight.iter().all(|finding| finding.ends_with("was not undone")), "{in_flight:?}");
         let had_ended = judged(&before(11, ""), &["done 1", "join 1 2"], DemoEnd::Succeeded);
-        assert!(had_ended.iter().any(|it| it == "open was done in epoch 1, and join, before it, again in epoch 2"));
+        assert!(
+            had_ended
+                .iter()
+                .any(|it| it == "open was done in epoch 1, and join, before it, again in epoch 2")
+        );
         let same_life = judged(&before(11, ""), &["done 1 1"], DemoEnd::Succeeded);
         assert_eq!(same_life, ["done was done twice in epoch 1"]);
     }
@@ -294,7 +311,10 @@ mod tests {
     #[test]
     fn a_late_epoch_is_remembered_over_stages_that_left_nothing() {
         let found = judged(&[], &["begin 1 5", "join 2"], DemoEnd::Cancelled);
-        assert!(found.iter().any(|it| it == "join was done in epoch 2, and begin, before it, again in epoch 5"), "{found:?}");
+        assert!(
+            found.iter().any(|it| it == "join was done in epoch 2, and begin, before it, again in epoch 5"),
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -302,7 +322,11 @@ mod tests {
         let end = DemoEnd::FailedAt("join");
         let undone = before(2, " 1u");
         assert_eq!(judged(&undone, &[], end), Vec::<String>::new());
-        assert_eq!(judged(&undone, &["join 2u"], end), Vec::<String>::new(), "its own undo, where it was in doubt");
+        assert_eq!(
+            judged(&undone, &["join 2u"], end),
+            Vec::<String>::new(),
+            "its own undo, where it was in doubt"
+        );
         assert_eq!(judged(&undone, &["join 1 1u"], end), ["join was done, and was told to fail"]);
         assert_eq!(judged(&undone, &["open 1 1u"], end), ["open was begun after a failure"]);
         assert_eq!(judged(&undone, &["left 1"], end), ["left was not undone"]);
@@ -321,6 +345,9 @@ mod tests {
 
     #[test]
     fn what_ran_more_than_once_is_named() {
-        assert_eq!(effects(&["left 1 1u", "join 1 2", "open 1 2u 3u"]).repeated(), BTreeSet::from(["join", "open"]));
+        assert_eq!(
+            effects(&["left 1 1u", "join 1 2", "open 1 2u 3u"]).repeated(),
+            BTreeSet::from(["join", "open"])
+        );
     }
 }

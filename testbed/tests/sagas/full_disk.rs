@@ -101,15 +101,17 @@ async fn without_space_new_sagas_are_refused_and_running_ones_go_on_once_there_i
 
     let mut acknowledged = Vec::new();
     scene
-        .look("the first saga that is refused", async || match scene.operator.saga_demo(&DemoSaga::default()).await {
-            // What the database still had room for in its own files.
-            Ok(accepted) => {
-                acknowledged.push(accepted.id);
-                Err(format!("{} were accepted", acknowledged.len()))
-            }
-            refused => {
-                assert_eq!(refusal(refused), code(507, "no_space"));
-                Ok(())
+        .look("the first saga that is refused", async || {
+            match scene.operator.saga_demo(&DemoSaga::default()).await {
+                // What the database still had room for in its own files.
+                Ok(accepted) => {
+                    acknowledged.push(accepted.id);
+                    Err(format!("{} were accepted", acknowledged.len()))
+                }
+                refused => {
+                    assert_eq!(refusal(refused), code(507, "no_space"));
+                    Ok(())
+                }
             }
         })
         .await;
@@ -130,12 +132,14 @@ async fn without_space_new_sagas_are_refused_and_running_ones_go_on_once_there_i
 
     fs::remove_file(&ballast).expect("it is there");
     scene
-        .look("a new saga to be accepted", async || match scene.operator.saga_demo(&DemoSaga::default()).await {
-            Ok(accepted) => {
-                acknowledged.push(accepted.id);
-                Ok(())
+        .look("a new saga to be accepted", async || {
+            match scene.operator.saga_demo(&DemoSaga::default()).await {
+                Ok(accepted) => {
+                    acknowledged.push(accepted.id);
+                    Ok(())
+                }
+                refused => Err(format!("{refused:?}")),
             }
-            refused => Err(format!("{refused:?}")),
         })
         .await;
     for id in running.iter().chain([&asleep]).chain(&acknowledged) {

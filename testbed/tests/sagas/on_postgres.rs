@@ -1,6 +1,9 @@
 //! The same once more, with the coordinator's state in PostgreSQL. Left out is what has to do with SQLite's file.
 
-use crate::{acknowledged, chosen_database::on_postgres, numbers, pages, recovery, refused, retention, unwinding, waiting};
+use crate::{
+    acknowledged, chosen_database::on_postgres, numbers, pages, recovery, refused, retention, unwinding,
+    waiting,
+};
 
 /// Makes a test of each test that is named.
 macro_rules! also {

@@ -40,7 +40,8 @@ pub(crate) async fn sagas_are_listed_newest_first_in_pages_that_others_do_not_di
         assert_eq!(ids(&sagas), begun);
         assert_eq!(pages, 7usize.div_ceil(limit as usize), "pages of {limit}");
     }
-    let first = scene.operator.sagas(&SagaQuery { limit: Some(3), ..SagaQuery::default() }).await.expect("a page");
+    let first =
+        scene.operator.sagas(&SagaQuery { limit: Some(3), ..SagaQuery::default() }).await.expect("a page");
     let newer = scene.begin(DemoSaga::default()).await;
     let rest = SagaQuery { page_token: first.next_page, ..SagaQuery::default() };
     let rest = scene.operator.sagas(&rest).await.expect("the rest");
@@ -79,7 +80,8 @@ pub(crate) async fn lists_show_only_the_state_and_the_kind_that_are_asked_for() 
     }
     for (state, wanted) in expected {
         for (kind, wanted) in [(None, wanted.clone()), (Some("demo"), wanted), (Some("other"), vec![])] {
-            let query = SagaQuery { state: Some(state), kind: kind.map(str::to_owned), ..SagaQuery::default() };
+            let query =
+                SagaQuery { state: Some(state), kind: kind.map(str::to_owned), ..SagaQuery::default() };
             assert_eq!(ids(&walk(&scene, &query, 1000).await.0), wanted, "{query:?}");
             assert_eq!(ids(&walk(&scene, &query, 1).await.0), wanted, "{query:?}");
         }
@@ -117,8 +119,7 @@ pub(crate) async fn a_log_is_told_in_its_order_and_in_pages() {
         if let Some(page_token) = &page_token {
             request = request.query(&[("page_token", page_token)]);
         }
-        let page: serde_json::Value =
-            request.send().await.expect("it answers").json().await.expect("a page");
+        let page: serde_json::Value = request.send().await.expect("it answers").json().await.expect("a page");
         let items: Vec<nexus_client::sagas::SagaEvent> =
             serde_json::from_value(page["items"].clone()).expect("lines of a log");
         assert!(items.len() <= 4);
@@ -137,7 +138,8 @@ pub(crate) async fn a_page_token_of_another_list_is_refused() {
     for _ in 0..2 {
         scene.begin(DemoSaga::default()).await;
     }
-    let page = scene.operator.sagas(&SagaQuery { limit: Some(1), ..SagaQuery::default() }).await.expect("a page");
+    let page =
+        scene.operator.sagas(&SagaQuery { limit: Some(1), ..SagaQuery::default() }).await.expect("a page");
     let token = page.next_page.expect("there are more");
     let other = SagaQuery { page_token: Some(format!("{token}x")), ..SagaQuery::default() };
     assert_eq!(refusal(scene.operator.sagas(&other).await), code(400, "bad_page_token"));

@@ -56,7 +56,11 @@ pub(crate) async fn the_next_life_recovers_each_unfinished_saga_once_and_counts_
     }
     let report = scene.pass("saga_recovery").await.report;
     adds_up(&report);
-    assert_eq!((number(&report, "/totals/finished"), number(&report, "/last_pass/found")), (5, 0), "{report}");
+    assert_eq!(
+        (number(&report, "/totals/finished"), number(&report, "/last_pass/found")),
+        (5, 0),
+        "{report}"
+    );
 }
 
 #[tokio::test]

@@ -17,7 +17,9 @@ fn archived(scene: &Scene) -> BTreeMap<String, Value> {
         let path = entry.expect("it can be listed").into_path();
         assert_eq!(path.extension(), Some("gz"), "{path}");
         let mut text = String::new();
-        GzDecoder::new(File::open(&path).expect("it can be read")).read_to_string(&mut text).expect("it is whole");
+        GzDecoder::new(File::open(&path).expect("it can be read"))
+            .read_to_string(&mut text)
+            .expect("it is whole");
         assert!(text.ends_with('\n'), "{path} ends within a line");
         for line in text.lines() {
             let saga: Value = serde_json::from_str(line).expect("a line is JSON");

@@ -83,11 +83,13 @@ impl Scene {
         saga
     }
 
-    /// The saga, once it is in this state.
+    /// The saga, once it is in this state, and, unless it has ended, executed.
     pub(crate) async fn in_state(&self, id: SagaId, state: SagaState) -> SagaDetail {
         self.look(&format!("{} of {id}", state.word()), async || {
-            let saga = self.operator.saga(id, &SagaWaitQuery::default()).await.map_err(|it| it.to_string())?;
-            if saga.saga.state == state { Ok(saga) } else { Err(format!("{saga:?}")) }
+            let saga =
+                self.operator.saga(id, &SagaWaitQuery::default()).await.map_err(|it| it.to_string())?;
+            let is_there = saga.saga.state == state && saga.saga.executing != state.is_ended();
+            if is_there { Ok(saga) } else { Err(format!("{saga:?}")) }
         })
         .await
     }
