@@ -38,6 +38,7 @@ pub(crate) struct Judging<'r> {
 impl Judging<'_> {
     /// Judges all sagas of the run. Answers what is known of the saga itself.
     pub(crate) fn judge(&self, stored: &[StoredSaga]) -> Reference {
+        stored.iter().for_each(|saga| self.stage.loaded(saga));
         let effects = self.stage.effects();
         let own = |saga: &&StoredSaga| saga.row.key.id == self.stage.primary;
         let primary = stored.iter().find(own);

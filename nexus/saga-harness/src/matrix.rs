@@ -98,7 +98,9 @@ impl Matrix<'_> {
     pub(crate) fn of_base(&self, base: &Base, is_last: bool, observed: &Observed) -> Vec<Scenario> {
         let begun = format!("started:{}", base.node);
         let writes: Vec<_> = writes_of(observed, 1).collect();
-        let unwinding: Vec<_> = writes.iter().copied().skip_while(|write| **write != begun).skip(1).collect();
+        // What begins a node is the last line of its write, so that the write has its name.
+        let from = writes.iter().position(|write| *write == begun).map_or(0, |at| at + 1);
+        let unwinding = writes[from..].to_vec();
         let mut scenarios = Vec::new();
         if self.depth == Depth::Full {
             for write in if base.is_full { &writes } else { &unwinding } {

@@ -7,7 +7,7 @@ use crate::{
 };
 use ids::SagaId;
 use nexus_saga_recovery::SagaKey;
-use nexus_sagas::{NewSaga, interpose::Call};
+use nexus_sagas::{Mark, NewSaga, StoredSaga, interpose::Call};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -195,9 +195,28 @@ impl Stage {
     }
 
     /// A write is durable.
-    pub(crate) fn written(&self, id: SagaId, write: &str) {
+    pub(crate) fn written(&self, id: SagaId, lines: &[String]) {
         if let Some(mirror) = self.lock().sagas.get_mut(&id) {
-            mirror.written.insert(write.to_owned());
+            mirror.written.extend(lines.iter().cloned());
+        }
+    }
+
+    /// A saga was loaded: what was under way to the store when a life ended may be durable too. And what was answered
+    /// as durable is there.
+    pub(crate) fn loaded(&self, saga: &StoredSaga) {
+        let id = saga.row.key.id;
+        let events =
+            saga.events.iter().map(|event| format!("{}:{}", event.event, self.label(id, event.node)));
+        let stored: BTreeSet<_> = events.chain(saga.marks.iter().map(mark_name)).collect();
+        let missing = {
+            let mut state = self.lock();
+            let Some(mirror) = state.sagas.get_mut(&id) else { return };
+            mirror.written.extend(stored.iter().cloned());
+            let of_log = |write: &&String| write.contains(':') && !write.starts_with("timer:");
+            mirror.written.iter().filter(of_log).find(|write| !stored.contains(*write)).cloned()
+        };
+        if let Some(write) = missing {
+            self.found(&format!("{write} of {id} was answered as durable, and is not in its log"));
         }
     }
 
@@ -207,10 +226,9 @@ impl Stage {
     pub(crate) fn before_write(
         &self,
         life: u32,
-        id: SagaId,
-        key: Option<SagaKey>,
+        (id, key): (SagaId, Option<SagaKey>),
         write: &str,
-        with: &[String],
+        lines: &[String],
     ) {
         {
             let mut state = self.lock();
@@ -222,9 +240,7 @@ impl Stage {
         }
         // A fenced write says nothing about the world.
         if key.is_none_or(|key| self.key_of(id) == Some(key)) {
-            for write in with.iter().map(String::as_str).chain([write]) {
-                self.check(Moment::Before { write }, Some((id, write)));
-            }
+            self.check(Moment::Before { write }, Some((id, lines)));
         }
     }
 
@@ -344,13 +360,13 @@ impl Stage {
         effects
     }
 
-    /// Everything that must hold at this moment; `write`: by a saga that is about to be made.
-    pub(crate) fn check(&self, moment: Moment<'_>, write: Option<(SagaId, &str)>) {
+    /// Everything that must hold at this moment; `lines`: of a saga that are about to be durable.
+    pub(crate) fn check(&self, moment: Moment<'_>, lines: Option<(SagaId, &[String])>) {
         if let Err(words) = self.world.check(moment) {
             self.found(&format!("{words} ({})", words_of(moment)));
         }
         let effects = self.effects();
-        for words in self.wrong_effects(&effects, moment, write) {
+        for words in self.wrong_effects(&effects, moment, lines) {
             self.found(&words);
         }
     }
@@ -359,7 +375,7 @@ impl Stage {
         &self,
         effects: &BTreeMap<(SagaId, String), i64>,
         moment: Moment<'_>,
-        write: Option<(SagaId, &str)>,
+        lines: Option<(SagaId, &[String])>,
     ) -> Vec<String> {
         let state = self.lock();
         let has_written = |id: &SagaId, write: &str| {
@@ -379,14 +395,18 @@ impl Stage {
                 ));
             }
         }
-        let Some((id, write)) = write else { return wrong };
-        let ending = write.strip_prefix("failed:").or_else(|| write.strip_prefix("undo_finished:"));
+        let Some((id, lines)) = lines else { return wrong };
         let left = |node: &str| effects.keys().any(|(of, path)| *of == id && node_of(path) == node);
-        if let Some(node) = ending
-            && left(node)
-            && !has_written(&id, &format!("mark:undo_skipped:{node}"))
-        {
-            wrong.push(format!("the effect of {node} of {id} is there, and its log is about to say {write}"));
+        for line in lines {
+            let ending = line.strip_prefix("failed:").or_else(|| line.strip_prefix("undo_finished:"));
+            if let Some(node) = ending
+                && left(node)
+                && !has_written(&id, &format!("mark:undo_skipped:{node}"))
+            {
+                wrong.push(format!(
+                    "the effect of {node} of {id} is there, and its log is about to say {line}"
+                ));
+            }
         }
         wrong
     }
@@ -405,6 +425,14 @@ impl State {
             text = text.replace(&id.to_string(), &format!("saga {}", number + 1));
         }
         text
+    }
+}
+
+pub(crate) fn mark_name(mark: &Mark) -> String {
+    match mark {
+        Mark::CancelRequested => "mark:cancel_requested".to_owned(),
+        Mark::Abandoned { .. } => "mark:abandoned".to_owned(),
+        Mark::UndoSkipped { node } => format!("mark:undo_skipped:{node}"),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::{
     scenario::Trouble,
-    stage::{Event, Stage},
+    stage::{Event, Stage, mark_name},
 };
 use async_trait::async_trait;
 use ids::SagaId;
@@ -32,12 +32,20 @@ impl fmt::Debug for Wire {
 }
 
 /// A write on its way.
-struct Writing<'n> {
+struct Writing {
     id: SagaId,
     key: Option<SagaKey>,
-    name: &'n str,
-    /// Lines of the log that are written with it.
-    with: &'n [String],
+    /// As scenarios name it; of several lines of a log, the last: those before it have waited for it.
+    name: String,
+    /// Everything that is durable with it.
+    lines: Vec<String>,
+}
+
+impl Writing {
+    fn of(id: SagaId, key: Option<SagaKey>, name: impl Into<String>) -> Writing {
+        let name = name.into();
+        Writing { id, key, lines: vec![name.clone()], name }
+    }
 }
 
 /// An answer to a write.
@@ -61,15 +69,16 @@ impl Answer for Written {
 impl Wire {
     async fn write<T: Answer>(
         &self,
-        writing: Writing<'_>,
+        writing: Writing,
         done: impl Future<Output = Result<T, StoreFault>> + Send,
     ) -> Result<T, StoreFault> {
-        let Writing { id, key, name, with } = writing;
+        let Writing { id, key, ref name, ref lines } = writing;
         self.alive().await;
-        self.stage.before_write(self.life, id, key, name, with);
+        self.stage.before_write(self.life, (id, key), name, lines);
         self.stage.hold(self.life, id, name).await;
         self.alive().await;
         let trouble = self.stage.trouble(self.life, id, name);
+        let name = &lines.join(", ");
         match trouble {
             Some(Trouble::NotDone) => {
                 self.note(id, name, "not done");
@@ -85,8 +94,7 @@ impl Wire {
         let answer = done.await;
         let fenced = answer.as_ref().is_ok_and(Answer::is_fenced);
         if answer.is_ok() && !fenced {
-            with.iter().for_each(|line| self.stage.written(id, line));
-            self.stage.written(id, name);
+            self.stage.written(id, lines);
         }
         match trouble {
             Some(Trouble::DieAfter) => self.die(id, name, "durable, dies after").await,
@@ -109,9 +117,8 @@ impl Wire {
         }
     }
 
-    fn names(&self, id: SagaId, events: &[NodeEvent]) -> Vec<String> {
-        let name = |event: &NodeEvent| format!("{}:{}", event.event, self.stage.label(id, event.node));
-        events.iter().map(name).collect()
+    fn lines(&self, id: SagaId, events: &[NodeEvent]) -> Vec<String> {
+        events.iter().map(|event| format!("{}:{}", event.event, self.stage.label(id, event.node))).collect()
     }
 
     fn note(&self, id: SagaId, name: &str, outcome: &str) {
@@ -147,30 +154,24 @@ impl SagaStore for Wire {
             }
             Ok(created)
         };
-        self.write(Writing { id, key: None, name: "created", with: &[] }, done).await
+        self.write(Writing::of(id, None, "created"), done).await
     }
 
     async fn append(&self, key: SagaKey, events: &[NodeEvent]) -> Result<Written, StoreFault> {
-        // Named for the last of them: those before it have waited for it.
-        let mut names = self.names(key.id, events);
-        let name = names.pop().unwrap_or_default();
-        let writing = Writing { id: key.id, key: Some(key), name: &name, with: &names };
+        let lines = self.lines(key.id, events);
+        let name = lines.last().cloned().unwrap_or_default();
+        let writing = Writing { id: key.id, key: Some(key), name, lines };
         self.write(writing, self.inner.append(key, events)).await
     }
 
     async fn end(&self, key: SagaKey, end: &EndState, last: &[NodeEvent]) -> Result<Written, StoreFault> {
-        let names = self.names(key.id, last);
-        let writing = Writing { id: key.id, key: Some(key), name: "ended", with: &names };
+        let mut writing = Writing::of(key.id, Some(key), "ended");
+        writing.lines.extend(self.lines(key.id, last));
         self.write(writing, self.inner.end(key, end, last)).await
     }
 
     async fn mark(&self, key: SagaKey, mark: &Mark) -> Result<Written, StoreFault> {
-        let name = match mark {
-            Mark::CancelRequested => "mark:cancel_requested".to_owned(),
-            Mark::Abandoned { .. } => "mark:abandoned".to_owned(),
-            Mark::UndoSkipped { node } => format!("mark:undo_skipped:{node}"),
-        };
-        let writing = Writing { id: key.id, key: Some(key), name: &name, with: &[] };
+        let writing = Writing::of(key.id, Some(key), mark_name(mark));
         self.write(writing, self.inner.mark(key, mark)).await
     }
 
@@ -180,7 +181,7 @@ impl SagaStore for Wire {
         attention: Option<&Attention>,
     ) -> Result<Written, StoreFault> {
         let name = if attention.is_some() { "attention_set" } else { "attention_cleared" };
-        let writing = Writing { id: key.id, key: Some(key), name, with: &[] };
+        let writing = Writing::of(key.id, Some(key), name);
         let written = self.write(writing, self.inner.set_attention(key, attention)).await?;
         if attention.is_some() && written != Written::Fenced {
             self.stage.tell(Event::Attention { life: self.life, saga: key.id }).await;
@@ -199,13 +200,15 @@ impl SagaStore for Wire {
     }
 
     async fn timer(&self, saga: SagaId, name: &str, due: Timestamp) -> Result<Timestamp, StoreFault> {
-        let writing = Writing { id: saga, key: None, name: &format!("timer:{name}"), with: &[] };
+        let writing = Writing::of(saga, None, format!("timer:{name}"));
         self.write(writing, self.inner.timer(saga, name, due)).await
     }
 
     async fn load(&self, sagas: &[SagaId]) -> Result<Vec<StoredSaga>, StoreFault> {
         self.alive().await;
-        self.inner.load(sagas).await
+        let stored = self.inner.load(sagas).await?;
+        stored.iter().for_each(|saga| self.stage.loaded(saga));
+        Ok(stored)
     }
 
     async fn unfinished(&self) -> Result<Vec<UnfinishedSaga>, StoreFault> {
