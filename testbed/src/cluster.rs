@@ -4,7 +4,9 @@
 use crate::{
     addresses::{AGENT_PORT, DEPOT_PORT, OPERATOR_PORT, url},
     claim::Claims,
-    config, launch,
+    config,
+    demo_effects::DemoEffects,
+    launch,
     layout::ClusterDirectory,
     names::{DiskName, sled_name},
     process::{LiveProcess, ProcessIdentity},
@@ -14,6 +16,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use camino::Utf8Path;
 use fault_points::{DiskFault, FaultClient};
+use ids::SagaId;
 use nexus_client::{ClientOptions, OperatorClient};
 use rustix::process::Signal;
 use sled_client::{DepotClient, SledClient};
@@ -62,6 +65,17 @@ impl Cluster {
         self.directory.read_record()?.with_context(|| self.absent())
     }
 
+    /// The coordinator.
+    fn coordinator(&self) -> Result<Node> {
+        let record = self.record()?;
+        record.with_role(Role::Coordinator).next().cloned().context("the cluster has no coordinator")
+    }
+
+    /// What a demo saga has left.
+    pub fn demo_effects(&self, saga: SagaId) -> Result<DemoEffects> {
+        DemoEffects::read(&self.directory.demo_effects_dir(&self.coordinator()?.name, saga))
+    }
+
     /// Calls the coordinator as an operator.
     pub fn operator(&self) -> Result<OperatorClient> {
         self.operator_that_waits(None)
@@ -70,11 +84,9 @@ impl Cluster {
     /// Calls the coordinator as an operator who waits for an answer longer than calls usually take; the time counts from
     /// the start of the call, so it includes the sending of a body.
     pub fn operator_that_waits(&self, limit: Option<Duration>) -> Result<OperatorClient> {
-        let record = self.record()?;
-        let coordinator =
-            record.with_role(Role::Coordinator).next().context("the cluster has no coordinator")?;
+        let (record, coordinator) = (self.record()?, self.coordinator()?);
         let options = ClientOptions {
-            token: Some(record.tokens.operator.clone()),
+            token: Some(record.tokens.operator),
             read_idle_timeout: limit,
             ..ClientOptions::default()
         };

@@ -13,6 +13,7 @@
 use crate::names::check_cluster_name;
 use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
+use ids::SagaId;
 
 /// The directory of one cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +96,12 @@ impl ClusterDirectory {
     #[must_use]
     pub fn fault_socket(&self, who: &str) -> Utf8PathBuf {
         self.state_dir(who).join("faults.sock")
+    }
+
+    /// What a demo saga leaves at a coordinator; absent until it has left something.
+    #[must_use]
+    pub fn demo_effects_dir(&self, coordinator: &str, saga: SagaId) -> Utf8PathBuf {
+        self.state_dir(coordinator).join("demo-effects").join(saga.to_string())
     }
 
     /// The directory that stands for one M.2 of a sled.

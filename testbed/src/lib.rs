@@ -26,6 +26,7 @@
 //! - [`binaries`], [`config`], [`launch`]: what is run, with which config, and how it is started.
 //! - [`builder`] brings a cluster up; [`cluster`] is what one does with it; [`teardown`] and [`keeper`] end it.
 //! - [`release`], [`release_root`], [`copies`]: a release onto every sled, and the proof that it is there.
+//! - [`demo_effects`]: what demo sagas have left, and the rules that it keeps.
 //! - [`mod@env`], [`status`], [`logs`]: what one is told. [`wait`]: bounded waiting that says what it saw last.
 //!
 //! What a sled or coordinator *does* is left to their crates; the command line is left to `xtask`.
@@ -37,6 +38,7 @@ mod claim;
 mod cluster;
 mod config;
 mod copies;
+mod demo_effects;
 pub mod env;
 mod keeper;
 mod launch;
@@ -55,6 +57,7 @@ pub use builder::{ClusterBuilder, SLEDS_DEFAULT};
 pub use claim::{ClaimOrder, Claims};
 pub use cluster::{Cluster, KillScope, OwnedCluster};
 pub use copies::CopiesReport;
+pub use demo_effects::{DEMO_STAGES, DemoEffect, DemoEffects, DemoEnd};
 pub use fault_points::{DiskFault, FaultClient};
 pub use keeper::{KeeperCommand, KeeperOrders, keep};
 pub use layout::ClusterDirectory;

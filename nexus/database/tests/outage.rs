@@ -1,21 +1,27 @@
 //! PostgreSQL goes away and comes back: what is asked for meanwhile fails in words, what is in doubt is said to be, and all
-//! goes on without a restart of this process.
+//! goes on without a restart of this process. So it does on a wire that loses answers.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+#[path = "store/proxy.rs"]
+mod proxy;
 mod sagas_made;
 
 use camino_tempfile::Utf8TempDir;
+use futures::future::join_all;
+use ids::SagaId;
 use nexus_database::{
-    Database, ErrorClass, Location,
+    Database, DatabaseSagaStore, ErrorClass, Location,
     sagas::{SagaFilter, SagaState},
 };
 use nexus_saga_recovery::{Claims, SagaKey};
 use nexus_sagas::{
     Actions, EndState, Engine, Kinds, Plan, PlanRefused, SagaKind, SagaStore, Step, StoreFault, Written,
 };
+use proxy::{Cut, Proxy};
 use sagas_made::{created, line, store_of};
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     os::unix::fs::PermissionsExt,
     sync::{Arc, Mutex},
@@ -179,10 +185,7 @@ impl SagaKind for Counting {
 async fn sagas_wait_for_the_server_and_end_exactly_once() {
     let Some(outage) = Outage::set_up().await else { return };
     let store = store_of(&outage.database);
-    let executions = Arc::new(Executions::default());
-    let mut kinds = Kinds::new();
-    kinds.add::<Counting>(Arc::clone(&executions)).unwrap();
-    let engine = Engine::new(Arc::new(store.clone()), Claims::new(), kinds);
+    let (engine, executions) = counting(&store);
     let mut ids = Vec::new();
     for _ in 0..60 {
         ids.push(engine.start::<Counting>(&()).await.unwrap());
@@ -199,14 +202,60 @@ async fn sagas_wait_for_the_server_and_end_exactly_once() {
     tokio::time::timeout(Duration::from_secs(60), blocked).await.expect("status says that they wait");
     outage.end().await;
 
-    for id in &ids {
+    ended_once(&outage.database, &engine, &executions, &ids).await;
+    assert!(store.unfinished().await.unwrap().is_empty());
+}
+
+/// Commits that are cut while the sagas run.
+const CUTS: u32 = 6;
+
+#[tokio::test]
+async fn sagas_over_a_wire_that_loses_answers_end_exactly_once() {
+    let Some(server) = test_postgres::fresh_database().unwrap() else { return };
+    let port: u16 = server.url.rsplit([':', '/']).nth(1).unwrap().parse().unwrap();
+    let proxy = Proxy::before(port).await;
+    let url = server.url.replace(&format!(":{port}/"), &format!(":{}/", proxy.port));
+    let location = Location::parse(&url, Some(&server.password_file), "none".into()).unwrap();
+    let database = Database::open(&location).await.unwrap();
+    let (engine, executions) = counting(&store_of(&database));
+    let starting = (0..60).map(|_| engine.start::<Counting>(&()));
+    let ids: Vec<SagaId> = join_all(starting).await.into_iter().map(Result::unwrap).collect();
+    let cuts = Cell::new(0);
+    let cutting = async {
+        while cuts.get() < CUTS {
+            proxy.cut(if cuts.get().is_multiple_of(2) { Cut::Answer } else { Cut::Commit });
+            while proxy.is_whole() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            cuts.set(cuts.get() + 1);
+        }
+        // A wire that is cut at every commit would never let anything through.
+        std::future::pending::<()>().await;
+    };
+    let ending = join_all(ids.iter().map(|id| engine.wait(*id)));
+    tokio::select! {
+        _ = ending => {}
+        () = cutting => {}
+    }
+    assert_eq!(cuts.get(), CUTS, "answers were lost");
+    ended_once(&database, &engine, &executions, &ids).await;
+}
+
+fn counting(store: &DatabaseSagaStore) -> (Engine, Arc<Executions>) {
+    let executions = Arc::new(Executions::default());
+    let mut kinds = Kinds::new();
+    kinds.add::<Counting>(Arc::clone(&executions)).unwrap();
+    (Engine::new(Arc::new(store.clone()), Claims::new(), kinds), executions)
+}
+
+async fn ended_once(database: &Database, engine: &Engine, executions: &Executions, ids: &[SagaId]) {
+    for id in ids {
         let end = tokio::time::timeout(Duration::from_secs(120), engine.wait(*id)).await.unwrap();
         assert!(matches!(end, Ok(Some(EndState::Succeeded { .. }))), "{end:?}");
     }
     let executions = executions.lock().unwrap().clone();
     assert_eq!(executions.len(), ids.len() * 4);
     assert!(executions.values().all(|times| *times == 1), "no node runs a second time");
-    let counts = outage.database.saga_counts(1_000).await.unwrap();
+    let counts = database.saga_counts(1_000).await.unwrap();
     assert_eq!(counts.states[&SagaState::Succeeded].count, ids.len() as u64);
-    assert!(store.unfinished().await.unwrap().is_empty());
 }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A claim that is dropped without a word stays for the life of the process. That is the safe side: whoever held it has
-//! panicked, and what the executor makes of it nobody knows. It shows in the totals as running. To be resuming is not yet
+//! panicked, and what the executor makes of it nobody knows. It shows in the totals as running, and as missing. To be resuming is not yet
 //! to execute; that is given back when it is dropped.
 
 use crate::{SagaKey, Totals};
@@ -62,6 +62,7 @@ enum Ending {
 pub struct Claim {
     claims: Claims,
     key: SagaKey,
+    is_over: bool,
 }
 
 /// One saga that this process is about to execute on from where its log ends. Dropped without a word, it has failed: a pass
@@ -89,7 +90,7 @@ impl Claims {
         state.hold(key, false)?;
         state.totals.started += 1;
         drop(state);
-        Ok(Claim { claims: self.clone(), key })
+        Ok(Claim { claims: self.clone(), key, is_over: false })
     }
 
     /// The totals, of one instant: they add up.
@@ -180,18 +181,43 @@ impl Claim {
 
     /// Its row has ended, durably, and its executor has let go of it.
     pub fn finished(self) {
-        self.claims.give_back(self.key, Ending::Finished);
+        self.give_back(Ending::Finished);
     }
 
     /// It was not created, as far as is known, and will never be executed under this claim. If its row appears all the
     /// same, it is nobody's, and is recovered.
     pub fn gave_up(self) {
-        self.claims.give_back(self.key, Ending::GaveUp);
+        self.give_back(Ending::GaveUp);
     }
 
     /// Another coordinator has adopted it, and its executor here has stopped.
     pub fn fenced(self) {
-        self.claims.give_back(self.key, Ending::Fenced);
+        self.give_back(Ending::Fenced);
+    }
+
+    /// Its executor has stopped because the process ends; the next life resumes it. It stays claimed here.
+    pub fn stopped(mut self) {
+        self.is_over = true;
+    }
+
+    /// Its executor says something of it that cannot be: a defect. It stays claimed here, and its row unfinished.
+    pub fn contradicted(mut self) {
+        self.is_over = true;
+        self.claims.lock().totals.bad_state += 1;
+    }
+
+    fn give_back(mut self, ending: Ending) {
+        self.is_over = true;
+        self.claims.give_back(self.key, ending);
+    }
+}
+
+impl Drop for Claim {
+    /// Whoever held it has panicked, or has lost its executor.
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.claims.lock().totals.missing += 1;
+        }
     }
 }
 
@@ -211,7 +237,7 @@ impl Resuming {
         }
         state.totals.recovered += 1;
         drop(state);
-        Claim { claims: self.claims.clone(), key: self.key }
+        Claim { claims: self.claims.clone(), key: self.key, is_over: false }
     }
 
     /// It could not be resumed, and nothing of it is executed.
@@ -225,5 +251,38 @@ impl Drop for Resuming {
         if !self.is_over {
             self.claims.give_back(self.key, Ending::NotResumed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> SagaKey {
+        SagaKey { id: SagaId::generate(), epoch: AdoptionEpoch(1) }
+    }
+
+    #[test]
+    fn a_claim_that_is_dropped_stays_and_is_missing() {
+        let claims = Claims::new();
+        let (lost, wrong, left) = (key(), key(), key());
+        drop(claims.claim(lost));
+        claims.claim(wrong).unwrap().contradicted();
+        claims.claim(left).unwrap().stopped();
+        let totals = claims.totals();
+        assert_eq!((totals.running, totals.missing, totals.bad_state), (3, 1, 1));
+        assert!(totals.add_up());
+        assert_eq!(claims.claim(lost).unwrap_err().epoch, lost.epoch);
+    }
+
+    #[test]
+    fn a_resuming_that_is_dropped_is_given_back() {
+        let claims = Claims::new();
+        let cut_off = key();
+        drop(claims.resume(cut_off));
+        assert_eq!((claims.totals().failures, claims.held().len()), (1, 0));
+        claims.resume(cut_off).unwrap().resumed().finished();
+        let totals = claims.totals();
+        assert_eq!((totals.recovered, totals.finished, totals.missing), (1, 1, 0));
     }
 }

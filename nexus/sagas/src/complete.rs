@@ -28,7 +28,12 @@ impl Completing {
             tracing::error!(saga = %self.live.key.id, "a SEC has died, its sagas wait for the next start");
             self.engine.shards.retire(&self.shard);
             self.live.halt(Halt::Stopped);
-            return self.halted();
+            let Completing { engine, live, shard, claim } = self;
+            engine.let_go(&live, &shard);
+            // As lost: it is counted as missing.
+            drop(claim);
+            live.ended().send_replace(Some(Ended::Halted));
+            return;
         };
         if self.live.why_halted().is_some() {
             return self.halted();
@@ -37,7 +42,10 @@ impl Completing {
             // No undo answers steno with an error, so this is a defect here; the row says that it is unfinished.
             tracing::error!(saga = %self.live.key.id, "steno reports an undo that failed; the saga stays unfinished");
             self.live.halt(Halt::Stopped);
-            return self.halted();
+            self.engine.let_go(&self.live, &self.shard);
+            self.claim.contradicted();
+            self.live.ended().send_replace(Some(Ended::Halted));
+            return;
         };
         let Completing { engine, live, .. } = &self;
         let last = live.last_lines();
@@ -56,8 +64,9 @@ impl Completing {
 
     fn halted(self) {
         self.engine.let_go(&self.live, &self.shard);
-        if self.live.why_halted() == Some(Halt::Fenced) {
-            self.claim.fenced();
+        match self.live.why_halted() {
+            Some(Halt::Fenced) => self.claim.fenced(),
+            Some(Halt::Stopped) | None => self.claim.stopped(),
         }
         self.live.ended().send_replace(Some(Ended::Halted));
     }

@@ -48,11 +48,22 @@ pub fn saga(row: &SagaSummary, here: &Here) -> Saga {
         cancel_requested: live.is_some_and(|live| live.cancel_requested),
         created_at: row.created,
         ended_at: row.ended,
-        failure: None,
+        failure: listed_failure(row),
         attention,
         abandoned_because: None,
         not_undone: Vec::new(),
     }
+}
+
+/// Why it failed, as far as lists have it: without the number of attempts.
+fn listed_failure(row: &SagaSummary) -> Option<SagaFailure> {
+    let (node, error) = (row.end_node.clone()?, row.end_error.as_deref().unwrap_or_default());
+    // As `Cause` is displayed.
+    let (message, code) = match error.strip_suffix(')').and_then(|error| error.rsplit_once(" (")) {
+        Some((message, code)) => (message.to_owned(), code.to_owned()),
+        None => (error.to_owned(), String::new()),
+    };
+    Some(SagaFailure { node, code, message, attempts: 0 })
 }
 
 /// One saga. `paths` are its nodes by steno's number, as far as this build knows its kind; `events` its log.

@@ -13,9 +13,11 @@
 //! - [`odd_uploads`]: what is unusual and fine, or changed under the upload.
 //! - [`acknowledgement`]: what `?wait=replicated` promises.
 //! - [`m2_faults`], [`m2_rot`]: disks that fail, fill up, stall, vanish; bytes that decay.
-//! - [`on_postgres`]: the main cases on the other database.
+//! - [`on_postgres`]: the main cases on the other database; [`chosen_database`]: how.
 //! - [`restarts`], [`rebuilt_sleds`], [`strange_sleds`]: who remembers what, and who is not obeyed.
 
+#[path = "../chosen_database/mod.rs"]
+mod chosen_database;
 mod deliveries;
 mod proof;
 mod scene;

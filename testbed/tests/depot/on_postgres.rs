@@ -2,8 +2,8 @@
 //! same is true.
 
 use crate::{
-    absent_sleds, acknowledgement, concurrent_uploads, coordinator_killed, lost_artifacts, odd_uploads,
-    restarts, scene::on_postgres, shared_artifacts,
+    absent_sleds, acknowledgement, chosen_database::on_postgres, concurrent_uploads, coordinator_killed,
+    lost_artifacts, odd_uploads, restarts, shared_artifacts,
 };
 
 /// Makes a test of each test that is named.

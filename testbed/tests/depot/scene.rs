@@ -1,6 +1,7 @@
 //! What every test here starts from: a cluster of real processes, one publisher that it trusts, and small releases.
 //! Owns starting, uploading and holding; what is true afterwards is `proof`'s to find out.
 
+use crate::chosen_database::on_chosen_database;
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -13,8 +14,7 @@ use nexus_client::{
 };
 use sample_release::{Keys, MadeRelease, SampleRelease};
 use sled_client::{DepotClient, SledClient, artifacts::ArtifactsList};
-use std::{cell::RefCell, fs, ops::Deref, time::Duration};
-use test_postgres::TestDatabase;
+use std::{fs, ops::Deref, time::Duration};
 use testbed::{
     Cluster, ClusterBuilder, DiskFault, DiskName, FaultClient, KillScope, OwnedCluster, names::M2_NAMES,
     wait_for,
@@ -45,31 +45,6 @@ impl Deref for Scene {
     fn deref(&self) -> &Cluster {
         &self.cluster
     }
-}
-
-thread_local! {
-    /// The database of the scenes that this thread starts, instead of SQLite. A test starts its scenes on its own thread.
-    static DATABASE: RefCell<Option<TestDatabase>> = const { RefCell::new(None) };
-}
-
-/// Runs a test, as it is, on PostgreSQL.
-pub(crate) fn on_postgres(test: fn()) {
-    let database = test_postgres::fresh_database().expect("PostgreSQL starts");
-    if database.is_none() {
-        eprintln!("left out: there is no PostgreSQL on this machine");
-        return;
-    }
-    DATABASE.set(database);
-    test();
-    let database = DATABASE.take();
-    assert!(database.is_some(), "the scene was started on another thread, and so on SQLite");
-}
-
-fn on_chosen_database(builder: ClusterBuilder) -> ClusterBuilder {
-    DATABASE.with_borrow(|database| match database {
-        Some(database) => builder.external_database(&database.url, &database.password_file),
-        None => builder,
-    })
 }
 
 impl Scene {

@@ -35,6 +35,9 @@ const WAIT_SECONDS_MAX: u32 = 60;
 /// Between two looks at a saga that is not executed here.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
+/// Between two looks at a saga that another request is creating: a commit takes milliseconds.
+const LOOK_AT_CREATION: Duration = Duration::from_millis(20);
+
 /// How long an operator's word may take to become durable.
 const STEER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -84,24 +87,47 @@ async fn demo(
     };
     let params = serde_json::to_value(&params)
         .map_err(|error| ApiError::from(Problem::from_error(Code::Internal, &error)))?;
-    let status = match context.sagas.engine.start_as(id, Demo::NAME, params.clone()).await {
-        // Durable, and another life will execute it.
-        Ok(()) | Err(StartError::LeftToRecovery { .. }) => StatusCode::ACCEPTED,
-        Err(StartError::Exists { .. }) => {
-            let known = stored(&context, id).await?;
-            if known.summary.kind != Demo::NAME || known.params != params {
-                let detail = format!("saga {id} is a {} saga, with other parameters", known.summary.kind);
-                return Err(ApiError::new(Code::SagaConflict, detail));
-            }
-            StatusCode::OK
+    let status = match begun_before(&context, id, &params).await? {
+        None => StatusCode::ACCEPTED,
+        Some(known) if known.summary.kind == Demo::NAME && known.params == params => StatusCode::OK,
+        Some(known) => {
+            let detail = format!("saga {id} is a {} saga, with other parameters", known.summary.kind);
+            return Err(ApiError::new(Code::SagaConflict, detail));
         }
-        Err(error) => return Err(problems::of_saga_start(&error)),
     };
     let mut response = (status, ApiJson(SagaAccepted { id })).into_response();
     if let Ok(location) = HeaderValue::try_from(format!("/v1/sagas/{id}")) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
+}
+
+/// Begins a demo saga, unless one of this id is there: that one.
+async fn begun_before(
+    context: &Context,
+    id: SagaId,
+    params: &serde_json::Value,
+) -> Result<Option<stored::SagaDetail>, ApiError> {
+    let until = tokio::time::Instant::now() + STEER_LIMIT;
+    loop {
+        match context.sagas.engine.start_as(id, Demo::NAME, params.clone()).await {
+            // Durable, and in the second case another life will execute it.
+            Ok(()) | Err(StartError::LeftToRecovery { .. }) => return Ok(None),
+            Err(StartError::Exists { .. }) => {}
+            Err(error) => return Err(problems::of_saga_start(&error)),
+        }
+        let row = context.database.saga(id).await.map_err(|error| problems::of_database(&error))?;
+        if row.is_some() {
+            return Ok(row);
+        }
+        // Somebody else creates it at this moment: it is claimed before its row is there.
+        if tokio::time::Instant::now() >= until {
+            let detail =
+                format!("another request is creating saga {id}, and the database has not taken it yet");
+            return Err(ApiError::new(Code::Unavailable, detail));
+        }
+        tokio::time::sleep(LOOK_AT_CREATION).await;
+    }
 }
 
 /// The place after which a page of sagas begins.

@@ -1,0 +1,157 @@
+//! No space under the coordinator's SQLite: new sagas are refused, running ones wait, and when there is space again all
+//! goes on by itself.
+//!
+//! The disk is a small tmpfs over the state directory, in a mount namespace of the coordinator's own: whatever becomes of
+//! the test, it ends with that process and nobody else ever sees it. The test looks into it through `/proc/PID/root`. A
+//! machine that lets nobody make such a namespace leaves the test out.
+
+use crate::scene::{COORDINATOR, Scene, code, refusal};
+use camino::{Utf8Path, Utf8PathBuf};
+use camino_tempfile::Utf8TempDir;
+use ids::SagaId;
+use nexus_client::{
+    issues::IssueCode,
+    sagas::{DemoSaga, SagaState},
+};
+use std::{
+    fs::{self, File},
+    io::{ErrorKind, Write},
+    os::unix::fs::{PermissionsExt, symlink},
+    process::{Command, Stdio},
+};
+use testbed::{DemoEffects, DemoEnd, binaries};
+
+/// Bytes of the disk. A fresh database with its log needs well below a megabyte.
+const DISK_BYTES: u64 = 8 << 20;
+
+/// How a namespace is made; as root there is no need for one of users.
+fn unshare() -> &'static [&'static str] {
+    if rustix::process::geteuid().is_root() { &["--mount"] } else { &["--mount", "--map-root-user"] }
+}
+
+fn can_unshare() -> bool {
+    let probe = Command::new("unshare")
+        .args(unshare())
+        .args(["mount", "-t", "tmpfs", "-o", "size=4k", "none", "/mnt"])
+        .stderr(Stdio::null())
+        .status();
+    probe.is_ok_and(|status| status.success())
+}
+
+/// Programs like the built ones, but that the coordinator gets its small disk before it starts.
+fn programs_with_a_small_disk(into: &Utf8Path) {
+    let built = binaries::beside_this_test().expect("the programs are built");
+    symlink(built.join("sled-agent"), into.join("sled-agent")).expect("a link");
+    let script = format!(
+        "#!/bin/sh\n\
+         exec unshare {} sh -c 'mount -t tmpfs -o size={DISK_BYTES} none state && cd . && exec \"$@\"' sh {}/nexus \"$@\"\n",
+        unshare().join(" "),
+        built
+    );
+    let nexus = into.join("nexus");
+    fs::write(&nexus, script).expect("a script");
+    fs::set_permissions(&nexus, fs::Permissions::from_mode(0o755)).expect("it may be run");
+}
+
+/// The coordinator's state directory as the coordinator sees it.
+fn state_dir(scene: &Scene) -> Utf8PathBuf {
+    let record = scene.record().expect("the record is there");
+    let process = record.node(COORDINATOR).expect("it is there").process.clone().expect("it runs");
+    let inside = scene.directory().state_dir(COORDINATOR);
+    format!("/proc/{}/root{inside}", process.pid).into()
+}
+
+fn effects(scene: &Scene, id: SagaId) -> DemoEffects {
+    let directory = state_dir(scene).join("demo-effects").join(id.to_string());
+    DemoEffects::read(&directory).expect("what it has left can be read")
+}
+
+/// Writes until there is no space at all.
+fn fill(path: &Utf8Path) {
+    let mut file = File::create(path).expect("a file");
+    for piece in [64 << 10, 4 << 10, 512, 1] {
+        loop {
+            match file.write(&vec![7; piece]) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::StorageFull => break,
+                Err(error) => panic!("{path}: {error}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_space_new_sagas_are_refused_and_running_ones_go_on_once_there_is_some() {
+    if !can_unshare() {
+        eprintln!("left out: this machine lets nobody mount a disk of his own");
+        return;
+    }
+    let programs = Utf8TempDir::new().expect("a directory for the programs");
+    programs_with_a_small_disk(programs.path());
+    let scene = Scene::with(|builder| builder.bin_dir(programs.path())).await;
+    assert!(state_dir(&scene).join("nexus.db").is_file(), "its database is on the small disk");
+    let mut running = Vec::new();
+    for _ in 0..4 {
+        running.push(scene.begin_waiting(DemoSaga::default()).await);
+    }
+    let asleep = scene.begin(DemoSaga { sleep_ms: 1_000, ..DemoSaga::default() }).await;
+    let ballast = state_dir(&scene).join("ballast");
+    fill(&ballast);
+
+    let mut acknowledged = Vec::new();
+    scene
+        .look("the first saga that is refused", async || {
+            match scene.operator.saga_demo(&DemoSaga::default()).await {
+                // What the database still had room for in its own files.
+                Ok(accepted) => {
+                    acknowledged.push(accepted.id);
+                    Err(format!("{} were accepted", acknowledged.len()))
+                }
+                refused => {
+                    assert_eq!(refusal(refused), code(507, "no_space"));
+                    Ok(())
+                }
+            }
+        })
+        .await;
+    scene
+        .look("sagas to wait for the database", async || {
+            match scene.issues(IssueCode::SagaWaitsForDatabase).await {
+                issues if issues.is_empty() => Err("none waits".to_owned()),
+                _ => Ok(()),
+            }
+        })
+        .await;
+    for _ in 0..8 {
+        assert_eq!(refusal(scene.operator.saga_demo(&DemoSaga::default()).await), code(507, "no_space"));
+    }
+    let saga = scene.saga(asleep).await.saga;
+    assert!(!saga.state.is_ended() && saga.executing, "it waits: {saga:?}");
+    assert!(saga.waits_for.as_ref().is_some_and(|it| it.contains("the database")), "{saga:?}");
+
+    fs::remove_file(&ballast).expect("it is there");
+    scene
+        .look("a new saga to be accepted", async || {
+            match scene.operator.saga_demo(&DemoSaga::default()).await {
+                Ok(accepted) => {
+                    acknowledged.push(accepted.id);
+                    Ok(())
+                }
+                refused => Err(format!("{refused:?}")),
+            }
+        })
+        .await;
+    for id in running.iter().chain([&asleep]).chain(&acknowledged) {
+        if running.contains(id) {
+            scene.proceed(*id).await;
+        }
+        let saga = scene.ended(*id).await;
+        assert_eq!(saga.saga.state, SagaState::Succeeded, "{saga:?}");
+        let effects = effects(&scene, *id);
+        assert_eq!(effects.findings(DemoEnd::Succeeded), Vec::<String>::new(), "{effects}");
+    }
+    assert_eq!(scene.issues(IssueCode::SagaWaitsForDatabase).await, []);
+    let report = scene.pass("saga_recovery").await.report;
+    assert_eq!(report["totals"]["recovered"], 0, "{report}");
+}
