@@ -105,7 +105,7 @@ impl<W: World> Case<W> {
         self
     }
 
-    /// With a signal that is there from the start, for a saga that would wait for it.
+    /// With a signal that each saga of the kind has from its start, because it would wait for it.
     #[must_use]
     pub fn signal(mut self, name: impl Into<String>, value: Value) -> Case<W> {
         self.signals.push((name.into(), value));

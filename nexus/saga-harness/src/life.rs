@@ -47,6 +47,7 @@ impl Life {
             stage: Arc::clone(stage),
             life: number,
             dead: dead.clone(),
+            kind: case.kind,
             signals: case.signals.clone(),
         });
         let claims = Claims::new();

@@ -21,7 +21,9 @@ pub(crate) struct Wire {
     pub(crate) stage: Arc<Stage>,
     pub(crate) life: u32,
     pub(crate) dead: CancellationToken,
-    /// Put with the row of the saga.
+    /// The kind of the case.
+    pub(crate) kind: &'static str,
+    /// Put with the row of each saga of that kind.
     pub(crate) signals: Vec<(String, Value)>,
 }
 
@@ -147,7 +149,7 @@ impl SagaStore for Wire {
         self.stage.creating(saga);
         let done = async {
             let created = self.inner.create(saga).await?;
-            if id == self.stage.primary {
+            if saga.kind == self.kind {
                 for (name, value) in &self.signals {
                     self.inner.put_signal(id, name, value).await?;
                 }
