@@ -64,7 +64,8 @@ struct Row {
 
 /// Reads the database of a coordinator that was stopped, and holds it against the ledger.
 pub(crate) async fn audit(cluster: &Cluster, ledger: &Ledger) -> Result<(Audit, Vec<Finding>)> {
-    let database = Database::open(site::database(cluster)?).await.context("opening the database afterwards")?;
+    let database =
+        Database::open(site::database(cluster)?).await.context("opening the database afterwards")?;
     let rows = rows(&database).await?;
     let events = events(&database).await?;
     let unbalanced = unbalanced(&database).await?;
@@ -85,7 +86,8 @@ async fn rows(database: &Database) -> Result<BTreeMap<String, Row>> {
     let operation = "list every saga";
     let rows = database.read_at_once(operation, |mut tx| {
         Box::pin(async move {
-            let text = "SELECT id, state, CASE WHEN attention IS NULL THEN 0 ELSE 1 END AS attention FROM saga";
+            let text =
+                "SELECT id, state, CASE WHEN attention IS NULL THEN 0 ELSE 1 END AS attention FROM saga";
             let found = sql(text).fetch_all(&mut *tx).await.map_err(during(operation))?;
             let row = |row: &SqlRow| {
                 let id: String = row.try_get("id")?;
@@ -207,9 +209,6 @@ mod tests {
                 format!("1 sagas need attention: {}", ids[4]),
             ]
         );
-        assert_eq!(
-            count(&rows),
-            RowCounts { all: 4, succeeded: 2, failed: 1, unfinished: 1, troubled: 1 }
-        );
+        assert_eq!(count(&rows), RowCounts { all: 4, succeeded: 2, failed: 1, unfinished: 1, troubled: 1 });
     }
 }

@@ -7,7 +7,10 @@
 //!                  └─┘                                 └─┘
 //! ```
 
-use crate::ledger::{Finding, Ledger};
+use crate::{
+    ledger::{Finding, Ledger},
+    site::COORDINATOR,
+};
 use anyhow::Result;
 use ids::SagaId;
 use nexus_client::{
@@ -15,7 +18,7 @@ use nexus_client::{
     sagas::{DemoSaga, SagaDetail, SagaState, SagaWaitQuery},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use std::{fmt::Write, fs, sync::Arc, time::Duration};
+use std::{fmt::Write, fs, io, sync::Arc, time::Duration};
 use testbed::{Cluster, DEMO_STAGES, DemoEffects, DemoEnd};
 use tokio::{
     task::JoinSet,
@@ -136,16 +139,18 @@ impl Client {
 
     /// A hundred thousand sagas would leave two million files.
     fn forget(&self, id: SagaId) -> Result<()> {
-        let coordinator = crate::site::COORDINATOR;
-        fs::remove_dir_all(self.cluster.directory().demo_effects_dir(coordinator, id))?;
-        Ok(())
+        match fs::remove_dir_all(self.cluster.directory().demo_effects_dir(COORDINATOR, id)) {
+            // It failed at its first node.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => Ok(removed?),
+        }
     }
 
     /// Everything that is known of a saga, for people.
     async fn evidence(&self, id: SagaId) -> String {
         let mut text = String::new();
         let saga = self.operator.saga(id, &SagaWaitQuery::default()).await;
-        let saga = saga.map_err(|error| error.to_string());
+        let saga = saga.map(|detail| detail.saga).map_err(|error| error.to_string());
         let events = self.operator.saga_events(id).await.unwrap_or_default();
         let effects = self.cluster.demo_effects(id).unwrap_or_else(|_| DemoEffects::default());
         // Writing to memory does not fail.
@@ -164,11 +169,7 @@ fn choose(random: &mut StdRng, failing_percent: u32) -> DemoSaga {
     let fails = random.random_ratio(failing_percent.min(100), 100);
     let nodes: Vec<&str> = DEMO_STAGES.iter().copied().flatten().copied().collect();
     let node = nodes[random.random_range(0..nodes.len())];
-    DemoSaga {
-        id: Some(SagaId::generate()),
-        fail_at: fails.then(|| node.to_owned()),
-        ..DemoSaga::default()
-    }
+    DemoSaga { id: Some(SagaId::generate()), fail_at: fails.then(|| node.to_owned()), ..DemoSaga::default() }
 }
 
 #[cfg(test)]

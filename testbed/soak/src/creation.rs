@@ -120,7 +120,8 @@ fn agree(counts: Counts, totals: RecoveryTotals, audit: Audit) -> Vec<Finding> {
         ("actions were undone", audit.events.undo_started),
     ];
     let there = nothing.into_iter().filter(|(_, count)| *count > 0);
-    findings.extend(there.map(|(what, count)| Finding::of_all(format!("{count} {what}, and nobody was killed"))));
+    findings
+        .extend(there.map(|(what, count)| Finding::of_all(format!("{count} {what}, and nobody was killed"))));
     findings
 }
 

@@ -1,7 +1,7 @@
 //! What is wanted: how much, on what, and who is told meanwhile.
 
 use camino::Utf8PathBuf;
-use testbed::DatabaseKind;
+use testbed::{DatabaseKind, KeeperCommand};
 
 /// Where a run takes place.
 #[derive(Clone, Debug)]
@@ -10,6 +10,8 @@ pub struct SoakSite {
     pub parent: Utf8PathBuf,
     /// The programs; none for those beside the running test.
     pub bin_dir: Option<Utf8PathBuf>,
+    /// What ends the coordinator if this process dies without doing so; none for the one beside the programs.
+    pub keeper: Option<KeeperCommand>,
     /// What the coordinator keeps its state in.
     pub database: DatabaseKind,
 }

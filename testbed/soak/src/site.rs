@@ -19,6 +19,10 @@ pub(crate) async fn start(site: &SoakSite, name: &str) -> Result<OwnedCluster> {
         Some(bin_dir) => builder.bin_dir(bin_dir.clone()),
         None => builder,
     };
+    let builder = match &site.keeper {
+        Some(keeper) => builder.keeper(keeper.clone()),
+        None => builder,
+    };
     builder.remove_state(true).start().await
 }
 

@@ -8,7 +8,7 @@ use testbed::DatabaseKind;
 const SEED: u64 = 6_063;
 
 fn site(temp: &Utf8TempDir, database: DatabaseKind) -> SoakSite {
-    SoakSite { parent: temp.path().to_owned(), bin_dir: None, database }
+    SoakSite { parent: temp.path().to_owned(), bin_dir: None, keeper: None, database }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
