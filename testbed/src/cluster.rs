@@ -148,6 +148,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// Whether its process lives.
+    pub fn is_running(&self, who: &str) -> Result<bool> {
+        Ok(open(self.record()?.node(who)?)?.is_some())
+    }
+
     /// SIGSTOP: it is there, and answers nothing.
     pub fn pause(&self, who: &str) -> Result<()> {
         live(self.record()?.node(who)?)?.signal_group(Signal::STOP)

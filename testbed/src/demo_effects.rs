@@ -323,7 +323,7 @@ mod tests {
         let undone = before(2, " 1u");
         assert_eq!(judged(&undone, &[], end), Vec::<String>::new());
         assert_eq!(
-            judged(&undone, &["join 2u"], end),
+            judged(&undone, &["join 1u"], end),
             Vec::<String>::new(),
             "its own undo, where it was in doubt"
         );

@@ -3,7 +3,7 @@
 //! - [`testbed`]: a cluster on this machine, in the foreground or beside.
 //! - [`mod@test`], [`ci`]: what must pass, here and there.
 //! - [`openapi`], [`errors`]: documents that are printed from the code, written or checked.
-//! - [`release`]: the sample release. [`mod@bench`]: figures, on a release build.
+//! - [`release`]: the sample release. [`mod@bench`]: figures, on a release build. [`mod@soak`]: load and SIGKILL for hours.
 //! - [`cargo`], [`workspace`]: running cargo, and where things are. [`say`]: what goes to stdout.
 //!
 //! What a command *does* to clusters and releases is in the `testbed` and `sample-release` crates.
@@ -17,6 +17,7 @@ mod ci;
 mod errors;
 mod openapi;
 mod release;
+mod soak;
 mod test;
 mod testbed;
 mod workspace;
@@ -49,6 +50,8 @@ enum Command {
     Release(release::ReleaseCommand),
     /// Benchmarks on a release build, each beside its limit or a peer
     Bench(bench::BenchArgs),
+    /// Sagas under load and SIGKILL: none is lost, none runs twice
+    Soak(soak::SoakArgs),
     /// Ends a cluster when its owner has died; started by the testbed itself
     #[command(hide = true)]
     TestbedKeeper(testbed::keeper::KeeperArgs),
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::Errors(args) => errors::run(&args),
         Command::Release(command) => release::run(command),
         Command::Bench(args) => bench::run(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::TestbedKeeper(args) => testbed::keeper::run(&args),
     };
     outcome.unwrap_or_else(|error| {

@@ -10,7 +10,7 @@ mod act;
 pub(crate) mod keeper;
 mod look;
 mod narrator;
-mod signals;
+pub(crate) mod signals;
 mod up;
 
 use crate::workspace;
