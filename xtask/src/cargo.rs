@@ -53,9 +53,18 @@ pub(crate) fn has_subcommand(name: &str) -> Result<bool> {
 
 /// Builds `nexus`, `sled-agent` and `sledctl`, with cargo's own progress; answers with their directory.
 pub(crate) fn build_programs(profile: Profile) -> Result<Utf8PathBuf> {
+    build(&[], profile)
+}
+
+/// The same, and one package more.
+pub(crate) fn build_also(package: &str, profile: Profile) -> Result<Utf8PathBuf> {
+    build(&["-p", package], profile)
+}
+
+fn build(more: &[&str], profile: Profile) -> Result<Utf8PathBuf> {
     let mut cargo = cargo()?;
     // Together with this program, so that dependencies are shared with it: see its Cargo.toml.
-    cargo.args(["build", "-p", "nexus", "-p", "sled-agent", "-p", "sledctl", "-p", "xtask"]);
+    cargo.args(["build", "-p", "nexus", "-p", "sled-agent", "-p", "sledctl", "-p", "xtask"]).args(more);
     if profile == Profile::Release {
         cargo.arg("--release");
     }

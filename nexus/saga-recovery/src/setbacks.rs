@@ -34,9 +34,9 @@ impl Setbacks {
         self.of.insert(id, Setback { failures, until });
     }
 
-    /// Forgets a saga that was resumed.
-    pub fn succeeded(&mut self, id: SagaId) {
-        self.of.remove(&id);
+    /// Forgets a saga that was resumed, or that is to be tried at once; whether it had failed before.
+    pub fn forget(&mut self, id: SagaId) -> bool {
+        self.of.remove(&id).is_some()
     }
 
     /// Forgets all but these: the rest has ended, or is another coordinator's.
@@ -77,7 +77,7 @@ mod tests {
         }
         assert_eq!(pauses[..8], [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(pauses.last(), Some(&60));
-        setbacks.succeeded(SAGA);
+        assert!(setbacks.forget(SAGA) && !setbacks.forget(SAGA));
         assert_eq!(setbacks.next(), None);
         setbacks.failed(SAGA, now);
         assert_eq!(setbacks.next().map(Timestamp::as_second), Some(1));

@@ -16,15 +16,16 @@
 use crate::{
     complete::Completing,
     definition::{Definition, DefinitionError},
+    fault::{Cause, Failure},
     kind::SagaKind,
     live::{Ended, Halt, LiveSaga, LiveStatus},
     log_store,
     persist::{Persisted, persist},
-    ports::{Created, SagaStore, StoreFault},
+    ports::{Created, SagaStore, StoreFault, Written},
     refusal::{ResumeError, StartError, SteerError},
     registry::{AnyKind, Handing, Kinds, What},
     shards::{Shard, Shards},
-    types::{EndState, Mark, NewSaga, StoredSaga},
+    types::{EndState, Mark, NewSaga, NodeEvent, StoredSaga},
 };
 use futures::{FutureExt, future::BoxFuture};
 use ids::{AdoptionEpoch, SagaId};
@@ -33,7 +34,7 @@ use newtype_uuid::GenericUuid;
 use nexus_saga_recovery::{Claim, Claims, Resuming, SagaKey};
 use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -46,6 +47,15 @@ use uuid::Uuid;
 const CREATE_ATTEMPTS_MAX: u32 = 5;
 /// Between two of them.
 const CREATE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Why a saga is ended that cannot be executed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Buried {
+    /// Why it cannot.
+    pub cause: Cause,
+    /// Why it is given up, in the operator's words.
+    pub reason: String,
+}
 
 /// Executes sagas. Cheap to clone.
 #[derive(Clone)]
@@ -134,6 +144,17 @@ impl Engine {
         tokio::spawn(async move { inner.resume(resuming, stored).await }).await.unwrap_or_else(|error| {
             Err(ResumeError::Log { id, words: format!("the task that resumes it has ended: {error}") })
         })
+    }
+
+    /// Ends a saga as abandoned that cannot be executed on: an operator has given it up. What may be left of it is every
+    /// node that was begun and is not undone.
+    ///
+    /// # Errors
+    /// The store does not take it; nothing of it is executed.
+    pub async fn bury(&self, resuming: Resuming, stored: StoredSaga, why: Buried) -> Result<(), String> {
+        let inner = Arc::clone(&self.inner);
+        let burying = tokio::spawn(async move { inner.bury(resuming, &stored, why).await });
+        burying.await.unwrap_or_else(|error| Err(format!("the task that ends it has ended: {error}")))
     }
 
     /// What a saga is doing here. Never waits for the store.
@@ -324,6 +345,26 @@ impl Inner {
         }
     }
 
+    async fn bury(&self, resuming: Resuming, stored: &StoredSaga, why: Buried) -> Result<(), String> {
+        let key = resuming.key();
+        let nodes = self.kinds.define(&stored.row.kind, &stored.row.params).ok();
+        let name = |node: u32| match nodes.as_ref().map(|definition| definition.nodes.paths.get(&node)) {
+            Some(path) => path.cloned(),
+            None => Some(format!("node {node}")),
+        };
+        let not_undone = begun_and_not_undone(&stored.events).into_iter().filter_map(name).collect();
+        let failure = Failure { node: String::new(), cause: why.cause, attempts: 0 };
+        let end = EndState::Abandoned { failure, reason: why.reason, not_undone };
+        match self.store.end(key, &end, &[]).await {
+            Ok(Written::Now | Written::Already) => {
+                resuming.resumed().finished();
+                Ok(())
+            }
+            Ok(Written::Fenced) => Err("another coordinator has adopted it".to_owned()),
+            Err(fault) => Err(fault.to_string()),
+        }
+    }
+
     fn check(
         &self,
         key: SagaKey,
@@ -423,6 +464,15 @@ struct Handed {
     live: Arc<LiveSaga>,
     shard: Arc<Shard>,
     result: BoxFuture<'static, SagaResult>,
+}
+
+/// Nodes that may have left something: begun or done, and neither failed (which leaves nothing) nor undone.
+fn begun_and_not_undone(events: &[NodeEvent]) -> Vec<u32> {
+    let of = |what: &str| -> BTreeSet<u32> {
+        events.iter().filter(|event| event.event == what).map(|event| event.node).collect()
+    };
+    let gone = &of("failed") | &of("undo_finished");
+    of("started").difference(&gone).copied().collect()
 }
 
 fn new_row(

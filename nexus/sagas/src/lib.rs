@@ -62,7 +62,7 @@ pub mod testing;
 pub mod types;
 
 pub use definition::{Definition, DefinitionError, NODES_MAX, WAYS_MAX};
-pub use engine::Engine;
+pub use engine::{Buried, Engine};
 pub use fault::{Cause, Failure, Fault};
 pub use kind::{ActionSpec, Actions, SagaKind};
 pub use live::{Blocked, LiveStatus, NodeStatus, Phase, Waits};

@@ -31,7 +31,7 @@ use nexus_database::{
 use nexus_saga_recovery::Claims;
 use nexus_sagas::{Definition, Engine, Kinds, SagaStore};
 use nexus_tasks::Activator;
-use recovery::{RecoveryTask, Reported};
+use recovery::{GivenUp, RecoveryTask, Reported};
 use std::{collections::BTreeMap, sync::Arc};
 use view::Here;
 
@@ -46,6 +46,8 @@ pub struct Sagas {
     pub store: DatabaseSagaStore,
     /// What recovery has done.
     pub recovered: Reported,
+    /// Sagas that operators give up and that are not executed here.
+    pub given_up: GivenUp,
     /// Asks for a pass of recovery.
     pub recovery: Activator,
     /// In whose name they are executed.
@@ -63,12 +65,18 @@ impl Sagas {
     #[must_use]
     pub fn here(&self, row: &SagaSummary) -> Here {
         let live = self.engine.status(row.key.id);
-        let is_left = live.is_none() && row.state == SagaState::Unfinished && row.owner == self.coordinator;
-        let waits = is_left.then(|| {
+        let waits = self.is_left(row).then(|| {
             let is_capable = self.engine.is_capable(&row.kind, row.version);
             view::waits_for_recovery(row, is_capable, &self.recovered.now(&self.claims))
         });
         Here { live, waits }
+    }
+
+    /// Whether this coordinator owns the saga, which has not ended, and does not execute it.
+    #[must_use]
+    pub fn is_left(&self, row: &SagaSummary) -> bool {
+        let is_ours = row.state == SagaState::Unfinished && row.owner == self.coordinator;
+        is_ours && self.engine.status(row.key.id).is_none()
     }
 
     /// The nodes of a saga by steno's number; none if this build does not know its kind in that version.
@@ -94,6 +102,6 @@ pub fn start(database: Database, coordinator: CoordinatorId, kinds: Kinds) -> (S
     let engine = Engine::new(Arc::clone(&port), claims.clone(), kinds);
     let recovery = Activator::new();
     let task = RecoveryTask::new(engine.clone(), claims.clone(), port, recovery.clone());
-    let recovered = task.reported();
-    (Sagas { engine, claims, store, recovered, recovery, coordinator }, task)
+    let (recovered, given_up) = (task.reported(), task.given_up());
+    (Sagas { engine, claims, store, recovered, given_up, recovery, coordinator }, task)
 }

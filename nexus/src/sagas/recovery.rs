@@ -5,12 +5,13 @@
 //! cannot be resumed stops nobody else; it is tried again after a pause that doubles.
 
 use futures::StreamExt;
+use ids::SagaId;
 use jiff::Timestamp;
 use nexus_saga_recovery::{
     Claims, Deferral, PlanRules, RecoveryReport, Resuming, Setbacks, UnfinishedSaga, Window,
     report::{LastPass, RecentSaga},
 };
-use nexus_sagas::{Engine, SagaStore, StoredSaga};
+use nexus_sagas::{Buried, Cause, Engine, SagaStore, StoredSaga};
 use nexus_tasks::{Activation, Activator, BackgroundTask, PassFuture, Reason, TaskFailure};
 use problem::chain;
 use serde_json::Value;
@@ -36,12 +37,20 @@ pub struct Reported {
     report: Arc<Mutex<RecoveryReport>>,
 }
 
+/// Sagas that an operator has given up and that are not executed here. Those of them that cannot be are ended by the next
+/// pass: only there is it certain that nobody executes them.
+#[derive(Clone, Debug, Default)]
+pub struct GivenUp {
+    reasons: Arc<Mutex<BTreeMap<SagaId, String>>>,
+}
+
 /// The task.
 pub struct RecoveryTask {
     engine: Engine,
     claims: Claims,
     store: Arc<dyn SagaStore>,
     reported: Reported,
+    given_up: GivenUp,
     setbacks: Setbacks,
     activator: Activator,
     alarm: Option<JoinHandle<()>>,
@@ -57,6 +66,32 @@ impl Reported {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, RecoveryReport> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl GivenUp {
+    /// An operator gives a saga up, for this reason; until the answer is dropped.
+    #[must_use]
+    pub fn give_up(&self, id: SagaId, reason: &str) -> GivingUp {
+        self.lock().insert(id, reason.to_owned());
+        GivingUp { given_up: self.clone(), id }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<SagaId, String>> {
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// As long as this is there, the saga is given up.
+#[derive(Debug)]
+pub struct GivingUp {
+    given_up: GivenUp,
+    id: SagaId,
+}
+
+impl Drop for GivingUp {
+    fn drop(&mut self) {
+        self.given_up.lock().remove(&self.id);
     }
 }
 
@@ -88,6 +123,7 @@ impl RecoveryTask {
             claims,
             store,
             reported: Reported::default(),
+            given_up: GivenUp::default(),
             setbacks: Setbacks::default(),
             activator,
             alarm: None,
@@ -100,6 +136,26 @@ impl RecoveryTask {
         self.reported.clone()
     }
 
+    /// Where operators say which sagas they give up.
+    #[must_use]
+    pub fn given_up(&self) -> GivenUp {
+        self.given_up.clone()
+    }
+
+    /// Those that were given up and cannot be executed on: of an unknown kind or version, or they could not be resumed.
+    fn hopeless(&mut self, found: &[UnfinishedSaga]) -> BTreeMap<SagaId, String> {
+        let mut reasons = self.given_up.lock().clone();
+        let (engine, setbacks) = (&self.engine, &mut self.setbacks);
+        let hopeless: BTreeSet<_> = found
+            .iter()
+            .filter(|saga| reasons.contains_key(&saga.key.id))
+            .filter(|saga| setbacks.forget(saga.key.id) || !engine.is_capable(&saga.kind, saga.version))
+            .map(|saga| saga.key.id)
+            .collect();
+        reasons.retain(|id, _| hopeless.contains(id));
+        reasons
+    }
+
     async fn pass(&mut self) -> Result<(), nexus_sagas::StoreFault> {
         let listed = match Window::open(&self.claims).list(async || self.store.unfinished().await).await {
             Ok(listed) => listed,
@@ -110,9 +166,12 @@ impl RecoveryTask {
         };
         let found: BTreeSet<_> = listed.sagas().iter().map(|saga| saga.key.id).collect();
         self.setbacks.keep_only(&found);
+        let bury = self.hopeless(listed.sagas());
         let engine = self.engine.clone();
         let mut plan = listed.plan(&PlanRules {
-            is_capable: &|saga| engine.is_capable(&saga.kind, saga.version),
+            is_capable: &|saga| {
+                engine.is_capable(&saga.kind, saga.version) || bury.contains_key(&saga.key.id)
+            },
             setbacks: &self.setbacks,
             resumed_max: RESUMED_MAX,
             now: Timestamp::now(),
@@ -122,7 +181,7 @@ impl RecoveryTask {
         while !resume.is_empty() {
             let rest = resume.split_off(resume.len().min(BATCH_SAGAS));
             let batch = std::mem::replace(&mut resume, rest);
-            let (ok, not_ok) = self.resume_batch(batch).await;
+            let (ok, not_ok) = self.resume_batch(batch, &bury).await;
             recovered += ok;
             failed += not_ok;
         }
@@ -133,7 +192,11 @@ impl RecoveryTask {
     }
 
     /// How many were resumed, and how many could not be.
-    async fn resume_batch(&mut self, batch: Vec<(UnfinishedSaga, Resuming)>) -> (u64, u64) {
+    async fn resume_batch(
+        &mut self,
+        batch: Vec<(UnfinishedSaga, Resuming)>,
+        bury: &BTreeMap<SagaId, String>,
+    ) -> (u64, u64) {
         let ids: Vec<_> = batch.iter().map(|(saga, _)| saga.key.id).collect();
         let mut stored: BTreeMap<_, StoredSaga> = BTreeMap::new();
         let mut why_not = "its row is gone, or cannot be read: the log says which".to_owned();
@@ -145,7 +208,24 @@ impl RecoveryTask {
         let mut resumed = futures::stream::iter(batch)
             .map(|(saga, resuming)| {
                 let (stored, why_not) = (stored.remove(&saga.key.id), why_not.clone());
-                async move { (saga, resume(engine, resuming, stored, why_not).await) }
+                let reason = bury.get(&saga.key.id).cloned();
+                async move {
+                    let resumed = match (stored, reason) {
+                        (None, _) => {
+                            resuming.failed();
+                            Err(why_not)
+                        }
+                        (Some(stored), None) => {
+                            engine.resume(resuming, stored).await.map_err(|error| chain(&error))
+                        }
+                        (Some(stored), Some(reason)) => {
+                            let cause =
+                                Cause::new("cannot_be_executed", "no coordinator could go on with it");
+                            engine.bury(resuming, stored, Buried { cause, reason }).await
+                        }
+                    };
+                    (saga, resumed)
+                }
             })
             .buffer_unordered(RESUMES_AT_ONCE);
         let (mut recovered, mut failed) = (0, 0);
@@ -153,7 +233,7 @@ impl RecoveryTask {
             let now = Timestamp::now();
             match &resumed {
                 Ok(()) => {
-                    self.setbacks.succeeded(saga.key.id);
+                    self.setbacks.forget(saga.key.id);
                     recovered += 1;
                 }
                 Err(reason) => {
@@ -182,22 +262,6 @@ impl RecoveryTask {
             tokio::time::sleep(left).await;
             activator.activate(Reason::Event("saga_setback"));
         }));
-    }
-}
-
-/// Why not, in words, if it could not be resumed.
-async fn resume(
-    engine: &Engine,
-    resuming: Resuming,
-    stored: Option<StoredSaga>,
-    why_not: String,
-) -> Result<(), String> {
-    match stored {
-        Some(stored) => engine.resume(resuming, stored).await.map_err(|error| chain(&error)),
-        None => {
-            resuming.failed();
-            Err(why_not)
-        }
     }
 }
 

@@ -115,6 +115,7 @@ async fn main_job(place: &Place, samples: usize) -> Result<Row> {
         Limit { name: "2 x dd conv=fsync of the same bytes + 5 s".to_owned(), median: 2.0 * dd + 5.0 };
     let spread: Vec<String> = plain.iter().map(|seconds| format!("{seconds:.3}")).collect();
     Ok(Row::at_most(
+        "depot",
         "main_job",
         "s",
         ours,
@@ -167,7 +168,7 @@ async fn put_rss(place: &Place) -> Result<Vec<Row>> {
             "highest resident memory with one 2 GiB artifact; with 2 MiB: {:.1} MiB",
             pick(&highest[0])
         );
-        Row::at_most(name, "MiB", vec![pick(&highest[1])], limit(), note)
+        Row::at_most("depot", name, "MiB", vec![pick(&highest[1])], limit(), note)
     };
     Ok(vec![row("put_rss_nexus", |pair| pair.0), row("put_rss_agent", |pair| pair.1)])
 }
@@ -196,6 +197,7 @@ async fn agent_idle(place: &Place) -> Result<Vec<Row>> {
         before.iter().zip(&after).map(|(before, after)| (after - before) / IDLE_WATCH.as_secs_f64() * 100.0);
     let rows = vec![
         Row::at_most(
+            "depot",
             "agent_idle_rss",
             "MiB",
             memory,
@@ -203,6 +205,7 @@ async fn agent_idle(place: &Place) -> Result<Vec<Row>> {
             "resident memory of each of 4 agents, a minute after they received 18 artifacts",
         ),
         Row::at_most(
+            "depot",
             "agent_idle_cpu",
             "%",
             shares.collect(),
@@ -239,6 +242,7 @@ async fn agent_ready(place: &Place, samples: usize) -> Result<Row> {
     cluster.finish().await?;
     let limit = Limit { name: "200 ms".to_owned(), median: 200.0 };
     Ok(Row::at_most(
+        "depot",
         "agent_ready",
         "ms",
         ours,

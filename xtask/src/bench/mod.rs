@@ -4,8 +4,9 @@
 mod depot;
 mod process;
 mod row;
+mod sagas;
 
-use crate::cargo::{Profile, build_programs};
+use crate::cargo::{Profile, build_also, build_programs};
 use anyhow::{Context, Result};
 use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
@@ -35,6 +36,8 @@ pub(crate) struct BenchArgs {
 enum Name {
     /// The main job, memory under large artifacts, the idle agent
     Depot,
+    /// Sagas per second, recovery, memory
+    Sagas,
 }
 
 /// Runs the command.
@@ -42,14 +45,17 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     // Before the programs are built, which takes minutes.
     match args.name {
         Name::Depot => depot::check(&args.only)?,
+        Name::Sagas => sagas::check(&args.only)?,
     }
     let programs = match &args.bin_dir {
         Some(bin_dir) => camino::absolute_utf8(bin_dir).with_context(|| format!("--bin-dir {bin_dir}"))?,
+        None if args.name == Name::Sagas => build_also("nexus-saga-bench", Profile::Release)?,
         None => build_programs(Profile::Release)?,
     };
     let runtime = Runtime::new()?;
     let rows = match args.name {
         Name::Depot => runtime.block_on(depot::run(&programs, &args.only, args.samples.max(1)))?,
+        Name::Sagas => runtime.block_on(sagas::run(&programs, &args.only, args.samples.max(1)))?,
     };
     if args.json {
         say!("{}", serde_json::to_string_pretty(&rows)?);

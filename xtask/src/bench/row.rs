@@ -38,10 +38,10 @@ pub(crate) struct Samples {
 /// Another program.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Peer {
-    name: String,
-    version: String,
+    pub(crate) name: String,
+    pub(crate) version: String,
     #[serde(flatten)]
-    samples: Samples,
+    pub(crate) samples: Samples,
 }
 
 /// A limit.
@@ -63,8 +63,32 @@ impl Samples {
 }
 
 impl Row {
+    /// A figure of `bench sagas` of which more is better, beside its limit and perhaps a peer.
+    pub(crate) fn at_least(
+        name: &str,
+        unit: &'static str,
+        ours: Vec<f64>,
+        limit: Limit,
+        peer: Option<Peer>,
+        note: impl Into<String>,
+    ) -> Row {
+        let ours = Samples::of(ours);
+        Row {
+            name: name.to_owned(),
+            unit,
+            ratio: peer.as_ref().map(|peer| ours.median / peer.samples.median),
+            ratio_limit: Some(ours.median / limit.median),
+            peer,
+            limit: Some(limit),
+            argv: argv("sagas", name),
+            note: note.into(),
+            ours,
+        }
+    }
+
     /// A figure of which less is better, beside its limit.
     pub(crate) fn at_most(
+        group: &str,
         name: &str,
         unit: &'static str,
         ours: Vec<f64>,
@@ -79,11 +103,16 @@ impl Row {
             ratio_limit: Some(limit.median / ours.median),
             peer: None,
             limit: Some(limit),
-            argv: ["cargo", "xtask", "bench", "depot", "--only", name].map(str::to_owned).to_vec(),
+            argv: argv(group, name),
             note: note.into(),
             ours,
         }
     }
+}
+
+/// The command that measures a row again.
+fn argv(group: &str, name: &str) -> Vec<String> {
+    ["cargo", "xtask", "bench", group, "--only", name].map(str::to_owned).to_vec()
 }
 
 /// The rows for people.
@@ -95,9 +124,12 @@ pub(crate) fn table(rows: &[Row]) -> String {
             .limit
             .as_ref()
             .map_or_else(String::new, |limit| format!("  limit {:.3} ({})", limit.median, limit.name));
+        let peer = row.peer.as_ref().map_or_else(String::new, |peer| {
+            format!("  {} {} {:.3}", peer.name, peer.version, peer.samples.median)
+        });
         writeln!(
             text,
-            "{:<22} {:>10.3} {:<4} [{}]{limit}\n  {}",
+            "{:<22} {:>10.3} {:<4} [{}]{limit}{peer}\n  {}",
             row.name,
             row.ours.median,
             row.unit,

@@ -24,6 +24,7 @@ use nexus_client::{
 };
 use nexus_database::sagas::{self as stored, SagaEventPosition, SagaFilter, SagaPosition, SagaSummary};
 use nexus_sagas::{SagaKind, StartError, SteerError};
+use nexus_tasks::Reason;
 use problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -287,8 +288,8 @@ async fn retry(
     steered(&context, id, async move { engine.retry(id) }).await
 }
 
-/// Gives up on the undos of a saga that wait for an operator, and on all that would follow. What may be left is in its
-/// `not_undone`.
+/// Gives up on the undos of a saga that wait for an operator, and on all that would follow; or on a saga that no coordinator
+/// can go on with. What may be left is in its `not_undone`.
 #[utoipa::path(
     post, path = "/v1/sagas/{id}/abandon", operation_id = "saga_abandon", params(("id" = SagaId, Path)),
     request_body = SagaAbandon,
@@ -308,8 +309,26 @@ async fn abandon(
             format!("the reason has {characters} characters; it may have 1 to {REASON_CHARACTERS_MAX}");
         return Err(ApiError::new(Code::BadRequest, detail));
     }
+    let row = stored(&context, id).await?;
+    if context.sagas.is_left(&row.summary) {
+        return give_up(&context, id, &abandon.reason).await;
+    }
     let engine = context.sagas.engine.clone();
     steered(&context, id, async move { engine.abandon(id, &abandon.reason).await }).await
+}
+
+/// A saga that is not executed is given up in a pass of recovery, if it cannot be executed.
+async fn give_up(context: &Context, id: SagaId, reason: &str) -> Result<ApiJson<Saga>, ApiError> {
+    let giving_up = context.sagas.given_up.give_up(id, reason);
+    let pass = context.tasks.activate_and_wait("saga_recovery", Reason::Operator);
+    let passed = tokio::time::timeout(STEER_LIMIT, pass).await;
+    drop(giving_up);
+    passed.map_err(|_| problems::of_slow_saga_store(id))?.map_err(|error| problems::of_activation(&error))?;
+    let row = stored(context, id).await?;
+    match row.end {
+        Some(_) => Ok(ApiJson(view::saga(&row.summary, &context.sagas.here(&row.summary)))),
+        None => Err(problems::of_saga_steering(&SteerError::NotHere { id })),
+    }
 }
 
 /// Gives a saga something that it waits for, or will wait for. The first value of a name stays.
