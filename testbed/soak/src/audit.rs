@@ -155,12 +155,15 @@ fn count(rows: &BTreeMap<String, Row>) -> RowCounts {
 }
 
 /// What the rows say otherwise than the ledger.
-fn compare(rows: &BTreeMap<String, Row>, ledger: &BTreeMap<SagaId, SagaState>) -> Vec<Finding> {
-    let known: BTreeMap<String, &str> =
-        ledger.iter().map(|(id, state)| (id.to_string(), state.word())).collect();
+fn compare(rows: &BTreeMap<String, Row>, ledger: &BTreeMap<SagaId, Option<SagaState>>) -> Vec<Finding> {
+    let known: BTreeMap<String, Option<SagaState>> =
+        ledger.iter().map(|(id, state)| (id.to_string(), *state)).collect();
     let lost = known.keys().filter(|id| !rows.contains_key(*id));
     let strange = rows.keys().filter(|id| !known.contains_key(*id));
-    let other = rows.iter().filter(|(id, row)| known.get(*id).is_some_and(|state| *state != row.state));
+    let other = rows.iter().filter(|(id, row)| {
+        let told = known.get(*id).copied().flatten();
+        told.is_some_and(|state| state.word() != row.state)
+    });
     let troubled = rows.iter().filter(|(_, row)| row.needs_attention);
     [
         ("acknowledged sagas have no row", named(lost)),
@@ -188,10 +191,10 @@ mod tests {
         let ids: Vec<SagaId> = (0..5).map(|_| SagaId::generate()).collect();
         let row = |state: &str, needs_attention| Row { state: state.to_owned(), needs_attention };
         let ledger = BTreeMap::from([
-            (ids[0], SagaState::Succeeded),
-            (ids[1], SagaState::Succeeded),
-            (ids[2], SagaState::Failed),
-            (ids[4], SagaState::Failed),
+            (ids[0], Some(SagaState::Succeeded)),
+            (ids[1], None),
+            (ids[2], Some(SagaState::Failed)),
+            (ids[4], Some(SagaState::Failed)),
         ]);
         let rows = BTreeMap::from([
             (ids[0].to_string(), row("succeeded", false)),

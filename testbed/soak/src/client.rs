@@ -94,7 +94,7 @@ impl Client {
         loop {
             match self.operator.saga_demo(demo).await {
                 Ok(accepted) if Some(accepted.id) == demo.id => {
-                    self.ledger.acknowledged();
+                    self.ledger.acknowledged(accepted.id);
                     return Ok(accepted.id);
                 }
                 Ok(accepted) => return Err((format!("{} was asked for: {:?}", accepted.id, demo.id), None)),

@@ -62,8 +62,11 @@ pub async fn run_creation(
     while is_any_left(&mut clients)? {
         let (totals, findings) = recovery::pass(&operator).await?;
         activations += 1;
-        findings.into_iter().for_each(|finding| ledger.found(finding));
-        if totals.recovered > 0 {
+        // What one pass met, the next ones tell again.
+        if ledger.findings().is_empty() {
+            findings.into_iter().for_each(|finding| ledger.found(finding));
+        }
+        if totals.recovered > 0 && ledger.findings().is_empty() {
             ledger.found(Finding::of_all(format!("recovery took what was somebody's: {totals:?}")));
         }
         let counts = ledger.counts();

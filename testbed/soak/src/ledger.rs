@@ -34,7 +34,7 @@ pub(crate) struct Counts {
 
 #[derive(Debug, Default)]
 struct Pages {
-    ended: BTreeMap<SagaId, SagaState>,
+    sagas: BTreeMap<SagaId, Option<SagaState>>,
     counts: Counts,
     findings: Vec<Finding>,
     is_closed: bool,
@@ -48,8 +48,10 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// A saga was acknowledged.
-    pub(crate) fn acknowledged(&self) {
-        self.lock().counts.acknowledged += 1;
+    pub(crate) fn acknowledged(&self, id: SagaId) {
+        let mut pages = self.lock();
+        pages.counts.acknowledged += 1;
+        pages.sagas.insert(id, None);
     }
 
     /// An answer did not come.
@@ -62,7 +64,7 @@ impl Ledger {
         let mut pages = self.lock();
         pages.counts.ended += 1;
         pages.counts.repeated += effects.repeated().len() as u64;
-        pages.ended.insert(id, state);
+        pages.sagas.insert(id, Some(state));
     }
 
     /// Something is wrong. Nobody needs to begin anything any more.
@@ -85,9 +87,9 @@ impl Ledger {
         self.lock().counts
     }
 
-    /// How each saga has ended.
-    pub(crate) fn states(&self) -> BTreeMap<SagaId, SagaState> {
-        self.lock().ended.clone()
+    /// Every saga that was acknowledged, and how it has ended, if that was right.
+    pub(crate) fn states(&self) -> BTreeMap<SagaId, Option<SagaState>> {
+        self.lock().sagas.clone()
     }
 
     pub(crate) fn findings(&self) -> Vec<Finding> {
