@@ -34,9 +34,9 @@ pub(crate) struct SoakArgs {
     /// Only this run
     #[arg(long, value_name = "RUN")]
     only: Option<Run>,
-    /// The long form, whose figures are in docs/RESULTS.md
+    /// The short form, on programs as they are compiled for development; without it the full one, as they are shipped
     #[arg(long)]
-    full: bool,
+    short: bool,
     /// Chooses the instants of the kills and what sagas are told to do; chosen, and printed, unless given
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -55,11 +55,8 @@ pub(crate) struct SoakArgs {
     /// The coordinator's database
     #[arg(long, value_name = "DATABASE", default_value = "sqlite")]
     db: Db,
-    /// Run programs that are compiled as they are shipped (cargo build --release)
-    #[arg(long)]
-    release_build: bool,
     /// Run the programs in this directory instead of building them
-    #[arg(long, value_name = "DIR", conflicts_with = "release_build")]
+    #[arg(long, value_name = "DIR")]
     bin_dir: Option<Utf8PathBuf>,
     /// The report as JSON instead of a table
     #[arg(long)]
@@ -96,7 +93,7 @@ pub(crate) fn run(args: &SoakArgs) -> Result<ExitCode> {
     }
     let bin_dir = match &args.bin_dir {
         Some(bin_dir) => camino::absolute_utf8(bin_dir).with_context(|| format!("--bin-dir {bin_dir}"))?,
-        None => build_programs(if args.release_build { Profile::Release } else { Profile::Dev })?,
+        None => build_programs(if args.short { Profile::Dev } else { Profile::Release })?,
     };
     let site = SoakSite {
         parent: workspace::target_dir()?.join("soak"),
@@ -155,7 +152,7 @@ async fn soak(args: &SoakArgs, site: &SoakSite) -> Result<SoakReport> {
 
 impl SoakArgs {
     fn creation(&self, seed: u64) -> CreationOrder {
-        let form = if self.full { CreationOrder::full(seed) } else { CreationOrder::short(seed) };
+        let form = if self.short { CreationOrder::short(seed) } else { CreationOrder::full(seed) };
         CreationOrder {
             sagas: self.sagas.unwrap_or(form.sagas),
             activations: self.activations.unwrap_or(form.activations),
@@ -165,7 +162,7 @@ impl SoakArgs {
     }
 
     fn kills(&self, seed: u64) -> KillOrder {
-        let form = if self.full { KillOrder::full(seed) } else { KillOrder::short(seed) };
+        let form = if self.short { KillOrder::short(seed) } else { KillOrder::full(seed) };
         KillOrder {
             kills: self.kills.unwrap_or(form.kills),
             clients: self.clients.unwrap_or(form.clients),

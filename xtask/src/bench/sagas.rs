@@ -2,7 +2,7 @@
 //! is one process of `saga-bench`, in an empty database of its own; what is compared alternates, so that both see the
 //! same machine.
 
-use super::row::{Limit, Row, Samples};
+use super::row::{Limit, Peer, Row, Samples};
 use crate::workspace;
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -14,6 +14,9 @@ use tokio::process::Command;
 /// What can be asked for.
 const ROWS: [&str; 7] =
     ["sqlite_c16", "sqlite_c64", "postgres_c16", "postgres_c64", "recover_10k", "idle_pass_1m", "rss_1m"];
+
+/// Another engine of durable workflows, on the same PostgreSQL.
+const PEER: &str = "dbos==3.4.0";
 
 const MIB: f64 = (1_u64 << 20) as f64;
 
@@ -67,6 +70,12 @@ struct Throughput {
 }
 
 #[derive(Deserialize)]
+struct PeerThroughput {
+    per_second: f64,
+    version: String,
+}
+
+#[derive(Deserialize)]
 struct Recovery {
     seconds: f64,
 }
@@ -95,7 +104,11 @@ impl Bench {
             true => ("bare-one-by-one", 1.5, "1.5 x bare steno, a statement for each event"),
         };
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let mut peers = Vec::new();
         for _ in 0..samples {
+            if postgres {
+                peers.extend(self.peer(clients).await?);
+            }
             for (engine, figures) in [(rival, &mut theirs), ("ours", &mut ours)] {
                 let clients = clients.to_string();
                 let args = ["throughput", "--engine", engine, "--clients", &clients];
@@ -109,7 +122,12 @@ impl Bench {
             "sagas of 18 nodes in a row that do nothing, {clients} clients, in process, durable; {rival} alone: [{}]",
             spread.join(", ")
         );
-        Ok(Row::at_least(name, "1/s", ours, limit, None, note))
+        let peer = peers.last().map(|last| Peer {
+            name: "dbos".to_owned(),
+            version: last.version.clone(),
+            samples: Samples::of(peers.iter().map(|peer| peer.per_second).collect()),
+        });
+        Ok(Row::at_least(name, "1/s", ours, limit, peer, note))
     }
 
     async fn recovery(&mut self, samples: usize) -> Result<Row> {
@@ -164,6 +182,29 @@ impl Bench {
         serde_json::from_slice(&output.stdout).context("the answer of saga-bench")
     }
 
+    /// The same number of durable steps by DBOS on the same server; none if this machine cannot run it.
+    async fn peer(&mut self, clients: u32) -> Result<Option<PeerThroughput>> {
+        let Some(python) = peer_python().await? else { return Ok(None) };
+        self.databases += 1;
+        let server = self.postgres()?;
+        let url = server.database(&format!("bench_{}", self.databases))?;
+        let password =
+            std::fs::read_to_string(server.password_file()).context("the password of PostgreSQL")?;
+        // As libpq has it: the password is in it.
+        let url =
+            url.replacen("postgres://postgres@", &format!("postgresql://postgres:{}@", password.trim()), 1);
+        let script = workspace::root()?.join("nexus/saga-bench/peers/dbos_row.py");
+        let args = [script.as_str(), &url, &clients.to_string(), "10", "18"];
+        let output = Command::new(python).args(args).stderr(Stdio::inherit()).output().await;
+        let output = output.context("running the peer")?;
+        if !output.status.success() {
+            bail!("the peer: {}", output.status);
+        }
+        let answer = output.stdout.split(|byte| *byte == b'\n').rfind(|line| line.starts_with(b"{"));
+        let answer = serde_json::from_slice(answer.unwrap_or_default()).context("the answer of the peer")?;
+        Ok(Some(answer))
+    }
+
     /// A server of our own, with its own `fsync` on.
     fn postgres(&mut self) -> Result<Standing> {
         if let Some(server) = &self.postgres {
@@ -191,4 +232,25 @@ impl Drop for Bench {
     fn drop(&mut self) {
         let _ = self.clean_up();
     }
+}
+
+/// A Python that has the peer, installed from PyPI into a place of its own; none where there is no Python or no network.
+async fn peer_python() -> Result<Option<Utf8PathBuf>> {
+    let place = workspace::target_dir()?.join("bench-peers").join(PEER.replace("==", "-"));
+    let python = place.join("bin/python");
+    if place.join("installed").exists() {
+        return Ok(Some(python));
+    }
+    let made = Command::new("python3").args(["-m", "venv", place.as_str()]).status().await;
+    if !made.is_ok_and(|status| status.success()) {
+        eprintln!("the peer is left out: python3 -m venv does not work here");
+        return Ok(None);
+    }
+    let installed = Command::new(&python).args(["-m", "pip", "install", "--quiet", PEER]).status().await;
+    if !installed.is_ok_and(|status| status.success()) {
+        eprintln!("the peer is left out: {PEER} cannot be installed here");
+        return Ok(None);
+    }
+    std::fs::write(place.join("installed"), PEER).with_context(|| format!("writing into {place}"))?;
+    Ok(Some(python))
 }
