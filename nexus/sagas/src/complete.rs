@@ -6,18 +6,18 @@ use crate::{
     fault::{CODE_ENGINE, Cause, Failure},
     live::{Ended, Halt, LiveSaga},
     persist::{Persisted, persist},
-    shards::Shard,
     types::EndState,
 };
 use futures::{FutureExt, future::BoxFuture};
 use nexus_saga_recovery::Claim;
 use std::{panic::AssertUnwindSafe, sync::Arc};
-use steno::{SagaResult, SagaResultErr};
+use steno::{SagaResult, SagaResultErr, SecClient};
 
 pub(crate) struct Completing {
     pub(crate) engine: Arc<Inner>,
     pub(crate) live: Arc<LiveSaga>,
-    pub(crate) shard: Arc<Shard>,
+    /// Kept until steno has let go: it ends with this.
+    pub(crate) _sec: SecClient,
     pub(crate) claim: Claim,
 }
 
@@ -26,10 +26,9 @@ impl Completing {
         // The future panics if its SEC has died. Nodes of it may still run then, so the claim is not given back.
         let Ok(result) = AssertUnwindSafe(result).catch_unwind().await else {
             tracing::error!(saga = %self.live.key.id, "a SEC has died, its sagas wait for the next start");
-            self.engine.shards.retire(&self.shard);
             self.live.halt(Halt::Stopped);
-            let Completing { engine, live, shard, claim } = self;
-            engine.let_go(&live, &shard);
+            let Completing { engine, live, claim, .. } = self;
+            engine.let_go(&live);
             // As lost: it is counted as missing.
             drop(claim);
             live.ended().send_replace(Some(Ended::Halted));
@@ -42,7 +41,7 @@ impl Completing {
             // No undo answers steno with an error, so this is a defect here; the row says that it is unfinished.
             tracing::error!(saga = %self.live.key.id, "steno reports an undo that failed; the saga stays unfinished");
             self.live.halt(Halt::Stopped);
-            self.engine.let_go(&self.live, &self.shard);
+            self.engine.let_go(&self.live);
             self.claim.contradicted();
             self.live.ended().send_replace(Some(Ended::Halted));
             return;
@@ -54,7 +53,7 @@ impl Completing {
             Persisted::Durable => {
                 tracing::info!(saga = %live.key.id, kind = live.status().kind, "saga has ended");
                 // In this order: whoever waits for the end finds the claim given back.
-                engine.let_go(live, &self.shard);
+                engine.let_go(live);
                 let (live, claim) = (Arc::clone(live), self.claim);
                 claim.finished();
                 live.ended().send_replace(Some(Ended::Here(end)));
@@ -63,7 +62,7 @@ impl Completing {
     }
 
     fn halted(self) {
-        self.engine.let_go(&self.live, &self.shard);
+        self.engine.let_go(&self.live);
         match self.live.why_halted() {
             Some(Halt::Fenced) => self.claim.fenced(),
             Some(Halt::Stopped) | None => self.claim.stopped(),

@@ -19,12 +19,11 @@ use crate::{
     fault::{Cause, Failure},
     kind::SagaKind,
     live::{Ended, Halt, LiveSaga, LiveStatus},
-    log_store,
+    log_store::{self, LogStore},
     persist::{Persisted, persist},
     ports::{Created, SagaStore, StoreFault, Written},
     refusal::{ResumeError, StartError, SteerError},
     registry::{AnyKind, Handing, Kinds, What},
-    shards::{Shard, Shards},
     types::{EndState, Mark, NewSaga, NodeEvent, StoredSaga},
 };
 use futures::{FutureExt, future::BoxFuture};
@@ -39,7 +38,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use steno::SagaResult;
+use steno::{SagaResult, SecClient};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -67,7 +66,6 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn SagaStore>,
     claims: Claims,
     kinds: Kinds,
-    pub(crate) shards: Shards,
     lives: Mutex<Lives>,
     completions: TaskTracker,
 }
@@ -82,14 +80,7 @@ impl Engine {
     /// An engine of these kinds. Must be called within a tokio runtime.
     #[must_use]
     pub fn new(store: Arc<dyn SagaStore>, claims: Claims, kinds: Kinds) -> Engine {
-        let inner = Inner {
-            shards: Shards::new(Arc::clone(&store)),
-            store,
-            claims,
-            kinds,
-            lives: Mutex::default(),
-            completions: TaskTracker::new(),
-        };
+        let inner = Inner { store, claims, kinds, lives: Mutex::default(), completions: TaskTracker::new() };
         Engine { inner: Arc::new(inner) }
     }
 
@@ -398,19 +389,16 @@ impl Inner {
             }
             lives.sagas.insert(live.key.id, Arc::clone(&live));
         }
-        let shard = self.shards.take(live.key.id);
-        shard.log.add(&live);
-        let handing =
-            Handing { sec: &shard.sec, live: Arc::clone(&live), store: Arc::clone(&self.store), what };
+        let sec = executor(&self.store, &live);
+        let handing = Handing { sec: &sec, live: Arc::clone(&live), store: Arc::clone(&self.store), what };
         match AssertUnwindSafe(kind.hand_over(handing)).catch_unwind().await {
-            Ok(Ok(result)) => Ok(Handed { live, shard, result }),
+            Ok(Ok(result)) => Ok(Handed { live, sec, result }),
             Ok(Err(error)) => {
-                self.let_go(&live, &shard);
+                self.let_go(&live);
                 Err(format!("{error:#}"))
             }
             Err(_) => {
-                self.shards.retire(&shard);
-                self.let_go(&live, &shard);
+                self.let_go(&live);
                 Err("the SEC has panicked".to_owned())
             }
         }
@@ -418,25 +406,23 @@ impl Inner {
 
     /// Starts a saga that was handed over: the one place where it is, so that no saga is started twice.
     async fn begin(self: &Arc<Self>, handed: Handed, claim: Claim) -> Result<(), String> {
-        let Handed { live, shard, result } = handed;
+        let Handed { live, sec, result } = handed;
         let id = steno::SagaId::from_untyped_uuid(live.key.id.0);
-        let started = AssertUnwindSafe(shard.sec.saga_start(id)).catch_unwind().await;
+        let started = AssertUnwindSafe(sec.saga_start(id)).catch_unwind().await;
         if !matches!(started, Ok(Ok(()))) {
-            self.shards.retire(&shard);
-            self.let_go(&live, &shard);
+            self.let_go(&live);
             // Whether it runs is unknown, so the claim stays.
             live.halt(Halt::Stopped);
             drop(claim);
             return Err("its SEC does not start it".to_owned());
         }
-        let completing = Completing { engine: Arc::clone(self), live, shard, claim };
+        let completing = Completing { engine: Arc::clone(self), live, _sec: sec, claim };
         self.completions.spawn(completing.run(result));
         Ok(())
     }
 
     /// After steno has let go of a saga.
-    pub(crate) fn let_go(&self, live: &LiveSaga, shard: &Shard) {
-        shard.log.remove(live.key.id);
+    pub(crate) fn let_go(&self, live: &LiveSaga) {
         self.lock().sagas.remove(&live.key.id);
     }
 
@@ -459,10 +445,19 @@ impl Inner {
     }
 }
 
+/// A SEC for one saga: steno keeps every saga that has ended for as long as its SEC lives, runs all sagas of a SEC in one
+/// task, and takes them all down with it when it panics. Of one saga each, nothing is kept, waits for others, or is lost with
+/// them. It ends when it is dropped.
+fn executor(store: &Arc<dyn SagaStore>, live: &Arc<LiveSaga>) -> SecClient {
+    let silent = slog::Logger::root(slog::Discard, slog::o!());
+    let log = LogStore { store: Arc::clone(store), live: Arc::clone(live) };
+    steno::sec(silent, Arc::new(log))
+}
+
 /// A saga that a SEC has and has not started.
 struct Handed {
     live: Arc<LiveSaga>,
-    shard: Arc<Shard>,
+    sec: SecClient,
     result: BoxFuture<'static, SagaResult>,
 }
 

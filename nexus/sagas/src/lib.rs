@@ -14,7 +14,7 @@
 //!                                        │
 //!  start: claim ─► row durable ──────────┤             ┌───────────── SagaStore (port) ◄── fenced writes, retried
 //!                                        ▼             │                                   until they are durable
-//!  resume: listed, claimed, loaded ─► engine ─► shard: SEC of steno ─► node_action ─► the kind's own code (Step)
+//!  resume: listed, claimed, loaded ─► engine ─► a SEC of steno each ─► node_action ─► the kind's own code (Step)
 //!                                        │             │                    │
 //!                        completion: end durable,      └──► live: mirror ◄──┘      needs attention ◄─► operator
 //!                        claim given back                     ▲
@@ -33,7 +33,7 @@
 //!   `registry` keeps the kinds.
 //! - What is stored, and by whom: [`types`], [`ports`].
 //! - One saga that runs: `live`, `persist`, `log_store`, `node_action`.
-//! - All of them: `shards`, [`engine`], `complete`; [`refusal`]: what it does not do, and what is known then.
+//! - All of them: [`engine`], `complete`; [`refusal`]: what it does not do, and what is known then.
 //! - With the feature `testing`: `contract`, what every store must do, as one test; `testing`, a store in memory that dies,
 //!   lies and stalls by script; `interpose`: who stands between the engine and a kind's own code.
 
@@ -55,7 +55,6 @@ pub mod policy;
 pub mod ports;
 pub mod refusal;
 mod registry;
-mod shards;
 pub mod step;
 #[cfg(feature = "testing")]
 pub mod testing;

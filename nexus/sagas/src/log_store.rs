@@ -1,4 +1,4 @@
-//! steno's view of the store: its log. One per shard, because a shard never holds one saga id twice.
+//! steno's view of the store: the log of one saga.
 //!
 //! Creation is not steno's business here: the engine makes the row durable before steno hears of the saga, so that no
 //! attempt at it can outlive its caller. Nor is the end: the engine writes it with its outcome, after steno has let go.
@@ -24,36 +24,14 @@ use crate::{live::LiveSaga, persist::persist, ports::SagaStore, types::NodeEvent
 use async_trait::async_trait;
 use ids::SagaId;
 use newtype_uuid::GenericUuid;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::Arc;
 use steno::{SagaCachedState, SagaCreateParams, SagaNodeEvent, SecStore};
 
+/// The log of one saga.
 #[derive(Debug)]
 pub(crate) struct LogStore {
-    store: Arc<dyn SagaStore>,
-    sagas: Mutex<BTreeMap<SagaId, Arc<LiveSaga>>>,
-}
-
-impl LogStore {
-    pub(crate) fn new(store: Arc<dyn SagaStore>) -> LogStore {
-        LogStore { store, sagas: Mutex::new(BTreeMap::new()) }
-    }
-
-    /// Before steno can write of it.
-    pub(crate) fn add(&self, live: &Arc<LiveSaga>) {
-        self.lock().insert(live.key.id, Arc::clone(live));
-    }
-
-    /// After steno has let go of it.
-    pub(crate) fn remove(&self, id: SagaId) {
-        self.lock().remove(&id);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<SagaId, Arc<LiveSaga>>> {
-        self.sagas.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    pub(crate) store: Arc<dyn SagaStore>,
+    pub(crate) live: Arc<LiveSaga>,
 }
 
 #[async_trait]
@@ -63,17 +41,12 @@ impl SecStore for LogStore {
     }
 
     async fn record_event(&self, event: SagaNodeEvent) {
-        let id = SagaId(event.saga_id.into_untyped_uuid());
-        let Some(live) = self.lock().get(&id).cloned() else {
-            // steno writes of a saga only between `add` and `remove`.
-            tracing::error!(saga = %id, "steno writes of a saga that is not executed");
-            return;
-        };
         let event = to_stored(&event);
+        let live = &self.live;
         live.observe(event.node, &event.event);
         let Some(events) = live.log(event) else { return };
         // If halted, steno goes on into nodes that do nothing; see `live`.
-        let _ = persist(&live, || self.store.append(live.key, &events)).await;
+        let _ = persist(live, || self.store.append(live.key, &events)).await;
     }
 
     async fn saga_update(&self, _: steno::SagaId, _: SagaCachedState) {}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 const SAGAS: usize = 20_000;
 /// At a time.
 const CLIENTS: usize = 16;
-/// Before the first measurement: every open shard has been retired at least once.
+/// Before the first measurement: caches and the allocator have what they need.
 const WARM: usize = 5_000;
 /// Allocators keep some of what is freed.
 const GROWTH_MAX: u64 = 16 << 20;
