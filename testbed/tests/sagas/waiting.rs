@@ -29,10 +29,11 @@ pub(crate) async fn a_signal_while_it_waits_lets_it_go_on() {
 #[tokio::test]
 pub(crate) async fn a_signal_that_came_before_is_kept_also_over_a_restart() {
     let scene = Scene::start().await;
-    let id = scene.begin(DemoSaga { wait_for_signal: true, sleep_ms: 1_500, ..DemoSaga::default() }).await;
+    let id = scene.begin(DemoSaga { wait_for_signal: true, sleep_ms: 3_000, ..DemoSaga::default() }).await;
     scene.proceed(id).await;
     scene.proceed(id).await;
-    assert!(!scene.saga(id).await.saga.state.is_ended());
+    // Asleep, with the signal before it.
+    scene.waits_for(id, "(wait)").await;
     scene.kill_and_restart().await;
     scene.succeeds_with_every_node_once(id).await;
 }
