@@ -249,7 +249,7 @@ pub struct SagaQuery {
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct SagaWaitQuery {
-    /// Answer only once it has ended, or after this many seconds, 1 to 60, in whatever state it is then.
+    /// Answer only once it has ended, or after this many seconds, 1 to 25, in whatever state it is then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_seconds: Option<u32>,
 }

@@ -33,7 +33,7 @@ const AGAIN: Duration = Duration::from_millis(25);
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Seconds that one call waits for an end.
-const WAIT_SECONDS: u32 = 30;
+const WAIT_SECONDS: u32 = 20;
 
 /// What a client acts on.
 #[derive(Clone, Debug)]

@@ -2,8 +2,9 @@
 //! goes on by itself.
 //!
 //! The disk is a small tmpfs over the state directory, in a mount namespace of the coordinator's own: whatever becomes of
-//! the test, it ends with that process and nobody else ever sees it. The test looks into it through `/proc/PID/root`. A
-//! machine that lets nobody make such a namespace leaves the test out.
+//! the test, it ends with that process and nobody else ever sees it. The test looks into it through `/proc/PID/root`. The
+//! demo's effects are on a disk with space, for a node that cannot make its effect fails, as it should. A machine that lets
+//! nobody make such a namespace leaves the test out.
 
 use crate::scene::{COORDINATOR, Scene, code, refusal};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -11,7 +12,7 @@ use camino_tempfile::Utf8TempDir;
 use ids::SagaId;
 use nexus_client::{
     issues::IssueCode,
-    sagas::{DemoSaga, SagaState},
+    sagas::{DemoSaga, Saga, SagaQuery, SagaState},
 };
 use std::{
     fs::{self, File},
@@ -38,15 +39,20 @@ fn can_unshare() -> bool {
     probe.is_ok_and(|status| status.success())
 }
 
-/// Programs like the built ones, but that the coordinator gets its small disk before it starts.
+/// Programs like the built ones, but that the coordinator gets its small disk before it starts. It starts in the directory in
+/// which its state directory lies.
 fn programs_with_a_small_disk(into: &Utf8Path) {
     let built = binaries::beside_this_test().expect("the programs are built");
     symlink(built.join("sled-agent"), into.join("sled-agent")).expect("a link");
     let script = format!(
         "#!/bin/sh\n\
-         exec unshare {} sh -c 'mount -t tmpfs -o size={DISK_BYTES} none state && cd . && exec \"$@\"' sh {}/nexus \"$@\"\n",
-        unshare().join(" "),
-        built
+         exec unshare {} sh -ec '\n\
+         mkdir -p effects\n\
+         mount -t tmpfs -o size={DISK_BYTES} none state\n\
+         mkdir state/demo-effects\n\
+         mount --bind effects state/demo-effects\n\
+         exec \"$@\"' sh {built}/nexus \"$@\"\n",
+        unshare().join(" ")
     );
     let nexus = into.join("nexus");
     fs::write(&nexus, script).expect("a script");
@@ -62,7 +68,7 @@ fn state_dir(scene: &Scene) -> Utf8PathBuf {
 }
 
 fn effects(scene: &Scene, id: SagaId) -> DemoEffects {
-    let directory = state_dir(scene).join("demo-effects").join(id.to_string());
+    let directory = scene.directory().node(COORDINATOR).join("effects").join(id.to_string());
     DemoEffects::read(&directory).expect("what it has left can be read")
 }
 
@@ -95,54 +101,45 @@ async fn without_space_new_sagas_are_refused_and_running_ones_go_on_once_there_i
     for _ in 0..4 {
         running.push(scene.begin_waiting(DemoSaga::default()).await);
     }
-    let asleep = scene.begin(DemoSaga { sleep_ms: 1_000, ..DemoSaga::default() }).await;
+    let mut accepted = Vec::new();
+    for sleep_ms in [1_000, 2_000, 3_000, 4_000] {
+        accepted.push(scene.begin(DemoSaga { sleep_ms, ..DemoSaga::default() }).await);
+    }
     let ballast = state_dir(&scene).join("ballast");
     fill(&ballast);
 
-    let mut acknowledged = Vec::new();
+    // What the database still has room for in its own files, it takes; then new sagas are refused, and running ones wait.
     scene
-        .look("the first saga that is refused", async || {
+        .look("sagas to be refused, and others to wait", async || {
             match scene.operator.saga_demo(&DemoSaga::default()).await {
-                // What the database still had room for in its own files.
-                Ok(accepted) => {
-                    acknowledged.push(accepted.id);
-                    Err(format!("{} were accepted", acknowledged.len()))
-                }
-                refused => {
-                    assert_eq!(refusal(refused), code(507, "no_space"));
-                    Ok(())
-                }
+                Ok(one) => accepted.push(one.id),
+                refused => assert_eq!(refusal(refused), code(507, "no_space")),
             }
-        })
-        .await;
-    scene
-        .look("sagas to wait for the database", async || {
-            match scene.issues(IssueCode::SagaWaitsForDatabase).await {
-                issues if issues.is_empty() => Err("none waits".to_owned()),
-                _ => Ok(()),
-            }
+            let waiting = scene.issues(IssueCode::SagaWaitsForDatabase).await;
+            if waiting.is_empty() { Err(format!("{} were accepted", accepted.len())) } else { Ok(()) }
         })
         .await;
     for _ in 0..8 {
         assert_eq!(refusal(scene.operator.saga_demo(&DemoSaga::default()).await), code(507, "no_space"));
     }
-    let saga = scene.saga(asleep).await.saga;
-    assert!(!saga.state.is_ended() && saga.executing, "it waits: {saga:?}");
-    assert!(saga.waits_for.as_ref().is_some_and(|it| it.contains("the database")), "{saga:?}");
+    let waiting = scene.operator.sagas(&SagaQuery::default()).await.expect("reads go on").items;
+    let waits = |saga: &&Saga| saga.waits_for.as_ref().is_some_and(|it| it.contains("the database"));
+    let waiting: Vec<&Saga> = waiting.iter().filter(waits).collect();
+    assert!(!waiting.is_empty() && waiting.iter().all(|saga| saga.executing), "{waiting:?}");
 
     fs::remove_file(&ballast).expect("it is there");
     scene
         .look("a new saga to be accepted", async || {
             match scene.operator.saga_demo(&DemoSaga::default()).await {
-                Ok(accepted) => {
-                    acknowledged.push(accepted.id);
+                Ok(one) => {
+                    accepted.push(one.id);
                     Ok(())
                 }
                 refused => Err(format!("{refused:?}")),
             }
         })
         .await;
-    for id in running.iter().chain([&asleep]).chain(&acknowledged) {
+    for id in running.iter().chain(&accepted) {
         if running.contains(id) {
             scene.proceed(*id).await;
         }

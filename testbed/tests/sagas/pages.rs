@@ -2,7 +2,10 @@
 
 use crate::scene::{Scene, code, refusal};
 use ids::SagaId;
-use nexus_client::sagas::{DemoSaga, Saga, SagaQuery, SagaState};
+use nexus_client::{
+    pages::{Page, PageQuery},
+    sagas::{DemoSaga, Saga, SagaEvent, SagaQuery, SagaState},
+};
 use std::collections::BTreeMap;
 
 /// All pages of so many, and how many pages there were.
@@ -109,22 +112,12 @@ pub(crate) async fn a_log_is_told_in_its_order_and_in_pages() {
     assert!(place("inner/close", "failed") < place("inner/open", "undo_started"));
     assert!(place("left", "undo_finished") < place("begin", "undo_started"));
 
-    let token = scene.record().expect("the record is there").tokens.operator;
-    let (mut paged, mut page_token) = (Vec::new(), None::<String>);
+    let (mut paged, mut page_token) = (Vec::new(), None);
     loop {
-        let mut request = reqwest::Client::new()
-            .get(format!("{}/v1/sagas/{id}/events", scene.operator.base_url()))
-            .query(&[("limit", "4")])
-            .bearer_auth(&token);
-        if let Some(page_token) = &page_token {
-            request = request.query(&[("page_token", page_token)]);
-        }
-        let page: serde_json::Value = request.send().await.expect("it answers").json().await.expect("a page");
-        let items: Vec<nexus_client::sagas::SagaEvent> =
-            serde_json::from_value(page["items"].clone()).expect("lines of a log");
-        assert!(items.len() <= 4);
-        paged.extend(items);
-        page_token = page["next_page"].as_str().map(str::to_owned);
+        let page = page_of_events(&scene, id, 4, page_token).await;
+        assert!(page.items.len() <= 4);
+        paged.extend(page.items);
+        page_token = page.next_page;
         if page_token.is_none() {
             break;
         }
@@ -132,15 +125,26 @@ pub(crate) async fn a_log_is_told_in_its_order_and_in_pages() {
     assert_eq!(paged, events);
 }
 
+/// One page of a log.
+async fn page_of_events(
+    scene: &Scene,
+    id: SagaId,
+    limit: u32,
+    page_token: Option<String>,
+) -> Page<SagaEvent> {
+    let token = scene.record().expect("the record is there").tokens.operator;
+    let url = format!("{}/v1/sagas/{id}/events", scene.operator.base_url());
+    let query = PageQuery { limit: Some(limit), page_token };
+    let answer = reqwest::Client::new().get(url).query(&query).bearer_auth(token).send().await;
+    answer.expect("it answers").json().await.expect("a page")
+}
+
 #[tokio::test]
 pub(crate) async fn a_page_token_of_another_list_is_refused() {
     let scene = Scene::start().await;
-    for _ in 0..2 {
-        scene.begin(DemoSaga::default()).await;
-    }
-    let page =
-        scene.operator.sagas(&SagaQuery { limit: Some(1), ..SagaQuery::default() }).await.expect("a page");
-    let token = page.next_page.expect("there are more");
-    let other = SagaQuery { page_token: Some(format!("{token}x")), ..SagaQuery::default() };
-    assert_eq!(refusal(scene.operator.sagas(&other).await), code(400, "bad_page_token"));
+    let id = scene.begin(DemoSaga::default()).await;
+    scene.ended(id).await;
+    let page_token = page_of_events(&scene, id, 1, None).await.next_page;
+    let query = SagaQuery { page_token: Some(page_token.expect("there are more")), ..SagaQuery::default() };
+    assert_eq!(refusal(scene.operator.sagas(&query).await), code(400, "bad_page_token"));
 }

@@ -125,7 +125,7 @@ async fn bodies_and_queries_that_make_no_sense_are_refused_with_their_codes() {
     }
     for path in [
         format!("/{id}?wait_seconds=0"),
-        format!("/{id}?wait_seconds=61"),
+        format!("/{id}?wait_seconds=26"),
         "/no-id".to_owned(),
         "?state=asleep".to_owned(),
         "?limit=0".to_owned(),

@@ -75,7 +75,7 @@ impl Scene {
 
     /// The saga, once it has ended.
     pub(crate) async fn ended(&self, id: SagaId) -> SagaDetail {
-        let query = SagaWaitQuery { wait_seconds: Some(60) };
+        let query = SagaWaitQuery { wait_seconds: Some(20) };
         let saga = self.operator.saga(id, &query).await.expect("it is there");
         assert!(saga.saga.state.is_ended(), "it has not ended: {saga:?}");
         assert!(saga.saga.ended_at.is_some() && !saga.saga.executing, "{saga:?}");

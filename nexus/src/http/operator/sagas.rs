@@ -30,8 +30,8 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-/// Seconds that one call may wait for an end.
-const WAIT_SECONDS_MAX: u32 = 60;
+/// Seconds that one call may wait for an end: less than clients wait for an answer that does not begin.
+const WAIT_SECONDS_MAX: u32 = 25;
 
 /// Between two looks at a saga that is not executed here.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
