@@ -169,6 +169,15 @@ impl Definition {
     }
 }
 
+/// The action nodes of a graph as it is stored, by steno's number: each is labelled with its path. Of a graph that this build
+/// does not understand, none.
+pub(crate) fn stored_paths(dag: &Value) -> BTreeMap<u32, String> {
+    let nodes = dag.pointer("/graph/nodes").and_then(Value::as_array);
+    let path = |node: &Value| node.pointer("/Action/label").and_then(Value::as_str).map(str::to_owned);
+    let numbered = (0_u32..).zip(nodes.into_iter().flatten());
+    numbered.filter_map(|(number, node)| Some((number, path(node)?))).collect()
+}
+
 impl NodeTable {
     pub(crate) fn can_see(&self, path: &str, name: &str) -> bool {
         self.visible.get(path).is_some_and(|names| names.contains(name))

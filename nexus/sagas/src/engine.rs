@@ -15,7 +15,7 @@
 
 use crate::{
     complete::Completing,
-    definition::{Definition, DefinitionError},
+    definition::{Definition, DefinitionError, stored_paths},
     fault::{Cause, Failure},
     kind::SagaKind,
     live::{Ended, Halt, LiveSaga, LiveStatus},
@@ -24,7 +24,7 @@ use crate::{
     ports::{Created, SagaStore, StoreFault, Written},
     refusal::{ResumeError, StartError, SteerError},
     registry::{AnyKind, Handing, Kinds, What},
-    types::{EndState, Mark, NewSaga, NodeEvent, StoredSaga},
+    types::{EndState, Mark, NewSaga, StoredSaga},
 };
 use futures::{FutureExt, future::BoxFuture};
 use ids::{AdoptionEpoch, SagaId};
@@ -338,15 +338,23 @@ impl Inner {
 
     async fn bury(&self, resuming: Resuming, stored: &StoredSaga, why: Buried) -> Result<(), String> {
         let key = resuming.key();
-        let nodes = self.kinds.define(&stored.row.kind, &stored.row.params).ok();
-        let name = |node: u32| match nodes.as_ref().map(|definition| definition.nodes.paths.get(&node)) {
-            Some(path) => path.cloned(),
-            None => Some(format!("node {node}")),
-        };
-        let not_undone = begun_and_not_undone(&stored.events).into_iter().filter_map(name).collect();
+        let not_undone = left_behind(stored);
         let failure = Failure { node: String::new(), cause: why.cause, attempts: 0 };
-        let end = EndState::Abandoned { failure, reason: why.reason, not_undone };
-        match self.store.end(key, &end, &[]).await {
+        // What an operator has said first stays.
+        let said = stored.marks.iter().find_map(|mark| match mark {
+            Mark::Abandoned { reason } => Some(reason.clone()),
+            _ => None,
+        });
+        let end = EndState::Abandoned { failure, reason: said.unwrap_or(why.reason), not_undone };
+        let mut written = self.store.end(key, &end, &[]).await;
+        for _ in 1..CREATE_ATTEMPTS_MAX {
+            if written.is_ok() {
+                break;
+            }
+            tokio::time::sleep(CREATE_PAUSE).await;
+            written = self.store.end(key, &end, &[]).await;
+        }
+        match written {
             Ok(Written::Now | Written::Already) => {
                 resuming.resumed().finished();
                 Ok(())
@@ -386,6 +394,9 @@ impl Inner {
             let mut lives = self.lock();
             if lives.stopping {
                 return Err("the engine stops".to_owned());
+            }
+            if lives.sagas.contains_key(&live.key.id) {
+                return Err("it is executed here already".to_owned());
             }
             lives.sagas.insert(live.key.id, Arc::clone(&live));
         }
@@ -461,13 +472,28 @@ struct Handed {
     result: BoxFuture<'static, SagaResult>,
 }
 
-/// Nodes that may have left something: begun or done, and neither failed (which leaves nothing) nor undone.
-fn begun_and_not_undone(events: &[NodeEvent]) -> Vec<u32> {
+/// Nodes that may have left something: begun or done, and neither failed (which leaves nothing) nor undone; and those whose
+/// undoing was skipped. By their paths in the graph that was stored: this build may plan another one.
+fn left_behind(stored: &StoredSaga) -> Vec<String> {
     let of = |what: &str| -> BTreeSet<u32> {
-        events.iter().filter(|event| event.event == what).map(|event| event.node).collect()
+        let events = stored.events.iter().filter(|event| event.event == what);
+        events.map(|event| event.node).collect()
     };
+    let paths = stored_paths(&stored.row.dag);
     let gone = &of("failed") | &of("undo_finished");
-    of("started").difference(&gone).copied().collect()
+    let begun = of("started");
+    let name = |node: &u32| match paths.get(node) {
+        Some(path) => Some(path.clone()),
+        None if paths.is_empty() => Some(format!("node {node}")),
+        // One of steno's own.
+        None => None,
+    };
+    let mut left: BTreeSet<String> = begun.difference(&gone).filter_map(name).collect();
+    left.extend(stored.marks.iter().filter_map(|mark| match mark {
+        Mark::UndoSkipped { node } => Some(node.clone()),
+        _ => None,
+    }));
+    left.into_iter().collect()
 }
 
 fn new_row(

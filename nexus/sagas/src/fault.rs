@@ -54,11 +54,29 @@ pub const CODE_STOPPED: &str = "executor_stopped";
 /// The code of an error that steno itself has made.
 pub const CODE_ENGINE: &str = "saga_engine";
 
+/// A word for programs.
+const CODE_CHARACTERS_MAX: usize = 100;
+
+/// A page of text: it is written to the log, to the row and to every list.
+const WORDS_CHARACTERS_MAX: usize = 4_000;
+
 impl Cause {
-    /// A cause.
+    /// A cause. Characters that not every store takes, or that move a terminal's cursor, become spaces; what is longer than
+    /// anybody reads is cut.
     pub fn new(code: impl Into<String>, words: impl Into<String>) -> Cause {
-        Cause { code: code.into(), words: words.into() }
+        Cause {
+            code: printable(code.into(), CODE_CHARACTERS_MAX),
+            words: printable(words.into(), WORDS_CHARACTERS_MAX),
+        }
     }
+}
+
+fn printable(text: String, characters_max: usize) -> String {
+    if text.len() <= characters_max && !text.contains(char::is_control) {
+        return text;
+    }
+    let plain = |character: char| if character.is_control() && character != '\n' { ' ' } else { character };
+    text.chars().map(plain).take(characters_max).collect()
 }
 
 impl Fault {
@@ -89,5 +107,19 @@ impl Fault {
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         matches!(self, Fault::Unknown(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_a_store_might_not_take_are_made_plain_and_bounded() {
+        let cause = Cause::new("bad\0code", format!("a\0b\u{1b}[2J\n{}", "π".repeat(10_000)));
+        assert_eq!(cause.code, "bad code");
+        assert!(cause.words.starts_with("a b [2J\nπ"), "{}", cause.words);
+        assert_eq!(cause.words.chars().count(), WORDS_CHARACTERS_MAX);
+        assert_eq!(Cause::new("code", "plain words").words, "plain words");
     }
 }

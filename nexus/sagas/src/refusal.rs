@@ -110,6 +110,20 @@ pub enum ResumeError {
     },
 }
 
+impl ResumeError {
+    /// Whether it would fail again, as long as neither this program nor the row changes.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            ResumeError::UnknownKind { .. }
+            | ResumeError::Definition { .. }
+            | ResumeError::Digest { .. }
+            | ResumeError::Log { .. } => true,
+            ResumeError::Changed { .. } | ResumeError::Stopping { .. } => false,
+        }
+    }
+}
+
 /// A saga that does not take an operator's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SteerError {

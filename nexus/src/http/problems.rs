@@ -128,8 +128,9 @@ pub(crate) fn of_ended_saga(id: SagaId) -> ApiError {
 
 /// The database does not take an operator's word in time. It is not forgotten.
 pub(crate) fn of_slow_saga_store(id: SagaId) -> ApiError {
-    let detail =
-        format!("the database does not take what was said to saga {id}; it takes effect once it does");
+    let detail = format!(
+        "the database does not take what was said to saga {id}; it takes effect once it does, if this coordinator lives until then: look, and say it again"
+    );
     ApiError::new(Code::Unavailable, detail)
 }
 

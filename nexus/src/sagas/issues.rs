@@ -17,6 +17,7 @@ pub fn issues(troubled: &[LiveStatus], recovered: &RecoveryReport) -> Vec<Issue>
     issues.extend(waits_for_database(troubled));
     issues.extend(not_resumed(recovered));
     issues.extend(waits_for_version(recovered));
+    issues.extend(lost(recovered));
     issues
 }
 
@@ -24,7 +25,9 @@ fn needs_attention(saga: &LiveStatus) -> Issue {
     let failures = saga.attention.values().map(|attention| format!("undo of {}", attention.failure));
     let detail = format!("{} ({})", failures.collect::<Vec<_>>().join("; "), saga.kind);
     let id = saga.key.id.to_string();
-    let hint = format!("mend the cause, then: sledctl op retry {id}; or give it up: sledctl op abandon {id}");
+    let hint = format!(
+        "mend the cause, then: sledctl op retry {id}; or give it up: sledctl op abandon {id} --reason …"
+    );
     Issue::new(IssueCode::SagaNeedsAttention, id, detail).with_hint(hint)
 }
 
@@ -60,6 +63,15 @@ fn waits_for_version(recovered: &RecoveryReport) -> Option<Issue> {
     let detail = format!("{count} wait for a coordinator of another version");
     let hint = "run the version that began them until they have ended, or abandon them";
     Some(Issue::new(IssueCode::SagaWaitsForVersion, "sagas", detail).with_hint(hint))
+}
+
+/// Defects of this program, never expected.
+fn lost(recovered: &RecoveryReport) -> Option<Issue> {
+    let totals = &recovered.totals;
+    let count = Some(totals.missing + totals.bad_state).filter(|count| *count > 0)?;
+    let detail = format!("{count} were lost by their executor; nothing of them is executed");
+    let hint = "restart the coordinator: it goes on with them; and report it, with its log";
+    Some(Issue::new(IssueCode::SagaNotResumed, "sagas", detail).with_hint(hint))
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ impl Collector for SagaMetrics {
             ("finished", "Sagas that this coordinator has brought to their ends.", totals.finished),
             ("given_up", "Sagas that were not created after all.", totals.given_up),
             ("fenced", "Sagas that another coordinator has taken over.", totals.fenced),
+            ("lost", "Sagas that their executor has lost: a defect.", totals.missing + totals.bad_state),
             ("resume_failures", "Attempts to go on with a saga that failed.", totals.failures),
         ];
         for (name, help, count) in counters {

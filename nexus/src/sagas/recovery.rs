@@ -52,6 +52,8 @@ pub struct RecoveryTask {
     reported: Reported,
     given_up: GivenUp,
     setbacks: Setbacks,
+    /// Sagas that no pass of this life will resume.
+    unable: BTreeSet<SagaId>,
     activator: Activator,
     alarm: Option<JoinHandle<()>>,
 }
@@ -125,6 +127,7 @@ impl RecoveryTask {
             reported: Reported::default(),
             given_up: GivenUp::default(),
             setbacks: Setbacks::default(),
+            unable: BTreeSet::new(),
             activator,
             alarm: None,
         }
@@ -142,16 +145,18 @@ impl RecoveryTask {
         self.given_up.clone()
     }
 
-    /// Those that were given up and cannot be executed on: of an unknown kind or version, or they could not be resumed.
+    /// Those that were given up and cannot be executed on: of an unknown kind or version, or for a reason that lasts. The
+    /// others that were given up are tried now: perhaps they can.
     fn hopeless(&mut self, found: &[UnfinishedSaga]) -> BTreeMap<SagaId, String> {
         let mut reasons = self.given_up.lock().clone();
-        let (engine, setbacks) = (&self.engine, &mut self.setbacks);
-        let hopeless: BTreeSet<_> = found
-            .iter()
-            .filter(|saga| reasons.contains_key(&saga.key.id))
-            .filter(|saga| setbacks.forget(saga.key.id) || !engine.is_capable(&saga.kind, saga.version))
-            .map(|saga| saga.key.id)
-            .collect();
+        for id in reasons.keys() {
+            self.setbacks.forget(*id);
+        }
+        let engine = &self.engine;
+        let is_hopeless = |saga: &&UnfinishedSaga| {
+            self.unable.contains(&saga.key.id) || !engine.is_capable(&saga.kind, saga.version)
+        };
+        let hopeless: BTreeSet<_> = found.iter().filter(is_hopeless).map(|saga| saga.key.id).collect();
         reasons.retain(|id, _| hopeless.contains(id));
         reasons
     }
@@ -166,6 +171,7 @@ impl RecoveryTask {
         };
         let found: BTreeSet<_> = listed.sagas().iter().map(|saga| saga.key.id).collect();
         self.setbacks.keep_only(&found);
+        self.unable.retain(|id| found.contains(id));
         let bury = self.hopeless(listed.sagas());
         let engine = self.engine.clone();
         let mut plan = listed.plan(&PlanRules {
@@ -213,15 +219,17 @@ impl RecoveryTask {
                     let resumed = match (stored, reason) {
                         (None, _) => {
                             resuming.failed();
-                            Err(why_not)
+                            Err((false, why_not))
                         }
-                        (Some(stored), None) => {
-                            engine.resume(resuming, stored).await.map_err(|error| chain(&error))
-                        }
+                        (Some(stored), None) => engine
+                            .resume(resuming, stored)
+                            .await
+                            .map_err(|error| (error.is_lasting(), chain(&error))),
                         (Some(stored), Some(reason)) => {
                             let cause =
                                 Cause::new("cannot_be_executed", "no coordinator could go on with it");
-                            engine.bury(resuming, stored, Buried { cause, reason }).await
+                            let buried = engine.bury(resuming, stored, Buried { cause, reason }).await;
+                            buried.map_err(|why_not| (true, why_not))
                         }
                     };
                     (saga, resumed)
@@ -236,13 +244,20 @@ impl RecoveryTask {
                     self.setbacks.forget(saga.key.id);
                     recovered += 1;
                 }
-                Err(reason) => {
+                Err((is_lasting, reason)) => {
+                    if *is_lasting {
+                        self.unable.insert(saga.key.id);
+                    }
                     tracing::error!(saga = %saga.key, kind = saga.kind, reason, "saga cannot be resumed");
                     self.setbacks.failed(saga.key.id, now);
                     failed += 1;
                 }
             }
-            self.reported.lock().note(RecentSaga { time: now, saga: saga.key, reason: resumed.err() });
+            self.reported.lock().note(RecentSaga {
+                time: now,
+                saga: saga.key,
+                reason: resumed.err().map(|(_, reason)| reason),
+            });
         }
         (recovered, failed)
     }

@@ -54,7 +54,7 @@ pub(crate) async fn a_saga_that_waits_for_no_operator_is_neither_retried_nor_giv
 }
 
 #[tokio::test]
-async fn a_saga_that_nobody_executes_takes_signals_only_and_says_what_it_waits_for() {
+async fn a_saga_that_nobody_executes_takes_signals_and_says_what_it_waits_for() {
     let scene = Scene::start().await;
     let id = scene.begin_waiting(DemoSaga::default()).await;
     scene.stop(COORDINATOR).await.expect("it stops");
@@ -70,12 +70,34 @@ async fn a_saga_that_nobody_executes_takes_signals_only_and_says_what_it_waits_f
     let not_executing = code(409, "saga_not_executing");
     assert_eq!(refusal(scene.operator.saga_cancel(id).await), not_executing);
     assert_eq!(refusal(scene.operator.saga_retry(id).await), not_executing);
-    assert_eq!(refusal(scene.abandon(id, "why not").await), not_executing);
     scene.proceed(id).await;
     scene.stop(COORDINATOR).await.expect("it stops");
     set_version(&scene, id, 1).await;
     scene.restart(COORDINATOR).await.expect("it starts");
     scene.succeeds_with_every_node_once(id).await;
+}
+
+#[tokio::test]
+async fn a_saga_that_nobody_can_go_on_with_is_abandoned_and_names_what_is_left() {
+    let scene = Scene::start().await;
+    let id = scene.begin_waiting(DemoSaga::default()).await;
+    scene.stop(COORDINATOR).await.expect("it stops");
+    set_version(&scene, id, 99).await;
+    scene.restart(COORDINATOR).await.expect("it starts");
+    scene.pass("saga_recovery").await;
+    scene.abandon(id, "that version is gone").await.expect("it is given up");
+    let saga = scene.saga(id).await.saga;
+    assert_eq!(saga.state, SagaState::Abandoned, "{saga:?}");
+    assert_eq!(saga.abandoned_because.as_deref(), Some("that version is gone"));
+    let mut left = saga.not_undone.clone();
+    left.sort();
+    let mut begun =
+        vec!["begin", "left", "middle", "right", "join", "red", "green", "blue", "gather", "wait"];
+    begun.extend(["inner/open", "inner/north", "inner/east", "inner/south", "inner/close"]);
+    begun.sort_unstable();
+    assert_eq!(left, begun);
+    let report = scene.pass("saga_recovery").await.report;
+    assert_eq!(report["last_pass"]["found"], 0, "{report}");
 }
 
 /// As if another version of the coordinator had begun it. Nobody else may have the database.

@@ -27,7 +27,7 @@ use nexus_sagas::{SagaKind, StartError, SteerError};
 use nexus_tasks::Reason;
 use problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// Seconds that one call may wait for an end: less than clients wait for an answer that does not begin.
@@ -113,7 +113,11 @@ async fn begun_before(
     loop {
         match context.sagas.engine.start_as(id, Demo::NAME, params.clone()).await {
             // Durable, and in the second case another life will execute it.
-            Ok(()) | Err(StartError::LeftToRecovery { .. }) => return Ok(None),
+            Ok(()) => return Ok(None),
+            Err(StartError::LeftToRecovery { .. }) => {
+                context.sagas.recovery.activate(Reason::Event("saga_left"));
+                return Ok(None);
+            }
             Err(StartError::Exists { .. }) => {}
             Err(error) => return Err(problems::of_saga_start(&error)),
         }
@@ -135,9 +139,9 @@ async fn begun_before(
 #[derive(Serialize, Deserialize)]
 struct AfterSaga(Timestamp, SagaId);
 
-/// The place after which a page of a log begins, and the number of the line there.
+/// The place after which a page of that saga's log begins, and the number of the line there.
 #[derive(Serialize, Deserialize)]
-struct AfterEvent(Timestamp, u32, String, u64);
+struct AfterEvent(SagaId, Timestamp, u32, String, u64);
 
 /// Sagas, newest first. Those that ended long ago are in the archive.
 #[utoipa::path(
@@ -243,7 +247,10 @@ async fn events(
     let row = stored(&context, id).await?;
     let (after, number) = match &page.after {
         None => (None, 0),
-        Some(AfterEvent(written, node, event, number)) => {
+        Some(AfterEvent(of, ..)) if *of != id => {
+            return Err(ApiError::new(Code::BadPageToken, "the page token is of another saga's log"));
+        }
+        Some(AfterEvent(_, written, node, event, number)) => {
             (Some(SagaEventPosition { written: *written, node: *node, event: event.clone() }), *number)
         }
     };
@@ -253,7 +260,7 @@ async fn events(
     let numbered = (number + 1..).zip(lines).collect();
     let (lines, next_page) = page.cut(numbered, |(number, line)| {
         let SagaEventPosition { written, node, event } = line.position();
-        AfterEvent(written, node, event, *number)
+        AfterEvent(id, written, node, event, *number)
     });
     let items = lines.iter().map(|(number, line)| view::event(*number, line, &paths)).collect();
     Ok(ApiJson(Page { items, next_page }))
@@ -303,7 +310,7 @@ async fn abandon(
     ApiPath(id): ApiPath<SagaId>,
     ApiJson(abandon): ApiJson<SagaAbandon>,
 ) -> Result<ApiJson<Saga>, ApiError> {
-    let characters = abandon.reason.chars().count();
+    let characters = abandon.reason.trim().chars().count();
     if !(1..=REASON_CHARACTERS_MAX).contains(&characters) {
         let detail =
             format!("the reason has {characters} characters; it may have 1 to {REASON_CHARACTERS_MAX}");
@@ -319,16 +326,19 @@ async fn abandon(
 
 /// A saga that is not executed is given up in a pass of recovery, if it cannot be executed.
 async fn give_up(context: &Context, id: SagaId, reason: &str) -> Result<ApiJson<Saga>, ApiError> {
-    let giving_up = context.sagas.given_up.give_up(id, reason);
-    let pass = context.tasks.activate_and_wait("saga_recovery", Reason::Operator);
-    let passed = tokio::time::timeout(STEER_LIMIT, pass).await;
-    drop(giving_up);
-    passed.map_err(|_| problems::of_slow_saga_store(id))?.map_err(|error| problems::of_activation(&error))?;
-    let row = stored(context, id).await?;
-    match row.end {
-        Some(_) => Ok(ApiJson(view::saga(&row.summary, &context.sagas.here(&row.summary)))),
-        None => Err(problems::of_saga_steering(&SteerError::NotHere { id })),
+    let _giving_up = context.sagas.given_up.give_up(id, reason);
+    // The first pass may only find out that it cannot be executed.
+    for _ in 0..2 {
+        let pass = context.tasks.activate_and_wait("saga_recovery", Reason::Operator);
+        let passed = tokio::time::timeout(STEER_LIMIT, pass).await;
+        let passed = passed.map_err(|_| problems::of_slow_saga_store(id))?;
+        passed.map_err(|error| problems::of_activation(&error))?;
+        let row = stored(context, id).await?;
+        if row.end.is_some() {
+            return Ok(ApiJson(shown(context, &row)));
+        }
     }
+    Err(problems::of_saga_steering(&SteerError::NotHere { id }))
 }
 
 /// Gives a saga something that it waits for, or will wait for. The first value of a name stays.
@@ -346,9 +356,10 @@ async fn signal(
     ApiJson(signal): ApiJson<SagaSignal>,
 ) -> Result<ApiJson<Saga>, ApiError> {
     let characters = signal.name.chars().count();
-    if !(1..=SIGNAL_CHARACTERS_MAX).contains(&characters) {
-        let detail =
-            format!("the name has {characters} characters; it may have 1 to {SIGNAL_CHARACTERS_MAX}");
+    if !(1..=SIGNAL_CHARACTERS_MAX).contains(&characters) || signal.name.contains(char::is_control) {
+        let detail = format!(
+            "the name has {characters} characters; it may have 1 to {SIGNAL_CHARACTERS_MAX}, none of them a control character"
+        );
         return Err(ApiError::new(Code::BadRequest, detail));
     }
     let row = stored(&context, id).await?;
@@ -373,8 +384,13 @@ async fn steered(
         Err(_) => Err(problems::of_slow_saga_store(id)),
         Ok(Err(SteerError::NotHere { .. })) if row.end.is_some() => Err(problems::of_ended_saga(id)),
         Ok(Err(error)) => Err(problems::of_saga_steering(&error)),
-        Ok(Ok(())) => Ok(ApiJson(view::saga(&row.summary, &context.sagas.here(&row.summary)))),
+        Ok(Ok(())) => Ok(ApiJson(shown(context, &row))),
     }
+}
+
+/// A saga with what is known of its end, as verbs answer it.
+fn shown(context: &Context, row: &stored::SagaDetail) -> Saga {
+    view::detail(row, &context.sagas.here(&row.summary), &BTreeMap::new(), &[]).saga
 }
 
 async fn stored(context: &Context, id: SagaId) -> Result<stored::SagaDetail, ApiError> {
