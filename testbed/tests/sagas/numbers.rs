@@ -40,6 +40,7 @@ pub(crate) async fn metrics_of_sagas_are_there_and_add_up_in_every_life() {
             ("finished", finished),
             ("given_up", 0.0),
             ("fenced", 0.0),
+            ("lost", 0.0),
             ("resume_failures", 0.0),
             ("running", 2.0),
             ("needing_attention", 1.0),
