@@ -42,10 +42,11 @@ use steno::{SagaResult, SecClient};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-/// Attempts to create a row, before the caller is told. With the pauses between them about a second.
-const CREATE_ATTEMPTS_MAX: u32 = 5;
+/// Attempts to create a row, or to end one that nobody executes, before the caller is told. With the pauses between them
+/// about a second.
+const WRITE_ATTEMPTS_MAX: u32 = 5;
 /// Between two of them.
-const CREATE_PAUSE: Duration = Duration::from_millis(200);
+const WRITE_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why a saga is ended that cannot be executed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -293,14 +294,14 @@ impl Inner {
                 Err(fault) => fault,
             };
             in_doubt |= matches!(source, StoreFault::Unknown(_));
-            if attempt == CREATE_ATTEMPTS_MAX {
+            if attempt == WRITE_ATTEMPTS_MAX {
                 return Err(if in_doubt {
                     StartError::Unknown { id, source }
                 } else {
                     StartError::NotCreated { id, source }
                 });
             }
-            tokio::time::sleep(CREATE_PAUSE).await;
+            tokio::time::sleep(WRITE_PAUSE).await;
             attempt += 1;
         }
     }
@@ -347,11 +348,11 @@ impl Inner {
         });
         let end = EndState::Abandoned { failure, reason: said.unwrap_or(why.reason), not_undone };
         let mut written = self.store.end(key, &end, &[]).await;
-        for _ in 1..CREATE_ATTEMPTS_MAX {
+        for _ in 1..WRITE_ATTEMPTS_MAX {
             if written.is_ok() {
                 break;
             }
-            tokio::time::sleep(CREATE_PAUSE).await;
+            tokio::time::sleep(WRITE_PAUSE).await;
             written = self.store.end(key, &end, &[]).await;
         }
         match written {

@@ -14,11 +14,11 @@
 //!    write 1  │         write 2        │        write 3         │           write 4
 //! ```
 //!
-//! A row of n nodes takes n + 2 durable writes in place of 2 n + 4. What is at stake is one line at most, and that only until
+//! A row of n nodes takes n + 2 durable writes in place of 2 n + 6. What is at stake is one line at most, and that only until
 //! steno has taken its next step: if the process dies before the write, the log says that the node was begun and not
 //! that it has ended, as if it had died a moment earlier, with the effect there and the answer not. Before *another*
 //! node's action or undo runs, all lines before it are durable: so what runs again is what was in flight. While another
-//! node runs, which may take hours, nothing waits.
+//! node runs, which may take hours, no line of an action or undo waits; those of steno's own nodes do, and are made again.
 
 use crate::{live::LiveSaga, persist::persist, ports::SagaStore, types::NodeEvent};
 use async_trait::async_trait;

@@ -28,7 +28,7 @@ const BATCH_SAGAS: usize = 256;
 /// Sagas that one pass resumes at most. The rest is deferred, and the next pass follows at once.
 const RESUMED_MAX: usize = 100_000;
 
-/// Sagas that are resumed at once: replaying a log is work for a processor, and there are as many executors as shards.
+/// Sagas that are resumed at once: replaying a log is work for a processor, and more would only wait for one.
 const RESUMES_AT_ONCE: usize = 8;
 
 /// What recovery has done since the start; readable at any time.
