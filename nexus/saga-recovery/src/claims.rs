@@ -1,12 +1,12 @@
 //! What is executed here: one claim for each saga that this process executes, may execute, or is about to resume.
 //!
 //! ```text
-//!                      ┌─ resumed ──┐
-//!   plan ──► resuming ─┤            ▼
-//!                      └─ failed    running ──► finished   its row has ended, durably
-//!                          │           ▲   ├──► gave up    it was never executed and never will be
-//!                          ▼           │   └──► fenced     another coordinator owns it; its executor has stopped
-//!                        gone       Claims::claim, before the INSERT
+//!   plan ──► resuming ──► adopted ──► resumed ─┐
+//!                 │          │                 ▼
+//!                 └──────────┴─► failed     running ──► finished   its row has ended, durably
+//!                                  │           ▲   ├──► gave up    it was never executed and never will be
+//!                                  ▼           │   └──► fenced     another adoption has it; its executor has stopped
+//!                                gone       Claims::claim, before the INSERT
 //! ```
 //!
 //! A claim that is dropped without a word stays for the life of the process. That is the safe side: whoever held it has
@@ -65,13 +65,21 @@ pub struct Claim {
     is_over: bool,
 }
 
-/// One saga that this process is about to execute on from where its log ends. Dropped without a word, it has failed: a pass
-/// that is cut off resumes nothing of what it has not come to.
+/// One saga that this process is about to adopt. Dropped without a word, it has failed: a pass that is cut off resumes
+/// nothing of what it has not come to.
 #[derive(Debug)]
 pub struct Resuming {
     claims: Claims,
     key: SagaKey,
     is_over: bool,
+}
+
+/// One saga whose row has, durably, an adoption epoch of this process's own: whatever was on its way to the log under an
+/// earlier one is there by now, or never will be. So the log may be loaded, and executed on from where it ends. Dropped
+/// without a word, it has failed, and the next pass adopts it again.
+#[derive(Debug)]
+pub struct Adopted {
+    resuming: Resuming,
 }
 
 impl Claims {
@@ -222,22 +230,49 @@ impl Drop for Claim {
 }
 
 impl Resuming {
-    /// Which saga.
+    /// Which saga, and the adoption under which it was listed.
     #[must_use]
     pub fn key(&self) -> SagaKey {
         self.key
     }
 
+    /// Its row has moved, durably, from the epoch of [`key`](Resuming::key) to this one.
+    ///
+    /// # Panics
+    /// If the epoch has not grown: then nothing was adopted.
+    pub fn adopted(mut self, epoch: AdoptionEpoch) -> Adopted {
+        assert!(epoch > self.key.epoch, "an adoption of {} has the epoch {epoch}", self.key);
+        if let Some(held) = self.claims.lock().held.get_mut(&self.key.id) {
+            held.epoch = epoch;
+        }
+        self.key.epoch = epoch;
+        Adopted { resuming: self }
+    }
+
+    /// It could not be adopted, and nothing of it is executed.
+    pub fn failed(self) {
+        drop(self);
+    }
+}
+
+impl Adopted {
+    /// Which saga, and its new adoption.
+    #[must_use]
+    pub fn key(&self) -> SagaKey {
+        self.resuming.key
+    }
+
     /// Its log is loaded, and from now on it is executed. To be said before its first step.
-    pub fn resumed(mut self) -> Claim {
-        self.is_over = true;
-        let mut state = self.claims.lock();
-        if let Some(held) = state.held.get_mut(&self.key.id) {
+    pub fn resumed(self) -> Claim {
+        let mut resuming = self.resuming;
+        resuming.is_over = true;
+        let mut state = resuming.claims.lock();
+        if let Some(held) = state.held.get_mut(&resuming.key.id) {
             held.resuming = false;
         }
         state.totals.recovered += 1;
         drop(state);
-        Claim { claims: self.claims.clone(), key: self.key, is_over: false }
+        Claim { claims: resuming.claims.clone(), key: resuming.key, is_over: false }
     }
 
     /// It could not be resumed, and nothing of it is executed.
@@ -280,9 +315,19 @@ mod tests {
         let claims = Claims::new();
         let cut_off = key();
         drop(claims.resume(cut_off));
-        assert_eq!((claims.totals().failures, claims.held().len()), (1, 0));
-        claims.resume(cut_off).unwrap().resumed().finished();
+        drop(claims.resume(cut_off).unwrap().adopted(AdoptionEpoch(2)));
+        assert_eq!((claims.totals().failures, claims.held().len()), (2, 0));
+        let adopted = claims.resume(cut_off).unwrap().adopted(AdoptionEpoch(3));
+        assert_eq!(claims.held(), [SagaKey { epoch: AdoptionEpoch(3), ..cut_off }]);
+        adopted.resumed().finished();
         let totals = claims.totals();
         assert_eq!((totals.recovered, totals.finished, totals.missing), (1, 1, 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "has the epoch")]
+    fn an_adoption_that_raises_no_epoch_is_none() {
+        let claims = Claims::new();
+        let _ = claims.resume(key()).unwrap().adopted(AdoptionEpoch(1));
     }
 }

@@ -33,19 +33,35 @@
 //!   claims        ── claim ──►  running  ── finished | gave up | fenced ──►  gone, at once;
 //!   (`claims`)                     ▲                                         within a window: when it closes
 //!                                  │ resumed
-//!   one pass      Window::open ─► .list(…) ─► Listed ─► .plan(…) ─► Plan: recover what nobody executes
+//!   one pass      Window::open ─► .list(…) ─► Listed ─► .plan(…) ─► Plan ─► adopt ─► load ─► execute on
 //!   (`window`)    removals wait ────────────────────────────┘ removals happen
 //! ```
 //!
+//! Claims speak of this process only. What of the lives before it, and of a process that should not be? A process that has
+//! died may have a write on its way still, and one that was thought dead may go on. So **to resume is to adopt**: the
+//! row's *adoption epoch* is raised by compare-and-set, durably, before the log is loaded. Every write of an executor is
+//! refused unless the row has its epoch; so what an earlier one had on its way is in the log that is loaded, or nowhere, and
+//! an earlier one that goes on is refused its next write, and stops.
+//!
+//! The two rules stand behind each other. Without the window a saga that ended a moment ago would be planned, and its
+//! adoption refused: counted as a failure, though nothing failed. Without the adoption a dead life could write into a log
+//! that was read.
+//!
+//! ```text
+//!   dead life:   line begun … on its way ─────────────────────────────────► refused: not its epoch any more
+//!   next life:                              list ─► adopt (2 → 3) ─► load ─► execute on, under 3
+//! ```
+//!
 //! The order is enforced by types: a plan is only made of a listing, a listing only within a window, and a window that
-//! is dropped anywhere lets the waiting removals happen.
+//! is dropped anywhere lets the waiting removals happen; only an [`Adopted`] is executed, and only a [`Resuming`] becomes one.
 //!
 //! Claims are of a saga *and* its adoption epoch ([`SagaKey`]). A row that was adopted away and back while the earlier
 //! executor still runs is not recovered before that one has been fenced and has said so.
 //!
 //! # What a crash leaves
 //!
-//! Nothing: claims are memory, and die with the executors that they speak of.
+//! Nothing: claims are memory, and die with the executors that they speak of. A row that was adopted and not resumed is
+//! listed again, and adopted again.
 //!
 //! # Reading order
 //!
@@ -62,7 +78,7 @@ pub mod setbacks;
 pub mod types;
 pub mod window;
 
-pub use claims::{Claim, Claims, Resuming};
+pub use claims::{Adopted, Claim, Claims, Resuming};
 pub use report::{PassReport, RecoveryReport, Totals};
 pub use setbacks::Setbacks;
 pub use types::{SagaKey, UnfinishedSaga};

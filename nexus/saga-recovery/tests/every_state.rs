@@ -76,13 +76,39 @@ fn no_unfinished_saga_can_get_stuck() {
 #[test]
 fn a_pass_that_listed_before_its_window_opened_would_be_caught() {
     let (broken, steps) = explore(World::that_lists_too_early).err().expect("the wrong order breaks a rule");
-    assert!(broken.contains("executed"), "{broken}: {steps:?}");
+    assert!(broken.contains("has ended here"), "{broken}: {steps:?}");
 }
 
 #[test]
 fn a_claim_made_only_after_the_row_would_be_caught() {
     let (broken, steps) = explore(World::that_claims_too_late).err().expect("the wrong order breaks a rule");
-    assert!(broken.contains("executed"), "{broken}: {steps:?}");
+    assert!(broken.contains("has ended here"), "{broken}: {steps:?}");
+    let mut world = World::that_claims_too_late();
+    world.take_all(&[Step::Claim, Step::InsertCommits, Step::Open, Step::List, Step::Plan]);
+    world.take_all(&[Step::Adopt, Step::Load, Step::Resume, Step::Start]);
+    assert_eq!(world.broken_rule().as_deref(), Some("the saga is executed twice at once"));
+}
+
+#[test]
+fn a_resumption_without_an_adoption_would_be_caught() {
+    let (broken, steps) = explore(World::that_does_not_adopt).err().expect("a late write is not seen");
+    assert!(broken.contains("after it was loaded"), "{broken}: {steps:?}");
+}
+
+#[test]
+fn a_log_that_is_loaded_before_its_adoption_would_be_caught() {
+    let (broken, steps) = explore(World::that_loads_too_early).err().expect("a late write is not seen");
+    assert!(broken.contains("after it was loaded"), "{broken}: {steps:?}");
+}
+
+/// The trace by which a write of a dead life comes too late.
+#[test]
+fn a_write_of_a_dead_life_comes_before_the_log_is_loaded_or_is_refused() {
+    let mut world = World::new();
+    world.take_all(&[Step::Claim, Step::InsertCommits, Step::Start, Step::Crash]);
+    world.take_all(&[Step::Open, Step::List, Step::Plan, Step::Adopt, Step::Load, Step::Resume]);
+    world.take(Step::LateWrite);
+    assert_eq!((world.executors(), world.broken_rule()), (1, None));
 }
 
 /// The trace by which "missing from two listings, therefore finished" recovers a saga that runs: the INSERT takes longer
@@ -106,7 +132,7 @@ fn an_insert_that_is_slower_than_two_passes_is_no_reason_to_execute_twice() {
 fn a_row_that_appears_after_its_creator_gave_up_is_recovered_once() {
     let mut world = World::new();
     world.take_all(&[Step::Claim, Step::InsertIsAmbiguous, Step::InsertCommitsLate]);
-    world.take_all(&[Step::Open, Step::List, Step::Plan, Step::Resume]);
+    world.take_all(&[Step::Open, Step::List, Step::Plan, Step::Adopt, Step::Load, Step::Resume]);
     assert_eq!(world.executors(), 1);
     world.take_all(&[Step::Open, Step::List, Step::Plan]);
     assert_eq!((world.executors(), world.broken_rule()), (1, None));

@@ -3,7 +3,7 @@
 use ids::{AdoptionEpoch, SagaId};
 use jiff::Timestamp;
 use nexus_saga_recovery::{
-    Claim, Claims, Listed, PlanRules, Resuming, SagaKey, Setbacks, Totals, UnfinishedSaga, Window,
+    Adopted, Claim, Claims, Listed, PlanRules, Resuming, SagaKey, Setbacks, Totals, UnfinishedSaga, Window,
 };
 use std::{
     convert::Infallible,
@@ -17,6 +17,9 @@ const SAGA: SagaId = SagaId(Uuid::from_u128(7));
 
 /// Adoptions after which the second coordinator loses interest: enough to go away and come back.
 const EPOCHS: u64 = 3;
+
+/// Own adoptions are in vain up to this epoch: without a limit a pass could fail for ever.
+const EPOCHS_IN_VAIN: u64 = 4;
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,12 +60,22 @@ pub(crate) enum Step {
     ListFails,
     /// It plans.
     Plan,
-    /// What it wants resumed is resumed.
+    /// The epoch of what it wants resumed is raised.
+    Adopt,
+    /// The same, and the answer is lost.
+    AdoptUnanswered,
+    /// The row is not any more as it was listed.
+    AdoptRefused,
+    /// The log of what was adopted is loaded.
+    Load,
+    /// What was loaded is executed on.
     Resume,
     /// What it wants resumed can not be resumed.
     ResumeFails,
     /// The process dies and another one starts.
     Crash,
+    /// The last write of an executor that has died comes to the store.
+    LateWrite,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,6 +121,20 @@ enum Order {
     Right,
     ListBeforeWindow,
     ClaimAfterInsert,
+    /// A log is loaded without adopting its row.
+    NoAdoption,
+    /// A log is loaded before its row is adopted.
+    LoadBeforeAdoption,
+}
+
+/// What a pass does with the saga that it wants resumed.
+#[derive(Debug)]
+enum Recovering {
+    Planned(Resuming),
+    /// Of a coordinator that loads too early.
+    LoadedEarly(Resuming),
+    Adopted(Adopted),
+    Loaded(Adopted),
 }
 
 /// The world.
@@ -124,7 +151,9 @@ pub(crate) struct World {
     pass: Pass,
     /// What a pass that lists too early has seen.
     seen_early: Option<Vec<UnfinishedSaga>>,
-    resuming: Option<(Resuming, u64)>,
+    recovering: Option<Recovering>,
+    /// The adoption under which an executor that has died has a write on its way.
+    late_write: Option<u64>,
     broken: Option<String>,
     /// Whether the process has died once; it is enough.
     crashed: bool,
@@ -140,7 +169,8 @@ pub(crate) struct View {
     held: Vec<SagaKey>,
     pass: (u8, Vec<UnfinishedSaga>),
     seen_early: Option<Vec<UnfinishedSaga>>,
-    resuming: Option<u64>,
+    recovering: Option<(u8, u64)>,
+    late_write: Option<u64>,
     given_back: u64,
     crashed: bool,
 }
@@ -167,6 +197,16 @@ impl World {
         World::with(Order::ClaimAfterInsert)
     }
 
+    /// A coordinator that executes on under the epoch that it has found.
+    pub(crate) fn that_does_not_adopt() -> World {
+        World::with(Order::NoAdoption)
+    }
+
+    /// A coordinator that loads a log and adopts its row then.
+    pub(crate) fn that_loads_too_early() -> World {
+        World::with(Order::LoadBeforeAdoption)
+    }
+
     fn with(order: Order) -> World {
         World {
             order,
@@ -178,7 +218,8 @@ impl World {
             executors: Vec::new(),
             pass: Pass::Rest,
             seen_early: None,
-            resuming: None,
+            recovering: None,
+            late_write: None,
             broken: None,
             crashed: false,
         }
@@ -215,18 +256,43 @@ impl World {
             });
         }
         match self.pass {
-            Pass::Rest if self.resuming.is_none() => match (self.order, &self.seen_early) {
-                (Order::ListBeforeWindow, None) => steps.push(Step::ListEarly),
-                _ => steps.push(Step::Open),
-            },
-            Pass::Rest => steps.extend([Step::Resume, Step::ResumeFails]),
+            Pass::Rest => steps.extend(self.possible_at_rest()),
             Pass::Open(_) => steps.extend([Step::List, Step::ListFails]),
             Pass::Listed(_) => steps.push(Step::Plan),
         }
         if !self.crashed {
             steps.push(Step::Crash);
         }
+        if self.late_write.is_some() {
+            steps.push(Step::LateWrite);
+        }
         steps
+    }
+
+    fn possible_at_rest(&self) -> Vec<Step> {
+        let as_listed = |resuming: &Resuming| self.row == unfinished(resuming.key().epoch.0);
+        let in_vain = |key: SagaKey| (key.epoch.0 < EPOCHS_IN_VAIN).then_some(Step::ResumeFails);
+        let adopt = |resuming: &Resuming| match as_listed(resuming) {
+            false => vec![Step::AdoptRefused],
+            true if resuming.key().epoch.0 < EPOCHS_IN_VAIN => {
+                vec![Step::Adopt, Step::AdoptUnanswered, Step::ResumeFails]
+            }
+            true => vec![Step::Adopt],
+        };
+        match &self.recovering {
+            None if self.order == Order::ListBeforeWindow && self.seen_early.is_none() => {
+                vec![Step::ListEarly]
+            }
+            None => vec![Step::Open],
+            Some(Recovering::Planned(_)) if self.order == Order::LoadBeforeAdoption => vec![Step::Load],
+            Some(Recovering::Planned(resuming) | Recovering::LoadedEarly(resuming)) => adopt(resuming),
+            Some(Recovering::Adopted(adopted)) => {
+                in_vain(adopted.key()).into_iter().chain([Step::Load]).collect()
+            }
+            Some(Recovering::Loaded(adopted)) => {
+                in_vain(adopted.key()).into_iter().chain([Step::Resume]).collect()
+            }
+        }
     }
 
     /// Lets them happen, one after the other.
@@ -272,13 +338,27 @@ impl World {
             Step::List => self.list(),
             Step::ListFails => self.list_fails(),
             Step::Plan => self.plan(),
+            Step::Adopt | Step::AdoptUnanswered | Step::AdoptRefused => self.adopt(step),
+            Step::Load => {
+                self.recovering = self.recovering.take().map(|recovering| match recovering {
+                    Recovering::Planned(resuming) => Recovering::LoadedEarly(resuming),
+                    Recovering::Adopted(adopted) => Recovering::Loaded(adopted),
+                    loaded => loaded,
+                });
+            }
             Step::Resume => {
-                let (resuming, epoch) = self.resuming.take().expect("there is something to resume");
-                let claim = Some(resuming.resumed());
+                let Some(Recovering::Loaded(adopted)) = self.recovering.take() else {
+                    unreachable!("its log is loaded")
+                };
+                // Who does not adopt writes under the epoch that was listed.
+                let epoch = adopted.key().epoch.0 - u64::from(self.order == Order::NoAdoption);
+                let claim = Some(adopted.resumed());
                 self.executors.push(Executor { claim, epoch, has_ended_row: false });
             }
-            Step::ResumeFails => self.resuming.take().expect("there is something to resume").0.failed(),
+            // Dropped: it is given back.
+            Step::ResumeFails => self.recovering = None,
             Step::Crash => self.crash(),
+            Step::LateWrite => self.late_write(),
         }
         self.check();
     }
@@ -342,12 +422,55 @@ impl World {
         if plan.found != plan.skipped + decided as u64 {
             self.broken = Some(format!("the numbers of a pass do not add up: {plan:?}"));
         }
-        self.resuming = plan.resume.into_iter().next().map(|(saga, resuming)| (resuming, saga.key.epoch.0));
+        self.recovering = plan.resume.into_iter().next().map(|(_, resuming)| Recovering::Planned(resuming));
+    }
+
+    fn adopt(&mut self, step: Step) {
+        let (Recovering::Planned(resuming) | Recovering::LoadedEarly(resuming)) =
+            self.recovering.take().expect("there is something to resume")
+        else {
+            unreachable!("it is not adopted yet")
+        };
+        if step == Step::AdoptRefused {
+            if self.row == (Row::Ended { epoch: resuming.key().epoch.0 }) {
+                self.broken =
+                    Some("a saga that has ended here is counted as one that cannot be resumed".to_owned());
+            }
+            return resuming.failed();
+        }
+        let next = resuming.key().epoch.0 + 1;
+        if self.order != Order::NoAdoption {
+            self.row = unfinished(next);
+        }
+        if step == Step::AdoptUnanswered {
+            return resuming.failed();
+        }
+        let adopted = resuming.adopted(AdoptionEpoch(next));
+        self.recovering = Some(match self.order {
+            Order::LoadBeforeAdoption => Recovering::Loaded(adopted),
+            _ => Recovering::Adopted(adopted),
+        });
+    }
+
+    /// What comes to the log after it was loaded is not seen by whoever executes on.
+    fn late_write(&mut self) {
+        let epoch = self.late_write.take().expect("one is on its way");
+        let is_loaded = matches!(self.recovering, Some(Recovering::Loaded(_) | Recovering::LoadedEarly(_)))
+            || !self.executors.is_empty();
+        if self.row == unfinished(epoch) && is_loaded {
+            self.broken = Some("a line has come to the log after it was loaded".to_owned());
+        }
     }
 
     fn crash(&mut self) {
-        // What it was doing is forgotten, not given back.
-        *self = World { row: self.row, insert_in_flight: self.insert_in_flight, ..World::with(self.order) };
+        // What it was doing is forgotten, not given back. What it had sent is on its way.
+        let late_write = self.executors.first().map(|executor| executor.epoch);
+        *self = World {
+            row: self.row,
+            insert_in_flight: self.insert_in_flight,
+            late_write,
+            ..World::with(self.order)
+        };
         self.creator = Creator::Over;
         self.crashed = true;
     }
@@ -394,11 +517,21 @@ impl World {
                 Pass::Listed(listed) => (2, listed.sagas().to_vec()),
             },
             seen_early: self.seen_early.clone(),
-            resuming: self.resuming.as_ref().map(|(_, epoch)| *epoch),
+            recovering: self.recovering.as_ref().map(|recovering| match recovering {
+                Recovering::Planned(resuming) => (0, resuming.key().epoch.0),
+                Recovering::LoadedEarly(resuming) => (1, resuming.key().epoch.0),
+                Recovering::Adopted(adopted) => (2, adopted.key().epoch.0),
+                Recovering::Loaded(adopted) => (3, adopted.key().epoch.0),
+            }),
+            late_write: self.late_write,
             given_back: finished + given_up + fenced,
             crashed: self.crashed,
         }
     }
+}
+
+fn unfinished(epoch: u64) -> Row {
+    Row::Unfinished { epoch, ours: true }
 }
 
 fn key(epoch: u64) -> SagaKey {
