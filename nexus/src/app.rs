@@ -122,6 +122,31 @@ pub enum StartError {
     Bind(#[from] BindError),
 }
 
+/// Why a coordinator does not run, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// It has stopped by itself.
+    #[error(transparent)]
+    Superseded(#[from] Superseded),
+}
+
+/// Why a coordinator has stopped by itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "another process has started as coordinator {coordinator}, after this one (epoch {epoch}), so this one has stopped: look for a copy of {state_dir}/coordinator.json on another host, or for a lock file that was deleted there, and run one process only"
+)]
+pub struct Superseded {
+    /// Whose name both use.
+    pub coordinator: CoordinatorId,
+    /// That of the start that was superseded.
+    pub epoch: u64,
+    /// Where this one keeps its state.
+    pub state_dir: Utf8PathBuf,
+}
+
 impl Nexus {
     /// Starts a coordinator up to the point where its ports are open.
     pub async fn start(config: Config) -> Result<Nexus, StartError> {
@@ -195,7 +220,34 @@ impl Nexus {
     }
 
     /// Serves until `stop` turns true, then ends everything in order.
-    pub async fn run(self, stop: watch::Receiver<bool>) {
+    ///
+    /// # Errors
+    /// It has stopped by itself, because another process has started as this coordinator.
+    pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), Superseded> {
+        let superseded = Superseded {
+            coordinator: self.context.coordinator.id,
+            epoch: self.context.coordinator.epoch,
+            state_dir: self.context.config.state_dir.clone(),
+        };
+        let store = self.context.sagas.store.clone();
+        let (stop_all, stopping) = watch::channel(false);
+        let ends = async move {
+            let mut stop = stop;
+            let ended = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => Ok(()),
+                () = store.superseded() => Err(superseded),
+            };
+            if let Err(error) = &ended {
+                tracing::error!(error = error as &dyn Error, "coordinator stops");
+            }
+            stop_all.send_replace(true);
+            ended
+        };
+        let (ended, ()) = tokio::join!(ends, self.serve(stopping));
+        ended
+    }
+
+    async fn serve(self, stop: watch::Receiver<bool>) {
         let options = ServerOptions::default();
         tracing::info!(
             coordinator = %self.context.coordinator.id,
@@ -321,7 +373,7 @@ async fn wire(
     };
     let witness = Witness::new(&config.state_dir, coordinator.id, coordinator.epoch);
     let kinds = kinds::kinds(kinds::Parts { witness })?;
-    let (sagas, recovery) = sagas::start(database.clone(), coordinator.id, kinds);
+    let (sagas, recovery) = sagas::start(database.clone(), &coordinator, kinds);
     sagas::metrics::register(metrics, sagas.clone());
     let retention_activator = Activator::new();
     let keep = config.sagas.keep_ended();

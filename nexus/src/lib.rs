@@ -32,6 +32,6 @@ pub mod sagas;
 pub mod task_issues;
 pub mod task_metrics;
 
-pub use app::{Nexus, StartError};
+pub use app::{Nexus, RunError, StartError, Superseded};
 pub use config::Config;
 pub use database_commands::{DatabaseCommand, DatabaseCommandError, run as run_database_command};

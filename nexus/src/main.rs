@@ -3,7 +3,7 @@
 use camino::Utf8PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use daemon::program::{self, Program};
-use nexus::{Config, DatabaseCommand, DatabaseCommandError, Nexus, StartError, background_tasks};
+use nexus::{Config, DatabaseCommand, DatabaseCommandError, Nexus, RunError, background_tasks};
 use std::{
     io::{self, Write},
     process::ExitCode,
@@ -98,8 +98,7 @@ const PROGRAM: Program<Config> = Program {
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config } => PROGRAM.run(&config, async |config, stop| {
-            Nexus::start(config).await?.run(stop).await;
-            Ok::<(), StartError>(())
+            Ok::<(), RunError>(Nexus::start(config).await?.run(stop).await?)
         }),
         Command::Check { config } => PROGRAM.check(&config),
         Command::Db(command) => {

@@ -103,7 +103,7 @@ fn root(fingerprint: String) -> NewTrustRoot {
 
 /// A saga for one caller.
 async fn created(database: &Database) -> SagaKey {
-    let store = DatabaseSagaStore::new(database.clone(), CoordinatorId::generate());
+    let store = DatabaseSagaStore::new(database.clone(), CoordinatorId::generate(), 1);
     let key = SagaKey { id: SagaId::generate(), epoch: AdoptionEpoch::default() };
     let saga = NewSaga {
         key,

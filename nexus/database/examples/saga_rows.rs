@@ -58,7 +58,7 @@ async fn main() {
 async fn measure(name: &str, location: &Location) {
     let database = Database::open(location).await.unwrap();
     let owner = CoordinatorId::generate();
-    let store = DatabaseSagaStore::new(database.clone(), owner);
+    let store = DatabaseSagaStore::new(database.clone(), owner, 1);
     fill(&database, FINISHED, Some(owner)).await;
     time(name, "nothing unfinished is listed", async || drop(store.unfinished().await.unwrap())).await;
     let middle = database.sagas(&SagaFilter::default(), None, 1).await.unwrap()[0].position();

@@ -17,7 +17,8 @@ pub struct CoordinatorRow {
     pub id: CoordinatorId,
     /// Its name.
     pub name: String,
-    /// Grows by one with each of its starts.
+    /// Higher than that of every earlier start, of this coordinator and of the others. What sleds are told as
+    /// `executor_epoch`: of two coordinators, or two lives of one, the one that started last is heard.
     pub epoch: u64,
     /// The program's version.
     pub version: String,
@@ -65,19 +66,18 @@ impl Database {
         let started_at = now();
         self.write(operation, |mut tx| {
             Box::pin(async move {
-                let row = sql(
-                "INSERT INTO coordinator (id, name, epoch, version, started_at) VALUES ($1, $2, 1, $3, $4)
-                 ON CONFLICT (id) DO UPDATE SET name = excluded.name, epoch = coordinator.epoch + 1,
+                let row = sql("INSERT INTO coordinator (id, name, epoch, version, started_at) 
+                 SELECT $1, $2, COALESCE(MAX(epoch), 0) + 1, $3, $4 FROM coordinator WHERE TRUE
+                 ON CONFLICT (id) DO UPDATE SET name = excluded.name, epoch = excluded.epoch,
                      version = excluded.version, started_at = excluded.started_at
-                 RETURNING id, name, epoch, version, started_at",
-            )
-            .bind(key(&id))
-            .bind(name)
-            .bind(version)
-            .bind(key(&started_at))
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(during(operation))?;
+                 RETURNING id, name, epoch, version, started_at")
+                .bind(key(&id))
+                .bind(name)
+                .bind(version)
+                .bind(key(&started_at))
+                .fetch_one(&mut *tx)
+                .await
+                .map_err(during(operation))?;
                 read_coordinator(&row)
             })
         })

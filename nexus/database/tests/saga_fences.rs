@@ -12,7 +12,7 @@ use ids::AdoptionEpoch;
 use nexus_database::{Database, DatabaseSagaStore, Location};
 use nexus_sagas::{Created, EndState, Mark, NodeEvent, SagaStore, StoreFault, Written};
 use proxy::{Cut, Proxy};
-use sagas_made::{new_saga, store_of};
+use sagas_made::{adopt, new_saga, store_of};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use std::time::{Duration, Instant};
@@ -68,16 +68,16 @@ async fn an_adoption_waits_for_an_append_under_way_and_finds_its_event() {
     let (id, key) = (saga.key.id, saga.key);
     let append = tokio::spawn(async move { old.append(key, &[line(1)]).await });
     until_waiting(&mut side, 1).await;
-    let adopt = tokio::spawn(async move {
-        let epoch = new.adopt(id, AdoptionEpoch(0)).await.unwrap();
+    let adoption = tokio::spawn(async move {
+        let epoch = adopt(&new, key).await;
         (epoch, new.load(&[id]).await.unwrap().remove(0))
     });
     until_waiting(&mut side, 2).await;
-    assert!(!adopt.is_finished(), "the adoption waits");
+    assert!(!adoption.is_finished(), "the adoption waits");
     say(&mut side, "SELECT pg_advisory_unlock(7)").await;
 
     assert_eq!(append.await.unwrap(), Ok(Written::Now));
-    let (epoch, loaded) = adopt.await.unwrap();
+    let (epoch, loaded) = adoption.await.unwrap();
     assert_eq!((epoch, loaded.row.key.epoch), (Some(AdoptionEpoch(1)), AdoptionEpoch(1)));
     assert_eq!(loaded.events, [line(1)], "what was answered as written is found");
 }
@@ -94,14 +94,14 @@ async fn an_append_waits_for_an_adoption_under_way_and_is_fenced() {
 
     let (id, key) = (saga.key.id, saga.key);
     let adopter = new.clone();
-    let adopt = tokio::spawn(async move { adopter.adopt(id, AdoptionEpoch(0)).await.unwrap() });
+    let adoption = tokio::spawn(async move { adopt(&adopter, key).await });
     until_waiting(&mut side, 1).await;
     let append = tokio::spawn(async move { old.append(key, &[line(1)]).await });
     until_waiting(&mut side, 2).await;
     assert!(!append.is_finished(), "the append waits");
     say(&mut side, "SELECT pg_advisory_unlock(7)").await;
 
-    assert_eq!(adopt.await.unwrap(), Some(AdoptionEpoch(1)));
+    assert_eq!(adoption.await.unwrap(), Some(AdoptionEpoch(1)));
     assert_eq!(append.await.unwrap(), Ok(Written::Fenced));
     assert!(new.load(&[id]).await.unwrap()[0].events.is_empty());
 }

@@ -6,23 +6,29 @@
 mod store;
 mod sagas_made;
 
-use ids::{AdoptionEpoch, SagaId};
+use futures::FutureExt;
+use ids::{AdoptionEpoch, CoordinatorId, SagaId};
+use nexus_database::DatabaseSagaStore;
 use nexus_saga_recovery::SagaKey;
-use nexus_sagas::{EndState, SagaStore, Written, contract::keeps_the_contract};
-use sagas_made::{created, line, store_of};
+use nexus_sagas::{Created, EndState, SagaStore, StoreFault, Written, contract::keeps_the_contract};
+use sagas_made::{adopt, created, line, store_of};
 use serde_json::json;
 use std::sync::Arc;
 use store::Store;
 use tokio::task::JoinSet;
+
+fn first(id: SagaId) -> SagaKey {
+    SagaKey { id, epoch: AdoptionEpoch::default() }
+}
 
 on_both! {
     async fn the_store_keeps_the_contract(store: Store) {
         let database = store.open().await;
         let (ours, other) = (store_of(&database), store_of(&database));
         keeps_the_contract(&ours, async |id| {
-            let epoch = other.adopt(id, AdoptionEpoch::default()).await.unwrap().expect("it is adopted");
+            let epoch = adopt(&other, first(id)).await.expect("it is adopted");
             assert!(ours.unfinished().await.unwrap().is_empty(), "it is another one's now");
-            assert_eq!(ours.adopt(id, AdoptionEpoch::default()).await.unwrap(), None, "once");
+            assert_eq!(adopt(&ours, first(id)).await, None, "once");
             SagaKey { id, epoch }
         })
         .await;
@@ -34,7 +40,7 @@ on_both! {
         let (fresh, repeated, fenced) =
             (created(&ours, "a").await, created(&ours, "b").await, created(&ours, "c").await);
         assert_eq!(ours.append(repeated, &[line(1, "started")]).await, Ok(Written::Now));
-        store_of(&database).adopt(fenced.id, fenced.epoch).await.unwrap().unwrap();
+        adopt(&store_of(&database), fenced).await.unwrap();
         let unknown = SagaKey { id: SagaId::generate(), ..fresh };
         let mut tasks = JoinSet::new();
         for round in 0..40 {
@@ -120,7 +126,7 @@ on_both! {
         let mut tasks = JoinSet::new();
         for _ in 0..16 {
             let other = store_of(&database);
-            tasks.spawn(async move { (other.adopt(key.id, key.epoch).await.unwrap(), other) });
+            tasks.spawn(async move { (adopt(&other, key).await, other) });
         }
         let mut adopted = tasks.join_all().await;
         adopted.retain(|(epoch, _)| epoch.is_some());
@@ -129,7 +135,61 @@ on_both! {
         assert_eq!(adopted[0].1.unfinished().await.unwrap().len(), 1);
         sagas_made::end(&adopted[0].1, SagaKey { epoch: AdoptionEpoch(1), ..key }, &EndState::Succeeded { output: json!(0) })
             .await;
-        assert_eq!(ours.adopt(key.id, AdoptionEpoch(1)).await.unwrap(), None, "what has ended is not adopted");
+        assert_eq!(adopt(&ours, SagaKey { epoch: AdoptionEpoch(1), ..key }).await, None, "what has ended is not adopted");
+    }
+
+    async fn hundreds_are_adopted_together_and_only_those_that_are_as_they_were_listed(store: Store) {
+        let database = store.open().await;
+        let (ours, other) = (store_of(&database), store_of(&database));
+        let mut listed = Vec::new();
+        for number in 0..300 {
+            listed.push(created(&ours, &format!("kind {number}")).await);
+        }
+        let (ended, taken) = (listed[7], listed[299]);
+        sagas_made::end(&ours, ended, &EndState::Succeeded { output: json!(0) }).await;
+        assert_eq!(adopt(&other, taken).await, Some(AdoptionEpoch(1)));
+        listed.push(first(SagaId::generate()));
+        let adopted = ours.adopt(&listed).await.unwrap();
+        assert_eq!(adopted.len(), 298);
+        assert!(adopted.iter().all(|key| key.epoch == AdoptionEpoch(1) && ![ended.id, taken.id].contains(&key.id)));
+        assert_eq!(ours.append(listed[0], &[line(1, "started")]).await, Ok(Written::Fenced), "of the life before");
+        assert_eq!(ours.append(adopted[0], &[line(1, "started")]).await, Ok(Written::Now));
+        assert_eq!(ours.adopt(&[]).await, Ok(Vec::new()));
+    }
+
+    async fn once_a_coordinator_has_started_again_its_earlier_life_takes_nothing_more(store: Store) {
+        let database = store.open().await;
+        let id = CoordinatorId::generate();
+        let start = async || {
+            let epoch = database.coordinator_start(id, "twice", "0").await.unwrap().epoch;
+            DatabaseSagaStore::new(database.clone(), id, epoch)
+        };
+        let earlier = start().await;
+        let (left, running) = (created(&earlier, "left").await, created(&earlier, "running").await);
+        assert!(earlier.superseded().now_or_never().is_none());
+        let later = start().await;
+        let late = sagas_made::new_saga("late", jiff::Timestamp::UNIX_EPOCH);
+        assert_eq!(earlier.create(&late).await, Err(StoreFault::Superseded));
+        assert_eq!(earlier.adopt(&[left]).await, Err(StoreFault::Superseded));
+        assert_eq!(earlier.unfinished().await, Err(StoreFault::Superseded));
+        earlier.superseded().await;
+        // What it executes, it executes on until somebody has taken it.
+        assert_eq!(earlier.append(running, &[line(1, "started")]).await, Ok(Written::Now));
+        assert_eq!(later.unfinished().await.unwrap().len(), 2);
+        assert_eq!(later.adopt(&[left, running]).await.unwrap().len(), 2);
+        assert_eq!(earlier.append(running, &[line(2, "started")]).await, Ok(Written::Fenced));
+        assert_eq!(later.create(&late).await, Ok(Created::Ours));
+        assert!(later.superseded().now_or_never().is_none());
+    }
+
+    async fn coordinators_start_under_epochs_that_nobody_had_before(store: Store) {
+        let database = store.open().await;
+        let (one, other) = (CoordinatorId::generate(), CoordinatorId::generate());
+        let mut epochs = Vec::new();
+        for id in [one, other, other, one] {
+            epochs.push(database.coordinator_start(id, "any", "0").await.unwrap().epoch);
+        }
+        assert_eq!(epochs, [1, 2, 3, 4]);
     }
 
     async fn an_adopter_finds_all_that_was_acknowledged_and_nothing_comes_later(store: Store) {
@@ -152,7 +212,7 @@ on_both! {
                     }
                 });
                 is_written.wait_for(|written| *written >= number % 7).await.unwrap();
-                new.adopt(key.id, key.epoch).await.unwrap().unwrap();
+                adopt(&new, key).await.unwrap();
                 let found = new.load(&[key.id]).await.unwrap()[0].events.len();
                 let acknowledged = writer.await.unwrap();
                 let later = new.load(&[key.id]).await.unwrap()[0].events.len();

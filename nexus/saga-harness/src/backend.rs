@@ -1,7 +1,6 @@
 //! Where the sagas of a run are durable: in memory, or in any store of sagas there is.
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
 use ids::SagaId;
 use jiff::Timestamp;
 use nexus_saga_recovery::{SagaKey, UnfinishedSaga};
@@ -34,12 +33,6 @@ pub trait Backend: Send + Sync {
 pub trait Session: Send + Sync {
     /// The store as coordinator `number` has it, from 1. It is asked for anew in each life of a coordinator.
     fn store(&self, number: u32) -> Arc<dyn SagaStore>;
-
-    /// Coordinator `number` adopts a saga: its epoch grows.
-    ///
-    /// # Errors
-    /// It could not be adopted, in words.
-    async fn adopt(&self, saga: SagaKey, number: u32) -> Result<SagaKey, String>;
 }
 
 /// In memory.
@@ -69,14 +62,9 @@ impl Session for Disk {
     fn store(&self, _: u32) -> Arc<dyn SagaStore> {
         Disk::store(self)
     }
-
-    async fn adopt(&self, saga: SagaKey, _: u32) -> Result<SagaKey, String> {
-        Disk::adopt(self, saga.id).ok_or_else(|| format!("there is no saga {}", saga.id))
-    }
 }
 
 type StoreOf = Arc<dyn Fn(u32) -> Arc<dyn SagaStore> + Send + Sync>;
-type AdoptBy = Arc<dyn Fn(SagaKey, u32) -> BoxFuture<'static, Result<SagaKey, String>> + Send + Sync>;
 
 /// A real store. Its calls run on a runtime of its own, as those to a database run in another process: a run that ends,
 /// or a coordinator that dies, takes nothing of it along.
@@ -85,7 +73,6 @@ pub struct Real {
     name: String,
     runtime: Handle,
     store: StoreOf,
-    adopt: AdoptBy,
     runs_at_a_time: usize,
 }
 
@@ -100,19 +87,14 @@ impl fmt::Debug for Real {
 
 impl Real {
     /// A store over something that lives on `runtime`, which has threads of its own. `store` is told the coordinator's
-    /// number, from 1; `adopt` gives a saga to one. Runs at a time: stores with group commit want several.
-    pub fn new<Adopting>(
+    /// number, from 1. Runs at a time: stores with group commit want several.
+    pub fn new(
         name: impl Into<String>,
         runtime: Handle,
         runs_at_a_time: usize,
         store: impl Fn(u32) -> Arc<dyn SagaStore> + Send + Sync + 'static,
-        adopt: impl Fn(SagaKey, u32) -> Adopting + Send + Sync + 'static,
-    ) -> Real
-    where
-        Adopting: Future<Output = Result<SagaKey, String>> + Send + 'static,
-    {
-        let adopt: AdoptBy = Arc::new(move |saga, number| Box::pin(adopt(saga, number)));
-        Real { name: name.into(), runtime, store: Arc::new(store), adopt, runs_at_a_time }
+    ) -> Real {
+        Real { name: name.into(), runtime, store: Arc::new(store), runs_at_a_time }
     }
 }
 
@@ -138,10 +120,6 @@ impl Backend for Real {
 impl Session for Real {
     fn store(&self, number: u32) -> Arc<dyn SagaStore> {
         Arc::new(Elsewhere { runtime: self.runtime.clone(), store: (self.store)(number) })
-    }
-
-    async fn adopt(&self, saga: SagaKey, number: u32) -> Result<SagaKey, String> {
-        self.runtime.spawn((self.adopt)(saga, number)).await.map_err(|error| error.to_string())?
     }
 }
 
@@ -210,6 +188,11 @@ impl SagaStore for Elsewhere {
     async fn timer(&self, saga: SagaId, name: &str, due: Timestamp) -> Result<Timestamp, StoreFault> {
         let name = name.to_owned();
         self.call(|store| async move { store.timer(saga, &name, due).await }).await
+    }
+
+    async fn adopt(&self, sagas: &[SagaKey]) -> Result<Vec<SagaKey>, StoreFault> {
+        let sagas = sagas.to_vec();
+        self.call(|store| async move { store.adopt(&sagas).await }).await
     }
 
     async fn load(&self, sagas: &[SagaId]) -> Result<Vec<StoredSaga>, StoreFault> {

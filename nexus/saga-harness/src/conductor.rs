@@ -224,8 +224,9 @@ impl<W: World> Conductor<'_, W> {
         release: oneshot::Sender<()>,
     ) -> Result<(), String> {
         let Some(key) = self.stage.key_of(self.run.saga) else { return Err("it has no row".to_owned()) };
-        let adopted = self.run.session.adopt(key, old.coordinator + 1).await?;
-        self.stage.adopted(adopted);
+        let adopting = self.run.session.store(old.coordinator + 1);
+        let adopted = adopting.adopt(&[key]).await.map_err(|error| error.to_string())?;
+        self.stage.adopted(*adopted.first().ok_or("it cannot be adopted any more")?);
         let Some(next) = self.begin(old.coordinator + 1) else { return Ok(()) };
         if late {
             let _ = release.send(());

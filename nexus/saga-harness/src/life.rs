@@ -3,7 +3,7 @@
 use crate::{calls::Calls, case::Case, case::World, stage::Stage, wire::Wire};
 use ids::SagaId;
 use nexus_saga_recovery::{Claims, PlanRules, Setbacks, Window};
-use nexus_sagas::{Engine, Kinds, RegisterError, SagaStore, StartError};
+use nexus_sagas::{Engine, Kinds, RegisterError, SagaStore, StartError, taking::take};
 use serde_json::Value;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +75,7 @@ impl Life {
         Err(format!("after {PASSES_MAX} passes recovery still resumes sagas"))
     }
 
-    /// One pass of recovery. How many sagas it has resumed.
+    /// One pass of recovery. How many sagas it has found that nobody executes.
     pub(crate) async fn recover(&self) -> Result<usize, String> {
         let listed = Window::open(&self.claims).list(async || self.wire.unfinished().await).await;
         let listed = listed.map_err(|error| error.to_string())?;
@@ -86,16 +86,23 @@ impl Life {
             resumed_max: usize::MAX,
             now: jiff::Timestamp::now(),
         });
-        let resumed = plan.resume.len();
-        for (saga, resuming) in plan.resume {
-            let id = saga.key.id;
-            let stored = self.wire.load(&[id]).await.map_err(|error| error.to_string())?.pop();
-            let stored = stored.ok_or_else(|| format!("{id} is listed and cannot be loaded"))?;
-            self.stage.line(format!("life {}  {id}  recovered", self.number));
-            let resumed = self.engine.resume(resuming, stored).await;
+        let batch: Vec<_> = plan.resume.into_iter().map(|(_, resuming)| resuming).collect();
+        let found = batch.len();
+        for taken in take(self.wire.as_ref(), batch).await {
+            let (adopted, stored) = match taken {
+                Ok(taken) => taken,
+                Err(not_taken) => {
+                    let id = not_taken.listed.id;
+                    self.stage
+                        .line(format!("life {}  {id}  not recovered: {}", self.number, not_taken.words));
+                    continue;
+                }
+            };
+            self.stage.line(format!("life {}  {}  recovered", self.number, adopted.key().id));
+            let resumed = self.engine.resume(adopted, stored).await;
             resumed.map_err(|error| format!("recovery cannot resume it: {}", with_causes(&error)))?;
         }
-        Ok(resumed)
+        Ok(found)
     }
 
     /// Waits until nothing is executed here.

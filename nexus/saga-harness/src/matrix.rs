@@ -138,10 +138,12 @@ impl Matrix<'_> {
         writes_of(observed, 1).map(die).collect()
     }
 
-    /// Of a run that has died once: it dies again.
+    /// Of a run that has died once: it dies again, or its adoption goes wrong.
     pub(crate) fn second_deaths(&self, died: &Scenario, observed: &Observed) -> Vec<Scenario> {
         let die = |write: &str| died.and(Incident::store(write, Trouble::DieBefore).in_life(2));
-        writes_of(observed, 2).map(die).collect()
+        let adopted = Trouble::ALL.into_iter().filter(|what| *what != Trouble::DieBefore);
+        let adopted = adopted.map(|what| died.and(Incident::store("adopted", what).in_life(2)));
+        writes_of(observed, 2).map(die).chain(adopted).collect()
     }
 
     fn operations_at(&self, base: &Scenario, writes: &[&str]) -> Vec<Scenario> {

@@ -11,7 +11,7 @@
 //!               | run OPERATION at PLACE [@LIFE]    what is done while the saga is held there
 //!   PLACE     ::= WRITE | CALL | attention
 //!   CALL      ::= do:NODE | undo:NODE
-//!   WRITE     ::= created | EVENT:NODE | mark:MARK | attention_set | attention_cleared | ended
+//!   WRITE     ::= created | adopted | EVENT:NODE | mark:MARK | attention_set | attention_cleared | ended
 //! ```
 //!
 //! A blank or percent sign within a name is written as `%20`, `%25`.

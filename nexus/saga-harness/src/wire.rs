@@ -62,6 +62,12 @@ impl Answer for Created {}
 
 impl Answer for Timestamp {}
 
+impl Answer for Vec<SagaKey> {
+    fn is_fenced(&self) -> bool {
+        self.is_empty()
+    }
+}
+
 impl Answer for Written {
     fn is_fenced(&self) -> bool {
         *self == Written::Fenced
@@ -204,6 +210,20 @@ impl SagaStore for Wire {
     async fn timer(&self, saga: SagaId, name: &str, due: Timestamp) -> Result<Timestamp, StoreFault> {
         let writing = Writing::of(saga, None, format!("timer:{name}"));
         self.write(writing, self.inner.timer(saga, name, due)).await
+    }
+
+    /// One after the other: a scenario names the write of one saga.
+    async fn adopt(&self, sagas: &[SagaKey]) -> Result<Vec<SagaKey>, StoreFault> {
+        let mut all = Vec::new();
+        for key in sagas {
+            let done = async {
+                let adopted = self.inner.adopt(&[*key]).await?;
+                adopted.iter().for_each(|key| self.stage.adopted(*key));
+                Ok(adopted)
+            };
+            all.extend(self.write(Writing::of(key.id, Some(*key), "adopted"), done).await?);
+        }
+        Ok(all)
     }
 
     async fn load(&self, sagas: &[SagaId]) -> Result<Vec<StoredSaga>, StoreFault> {

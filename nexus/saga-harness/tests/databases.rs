@@ -3,10 +3,9 @@
 
 mod yard;
 
-use ids::{AdoptionEpoch, CoordinatorId};
+use ids::CoordinatorId;
 use nexus_database::{Database, DatabaseSagaStore, Location};
 use nexus_saga_harness::{Depth, Real, prove};
-use nexus_saga_recovery::SagaKey;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -20,23 +19,10 @@ fn prove_on(name: &str, runtime: &Runtime, location: &Location, depth: Depth) {
     let database = runtime.block_on(Database::open(location)).unwrap();
     // One identity per coordinator, whatever its life.
     let of = move |number: u32| {
-        DatabaseSagaStore::new(database.clone(), CoordinatorId(Uuid::from_u128(number.into())))
+        DatabaseSagaStore::new(database.clone(), CoordinatorId(Uuid::from_u128(number.into())), 1)
     };
-    let by = of.clone();
-    let backend = Real::new(
-        name,
-        runtime.handle().clone(),
-        RUNS_AT_A_TIME,
-        move |number| Arc::new(of(number)),
-        move |saga: SagaKey, number| {
-            let store = by(number);
-            async move {
-                let adopted = store.adopt(saga.id, saga.epoch).await.map_err(|error| error.to_string())?;
-                let epoch: AdoptionEpoch = adopted.ok_or("it has changed")?;
-                Ok(SagaKey { epoch, ..saga })
-            }
-        },
-    );
+    let backend =
+        Real::new(name, runtime.handle().clone(), RUNS_AT_A_TIME, move |number| Arc::new(of(number)));
     let report = prove(&house(Bug::None), &backend, depth);
     println!("{report}");
     report.assert_proven();

@@ -30,7 +30,7 @@ use futures::{FutureExt, future::BoxFuture};
 use ids::{AdoptionEpoch, SagaId};
 use jiff::Timestamp;
 use newtype_uuid::GenericUuid;
-use nexus_saga_recovery::{Claim, Claims, Resuming, SagaKey};
+use nexus_saga_recovery::{Adopted, Claim, Claims, SagaKey};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -130,10 +130,10 @@ impl Engine {
     ///
     /// # Errors
     /// See [`ResumeError`]; nothing of it is executed then.
-    pub async fn resume(&self, resuming: Resuming, stored: StoredSaga) -> Result<(), ResumeError> {
-        let id = resuming.key().id;
+    pub async fn resume(&self, adopted: Adopted, stored: StoredSaga) -> Result<(), ResumeError> {
+        let id = adopted.key().id;
         let inner = Arc::clone(&self.inner);
-        tokio::spawn(async move { inner.resume(resuming, stored).await }).await.unwrap_or_else(|error| {
+        tokio::spawn(async move { inner.resume(adopted, stored).await }).await.unwrap_or_else(|error| {
             Err(ResumeError::Log { id, words: format!("the task that resumes it has ended: {error}") })
         })
     }
@@ -143,9 +143,9 @@ impl Engine {
     ///
     /// # Errors
     /// The store does not take it; nothing of it is executed.
-    pub async fn bury(&self, resuming: Resuming, stored: StoredSaga, why: Buried) -> Result<(), String> {
+    pub async fn bury(&self, adopted: Adopted, stored: StoredSaga, why: Buried) -> Result<(), String> {
         let inner = Arc::clone(&self.inner);
-        let burying = tokio::spawn(async move { inner.bury(resuming, &stored, why).await });
+        let burying = tokio::spawn(async move { inner.bury(adopted, &stored, why).await });
         burying.await.unwrap_or_else(|error| Err(format!("the task that ends it has ended: {error}")))
     }
 
@@ -294,7 +294,7 @@ impl Inner {
                 Err(fault) => fault,
             };
             in_doubt |= matches!(source, StoreFault::Unknown(_));
-            if attempt == WRITE_ATTEMPTS_MAX {
+            if attempt == WRITE_ATTEMPTS_MAX || source == StoreFault::Superseded {
                 return Err(if in_doubt {
                     StartError::Unknown { id, source }
                 } else {
@@ -306,9 +306,9 @@ impl Inner {
         }
     }
 
-    async fn resume(self: Arc<Self>, resuming: Resuming, stored: StoredSaga) -> Result<(), ResumeError> {
-        let id = resuming.key().id;
-        let ready = self.check(resuming.key(), &stored).and_then(|(known, definition)| {
+    async fn resume(self: Arc<Self>, adopted: Adopted, stored: StoredSaga) -> Result<(), ResumeError> {
+        let id = adopted.key().id;
+        let ready = self.check(adopted.key(), &stored).and_then(|(known, definition)| {
             let log: Result<Vec<_>, _> =
                 stored.events.iter().map(|event| log_store::to_steno(id, event)).collect();
             let log = log.map_err(|error| ResumeError::Log { id, words: error.to_string() })?;
@@ -317,28 +317,28 @@ impl Inner {
         let (known, definition, log) = match ready {
             Ok(ready) => ready,
             Err(error) => {
-                resuming.failed();
+                adopted.failed();
                 return Err(error);
             }
         };
-        let key = resuming.key();
+        let key = adopted.key();
         let live = LiveSaga::new(key, known.name(), definition.nodes, &stored.events, &stored.marks);
         let what = What::Stored { dag: stored.row.dag, log };
         match self.hand_over(known.as_ref(), Arc::new(live), what).await {
             Ok(handed) => {
-                let claim = resuming.resumed();
+                let claim = adopted.resumed();
                 self.begin(handed, claim).await.map_err(|words| ResumeError::Log { id, words })
             }
             Err(words) => {
-                resuming.failed();
+                adopted.failed();
                 let stopping = self.lock().stopping;
                 Err(if stopping { ResumeError::Stopping { id } } else { ResumeError::Log { id, words } })
             }
         }
     }
 
-    async fn bury(&self, resuming: Resuming, stored: &StoredSaga, why: Buried) -> Result<(), String> {
-        let key = resuming.key();
+    async fn bury(&self, adopted: Adopted, stored: &StoredSaga, why: Buried) -> Result<(), String> {
+        let key = adopted.key();
         let not_undone = left_behind(stored);
         let failure = Failure { node: String::new(), cause: why.cause, attempts: 0 };
         // What an operator has said first stays.
@@ -357,7 +357,7 @@ impl Inner {
         }
         match written {
             Ok(Written::Now | Written::Already) => {
-                resuming.resumed().finished();
+                adopted.resumed().finished();
                 Ok(())
             }
             Ok(Written::Fenced) => Err("another coordinator has adopted it".to_owned()),

@@ -33,7 +33,7 @@
 //!   `registry` keeps the kinds.
 //! - What is stored, and by whom: [`types`], [`ports`].
 //! - One saga that runs: `live`, `persist`, `log_store`, `node_action`.
-//! - All of them: [`engine`], `complete`; [`refusal`]: what it does not do, and what is known then.
+//! - All of them: [`engine`], `complete`; [`taking`]: from a plan of recovery to sagas that can be executed on; [`refusal`]: what it does not do, and what is known then.
 //! - With the feature `testing`: `contract`, what every store must do, as one test; `testing`, a store in memory that dies,
 //!   lies and stalls by script; `interpose`: who stands between the engine and a kind's own code.
 
@@ -56,6 +56,7 @@ pub mod ports;
 pub mod refusal;
 mod registry;
 pub mod step;
+pub mod taking;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod types;

@@ -46,6 +46,10 @@ pub enum StoreFault {
     /// It may have had its effect, and may yet have it.
     #[error("whether the store did it is unknown: {0}")]
     Unknown(String),
+    /// It had certainly no effect, because the coordinator in whose name it was asked for has a later life: two processes run
+    /// as one coordinator, and this one must end.
+    #[error("the store did not do it: another process has started as this coordinator")]
+    Superseded,
 }
 
 /// Where sagas are durable.
@@ -100,6 +104,15 @@ pub trait SagaStore: Debug + Send + Sync + 'static {
     /// # Errors
     /// See [`StoreFault`].
     async fn timer(&self, saga: SagaId, name: &str, due: Timestamp) -> Result<Timestamp, StoreFault>;
+
+    /// Takes unfinished sagas, each if its epoch is still that of its key: this coordinator owns it then, and its epoch has
+    /// grown by one. Durable on return. The new keys; left out is what has ended, is another adoption's by now, or does not
+    /// exist. After the return nothing of an earlier adoption comes to the log any more, and what came before is found by
+    /// [`load`](SagaStore::load).
+    ///
+    /// # Errors
+    /// See [`StoreFault`]. After [`StoreFault::Unknown`] the listing tells.
+    async fn adopt(&self, sagas: &[SagaKey]) -> Result<Vec<SagaKey>, StoreFault>;
 
     /// Many sagas with their logs, in few queries. Those that do not exist are left out.
     ///

@@ -242,6 +242,21 @@ impl SagaStore for MemoryStore {
         self.write(|data| *data.timers.entry((saga, name.to_owned())).or_insert(due)).await
     }
 
+    async fn adopt(&self, sagas: &[SagaKey]) -> Result<Vec<SagaKey>, StoreFault> {
+        self.write(|data| {
+            let mut adopted = Vec::new();
+            for key in sagas {
+                let Some(saga) = data.sagas.get_mut(&key.id) else { continue };
+                if saga.row.key == *key && saga.end.is_none() {
+                    saga.row.key.epoch = AdoptionEpoch(key.epoch.0 + 1);
+                    adopted.push(saga.row.key);
+                }
+            }
+            adopted
+        })
+        .await
+    }
+
     async fn load(&self, sagas: &[SagaId]) -> Result<Vec<StoredSaga>, StoreFault> {
         let data = self.disk.lock();
         Ok(sagas.iter().filter_map(|id| data.sagas.get(id).cloned()).collect())

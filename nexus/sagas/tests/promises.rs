@@ -332,9 +332,10 @@ async fn a_row_of_another_shape_of_the_same_version_is_refused() {
         resumed_max: 9,
         now: jiff::Timestamp::now(),
     });
-    for (saga, resuming) in plan.resume {
-        let stored = disk.saga(saga.key.id).unwrap();
-        let refused = life.engine.resume(resuming, stored).await;
+    let planned = plan.resume.into_iter().map(|(_, resuming)| resuming);
+    for taken in nexus_sagas::taking::take(life.store.as_ref(), planned.collect()).await {
+        let (adopted, stored) = taken.unwrap();
+        let refused = life.engine.resume(adopted, stored).await;
         assert!(matches!(refused, Err(nexus_sagas::ResumeError::Digest { .. })), "{refused:?}");
     }
     assert_eq!((life.claims.totals().failures, life.claims.totals().resuming), (1, 0));

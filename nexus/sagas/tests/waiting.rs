@@ -6,6 +6,7 @@ use nexus_saga_recovery::{Claims, PlanRules, Setbacks, Window};
 use nexus_sagas::{
     Actions, EndState, Engine, Kinds, Phase, Plan, PlanRefused, SagaKind, SagaStore, Step, Waits,
     fault::CODE_CANCELLED,
+    taking::take,
     testing::{Disk, MemoryStore},
 };
 use serde_json::{Value, json};
@@ -50,9 +51,10 @@ async fn resume(store: &Arc<MemoryStore>) -> Engine {
         resumed_max: 10,
         now: jiff::Timestamp::now(),
     };
-    for (saga, resuming) in listed.plan(&rules).resume {
-        let stored = store.load(&[saga.key.id]).await.unwrap().remove(0);
-        engine.resume(resuming, stored).await.unwrap();
+    let planned = listed.plan(&rules).resume.into_iter().map(|(_, resuming)| resuming);
+    for taken in take(store.as_ref(), planned.collect()).await {
+        let (adopted, stored) = taken.unwrap();
+        engine.resume(adopted, stored).await.unwrap();
     }
     engine
 }

@@ -137,7 +137,7 @@ pub(crate) fn of_slow_saga_store(id: SagaId) -> ApiError {
 pub(crate) fn of_saga_store(fault: &StoreFault) -> ApiError {
     let problem = match fault {
         StoreFault::NoSpace(_) => Problem::from_error(Code::NoSpace, fault),
-        StoreFault::NotDone(_) => Problem::from_error(Code::Unavailable, fault),
+        StoreFault::NotDone(_) | StoreFault::Superseded => Problem::from_error(Code::Unavailable, fault),
         StoreFault::Unknown(_) => {
             Problem::from_error(Code::Unavailable, fault).with_hint(COMMIT_UNKNOWN_HINT)
         }

@@ -26,6 +26,7 @@ pub mod witness;
 use ids::CoordinatorId;
 use nexus_database::{
     Database,
+    cluster::CoordinatorRow,
     sagas::{DatabaseSagaStore, SagaState, SagaSummary},
 };
 use nexus_saga_recovery::Claims;
@@ -95,8 +96,9 @@ impl Sagas {
 
 /// An engine over this database, and the task that resumes on it what earlier lives have left.
 #[must_use]
-pub fn start(database: Database, coordinator: CoordinatorId, kinds: Kinds) -> (Sagas, RecoveryTask) {
-    let store = DatabaseSagaStore::new(database, coordinator);
+pub fn start(database: Database, coordinator: &CoordinatorRow, kinds: Kinds) -> (Sagas, RecoveryTask) {
+    let CoordinatorRow { id: coordinator, epoch, .. } = *coordinator;
+    let store = DatabaseSagaStore::new(database, coordinator, epoch);
     let port: Arc<dyn SagaStore> = Arc::new(store.clone());
     let claims = Claims::new();
     let engine = Engine::new(Arc::clone(&port), claims.clone(), kinds);

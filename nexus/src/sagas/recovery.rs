@@ -1,17 +1,20 @@
 //! The background task that finds unfinished sagas that nobody executes, and executes them. Which they are is decided by
 //! `nexus-saga-recovery`, exactly; it may run at any time, as often as anybody likes.
 //!
-//! One pass: open a window → list → plan (pure) → load logs in bulk and resume, some at a time → report. A saga that
+//! One pass: open a window → list → plan (pure) → adopt and load in bulk, resume some at a time → report. A saga that
 //! cannot be resumed stops nobody else; it is tried again after a pause that doubles.
 
 use futures::StreamExt;
 use ids::SagaId;
 use jiff::Timestamp;
 use nexus_saga_recovery::{
-    Claims, Deferral, PlanRules, RecoveryReport, Resuming, Setbacks, UnfinishedSaga, Window,
+    Adopted, Claims, Deferral, PlanRules, RecoveryReport, Resuming, Setbacks, UnfinishedSaga, Window,
     report::{LastPass, RecentSaga},
 };
-use nexus_sagas::{Buried, Cause, Engine, SagaStore, StoredSaga};
+use nexus_sagas::{
+    Buried, Cause, Engine, SagaStore, StoredSaga,
+    taking::{NotTaken, take},
+};
 use nexus_tasks::{Activation, Activator, BackgroundTask, PassFuture, Reason, TaskFailure};
 use problem::chain;
 use serde_json::Value;
@@ -203,37 +206,13 @@ impl RecoveryTask {
         batch: Vec<(UnfinishedSaga, Resuming)>,
         bury: &BTreeMap<SagaId, String>,
     ) -> (u64, u64) {
-        let ids: Vec<_> = batch.iter().map(|(saga, _)| saga.key.id).collect();
-        let mut stored: BTreeMap<_, StoredSaga> = BTreeMap::new();
-        let mut why_not = "its row is gone, or cannot be read: the log says which".to_owned();
-        match self.store.load(&ids).await {
-            Ok(sagas) => stored.extend(sagas.into_iter().map(|saga| (saga.row.key.id, saga))),
-            Err(error) => why_not = format!("its log cannot be read: {error}"),
-        }
+        let (sagas, resuming): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        let taken = take(self.store.as_ref(), resuming).await;
         let engine = &self.engine;
-        let mut resumed = futures::stream::iter(batch)
-            .map(|(saga, resuming)| {
-                let (stored, why_not) = (stored.remove(&saga.key.id), why_not.clone());
+        let mut resumed = futures::stream::iter(sagas.into_iter().zip(taken))
+            .map(|(saga, taken)| {
                 let reason = bury.get(&saga.key.id).cloned();
-                async move {
-                    let resumed = match (stored, reason) {
-                        (None, _) => {
-                            resuming.failed();
-                            Err((false, why_not))
-                        }
-                        (Some(stored), None) => engine
-                            .resume(resuming, stored)
-                            .await
-                            .map_err(|error| (error.is_lasting(), chain(&error))),
-                        (Some(stored), Some(reason)) => {
-                            let cause =
-                                Cause::new("cannot_be_executed", "no coordinator could go on with it");
-                            let buried = engine.bury(resuming, stored, Buried { cause, reason }).await;
-                            buried.map_err(|why_not| (true, why_not))
-                        }
-                    };
-                    (saga, resumed)
-                }
+                async move { (saga, resume_one(engine, taken, reason).await) }
             })
             .buffer_unordered(RESUMES_AT_ONCE);
         let (mut recovered, mut failed) = (0, 0);
@@ -278,6 +257,21 @@ impl RecoveryTask {
             activator.activate(Reason::Event("saga_setback"));
         }));
     }
+}
+
+/// Executes on what was taken, or ends it for that reason. Why it cannot be, and whether that lasts.
+async fn resume_one(
+    engine: &Engine,
+    taken: Result<(Adopted, StoredSaga), NotTaken>,
+    bury: Option<String>,
+) -> Result<(), (bool, String)> {
+    let (adopted, stored) = taken.map_err(|not_taken| (false, not_taken.words))?;
+    let Some(reason) = bury else {
+        let resumed = engine.resume(adopted, stored).await;
+        return resumed.map_err(|error| (error.is_lasting(), chain(&error)));
+    };
+    let cause = Cause::new("cannot_be_executed", "no coordinator could go on with it");
+    engine.bury(adopted, stored, Buried { cause, reason }).await.map_err(|why_not| (true, why_not))
 }
 
 impl Drop for RecoveryTask {

@@ -40,20 +40,26 @@ pub use retention::{LINE_FORMAT, RetentionError, RetentionReport};
 
 use crate::Database;
 use ids::CoordinatorId;
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Where a coordinator's sagas are durable. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct DatabaseSagaStore {
     database: Database,
     owner: CoordinatorId,
+    /// That of the coordinator's start in this process.
+    epoch: u64,
+    superseded: Arc<watch::Sender<bool>>,
 }
 
 impl DatabaseSagaStore {
-    /// The store of one coordinator: rows that it creates are its own, and [`unfinished`] lists no others.
+    /// The store of one coordinator in its life of that epoch ([`Database::coordinator_start`]): rows that it creates are
+    /// its own, [`unfinished`] lists no others, and once the coordinator has a later life it does neither any more.
     ///
     /// [`unfinished`]: nexus_sagas::SagaStore::unfinished
     #[must_use]
-    pub fn new(database: Database, owner: CoordinatorId) -> DatabaseSagaStore {
-        DatabaseSagaStore { database, owner }
+    pub fn new(database: Database, owner: CoordinatorId, epoch: u64) -> DatabaseSagaStore {
+        DatabaseSagaStore { database, owner, epoch, superseded: Arc::default() }
     }
 }

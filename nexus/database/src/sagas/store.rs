@@ -2,6 +2,7 @@
 
 use super::{
     DatabaseSagaStore,
+    adoption::InName,
     rows::{Ended, digest_of, fault, json},
 };
 use crate::{
@@ -39,7 +40,7 @@ static MARKS: AppendTable = AppendTable {
 #[async_trait]
 impl SagaStore for DatabaseSagaStore {
     async fn create(&self, saga: &NewSaga) -> Result<Created, StoreFault> {
-        self.create_row(saga).await.map_err(|error| fault(&error))
+        in_name(self.create_row(saga).await)
     }
 
     async fn append(&self, of: SagaKey, events: &[NodeEvent]) -> Result<Written, StoreFault> {
@@ -91,18 +92,24 @@ impl SagaStore for DatabaseSagaStore {
         parsed(&row, "kept").map_err(|error| fault(&error))
     }
 
+    async fn adopt(&self, sagas: &[SagaKey]) -> Result<Vec<SagaKey>, StoreFault> {
+        in_name(self.adopt_all(sagas).await)
+    }
+
     async fn load(&self, sagas: &[SagaId]) -> Result<Vec<StoredSaga>, StoreFault> {
         self.load_all(sagas).await.map_err(|error| fault(&error))
     }
 
     async fn unfinished(&self) -> Result<Vec<UnfinishedSaga>, StoreFault> {
-        let operation = "list unfinished sagas";
-        // Word for word the condition of the index that has only these.
-        let query = sql("SELECT id, adoption_epoch, kind, version FROM saga \
-                         WHERE owner = $1 AND state = 'unfinished' ORDER BY id");
-        let rows = query.bind(key(&self.owner)).fetch_all(&self.database.read).await;
-        let rows = rows.map_err(|error| fault(&during(operation)(error)))?;
-        Ok(rows.iter().filter_map(super::rows::unfinished).collect())
+        in_name(self.list_unfinished().await)
+    }
+}
+
+fn in_name<T>(done: Result<InName<T>, DatabaseError>) -> Result<T, StoreFault> {
+    match done {
+        Ok(InName::Done(answer)) => Ok(answer),
+        Ok(InName::Superseded) => Err(StoreFault::Superseded),
+        Err(error) => Err(fault(&error)),
     }
 }
 
@@ -157,17 +164,38 @@ impl DatabaseSagaStore {
         }
     }
 
-    async fn create_row(&self, saga: &NewSaga) -> Result<Created, DatabaseError> {
+    async fn list_unfinished(&self) -> Result<InName<Vec<UnfinishedSaga>>, DatabaseError> {
+        let operation = "list unfinished sagas";
+        let listed = self.database.read_at_once(operation, |mut tx| {
+            Box::pin(async move {
+                if self.is_superseded(&mut tx).await? {
+                    return Ok(InName::Superseded);
+                }
+                // Word for word the condition of the index that has only these.
+                let query = sql("SELECT id, adoption_epoch, kind, version FROM saga \
+                                 WHERE owner = $1 AND state = 'unfinished' ORDER BY id");
+                let rows = query.bind(key(&self.owner)).fetch_all(&mut *tx).await;
+                let rows = rows.map_err(during(operation))?;
+                Ok(InName::Done(rows.iter().filter_map(super::rows::unfinished).collect()))
+            })
+        });
+        listed.await
+    }
+
+    async fn create_row(&self, saga: &NewSaga) -> Result<InName<Created>, DatabaseError> {
         let operation = "create a saga";
         let id = key(&saga.key.id);
         let row = &sql("INSERT INTO saga (id, owner, adoption_epoch, kind, version, state, created_at) \
-                        VALUES ($1, $2, $3, $4, $5, 'unfinished', $6) ON CONFLICT DO NOTHING")
+                        SELECT $1, $2, $3, $4, $5, 'unfinished', $6 \
+                        WHERE NOT EXISTS (SELECT 1 FROM coordinator WHERE id = $2 AND epoch > $7) \
+                        ON CONFLICT DO NOTHING")
         .bind(&id)
         .bind(key(&self.owner))
         .bind(signed(saga.key.epoch.0))
         .bind(&saga.kind)
         .bind(i64::from(saga.version))
-        .bind(instant(saga.created));
+        .bind(instant(saga.created))
+        .bind(signed(self.epoch));
         let definition =
             &sql("INSERT INTO saga_definition (saga_id, creation, digest, params, dag) VALUES ($1, $2, $3, $4, $5)")
                 .bind(&id)
@@ -183,10 +211,15 @@ impl DatabaseSagaStore {
                 Box::pin(async move {
                     if row.clone().execute(&mut *tx).await.map_err(during(operation))? == 1 {
                         definition.clone().execute(&mut *tx).await.map_err(during(operation))?;
-                        return Ok(Created::Ours);
+                        return Ok(InName::Done(Created::Ours));
                     }
-                    let found = whose.clone().fetch_one(&mut *tx).await.map_err(during(operation))?;
-                    Ok(if text(&found, "creation")? == *creation { Created::Ours } else { Created::Others })
+                    let found = whose.clone().fetch_optional(&mut *tx).await.map_err(during(operation))?;
+                    let Some(found) = found else {
+                        self.is_superseded(&mut tx).await?;
+                        return Ok(InName::Superseded);
+                    };
+                    let is_ours = text(&found, "creation")? == *creation;
+                    Ok(InName::Done(if is_ours { Created::Ours } else { Created::Others }))
                 })
             })
             .await

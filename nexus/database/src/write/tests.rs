@@ -210,7 +210,7 @@ async fn a_broken_rule_at_the_commit_is_told_to_each_of_the_group_and_the_next_i
 #[tokio::test]
 async fn a_full_disk_takes_no_sagas_and_takes_them_again_when_there_is_room() {
     let (_dir, database) = small_database().await;
-    let store = DatabaseSagaStore::new(database.clone(), CoordinatorId::generate());
+    let store = DatabaseSagaStore::new(database.clone(), CoordinatorId::generate(), 1);
     let saga = |bytes| NewSaga {
         key: SagaKey { id: SagaId::generate(), epoch: AdoptionEpoch::default() },
         creation: uuid::Uuid::new_v4(),

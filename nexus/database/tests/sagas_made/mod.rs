@@ -12,7 +12,14 @@ use uuid::Uuid;
 
 /// The store of a coordinator that nobody else is.
 pub(crate) fn store_of(database: &Database) -> DatabaseSagaStore {
-    DatabaseSagaStore::new(database.clone(), CoordinatorId::generate())
+    DatabaseSagaStore::new(database.clone(), CoordinatorId::generate(), 1)
+}
+
+/// The epoch of the adoption, if there was one.
+pub(crate) async fn adopt(store: &DatabaseSagaStore, key: SagaKey) -> Option<AdoptionEpoch> {
+    let adopted = store.adopt(&[key]).await.unwrap();
+    assert!(adopted.iter().all(|adopted| adopted.id == key.id), "{adopted:?}");
+    adopted.first().map(|adopted| adopted.epoch)
 }
 
 pub(crate) fn new_saga(kind: &str, created: Timestamp) -> NewSaga {

@@ -7,7 +7,7 @@ use ids::SagaId;
 use nexus_saga_recovery::{Claims, PlanRules, Setbacks, Window};
 use nexus_sagas::{
     Actions, EndState, Engine, Fault, Kinds, Plan, PlanRefused, RetryPolicy, SagaKind, SagaStore, Step,
-    UndoPolicy, testing::MemoryStore,
+    UndoPolicy, taking::take, testing::MemoryStore,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -223,9 +223,10 @@ impl Life {
             now: jiff::Timestamp::now(),
         });
         let resumed = plan.resume.len();
-        for (saga, resuming) in plan.resume {
-            let stored = self.store.load(&[saga.key.id]).await.unwrap().remove(0);
-            self.engine.resume(resuming, stored).await.unwrap();
+        let planned = plan.resume.into_iter().map(|(_, resuming)| resuming);
+        for taken in take(self.store.as_ref(), planned.collect()).await {
+            let (adopted, stored) = taken.unwrap();
+            self.engine.resume(adopted, stored).await.unwrap();
         }
         resumed
     }
