@@ -111,6 +111,12 @@ impl Matrix<'_> {
         if !base.is_full {
             return scenarios;
         }
+        if let Some(failing) = unwinding.iter().find(|write| write.starts_with("mark:failing:")) {
+            // What the action would do in the next life does not matter any more.
+            let call = format!("do:{}", base.node);
+            let in_this_life = self.nothing().and(Incident::told(&call, How::UnknownAfter, None).in_life(1));
+            scenarios.push(in_this_life.and(Incident::store(failing, Trouble::DieAfter)));
+        }
         if self.depth == Depth::Full {
             for write in &unwinding {
                 let lies = Trouble::ALL.into_iter().filter(|what| !what.is_death());

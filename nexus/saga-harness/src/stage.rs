@@ -5,7 +5,7 @@ use crate::{
     case::{Moment, World},
     scenario::{How, Incident, Scenario, Trouble},
 };
-use ids::SagaId;
+use ids::{AdoptionEpoch, SagaId};
 use nexus_saga_recovery::SagaKey;
 use nexus_sagas::{Mark, NewSaga, StoredSaga, interpose::Call};
 use serde_json::Value;
@@ -18,6 +18,9 @@ use uuid::Uuid;
 
 /// Lines of a trace that are kept: more than any saga of 400 nodes has, fewer than a run that turns in circles makes.
 const TRACE_LINES_MAX: usize = 4_000;
+
+/// The write of a cancellation.
+const CANCELLED: &str = "mark:cancel_requested";
 
 /// What the conductor of a run is told.
 #[derive(Debug)]
@@ -59,6 +62,26 @@ pub(crate) struct Mirror {
     labels: BTreeMap<u32, String>,
     /// Durable events, `EVENT:NODE`, and marks, `mark:MARK`.
     pub(crate) written: BTreeSet<String>,
+    /// Under which adoption its cancellation became durable.
+    cancelled: Option<AdoptionEpoch>,
+}
+
+impl Mirror {
+    /// Why its own code may not run, if it may not.
+    fn forbids(&self, call: &Call) -> Option<&'static str> {
+        // Who was fenced does not know.
+        if call.undo || call.adoption_epoch < self.key.epoch {
+            return None;
+        }
+        let is_later = self.cancelled.is_some_and(|epoch| epoch < call.adoption_epoch);
+        if self.written.contains(&format!("mark:failing:{}", call.node)) {
+            Some("is executed again after it was noted as failing")
+        } else if is_later {
+            Some("is executed in a later life than that in which the saga was cancelled")
+        } else {
+            None
+        }
+    }
 }
 
 /// What a run has come to, for the scenarios that are made of it.
@@ -160,6 +183,7 @@ impl Stage {
             acknowledged: false,
             labels: labels_of(&row.dag),
             written: BTreeSet::new(),
+            cancelled: None,
         };
         self.lock().sagas.entry(row.key.id).or_insert(mirror);
     }
@@ -198,6 +222,9 @@ impl Stage {
     pub(crate) fn written(&self, id: SagaId, lines: &[String]) {
         if let Some(mirror) = self.lock().sagas.get_mut(&id) {
             mirror.written.extend(lines.iter().cloned());
+            if lines.iter().any(|line| line == CANCELLED) {
+                mirror.cancelled.get_or_insert(mirror.key.epoch);
+            }
         }
     }
 
@@ -328,7 +355,11 @@ impl Stage {
         let mut state = self.lock();
         state.observed.executions += 1;
         let alone = state.running.insert(what.clone());
+        let forbidden = state.sagas.get(&call.saga).and_then(|mirror| mirror.forbids(call));
         drop(state);
+        if let Some(why) = forbidden {
+            self.found(&format!("the node {} of {} {why}", call.node, call.saga));
+        }
         if !alone {
             self.found(&format!("the node {} of {} is executed twice at once", call.node, call.saga));
         }
@@ -430,8 +461,9 @@ impl State {
 
 pub(crate) fn mark_name(mark: &Mark) -> String {
     match mark {
-        Mark::CancelRequested => "mark:cancel_requested".to_owned(),
+        Mark::CancelRequested => CANCELLED.to_owned(),
         Mark::Abandoned { .. } => "mark:abandoned".to_owned(),
+        Mark::Failing { failure } => format!("mark:failing:{}", failure.node),
         Mark::UndoSkipped { node } => format!("mark:undo_skipped:{node}"),
     }
 }

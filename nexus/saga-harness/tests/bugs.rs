@@ -33,8 +33,8 @@ fn an_undo_that_is_not_idempotent_is_found_by_running_it_twice() {
 fn an_effect_without_its_key_is_found_by_running_the_action_twice() {
     found_by(
         Bug::EffectWithoutKey,
-        "told do:east unknown_after 1",
-        "is there 2 times",
+        "told do:east unknown_after always",
+        "is there 3 times",
         &["told do:east twice 1"],
     );
 }
@@ -98,7 +98,7 @@ fn a_plan_that_depends_on_the_time_is_found_by_any_recovery() {
 fn an_undo_that_relies_on_the_memory_of_its_process_is_found_by_a_death_before_it() {
     found_by(
         Bug::RemembersInMemory,
-        "run cancel at started:roof @1 + store started:roof die_after @1",
+        "run cancel at started:west @1 + store started:west die_after @1",
         "is there",
         &["told do:done unknown_after always + store undo_started:paid die_after @1"],
     );

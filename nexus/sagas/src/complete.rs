@@ -10,8 +10,11 @@ use crate::{
 };
 use futures::{FutureExt, future::BoxFuture};
 use nexus_saga_recovery::Claim;
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use steno::{SagaResult, SagaResultErr, SecClient};
+
+/// For lines that are left to write when the coordinator stops.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
 
 pub(crate) struct Completing {
     pub(crate) engine: Arc<Inner>,
@@ -35,7 +38,7 @@ impl Completing {
             return;
         };
         if self.live.why_halted().is_some() {
-            return self.halted();
+            return self.halted().await;
         }
         let Some(end) = end_state(&self.live, result) else {
             // No undo answers steno with an error, so this is a defect here; the row says that it is unfinished.
@@ -49,7 +52,7 @@ impl Completing {
         let Completing { engine, live, .. } = &self;
         let last = live.last_lines();
         match persist(live, || engine.store.end(live.key, &end, &last)).await {
-            Persisted::Halted => self.halted(),
+            Persisted::Halted => self.halted().await,
             Persisted::Durable => {
                 tracing::info!(saga = %live.key.id, kind = live.status().kind, "saga has ended");
                 // In this order: whoever waits for the end finds the claim given back.
@@ -61,13 +64,31 @@ impl Completing {
         }
     }
 
-    fn halted(self) {
+    async fn halted(self) {
+        if self.live.why_halted() == Some(Halt::Stopped) {
+            self.write_last_lines().await;
+        }
         self.engine.let_go(&self.live);
         match self.live.why_halted() {
             Some(Halt::Fenced) => self.claim.fenced(),
             Some(Halt::Stopped) | None => self.claim.stopped(),
         }
         self.live.ended().send_replace(Some(Ended::Halted));
+    }
+}
+
+impl Completing {
+    /// Of nodes that had ended before the stop, so that the next life does not run them again. One attempt: if it is not
+    /// durable they run again, as after a crash.
+    async fn write_last_lines(&self) {
+        let last = self.live.last_lines();
+        if last.is_empty() {
+            return;
+        }
+        let writing = self.engine.store.append(self.live.key, &last);
+        if !matches!(tokio::time::timeout(STOP_LIMIT, writing).await, Ok(Ok(_))) {
+            tracing::warn!(saga = %self.live.key.id, "what its last nodes have done was not written before the stop");
+        }
     }
 }
 

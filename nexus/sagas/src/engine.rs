@@ -186,8 +186,9 @@ impl Engine {
         Ok(self.inner.store.load(&[id]).await?.pop().and_then(|saga| saga.end))
     }
 
-    /// Begins no further node of a saga, and undoes those that have run. Nodes that have begun go on to their ends. On
-    /// return it is durable. A saga whose last node has begun succeeds all the same.
+    /// Begins no further node of a saga, and undoes those that have run. Nodes that run go on to their ends, but those that an
+    /// earlier life has begun are undone. On return it is durable. A saga whose last node runs succeeds all the same, unless
+    /// its coordinator dies.
     ///
     /// # Errors
     /// It is not executed here.

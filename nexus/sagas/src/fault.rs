@@ -20,7 +20,7 @@ pub enum Fault {
 }
 
 /// A fault in words, for people and programs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Error)]
 #[error("{words} ({code})")]
 pub struct Cause {
     /// A stable word for programs, such as `sled_unreachable`.
@@ -30,7 +30,7 @@ pub struct Cause {
 }
 
 /// How a node has failed, as the log and the end state have it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Error)]
 #[error("node {node} failed after {attempts} attempts: {cause}")]
 pub struct Failure {
     /// Its path: `node`, or `sub-saga/node`.

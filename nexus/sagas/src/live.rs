@@ -4,13 +4,14 @@
 //! ```text
 //!   executing ──► ended            its end is durable
 //!       │
-//!       └──► halted (fenced | stopped): no action is begun, none runs on, nothing is written; steno's part of it
-//!            drains within moments, as if every node had failed, and leaves memory. The log stays as it was.
+//!       └──► halted (fenced | stopped): no action is begun, none runs on; steno's part of it drains within moments, as
+//!            if every node had failed, and leaves memory. Nothing of that is written. If it is stopped, lines that waited
+//!            for the next one are: what had ended has ended.
 //! ```
 
 use crate::{
     definition::NodeTable,
-    fault::{Cause, Fault},
+    fault::{Cause, Failure, Fault},
     types::{Attention, EndState, Mark, NodeEvent},
 };
 use jiff::Timestamp;
@@ -230,14 +231,22 @@ impl LiveSaga {
                 ends && !self.lock().nodes.values().any(NodeStatus::is_active)
             }
         };
-        let mut lines = self.waiting_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.lines();
+        // What steno says of nodes that were dropped where they were is not what they have done.
+        if self.halted.is_cancelled() {
+            return None;
+        }
         lines.push(event);
         (!waits).then(|| std::mem::take(&mut *lines))
     }
 
     /// The lines that no other one has followed.
     pub(crate) fn last_lines(&self) -> Vec<NodeEvent> {
-        std::mem::take(&mut *self.waiting_lines.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.lines())
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Vec<NodeEvent>> {
+        self.waiting_lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn attempt(&self, path: &str, attempt: u32) {
@@ -287,6 +296,7 @@ impl LiveSaga {
     /// Stops the executor. The first reason stays.
     pub(crate) fn halt(&self, why: Halt) {
         self.halt.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        let _no_line_comes_between = self.lines();
         self.halted.cancel();
     }
 
@@ -309,6 +319,15 @@ impl LiveSaga {
     /// A mark that is durable.
     pub(crate) fn marked(&self, mark: Mark) {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner).insert(mark);
+    }
+
+    /// How a node has failed whose effect is being undone.
+    pub(crate) fn failing(&self, path: &str) -> Option<Failure> {
+        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        marks.iter().find_map(|mark| match mark {
+            Mark::Failing { failure } if failure.node == path => Some(failure.clone()),
+            _ => None,
+        })
     }
 
     /// Nodes that were not undone, in the order of their paths.

@@ -1,12 +1,12 @@
 //! One node under steno: attempts, pauses, doubt, panics, cancellation, and an undo that never fails.
 //!
 //! ```text
-//!  do:   cancelled, and never begun ──► failed, not tried
-//!        attempt ──► output ──► succeeded
-//!           │ ▲
-//!           ▼ │ Transient, Unknown, panic: pause, as the policy says
-//!        no more attempts, or Refused ──► in doubt? ── no ──► failed
-//!                                            └─ yes ─► undo, then failed
+//!  do:   failing, says an earlier life ───────────────────────────────────────────────┐
+//!        cancelled ────────────────────────────────────┐                              │
+//!        attempt ──► output ──► succeeded              │                              │
+//!           │ ▲                                        ▼                              ▼
+//!           ▼ │ Transient, Unknown, panic: pause    in doubt? ─ yes ─► failing ───► undo ──► failed
+//!        no more attempts, or Refused ────────────►    └─ no ────────  (durable) ────────────► failed
 //!
 //!  undo: abandoned ──► skipped, noted durably
 //!        attempt ──► done                   ┌── retry ◄─┐
@@ -15,8 +15,11 @@
 //! ```
 //!
 //! *In doubt* is a node of which some attempt, in this life or an earlier one, may have had an effect. steno never undoes a
-//! node that has failed, so what it has left must be gone before steno hears of the failure. A crash anywhere leaves
-//! `started` or `undo_started` in the log, and the same begins anew in the next life, in doubt.
+//! node that has failed, so what it has left must be gone before steno hears of the failure. Before its undo runs it is
+//! noted durably as *failing*: from then on the action runs no more, so that action and undo of one node never alternate.
+//!
+//! A crash leaves `started` in the log, and the next life is in doubt of the node: it runs it again, or, if it is failing or
+//! the saga is cancelled, undoes it. Or it leaves `undo_started`, and the undo begins anew.
 
 use crate::{
     fault::{CODE_CANCELLED, CODE_PANICKED, Cause, Failure, Fault},
@@ -102,10 +105,14 @@ impl<'a, K: SagaKind> NodeRun<'a, K> {
     async fn attempt_action(&self) -> Result<Value, Failure> {
         let live = &self.execution().live;
         let begun_before = live.begun_earlier(&self.path);
-        if live.cancelled().is_cancelled() && !begun_before {
-            return Err(
-                self.failure(Cause::new(CODE_CANCELLED, "the saga was cancelled before this node"), 0)
-            );
+        if let Some(failure) = live.failing(&self.path) {
+            self.undo_until_done().await;
+            return Err(failure);
+        }
+        if live.cancelled().is_cancelled() {
+            let when = if begun_before { "before this node had ended" } else { "before this node" };
+            let cause = Cause::new(CODE_CANCELLED, format!("the saga was cancelled {when}"));
+            return Err(self.fail(self.failure(cause, 0), begun_before).await);
         }
         let mut in_doubt = begun_before;
         let mut attempt = 1;
@@ -125,10 +132,21 @@ impl<'a, K: SagaKind> NodeRun<'a, K> {
             }
             attempt += 1;
         };
-        if in_doubt {
+        Err(self.fail(self.failure(fault.cause().clone(), attempt), in_doubt).await)
+    }
+
+    /// Returns, with the failure, when nothing is left that the node may have made.
+    async fn fail(&self, failure: Failure, in_doubt: bool) -> Failure {
+        if in_doubt && self.spec.undoes.is_some() {
+            let Execution { live, store, .. } = self.execution();
+            let mark = Mark::Failing { failure: failure.clone() };
+            if persist(live, || store.mark(live.key, &mark)).await == Persisted::Halted {
+                return std::future::pending().await;
+            }
+            live.marked(mark);
             self.undo_until_done().await;
         }
-        Err(self.failure(fault.cause().clone(), attempt))
+        failure
     }
 
     /// Returns when the effect is gone, or when an operator has given up on it.

@@ -46,6 +46,12 @@ pub struct NodeEvent {
 pub enum Mark {
     /// No further node is to be begun.
     CancelRequested,
+    /// This node has failed, and what it may have left is being undone: it never runs again, in whatever life. Noted only
+    /// where there may be something; the log says *failed* when it is gone.
+    Failing {
+        /// Node and cause.
+        failure: Failure,
+    },
     /// An operator has given up on its undoing.
     Abandoned {
         /// Why, in the operator's words.

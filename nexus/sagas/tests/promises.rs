@@ -193,7 +193,7 @@ async fn a_cancelled_saga_begins_no_further_node_and_ends_the_one_that_has_begun
 }
 
 #[tokio::test]
-async fn a_node_that_an_earlier_life_has_begun_is_not_cancelled_before_it_has_run_again() {
+async fn a_node_that_an_earlier_life_has_begun_is_undone_once_its_saga_is_cancelled() {
     let (world, disk) = (World::new(), Disk::new());
     world.action("first", [Behaviour::Wait]);
     let life = Life::begin(disk.store(), &world);
@@ -206,8 +206,9 @@ async fn a_node_that_an_earlier_life_has_begun_is_not_cancelled_before_it_has_ru
     assert_eq!(life.recover().await, 1);
     life.idle().await;
     let end = disk.saga(id).unwrap().end;
-    assert_eq!(failure(end).cause.code, CODE_CANCELLED);
-    assert_eq!((world.calls("first"), world.calls("left")), (2, 0));
+    let failure = failure(end);
+    assert_eq!((failure.cause.code.as_str(), failure.node.as_str()), (CODE_CANCELLED, "first"));
+    assert_eq!((world.calls("first"), world.calls("left")), (1, 0), "it does not run again");
     assert_eq!(world.effects(), [""; 0]);
 }
 
@@ -353,6 +354,27 @@ async fn what_an_earlier_life_has_left_is_undone_though_this_one_is_refused() {
     let life = Life::begin(disk.store(), &world);
     assert_eq!(life.recover().await, 1);
     assert_eq!(failure(life.end(id).await).node, "first");
+    assert_eq!(world.effects(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_node_that_is_failing_never_runs_again_though_its_coordinator_dies_while_it_is_undone() {
+    let (world, disk) = (World::new(), Disk::new());
+    world.action("first", [Behaviour::UnknownAfterEffect, Behaviour::Refuse]);
+    world.undo("first", [Behaviour::Wait]);
+    let life = Life::begin(disk.store(), &world);
+    let id = life.engine.start::<Five>(&words()).await.unwrap();
+    soon("its undo", world.waiting.subscribe().wait_for(|&waiting| waiting == 1)).await.unwrap();
+    soon("the halt", life.engine.halt()).await;
+    let calls = world.calls("first");
+    let life = Life::begin(disk.store(), &world);
+    assert_eq!(life.recover().await, 1);
+    assert_eq!(
+        failure(life.end(id).await).node,
+        "first",
+        "as the first life has said, though it would succeed now"
+    );
+    assert_eq!(world.calls("first"), calls);
     assert_eq!(world.effects(), [""; 0]);
 }
 

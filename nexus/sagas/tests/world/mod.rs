@@ -139,6 +139,10 @@ async fn undo_work(step: Step<Five>) -> Result<(), Fault> {
     match world.next(step.node(), true) {
         None => {}
         Some(Behaviour::Panic) => panic!("told to panic"),
+        Some(Behaviour::Wait) => {
+            world.waiting.send_modify(|waiting| *waiting += 1);
+            world.go_on.notified().await;
+        }
         Some(_) => return Err(Fault::transient("not_now", "told to fail")),
     }
     tokio::task::yield_now().await;
