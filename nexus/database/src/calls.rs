@@ -42,7 +42,7 @@ struct State {
     unanswered: Option<Trouble>,
 }
 
-/// A write that is under way. Dropped, it is given up, which says nothing about the database.
+/// A write that is under way. Dropped, it is given up; after a long wait that says as much as an error.
 #[derive(Debug)]
 pub(crate) struct Call {
     calls: Calls,
@@ -81,10 +81,7 @@ impl Calls {
         }
         let (_, (begun, operation)) = state.under_way.first_key_value()?;
         let age = begun.elapsed();
-        (age > self.slow_after).then(|| Trouble {
-            since: before_now(age),
-            words: format!("the attempt to {operation} has had no answer for {} s", age.as_secs()),
-        })
+        (age > self.slow_after).then(|| no_answer(age, operation))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -96,6 +93,7 @@ impl Call {
     /// What it came to.
     pub(crate) fn ended<T>(self, result: &Result<T, DatabaseError>) {
         let mut state = self.calls.lock();
+        state.under_way.remove(&self.number);
         state.has_failed = result.is_err();
         match result {
             Ok(_) => state.unanswered = None,
@@ -113,8 +111,17 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.calls.lock().under_way.remove(&self.number);
+        let mut state = self.calls.lock();
+        let Some((begun, operation)) = state.under_way.remove(&self.number) else { return };
+        if begun.elapsed() > self.calls.slow_after {
+            state.unanswered.get_or_insert_with(|| no_answer(begun.elapsed(), operation));
+        }
     }
+}
+
+fn no_answer(age: Duration, operation: &str) -> Trouble {
+    let words = format!("the attempt to {operation} has had no answer for {} s", age.as_secs());
+    Trouble { since: before_now(age), words }
 }
 
 fn is_unanswered(error: &DatabaseError) -> bool {

@@ -118,11 +118,14 @@ impl Database {
 
     /// Lets go of the database; running statements and queued writes end first.
     pub async fn close(&self) {
+        // What holds it up is told like that of a write.
+        let call = self.calls.begin("close the database");
         self.read.close().await;
         if let Writer::Group(group) = &self.writer {
             group.close().await;
         }
         self.write_pool.close().await;
+        call.ended(&Ok(()));
     }
 }
 

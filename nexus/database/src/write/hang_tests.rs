@@ -102,7 +102,7 @@ fn line() -> NodeEvent {
 #[tokio::test]
 async fn a_write_that_never_began_is_certainly_not_done_and_is_left_out_later() {
     let mut scene = scene(SqliteJournalMode::Wal).await;
-    let store = DatabaseSagaStore::new(scene.database.clone(), CoordinatorId::generate());
+    let store = DatabaseSagaStore::new(scene.database.clone(), CoordinatorId::generate(), 1);
     let known = saga();
     assert_eq!(store.create(&known).await, Ok(Created::Ours));
     assert_eq!(scene.database.trouble(), None);
@@ -132,7 +132,7 @@ async fn a_write_that_never_began_is_certainly_not_done_and_is_left_out_later() 
 #[tokio::test]
 async fn a_commit_that_does_not_come_back_is_in_doubt_and_may_take_effect_later() {
     let mut scene = scene(SqliteJournalMode::Delete).await;
-    let store = DatabaseSagaStore::new(scene.database.clone(), CoordinatorId::generate());
+    let store = DatabaseSagaStore::new(scene.database.clone(), CoordinatorId::generate(), 1);
     scene.hold_up_commits().await;
     let new = saga();
     let unknown = store.create(&new).await.unwrap_err();
@@ -151,7 +151,7 @@ async fn a_commit_that_does_not_come_back_is_in_doubt_and_may_take_effect_later(
 #[tokio::test]
 async fn appended_rows_that_were_taken_are_in_doubt() {
     let mut scene = scene(SqliteJournalMode::Delete).await;
-    let store = DatabaseSagaStore::new(scene.database.clone(), CoordinatorId::generate());
+    let store = DatabaseSagaStore::new(scene.database.clone(), CoordinatorId::generate(), 1);
     let known = saga();
     assert_eq!(store.create(&known).await, Ok(Created::Ours));
     scene.hold_up_commits().await;
