@@ -91,6 +91,7 @@ catalogue! {
     SagaNotResumed "saga_not_resumed" "an unfinished saga cannot be executed on";
     SagaWaitsForVersion "saga_waits_for_version" "an unfinished saga is of a kind or version that the coordinator does not know";
     SagaWaitsForDatabase "saga_waits_for_database" "the database does not take what sagas have to write";
+    DatabaseUnavailable "database_unavailable" "the database does not answer, or not in time";
     TaskPaused "task_paused" "a background task is paused";
     TaskFailing "task_failing" "the last passes of a background task failed";
     MinReplicationUnreachable "min_replication_unreachable" "fewer sleds are in service than have to hold an upload";

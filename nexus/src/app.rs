@@ -8,6 +8,7 @@
 
 use crate::{
     background_tasks,
+    cluster_rows::LastRows,
     config::Config,
     database_watch,
     http::{self, Context},
@@ -18,6 +19,7 @@ use crate::{
     sagas::{self, kinds, retention::RetentionTask, witness::Witness},
     task_metrics,
 };
+use axum::middleware::from_fn_with_state;
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon::{
     state_file::{self, StateFileError},
@@ -39,6 +41,9 @@ use tokio_util::task::TaskTracker;
 
 /// How long tasks may take to end at a stop, and then the database to close.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// The same where the database does not answer.
+const SILENT_STOP_LIMIT: Duration = Duration::from_millis(250);
 
 /// The program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -194,7 +199,9 @@ impl Nexus {
             metrics: metrics.clone(),
         };
         let (router, document) = http::operator::router().split_for_parts();
-        let operator_router = edge("operator", &[]).around(router.with_state(context.clone()), &document);
+        let in_time = from_fn_with_state(context.clone(), http::answer_in_time);
+        let router = router.with_state(context.clone()).layer(in_time);
+        let operator_router = edge("operator", &[]).around(router, &document);
         let (router, document) = http::internal::router().split_for_parts();
         let internal_router =
             edge("internal", &[Role::Sled]).around(router.with_state(context.clone()), &document);
@@ -230,7 +237,8 @@ impl Nexus {
             state_dir: self.context.config.state_dir.clone(),
         };
         let store = self.context.sagas.store.clone();
-        let (stop_all, stopping) = watch::channel(false);
+        let stop_all = self.context.stopping.clone();
+        let stopping = stop_all.subscribe();
         let ends = async move {
             let mut stop = stop;
             let ended = tokio::select! {
@@ -265,17 +273,40 @@ impl Nexus {
             internal.run(internal_router, options, stop.clone()),
             database_watch::watch(self.context.database.clone(), self.readiness, stop),
         );
-        if let Err(error) = self.context.tasks.shutdown(STOP_LIMIT).await {
-            tracing::warn!(error = &error as &dyn Error, "background tasks were cut off");
+        let database = &self.context.database;
+        match in_time(database, self.context.tasks.shutdown(STOP_LIMIT)).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                tracing::warn!(error = &error as &dyn Error, "background tasks were cut off");
+            }
+            None => tracing::warn!("background tasks were cut off: they wait for the database"),
         }
         // After recovery, which would only resume them again. What they have not done, the next life does.
-        if tokio::time::timeout(STOP_LIMIT, self.context.sagas.engine.halt()).await.is_err() {
+        if in_time(database, self.context.sagas.engine.halt()).await.is_none() {
             tracing::warn!("sagas were cut off");
         }
-        if tokio::time::timeout(STOP_LIMIT, self.context.database.close()).await.is_err() {
-            tracing::warn!("the database was not closed: its disk does not answer");
+        if in_time(database, database.close()).await.is_none() {
+            tracing::warn!("the database was not closed: it does not answer");
         }
         tracing::info!("coordinator stopped");
+    }
+}
+
+/// Runs a part of the stop to its end, within the limit. There is no use in waiting for a database that does not answer: what
+/// is not durable by now was never acknowledged.
+async fn in_time<T>(database: &Database, ending: impl Future<Output = T>) -> Option<T> {
+    let is_hopeless = async {
+        tokio::time::sleep(SILENT_STOP_LIMIT).await;
+        while database.trouble().is_none() {
+            tokio::time::sleep(SILENT_STOP_LIMIT).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        ended = ending => Some(ended),
+        () = is_hopeless => None,
+        // A task that is cut off at the limit itself says so.
+        () = tokio::time::sleep(STOP_LIMIT + SILENT_STOP_LIMIT) => None,
     }
 }
 
@@ -346,6 +377,8 @@ async fn wire(
     metrics: &Metrics,
 ) -> Result<Context, StartError> {
     let cluster_id = database.cluster_id().await?;
+    let cluster = LastRows::default();
+    cluster.read(&database).await?;
     let staging = clean_up.staging.clone();
     let observed = Observed::default();
     let activator = Activator::new();
@@ -403,6 +436,8 @@ async fn wire(
         staging,
         sagas,
         tasks,
+        cluster,
+        stopping: watch::Sender::new(false),
         replication: activator,
     })
 }

@@ -22,6 +22,7 @@
 
 pub mod app;
 pub mod background_tasks;
+pub mod cluster_rows;
 pub mod config;
 mod database_commands;
 mod database_watch;

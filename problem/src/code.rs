@@ -58,6 +58,7 @@ catalogue! {
     TooManyRequests "too_many_requests" 429 "too many of these at once" "retry after the time in Retry-After";
     NoSpace "no_space" 507 "no space left for this" "free space or raise the quota, then try again";
     Unavailable "unavailable" 503 "not able to answer now" "retry after the time in Retry-After";
+    DatabaseUnavailable "database_unavailable" 503 "the database does not answer, or not as it should" "retry after the time in Retry-After; `sledctl status` says what is known of it";
     Internal "internal" 500 "a bug or a broken machine" "the server's log has the details under this request_id";
 
     // Artifacts on a sled.

@@ -8,9 +8,10 @@
 
 use crate::{
     DatabaseError, Location,
-    connect::{cannot_open, postgres_pool},
+    connect::cannot_open,
     error::during,
     migrate, rows, sagas,
+    server::Server,
     sql::{Connection, Pool, assembled, sql},
     wanted,
     write::transaction::{Purpose, Transaction},
@@ -19,10 +20,13 @@ use ids::{ArtifactHash, ClusterId, CoordinatorId, RepositoryId, SledId, TrustRoo
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// Findings that are told one by one at most; a page that is lost may make thousands.
 const FINDINGS_MAX: usize = 100;
+
+/// How long PostgreSQL may take for one statement: each reads a whole table, and nobody waits but the operator who asked.
+const TABLE_LIMIT: Duration = Duration::from_secs(600);
 
 const OPERATION: &str = "check the database";
 
@@ -82,7 +86,10 @@ async fn open(location: &Location) -> Result<Pool, sqlx::Error> {
             let pool = SqlitePoolOptions::new().max_connections(1);
             Ok(Pool::Sqlite(pool.connect_with(options.pragma("query_only", "1")).await?))
         }
-        Location::Postgres(server) => postgres_pool(server.options.as_ref().clone()).await,
+        Location::Postgres(server) => {
+            let options = server.options.as_ref().clone();
+            Ok(Pool::Postgres(Server::connect(options, TABLE_LIMIT).await?))
+        }
     }
 }
 

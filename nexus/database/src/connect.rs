@@ -7,38 +7,21 @@
 //! | durable at commit | WAL, `synchronous = FULL` | `synchronous_commit`, switched on where the server's default is `off` |
 
 use crate::{
-    DatabaseError, Location, SqlError, cluster, migrate,
+    DatabaseError, Location, SqlError,
+    calls::Calls,
+    cluster,
+    limits::{ANSWER_LIMIT, BUSY_LIMIT, Limits},
+    migrate,
+    server::Server,
     sql::{Pool, sql},
-    write::{
-        WriteHealth, Writer,
-        append::Appender,
-        group::{Group, WRITER_LIMIT},
-    },
+    write::{Writer, append::Appender, group::Group},
 };
 use camino::Utf8Path;
-use sqlx::{
-    Connection, PgConnection,
-    postgres::{PgConnectOptions, PgPoolOptions},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
-use std::time::Duration;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 /// Readers of SQLite at once, with those that were given up and have not ended yet. Reads are short; a handful keeps them from
 /// waiting for each other.
 pub(crate) const READERS_MAX: u32 = 4;
-
-/// How long a read waits for one of them. They take milliseconds each; longer than this, the disk hangs, and whoever reads is
-/// told so instead of waiting with all the others.
-pub(crate) const READER_LIMIT: Duration = Duration::from_secs(10);
-
-/// Connections of one coordinator to PostgreSQL, whose default is 100 in all: room for several coordinators.
-const POSTGRES_CONNECTIONS_MAX: u32 = 16;
-
-/// How long a statement waits for another process (a backup, a second coordinator on this file) to let go.
-const BUSY_LIMIT: Duration = Duration::from_secs(10);
-
-/// How long one waits for a connection to PostgreSQL. A server that restarts is there again by then.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// The coordinator's durable state. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -48,7 +31,8 @@ pub struct Database {
     pub(crate) writer: Writer,
     /// The connection that the writer has.
     pub(crate) write_pool: Pool,
-    pub(crate) health: WriteHealth,
+    pub(crate) calls: Calls,
+    pub(crate) limits: Limits,
 }
 
 impl Database {
@@ -58,14 +42,14 @@ impl Database {
     /// [`DatabaseError::Open`], [`DatabaseError::Migrate`], [`DatabaseError::NewerSchema`], and those of a write.
     pub async fn open(location: impl Into<Location>) -> Result<Database, DatabaseError> {
         match location.into() {
-            Location::Sqlite(path) => Database::open_with(&path, options(&path), READER_LIMIT).await,
+            Location::Sqlite(path) => Database::open_with(&path, options(&path), Limits::default()).await,
             Location::Postgres(server) => {
-                let pool = postgres_pool(server.options.as_ref().clone()).await;
+                let pool = Server::connect(server.options.as_ref().clone(), ANSWER_LIMIT).await;
                 let location = Location::Postgres(server);
-                let pool = pool.map_err(|source| cannot_open(&location, source))?;
+                let pool = Pool::Postgres(pool.map_err(|source| cannot_open(&location, source))?);
                 let appender = Appender::start(&pool);
                 let writer = Writer::EachItself(pool.clone(), appender);
-                Database::begin(location, pool.clone(), pool, writer).await
+                Database::begin(location, pool.clone(), pool, writer, Limits::default()).await
             }
         }
     }
@@ -73,7 +57,7 @@ impl Database {
     pub(crate) async fn open_with(
         path: &Utf8Path,
         options: SqliteConnectOptions,
-        reader_limit: Duration,
+        limits: Limits,
     ) -> Result<Database, DatabaseError> {
         let location = Location::from(path);
         // The writer stays for good: as long as one connection is open, its log stays, and a full disk keeps nobody
@@ -82,17 +66,17 @@ impl Database {
             .max_connections(1)
             .max_lifetime(None)
             .idle_timeout(None)
-            .acquire_timeout(WRITER_LIMIT)
+            .acquire_timeout(limits.call)
             .connect_with(options.clone())
             .await
             .map_err(|source| cannot_open(&location, source))?;
         let read = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
-            .acquire_timeout(reader_limit)
+            .acquire_timeout(limits.reader)
             .connect_lazy_with(options);
         let write = Pool::Sqlite(write);
         let writer = Writer::Group(Group::start(write.clone()));
-        Database::begin(location, Pool::Sqlite(read), write, writer).await
+        Database::begin(location, Pool::Sqlite(read), write, writer, limits).await
     }
 
     async fn begin(
@@ -100,9 +84,11 @@ impl Database {
         read: Pool,
         write_pool: Pool,
         writer: Writer,
+        limits: Limits,
     ) -> Result<Database, DatabaseError> {
         migrate::run(&write_pool, &location).await?;
-        let database = Database { location, read, writer, write_pool, health: WriteHealth::default() };
+        let calls = Calls::new(limits.slow_after);
+        let database = Database { location, read, writer, write_pool, calls, limits };
         cluster::ensure(&database).await?;
         Ok(database)
     }
@@ -132,11 +118,14 @@ impl Database {
 
     /// Lets go of the database; running statements and queued writes end first.
     pub async fn close(&self) {
+        // What holds it up is told like that of a write.
+        let call = self.calls.begin("close the database");
         self.read.close().await;
         if let Writer::Group(group) = &self.writer {
             group.close().await;
         }
         self.write_pool.close().await;
+        call.ended(&Ok(()));
     }
 }
 
@@ -152,28 +141,4 @@ pub(crate) fn options(path: &Utf8Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_LIMIT)
-}
-
-/// A pool, and the proof that the server answers.
-pub(crate) async fn postgres_pool(options: PgConnectOptions) -> Result<Pool, sqlx::Error> {
-    // A pool would try until its limit and then say only that time is up.
-    PgConnection::connect_with(&options).await?.close().await?;
-    let pool = PgPoolOptions::new()
-        .max_connections(POSTGRES_CONNECTIONS_MAX)
-        .acquire_timeout(CONNECT_LIMIT)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                // What is acknowledged must be durable. A server that waits for more than its own disk keeps doing so.
-                let durable = "SELECT set_config('synchronous_commit', 'on', false)
-                               WHERE current_setting('synchronous_commit') = 'off'";
-                sqlx::query(durable).execute(&mut *connection).await?;
-                // Every statement of ours has its index. A planner that believes a table to be small reads all of it; then
-                // it locks all of it against serialisable writes, and goes on so when the table has grown.
-                let by_index = "SELECT set_config('enable_seqscan', 'off', false),
-                                       set_config('enable_bitmapscan', 'off', false), set_config('jit', 'off', false)";
-                sqlx::query(by_index).execute(connection).await.map(drop)
-            })
-        })
-        .connect_lazy_with(options);
-    Ok(Pool::Postgres(pool))
 }

@@ -66,27 +66,43 @@ pub enum DatabaseError {
     },
 }
 
-/// What the driver or the database said, once: `sqlx::Error` says it in its own words and again as its source.
-/// Cheap to clone: a commit that fails is told to everybody who shared it.
+/// What the driver or the database said, once, and which database: `sqlx::Error` says it in its own words and again as its
+/// source. Cheap to clone: a commit that fails is told to everybody who shared it.
 #[derive(Clone, Debug)]
-pub struct SqlError(Arc<sqlx::Error>);
+pub struct SqlError {
+    driver: Arc<sqlx::Error>,
+    /// The file, or the server and its database, where it is known.
+    database: Option<Arc<str>>,
+}
 
 impl SqlError {
     pub(crate) fn driver(&self) -> &sqlx::Error {
-        &self.0
+        &self.driver
+    }
+
+    /// Of this database.
+    pub(crate) fn of(mut self, database: impl FnOnce() -> String) -> SqlError {
+        self.database.get_or_insert_with(|| database().into());
+        self
     }
 }
 
 impl From<sqlx::Error> for SqlError {
     fn from(error: sqlx::Error) -> SqlError {
-        SqlError(Arc::new(error))
+        SqlError { driver: Arc::new(error), database: None }
     }
 }
 
 impl fmt::Display for SqlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0 {
+        if let Some(database) = &self.database {
+            write!(f, "database {database}: ")?;
+        }
+        match &*self.driver {
             sqlx::Error::Database(error) => error.fmt(f),
+            sqlx::Error::Io(error) => error.fmt(f),
+            sqlx::Error::PoolTimedOut => f.write_str("no connection could be had in time"),
+            sqlx::Error::PoolClosed => f.write_str("it is closed"),
             error => error.fmt(f),
         }
     }
@@ -94,8 +110,8 @@ impl fmt::Display for SqlError {
 
 impl Error for SqlError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &*self.0 {
-            sqlx::Error::Database(_) => None,
+        match &*self.driver {
+            sqlx::Error::Database(_) | sqlx::Error::Io(_) => None,
             error => error.source(),
         }
     }
@@ -136,6 +152,19 @@ impl DatabaseError {
         }
     }
 
+    /// Of this database, where it is not said yet.
+    pub(crate) fn of(self, database: impl FnOnce() -> String) -> DatabaseError {
+        match self {
+            DatabaseError::Query { operation, source } => {
+                DatabaseError::Query { operation, source: source.of(database) }
+            }
+            DatabaseError::CommitUnknown { operation, source } => {
+                DatabaseError::CommitUnknown { operation, source: source.of(database) }
+            }
+            error => error,
+        }
+    }
+
     /// A commit that failed. Where the database says why it did not commit, nothing was committed; after any other
     /// failure a restart may find it committed.
     pub(crate) fn of_commit(operation: &'static str, source: SqlError) -> DatabaseError {
@@ -149,4 +178,15 @@ impl DatabaseError {
 /// Says what was tried when a statement fails.
 pub fn during<E: Into<SqlError>>(operation: &'static str) -> impl FnOnce(E) -> DatabaseError {
     move |source| DatabaseError::Query { operation, source: source.into() }
+}
+
+/// An error with all that led to it.
+pub(crate) fn words(error: &DatabaseError) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    words
 }

@@ -9,6 +9,8 @@
 //! - [`location`]: a file or a server. [`connect`]: opening. [`migrate`]: the schema; a newer one is refused.
 //! - [`mod@sql`]: one text for both databases. [`dialect`]: the few places where they differ.
 //! - [`mod@write`]: the one way to write. [`error`]: how it fails, and what each failure means.
+//! - [`limits`]: how long the database may say nothing. [`calls`]: whether it does, told from memory. [`server`]: connections
+//!   to PostgreSQL.
 //! - [`cluster`]: the cluster's identity, its coordinators and their epochs.
 //! - [`trust_roots`], [`sleds`], [`repositories`]: one file per thing that is kept.
 //! - [`wanted`]: what every sled should hold, and its generation.
@@ -22,16 +24,19 @@
 //! Nothing here assumes that this coordinator is the only one.
 
 mod backup;
+mod calls;
 mod check;
 pub mod cluster;
 mod connect;
 mod dialect;
 mod error;
+mod limits;
 mod location;
 mod migrate;
 pub mod repositories;
 mod rows;
 pub mod sagas;
+mod server;
 pub mod sleds;
 pub mod sql;
 pub mod trust_roots;
@@ -39,6 +44,7 @@ pub mod wanted;
 mod write;
 
 pub use backup::{BackupError, BackupReport, backup, restore};
+pub use calls::Trouble;
 pub use check::{CheckFinding, CheckReport, check};
 pub use connect::Database;
 pub use error::{DatabaseError, ErrorClass, SqlError, during};

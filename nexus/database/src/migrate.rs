@@ -4,7 +4,7 @@
 //! in the database, with a checksum of each. PostgreSQL takes an advisory lock meanwhile, so that coordinators that start
 //! together change it once.
 
-use crate::{DatabaseError, Location, dialect, sql::Pool};
+use crate::{DatabaseError, Location, dialect, server::Server, sql::Pool};
 use sqlx::{
     AssertSqlSafe, SqlSafeStr,
     migrate::{MigrateError, Migration, MigrationType, Migrator},
@@ -25,7 +25,7 @@ pub(crate) const KNOWN: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 pub(crate) async fn run(pool: &Pool, location: &Location) -> Result<(), DatabaseError> {
     let migrated = match pool {
         Pool::Sqlite(pool) => migrator(str::to_owned).run(pool).await,
-        Pool::Postgres(pool) => migrator(dialect::ddl).run(pool).await,
+        Pool::Postgres(server) => migrate_server(server).await,
     };
     migrated.map_err(|source| {
         let database = location.to_string();
@@ -36,6 +36,16 @@ pub(crate) async fn run(pool: &Pool, location: &Location) -> Result<(), Database
             source => DatabaseError::Migrate { database, source },
         }
     })
+}
+
+/// On a connection of its own: another coordinator that changes the schema is waited for, however long it takes.
+async fn migrate_server(server: &Server) -> Result<(), MigrateError> {
+    let mut link = server.acquire().await?;
+    let connection = link.ask()?;
+    sqlx::query("SET lock_timeout = 0").execute(&mut *connection).await?;
+    let migrated = migrator(dialect::ddl).run(connection).await;
+    link.abandon();
+    migrated
 }
 
 fn migrator(ddl: impl Fn(&str) -> String) -> Migrator {

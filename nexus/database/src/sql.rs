@@ -14,15 +14,24 @@
 //! committed even if its work thinks better of it. PostgreSQL works so by itself. SQLite would go on, and where it has
 //! ended the transaction in the middle of the failed statement, it would even commit what follows one by one.
 
-use crate::SqlError;
+use crate::{
+    SqlError, dialect,
+    limits::CALL_LIMIT,
+    server::{Server, ServerConnection, silence, within},
+    write::transaction::{Purpose, Transaction},
+};
 use sqlx::{
-    AssertSqlSafe, ColumnIndex, Postgres, SqlSafeStr, SqlStr, Sqlite,
+    AssertSqlSafe, ColumnIndex, PgConnection, Postgres, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
     pool::PoolConnection,
-    postgres::{PgPool, PgRow},
+    postgres::PgRow,
     sqlite::{SqlitePool, SqliteRow},
 };
-use std::sync::Arc;
-use tokio::runtime::Handle;
+use std::{sync::Arc, time::Duration};
+use tokio::{runtime::Handle, time::timeout};
+
+/// Connections that are tried before a loss is told, where nothing was done on the lost ones. The first loss condemns all
+/// that were opened before it, so the second try is on a new one.
+const TRIES_MAX: u32 = 3;
 
 /// A statement with its values.
 #[derive(Clone, Debug)]
@@ -154,17 +163,37 @@ pub enum Pool {
     /// SQLite's.
     Sqlite(SqlitePool),
     /// PostgreSQL's.
-    Postgres(PgPool),
+    Postgres(Server),
 }
 
 impl Pool {
     /// Takes a connection, waiting for one if need be.
     pub(crate) async fn acquire(&self) -> Result<Connection, SqlError> {
         let link = match self {
-            Pool::Sqlite(pool) => Link::Sqlite(pool.acquire().await?),
-            Pool::Postgres(pool) => Link::Postgres(pool.acquire().await?),
+            Pool::Sqlite(pool) => pool.acquire().await.map(Link::Sqlite),
+            Pool::Postgres(pool) => pool.acquire().await.map(Link::Postgres),
         };
-        Ok(Connection { link, failure: None })
+        let link = link.map_err(|error| SqlError::from(error).of(|| self.database()))?;
+        Ok(Connection { link, failure: None, pool: self.clone() })
+    }
+
+    /// The file, or the server and its database; no password.
+    pub(crate) fn database(&self) -> String {
+        match self {
+            Pool::Sqlite(pool) => pool.connect_options().get_filename().display().to_string(),
+            Pool::Postgres(server) => server.database(),
+        }
+    }
+
+    /// Begins a transaction. On a connection that turns out to be lost nothing was done yet, so another one is tried.
+    pub(crate) async fn begin(&self, purpose: Purpose) -> Result<Transaction, SqlError> {
+        let mut tries = 1;
+        loop {
+            match Transaction::begin(self.acquire().await?, purpose).await {
+                Err(error) if tries < TRIES_MAX && dialect::is_connection_lost(error.driver()) => tries += 1,
+                result => return result,
+            }
+        }
     }
 
     pub(crate) async fn close(&self) {
@@ -180,22 +209,39 @@ impl Pool {
 pub struct Connection {
     link: Link,
     failure: Option<SqlError>,
+    /// The one that it is of.
+    pool: Pool,
 }
 
 #[derive(Debug)]
 enum Link {
     Sqlite(PoolConnection<Sqlite>),
-    Postgres(PoolConnection<Postgres>),
+    Postgres(ServerConnection),
 }
 
 impl Connection {
     /// Says a few words that have no values and no answer, whatever failed before.
     pub(crate) async fn say(&mut self, words: &'static str) -> Result<(), SqlError> {
+        let limit = match &self.link {
+            Link::Sqlite(_) => CALL_LIMIT,
+            Link::Postgres(link) => link.answer_limit,
+        };
+        self.say_within(limit, words).await
+    }
+
+    /// As [`say`](Self::say), of words that PostgreSQL may take so long for.
+    pub(crate) async fn say_within(&mut self, limit: Duration, words: &'static str) -> Result<(), SqlError> {
         match &mut self.link {
             Link::Sqlite(link) => sqlx::raw_sql(words).execute(&mut **link).await.map(drop),
-            Link::Postgres(link) => sqlx::raw_sql(words).execute(&mut **link).await.map(drop),
+            Link::Postgres(link) => {
+                let said = match link.ask() {
+                    Ok(asked) => within(limit, sqlx::raw_sql(words).execute(asked)).await,
+                    Err(error) => Err(error),
+                };
+                link.heard(said).map(drop)
+            }
         }
-        .map_err(SqlError::from)
+        .map_err(|error| SqlError::from(error).of(|| self.pool.database()))
     }
 
     /// The failure of a statement since the last time that this was asked.
@@ -215,7 +261,7 @@ impl Connection {
                 // The runtime has ended, and with it everybody who would wait for a place.
                 Err(_) => drop(link.detach()),
             },
-            Link::Postgres(link) => drop(link.detach()),
+            Link::Postgres(link) => link.abandon(),
         }
     }
 
@@ -230,10 +276,17 @@ impl Connection {
         }
         let answer = match &mut self.link {
             Link::Sqlite(link) => run_sqlite(link, statement, run).await,
-            Link::Postgres(link) => run_postgres(link, statement, run).await,
+            Link::Postgres(link) => {
+                let limit = link.answer_limit;
+                let answer = match link.ask() {
+                    Ok(asked) => within(limit, run_postgres(asked, statement, run)).await,
+                    Err(error) => Err(error),
+                };
+                link.heard(answer)
+            }
         };
         answer.map_err(|error| {
-            let error = SqlError::from(error);
+            let error = SqlError::from(error).of(|| self.pool.database());
             self.failure = Some(error.clone());
             error
         })
@@ -264,8 +317,24 @@ impl<'c> From<&'c mut Connection> for Target<'c> {
 impl Target<'_> {
     async fn run(self, statement: Statement, run: Run) -> Result<Answer, SqlError> {
         match self {
-            Target::Pool(pool) => pool.acquire().await?.run(statement, run).await,
+            Target::Pool(pool) => {
+                let answer = run_alone(pool, statement, run);
+                timeout(CALL_LIMIT, answer)
+                    .await
+                    .unwrap_or_else(|_| Err(SqlError::from(silence(CALL_LIMIT)).of(|| pool.database())))
+            }
             Target::Connection(connection) => connection.run(statement, run).await,
+        }
+    }
+}
+
+/// A read that finds its connection lost is asked again, on another one.
+async fn run_alone(pool: &Pool, statement: Statement, run: Run) -> Result<Answer, SqlError> {
+    let mut tries = if matches!(run, Run::Execute) { TRIES_MAX } else { 1 };
+    loop {
+        match pool.acquire().await?.run(statement.clone(), run).await {
+            Err(error) if tries < TRIES_MAX && dialect::is_connection_lost(error.driver()) => tries += 1,
+            result => return result,
         }
     }
 }
@@ -285,9 +354,9 @@ struct Answer {
 
 /// The same for each driver: their types have nothing in common that could be named.
 macro_rules! run_on {
-    ($name:ident, $database:ty, $row:path) => {
+    ($name:ident, $database:ty, $connection:ty, $row:path) => {
         async fn $name(
-            link: &mut PoolConnection<$database>,
+            link: &mut $connection,
             statement: Statement,
             run: Run,
         ) -> Result<Answer, sqlx::Error> {
@@ -300,14 +369,14 @@ macro_rules! run_on {
             }
             Ok(match run {
                 Run::Execute => {
-                    Answer { affected: query.execute(&mut **link).await?.rows_affected(), rows: Vec::new() }
+                    Answer { affected: query.execute(&mut *link).await?.rows_affected(), rows: Vec::new() }
                 }
                 Run::First => Answer {
-                    rows: query.fetch_optional(&mut **link).await?.map($row).into_iter().collect(),
+                    rows: query.fetch_optional(&mut *link).await?.map($row).into_iter().collect(),
                     affected: 0,
                 },
                 Run::All => Answer {
-                    rows: query.fetch_all(&mut **link).await?.into_iter().map($row).collect(),
+                    rows: query.fetch_all(&mut *link).await?.into_iter().map($row).collect(),
                     affected: 0,
                 },
             })
@@ -315,5 +384,5 @@ macro_rules! run_on {
     };
 }
 
-run_on!(run_sqlite, Sqlite, Row::Sqlite);
-run_on!(run_postgres, Postgres, Row::Postgres);
+run_on!(run_sqlite, Sqlite, SqliteConnection, Row::Sqlite);
+run_on!(run_postgres, Postgres, PgConnection, Row::Postgres);

@@ -3,11 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+#[path = "store/outage.rs"]
+mod outage;
 #[path = "store/proxy.rs"]
 mod proxy;
 mod sagas_made;
 
-use camino_tempfile::Utf8TempDir;
 use futures::future::join_all;
 use ids::SagaId;
 use nexus_database::{
@@ -18,64 +19,16 @@ use nexus_saga_recovery::{Claims, SagaKey};
 use nexus_sagas::{
     Actions, EndState, Engine, Kinds, Plan, PlanRefused, SagaKind, SagaStore, Step, StoreFault, Written,
 };
+use outage::Outage;
 use proxy::{Cut, Proxy};
 use sagas_made::{created, line, store_of};
 use std::{
     cell::Cell,
     collections::BTreeMap,
-    os::unix::fs::PermissionsExt,
     sync::{Arc, Mutex},
     time::Duration,
 };
-use test_postgres::{Programs, Standing, is_required};
-use tokio::{
-    sync::watch,
-    task::{JoinSet, spawn_blocking},
-    time::sleep,
-};
-
-/// A server that is stopped and started.
-struct Outage {
-    server: Standing,
-    database: Database,
-    _dir: Utf8TempDir,
-}
-
-impl Outage {
-    /// None on a machine without PostgreSQL, which is a failure in CI.
-    async fn set_up() -> Option<Outage> {
-        if Programs::find().is_none() && !is_required() {
-            eprintln!("left out: there is no PostgreSQL on this machine");
-            return None;
-        }
-        let dir = camino_tempfile::tempdir().unwrap();
-        // The server's user must reach it.
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let server = Standing::at(&dir.path().join("postgres"));
-        server.start().unwrap();
-        let url = server.database("outage").unwrap();
-        let location = Location::parse(&url, Some(&server.password_file()), dir.path()).unwrap();
-        let database = Database::open(&location).await.unwrap();
-        Some(Outage { server, database, _dir: dir })
-    }
-
-    /// As a crash does.
-    async fn begin(&self) {
-        let server = self.server.clone();
-        spawn_blocking(move || server.end(true)).await.unwrap().unwrap();
-    }
-
-    async fn end(&self) {
-        let server = self.server.clone();
-        spawn_blocking(move || server.start()).await.unwrap().unwrap();
-    }
-}
-
-impl Drop for Outage {
-    fn drop(&mut self) {
-        let _ = self.server.end(true);
-    }
-}
+use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 /// Writes lines until each is durable; how often that was not done, and how often it was in doubt.
 async fn write_on(

@@ -5,12 +5,15 @@ use crate::{
     live::{Halt, LiveSaga},
     ports::{StoreFault, Written},
 };
-use std::{future::Future, time::Duration};
+use std::{future::Future, pin::pin, time::Duration};
 
 /// Between two attempts at first; doubled each time.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 /// The pauses grow no longer: a store that is back is noticed within it.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// An attempt that takes longer is told as waiting for the store while it still does. In peace one takes milliseconds.
+const SLOW_AFTER: Duration = Duration::from_secs(1);
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +34,7 @@ where
         let answer = tokio::select! {
             biased;
             () = live.halted().cancelled() => return Persisted::Halted,
-            answer = write() => answer,
+            answer = attempt(live, write()) => answer,
         };
         match answer {
             Ok(Written::Now | Written::Already) => {
@@ -55,4 +58,16 @@ where
         }
         pause = (pause * 2).min(PAUSE_MAX);
     }
+}
+
+async fn attempt(
+    live: &LiveSaga,
+    writing: impl Future<Output = Result<Written, StoreFault>>,
+) -> Result<Written, StoreFault> {
+    let mut writing = pin!(writing);
+    if let Ok(answer) = tokio::time::timeout(SLOW_AFTER, &mut writing).await {
+        return answer;
+    }
+    live.blocked(format!("no answer for more than {} s", SLOW_AFTER.as_secs()));
+    writing.await
 }

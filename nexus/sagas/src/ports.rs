@@ -34,7 +34,27 @@ pub enum Created {
     Others,
 }
 
-/// A call that was not answered as it should be. When it returns, no attempt of it is still under way in this process.
+/// A call that was not answered as it should be.
+///
+/// Every call ends in bounded time, also when the store hangs. What was [not done](StoreFault::NotDone) will not be done
+/// either. What is [unknown](StoreFault::Unknown) may still be under way, in the store or in this process (SQLite's one
+/// writer goes on when the disk lets it), and take effect at any later time, or never. The store promises one thing about
+/// it: **nothing that depends on it overtakes it.** The same write asked for again, the end of the saga and its adoption are
+/// answered after it.
+///
+/// That is enough, because to execute a saga takes an *answer* of this process, and not a row:
+///
+/// - A creation that is asked for again hears of the row, whichever attempt made it.
+/// - A creation whose caller has given up: its claim is given back with it, and from then on nothing here will execute the
+///   saga under it. If the row comes later, it is one that nobody executes, and the next pass of recovery lists it and goes
+///   on with it; the rule of `nexus-saga-recovery` speaks of who executes, not of when the row appears. If somebody has
+///   begun a saga of the same id meanwhile, one of the two rows is the first; the other creation finds it and is
+///   [another's](Created::Others), or has no effect at all because nobody waits for its answer.
+/// - A line of a log, a mark or an end that comes late comes under the epoch of its writer: either that adoption is still
+///   in force, and its executor asks until it is answered; or the next adoption has moved the epoch *after* it, and so
+///   reads the log with it; or before it, and it is fenced.
+/// - None comes so late that the row has ended and is gone: the end is a write of the same saga, and a row that ended is
+///   archived and deleted after that.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum StoreFault {
     /// It had certainly no effect.

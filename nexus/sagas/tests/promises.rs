@@ -317,6 +317,23 @@ async fn a_store_that_does_not_answer_shows_in_the_status_which_answers_at_once(
 }
 
 #[tokio::test]
+async fn a_store_that_hangs_shows_in_the_status_while_the_first_attempt_is_still_under_way() {
+    let (world, disk) = (World::new(), Disk::new());
+    let life = Life::begin(disk.scripted([(5, Incident::Stall)]), &world);
+    let id = life.engine.start::<Five>(&words()).await.unwrap();
+    let blocked = soon("the blockage", async {
+        loop {
+            if let Some(blocked) = life.engine.status(id).and_then(|status| status.blocked) {
+                break blocked;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!(blocked.await.words, "no answer for more than 1 s");
+    soon("the halt", life.engine.halt()).await;
+}
+
+#[tokio::test]
 async fn a_row_of_another_shape_of_the_same_version_is_refused() {
     let (world, disk) = (World::new(), Disk::new());
     world.action("first", [Behaviour::Wait]);

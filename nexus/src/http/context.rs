@@ -1,6 +1,7 @@
 //! What handlers may ask.
 
 use crate::{
+    cluster_rows::LastRows,
     config::Config,
     releases::{Intake, StagingArea},
     replication::{Observed, SledClients},
@@ -10,6 +11,7 @@ use ids::ClusterId;
 use nexus_database::{Database, cluster::CoordinatorRow};
 use nexus_tasks::{Activator, Driver};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Everything that a handler may ask. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -34,6 +36,10 @@ pub struct Context {
     pub sagas: Sagas,
     /// The background tasks.
     pub tasks: Arc<Driver>,
+    /// What the database said last about the cluster as a whole.
+    pub cluster: LastRows,
+    /// Turns true when the coordinator is told to stop: whoever waits for something that may take long waits no longer.
+    pub stopping: watch::Sender<bool>,
     /// Asks for a replication pass.
     pub replication: Activator,
 }

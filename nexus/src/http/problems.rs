@@ -3,17 +3,21 @@
 use crate::releases::{IntakeError, StagingError};
 use http_edge::ApiError;
 use ids::{SagaId, SledId};
-use nexus_database::{DatabaseError, ErrorClass};
+use nexus_database::{DatabaseError, ErrorClass, Trouble};
 use nexus_sagas::{StartError, SteerError, StoreFault};
 use nexus_tasks::{ActivateError, UnknownTask};
 use problem::{Code, Finding, Problem, chain};
 use sled_client::ClientError;
+use std::error::Error;
 
 /// Seconds after which an upload that found no slot may try again: uploads take seconds to minutes.
 const BUSY_RETRY_SECONDS: u32 = 5;
 
 /// Seconds after which a sled that did not answer may have come back.
 const SLED_RETRY_SECONDS: u32 = 5;
+
+/// Seconds after which a database that did not answer may have come back.
+const DATABASE_RETRY_SECONDS: u32 = 5;
 
 /// What to do when nobody knows whether a change was made.
 const COMMIT_UNKNOWN_HINT: &str =
@@ -23,12 +27,22 @@ pub(crate) fn of_database(error: &DatabaseError) -> ApiError {
     let problem = match error.class() {
         ErrorClass::Full => Problem::from_error(Code::NoSpace, error),
         ErrorClass::Corrupt | ErrorClass::NewerSchema => Problem::from_error(Code::Internal, error),
-        ErrorClass::CommitUnknown => {
-            Problem::from_error(Code::Unavailable, error).with_hint(COMMIT_UNKNOWN_HINT)
-        }
-        ErrorClass::Retryable | ErrorClass::Failed => Problem::from_error(Code::Unavailable, error),
+        ErrorClass::CommitUnknown => database_unavailable(error).with_hint(COMMIT_UNKNOWN_HINT),
+        ErrorClass::Retryable | ErrorClass::Failed => database_unavailable(error),
     };
     problem.into()
+}
+
+/// Nothing was changed, or nobody knows: the database is the reason.
+fn database_unavailable(error: &(dyn Error + 'static)) -> Problem {
+    Problem::from_error(Code::DatabaseUnavailable, error).with_retry_after(DATABASE_RETRY_SECONDS)
+}
+
+/// A request that has waited long enough for the database.
+pub(crate) fn of_silent_database(trouble: &Trouble, is_change: bool) -> ApiError {
+    let detail = format!("the database does not answer since {:.0}: {}", trouble.since, trouble.words);
+    let problem = Problem::new(Code::DatabaseUnavailable, detail).with_retry_after(DATABASE_RETRY_SECONDS);
+    if is_change { problem.with_hint(COMMIT_UNKNOWN_HINT).into() } else { problem.into() }
 }
 
 pub(crate) fn of_staging(error: &StagingError) -> ApiError {
@@ -104,13 +118,21 @@ pub(crate) fn of_saga_start(error: &StartError) -> ApiError {
         StartError::NotCreated { source: StoreFault::NoSpace(_), .. } => {
             Problem::from_error(Code::NoSpace, error).into()
         }
-        StartError::Unknown { id, .. } => Problem::from_error(Code::Unavailable, error)
+        StartError::Unknown { id, .. } => database_unavailable(error)
             .with_hint(format!("ask for it: GET /v1/sagas/{id}; if it is there, it will end"))
             .into(),
         StartError::NotCreated { .. } | StartError::LeftToRecovery { .. } => {
-            Problem::from_error(Code::Unavailable, error).into()
+            database_unavailable(error).into()
         }
     }
+}
+
+/// A saga whose creation the database does not answer in time. It is not given up.
+pub(crate) fn of_slow_saga_start(id: SagaId) -> ApiError {
+    let detail = format!("the database has not answered yet whether saga {id} was created");
+    let hint = format!("ask for it: GET /v1/sagas/{id}; or say the same again with this id");
+    let problem = Problem::new(Code::DatabaseUnavailable, detail).with_hint(hint);
+    problem.with_retry_after(DATABASE_RETRY_SECONDS).into()
 }
 
 /// A saga that does not take an operator's word.
@@ -131,15 +153,20 @@ pub(crate) fn of_slow_saga_store(id: SagaId) -> ApiError {
     let detail = format!(
         "the database does not take what was said to saga {id}; it takes effect once it does, if this coordinator lives until then: look, and say it again"
     );
-    ApiError::new(Code::Unavailable, detail)
+    Problem::new(Code::DatabaseUnavailable, detail).with_retry_after(DATABASE_RETRY_SECONDS).into()
+}
+
+/// What was waited for will not come from this life of the coordinator.
+pub(crate) fn of_stop() -> ApiError {
+    ApiError::new(Code::Unavailable, "the coordinator is told to stop".to_owned())
 }
 
 pub(crate) fn of_saga_store(fault: &StoreFault) -> ApiError {
     let problem = match fault {
         StoreFault::NoSpace(_) => Problem::from_error(Code::NoSpace, fault),
-        StoreFault::NotDone(_) | StoreFault::Superseded => Problem::from_error(Code::Unavailable, fault),
+        StoreFault::NotDone(_) | StoreFault::Superseded => database_unavailable(fault),
         StoreFault::Unknown(_) => {
-            Problem::from_error(Code::Unavailable, fault).with_hint(COMMIT_UNKNOWN_HINT)
+            database_unavailable(fault).with_hint(COMMIT_UNKNOWN_HINT)
         }
     };
     problem.into()

@@ -8,6 +8,10 @@
 use crate::{account::Account, programs::Programs};
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -118,6 +122,42 @@ impl Standing {
         bail!("PostgreSQL in {} does not end: {}", self.directory, said.trim())
     }
 
+    /// Stops it as it stands, with all that it does for its clients: it neither answers nor breaks a connection.
+    pub fn freeze(&self) -> Result<()> {
+        // First the process that makes others.
+        let server = self.process()?;
+        signal(server, Signal::STOP)?;
+        children(server)?.into_iter().try_for_each(|child| signal(child, Signal::STOP))
+    }
+
+    /// Stops as they stand only the processes that serve clients now; new clients are served. How many there are.
+    pub fn freeze_sessions(&self) -> Result<usize> {
+        let mut frozen = 0;
+        for child in children(self.process()?)? {
+            // As a session calls itself: `postgres: USER DATABASE 127.0.0.1(PORT) idle`.
+            let title = fs::read(format!("/proc/{}/cmdline", child.as_raw_nonzero())).unwrap_or_default();
+            if String::from_utf8_lossy(&title).contains(" 127.0.0.1(") {
+                signal(child, Signal::STOP)?;
+                frozen += 1;
+            }
+        }
+        Ok(frozen)
+    }
+
+    /// It goes on where it was stopped.
+    pub fn thaw(&self) -> Result<()> {
+        let server = self.process()?;
+        children(server)?.into_iter().try_for_each(|child| signal(child, Signal::CONT))?;
+        signal(server, Signal::CONT)
+    }
+
+    fn process(&self) -> Result<Pid> {
+        let file = self.directory.join("data/postmaster.pid");
+        let text = fs::read_to_string(&file).with_context(|| format!("reading {file}"))?;
+        let number = text.lines().next().and_then(|line| line.trim().parse().ok());
+        number.and_then(Pid::from_raw).with_context(|| format!("{file} names no process"))
+    }
+
     /// Where one of its databases is; it is made if it is not there. The server runs.
     pub fn database(&self, name: &str) -> Result<String> {
         create_database(&Programs::required()?, &self.directory, name)
@@ -127,6 +167,35 @@ impl Standing {
     #[must_use]
     pub fn password_file(&self) -> Utf8PathBuf {
         password_file(&self.directory)
+    }
+}
+
+/// The processes that this one has started and that have not ended.
+fn children(parent: Pid) -> Result<Vec<Pid>> {
+    let mut children = Vec::new();
+    for entry in fs::read_dir("/proc").context("listing processes")? {
+        let entry = entry.context("listing processes")?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw)
+        else {
+            continue;
+        };
+        // `PID (NAME) STATE PARENT …`; one that has ended meanwhile has no such file.
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        if after_name.split_whitespace().nth(1).and_then(|word| word.parse().ok())
+            == Some(parent.as_raw_nonzero())
+        {
+            children.push(pid);
+        }
+    }
+    Ok(children)
+}
+
+/// One that has ended needs no signal.
+fn signal(process: Pid, signal: Signal) -> Result<()> {
+    match kill_process(process, signal) {
+        Err(error) if error != Errno::SRCH => Err(error).context("sending a signal to PostgreSQL"),
+        _ => Ok(()),
     }
 }
 

@@ -44,8 +44,8 @@
 //! was taken before B's UPDATE had waited would be too old.
 
 use super::{
-    Writer,
-    group::{self, Verdict, WRITER_LIMIT},
+    InDoubt, Writer,
+    group::{self, Verdict, into_queue},
     retry,
     transaction::{Purpose, Transaction},
 };
@@ -58,11 +58,14 @@ use crate::{
 use std::{
     collections::BTreeMap,
     fmt::Write,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::{
     sync::{Mutex as AsyncMutex, mpsc, oneshot},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 
 /// Rows of one statement at most. More make no difference that could be measured.
@@ -123,9 +126,29 @@ pub(crate) struct Rows {
     values: Arc<Vec<Value>>,
     pub(super) is_alone: bool,
     tell: oneshot::Sender<Verdict>,
+    place: Place,
+}
+
+/// Rows in the queue. Either their writer takes them, or their caller does, who has waited long enough: whoever comes first.
+#[derive(Clone, Debug, Default)]
+struct Place(Arc<AtomicBool>);
+
+impl Place {
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::SeqCst)
+    }
 }
 
 impl Rows {
+    /// Whether they are to be written: from then on they cannot be withdrawn.
+    pub(super) fn take(&self) -> bool {
+        self.place.take()
+    }
+
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.tell.is_closed()
+    }
+
     /// Whether one statement can take both.
     pub(super) fn goes_with(&self, other: &Rows) -> bool {
         !self.is_alone && std::ptr::eq(self.table, other.table)
@@ -157,44 +180,61 @@ impl Database {
         values: Vec<Value>,
     ) -> Result<Appended, DatabaseError> {
         assert!(values.len().is_multiple_of(table.columns.len()), "a row has a value for each column");
-        let values = Arc::new(values);
+        let call = self.calls.begin(operation);
+        let in_doubt = InDoubt::default();
+        let until = Instant::now() + self.limits.call;
+        let result = self.append_until(until, operation, table, Arc::new(values), &in_doubt).await;
+        let result = result.unwrap_or_else(|| Err(self.unanswered(operation, in_doubt.get())));
+        let result = result.map_err(|error| error.of(|| self.write_pool.database()));
+        call.ended(&result);
+        result
+    }
+
+    /// None when the time is over.
+    async fn append_until(
+        &self,
+        until: Instant,
+        operation: &'static str,
+        table: &'static AppendTable,
+        values: Arc<Vec<Value>>,
+        in_doubt: &InDoubt,
+    ) -> Option<Result<Appended, DatabaseError>> {
         let mut runs = 1;
-        let result = loop {
+        loop {
             let (tell, verdict) = oneshot::channel();
-            let rows = Rows { table, values: Arc::clone(&values), is_alone: runs > 1, tell };
-            if let Err(error) = self.hand_over(rows).await {
-                break Err(during(operation)(error));
+            let place = Place::default();
+            let (values, place_in_queue) = (Arc::clone(&values), place.clone());
+            let rows = Rows { table, values, is_alone: runs > 1, tell, place: place_in_queue };
+            if let Err(error) = timeout_at(until, self.hand_over(rows)).await.ok()? {
+                return Some(Err(during(operation)(error)));
             }
-            let lost = |_| Verdict::Unknown(sqlx::Error::PoolClosed.into());
-            match verdict.await.unwrap_or_else(lost) {
-                Verdict::Committed(appended) => break Ok(appended),
+            let Ok(told) = timeout_at(until, verdict).await else {
+                in_doubt.set(!place.take());
+                return None;
+            };
+            match told.unwrap_or_else(|_| Verdict::Unknown(sqlx::Error::PoolClosed.into())) {
+                Verdict::Committed(appended) => return Some(Ok(appended)),
                 Verdict::NotCommitted(_) if runs == 1 => runs += 1,
                 Verdict::NotCommitted(error) | Verdict::Refused(error)
                     if retry::may_run_again(&error) && runs < retry::RUNS_MAX =>
                 {
-                    retry::wait(operation, &mut runs).await;
+                    timeout_at(until, retry::wait(operation, &mut runs)).await.ok()?;
                 }
                 Verdict::NotCommitted(source) | Verdict::Refused(source) => {
-                    break Err(DatabaseError::Query { operation, source });
+                    return Some(Err(DatabaseError::Query { operation, source }));
                 }
-                Verdict::Unknown(source) => break Err(DatabaseError::CommitUnknown { operation, source }),
+                Verdict::Unknown(source) => {
+                    return Some(Err(DatabaseError::CommitUnknown { operation, source }));
+                }
             }
-        };
-        self.health.note(&result);
-        result
+        }
     }
 
     async fn hand_over(&self, rows: Rows) -> Result<(), SqlError> {
-        let handed = timeout(WRITER_LIMIT, async {
-            match &self.writer {
-                Writer::Group(group) => group.append(rows).await,
-                Writer::EachItself(_, appender) => appender.queue.send(rows).await.is_ok(),
-            }
-        });
-        match handed.await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(sqlx::Error::PoolClosed.into()),
-            Err(_) => Err(sqlx::Error::PoolTimedOut.into()),
+        let is_held_up = || self.calls.is_held_up();
+        match &self.writer {
+            Writer::Group(group) => group.append(rows, is_held_up).await,
+            Writer::EachItself(_, appender) => into_queue(&appender.queue, rows, &is_held_up).await,
         }
     }
 }
@@ -231,12 +271,15 @@ async fn gather(queue: &AsyncMutex<mpsc::Receiver<Rows>>) -> Option<Vec<Rows>> {
         let Ok(more) = queue.try_recv() else { break };
         all.push(more);
     }
+    all.retain(Rows::take);
     Some(all)
 }
 
 async fn append_all(pool: &Pool, all: Vec<Rows>) {
-    let begun = async { Transaction::begin(pool.acquire().await?, Purpose::RowWise).await };
-    let mut transaction = match begun.await {
+    if all.is_empty() {
+        return;
+    }
+    let mut transaction = match pool.begin(Purpose::RowWise).await {
         Ok(transaction) => transaction,
         Err(error) => return all.into_iter().for_each(|rows| rows.refuse(error.clone())),
     };

@@ -17,12 +17,14 @@
 //! | SQLite ends the transaction by itself, or COMMIT finds no room | nothing was committed: each of the group runs again, alone |
 //! | the same to a write that is alone | the error |
 //! | COMMIT fails otherwise | nobody knows: [`DatabaseError::CommitUnknown`] for each |
+//! | the disk hangs: a caller gives up in the queue | it is left out: certainly not done |
+//! | … after the writer has taken its work over | doubt; the writer goes on with it once the disk lets it |
 //!
 //! So no write fails for what another one of its group did, and none is told that it was written before it was.
 //! Readers have connections of their own, and wait for nothing here.
 
 use super::{
-    End, Tx, Working,
+    End, Tx, Working, Writing,
     append::{self, Appended, Rows, Waiting},
     judge,
     transaction::{Purpose, Transaction},
@@ -32,23 +34,24 @@ use crate::{
     error::during,
     sql::{Connection, Pool},
 };
-use std::time::Duration;
+use std::{io, time::Duration};
 use tokio::{
-    sync::{mpsc, oneshot},
-    time::{Instant, timeout},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
+    time::Instant,
 };
 
-/// Writes that wait at most; more wait outside for a place, under the same limit of time.
-const QUEUE_MAX: usize = 1_024;
+/// Writes that wait at most; more wait outside for a place, under the same limit of time, or are refused at once while the
+/// writer is held up.
+pub(super) const QUEUE_MAX: usize = 1_024;
 
 /// Writes that share a commit at most: past some hundred, its cost is spread thin enough.
 const GROUP_MAX: usize = 256;
 
 /// How long a group takes in more before it commits: the first of it waits for the last.
 const GROUP_LIMIT: Duration = Duration::from_millis(10);
-
-/// How long a write waits for the writes before it. They take milliseconds each; longer than this, the disk hangs.
-pub(crate) const WRITER_LIMIT: Duration = Duration::from_secs(20);
 
 /// The way to the task that writes.
 #[derive(Clone, Debug)]
@@ -86,6 +89,15 @@ impl Job {
             Job::Turn { is_alone, .. } => *is_alone,
             Job::Append(rows) => rows.is_alone,
             Job::Close(_) => true,
+        }
+    }
+
+    /// Whether nobody waits for it any more. It has not begun, so it is as if it had never been asked for.
+    fn is_withdrawn(&self) -> bool {
+        match self {
+            Job::Turn { lend, .. } => lend.is_closed(),
+            Job::Append(rows) => rows.is_withdrawn(),
+            Job::Close(_) => false,
         }
     }
 }
@@ -152,13 +164,14 @@ impl Group {
 
     pub(super) async fn write<'w, T>(
         &self,
-        operation: &'static str,
-        end: End,
+        writing: &Writing<'_>,
+        is_held_up: impl Fn() -> bool,
         work: impl for<'t> Fn(Tx<'t, 'w>) -> Working<'t, T>,
     ) -> Result<T, DatabaseError> {
+        let &Writing { operation, end, in_doubt, .. } = writing;
         let mut is_alone = false;
         loop {
-            let mut turn = self.turn(is_alone).await.map_err(during(operation))?;
+            let mut turn = self.turn(is_alone, &is_held_up).await.map_err(during(operation))?;
             let result = work(Tx::on(turn.connection())).await;
             let value = match (judge(turn.connection(), operation, result), end) {
                 (Ok(value), End::Commit) => value,
@@ -172,7 +185,10 @@ impl Group {
                     return result;
                 }
             };
-            match turn.keep().await {
+            in_doubt.set(true);
+            let verdict = turn.keep().await;
+            in_doubt.set(false);
+            match verdict {
                 Verdict::Committed(_) => return Ok(value),
                 Verdict::NotCommitted(_) if !is_alone => is_alone = true,
                 Verdict::NotCommitted(source) | Verdict::Refused(source) => {
@@ -183,19 +199,37 @@ impl Group {
         }
     }
 
-    async fn turn(&self, is_alone: bool) -> Result<Turn, SqlError> {
+    async fn turn(&self, is_alone: bool, is_held_up: &impl Fn() -> bool) -> Result<Turn, SqlError> {
         let (lend, lent) = oneshot::channel();
-        let asked = async {
-            let closed = || SqlError::from(sqlx::Error::PoolClosed);
-            self.queue.send(Job::Turn { is_alone, lend }).await.map_err(|_| closed())?;
-            lent.await.unwrap_or_else(|_| Err(closed()))
-        };
-        timeout(WRITER_LIMIT, asked).await.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut.into()))
+        self.ask(Job::Turn { is_alone, lend }, is_held_up).await?;
+        lent.await.unwrap_or_else(|_| Err(sqlx::Error::PoolClosed.into()))
     }
 
-    /// Hands rows over; what became of them is told to their caller. False if nobody takes them any more.
-    pub(super) async fn append(&self, rows: Rows) -> bool {
-        self.queue.send(Job::Append(rows)).await.is_ok()
+    /// Hands rows over; what became of them is told to their caller.
+    pub(super) async fn append(&self, rows: Rows, is_held_up: impl Fn() -> bool) -> Result<(), SqlError> {
+        self.ask(Job::Append(rows), &is_held_up).await
+    }
+
+    async fn ask(&self, job: Job, is_held_up: &impl Fn() -> bool) -> Result<(), SqlError> {
+        into_queue(&self.queue, job, is_held_up).await
+    }
+}
+
+/// Waits for a place in a queue; while the writes before it are held up, without a place there is nothing to wait for.
+pub(super) async fn into_queue<T>(
+    queue: &mpsc::Sender<T>,
+    job: T,
+    is_held_up: &impl Fn() -> bool,
+) -> Result<(), SqlError> {
+    let closed = || SqlError::from(sqlx::Error::PoolClosed);
+    match queue.try_send(job) {
+        Ok(()) => Ok(()),
+        Err(TrySendError::Closed(_)) => Err(closed()),
+        Err(TrySendError::Full(_)) if is_held_up() => {
+            let words = format!("it is held up, and {} writes wait for it already", queue.max_capacity());
+            Err(sqlx::Error::from(io::Error::new(io::ErrorKind::WouldBlock, words)).into())
+        }
+        Err(TrySendError::Full(job)) => queue.send(job).await.map_err(|_| closed()),
     }
 }
 
@@ -219,6 +253,9 @@ impl Task {
                 Some(job) => Some(job),
                 None => self.jobs.recv().await,
             };
+            if job.as_ref().is_some_and(Job::is_withdrawn) {
+                continue;
+            }
             match job {
                 None => return,
                 Some(Job::Close(ended)) => {
@@ -305,7 +342,10 @@ impl Task {
                         Err(_) => break,
                     }
                 }
-                append::take_in(transaction, all, kept).await.map_err(Swept)?;
+                all.retain(Rows::take);
+                if !all.is_empty() {
+                    append::take_in(transaction, all, kept).await.map_err(Swept)?;
+                }
             }
             Job::Close(_) => unreachable!("the end is no write"),
         }

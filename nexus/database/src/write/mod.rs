@@ -14,21 +14,20 @@ mod retry;
 pub(crate) mod transaction;
 
 use crate::{
-    Database, DatabaseError,
+    Database, DatabaseError, SqlError, Trouble,
     error::during,
     rows::{self, key},
+    server::silence,
     sql::{Connection, Pool, sql},
 };
 use std::{
     marker::PhantomData,
     ops::{Deref, DerefMut},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
 };
-use transaction::{Purpose, Transaction};
+use tokio::time::timeout;
+use transaction::Purpose;
 
 /// What a write works on, for `'t`; what the work borrows (`'w`) outlives it. Its connection is in a transaction; what
 /// it reads is still true when it commits.
@@ -71,15 +70,17 @@ pub(crate) enum Writer {
     EachItself(Pool, append::Appender),
 }
 
-/// Whether the last write was kept from its end by the disk, and none has been written since.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct WriteHealth {
-    failed: Arc<AtomicBool>,
-}
+/// Whether COMMIT was asked for, and no answer has said that it did nothing.
+#[derive(Debug, Default)]
+pub(crate) struct InDoubt(AtomicBool);
 
-impl WriteHealth {
-    fn note<T>(&self, result: &Result<T, DatabaseError>) {
-        self.failed.store(result.is_err(), Ordering::Relaxed);
+impl InDoubt {
+    fn set(&self, in_doubt: bool) {
+        self.0.store(in_doubt, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -124,9 +125,7 @@ impl Database {
         operation: &'static str,
         work: impl for<'t> Fn(Tx<'t, 'w>) -> Working<'t, T>,
     ) -> Result<T, DatabaseError> {
-        let result = self.attempt(purpose, operation, End::Commit, work).await;
-        self.health.note(&result);
-        result
+        self.attempt(purpose, operation, End::Commit, work).await
     }
 
     /// Runs `work` on what the database holds at one moment; it can not change anything.
@@ -138,12 +137,13 @@ impl Database {
         operation: &'static str,
         work: impl for<'t> FnOnce(Tx<'t, 'w>) -> Working<'t, T>,
     ) -> Result<T, DatabaseError> {
-        let connection = self.read.acquire().await.map_err(during(operation))?;
-        let mut transaction =
-            Transaction::begin(connection, Purpose::Read).await.map_err(during(operation))?;
-        let result = work(Tx::on(transaction.connection())).await;
-        transaction.roll_back().await;
-        result
+        let reading = async {
+            let mut transaction = self.read.begin(Purpose::Read).await.map_err(during(operation))?;
+            let result = work(Tx::on(transaction.connection())).await;
+            transaction.roll_back().await;
+            result
+        };
+        timeout(self.limits.call, reading).await.unwrap_or_else(|_| Err(self.unanswered(operation, false)))
     }
 
     /// Proves that a write can be made now: the lock can be had, and a row changed. As long as the last write has
@@ -153,15 +153,18 @@ impl Database {
     /// As for every write.
     pub async fn probe_write(&self) -> Result<(), DatabaseError> {
         let operation = "try a write";
-        let end = if self.health.failed.load(Ordering::Relaxed) { End::Commit } else { End::RollBack };
+        let end = if self.calls.has_failed() { End::Commit } else { End::RollBack };
         let now = rows::now();
-        let result = self
-            .attempt(Purpose::Write, operation, end, |mut tx| {
-                Box::pin(async move { write_probe(&mut tx, now).await.map_err(during(operation)) })
-            })
-            .await;
-        self.health.note(&result);
-        result
+        self.attempt(Purpose::Write, operation, end, |mut tx| {
+            Box::pin(async move { write_probe(&mut tx, now).await.map_err(during(operation)) })
+        })
+        .await
+    }
+
+    /// Why the database does not answer, if it does not; from memory.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.calls.trouble()
     }
 
     async fn attempt<'w, T>(
@@ -171,14 +174,43 @@ impl Database {
         end: End,
         work: impl for<'t> Fn(Tx<'t, 'w>) -> Working<'t, T>,
     ) -> Result<T, DatabaseError> {
-        match &self.writer {
-            Writer::Group(group) => group.write(operation, end, work).await,
-            Writer::EachItself(pool, _) => retry::write(pool, purpose, operation, end, work).await,
+        let call = self.calls.begin(operation);
+        let in_doubt = InDoubt::default();
+        let writing = Writing { purpose, operation, end, in_doubt: &in_doubt };
+        let written = async {
+            match &self.writer {
+                Writer::Group(group) => group.write(&writing, || self.calls.is_held_up(), work).await,
+                Writer::EachItself(pool, _) => retry::write(pool, &writing, work).await,
+            }
+        };
+        let result = match timeout(self.limits.call, written).await {
+            Ok(result) => result,
+            Err(_) => Err(self.unanswered(operation, in_doubt.get())),
+        };
+        let result = result.map_err(|error| error.of(|| self.write_pool.database()));
+        call.ended(&result);
+        result
+    }
+
+    /// What whoever has waited to the limit is told.
+    fn unanswered(&self, operation: &'static str, in_doubt: bool) -> DatabaseError {
+        let source = SqlError::from(silence(self.limits.call)).of(|| self.write_pool.database());
+        match in_doubt {
+            true => DatabaseError::CommitUnknown { operation, source },
+            false => DatabaseError::Query { operation, source },
         }
     }
 }
 
-async fn write_probe(connection: &mut Connection, now: jiff::Timestamp) -> Result<(), crate::SqlError> {
+/// What is asked for, beside the work.
+struct Writing<'a> {
+    purpose: Purpose,
+    operation: &'static str,
+    end: End,
+    in_doubt: &'a InDoubt,
+}
+
+async fn write_probe(connection: &mut Connection, now: jiff::Timestamp) -> Result<(), SqlError> {
     sql("INSERT INTO write_probe (singleton, written_at) VALUES (1, $1)
          ON CONFLICT (singleton) DO UPDATE SET written_at = excluded.written_at")
     .bind(key(&now))
@@ -199,5 +231,7 @@ fn judge<T>(
     }
 }
 
+#[cfg(test)]
+mod hang_tests;
 #[cfg(test)]
 mod tests;

@@ -3,15 +3,13 @@
 //! | what failed | what is known | then |
 //! |---|---|---|
 //! | a statement, or COMMIT: serialisation failure, deadlock | rolled back for the sake of another one | again |
-//! | before COMMIT was sent: the connection | the server rolls back what it has of it | again, on another connection |
+//! | before COMMIT was sent: the connection, or its answer | the server rolls back what it has of it | again, on another connection |
 //! | COMMIT: a broken rule, no space | rolled back | the error |
 //! | COMMIT: anything else | nothing | [`DatabaseError::CommitUnknown`] |
 //! | the work says so | rolled back | the work's error |
+//! | all of it takes too long ([`crate::limits`]) | as before COMMIT, or as after it | the error, or doubt |
 
-use super::{
-    End, Tx, Working, judge,
-    transaction::{Purpose, Transaction},
-};
+use super::{End, Tx, Working, Writing, judge};
 use crate::{DatabaseError, SqlError, dialect, error::during, sql::Pool};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::time::Duration;
@@ -27,14 +25,13 @@ const WAIT_MAX: Duration = Duration::from_millis(1_000);
 
 pub(super) async fn write<'w, T>(
     pool: &Pool,
-    purpose: Purpose,
-    operation: &'static str,
-    end: End,
+    writing: &Writing<'_>,
     work: impl for<'t> Fn(Tx<'t, 'w>) -> Working<'t, T>,
 ) -> Result<T, DatabaseError> {
+    let &Writing { purpose, operation, end, in_doubt } = writing;
     let mut runs = 1;
     loop {
-        let mut transaction = match begin(pool, purpose).await {
+        let mut transaction = match pool.begin(purpose).await {
             Ok(transaction) => transaction,
             Err(error) if may_run_again(&error) && runs < RUNS_MAX => {
                 wait(operation, &mut runs).await;
@@ -45,15 +42,20 @@ pub(super) async fn write<'w, T>(
         let result = work(Tx::on(transaction.connection())).await;
         let result = judge(transaction.connection(), operation, result);
         let result = match (result, end) {
-            (Ok(value), End::Commit) => match transaction.commit().await {
-                Ok(_connection) => return Ok(value),
-                Err(source) => Err(DatabaseError::of_commit(operation, source)),
-            },
+            (Ok(value), End::Commit) => {
+                in_doubt.set(true);
+                match transaction.commit().await {
+                    Ok(_connection) => return Ok(value),
+                    Err(source) => Err(DatabaseError::of_commit(operation, source)),
+                }
+            }
             (result, _) => {
                 transaction.roll_back().await;
                 result
             }
         };
+        // What is not known is told at once; what is asked again was rolled back.
+        in_doubt.set(false);
         match &result {
             Err(DatabaseError::Query { source, .. }) if may_run_again(source) && runs < RUNS_MAX => {
                 wait(operation, &mut runs).await;
@@ -61,10 +63,6 @@ pub(super) async fn write<'w, T>(
             _ => return result,
         }
     }
-}
-
-async fn begin(pool: &Pool, purpose: Purpose) -> Result<Transaction, SqlError> {
-    Transaction::begin(pool.acquire().await?, purpose).await
 }
 
 /// Of an error after which nothing was committed.

@@ -4,7 +4,8 @@ use super::*;
 use crate::DatabaseSagaStore;
 use crate::{
     ErrorClass,
-    connect::{READER_LIMIT, READERS_MAX, options},
+    connect::{READERS_MAX, options},
+    limits::Limits,
     trust_roots::NewTrustRoot,
 };
 use camino_tempfile::Utf8TempDir;
@@ -17,7 +18,7 @@ async fn small_database() -> (Utf8TempDir, Database) {
     let dir = camino_tempfile::tempdir().unwrap();
     let path = dir.path().join("nexus.db");
     let options = options(&path).pragma("max_page_count", "64");
-    let database = Database::open_with(&path, options, READER_LIMIT).await.unwrap();
+    let database = Database::open_with(&path, options, Limits::default()).await.unwrap();
     (dir, database)
 }
 
@@ -32,7 +33,7 @@ fn root(number: u32) -> NewTrustRoot {
 
 #[tokio::test]
 async fn a_full_disk_is_told_each_time_and_room_again_is_all_it_needs() {
-    let (_dir, database) = small_database().await;
+    let (dir, database) = small_database().await;
     let mut added = Vec::new();
     let full = loop {
         match database.trust_root_insert(&root(added.len() as u32)).await {
@@ -42,7 +43,8 @@ async fn a_full_disk_is_told_each_time_and_room_again_is_all_it_needs() {
     };
     assert_eq!(full.class(), ErrorClass::Full, "{full:?}");
     let said = std::error::Error::source(&full).unwrap();
-    assert_eq!(said.to_string(), "(code: 13) database or disk is full");
+    let file = dir.path().join("nexus.db");
+    assert_eq!(said.to_string(), format!("database {file}: (code: 13) database or disk is full"));
     assert!(said.source().is_none(), "it is said once");
     for _ in 0..3 {
         let again = database.trust_root_insert(&root(1000)).await.unwrap_err();
@@ -171,7 +173,7 @@ async fn writes_that_come_together_share_commits() {
     let path = dir.path().join("nexus.db");
     // Without checkpoints, the log keeps every commit.
     let options = options(&path).pragma("wal_autocheckpoint", "0");
-    let database = Database::open_with(&path, options, READER_LIMIT).await.unwrap();
+    let database = Database::open_with(&path, options, Limits::default()).await.unwrap();
     let log = dir.path().join("nexus.db-wal");
     let before = commits_in_log(&log);
     let small = |number| NewTrustRoot { root_json: "{}".to_owned(), ..root(number) };
@@ -269,8 +271,8 @@ async fn read_slowly(
 async fn readers_that_are_given_up_keep_their_places_until_they_have_ended() {
     let dir = camino_tempfile::tempdir().unwrap();
     let path = dir.path().join("nexus.db");
-    let limit = std::time::Duration::from_millis(20);
-    let database = Database::open_with(&path, options(&path), limit).await.unwrap();
+    let limits = Limits { reader: std::time::Duration::from_millis(20), ..Limits::default() };
+    let database = Database::open_with(&path, options(&path), limits).await.unwrap();
     for _ in 0..READERS_MAX {
         let (begun, has_begun) = tokio::sync::oneshot::channel();
         let reader = tokio::spawn(read_slowly(database.clone(), begun));

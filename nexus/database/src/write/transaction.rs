@@ -12,7 +12,7 @@
 //! transactions beside SQLite then counts wrongly from that moment on, and refuses every later write. So nobody counts
 //! here: the database is told in words, and what it answers to `ROLLBACK` decides whether the connection is used again.
 
-use crate::{SqlError, dialect, sql::Connection};
+use crate::{SqlError, dialect, limits::CALL_LIMIT, sql::Connection};
 
 pub(crate) use crate::dialect::Purpose;
 
@@ -51,7 +51,8 @@ impl Transaction {
 
     /// Commits. The connection can be used again.
     pub(crate) async fn commit(mut self) -> Result<Connection, SqlError> {
-        match self.connection().say("COMMIT").await {
+        // Not the limit of a statement: whoever gives up waiting for this answer does not know what it is.
+        match self.connection().say_within(CALL_LIMIT, "COMMIT").await {
             Ok(()) => Ok(self.lend()),
             Err(error) => {
                 self.roll_back().await;

@@ -1,4 +1,4 @@
-//! A wire to PostgreSQL that is cut at a COMMIT: before the server hears it, or after it has answered.
+//! A wire to PostgreSQL that is cut at a COMMIT: before the server hears it, or after it has answered; or that swallows it.
 
 use std::sync::{
     Arc,
@@ -22,6 +22,8 @@ pub(crate) enum Cut {
     Answer = 1,
     /// It does not arrive.
     Commit = 2,
+    /// It does not arrive, nor anything after it, and nobody is told.
+    Silence = 3,
 }
 
 /// The wire.
@@ -92,6 +94,7 @@ async fn copy_until_cut(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, cuts: A
                 to.shutdown().await.unwrap();
                 return;
             }
+            cut if cut == Cut::Silence as u8 => std::future::pending().await,
             _ => return,
         }
     }

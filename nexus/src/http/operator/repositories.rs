@@ -120,7 +120,12 @@ async fn wait_replicated(context: &Context, taken: &Taken, limit: Duration) -> R
             let _ = changed.changed().await;
         }
     };
-    match tokio::time::timeout(limit, wait).await {
+    let mut stopping = context.stopping.subscribe();
+    let waited = tokio::select! {
+        waited = tokio::time::timeout(limit, wait) => waited,
+        _ = stopping.wait_for(|stopping| *stopping) => return Err(problems::of_stop()),
+    };
+    match waited {
         Ok(result) => result,
         Err(_) => {
             let holders = complete_sleds(context, &taken.artifacts).await?.len();

@@ -39,8 +39,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Between two looks at a saga that another request is creating: a commit takes milliseconds.
 const LOOK_AT_CREATION: Duration = Duration::from_millis(20);
 
-/// How long an operator's word may take to become durable.
-const STEER_LIMIT: Duration = Duration::from_secs(10);
+/// How long an operator's word may take to become durable: with what is read around it, less than the 10 s within which
+/// every call is answered.
+const STEER_LIMIT: Duration = Duration::from_secs(6);
 
 /// Rows that are read at once where only some of them are shown.
 const READ_ROWS: u32 = 200;
@@ -111,7 +112,10 @@ async fn begun_before(
 ) -> Result<Option<stored::SagaDetail>, ApiError> {
     let until = tokio::time::Instant::now() + STEER_LIMIT;
     loop {
-        match context.sagas.engine.start_as(id, Demo::NAME, params.clone()).await {
+        // It goes on, in a task of its own, when nobody waits for it any more.
+        let starting = context.sagas.engine.start_as(id, Demo::NAME, params.clone());
+        let started = tokio::time::timeout(STEER_LIMIT, starting).await;
+        match started.map_err(|_| problems::of_slow_saga_start(id))? {
             // Durable, and in the second case another life will execute it.
             Ok(()) => return Ok(None),
             Err(StartError::LeftToRecovery { .. }) => {
@@ -129,7 +133,7 @@ async fn begun_before(
         if tokio::time::Instant::now() >= until {
             let detail =
                 format!("another request is creating saga {id}, and the database has not taken it yet");
-            return Err(ApiError::new(Code::Unavailable, detail));
+            return Err(ApiError::new(Code::DatabaseUnavailable, detail));
         }
         tokio::time::sleep(LOOK_AT_CREATION).await;
     }
@@ -206,7 +210,13 @@ async fn show(
             let detail = format!("wait_seconds is {seconds}; it may be 1 to {WAIT_SECONDS_MAX}");
             return Err(ApiError::new(Code::BadRequest, detail));
         }
-        wait(&context, id, Duration::from_secs(u64::from(seconds))).await?;
+        let limit = Duration::from_secs(u64::from(seconds));
+        let mut stopping = context.stopping.subscribe();
+        tokio::select! {
+            waited = wait(&context, id, limit) => waited?,
+            // Answered as it is; whoever wants to know more asks the next life.
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
     }
     let row = stored(&context, id).await?;
     let paths = context.sagas.paths(&row.summary.kind, row.summary.version, &row.params);
@@ -379,12 +389,12 @@ async fn steered(
     steer: impl Future<Output = Result<(), SteerError>> + Send + 'static,
 ) -> Result<ApiJson<Saga>, ApiError> {
     let steered = tokio::time::timeout(STEER_LIMIT, to_the_end(steer)).await;
+    let steered = steered.map_err(|_| problems::of_slow_saga_store(id))?;
     let row = stored(context, id).await?;
     match steered {
-        Err(_) => Err(problems::of_slow_saga_store(id)),
-        Ok(Err(SteerError::NotHere { .. })) if row.end.is_some() => Err(problems::of_ended_saga(id)),
-        Ok(Err(error)) => Err(problems::of_saga_steering(&error)),
-        Ok(Ok(())) => Ok(ApiJson(shown(context, &row))),
+        Err(SteerError::NotHere { .. }) if row.end.is_some() => Err(problems::of_ended_saga(id)),
+        Err(error) => Err(problems::of_saga_steering(&error)),
+        Ok(()) => Ok(ApiJson(shown(context, &row))),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `/v1/status`, `/v1/coordinators`: the cluster as a whole.
 
 use crate::{
+    cluster_rows::{self, ClusterRows},
     http::{Context, problems},
     replication::{
         issues::{self, Member},
@@ -31,16 +32,19 @@ pub(super) fn router() -> OpenApiRouter<Context> {
     responses((status = 200, body = SystemStatus))
 )]
 async fn status(State(context): State<Context>) -> Result<ApiJson<SystemStatus>, ApiError> {
-    let of_database = |error| problems::of_database(&error);
-    let wanted = context.database.wanted().await.map_err(of_database)?;
-    let sleds = context.database.sleds_in_service().await.map_err(of_database)?;
-    let repositories = context.database.repositories(None, u32::MAX).await.map_err(of_database)?;
+    let known = context.cluster.read(&context.database).await;
+    let known = known.map_err(|error| problems::of_database(&error))?;
+    let ClusterRows { wanted, sleds, repositories, database_bytes, .. } = &*known.rows;
     let staging_bytes = context.staging.used_bytes().map_err(|error| problems::of_staging(&error))?;
-    let view = view::replication(&wanted, &sleds, &context.observed, None);
+    let view = view::replication(wanted, sleds, &context.observed, None);
     let refusals = context.observed.refusals();
-    let strangers = strangers(&context, &sleds, &refusals).await?;
+    // Whether a sled that is refused is a stranger, only the database can tell.
+    let strangers = match known.stale {
+        None => strangers(&context, sleds, &refusals).await?,
+        Some(_) => Vec::new(),
+    };
     let member = |row: &SledRow| Member {
-        sled: view::sled(row, &context.observed, &wanted),
+        sled: view::sled(row, &context.observed, wanted),
         refusals: refusals.iter().filter(|refusing| refusing.refusal.sled == row.id).cloned().collect(),
     };
     let members: Vec<Member> = sleds.iter().map(member).collect();
@@ -54,19 +58,21 @@ async fn status(State(context): State<Context>) -> Result<ApiJson<SystemStatus>,
     let recovered = context.sagas.recovered.now(&context.sagas.claims);
     issues.extend(saga_issues::issues(&context.sagas.engine.troubled(), &recovered));
     issues.extend(task_issues::issues(&context.tasks.tasks()));
+    let location = context.database.location().to_string();
+    issues.extend(cluster_rows::issue(&location, context.database.trouble().as_ref(), &known));
     Ok(ApiJson(SystemStatus {
         cluster_id: context.cluster_id,
         coordinator: shown(context.coordinator.clone()),
         sleds_in_service: sleds.len() as u64,
         sleds_online: living(SledLiveness::Online),
         sleds_unheard: living(SledLiveness::Unknown),
-        repositories: repositories.len() as u64,
+        repositories: *repositories,
         artifacts: view.artifacts.len() as u64,
         artifacts_on_every_sled: view::on_every_sled(&view.artifacts, &view.sleds, view::has_a_copy),
         artifacts_complete: view.artifacts_complete,
         sleds_complete: view.sleds.iter().filter(complete).count() as u64,
         sleds_away: view.sleds.iter().filter(away).count() as u64,
-        database_bytes: context.database.size_bytes().await,
+        database_bytes: *database_bytes,
         staging_bytes,
         issues,
     }))

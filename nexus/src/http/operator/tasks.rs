@@ -91,7 +91,12 @@ async fn activate(
         return shown(&context, &name, None);
     }
     let pass = context.tasks.activate_and_wait(&name, Reason::Operator);
-    let ended = tokio::time::timeout(ACTIVATE_WAIT, pass).await.map_err(|_| {
+    let mut stopping = context.stopping.subscribe();
+    let ended = tokio::select! {
+        ended = tokio::time::timeout(ACTIVATE_WAIT, pass) => ended,
+        _ = stopping.wait_for(|stopping| *stopping) => return Err(problems::of_stop()),
+    };
+    let ended = ended.map_err(|_| {
         let detail = format!("no pass of {name} ended within {} s", ACTIVATE_WAIT.as_secs());
         ApiError::from(Problem::new(Code::TaskTimeout, detail).with_retry_after(5))
     })?;
