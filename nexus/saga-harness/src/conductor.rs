@@ -143,7 +143,7 @@ impl<W: World> Conductor<'_, W> {
         match event {
             Event::Died { life } => {
                 if let Some(life) = self.lives.get(&life) {
-                    life.engine.halt().await;
+                    life.engine.die().await;
                 }
                 return Some(life);
             }

@@ -5,16 +5,13 @@ use crate::{
     engine::Inner,
     fault::{CODE_ENGINE, Cause, Failure},
     live::{Ended, Halt, LiveSaga},
-    persist::{Persisted, persist},
+    persist::{Persisted, STOP_LIMIT, persist},
     types::EndState,
 };
 use futures::{FutureExt, future::BoxFuture};
 use nexus_saga_recovery::Claim;
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 use steno::{SagaResult, SagaResultErr, SecClient};
-
-/// For lines that are left to write when the coordinator stops.
-const STOP_LIMIT: Duration = Duration::from_secs(2);
 
 pub(crate) struct Completing {
     pub(crate) engine: Arc<Inner>,
@@ -71,7 +68,7 @@ impl Completing {
         self.engine.let_go(&self.live);
         match self.live.why_halted() {
             Some(Halt::Fenced) => self.claim.fenced(),
-            Some(Halt::Stopped) | None => self.claim.stopped(),
+            _ => self.claim.stopped(),
         }
         self.live.ended().send_replace(Some(Ended::Halted));
     }

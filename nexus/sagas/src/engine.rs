@@ -235,16 +235,26 @@ impl Engine {
         Ok(())
     }
 
-    /// Stops executing: no action is begun, none runs on, nothing is written. Returns when every executor has stopped.
-    /// What is unfinished stays so, as after a crash, and recovery resumes it.
+    /// Stops executing: no action is begun, none runs on, and of the logs only what has happened is still written. Returns
+    /// when every executor has stopped. What is unfinished stays so, and recovery resumes it.
     pub async fn halt(&self) {
+        self.stop(Halt::Stopped).await;
+    }
+
+    /// As if the process had died: nothing is written any more.
+    #[cfg(feature = "testing")]
+    pub async fn die(&self) {
+        self.stop(Halt::Died).await;
+    }
+
+    async fn stop(&self, why: Halt) {
         let lives: Vec<_> = {
             let mut lives = self.inner.lock();
             lives.stopping = true;
             lives.sagas.values().cloned().collect()
         };
         for live in lives {
-            live.halt(Halt::Stopped);
+            live.halt(why);
         }
         self.inner.completions.close();
         self.inner.completions.wait().await;

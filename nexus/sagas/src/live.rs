@@ -98,6 +98,9 @@ pub(crate) enum Halt {
     Fenced,
     /// The process ends.
     Stopped,
+    /// The process has ended, as far as a test is concerned.
+    #[cfg(feature = "testing")]
+    Died,
 }
 
 /// What an operator has said about the undos that wait.

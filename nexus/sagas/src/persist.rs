@@ -15,6 +15,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// An attempt that takes longer is told as waiting for the store while it still does. In peace one takes milliseconds.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 
+/// How long a stop waits for an attempt that is under way.
+pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(2);
+
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -31,10 +34,17 @@ where
 {
     let mut pause = PAUSE_FIRST;
     loop {
+        let mut attempt = pin!(attempt(live, write()));
         let answer = tokio::select! {
             biased;
-            () = live.halted().cancelled() => return Persisted::Halted,
-            answer = attempt(live, write()) => answer,
+            () = live.halted().cancelled() => {
+                if live.why_halted() == Some(Halt::Stopped) {
+                    // What it writes has happened: a store that is well takes it before the process ends.
+                    let _ = tokio::time::timeout(STOP_LIMIT, attempt).await;
+                }
+                return Persisted::Halted;
+            }
+            answer = &mut attempt => answer,
         };
         match answer {
             Ok(Written::Now | Written::Already) => {

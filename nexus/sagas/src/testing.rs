@@ -17,6 +17,7 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// What is durable.
@@ -47,6 +48,8 @@ pub enum Incident {
     UnknownNotDone,
     /// It is not answered; not durable.
     Stall,
+    /// It waits for [`MemoryStore::release`].
+    Hold,
 }
 
 /// One life's store.
@@ -56,6 +59,7 @@ pub struct MemoryStore {
     script: BTreeMap<u64, Incident>,
     writes: Mutex<u64>,
     dead: CancellationToken,
+    held: Notify,
 }
 
 impl Disk {
@@ -79,6 +83,7 @@ impl Disk {
             script: script.into_iter().collect(),
             writes: Mutex::new(0),
             dead: CancellationToken::new(),
+            held: Notify::new(),
         })
     }
 
@@ -125,6 +130,11 @@ impl MemoryStore {
         self.dead.cancelled().await;
     }
 
+    /// Lets a write that is held go on, or the next one that is to be.
+    pub fn release(&self) {
+        self.held.notify_one();
+    }
+
     /// Writes so far, answered or not.
     #[must_use]
     pub fn writes(&self) -> u64 {
@@ -152,6 +162,10 @@ impl MemoryStore {
             Some(Incident::DieAfter) => {
                 change(&mut self.disk.lock());
                 self.dead.cancel();
+            }
+            Some(Incident::Hold) => {
+                self.held.notified().await;
+                return Ok(change(&mut self.disk.lock()));
             }
             Some(Incident::Stall) => {}
         }

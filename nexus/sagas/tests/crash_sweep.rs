@@ -70,7 +70,7 @@ async fn live_through(run: &Run, scripts: &[(u64, Incident)]) -> (bool, Disk) {
         })
         .await;
         drop(living);
-        soon(&context, life.engine.halt()).await;
+        soon(&context, life.engine.die()).await;
     }
     check(run, &world, &disk, acknowledged, &context);
     (died, disk)

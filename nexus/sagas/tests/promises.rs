@@ -301,6 +301,31 @@ async fn a_fenced_executor_stops_and_writes_nothing_more() {
 }
 
 #[tokio::test]
+async fn a_stop_lets_what_has_happened_become_durable() {
+    let (world, disk) = (World::new(), Disk::new());
+    // The write that says that the first node has succeeded.
+    let store = disk.scripted([(3, Incident::Hold)]);
+    let life = Life::begin(store.clone(), &world);
+    let id = life.engine.start::<Five>(&words()).await.unwrap();
+    soon("the write", async {
+        while store.writes() < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let engine = life.engine.clone();
+    let halt = tokio::spawn(async move { engine.halt().await });
+    tokio::task::yield_now().await;
+    assert!(!halt.is_finished(), "it waits for the write");
+    store.release();
+    soon("the halt", halt).await.unwrap();
+    let life = Life::begin(disk.store(), &world);
+    assert_eq!(life.recover().await, 1);
+    assert!(matches!(life.end(id).await, Some(EndState::Succeeded { .. })));
+    assert_eq!(world.calls("first"), 1, "it does not run again");
+}
+
+#[tokio::test]
 async fn a_store_that_does_not_answer_shows_in_the_status_which_answers_at_once() {
     let (world, disk) = (World::new(), Disk::new());
     let refusals = (5..400).map(|write| (write, Incident::NotDone));
