@@ -28,7 +28,11 @@ const COLUMNS: &[&str] = &["saga_id", "node", "event", "body", "adoption_epoch",
 static FENCED: AppendTable = AppendTable {
     name: "saga_event",
     columns: COLUMNS,
-    fence: Some(Fence { table: "saga", equal: &[("id", "saga_id"), ("adoption_epoch", "adoption_epoch")] }),
+    fence: Some(Fence {
+        table: "saga",
+        equal: &[("id", "saga_id"), ("adoption_epoch", "adoption_epoch")],
+        same: &["saga_id", "node", "event", "body"],
+    }),
 };
 
 /// The same without a look at who writes.

@@ -46,7 +46,7 @@ async fn write_on(
                 assert!(unknown > 0, "only what was in doubt is there already");
                 node += 1;
             }
-            Ok(Written::Fenced) => panic!("nobody adopts it"),
+            Ok(other) => panic!("nobody adopts it: {other:?}"),
             Err(StoreFault::NotDone(words)) => {
                 assert!(words.contains("write to the log of a saga"), "{words}");
                 not_done += 1;

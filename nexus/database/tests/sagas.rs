@@ -206,7 +206,7 @@ on_both! {
                         match old.append(key, &[line(node, "started")]).await.unwrap() {
                             Written::Now => node += 1,
                             Written::Fenced => return node,
-                            Written::Already => panic!("each is written once"),
+                            other => panic!("each is written once: {other:?}"),
                         }
                         written.send_replace(node);
                     }

@@ -70,7 +70,7 @@ impl Answer for Vec<SagaKey> {
 
 impl Answer for Written {
     fn is_fenced(&self) -> bool {
-        *self == Written::Fenced
+        matches!(self, Written::Fenced | Written::Contradicted)
     }
 }
 

@@ -68,6 +68,7 @@ impl Completing {
         self.engine.let_go(&self.live);
         match self.live.why_halted() {
             Some(Halt::Fenced) => self.claim.fenced(),
+            Some(Halt::Contradicted) => self.claim.contradicted(),
             _ => self.claim.stopped(),
         }
         self.live.ended().send_replace(Some(Ended::Halted));

@@ -85,6 +85,8 @@ async fn the_log_is_idempotent_and_comes_back(store: &dyn SagaStore, key: SagaKe
     let several: Vec<_> = EVENTS.map(|event| line(8, event)).into();
     assert_eq!(store.append(key, &several).await, Ok(Written::Now));
     assert_eq!(store.append(key, &several).await, Ok(Written::Already));
+    let other = [line(9, "started"), NodeEvent { body: json!("else"), ..line(8, "started") }];
+    assert_eq!(store.append(key, &other).await, Ok(Written::Contradicted), "all or none");
     expected.extend(several);
     expected.sort_by(|a, b| (a.node, &a.event).cmp(&(b.node, &b.event)));
     assert_eq!(load(store, key.id).await.events, expected);

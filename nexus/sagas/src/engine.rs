@@ -371,7 +371,9 @@ impl Inner {
                 adopted.resumed().finished();
                 Ok(())
             }
-            Ok(Written::Fenced) => Err("another coordinator has adopted it".to_owned()),
+            Ok(Written::Fenced | Written::Contradicted) => {
+                Err("another coordinator has adopted it".to_owned())
+            }
             Err(fault) => Err(fault.to_string()),
         }
     }

@@ -96,6 +96,8 @@ pub struct Blocked {
 pub(crate) enum Halt {
     /// The row is another adoption's.
     Fenced,
+    /// Somebody else writes its log: a defect.
+    Contradicted,
     /// The process ends.
     Stopped,
     /// The process has ended, as far as a test is concerned.

@@ -56,6 +56,11 @@ where
                 live.halt(Halt::Fenced);
                 return Persisted::Halted;
             }
+            Ok(Written::Contradicted) => {
+                tracing::error!(saga = %live.key.id, adoption = %live.key.epoch, "the log of the saga says something else already, its executor stops");
+                live.halt(Halt::Contradicted);
+                return Persisted::Halted;
+            }
             Err(fault) => {
                 tracing::warn!(saga = %live.key.id, error = %fault, "saga waits for its store");
                 live.blocked(fault.to_string());

@@ -23,6 +23,9 @@ pub enum Written {
     Already,
     /// The saga is another adoption's. Nothing was written, and the executor has to stop.
     Fenced,
+    /// A line of that name is there and says something else: somebody writes this log under the same adoption, which is a
+    /// defect. Nothing was written, and the executor has to stop.
+    Contradicted,
 }
 
 /// A creation that was answered.

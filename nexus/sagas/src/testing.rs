@@ -289,15 +289,19 @@ impl SagaStore for MemoryStore {
     }
 }
 
-/// Those that are not there yet.
+/// Those that are not there yet; none if one of the others says something else.
 fn append(saga: &mut StoredSaga, events: &[NodeEvent]) -> Written {
-    let mut written = Written::Already;
-    for event in events {
-        let same = |other: &NodeEvent| (other.node, &other.event) == (event.node, &event.event);
-        if !saga.events.iter().any(same) {
-            saga.events.push(event.clone());
-            written = Written::Now;
-        }
+    let known = |event: &NodeEvent| {
+        let same = |other: &&NodeEvent| (other.node, &other.event) == (event.node, &event.event);
+        saga.events.iter().find(same)
+    };
+    if events.iter().any(|event| known(event).is_some_and(|known| known.body != event.body)) {
+        return Written::Contradicted;
     }
-    written
+    let new: Vec<_> = events.iter().filter(|event| known(event).is_none()).cloned().collect();
+    if new.is_empty() {
+        return Written::Already;
+    }
+    saga.events.extend(new);
+    Written::Now
 }

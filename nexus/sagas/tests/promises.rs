@@ -326,6 +326,30 @@ async fn a_stop_lets_what_has_happened_become_durable() {
 }
 
 #[tokio::test]
+async fn a_log_that_says_something_else_already_is_a_defect_and_stops_its_executor() {
+    let (world, disk) = (World::new(), Disk::new());
+    world.action("first", [Behaviour::Wait]);
+    let life = Life::begin(disk.store(), &world);
+    let id = life.engine.start::<Five>(&words()).await.unwrap();
+    soon("its first node", world.waiting.subscribe().wait_for(|&waiting| waiting == 1)).await.unwrap();
+    disk.tamper(id, |saga| {
+        let ended: Vec<_> =
+            saga.events.iter().filter(|event| event.event == "succeeded").map(|event| event.node).collect();
+        let begun = saga.events.iter().find(|event| !ended.contains(&event.node)).cloned().unwrap();
+        saga.events.push(nexus_sagas::NodeEvent { event: "succeeded".to_owned(), ..begun });
+    });
+    world.go_on.notify_one();
+    assert_eq!(life.end(id).await, None);
+    let totals = life.claims.totals();
+    assert_eq!(
+        (totals.bad_state, totals.fenced, totals.running),
+        (1, 0, 1),
+        "it stays claimed: nobody resumes it here"
+    );
+    assert_eq!(world.calls("left"), 0);
+}
+
+#[tokio::test]
 async fn a_store_that_does_not_answer_shows_in_the_status_which_answers_at_once() {
     let (world, disk) = (World::new(), Disk::new());
     let refusals = (5..400).map(|write| (write, Incident::NotDone));

@@ -22,19 +22,21 @@ use nexus_sagas::{
 use serde_json::Value as Json;
 
 /// The row that an event or a mark belongs to, under the adoption of its writer.
-const ITS_SAGA: Fence =
-    Fence { table: "saga", equal: &[("id", "saga_id"), ("adoption_epoch", "adoption_epoch")] };
+const fn its_saga(same: &'static [&'static str]) -> Option<Fence> {
+    let equal = &[("id", "saga_id"), ("adoption_epoch", "adoption_epoch")];
+    Some(Fence { table: "saga", equal, same })
+}
 
 static EVENTS: AppendTable = AppendTable {
     name: "saga_event",
     columns: &["saga_id", "node", "event", "body", "adoption_epoch", "written_at"],
-    fence: Some(ITS_SAGA),
+    fence: its_saga(&["saga_id", "node", "event", "body"]),
 };
 
 static MARKS: AppendTable = AppendTable {
     name: "saga_mark",
     columns: &["saga_id", "digest", "mark", "adoption_epoch", "written_at"],
-    fence: Some(ITS_SAGA),
+    fence: its_saga(&["saga_id", "digest", "mark"]),
 };
 
 #[async_trait]
@@ -160,6 +162,7 @@ impl DatabaseSagaStore {
             Ok(Appended::Now) => Ok(Written::Now),
             Ok(Appended::Already) => Ok(Written::Already),
             Ok(Appended::Fenced) => Ok(Written::Fenced),
+            Ok(Appended::Contradicted) => Ok(Written::Contradicted),
             Err(error) => Err(fault(&error)),
         }
     }

@@ -21,8 +21,9 @@
 //!   INSERT INTO … SELECT new.* FROM (VALUES …) AS new JOIN «the fence, locked for share» ON CONFLICT DO NOTHING
 //!        as many as were asked for ──► everybody: Now
 //!        fewer ──► ROLLBACK TO, then each caller's by itself ─┬ all ──► Now
-//!                                                             └ fewer: do the fences of all hold? ─┬ yes ──► Already (Now, if some)
-//!                                                                                                  └ no ──► undone, Fenced
+//!                                                             └ fewer: do the fences of all hold? ─┬ no ──► undone, Fenced
+//!                                                  does what is there say the same? ─┬ no ── yes ◄──┘
+//!                                                            undone, Contradicted ◄──┘└ yes ─► Already (Now, if some)
 //! ```
 //!
 //! Nobody is told anything before the commit: what was *already* there may have come with the same group, and what fences it
@@ -98,6 +99,9 @@ pub struct Fence {
     pub table: &'static str,
     /// Which column of it is equal to which column of the new row.
     pub equal: &'static [(&'static str, &'static str)],
+    /// Columns of the new row, its key among them. A row that is there already is the same if it has the same in all of
+    /// them.
+    pub same: &'static [&'static str],
 }
 
 /// What became of rows whose commit is known.
@@ -110,6 +114,8 @@ pub enum Appended {
     Already,
     /// A row that one of them belongs to is not there, or not as it should be. None was written.
     Fenced,
+    /// A row with the key of one of them is there, and says something else. None was written.
+    Contradicted,
 }
 
 /// A caller that is told of the commit.
@@ -347,8 +353,8 @@ async fn one_by_one(
         }
         match insert_alone(transaction, rows.table, &rows.values).await {
             Ok(appended) => kept.push(rows.waits_for(appended)),
-            Err(Failed::Rows(Some(error))) => rows.refuse(error),
-            Err(Failed::Rows(None)) => kept.push(rows.waits_for(Appended::Fenced)),
+            Err(Failed::Rows(Why::Error(error))) => rows.refuse(error),
+            Err(Failed::Rows(Why::Found(found))) => kept.push(rows.waits_for(found)),
             Err(Failed::Transaction(error)) => {
                 kept.push(rows.waits_for(Appended::Now));
                 outcome = Err(error);
@@ -360,10 +366,17 @@ async fn one_by_one(
 
 /// What an insert fails of.
 enum Failed {
-    /// The rows, which were undone: for the error, or without one for what they found.
-    Rows(Option<SqlError>),
+    /// The rows, which were undone.
+    Rows(Why),
     /// The transaction, which is over.
     Transaction(SqlError),
+}
+
+/// Why rows were undone.
+enum Why {
+    Error(SqlError),
+    /// What they have found in their place.
+    Found(Appended),
 }
 
 /// Inserts rows of several callers: all of them, or none.
@@ -377,8 +390,9 @@ async fn insert_together(
     let asked = values.len() / table.columns.len();
     match in_statements(transaction.connection(), table, What::Insert, values).await {
         Ok(inserted) if inserted == asked => release_one(transaction).await,
-        Ok(_) => undo_one(transaction, None).await,
-        Err(error) => undo_one(transaction, Some(error)).await,
+        // Which of them, and why, is found out one by one.
+        Ok(_) => undo_one(transaction, Why::Found(Appended::Fenced)).await,
+        Err(error) => undo_one(transaction, Why::Error(error)).await,
     }
 }
 
@@ -391,20 +405,34 @@ async fn insert_alone(
     begin_one(transaction).await?;
     let asked = values.len() / table.columns.len();
     let connection = transaction.connection();
-    let appended = match in_statements(connection, table, What::Insert, values.to_vec()).await {
+    let found = match in_statements(connection, table, What::Insert, values.to_vec()).await {
         Ok(inserted) if inserted == asked => Ok(Appended::Now),
-        Ok(inserted) => match in_statements(connection, table, What::CountHeld, values.to_vec()).await {
-            Ok(held) if held < asked => return undo_one(transaction, None).await,
-            Ok(_) if inserted == 0 => Ok(Appended::Already),
-            Ok(_) => Ok(Appended::Now),
-            Err(error) => Err(error),
-        },
+        Ok(inserted) => found_there(connection, table, (inserted, asked), values).await,
         Err(error) => Err(error),
     };
-    match appended {
-        Ok(appended) => release_one(transaction).await.map(|()| appended),
-        Err(error) => undo_one(transaction, Some(error)).await,
+    match found {
+        Ok(appended @ (Appended::Now | Appended::Already)) => {
+            release_one(transaction).await.map(|()| appended)
+        }
+        Ok(found) => undo_one(transaction, Why::Found(found)).await,
+        Err(error) => undo_one(transaction, Why::Error(error)).await,
     }
+}
+
+/// What rows have found of which not all were inserted.
+async fn found_there(
+    connection: &mut Connection,
+    table: &'static AppendTable,
+    (inserted, asked): (usize, usize),
+    values: &[Value],
+) -> Result<Appended, SqlError> {
+    if in_statements(connection, table, What::CountHeld, values.to_vec()).await? < asked {
+        return Ok(Appended::Fenced);
+    }
+    if in_statements(connection, table, What::CountSame, values.to_vec()).await? < asked {
+        return Ok(Appended::Contradicted);
+    }
+    Ok(if inserted == 0 { Appended::Already } else { Appended::Now })
 }
 
 async fn begin_one(transaction: &mut Transaction) -> Result<(), Failed> {
@@ -415,11 +443,11 @@ async fn release_one(transaction: &mut Transaction) -> Result<(), Failed> {
     transaction.connection().say("RELEASE one").await.map_err(Failed::Transaction)
 }
 
-async fn undo_one<T>(transaction: &mut Transaction, why: Option<SqlError>) -> Result<T, Failed> {
-    match group::undo(transaction).await {
-        Ok(()) => Err(Failed::Rows(why)),
-        Err(error) => Err(Failed::Transaction(why.unwrap_or(error))),
-    }
+async fn undo_one<T>(transaction: &mut Transaction, why: Why) -> Result<T, Failed> {
+    Err(match (group::undo(transaction).await, why) {
+        (Ok(()), why) => Failed::Rows(why),
+        (Err(_), Why::Error(error)) | (Err(error), Why::Found(_)) => Failed::Transaction(error),
+    })
 }
 
 /// What is done with rows.
@@ -428,6 +456,8 @@ enum What {
     Insert,
     /// Counts those whose fence holds.
     CountHeld,
+    /// Counts those that are there as they are.
+    CountSame,
 }
 
 /// The number of rows that it was done with.
@@ -447,9 +477,9 @@ async fn in_statements(
         let statement = assembled(text(table, what, count, connection.is_postgres()), taken);
         done += match what {
             What::Insert => statement.execute(&mut *connection).await?,
-            What::CountHeld => {
-                let held: i64 = statement.fetch_one(&mut *connection).await?.try_get("held")?;
-                held.unsigned_abs()
+            What::CountHeld | What::CountSame => {
+                let counted: i64 = statement.fetch_one(&mut *connection).await?.try_get("counted")?;
+                counted.unsigned_abs()
             }
         };
         left -= count;
@@ -484,7 +514,13 @@ fn written(table: &AppendTable, what: What, rows: usize, is_postgres: bool) -> S
     let equal: Vec<(&str, usize)> = fence.equal.iter().map(|(of, new)| (*of, number(new))).collect();
     let source = fenced(is_postgres, &new, fence.table, &equal);
     match what {
-        What::CountHeld => format!("SELECT COUNT(*) AS held FROM {source}"),
+        What::CountHeld => format!("SELECT COUNT(*) AS counted FROM {source}"),
+        What::CountSame => {
+            let same = |column: &&str| format!("{}.{column} = new.column{}", table.name, number(column));
+            let same: Vec<String> = fence.same.iter().map(same).collect();
+            let same = same.join(" AND ");
+            format!("SELECT COUNT(*) AS counted FROM (VALUES {new}) AS new JOIN {} ON {same}", table.name)
+        }
         What::Insert => {
             let columns: Vec<String> =
                 (1..=table.columns.len()).map(|number| format!("new.column{number}")).collect();
