@@ -42,9 +42,6 @@ use tokio_util::task::TaskTracker;
 /// How long tasks may take to end at a stop, and then the database to close.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// The same where the database does not answer.
-const SILENT_STOP_LIMIT: Duration = Duration::from_millis(250);
-
 /// The program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -255,7 +252,17 @@ impl Nexus {
         ended
     }
 
+    /// The database is watched to the end: a stop must know whether it answers.
     async fn serve(self, stop: watch::Receiver<bool>) {
+        let watching =
+            database_watch::watch(self.context.database.clone(), self.readiness.clone(), stop.clone());
+        tokio::select! {
+            () = self.serve_and_end(stop) => {}
+            () = watching => {}
+        }
+    }
+
+    async fn serve_and_end(self, stop: watch::Receiver<bool>) {
         let options = ServerOptions::default();
         tracing::info!(
             coordinator = %self.context.coordinator.id,
@@ -270,8 +277,7 @@ impl Nexus {
         let (internal, internal_router) = self.internal;
         tokio::join!(
             operator.run(operator_router, options, stop.clone()),
-            internal.run(internal_router, options, stop.clone()),
-            database_watch::watch(self.context.database.clone(), self.readiness, stop),
+            internal.run(internal_router, options, stop),
         );
         let database = &self.context.database;
         match in_time(database, self.context.tasks.shutdown(STOP_LIMIT)).await {
@@ -295,18 +301,12 @@ impl Nexus {
 /// Runs a part of the stop to its end, within the limit. There is no use in waiting for a database that does not answer: what
 /// is not durable by now was never acknowledged.
 async fn in_time<T>(database: &Database, ending: impl Future<Output = T>) -> Option<T> {
-    let is_hopeless = async {
-        tokio::time::sleep(SILENT_STOP_LIMIT).await;
-        while database.trouble().is_none() {
-            tokio::time::sleep(SILENT_STOP_LIMIT).await;
-        }
-    };
     tokio::select! {
         biased;
         ended = ending => Some(ended),
-        () = is_hopeless => None,
-        // A task that is cut off at the limit itself says so.
-        () = tokio::time::sleep(STOP_LIMIT + SILENT_STOP_LIMIT) => None,
+        _ = database_watch::is_silent_at_stop(database) => None,
+        // A task that is cut off at the limit itself says so first.
+        () = tokio::time::sleep(STOP_LIMIT + STOP_LIMIT / 10) => None,
     }
 }
 

@@ -3,7 +3,7 @@
 //! That the process runs says nothing: with a full or hanging disk it answers reads and refuses every change.
 
 use http_edge::Readiness;
-use nexus_database::Database;
+use nexus_database::{Database, Trouble};
 use problem::chain;
 use std::{pin::pin, time::Duration};
 use tokio::sync::watch;
@@ -17,25 +17,42 @@ const LOOK_LIMIT: Duration = Duration::from_secs(5);
 /// The check's name in `/readyz`.
 pub(crate) const CHECK: &str = "database";
 
-/// Looks until `stop` turns true.
+/// Looks without end; more often once `stop` turns true, because then somebody waits for what is found.
 pub(crate) async fn watch(database: Database, readiness: Readiness, mut stop: watch::Receiver<bool>) {
-    let look_on = async {
-        let mut was_well = true;
-        loop {
-            let state = look(&database, &readiness).await;
-            match &state {
-                Err(error) if was_well => tracing::error!(error, "the database takes no writes"),
-                Ok(()) if !was_well => tracing::info!("the database takes writes again"),
-                _ => {}
+    let mut was_well = true;
+    loop {
+        let state = look(&database, &readiness).await;
+        match &state {
+            // At the end of a stop it is closed.
+            Err(error) if was_well && !*stop.borrow() => {
+                tracing::error!(error, "the database takes no writes")
             }
-            was_well = state.is_ok();
-            readiness.report(CHECK, state);
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            Ok(()) if !was_well => tracing::info!("the database takes writes again"),
+            _ => {}
         }
-    };
-    tokio::select! {
-        () = look_on => {}
-        _ = stop.wait_for(|stop| *stop) => {}
+        was_well = state.is_ok();
+        readiness.report(CHECK, state);
+        let stopped = tokio::time::timeout(LOOK_INTERVAL, stop.wait_for(|stop| *stop)).await.is_ok();
+        if stopped {
+            tokio::time::sleep(LOOK_AT_STOP).await;
+        }
+    }
+}
+
+/// How long a write may be under way at a stop: nobody waits for it but whoever wants the process to end.
+const SLOW_AT_STOP: Duration = Duration::from_secs(1);
+
+/// Between two looks at a stop.
+const LOOK_AT_STOP: Duration = Duration::from_millis(100);
+
+/// Waits until the database is known not to answer, at a stop: there is no use in waiting for what it is to do, and what is
+/// not durable by now was never acknowledged.
+pub(crate) async fn is_silent_at_stop(database: &Database) -> Trouble {
+    loop {
+        tokio::time::sleep(LOOK_AT_STOP).await;
+        if let Some(trouble) = database.trouble_after(SLOW_AT_STOP) {
+            return trouble;
+        }
     }
 }
 

@@ -75,13 +75,17 @@ impl Calls {
     }
 
     pub(crate) fn trouble(&self) -> Option<Trouble> {
+        self.trouble_after(self.slow_after)
+    }
+
+    pub(crate) fn trouble_after(&self, slow_after: Duration) -> Option<Trouble> {
         let state = self.lock();
         if state.unanswered.is_some() {
             return state.unanswered.clone();
         }
         let (_, (begun, operation)) = state.under_way.first_key_value()?;
         let age = begun.elapsed();
-        (age > self.slow_after).then(|| no_answer(age, operation))
+        (age > slow_after).then(|| no_answer(age, operation))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -43,7 +43,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// Attempts to create a row, or to end one that nobody executes, before the caller is told. With the pauses between them
-/// about a second.
+/// about a second; where the store hangs, each takes as long as the store lets a call take.
 const WRITE_ATTEMPTS_MAX: u32 = 5;
 /// Between two of them.
 const WRITE_PAUSE: Duration = Duration::from_millis(200);

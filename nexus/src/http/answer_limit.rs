@@ -6,6 +6,7 @@
 //! dropped then, as it is when its client goes away. What is slow for other reasons is not cut off.
 
 use super::{Context, problems};
+use crate::database_watch::is_silent_at_stop;
 use axum::{
     extract::{Request, State},
     http::Method,
@@ -19,18 +20,11 @@ use std::time::Duration;
 /// one call of the database takes.
 const ANSWER_LIMIT: Duration = Duration::from_secs(9);
 
-/// The same once the coordinator stops.
-const STOP_LIMIT: Duration = Duration::from_millis(250);
-
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The middleware.
-pub(crate) async fn answer_in_time(
-    State(context): State<Context>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn answer_in_time(State(context): State<Context>, request: Request, next: Next) -> Response {
     // An upload waits for its sender, for minutes.
     if request.method() == Method::PUT {
         return next.run(request).await;
@@ -50,7 +44,7 @@ async fn is_hopeless(context: &Context) -> Trouble {
         let _ = stopping.wait_for(|stopping| *stopping).await;
     };
     if tokio::time::timeout(ANSWER_LIMIT, stopped).await.is_ok() {
-        tokio::time::sleep(STOP_LIMIT).await;
+        return is_silent_at_stop(&context.database).await;
     }
     loop {
         if let Some(trouble) = context.database.trouble() {

@@ -165,9 +165,7 @@ pub(crate) fn of_saga_store(fault: &StoreFault) -> ApiError {
     let problem = match fault {
         StoreFault::NoSpace(_) => Problem::from_error(Code::NoSpace, fault),
         StoreFault::NotDone(_) | StoreFault::Superseded => database_unavailable(fault),
-        StoreFault::Unknown(_) => {
-            database_unavailable(fault).with_hint(COMMIT_UNKNOWN_HINT)
-        }
+        StoreFault::Unknown(_) => database_unavailable(fault).with_hint(COMMIT_UNKNOWN_HINT),
     };
     problem.into()
 }

@@ -25,6 +25,7 @@ use std::{
     ops::{Deref, DerefMut},
     pin::Pin,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 use tokio::time::timeout;
 use transaction::Purpose;
@@ -165,6 +166,12 @@ impl Database {
     #[must_use]
     pub fn trouble(&self) -> Option<Trouble> {
         self.calls.trouble()
+    }
+
+    /// As [`trouble`](Self::trouble), for whoever cannot wait as long for a write that is under way.
+    #[must_use]
+    pub fn trouble_after(&self, slow_after: Duration) -> Option<Trouble> {
+        self.calls.trouble_after(slow_after)
     }
 
     async fn attempt<'w, T>(
