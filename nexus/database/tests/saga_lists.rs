@@ -22,7 +22,8 @@ use store::Store;
 async fn pages(database: &Database, filter: &SagaFilter, limit: u32) -> Vec<SagaSummary> {
     let mut all: Vec<SagaSummary> = Vec::new();
     loop {
-        let page = database.sagas(filter, all.last().map(SagaSummary::position), limit).await.unwrap();
+        let page =
+            database.sagas(filter, all.last().map(SagaSummary::position).as_ref(), limit).await.unwrap();
         assert!(page.len() <= limit as usize);
         if page.is_empty() {
             return all;
@@ -63,7 +64,7 @@ on_both! {
                             kind.as_ref().is_none_or(|kind| saga.kind == *kind)
                                 && state.is_none_or(|state| saga.state == state)
                                 && (!needs_attention || saga.attention.is_some())
-                                && since.is_none_or(|since| saga.created >= since)
+                                && since.is_none_or(|since| saga.created.is_some_and(|created| created >= since))
                         };
                         let expected: Vec<_> = all.iter().filter(|saga| is_meant(saga)).cloned().collect();
                         assert_eq!(pages(&database, &filter, 4).await, expected, "{filter:?}");
@@ -125,7 +126,7 @@ on_both! {
         let mut log = Vec::new();
         let mut after = None;
         loop {
-            let page = database.saga_events(key.id, after.as_ref(), 3).await.unwrap();
+            let page = database.saga_events(key.id, after.as_ref(), 3).await.unwrap().lines;
             let Some(last) = page.last() else { break };
             after = Some(last.position());
             log.extend(page.into_iter().map(|event| event.event));

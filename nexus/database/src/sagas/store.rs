@@ -84,12 +84,13 @@ impl SagaStore for DatabaseSagaStore {
         let query = sql("SELECT value FROM saga_signal WHERE saga_id = $1 AND name = $2");
         let row = query.bind(key(&saga)).bind(name).fetch_optional(&self.database.read).await;
         let row = row.map_err(|error| fault(&during(operation)(error)))?;
-        row.map(|row| super::rows::document(&row, "value")).transpose().map_err(|error| fault(&error))
+        let value = row.map(|row| super::rows::document(&row, "value")).transpose();
+        value.map_err(|error| unreadable("saga_signal", saga, name, &error))
     }
 
     async fn timer(&self, saga: SagaId, name: &str, due: Timestamp) -> Result<Timestamp, StoreFault> {
         let row = self.put_named("set a timer of a saga", PUT_TIMER, saga, name, instant(due)).await?;
-        parsed(&row, "kept").map_err(|error| fault(&error))
+        parsed(&row, "kept").map_err(|error| unreadable("saga_timer", saga, name, &error))
     }
 
     async fn adopt(&self, sagas: &[SagaKey]) -> Result<Vec<SagaKey>, StoreFault> {
@@ -97,15 +98,17 @@ impl SagaStore for DatabaseSagaStore {
     }
 
     async fn load(&self, sagas: &[SagaId]) -> Result<Vec<StoredSaga>, StoreFault> {
-        self.load_all(sagas).await.map_err(|error| fault(&error))
+        self.load_readable(sagas).await.map(|loaded| loaded.sagas).map_err(|error| fault(&error))
     }
 
     async fn unfinished(&self) -> Result<Vec<UnfinishedSaga>, StoreFault> {
-        in_name(self.list_unfinished().await)
+        let mut found = self.unfinished_rows().await?;
+        found.sagas.retain(|saga| !found.unreadable.contains_key(&saga.key.id));
+        Ok(found.sagas)
     }
 }
 
-fn in_name<T>(done: Result<InName<T>, DatabaseError>) -> Result<T, StoreFault> {
+pub(super) fn in_name<T>(done: Result<InName<T>, DatabaseError>) -> Result<T, StoreFault> {
     match done {
         Ok(InName::Done(answer)) => Ok(answer),
         Ok(InName::Superseded) => Err(StoreFault::Superseded),
@@ -132,6 +135,12 @@ fn lines(of: SagaKey, events: &[NodeEvent]) -> Vec<Vec<Value>> {
         ]
     };
     (0..).zip(events).map(row).collect()
+}
+
+/// A row that was found and cannot be read.
+fn unreadable(table: &'static str, saga: SagaId, name: &str, error: &DatabaseError) -> StoreFault {
+    let words = super::unreadable::words(error);
+    StoreFault::NotDone(format!("{table}, row {saga} {name}: {words} (nexus db check)"))
 }
 
 /// Keeps what is there: two statements, the second of which reads what is kept.
@@ -162,24 +171,6 @@ impl DatabaseSagaStore {
             Ok(Appended::Fenced) => Ok(Written::Fenced),
             Err(error) => Err(fault(&error)),
         }
-    }
-
-    async fn list_unfinished(&self) -> Result<InName<Vec<UnfinishedSaga>>, DatabaseError> {
-        let operation = "list unfinished sagas";
-        let listed = self.database.read_at_once(operation, |mut tx| {
-            Box::pin(async move {
-                if self.is_superseded(&mut tx).await? {
-                    return Ok(InName::Superseded);
-                }
-                // Word for word the condition of the index that has only these.
-                let query = sql("SELECT id, adoption_epoch, kind, version FROM saga \
-                                 WHERE owner = $1 AND state = 'unfinished' ORDER BY id");
-                let rows = query.bind(key(&self.owner)).fetch_all(&mut *tx).await;
-                let rows = rows.map_err(during(operation))?;
-                Ok(InName::Done(rows.iter().filter_map(super::rows::unfinished).collect()))
-            })
-        });
-        listed.await
     }
 
     async fn create_row(&self, saga: &NewSaga) -> Result<InName<Created>, DatabaseError> {
@@ -215,10 +206,11 @@ impl DatabaseSagaStore {
                     }
                     let found = whose.clone().fetch_optional(&mut *tx).await.map_err(during(operation))?;
                     let Some(found) = found else {
-                        self.is_superseded(&mut tx).await?;
-                        return Ok(InName::Superseded);
+                        // A row that has lost its definition was made by somebody else, whoever that was.
+                        let is_superseded = self.is_superseded(&mut tx).await?;
+                        return Ok(if is_superseded { InName::Superseded } else { InName::Done(Created::Others) });
                     };
-                    let is_ours = text(&found, "creation")? == *creation;
+                    let is_ours = text(&found, "creation").is_ok_and(|found| found == *creation);
                     Ok(InName::Done(if is_ours { Created::Ours } else { Created::Others }))
                 })
             })
