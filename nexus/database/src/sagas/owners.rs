@@ -41,6 +41,17 @@ impl DatabaseSagaStore {
         unsigned(&row.map_err(during(operation))?, "sagas")
     }
 
+    /// Which sagas of this coordinator have not ended.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Query`].
+    pub async fn unfinished_ids(&self) -> Result<Vec<SagaId>, DatabaseError> {
+        let query = sql("SELECT id FROM saga WHERE owner = $1 AND state = 'unfinished' ORDER BY id");
+        let rows = query.bind(key(&self.owner)).fetch_all(&self.database.read).await;
+        let rows = rows.map_err(during("list unfinished sagas"))?;
+        Ok(rows.iter().filter_map(|row| name_of(row, "id").parse().ok()).collect())
+    }
+
     /// Unfinished sagas that are not this coordinator's, `limit` of them at most, by owner.
     ///
     /// # Errors
