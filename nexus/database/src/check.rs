@@ -22,7 +22,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use std::fmt;
 
 /// Findings that are told one by one at most; a page that is lost may make thousands.
-const FINDINGS_MAX: usize = 100;
+pub(crate) const FINDINGS_MAX: usize = 100;
 
 const OPERATION: &str = "check the database";
 

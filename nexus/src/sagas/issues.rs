@@ -117,7 +117,8 @@ fn unreadable(unreadable: &UnreadableSagas) -> Vec<Issue> {
     }
     if let Some(first) = unreadable.without_key.first() {
         let count = unreadable.without_key.len();
-        let detail = format!("{count} rows do not say any more which saga under which adoption they are: {first}");
+        let detail =
+            format!("{count} rows do not say any more which saga under which adoption they are: {first}");
         let hint = "mend the rows that nexus db check names, or put a backup back: no command can name them";
         issues.push(Issue::new(code, "sagas", detail).with_hint(hint));
     }
@@ -258,7 +259,8 @@ mod tests {
     #[test]
     fn each_saga_that_cannot_be_read_is_named_with_its_rows_and_the_ways_out() {
         let ids: Vec<_> = (0..NAMED_MAX + 3).map(|_| SagaId::generate()).collect();
-        let sagas = ids.iter().map(|id| (*id, format!("saga_mark, row {id}: no mark (nexus db check)"))).collect();
+        let sagas =
+            ids.iter().map(|id| (*id, format!("saga_mark, row {id}: no mark (nexus db check)"))).collect();
         let unreadable = UnreadableSagas { sagas, without_key: vec!["saga, row x: no id".to_owned()] };
         assert_eq!(unreadable.count(), NAMED_MAX as u64 + 4);
         let issues = super::issues(&Seen { unreadable, ..Seen::default() });
@@ -266,7 +268,10 @@ mod tests {
         assert!(issues.iter().all(|issue| issue.is(IssueCode::SagaUnreadable)));
         assert!(issues[0].detail.starts_with("saga_mark, row "), "{:?}", issues[0]);
         let hint = issues[0].hint.as_ref().unwrap();
-        assert!(hint.contains("nexus db check") && hint.contains(&format!("op abandon {}", issues[0].subject)), "{hint}");
+        assert!(
+            hint.contains("nexus db check") && hint.contains(&format!("op abandon {}", issues[0].subject)),
+            "{hint}"
+        );
         assert_eq!(issues[NAMED_MAX].detail, "3 more");
         assert!(issues[NAMED_MAX + 1].detail.ends_with("saga, row x: no id"));
     }
@@ -275,7 +280,8 @@ mod tests {
     fn sagas_of_another_coordinator_are_an_issue_once_they_have_been_quiet_and_only_what_is_known_is_said() {
         let owner = CoordinatorId::generate();
         let at = |second| Timestamp::from_second(second).unwrap();
-        let saga = |last_line| OthersSaga { id: SagaId::generate().to_string(), owner: Some(owner), last_line };
+        let saga =
+            |last_line| OthersSaga { id: SagaId::generate().to_string(), owner: Some(owner), last_line };
         let coordinator = CoordinatorRow {
             id: owner,
             name: "nexus-2".to_owned(),
@@ -290,7 +296,8 @@ mod tests {
             ..Seen::default()
         };
         assert_eq!(super::issues(&seen(vec![saga(Some(at(401)))])), [], "it has just gone on");
-        let issues = super::issues(&seen(vec![saga(Some(at(400))), saga(Some(at(300))), saga(Some(at(999)))]));
+        let issues =
+            super::issues(&seen(vec![saga(Some(at(400))), saga(Some(at(300))), saga(Some(at(999)))]));
         let [issue] = &issues[..] else { panic!("one for a coordinator: {issues:?}") };
         assert!(issue.is(IssueCode::SagaElsewhere) && issue.subject == owner.to_string());
         assert_eq!(

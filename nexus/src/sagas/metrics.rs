@@ -45,7 +45,11 @@ impl Collector for SagaMetrics {
             ("running", "Sagas that this coordinator executes now.", totals.running),
             ("needing_attention", "Of these, those that wait for an operator.", attention),
             ("waiting_for_database", "Of these, those that wait for the database.", blocked),
-            ("unreadable", "Unfinished sagas of which something cannot be read, at the last pass.", unreadable),
+            (
+                "unreadable",
+                "Unfinished sagas of which something cannot be read, at the last pass.",
+                unreadable,
+            ),
         ];
         for (name, help, count) in gauges {
             let name = format!("sagas_{name}");

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use nexus_client::sagas::{
-    Saga, SagaAttention, SagaDetail, SagaElsewhere, SagaEvent, SagaFailure, SagaNode, SagaNodeState, SagaState,
+    Saga, SagaAttention, SagaDetail, SagaElsewhere, SagaEvent, SagaFailure, SagaNode, SagaNodeState,
+    SagaState,
 };
 use nexus_database::sagas::{self as stored, SagaSummary, Unreadable};
 use nexus_saga_recovery::RecoveryReport;

@@ -175,7 +175,9 @@ fn owner(saga: &Saga) -> String {
         words.push_str(&format!(", adopted {}", count(saga.adoption_epoch, "time")));
     }
     match &saga.elsewhere {
-        Some(SagaElsewhere { started_at: Some(started), .. }) => words.push_str(&format!(", started last {started:.0}")),
+        Some(SagaElsewhere { started_at: Some(started), .. }) => {
+            words.push_str(&format!(", started last {started:.0}"))
+        }
         Some(_) => {}
         None if saga.state.is_ended() => {}
         None => words.push_str(if saga.executing { ", executes it" } else { ", does not execute it now" }),
@@ -359,7 +361,9 @@ pub(super) fn took(from: Timestamp, to: Timestamp) -> String {
 pub(super) fn tone(state: SagaState) -> Tone {
     match state {
         SagaState::Running | SagaState::Unwinding | SagaState::Waiting | SagaState::Elsewhere => Tone::Busy,
-        SagaState::NeedsAttention | SagaState::Unreadable | SagaState::Failed | SagaState::Abandoned => Tone::Bad,
+        SagaState::NeedsAttention | SagaState::Unreadable | SagaState::Failed | SagaState::Abandoned => {
+            Tone::Bad
+        }
         SagaState::Succeeded => Tone::Good,
         SagaState::Unrecognized => Tone::Plain,
     }

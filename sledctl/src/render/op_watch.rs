@@ -55,7 +55,8 @@ fn after_colon(words: &str) -> String {
 #[must_use]
 pub fn block(detail: &SagaDetail, look: &Look, now: Timestamp) -> String {
     let saga = &detail.saga;
-    let since = saga.created_at.map(|created| format!(", for {}", took(created, saga.ended_at.unwrap_or(now))));
+    let since =
+        saga.created_at.map(|created| format!(", for {}", took(created, saga.ended_at.unwrap_or(now))));
     let (word, since) = (saga.state.word(), since.unwrap_or_default());
     let head = format!("{} {word}, {}{since}", printable(&saga.kind), progress(&detail.nodes));
     let head = wrap(&head, look.width, 2).join("\n");

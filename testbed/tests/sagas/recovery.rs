@@ -11,7 +11,8 @@ pub(crate) fn number(report: &Value, pointer: &str) -> u64 {
 /// Both rules of the report.
 pub(crate) fn adds_up(report: &Value) {
     let pass = |name: &str| number(report, &format!("/last_pass/{name}"));
-    let decided = ["recovered", "failed", "skipped", "deferred", "waiting_for_version", "unreadable"].map(pass);
+    let decided =
+        ["recovered", "failed", "skipped", "deferred", "waiting_for_version", "unreadable"].map(pass);
     assert_eq!(pass("found"), decided.iter().sum::<u64>(), "{report}");
     let total = |name: &str| number(report, &format!("/totals/{name}"));
     let begun = total("started") + total("recovered");

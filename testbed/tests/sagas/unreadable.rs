@@ -56,7 +56,8 @@ async fn what_cannot_be_read_is_said_and_counted_apart_and_given_up_by_an_operat
     spoilt.sort();
     let whole = scene.begin_waiting(DemoSaga::default()).await;
     scene.stop(COORDINATOR).await.expect("it stops");
-    let changes: Vec<_> = SPOILT.iter().zip(&spoilt).map(|(words, id)| (*words, vec![id.to_string()])).collect();
+    let changes: Vec<_> =
+        SPOILT.iter().zip(&spoilt).map(|(words, id)| (*words, vec![id.to_string()])).collect();
     change(&scene, &changes).await;
     scene.restart(COORDINATOR).await.expect("it starts");
 
@@ -138,19 +139,22 @@ async fn a_saga_of_another_coordinator_is_said_to_be_its_and_takes_no_word_here(
     );
     let other = CoordinatorId::generate().to_string();
     scene.stop(COORDINATOR).await.expect("it stops");
-    change(&scene, &[
-        (
-            "INSERT INTO coordinator (id, name, epoch, version, started_at) \
+    change(
+        &scene,
+        &[
+            (
+                "INSERT INTO coordinator (id, name, epoch, version, started_at) \
              VALUES ($1, 'nexus-2', 7, '0.1.0', '2026-01-01T00:00:00Z')",
-            vec![other.clone()],
-        ),
-        ("UPDATE saga SET owner = $1 WHERE id = $2", vec![other.clone(), theirs.to_string()]),
-        ("UPDATE saga SET owner = 'nobody' WHERE id = $1", vec![nobodys.to_string()]),
-        (
-            "UPDATE saga_event SET written_at = '2026-01-02T00:00:00.000000Z' WHERE saga_id = $1",
-            vec![theirs.to_string()],
-        ),
-    ])
+                vec![other.clone()],
+            ),
+            ("UPDATE saga SET owner = $1 WHERE id = $2", vec![other.clone(), theirs.to_string()]),
+            ("UPDATE saga SET owner = 'nobody' WHERE id = $1", vec![nobodys.to_string()]),
+            (
+                "UPDATE saga_event SET written_at = '2026-01-02T00:00:00.000000Z' WHERE saga_id = $1",
+                vec![theirs.to_string()],
+            ),
+        ],
+    )
     .await;
     scene.restart(COORDINATOR).await.expect("it starts");
     let report = scene.pass("saga_recovery").await.report;
@@ -163,7 +167,10 @@ async fn a_saga_of_another_coordinator_is_said_to_be_its_and_takes_no_word_here(
     assert_eq!(elsewhere.started_at, Some("2026-01-01T00:00:00Z".parse().expect("a time")));
     assert_eq!(in_state(&scene, Some(SagaState::Elsewhere)).await.len(), 1);
     let unreadable = in_state(&scene, Some(SagaState::Unreadable)).await;
-    assert_eq!(unreadable.iter().map(|saga| (saga.id, saga.coordinator)).collect::<Vec<_>>(), [(nobodys, None)]);
+    assert_eq!(
+        unreadable.iter().map(|saga| (saga.id, saga.coordinator)).collect::<Vec<_>>(),
+        [(nobodys, None)]
+    );
 
     let detail = |answer: Result<Saga, ClientError>| match answer {
         Err(ClientError::Problem { problem, .. }) => (code(problem.status, &problem.code), problem.detail),

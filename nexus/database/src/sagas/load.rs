@@ -38,7 +38,7 @@ const EVENTS: &str = "SELECT saga_id, node, event, body FROM saga_event WHERE sa
 const MARKS: &str = "SELECT saga_id, digest, mark FROM saga_mark WHERE saga_id IN ";
 
 /// Every event that a log may have.
-const EVENT_NAMES: [&str; 6] =
+pub(super) const EVENT_NAMES: [&str; 6] =
     ["started", "succeeded", "failed", "undo_started", "undo_finished", "undo_failed"];
 
 /// Stands for a node that may have left something, and whose name is lost with its line.

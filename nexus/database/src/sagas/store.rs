@@ -76,7 +76,7 @@ impl SagaStore for DatabaseSagaStore {
     }
 
     async fn put_signal(&self, saga: SagaId, name: &str, value: &Json) -> Result<(), StoreFault> {
-        self.put_named("keep a signal for a saga", PUT_SIGNAL, saga, name, json(value)).await.map(drop)
+        self.put_named("keep a signal for a saga", &SIGNALS, saga, name, json(value)).await.map(drop)
     }
 
     async fn signal(&self, saga: SagaId, name: &str) -> Result<Option<Json>, StoreFault> {
@@ -89,7 +89,7 @@ impl SagaStore for DatabaseSagaStore {
     }
 
     async fn timer(&self, saga: SagaId, name: &str, due: Timestamp) -> Result<Timestamp, StoreFault> {
-        let row = self.put_named("set a timer of a saga", PUT_TIMER, saga, name, instant(due)).await?;
+        let row = self.put_named("set a timer of a saga", &TIMERS, saga, name, instant(due)).await?;
         parsed(&row, "kept").map_err(|error| unreadable("saga_timer", saga, name, &error))
     }
 
@@ -143,20 +143,34 @@ fn unreadable(table: &'static str, saga: SagaId, name: &str, error: &DatabaseErr
     StoreFault::NotDone(format!("{table}, row {saga} {name}: {words} (nexus db check)"))
 }
 
-/// Keeps what is there: two statements, the second of which reads what is kept.
-type PutNamed = (&'static str, &'static str);
+/// The saga that a signal or a timer is for, under whatever adoption. Locked as the row of an event is, so that none comes to a
+/// saga that is pruned at this moment.
+const SOME_SAGA: Fence = Fence { table: "saga", equal: &[("id", "saga_id")] };
 
-const PUT_SIGNAL: PutNamed = (
-    "INSERT INTO saga_signal (saga_id, name, value, written_at) \
-     SELECT id, $2, $3, $4 FROM saga WHERE id = $1 ON CONFLICT DO NOTHING",
-    "SELECT value AS kept FROM saga_signal WHERE saga_id = $1 AND name = $2",
-);
+/// What is kept under a name: the first of a name stays.
+struct Named {
+    table: AppendTable,
+    /// Reads what is kept.
+    read: &'static str,
+}
 
-const PUT_TIMER: PutNamed = (
-    "INSERT INTO saga_timer (saga_id, name, due, written_at) \
-     SELECT id, $2, $3, $4 FROM saga WHERE id = $1 ON CONFLICT DO NOTHING",
-    "SELECT due AS kept FROM saga_timer WHERE saga_id = $1 AND name = $2",
-);
+static SIGNALS: Named = Named {
+    table: AppendTable {
+        name: "saga_signal",
+        columns: &["saga_id", "name", "value", "written_at"],
+        fence: Some(SOME_SAGA),
+    },
+    read: "SELECT value AS kept FROM saga_signal WHERE saga_id = $1 AND name = $2",
+};
+
+static TIMERS: Named = Named {
+    table: AppendTable {
+        name: "saga_timer",
+        columns: &["saga_id", "name", "due", "written_at"],
+        fence: Some(SOME_SAGA),
+    },
+    read: "SELECT due AS kept FROM saga_timer WHERE saga_id = $1 AND name = $2",
+};
 
 impl DatabaseSagaStore {
     async fn append_to(
@@ -208,7 +222,11 @@ impl DatabaseSagaStore {
                     let Some(found) = found else {
                         // A row that has lost its definition was made by somebody else, whoever that was.
                         let is_superseded = self.is_superseded(&mut tx).await?;
-                        return Ok(if is_superseded { InName::Superseded } else { InName::Done(Created::Others) });
+                        return Ok(if is_superseded {
+                            InName::Superseded
+                        } else {
+                            InName::Done(Created::Others)
+                        });
                     };
                     let is_ours = text(&found, "creation").is_ok_and(|found| found == *creation);
                     Ok(InName::Done(if is_ours { Created::Ours } else { Created::Others }))
@@ -247,22 +265,19 @@ impl DatabaseSagaStore {
     async fn put_named(
         &self,
         operation: &'static str,
-        (put, read): PutNamed,
+        named: &'static Named,
         saga: SagaId,
         name: &str,
         value: String,
     ) -> Result<crate::sql::Row, StoreFault> {
         let id = key(&saga);
-        let put = &sql(put).bind(&id).bind(name).bind(value).bind(instant(now()));
-        let read = &sql(read).bind(&id).bind(name);
-        let kept = self.database.write_row_wise(operation, |mut tx| {
-            Box::pin(async move {
-                put.clone().execute(&mut *tx).await.map_err(during(operation))?;
-                read.clone().fetch_optional(&mut *tx).await.map_err(during(operation))
-            })
-        });
-        let kept = kept.await.map_err(|error| fault(&error))?;
-        kept.ok_or_else(|| StoreFault::NotDone(format!("cannot {operation}: there is no saga {saga}")))
+        let values = vec![Value::from(id.as_str()), name.into(), value.into(), instant(now()).into()];
+        let gone = || StoreFault::NotDone(format!("cannot {operation}: there is no saga {saga}"));
+        if self.append_to(operation, &named.table, values).await? == Written::Fenced {
+            return Err(gone());
+        }
+        let kept = sql(named.read).bind(&id).bind(name).fetch_optional(&self.database.read).await;
+        kept.map_err(|error| fault(&during(operation)(error)))?.ok_or_else(gone)
     }
 }
 
