@@ -60,6 +60,12 @@ impl<K: Serialize + DeserializeOwned> PageRequest<K> {
         self.limit + 1
     }
 
+    /// The token of a page that goes on after this key: for lists that stop looking before a page is full.
+    #[must_use]
+    pub fn token(&self, after: &K) -> String {
+        encode(self.list, after)
+    }
+
     /// Cuts what was read with [`read_limit`](PageRequest::read_limit) into the page and the token of the next.
     pub fn cut<T>(&self, mut items: Vec<T>, key_of: impl Fn(&T) -> K) -> (Vec<T>, Option<String>) {
         let limit = self.limit as usize;
@@ -67,7 +73,7 @@ impl<K: Serialize + DeserializeOwned> PageRequest<K> {
             return (items, None);
         }
         items.truncate(limit);
-        let next = items.last().map(|last| encode(self.list, &key_of(last)));
+        let next = items.last().map(|last| self.token(&key_of(last)));
         (items, next)
     }
 }

@@ -90,6 +90,8 @@ catalogue! {
     SagaNeedsAttention "saga_needs_attention" "an undo of the saga does not succeed, and waits for an operator";
     SagaNotResumed "saga_not_resumed" "an unfinished saga cannot be executed on";
     SagaWaitsForVersion "saga_waits_for_version" "an unfinished saga is of a kind or version that the coordinator does not know";
+    SagaUnreadable "saga_unreadable" "something of an unfinished saga cannot be read, so nobody can execute it on";
+    SagaElsewhere "saga_elsewhere" "unfinished sagas of another coordinator have had no new line in their logs for a while";
     SagaWaitsForDatabase "saga_waits_for_database" "the database does not take what sagas have to write";
     DatabaseUnavailable "database_unavailable" "the database does not answer, or not in time";
     TaskPaused "task_paused" "a background task is paused";

@@ -9,6 +9,8 @@
 //!      │  ▲
 //!      ▼  │ retry
 //!   needs_attention ── abandon ──► abandoned: what may be left is named
+//!
+//!   elsewhere: another coordinator owns it, and knows more;  unreadable: a part of its rows is lost
 //! ```
 
 use ids::{CoordinatorId, SagaId};
@@ -22,29 +24,38 @@ use utoipa::{IntoParams, ToSchema};
 pub struct Saga {
     /// Which.
     pub id: SagaId,
-    /// What it does, such as `demo`.
+    /// What it does, such as `demo`; empty if its row does not say so any more.
     pub kind: String,
-    /// The version of its definition.
+    /// The version of its definition, from 1; 0 if its row does not say it any more.
     pub version: u32,
     /// What it is doing, or how it has ended.
     pub state: SagaState,
     /// What it waits for, in words: a signal and its name, a time, an operator, its store, a coordinator.
     #[serde(default)]
     pub waits_for: Option<String>,
-    /// The coordinator that owns it.
-    pub coordinator: CoordinatorId,
+    /// The coordinator that owns it; none if its row does not say it any more.
+    #[serde(default)]
+    pub coordinator: Option<CoordinatorId>,
+    /// Set while it has not ended and another coordinator owns it than the one that answers.
+    #[serde(default)]
+    pub elsewhere: Option<SagaElsewhere>,
+    /// What of it cannot be read, in words: table, row, and why.
+    #[serde(default)]
+    pub unreadable: Option<String>,
     /// How often it has changed hands.
     #[serde(default)]
     pub adoption_epoch: u64,
-    /// Whether its owner executes it now. False while it waits for recovery, and once it has ended.
+    /// Whether the coordinator that answers executes it now. False while it waits for recovery, while another one owns it, and
+    /// once it has ended.
     #[serde(default)]
     pub executing: bool,
     /// Whether somebody has asked for it to be cancelled.
     #[serde(default)]
     pub cancel_requested: bool,
-    /// When it was accepted.
-    #[schema(value_type = String, format = DateTime)]
-    pub created_at: Timestamp,
+    /// When it was accepted; none if its row does not say it any more.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub created_at: Option<Timestamp>,
     /// When it ended; none while it has not.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -61,6 +72,18 @@ pub struct Saga {
     /// Nodes whose effects may still be there, because it was abandoned.
     #[serde(default)]
     pub not_undone: Vec<String>,
+}
+
+/// Another coordinator that owns a saga, as far as the one that answers knows it. Whether it lives is not known here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SagaElsewhere {
+    /// Its name; none if the database has no such coordinator.
+    #[serde(default)]
+    pub coordinator_name: Option<String>,
+    /// When it started last.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started_at: Option<Timestamp>,
 }
 
 /// One saga, with what it was started with and where each of its nodes is.
@@ -115,6 +138,10 @@ pub enum SagaState {
     Waiting,
     /// An undo does not succeed. An operator has to say `retry` or `abandon`.
     NeedsAttention,
+    /// Another coordinator owns it: it is executed there, or waits for that one to come back.
+    Elsewhere,
+    /// A part of it cannot be read, so nobody can execute it on. An operator has to mend it or to give it up.
+    Unreadable,
     /// Every node has succeeded.
     Succeeded,
     /// A node has failed, and every effect is undone.
@@ -129,11 +156,13 @@ pub enum SagaState {
 
 impl SagaState {
     /// Every state that a saga can have.
-    pub const ALL: [SagaState; 7] = [
+    pub const ALL: [SagaState; 9] = [
         SagaState::Running,
         SagaState::Unwinding,
         SagaState::Waiting,
         SagaState::NeedsAttention,
+        SagaState::Elsewhere,
+        SagaState::Unreadable,
         SagaState::Succeeded,
         SagaState::Failed,
         SagaState::Abandoned,
@@ -153,6 +182,8 @@ impl SagaState {
             SagaState::Unwinding => "unwinding",
             SagaState::Waiting => "waiting",
             SagaState::NeedsAttention => "needs_attention",
+            SagaState::Elsewhere => "elsewhere",
+            SagaState::Unreadable => "unreadable",
             SagaState::Succeeded => "succeeded",
             SagaState::Failed => "failed",
             SagaState::Abandoned => "abandoned",

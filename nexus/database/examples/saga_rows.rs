@@ -62,11 +62,11 @@ async fn measure(name: &str, location: &Location) {
     fill(&database, FINISHED, Some(owner)).await;
     time(name, "nothing unfinished is listed", async || drop(store.unfinished().await.unwrap())).await;
     let middle = database.sagas(&SagaFilter::default(), None, 1).await.unwrap()[0].position();
-    let deep = SagaPosition { created: "2026-01-01T00:00:30Z".parse().unwrap(), ..middle };
+    let deep = SagaPosition { created: "2026-01-01T00:00:30.000000Z".to_owned(), ..middle };
     for (kind, state) in [(None, None), (None, Some(SagaState::Failed)), (Some("kind1"), None)] {
         let filter = SagaFilter { kind: kind.map(str::to_owned), state, ..SagaFilter::default() };
         let what = format!("a page of 100 in the middle, kind {kind:?}, state {state:?}");
-        time(name, &what, async || drop(database.sagas(&filter, Some(deep), 100).await.unwrap())).await;
+        time(name, &what, async || drop(database.sagas(&filter, Some(&deep), 100).await.unwrap())).await;
     }
     time(name, "counts, ended up to 10,000", async || drop(database.saga_counts(10_000).await.unwrap()))
         .await;

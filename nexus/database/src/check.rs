@@ -23,7 +23,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use std::{fmt, time::Duration};
 
 /// Findings that are told one by one at most; a page that is lost may make thousands.
-const FINDINGS_MAX: usize = 100;
+pub(crate) const FINDINGS_MAX: usize = 100;
 
 /// How long PostgreSQL may take for one statement: each reads a whole table, and nobody waits but the operator who asked.
 const TABLE_LIMIT: Duration = Duration::from_secs(600);

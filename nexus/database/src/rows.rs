@@ -3,10 +3,22 @@
 use crate::{DatabaseError, error::during, sql::Row};
 use std::{fmt::Display, str::FromStr};
 
+/// Characters of a value that are told at most: a whole graph is no help.
+const VALUE_CHARACTERS_MAX: usize = 80;
+
+/// A value that does not mean what its column says.
+pub(crate) fn corrupt(column: &'static str, value: &str) -> DatabaseError {
+    let mut told: String = value.chars().take(VALUE_CHARACTERS_MAX).collect();
+    if told.len() < value.len() {
+        told.push('…');
+    }
+    DatabaseError::Corrupt { column, value: told }
+}
+
 /// Text that must parse as `T`.
 pub(crate) fn parsed<T: FromStr>(row: &Row, column: &'static str) -> Result<T, DatabaseError> {
     let text = text(row, column)?;
-    text.parse().map_err(|_| DatabaseError::Corrupt { column, value: text })
+    text.parse().map_err(|_| corrupt(column, &text))
 }
 
 /// Text.
@@ -22,7 +34,7 @@ pub(crate) fn optional_text(row: &Row, column: &'static str) -> Result<Option<St
 /// A count or a size: never negative.
 pub(crate) fn unsigned(row: &Row, column: &'static str) -> Result<u64, DatabaseError> {
     let value: i64 = row.try_get(column).map_err(during("read a number column"))?;
-    u64::try_from(value).map_err(|_| DatabaseError::Corrupt { column, value: value.to_string() })
+    u64::try_from(value).map_err(|_| corrupt(column, &value.to_string()))
 }
 
 /// A number as the database keeps it. Sizes and generations stay far below 2^63.

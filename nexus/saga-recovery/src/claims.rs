@@ -54,6 +54,7 @@ enum Ending {
     GaveUp,
     Fenced,
     NotResumed,
+    PutOff,
 }
 
 /// One saga that this process executes.
@@ -176,6 +177,7 @@ impl State {
             Ending::GaveUp => self.totals.given_up += 1,
             Ending::Fenced => self.totals.fenced += 1,
             Ending::NotResumed => self.totals.failures += 1,
+            Ending::PutOff => {}
         }
     }
 }
@@ -253,6 +255,12 @@ impl Resuming {
     pub fn failed(self) {
         drop(self);
     }
+
+    /// It was not tried: a later pass does.
+    pub fn put_off(mut self) {
+        self.is_over = true;
+        self.claims.give_back(self.key, Ending::PutOff);
+    }
 }
 
 impl Adopted {
@@ -315,6 +323,8 @@ mod tests {
         let claims = Claims::new();
         let cut_off = key();
         drop(claims.resume(cut_off));
+        claims.resume(cut_off).unwrap().put_off();
+        assert_eq!((claims.totals().failures, claims.held().len()), (1, 0), "that is no failure");
         drop(claims.resume(cut_off).unwrap().adopted(AdoptionEpoch(2)));
         assert_eq!((claims.totals().failures, claims.held().len()), (2, 0));
         let adopted = claims.resume(cut_off).unwrap().adopted(AdoptionEpoch(3));

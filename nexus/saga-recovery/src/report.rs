@@ -1,7 +1,7 @@
 //! Every number of recovery, and the rules that they obey. Serialised as it is into the task's report; one `Display`
 //! prints it for everybody.
 //!
-//! - Of a pass: found = recovered + failed + skipped + deferred + waiting for version.
+//! - Of a pass: found = recovered + failed + skipped + deferred + waiting for version + unreadable.
 //! - Since the start: started + recovered = finished + given up + fenced + running. At every instant, not only at rest:
 //!   all of them are read under one lock.
 
@@ -52,8 +52,14 @@ pub struct PassReport {
     pub skipped: u64,
     /// To be resumed, but not in this pass.
     pub deferred: u64,
+    /// Of these, those that the pass had no time for; the next one follows at once.
+    #[serde(default)]
+    pub not_reached: u64,
     /// Of a kind or version that this build does not know.
     pub waiting_for_version: u64,
+    /// Something of them cannot be read. Looked at again with the pauses of what failed, and counted here meanwhile.
+    #[serde(default)]
+    pub unreadable: u64,
 }
 
 /// One saga that was resumed, or could not be.
@@ -111,7 +117,8 @@ impl PassReport {
     /// Whether the rule holds.
     #[must_use]
     pub fn adds_up(&self) -> bool {
-        self.found == self.recovered + self.failed + self.skipped + self.deferred + self.waiting_for_version
+        let apart = self.deferred + self.waiting_for_version + self.unreadable;
+        self.found == self.recovered + self.failed + self.skipped + apart && self.not_reached <= self.deferred
     }
 }
 
@@ -160,7 +167,7 @@ impl fmt::Display for RecoveryReport {
             LastPass::NeverRun => writeln!(f, "last pass: never run")?,
             LastPass::ListingFailed { reason } => writeln!(f, "last pass: FAILED: {reason}")?,
             LastPass::Completed(pass) => {
-                let PassReport { found, recovered, failed, skipped, deferred, waiting_for_version } = *pass;
+                let PassReport { found, recovered, failed, skipped, deferred, .. } = *pass;
                 writeln!(f, "last pass:")?;
                 lines(
                     f,
@@ -170,7 +177,9 @@ impl fmt::Display for RecoveryReport {
                         ("failed", failed),
                         ("skipped (running here)", skipped),
                         ("deferred", deferred),
-                        ("waiting for a version", waiting_for_version),
+                        ("  of these, not reached", pass.not_reached),
+                        ("waiting for a version", pass.waiting_for_version),
+                        ("cannot be read", pass.unreadable),
                     ],
                 )?;
             }
@@ -222,7 +231,9 @@ mod tests {
             failed: 23,
             skipped: 24,
             deferred: 25,
-            waiting_for_version: 26,
+            not_reached: 26,
+            waiting_for_version: 27,
+            unreadable: 28,
         };
         let mut report =
             RecoveryReport { totals, last_pass: LastPass::Completed(pass), ..RecoveryReport::default() };
@@ -257,7 +268,9 @@ mod tests {
                 "failed 23",
                 "skipped (running here) 24",
                 "deferred 25",
-                "waiting for a version 26",
+                "of these, not reached 26",
+                "waiting for a version 27",
+                "cannot be read 28",
                 "no recovered sagas",
                 "recent saga recovery failures:",
                 "1970-01-01T00:00:00Z 00000000-0000-0000-0000-000000000007 no such action",

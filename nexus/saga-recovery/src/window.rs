@@ -163,6 +163,7 @@ impl Plan {
             skipped: self.skipped,
             deferred: self.deferred.len() as u64,
             waiting_for_version: self.waiting_for_version.len() as u64,
+            ..PassReport::default()
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     definition::{Definition, DefinitionError, stored_paths},
     fault::{Cause, Failure},
     kind::SagaKind,
-    live::{Ended, Halt, LiveSaga, LiveStatus},
+    live::{Ended, Halt, LiveSaga, LiveStatus, Phase},
     log_store::{self, LogStore},
     persist::{Persisted, persist},
     ports::{Created, SagaStore, StoreFault, Written},
@@ -159,6 +159,13 @@ impl Engine {
     #[must_use]
     pub fn executing(&self) -> Vec<SagaKey> {
         self.inner.lock().sagas.values().map(|live| live.key).collect()
+    }
+
+    /// Those of them that are in this phase now.
+    #[must_use]
+    pub fn in_phase(&self, phase: Phase) -> Vec<SagaId> {
+        let lives: Vec<_> = self.inner.lock().sagas.values().cloned().collect();
+        lives.iter().filter(|live| live.phase() == phase).map(|live| live.key.id).collect()
     }
 
     /// Those of them that need attention, or that wait for their store.

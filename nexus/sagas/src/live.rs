@@ -204,6 +204,10 @@ impl LiveSaga {
         self.lock().clone()
     }
 
+    pub(crate) fn phase(&self) -> Phase {
+        self.lock().phase()
+    }
+
     pub(crate) fn is_troubled(&self) -> bool {
         let status = self.lock();
         status.blocked.is_some() || !status.attention.is_empty()

@@ -2,8 +2,9 @@
 
 use crate::releases::{IntakeError, StagingError};
 use http_edge::ApiError;
-use ids::{SagaId, SledId};
-use nexus_database::{DatabaseError, ErrorClass, Trouble};
+use ids::{CoordinatorId, SagaId, SledId};
+use nexus_client::sagas::SagaElsewhere;
+use nexus_database::{DatabaseError, ErrorClass, Trouble, sagas::Unreadable};
 use nexus_sagas::{StartError, SteerError, StoreFault};
 use nexus_tasks::{ActivateError, UnknownTask};
 use problem::{Code, Finding, Problem, chain};
@@ -142,6 +143,26 @@ pub(crate) fn of_saga_steering(error: &SteerError) -> ApiError {
         SteerError::NoAttention { .. } => Code::SagaNeedsNoAttention,
     };
     Problem::from_error(code, error).into()
+}
+
+/// A saga that takes such a word only from the coordinator that owns it.
+pub(crate) fn of_saga_elsewhere(id: SagaId, owner: CoordinatorId, elsewhere: &SagaElsewhere) -> ApiError {
+    let name = elsewhere.coordinator_name.as_deref().unwrap_or("which the database does not know");
+    let detail = format!("saga {id} is coordinator {owner}'s ({name}), which alone can steer it");
+    let hint = format!(
+        "ask that coordinator: sledctl --url URL op show {id}; sledctl status says when it started last"
+    );
+    Problem::new(Code::SagaNotExecuting, detail).with_hint(hint).into()
+}
+
+/// A saga of which nobody knows whose it is.
+pub(crate) fn of_saga_of_nobody(id: SagaId, unreadable: Option<&Unreadable>) -> ApiError {
+    let why = unreadable.map(ToString::to_string).unwrap_or_default();
+    let detail =
+        format!("nobody executes saga {id}, because its row does not say any more whose it is: {why}");
+    let hint =
+        "write the id of a coordinator into the row's owner; that one then takes it up, or gives it up";
+    Problem::new(Code::SagaNotExecuting, detail).with_hint(hint).into()
 }
 
 pub(crate) fn of_ended_saga(id: SagaId) -> ApiError {

@@ -1,21 +1,54 @@
 //! What is not as it should be about sagas. Pure; the one place that says so.
 
+use super::recovery::UnreadableSagas;
+use ids::CoordinatorId;
+use jiff::{SignedDuration, Timestamp};
 use nexus_client::issues::{Issue, IssueCode};
+use nexus_database::{cluster::CoordinatorRow, sagas::OthersSaga};
 use nexus_saga_recovery::{RecoveryReport, report::LastPass};
 use nexus_sagas::LiveStatus;
+use std::collections::BTreeMap;
 
 /// Issues of one kind that are named one by one; of the rest only how many there are.
 const NAMED_MAX: usize = 20;
 
-/// Sagas that need attention, that wait for the database, and that recovery cannot resume.
+/// Unfinished sagas of other coordinators that are looked at for one answer: their logs are asked for their last lines.
+pub const OTHERS_MAX: u32 = 1_000;
+
+/// A saga of another coordinator that has written no line for so long is worth a look. Nodes that take longer are few, and the
+/// words say that it may only wait.
+const QUIET: SignedDuration = SignedDuration::from_mins(10);
+
+/// What there is to judge.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Sagas that are executed here, and that need attention or wait for the database.
+    pub troubled: Vec<LiveStatus>,
+    /// What recovery has done.
+    pub recovered: RecoveryReport,
+    /// What it could not read.
+    pub unreadable: UnreadableSagas,
+    /// Unfinished sagas of others, [`OTHERS_MAX`] at most.
+    pub others: Vec<OthersSaga>,
+    /// Every coordinator.
+    pub coordinators: Vec<CoordinatorRow>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Sagas that need attention, that wait for the database, that recovery cannot resume, and that others may have left.
 #[must_use]
-pub fn issues(troubled: &[LiveStatus], recovered: &RecoveryReport) -> Vec<Issue> {
+pub fn issues(seen: &Seen) -> Vec<Issue> {
+    let (troubled, recovered) = (&seen.troubled, &seen.recovered);
     let mut issues = Vec::new();
     let attention: Vec<_> = troubled.iter().filter(|saga| !saga.attention.is_empty()).collect();
     issues.extend(attention.iter().take(NAMED_MAX).map(|saga| needs_attention(saga)));
     issues.extend(and_more(IssueCode::SagaNeedsAttention, attention.len()));
     issues.extend(waits_for_database(troubled));
-    issues.extend(not_resumed(recovered));
+    issues.extend(not_resumed(recovered, &seen.unreadable));
+    issues.extend(unreadable(&seen.unreadable));
+    issues.extend(nobodys(&seen.others));
+    issues.extend(quiet_elsewhere(seen));
     issues.extend(waits_for_version(recovered));
     issues.extend(lost(recovered));
     issues
@@ -46,10 +79,11 @@ fn waits_for_database(troubled: &[LiveStatus]) -> Option<Issue> {
 }
 
 /// The last failure of each saga that has failed since it was resumed last, if it was among those of the last pass.
-fn not_resumed(recovered: &RecoveryReport) -> Option<Issue> {
+fn not_resumed(recovered: &RecoveryReport, unreadable: &UnreadableSagas) -> Option<Issue> {
     let LastPass::Completed(pass) = &recovered.last_pass else { return None };
-    let last = recovered.recent_failures.back()?;
-    let count = pass.failed + pass.deferred;
+    let mut failures = recovered.recent_failures.iter().rev();
+    let last = failures.find(|failure| !unreadable.sagas.contains_key(&failure.saga.id))?;
+    let count = pass.failed + pass.deferred - pass.not_reached;
     let reason = last.reason.as_deref().unwrap_or("no reason was given");
     let detail = format!("{count} cannot be executed on; the last one, {}: {reason}", last.saga.id);
     let hint = "they are tried again by themselves; all of them: sledctl task show saga_recovery";
@@ -65,6 +99,71 @@ fn waits_for_version(recovered: &RecoveryReport) -> Option<Issue> {
     Some(Issue::new(IssueCode::SagaWaitsForVersion, "sagas", detail).with_hint(hint))
 }
 
+/// Each with its rows; those without a key cannot be named, and so not be given up.
+fn unreadable(unreadable: &UnreadableSagas) -> Vec<Issue> {
+    let code = IssueCode::SagaUnreadable;
+    let named = unreadable.sagas.iter().take(NAMED_MAX).map(|(id, words)| {
+        let hint = format!(
+            "mend the rows that nexus db check names, or put a backup back: it then goes on by itself; or give it up: \
+             sledctl op abandon {id} --reason …"
+        );
+        Issue::new(code, id.to_string(), words.clone()).with_hint(hint)
+    });
+    let mut issues: Vec<_> = named.collect();
+    let more = unreadable.sagas.len().saturating_sub(NAMED_MAX);
+    if more > 0 {
+        let hint = "sledctl op list --state unreadable";
+        issues.push(Issue::new(code, "sagas", format!("{more} more")).with_hint(hint));
+    }
+    if let Some(first) = unreadable.without_key.first() {
+        let count = unreadable.without_key.len();
+        let detail =
+            format!("{count} rows do not say any more which saga under which adoption they are: {first}");
+        let hint = "mend the rows that nexus db check names, or put a backup back: no command can name them";
+        issues.push(Issue::new(code, "sagas", detail).with_hint(hint));
+    }
+    issues
+}
+
+fn nobodys(others: &[OthersSaga]) -> Option<Issue> {
+    let lost: Vec<_> = others.iter().filter(|saga| saga.owner.is_none()).collect();
+    let first = lost.first()?;
+    let detail = format!("{} do not say any more whose they are, so no coordinator finds them", lost.len());
+    let hint = "write the id of a coordinator into the owner of the rows that nexus db check names";
+    Some(Issue::new(IssueCode::SagaUnreadable, first.id.clone(), detail).with_hint(hint))
+}
+
+/// By owner. Nothing here tells whether a coordinator lives, so nothing is said of that.
+fn quiet_elsewhere(seen: &Seen) -> Vec<Issue> {
+    let mut owners: BTreeMap<CoordinatorId, Vec<&OthersSaga>> = BTreeMap::new();
+    for saga in &seen.others {
+        let is_quiet = saga.last_line.is_none_or(|last| seen.now.duration_since(last) >= QUIET);
+        if let (Some(owner), true) = (saga.owner, is_quiet) {
+            owners.entry(owner).or_default().push(saga);
+        }
+    }
+    let at_least = if seen.others.len() >= OTHERS_MAX as usize { "at least " } else { "" };
+    let issue = |(owner, sagas): (CoordinatorId, Vec<&OthersSaga>)| {
+        let known = seen.coordinators.iter().find(|row| row.id == owner);
+        let who = match known {
+            Some(row) => format!("{} started last at {:.0}", row.name, row.started_at),
+            None => "the database knows no coordinator of this id".to_owned(),
+        };
+        let oldest = sagas.iter().filter_map(|saga| saga.last_line).min();
+        let since = oldest.map(|oldest| format!(", the longest since {oldest:.0}")).unwrap_or_default();
+        let detail = format!(
+            "{who}; {at_least}{} of its unfinished sagas have had no new line in their logs for {} minutes or more{since}: they \
+             wait for something there, or for that coordinator to come back",
+            sagas.len(),
+            QUIET.as_secs() / 60
+        );
+        let hint = "look whether it runs; started again on its own state directory, it goes on with them: sledctl op list \
+                    --state elsewhere";
+        Issue::new(IssueCode::SagaElsewhere, owner.to_string(), detail).with_hint(hint)
+    };
+    owners.into_iter().map(issue).collect()
+}
+
 /// Defects of this program, never expected.
 fn lost(recovered: &RecoveryReport) -> Option<Issue> {
     let totals = &recovered.totals;
@@ -78,10 +177,13 @@ fn lost(recovered: &RecoveryReport) -> Option<Issue> {
 mod tests {
     use super::*;
     use ids::{AdoptionEpoch, SagaId};
-    use jiff::Timestamp;
     use nexus_saga_recovery::{PassReport, SagaKey, report::RecentSaga};
     use nexus_sagas::{Attention, Blocked, Cause, Failure};
-    use std::collections::BTreeMap;
+
+    fn issues(troubled: &[LiveStatus], recovered: &RecoveryReport) -> Vec<Issue> {
+        let (troubled, recovered) = (troubled.to_vec(), recovered.clone());
+        super::issues(&Seen { troubled, recovered, ..Seen::default() })
+    }
 
     fn status() -> LiveStatus {
         LiveStatus {
@@ -152,5 +254,60 @@ mod tests {
         report.last_pass =
             LastPass::Completed(PassReport { found: 1, recovered: 1, ..PassReport::default() });
         assert_eq!(issues(&[], &report), []);
+    }
+
+    #[test]
+    fn each_saga_that_cannot_be_read_is_named_with_its_rows_and_the_ways_out() {
+        let ids: Vec<_> = (0..NAMED_MAX + 3).map(|_| SagaId::generate()).collect();
+        let sagas =
+            ids.iter().map(|id| (*id, format!("saga_mark, row {id}: no mark (nexus db check)"))).collect();
+        let unreadable = UnreadableSagas { sagas, without_key: vec!["saga, row x: no id".to_owned()] };
+        assert_eq!(unreadable.count(), NAMED_MAX as u64 + 4);
+        let issues = super::issues(&Seen { unreadable, ..Seen::default() });
+        assert_eq!(issues.len(), NAMED_MAX + 2);
+        assert!(issues.iter().all(|issue| issue.is(IssueCode::SagaUnreadable)));
+        assert!(issues[0].detail.starts_with("saga_mark, row "), "{:?}", issues[0]);
+        let hint = issues[0].hint.as_ref().unwrap();
+        assert!(
+            hint.contains("nexus db check") && hint.contains(&format!("op abandon {}", issues[0].subject)),
+            "{hint}"
+        );
+        assert_eq!(issues[NAMED_MAX].detail, "3 more");
+        assert!(issues[NAMED_MAX + 1].detail.ends_with("saga, row x: no id"));
+    }
+
+    #[test]
+    fn sagas_of_another_coordinator_are_an_issue_once_they_have_been_quiet_and_only_what_is_known_is_said() {
+        let owner = CoordinatorId::generate();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let saga =
+            |last_line| OthersSaga { id: SagaId::generate().to_string(), owner: Some(owner), last_line };
+        let coordinator = CoordinatorRow {
+            id: owner,
+            name: "nexus-2".to_owned(),
+            epoch: 3,
+            version: "1".to_owned(),
+            started_at: at(60),
+        };
+        let seen = |others| Seen {
+            others,
+            coordinators: vec![coordinator.clone()],
+            now: at(1_000),
+            ..Seen::default()
+        };
+        assert_eq!(super::issues(&seen(vec![saga(Some(at(401)))])), [], "it has just gone on");
+        let issues =
+            super::issues(&seen(vec![saga(Some(at(400))), saga(Some(at(300))), saga(Some(at(999)))]));
+        let [issue] = &issues[..] else { panic!("one for a coordinator: {issues:?}") };
+        assert!(issue.is(IssueCode::SagaElsewhere) && issue.subject == owner.to_string());
+        assert_eq!(
+            issue.detail,
+            "nexus-2 started last at 1970-01-01T00:01:00Z; 2 of its unfinished sagas have had no new line in their logs for 10 \
+             minutes or more, the longest since 1970-01-01T00:05:00Z: they wait for something there, or for that coordinator \
+             to come back"
+        );
+        let lost = OthersSaga { id: "x".to_owned(), owner: None, last_line: None };
+        let issues = super::issues(&seen(vec![lost]));
+        assert!(issues[0].is(IssueCode::SagaUnreadable) && issues[0].subject == "x", "{issues:?}");
     }
 }

@@ -40,10 +40,16 @@ impl Collector for SagaMetrics {
         let troubled = self.sagas.engine.troubled();
         let attention = troubled.iter().filter(|saga| !saga.attention.is_empty()).count() as u64;
         let blocked = troubled.iter().filter(|saga| saga.blocked.is_some()).count() as u64;
+        let unreadable = self.sagas.recovered.unreadable().count();
         let gauges = [
             ("running", "Sagas that this coordinator executes now.", totals.running),
             ("needing_attention", "Of these, those that wait for an operator.", attention),
             ("waiting_for_database", "Of these, those that wait for the database.", blocked),
+            (
+                "unreadable",
+                "Unfinished sagas of which something cannot be read, at the last pass.",
+                unreadable,
+            ),
         ];
         for (name, help, count) in gauges {
             let name = format!("sagas_{name}");

@@ -9,16 +9,20 @@
 //! ```
 //!
 //! - [`kinds`]: which kinds there are. [`demo`]: the one for trying by hand, with its [`witness`].
-//! - [`recovery`], [`retention`]: the background tasks.
+//! - [`recovery`], with [`mod@resume`], and [`retention`]: the background tasks.
+//! - [`known`]: what is known of them beside their rows. [`find`]: which do what is asked for.
 //! - [`view`]: sagas as the API shows them. [`issues`], [`metrics`]: what is wrong with them, and numbers.
 //!
 //! How sagas work: `nexus-sagas`, `nexus-saga-recovery`, and `docs/SAGAS.md`.
 
 pub mod demo;
+pub mod find;
 pub mod issues;
 pub mod kinds;
+pub mod known;
 pub mod metrics;
 pub mod recovery;
+mod resume;
 pub mod retention;
 pub mod view;
 pub mod witness;
@@ -34,7 +38,6 @@ use nexus_sagas::{Definition, Engine, Kinds, SagaStore};
 use nexus_tasks::Activator;
 use recovery::{GivenUp, RecoveryTask, Reported};
 use std::{collections::BTreeMap, sync::Arc};
-use view::Here;
 
 /// Everything about sagas that handlers and tasks ask for. Cheap to clone.
 #[derive(Clone)]
@@ -43,6 +46,8 @@ pub struct Sagas {
     pub engine: Engine,
     /// Which of them are executed here.
     pub claims: Claims,
+    /// What has their rows.
+    pub database: Database,
     /// Where they are durable.
     pub store: DatabaseSagaStore,
     /// What recovery has done.
@@ -62,21 +67,10 @@ impl std::fmt::Debug for Sagas {
 }
 
 impl Sagas {
-    /// What is known of a saga here beside its row.
-    #[must_use]
-    pub fn here(&self, row: &SagaSummary) -> Here {
-        let live = self.engine.status(row.key.id);
-        let waits = self.is_left(row).then(|| {
-            let is_capable = self.engine.is_capable(&row.kind, row.version);
-            view::waits_for_recovery(row, is_capable, &self.recovered.now(&self.claims))
-        });
-        Here { live, waits }
-    }
-
     /// Whether this coordinator owns the saga, which has not ended, and does not execute it.
     #[must_use]
     pub fn is_left(&self, row: &SagaSummary) -> bool {
-        let is_ours = row.state == SagaState::Unfinished && row.owner == self.coordinator;
+        let is_ours = row.state == SagaState::Unfinished && row.owner == Some(self.coordinator);
         is_ours && self.engine.status(row.key.id).is_none()
     }
 
@@ -98,12 +92,12 @@ impl Sagas {
 #[must_use]
 pub fn start(database: Database, coordinator: &CoordinatorRow, kinds: Kinds) -> (Sagas, RecoveryTask) {
     let CoordinatorRow { id: coordinator, epoch, .. } = *coordinator;
-    let store = DatabaseSagaStore::new(database, coordinator, epoch);
+    let store = DatabaseSagaStore::new(database.clone(), coordinator, epoch);
     let port: Arc<dyn SagaStore> = Arc::new(store.clone());
     let claims = Claims::new();
-    let engine = Engine::new(Arc::clone(&port), claims.clone(), kinds);
+    let engine = Engine::new(port, claims.clone(), kinds);
     let recovery = Activator::new();
-    let task = RecoveryTask::new(engine.clone(), claims.clone(), port, recovery.clone());
+    let task = RecoveryTask::new(engine.clone(), claims.clone(), store.clone(), recovery.clone());
     let (recovered, given_up) = (task.reported(), task.given_up());
-    (Sagas { engine, claims, store, recovered, given_up, recovery, coordinator }, task)
+    (Sagas { engine, claims, database, store, recovered, given_up, recovery, coordinator }, task)
 }

@@ -2,26 +2,25 @@
 //! `nexus-saga-recovery`, exactly; it may run at any time, as often as anybody likes.
 //!
 //! One pass: open a window → list → plan (pure) → adopt and load in bulk, resume some at a time → report. A saga that
-//! cannot be resumed stops nobody else; it is tried again after a pause that doubles.
+//! cannot be resumed stops nobody else; it is tried again after a pause that doubles. One that cannot be read is looked at
+//! again in the same way, and counted apart: nothing but a person's hand changes it.
 
+use super::resume::{NotResumed, read_in_part, resume_one};
 use futures::StreamExt;
 use ids::SagaId;
 use jiff::Timestamp;
+use nexus_database::{DatabaseSagaStore, sagas::UnfinishedRows};
 use nexus_saga_recovery::{
-    Adopted, Claims, Deferral, PlanRules, RecoveryReport, Resuming, Setbacks, UnfinishedSaga, Window,
+    Claims, Deferral, Plan, PlanRules, RecoveryReport, Resuming, Setbacks, UnfinishedSaga, Window,
     report::{LastPass, RecentSaga},
 };
-use nexus_sagas::{
-    Buried, Cause, Engine, SagaStore, StoredSaga,
-    taking::{NotTaken, take},
-};
+use nexus_sagas::{Engine, StoreFault, taking::take};
 use nexus_tasks::{Activation, Activator, BackgroundTask, PassFuture, Reason, TaskFailure};
-use problem::chain;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::task::JoinHandle;
 
@@ -31,6 +30,10 @@ const BATCH_SAGAS: usize = 256;
 /// Sagas that one pass resumes at most. The rest is deferred, and the next pass follows at once.
 const RESUMED_MAX: usize = 100_000;
 
+/// How long one pass goes on with further batches. What it has not reached by then is deferred, and the next pass follows at
+/// once: so reports, setbacks and operators who wait for a pass never wait for much longer, however slow the database is.
+const PASS_LIMIT: Duration = Duration::from_secs(30);
+
 /// Sagas that are resumed at once: replaying a log is work for a processor, and more would only wait for one.
 const RESUMES_AT_ONCE: usize = 8;
 
@@ -38,6 +41,24 @@ const RESUMES_AT_ONCE: usize = 8;
 #[derive(Clone, Debug, Default)]
 pub struct Reported {
     report: Arc<Mutex<RecoveryReport>>,
+    unreadable: Arc<Mutex<UnreadableSagas>>,
+}
+
+/// Unfinished sagas that cannot be executed on because something of them cannot be read, as of the last pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnreadableSagas {
+    /// Which, and what of them.
+    pub sagas: BTreeMap<SagaId, String>,
+    /// Rows that do not even say which saga they are: what of them cannot be read.
+    pub without_key: Vec<String>,
+}
+
+impl UnreadableSagas {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        (self.sagas.len() + self.without_key.len()) as u64
+    }
 }
 
 /// Sagas that an operator has given up and that are not executed here. Those of them that cannot be are ended by the next
@@ -51,12 +72,14 @@ pub struct GivenUp {
 pub struct RecoveryTask {
     engine: Engine,
     claims: Claims,
-    store: Arc<dyn SagaStore>,
+    store: DatabaseSagaStore,
     reported: Reported,
     given_up: GivenUp,
     setbacks: Setbacks,
     /// Sagas that no pass of this life will resume.
     unable: BTreeSet<SagaId>,
+    /// Sagas that could not be read when they were tried last, and why.
+    unreadable: BTreeMap<SagaId, String>,
     activator: Activator,
     alarm: Option<JoinHandle<()>>,
 }
@@ -67,6 +90,16 @@ impl Reported {
     pub fn now(&self, claims: &Claims) -> RecoveryReport {
         let report = self.lock().clone();
         RecoveryReport { totals: claims.totals(), ..report }
+    }
+
+    /// What the last pass could not read.
+    #[must_use]
+    pub fn unreadable(&self) -> UnreadableSagas {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn cannot_read(&self, unreadable: UnreadableSagas) {
+        *self.unreadable.lock().unwrap_or_else(PoisonError::into_inner) = unreadable;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, RecoveryReport> {
@@ -122,7 +155,7 @@ impl BackgroundTask for RecoveryTask {
 impl RecoveryTask {
     /// A task that resumes on this engine what that store lists.
     #[must_use]
-    pub fn new(engine: Engine, claims: Claims, store: Arc<dyn SagaStore>, activator: Activator) -> Self {
+    pub fn new(engine: Engine, claims: Claims, store: DatabaseSagaStore, activator: Activator) -> Self {
         RecoveryTask {
             engine,
             claims,
@@ -131,6 +164,7 @@ impl RecoveryTask {
             given_up: GivenUp::default(),
             setbacks: Setbacks::default(),
             unable: BTreeSet::new(),
+            unreadable: BTreeMap::new(),
             activator,
             alarm: None,
         }
@@ -157,15 +191,22 @@ impl RecoveryTask {
         }
         let engine = &self.engine;
         let is_hopeless = |saga: &&UnfinishedSaga| {
-            self.unable.contains(&saga.key.id) || !engine.is_capable(&saga.kind, saga.version)
+            let is_lost = self.unable.contains(&saga.key.id) || self.unreadable.contains_key(&saga.key.id);
+            is_lost || !engine.is_capable(&saga.kind, saga.version)
         };
         let hopeless: BTreeSet<_> = found.iter().filter(is_hopeless).map(|saga| saga.key.id).collect();
         reasons.retain(|id, _| hopeless.contains(id));
         reasons
     }
 
-    async fn pass(&mut self) -> Result<(), nexus_sagas::StoreFault> {
-        let listed = match Window::open(&self.claims).list(async || self.store.unfinished().await).await {
+    async fn pass(&mut self) -> Result<(), StoreFault> {
+        let begun = Instant::now();
+        let mut rows = UnfinishedRows::default();
+        let listing = async || {
+            rows = self.store.unfinished_rows().await?;
+            Ok::<_, StoreFault>(std::mem::take(&mut rows.sagas))
+        };
+        let listed = match Window::open(&self.claims).list(listing).await {
             Ok(listed) => listed,
             Err(error) => {
                 self.reported.lock().last_pass = LastPass::ListingFailed { reason: error.to_string() };
@@ -175,6 +216,7 @@ impl RecoveryTask {
         let found: BTreeSet<_> = listed.sagas().iter().map(|saga| saga.key.id).collect();
         self.setbacks.keep_only(&found);
         self.unable.retain(|id| found.contains(id));
+        self.unreadable.retain(|id, _| found.contains(id));
         let bury = self.hopeless(listed.sagas());
         let engine = self.engine.clone();
         let mut plan = listed.plan(&PlanRules {
@@ -185,29 +227,51 @@ impl RecoveryTask {
             resumed_max: RESUMED_MAX,
             now: Timestamp::now(),
         });
-        let (mut recovered, mut failed) = (0, 0);
         let mut resume = std::mem::take(&mut plan.resume);
-        while !resume.is_empty() {
+        let mut tally = Tally::default();
+        while !resume.is_empty() && begun.elapsed() < PASS_LIMIT {
             let rest = resume.split_off(resume.len().min(BATCH_SAGAS));
             let batch = std::mem::replace(&mut resume, rest);
-            let (ok, not_ok) = self.resume_batch(batch, &bury).await;
-            recovered += ok;
-            failed += not_ok;
+            self.resume_batch(batch, &bury, &mut tally).await;
         }
-        let again = plan.deferred.iter().any(|(_, why)| *why == Deferral::Limit);
-        self.reported.lock().last_pass = LastPass::Completed(plan.report(recovered, failed));
+        tally.not_reached = resume.len() as u64;
+        resume.into_iter().for_each(|(_, resuming)| resuming.put_off());
+        let again = tally.not_reached > 0 || plan.deferred.iter().any(|(_, why)| *why == Deferral::Limit);
+        self.report(&plan, &tally, &rows);
         self.look_again(again);
         Ok(())
     }
 
-    /// How many were resumed, and how many could not be.
+    /// What was planned in numbers, with what could not be read set apart.
+    fn report(&mut self, plan: &Plan, tally: &Tally, rows: &UnfinishedRows) {
+        // Whose kind can be read now waits for its version, if it is not this build's.
+        plan.waiting_for_version.iter().for_each(|saga| drop(self.unreadable.remove(&saga.key.id)));
+        let deferred = plan.deferred.iter().filter(|(key, _)| self.unreadable.contains_key(&key.id)).count();
+        let waiting = plan.waiting_for_version.iter().map(|saga| saga.key.id);
+        let waiting: Vec<_> = waiting.filter(|id| rows.unreadable.contains_key(id)).collect();
+        let without_key: Vec<_> = rows.without_key.iter().map(ToString::to_string).collect();
+        let mut pass = plan.report(tally.recovered, tally.failed);
+        pass.found += without_key.len() as u64;
+        pass.not_reached = tally.not_reached;
+        pass.deferred = pass.deferred + tally.not_reached - deferred as u64;
+        pass.waiting_for_version -= waiting.len() as u64;
+        pass.unreadable = tally.unreadable + (deferred + waiting.len() + without_key.len()) as u64;
+        let mut sagas = self.unreadable.clone();
+        let listed = waiting.iter().filter_map(|id| Some((*id, rows.unreadable.get(id)?.to_string())));
+        sagas.extend(listed);
+        self.reported.cannot_read(UnreadableSagas { sagas, without_key });
+        self.reported.lock().last_pass = LastPass::Completed(pass);
+    }
+
     async fn resume_batch(
         &mut self,
         batch: Vec<(UnfinishedSaga, Resuming)>,
         bury: &BTreeMap<SagaId, String>,
-    ) -> (u64, u64) {
+        tally: &mut Tally,
+    ) {
         let (sagas, resuming): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        let taken = take(self.store.as_ref(), resuming).await;
+        let taken = take(&self.store, resuming).await;
+        let taken = read_in_part(&self.store, taken).await;
         let engine = &self.engine;
         let mut resumed = futures::stream::iter(sagas.into_iter().zip(taken))
             .map(|(saga, taken)| {
@@ -215,30 +279,36 @@ impl RecoveryTask {
                 async move { (saga, resume_one(engine, taken, reason).await) }
             })
             .buffer_unordered(RESUMES_AT_ONCE);
-        let (mut recovered, mut failed) = (0, 0);
         while let Some((saga, resumed)) = resumed.next().await {
-            let now = Timestamp::now();
+            let (now, id) = (Timestamp::now(), saga.key.id);
+            self.unreadable.remove(&id);
             match &resumed {
                 Ok(()) => {
-                    self.setbacks.forget(saga.key.id);
-                    recovered += 1;
+                    self.setbacks.forget(id);
+                    tally.recovered += 1;
                 }
-                Err((is_lasting, reason)) => {
-                    if *is_lasting {
-                        self.unable.insert(saga.key.id);
+                Err(why_not) => {
+                    tracing::error!(saga = %saga.key, kind = saga.kind, reason = why_not.words(), "saga cannot be resumed");
+                    self.setbacks.failed(id, now);
+                    match why_not {
+                        NotResumed::Failed(_) => tally.failed += 1,
+                        NotResumed::ForGood(_) => {
+                            self.unable.insert(id);
+                            tally.failed += 1;
+                        }
+                        NotResumed::Unreadable(words) => {
+                            self.unreadable.insert(id, words.clone());
+                            tally.unreadable += 1;
+                        }
                     }
-                    tracing::error!(saga = %saga.key, kind = saga.kind, reason, "saga cannot be resumed");
-                    self.setbacks.failed(saga.key.id, now);
-                    failed += 1;
                 }
             }
             self.reported.lock().note(RecentSaga {
                 time: now,
                 saga: saga.key,
-                reason: resumed.err().map(|(_, reason)| reason),
+                reason: resumed.err().map(|why_not| why_not.words().to_owned()),
             });
         }
-        (recovered, failed)
     }
 
     /// The next pass follows at once, or when the first of those that failed may be tried again.
@@ -259,19 +329,13 @@ impl RecoveryTask {
     }
 }
 
-/// Executes on what was taken, or ends it for that reason. Why it cannot be, and whether that lasts.
-async fn resume_one(
-    engine: &Engine,
-    taken: Result<(Adopted, StoredSaga), NotTaken>,
-    bury: Option<String>,
-) -> Result<(), (bool, String)> {
-    let (adopted, stored) = taken.map_err(|not_taken| (false, not_taken.words))?;
-    let Some(reason) = bury else {
-        let resumed = engine.resume(adopted, stored).await;
-        return resumed.map_err(|error| (error.is_lasting(), chain(&error)));
-    };
-    let cause = Cause::new("cannot_be_executed", "no coordinator could go on with it");
-    engine.bury(adopted, stored, Buried { cause, reason }).await.map_err(|why_not| (true, why_not))
+/// What became of those that a plan resumes.
+#[derive(Debug, Default)]
+struct Tally {
+    recovered: u64,
+    failed: u64,
+    unreadable: u64,
+    not_reached: u64,
 }
 
 impl Drop for RecoveryTask {

@@ -1,7 +1,7 @@
 //! The background task that takes sagas that ended long ago out of the database, into an archive of compressed JSON lines
 //! under `<state_dir>/saga-archive`. How, and what a crash leaves: `nexus_database::sagas`.
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use durable_fs::{RealDisk, Storage};
 use jiff::{SignedDuration, Timestamp};
 use nexus_database::Database;
@@ -16,9 +16,19 @@ const SAGAS_MAX: u64 = 10_000;
 #[derive(Debug)]
 pub struct RetentionTask {
     database: Database,
+    directory: Utf8PathBuf,
     archive: Arc<dyn Storage>,
     keep: Duration,
     activator: Activator,
+}
+
+/// The archive is gone, and cannot be made again.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make the directory of the archive of sagas, {directory}")]
+struct NoArchive {
+    directory: Utf8PathBuf,
+    #[source]
+    source: io::Error,
 }
 
 /// What one pass did.
@@ -47,8 +57,8 @@ impl RetentionTask {
     ) -> io::Result<RetentionTask> {
         let directory = state_dir.join("saga-archive");
         fs::create_dir_all(&directory)?;
-        let archive = Arc::new(RealDisk::new(directory));
-        Ok(RetentionTask { database, archive, keep, activator })
+        let archive = Arc::new(RealDisk::new(directory.clone()));
+        Ok(RetentionTask { database, directory, archive, keep, activator })
     }
 }
 
@@ -68,6 +78,12 @@ impl BackgroundTask for RetentionTask {
             let Ok(ended_before) = Timestamp::now().checked_sub(keep) else {
                 return Ok(to_value(&Report::default()));
             };
+            // Whoever has moved it away, with what is in it, gets the next files in a new one.
+            let made = tokio::fs::create_dir_all(&self.directory).await;
+            made.map_err(|source| {
+                let directory = self.directory.clone();
+                TaskFailure::new(NoArchive { directory, source })
+            })?;
             let done = self.database.archive_and_prune_sagas(&self.archive, ended_before, SAGAS_MAX).await;
             let done = done.map_err(TaskFailure::new)?;
             if done.archived == SAGAS_MAX {

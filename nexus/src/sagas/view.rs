@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 use nexus_client::sagas::{
-    Saga, SagaAttention, SagaDetail, SagaEvent, SagaFailure, SagaNode, SagaNodeState, SagaState,
+    Saga, SagaAttention, SagaDetail, SagaElsewhere, SagaEvent, SagaFailure, SagaNode, SagaNodeState,
+    SagaState,
 };
-use nexus_database::sagas::{self as stored, SagaSummary};
+use nexus_database::sagas::{self as stored, SagaSummary, Unreadable};
 use nexus_saga_recovery::RecoveryReport;
 use nexus_sagas::{Attention, EndState, Failure, LiveStatus, Mark, NodeStatus, Phase, Waits};
 use std::collections::BTreeMap;
@@ -16,7 +17,14 @@ pub struct Here {
     pub live: Option<LiveStatus>,
     /// What it waits for, if this coordinator owns it and does not execute it.
     pub waits: Option<String>,
+    /// What recovery could not read of it.
+    pub unreadable: Option<String>,
+    /// Who owns it, if this coordinator does not.
+    pub elsewhere: Option<SagaElsewhere>,
 }
+
+/// What an unfinished saga waits for of which something cannot be read.
+const WAITS_FOR_HAND: &str = "an operator, who mends what cannot be read or gives it up";
 
 /// A row of a list.
 #[must_use]
@@ -26,23 +34,34 @@ pub fn saga(row: &SagaSummary, here: &Here) -> Saga {
         Some(live) => live.attention.values().map(attention).collect(),
         None => row.attention.iter().map(attention).collect(),
     };
+    let row_unreadable = row.unreadable.as_ref().map(ToString::to_string);
+    let unreadable = live.is_none().then(|| here.unreadable.clone()).flatten().or(row_unreadable);
+    let is_lost = unreadable.is_some() && here.elsewhere.is_none();
     let state = match (row.state, live) {
         (stored::SagaState::Succeeded, _) => SagaState::Succeeded,
         (stored::SagaState::Failed, _) => SagaState::Failed,
         (stored::SagaState::Abandoned, _) => SagaState::Abandoned,
         (stored::SagaState::Unfinished, Some(live)) => of_phase(live.phase()),
+        (stored::SagaState::Unfinished, None) if is_lost => SagaState::Unreadable,
         (stored::SagaState::Unfinished, None) if !attention.is_empty() => SagaState::NeedsAttention,
+        (stored::SagaState::Unfinished, None) if here.elsewhere.is_some() => SagaState::Elsewhere,
         (stored::SagaState::Unfinished, None) if here.waits.is_some() => SagaState::Waiting,
         (stored::SagaState::Unfinished, None) => SagaState::Running,
     };
     let unfinished = row.state == stored::SagaState::Unfinished;
+    let waits_for = match state {
+        SagaState::Unreadable => Some(WAITS_FOR_HAND.to_owned()),
+        _ => live.and_then(waits_for).or_else(|| here.waits.clone().filter(|_| unfinished)),
+    };
     Saga {
         id: row.key.id,
         kind: row.kind.clone(),
         version: row.version,
         state,
-        waits_for: live.and_then(waits_for).or_else(|| here.waits.clone().filter(|_| unfinished)),
+        waits_for,
         coordinator: row.owner,
+        elsewhere: here.elsewhere.clone().filter(|_| unfinished),
+        unreadable,
         adoption_epoch: row.key.epoch.0,
         executing: live.is_some(),
         cancel_requested: live.is_some_and(|live| live.cancel_requested),
@@ -66,15 +85,19 @@ fn listed_failure(row: &SagaSummary) -> Option<SagaFailure> {
     Some(SagaFailure { node, code, message, attempts: 0 })
 }
 
-/// One saga. `paths` are its nodes by steno's number, as far as this build knows its kind; `events` its log.
+/// One saga. `paths` are its nodes by steno's number, as far as this build knows its kind.
 #[must_use]
 pub fn detail(
     row: &stored::SagaDetail,
     here: &Here,
     paths: &BTreeMap<u32, String>,
-    events: &[stored::SagaEvent],
+    log: &stored::SagaLog,
 ) -> SagaDetail {
     let mut saga = saga(&row.summary, here);
+    let lost = Unreadable::and(row.unreadable.as_ref(), log.unreadable.as_ref());
+    if let Some(lost) = lost {
+        saga.unreadable = Some(lost.to_string());
+    }
     saga.cancel_requested |= row.marks.contains(&Mark::CancelRequested);
     let mut output = serde_json::Value::Null;
     match &row.end {
@@ -87,7 +110,7 @@ pub fn detail(
             saga.not_undone.clone_from(not_undone);
         }
     }
-    let nodes = nodes(paths, here.live.as_ref(), events);
+    let nodes = nodes(paths, here.live.as_ref(), &log.lines);
     SagaDetail { saga, params: row.params.clone(), output, nodes }
 }
 

@@ -72,6 +72,10 @@ pub enum State {
     /// An undo does not succeed: op retry or op abandon
     #[value(alias = "needs-attention")]
     NeedsAttention,
+    /// Another coordinator owns it
+    Elsewhere,
+    /// A part of it cannot be read: op show says which
+    Unreadable,
     /// Every node has succeeded
     Succeeded,
     /// A node has failed, and every effect is undone
@@ -292,6 +296,8 @@ impl State {
             State::Unwinding => SagaState::Unwinding,
             State::Waiting => SagaState::Waiting,
             State::NeedsAttention => SagaState::NeedsAttention,
+            State::Elsewhere => SagaState::Elsewhere,
+            State::Unreadable => SagaState::Unreadable,
             State::Succeeded => SagaState::Succeeded,
             State::Failed => SagaState::Failed,
             State::Abandoned => SagaState::Abandoned,

@@ -7,7 +7,9 @@ use super::{
 };
 use ids::SagaId;
 use jiff::Timestamp;
-use nexus_client::sagas::{Saga, SagaDetail, SagaEvent, SagaFailure, SagaNode, SagaNodeState, SagaState};
+use nexus_client::sagas::{
+    Saga, SagaDetail, SagaElsewhere, SagaEvent, SagaFailure, SagaNode, SagaNodeState, SagaState,
+};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -40,12 +42,12 @@ pub fn list(sagas: &[Saga], look: &Look, now: Timestamp) -> String {
     let cut = if look.wide { usize::MAX } else { shortest_cut(sagas) };
     for saga in sagas {
         let id = saga.id.to_string();
-        let took = saga.ended_at.map(|ended| took(saga.created_at, ended));
+        let took = saga.created_at.zip(saga.ended_at).map(|(created, ended)| took(created, ended));
         table.row(vec![
             Cell::new(id.get(..cut).unwrap_or(&id)),
             Cell::new(&saga.kind),
             Cell::toned(saga.state.word(), tone(saga.state)),
-            Cell::new(time(saga.created_at, now, look.wide)),
+            Cell::new(accepted(saga, now, look.wide)),
             Cell::new(took.unwrap_or_else(|| "-".to_owned())),
             Cell::new(about(saga)),
         ]);
@@ -74,8 +76,14 @@ pub(super) fn about(saga: &Saga) -> String {
     if let Some(failure) = &saga.failure {
         return format!("{}: {}", failure.node, failure.message);
     }
+    if let Some(unreadable) = &saga.unreadable {
+        return unreadable.clone();
+    }
     if let Some(waits_for) = &saga.waits_for {
         return format!("waits for {waits_for}");
+    }
+    if let Some(SagaElsewhere { coordinator_name, .. }) = &saga.elsewhere {
+        return format!("of coordinator {}", coordinator_name.as_deref().unwrap_or("?"));
     }
     if saga.state.is_ended() {
         return String::new();
@@ -116,16 +124,19 @@ pub fn brief(saga: &Saga, look: &Look, now: Timestamp) -> String {
 fn facts(saga: &Saga, look: &Look, now: Timestamp) -> Facts {
     let mut facts = Facts::new();
     facts.fact("saga", saga.id.to_string());
-    facts.fact("kind", format!("{}, version {}", saga.kind, saga.version));
+    facts.fact("kind", kind(saga));
     facts.toned("state", saga.state.word(), tone(saga.state));
     facts.maybe("waits for", saga.waits_for.as_deref());
+    if let Some(words) = &saga.unreadable {
+        facts.toned("unreadable", words, Tone::Bad);
+    }
     if saga.cancel_requested {
         facts.fact("cancelled", if saga.state.is_ended() { "was asked for" } else { "is asked for" });
     }
-    facts.fact("accepted", time(saga.created_at, now, look.wide));
+    facts.fact("accepted", accepted(saga, now, look.wide));
     if let Some(ended) = saga.ended_at {
-        let took = took(saga.created_at, ended);
-        facts.fact("ended", format!("{}, took {took}", time(ended, now, look.wide)));
+        let took = saga.created_at.map(|created| format!(", took {}", took(created, ended)));
+        facts.fact("ended", format!("{}{}", time(ended, now, look.wide), took.unwrap_or_default()));
     }
     if let Some(failure) = &saga.failure {
         facts.toned("failure", failed(failure), Tone::Bad);
@@ -138,14 +149,38 @@ fn facts(saga: &Saga, look: &Look, now: Timestamp) -> Facts {
     facts
 }
 
+fn kind(saga: &Saga) -> String {
+    match (saga.kind.as_str(), saga.version) {
+        ("", _) => "unknown: its row does not say it any more".to_owned(),
+        (kind, 0) => format!("{kind}, of an unknown version"),
+        (kind, version) => format!("{kind}, version {version}"),
+    }
+}
+
+/// When it was accepted, if its row still says so.
+pub(super) fn accepted(saga: &Saga, now: Timestamp, wide: bool) -> String {
+    saga.created_at.map_or_else(|| "?".to_owned(), |created| time(created, now, wide))
+}
+
 /// `coordinator 0191…, adopted 2 times, executes it`
 fn owner(saga: &Saga) -> String {
-    let mut words = format!("coordinator {}", saga.coordinator);
+    let mut words = match (&saga.coordinator, &saga.elsewhere) {
+        (None, _) => return "unknown: its row does not say it any more".to_owned(),
+        (Some(id), Some(SagaElsewhere { coordinator_name: Some(name), .. })) => {
+            format!("coordinator {name} ({id})")
+        }
+        (Some(id), _) => format!("coordinator {id}"),
+    };
     if saga.adoption_epoch > 0 {
         words.push_str(&format!(", adopted {}", count(saga.adoption_epoch, "time")));
     }
-    if !saga.state.is_ended() {
-        words.push_str(if saga.executing { ", executes it" } else { ", does not execute it now" });
+    match &saga.elsewhere {
+        Some(SagaElsewhere { started_at: Some(started), .. }) => {
+            words.push_str(&format!(", started last {started:.0}"))
+        }
+        Some(_) => {}
+        None if saga.state.is_ended() => {}
+        None => words.push_str(if saga.executing { ", executes it" } else { ", does not execute it now" }),
     }
     words
 }
@@ -236,7 +271,16 @@ pub fn advice(saga: &Saga, nodes: &[SagaNode], look: &Look, now: Timestamp) -> S
             say("to let it go on:", Some(format!("op signal {id} {signal}")));
         }
     }
-    if !saga.executing && !saga.state.is_ended() {
+    if saga.state == SagaState::Unreadable {
+        let words = "nobody can execute it on, because a part of it cannot be read. nexus db check names all of that; once the \
+                     rows are mended, recovery takes it up by itself. To give it up, which leaves behind what is not undone yet:";
+        say(words, Some(format!("op abandon {id} --reason TEXT")));
+    } else if saga.elsewhere.is_some() {
+        let words = "another coordinator owns it: it is executed there, or waits for that coordinator to come back. Whether that \
+                     one lives is not known here; its own words on the saga, and its ear for retry, cancel and abandon, are \
+                     there:";
+        say(words, Some(format!("--url URL op show {id}")));
+    } else if !saga.executing && !saga.state.is_ended() {
         let words = "nobody executes it now; recovery takes it up by itself:";
         say(words, Some("task show saga_recovery".to_owned()));
     }
@@ -316,8 +360,10 @@ pub(super) fn took(from: Timestamp, to: Timestamp) -> String {
 
 pub(super) fn tone(state: SagaState) -> Tone {
     match state {
-        SagaState::Running | SagaState::Unwinding | SagaState::Waiting => Tone::Busy,
-        SagaState::NeedsAttention | SagaState::Failed | SagaState::Abandoned => Tone::Bad,
+        SagaState::Running | SagaState::Unwinding | SagaState::Waiting | SagaState::Elsewhere => Tone::Busy,
+        SagaState::NeedsAttention | SagaState::Unreadable | SagaState::Failed | SagaState::Abandoned => {
+            Tone::Bad
+        }
         SagaState::Succeeded => Tone::Good,
         SagaState::Unrecognized => Tone::Plain,
     }

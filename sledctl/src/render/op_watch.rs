@@ -2,9 +2,9 @@
 
 use super::{
     Look,
-    op::{about, advice, failed, node_about, node_word, nodes, progress, tone, took},
+    op::{about, accepted, advice, failed, node_about, node_word, nodes, progress, tone, took},
     table::wrap,
-    words::{count, printable, time},
+    words::{count, printable},
 };
 use jiff::Timestamp;
 use nexus_client::sagas::{Saga, SagaDetail, SagaNode, SagaNodeState, SagaState};
@@ -18,7 +18,7 @@ pub fn changes(before: Option<&SagaDetail>, detail: &SagaDetail, now: Timestamp)
     let mut lines = Vec::new();
     let saga = &detail.saga;
     if before.is_none() {
-        let created = time(saga.created_at, now, false);
+        let created = accepted(saga, now, false);
         lines.push(format!("saga {} ({}), accepted {created}", saga.id, saga.kind));
     }
     for (place, node) in detail.nodes.iter().enumerate() {
@@ -55,9 +55,10 @@ fn after_colon(words: &str) -> String {
 #[must_use]
 pub fn block(detail: &SagaDetail, look: &Look, now: Timestamp) -> String {
     let saga = &detail.saga;
-    let since = took(saga.created_at, saga.ended_at.unwrap_or(now));
-    let word = saga.state.word();
-    let head = format!("{} {word}, {}, for {since}", printable(&saga.kind), progress(&detail.nodes));
+    let since =
+        saga.created_at.map(|created| format!(", for {}", took(created, saga.ended_at.unwrap_or(now))));
+    let (word, since) = (saga.state.word(), since.unwrap_or_default());
+    let head = format!("{} {word}, {}{since}", printable(&saga.kind), progress(&detail.nodes));
     let head = wrap(&head, look.width, 2).join("\n");
     let mut text = format!("{}\n", head.replacen(word, &look.paint(tone(saga.state), word), 1));
     let active = |node: &&SagaNode| {

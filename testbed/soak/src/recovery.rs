@@ -38,6 +38,8 @@ struct PassReport {
     skipped: u64,
     deferred: u64,
     waiting_for_version: u64,
+    #[serde(default)]
+    unreadable: u64,
 }
 
 #[derive(Deserialize)]
@@ -73,7 +75,12 @@ fn wrong(report: &Report) -> Vec<&'static str> {
         bad_state,
     } = report.totals;
     let pass = &report.last_pass;
-    let decided = pass.recovered + pass.failed + pass.skipped + pass.deferred + pass.waiting_for_version;
+    let decided = pass.recovered
+        + pass.failed
+        + pass.skipped
+        + pass.deferred
+        + pass.waiting_for_version
+        + pass.unreadable;
     let mut wrong = Vec::new();
     if started + recovered != finished + given_up + fenced + running {
         wrong.push("sagas are unaccounted for");

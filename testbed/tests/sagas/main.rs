@@ -8,6 +8,7 @@
 //! - [`acknowledged`]: what 202 promises. [`waiting`]: signals, timers, restarts and SIGTERM meanwhile.
 //! - [`unwinding`]: failing, cancelling, undos that do not succeed. [`refused`]: words that are not taken.
 //! - [`recovery`]: what nobody executes. [`retention`]: what ended long ago. [`pages`]: lists and logs.
+//! - [`unreadable`]: spoilt rows, and rows of another coordinator.
 //! - [`numbers`]: metrics. [`full_disk`]: no space under SQLite. [`silent_database`]: no answer from either database.
 //! - [`on_postgres`]: the same on the other database; [`chosen_database`]: how.
 
@@ -24,5 +25,6 @@ mod recovery;
 mod refused;
 mod retention;
 mod silent_database;
+mod unreadable;
 mod unwinding;
 mod waiting;

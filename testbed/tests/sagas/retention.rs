@@ -73,3 +73,18 @@ pub(crate) async fn what_ended_just_now_stays_by_default() {
     scene.succeeds_with_every_node_once(id).await;
     assert_eq!(archived(&scene).len(), 0);
 }
+
+#[tokio::test]
+async fn an_archive_that_was_moved_away_is_begun_anew_without_a_restart() {
+    let scene = Scene::configured("sagas.keep_ended_hours = 0").await;
+    let id = scene.begin(DemoSaga::default()).await;
+    scene.ended(id).await;
+    let directory = scene.directory().state_dir(COORDINATOR).join("saga-archive");
+    std::fs::rename(&directory, directory.with_extension("old")).expect("it was there");
+    assert_eq!(scene.pass("saga_retention").await.report["pruned"], 1);
+    assert!(archived(&scene).contains_key(&id.to_string()));
+    // Nothing knows the id any more, so it is a new saga's.
+    let again = scene.begin(DemoSaga { id: Some(id), ..DemoSaga::default() }).await;
+    assert_eq!(again, id);
+    scene.ended(id).await;
+}

@@ -1,4 +1,4 @@
-//! Sagas as an operator looks at them: pages of them, one with all that belongs to it, its log, how many there are.
+//! Sagas as an operator looks at them: pages of them, and how many there are.
 //!
 //! Pages go on after a place in the order ([`SagaPosition`]), never after a number of rows: what is added or pruned meanwhile
 //! neither repeats nor hides anything. Each combination of filters has an index that has exactly its rows in the order of the
@@ -9,18 +9,21 @@
 //! limit, and then told as "at least": to count a million index entries takes a tenth of a second each time that somebody
 //! looks, and to keep counters would mean a row that every end of a saga has to write, one after the other.
 
-use super::rows::{document, loose, node_event, optional_document, saga_key, small};
+use super::{
+    rows::{optional_document, saga_epoch, small},
+    unreadable::{Reading, Unreadable, name_of, words},
+};
 use crate::{
     Database, DatabaseError,
     error::during,
     rows::{instant, key, optional_text, parsed, signed, text, unsigned},
-    sql::{Connection, Row, Value, assembled, sql},
+    sql::{Row, Value, assembled, sql},
 };
 use ids::{AdoptionEpoch, CoordinatorId, SagaId};
 use jiff::Timestamp;
 use nexus_saga_recovery::SagaKey;
-use nexus_sagas::{Attention, EndState, Mark, NodeEvent};
-use serde_json::Value as Json;
+use nexus_sagas::Attention;
+use serde::{Deserialize, Serialize};
 use std::{cmp::Reverse, collections::BTreeMap, fmt, str::FromStr};
 
 /// What a saga's row says of it.
@@ -80,30 +83,39 @@ pub struct SagaFilter {
     pub since: Option<Timestamp>,
 }
 
-/// A place in the order of lists, newest first: the next page is what follows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A place in the order of lists, newest first: the next page is what follows it. As the database keeps it, whether it can be
+/// read or not.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SagaPosition {
-    /// When the last one was created, in microseconds.
-    pub created: Timestamp,
+    /// When the last one was created.
+    pub created: String,
     /// The last one.
-    pub id: SagaId,
+    pub id: String,
 }
 
-/// A row of a list.
+impl SagaPosition {
+    /// Where a saga of this time is.
+    #[must_use]
+    pub fn of(created: Timestamp, id: SagaId) -> SagaPosition {
+        SagaPosition { created: instant(created), id: key(&id) }
+    }
+}
+
+/// A row of a list. What of it cannot be read is empty, and named in `unreadable`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SagaSummary {
-    /// Which, and how often it was adopted.
+    /// Which, and how often it was adopted; never, if that cannot be read.
     pub key: SagaKey,
-    /// Whose it is.
-    pub owner: CoordinatorId,
+    /// Whose it is; none if that cannot be read.
+    pub owner: Option<CoordinatorId>,
     /// The kind's name.
     pub kind: String,
-    /// The version of its definition.
+    /// The version of its definition; from 1.
     pub version: u32,
-    /// Whether and how it has ended.
+    /// Whether and how it has ended; unfinished, if that cannot be read.
     pub state: SagaState,
-    /// When it was asked for.
-    pub created: Timestamp,
+    /// When it was asked for; none if that cannot be read.
+    pub created: Option<Timestamp>,
     /// When it ended.
     pub ended: Option<Timestamp>,
     /// The node that failed first.
@@ -112,65 +124,17 @@ pub struct SagaSummary {
     pub end_error: Option<String>,
     /// Why it waits for an operator.
     pub attention: Option<Attention>,
+    /// What of its row cannot be read.
+    pub unreadable: Option<Unreadable>,
+    position: SagaPosition,
 }
 
 impl SagaSummary {
     /// Its place in the order.
     #[must_use]
     pub fn position(&self) -> SagaPosition {
-        SagaPosition { created: self.created, id: self.key.id }
+        self.position.clone()
     }
-}
-
-/// One saga with what belongs to it, but for its log, which may be long.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SagaDetail {
-    /// Its row.
-    pub summary: SagaSummary,
-    /// The digest of its plan.
-    pub digest: String,
-    /// Its parameters.
-    pub params: Json,
-    /// How it has ended, with its output.
-    pub end: Option<EndState>,
-    /// What was noted.
-    pub marks: Vec<Mark>,
-    /// Signals that were kept for it.
-    pub signals: BTreeMap<String, Json>,
-    /// Its timers.
-    pub timers: BTreeMap<String, Timestamp>,
-    /// Lines of its log.
-    pub events: u64,
-}
-
-/// A line of a saga's log.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SagaEvent {
-    /// The line.
-    pub event: NodeEvent,
-    /// Under which adoption it was written.
-    pub epoch: AdoptionEpoch,
-    /// When.
-    pub written: Timestamp,
-}
-
-impl SagaEvent {
-    /// Its place in the order: by time, then node and event.
-    #[must_use]
-    pub fn position(&self) -> SagaEventPosition {
-        SagaEventPosition { written: self.written, node: self.event.node, event: self.event.event.clone() }
-    }
-}
-
-/// A place in a saga's log: the next page is what follows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SagaEventPosition {
-    /// When the last line was written, in microseconds.
-    pub written: Timestamp,
-    /// Its node.
-    pub node: u32,
-    /// Its event.
-    pub event: String,
 }
 
 /// How many there are.
@@ -191,18 +155,18 @@ pub struct SagaCount {
     pub is_at_least: bool,
 }
 
-const COLUMNS: &str =
+pub(super) const COLUMNS: &str =
     "id, adoption_epoch, owner, kind, version, state, created_at, ended_at, end_node, end_error, attention";
 
 impl Database {
     /// A page of sagas, newest first.
     ///
     /// # Errors
-    /// [`DatabaseError::Query`], [`DatabaseError::Corrupt`].
+    /// [`DatabaseError::Query`].
     pub async fn sagas(
         &self,
         filter: &SagaFilter,
-        after: Option<SagaPosition>,
+        after: Option<&SagaPosition>,
         limit: u32,
     ) -> Result<Vec<SagaSummary>, DatabaseError> {
         let operation = "list sagas";
@@ -217,9 +181,7 @@ impl Database {
                 for state in states {
                     let (text, values) = page(filter, *state, after, limit);
                     let rows = assembled(text.into(), values).fetch_all(&mut *tx).await;
-                    for row in rows.map_err(during(operation))? {
-                        found.push(summary(&row)?);
-                    }
+                    found.extend(rows.map_err(during(operation))?.iter().filter_map(summary));
                 }
                 Ok(found)
             })
@@ -227,42 +189,10 @@ impl Database {
         let mut found = found.await?;
         // What is too old comes last, so it costs nothing to have read it; with a lower bound beside the upper one, SQLite's
         // planner takes a worse index.
-        found.retain(|saga| filter.since.is_none_or(|since| saga.created >= since));
+        found.retain(|saga| filter.since.is_none_or(|since| saga.position.created >= instant(since)));
         found.sort_by_key(|saga| Reverse(saga.position()));
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(found)
-    }
-
-    /// One saga.
-    ///
-    /// # Errors
-    /// [`DatabaseError::Query`], [`DatabaseError::Corrupt`].
-    pub async fn saga(&self, id: SagaId) -> Result<Option<SagaDetail>, DatabaseError> {
-        self.read_at_once("read a saga", |mut tx| Box::pin(async move { detail(&mut tx, id).await })).await
-    }
-
-    /// A page of a saga's log, in the order of time.
-    ///
-    /// # Errors
-    /// [`DatabaseError::Query`], [`DatabaseError::Corrupt`].
-    pub async fn saga_events(
-        &self,
-        id: SagaId,
-        after: Option<&SagaEventPosition>,
-        limit: u32,
-    ) -> Result<Vec<SagaEvent>, DatabaseError> {
-        let all = "SELECT node, event, body, adoption_epoch, written_at FROM saga_event WHERE saga_id = $1";
-        let order = "ORDER BY written_at, node, event LIMIT";
-        let (text, values) = match after {
-            None => (format!("{all} {order} $2"), Vec::new()),
-            Some(SagaEventPosition { written, node, event }) => (
-                format!("{all} AND (written_at, node, event) > ($2, $3, $4) {order} $5"),
-                vec![instant(*written).into(), i64::from(*node).into(), event.into()],
-            ),
-        };
-        let values = [vec![key(&id).into()], values, vec![i64::from(limit).into()]].concat();
-        let rows = assembled(text.into(), values).fetch_all(&self.read).await;
-        rows.map_err(during("read the log of a saga"))?.iter().map(event).collect()
     }
 
     /// How many sagas there are. What has ended is counted up to `ended_max` for each state.
@@ -299,7 +229,7 @@ const COUNT: &str = "SELECT COUNT(*) AS sagas FROM \
 fn page(
     filter: &SagaFilter,
     state: Option<SagaState>,
-    after: Option<SagaPosition>,
+    after: Option<&SagaPosition>,
     limit: u32,
 ) -> (String, Vec<Value>) {
     let mut conditions = vec!["1 = 1".to_owned()];
@@ -318,7 +248,7 @@ fn page(
         conditions.push("attention IS NOT NULL".to_owned());
     }
     if let Some(SagaPosition { created, id }) = after {
-        let (created, id) = (place(instant(created).into()), place(key(&id).into()));
+        let (created, id) = (place(created.into()), place(id.into()));
         conditions.push(format!("(created_at, id) < ({created}, {id})"));
     }
     let limit = place(i64::from(limit).into());
@@ -327,65 +257,45 @@ fn page(
     (format!("SELECT {COLUMNS} FROM saga WHERE {conditions} {order} {limit}"), values)
 }
 
-fn summary(row: &Row) -> Result<SagaSummary, DatabaseError> {
-    let ended = match optional_text(row, "ended_at")? {
-        None => None,
-        Some(_) => Some(parsed(row, "ended_at")?),
+/// None, and a word in the log, for a row that does not even have an id and a place in the order.
+pub(super) fn summary(row: &Row) -> Option<SagaSummary> {
+    let read = || -> Result<_, DatabaseError> {
+        let position = SagaPosition { created: text(row, "created_at")?, id: text(row, "id")? };
+        Ok((parsed(row, "id")?, position))
     };
-    Ok(SagaSummary {
-        key: saga_key(row)?,
-        owner: parsed(row, "owner")?,
-        kind: text(row, "kind")?,
-        version: small(row, "version")?,
-        state: parsed(row, "state")?,
-        created: parsed(row, "created_at")?,
-        ended,
-        end_node: optional_text(row, "end_node")?,
-        end_error: optional_text(row, "end_error")?,
-        attention: optional_document(row, "attention")?,
-    })
+    match read() {
+        Ok((id, position)) => Some(summary_of(row, id, position)),
+        Err(error) => {
+            let row = name_of(row, "id");
+            tracing::error!(row, error = words(&error), "a row of the table saga cannot be listed");
+            None
+        }
+    }
 }
 
-fn event(row: &Row) -> Result<SagaEvent, DatabaseError> {
-    Ok(SagaEvent {
-        event: node_event(row)?,
-        epoch: AdoptionEpoch(unsigned(row, "adoption_epoch")?),
-        written: parsed(row, "written_at")?,
-    })
-}
-
-async fn detail(connection: &mut Connection, id: SagaId) -> Result<Option<SagaDetail>, DatabaseError> {
-    let text_of = format!(
-        "SELECT {COLUMNS}, digest, params, outcome, \
-         (SELECT COUNT(*) FROM saga_event WHERE saga_event.saga_id = saga.id) AS events \
-         FROM saga JOIN saga_definition ON saga_definition.saga_id = saga.id WHERE saga.id = $1"
-    );
-    let query = assembled(text_of.into(), vec![key(&id).into()]);
-    let row = query.fetch_optional(&mut *connection).await.map_err(during("read a saga"))?;
-    let Some(row) = row else { return Ok(None) };
-    let mut all = async |query: &'static str| {
-        let rows = sql(query).bind(key(&id)).fetch_all(&mut *connection).await;
-        rows.map_err(during("read what belongs to a saga"))
+fn summary_of(row: &Row, id: SagaId, position: SagaPosition) -> SagaSummary {
+    let place = ("saga", position.id.as_str());
+    let mut reading = Reading::default();
+    let ended = optional_text(row, "ended_at").and_then(|ended| match ended {
+        None => Ok(None),
+        Some(_) => parsed(row, "ended_at").map(Some),
+    });
+    let mut summary = SagaSummary {
+        key: SagaKey { id, epoch: reading.or(place, saga_epoch(row), AdoptionEpoch::default()) },
+        owner: reading.some(place, parsed(row, "owner")),
+        kind: reading.or(place, text(row, "kind"), String::new()),
+        version: reading.or(place, small(row, "version"), 0),
+        state: reading.or(place, parsed(row, "state"), SagaState::Unfinished),
+        created: reading.some(place, parsed(row, "created_at")),
+        ended: reading.or(place, ended, None),
+        end_node: reading.or(place, optional_text(row, "end_node"), None),
+        end_error: reading.or(place, optional_text(row, "end_error"), None),
+        attention: reading.or(place, optional_document(row, "attention"), None),
+        unreadable: None,
+        position: position.clone(),
     };
-    let marks = all("SELECT mark FROM saga_mark WHERE saga_id = $1 ORDER BY written_at, digest").await?;
-    let signals = all("SELECT name, value FROM saga_signal WHERE saga_id = $1").await?;
-    let timers = all("SELECT name, due FROM saga_timer WHERE saga_id = $1").await?;
-    Ok(Some(SagaDetail {
-        summary: summary(&row)?,
-        digest: text(&row, "digest")?,
-        params: loose(text(&row, "params")?),
-        end: optional_document(&row, "outcome")?,
-        marks: marks.iter().map(|row| document(row, "mark")).collect::<Result<_, _>>()?,
-        signals: signals
-            .iter()
-            .map(|row| Ok((text(row, "name")?, document(row, "value")?)))
-            .collect::<Result<_, DatabaseError>>()?,
-        timers: timers
-            .iter()
-            .map(|row| Ok((text(row, "name")?, parsed(row, "due")?)))
-            .collect::<Result<_, DatabaseError>>()?,
-        events: unsigned(&row, "events")?,
-    }))
+    summary.unreadable = reading.finish();
+    summary
 }
 
 #[cfg(test)]
@@ -407,7 +317,7 @@ mod tests {
     async fn each_page_is_read_from_an_index_in_its_order() {
         let dir = camino_tempfile::tempdir().unwrap();
         let database = Database::open(dir.path().join("nexus.db").as_path()).await.unwrap();
-        let after = SagaPosition { created: Timestamp::UNIX_EPOCH, id: SagaId::generate() };
+        let after = SagaPosition::of(Timestamp::UNIX_EPOCH, SagaId::generate());
         let filters = [
             (None, None, false, "saga_by_time"),
             (None, Some(SagaState::Failed), false, "saga_by_state"),
@@ -415,7 +325,7 @@ mod tests {
             (None, None, true, "saga_attention"),
         ];
         for (kind, state, needs_attention, index) in filters {
-            for after in [None, Some(after)] {
+            for after in [None, Some(&after)] {
                 let kind = kind.map(str::to_owned);
                 let filter = SagaFilter { kind, state, needs_attention, since: None };
                 let (text, values) = page(&filter, state, after, 10);

@@ -1,23 +1,28 @@
 //! Many sagas with their logs, in few queries: recovery loads thousands at once.
 //!
 //! Sagas go in chunks, and each chunk is read in one transaction: of a saga, the row and its log are of one moment. A saga
-//! of which something cannot be read is left out, with a word in the log: it must not keep the others from being recovered.
+//! of which something cannot be read keeps no other from being recovered: it comes apart from them, with what can be read.
 
 use super::{
     DatabaseSagaStore,
-    rows::{document, new_saga, node_event, optional_document},
+    rows::{document, optional_document, saga_key, small},
+    unreadable::{Reading, Unreadable, name_of, words},
 };
 use crate::{
     Database, DatabaseError,
     connect::READERS_MAX,
     error::during,
-    rows::{key, parsed},
+    rows::{corrupt, key, parsed, text},
     sql::{Connection, Row, Value, assembled},
 };
 use ids::SagaId;
-use nexus_sagas::StoredSaga;
+use jiff::Timestamp;
+use nexus_saga_recovery::SagaKey;
+use nexus_sagas::{Mark, NewSaga, NodeEvent, StoredSaga};
+use serde_json::Value as Json;
 use std::{collections::BTreeMap, panic::resume_unwind, sync::Arc};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 /// Sagas of one chunk at most. With some 40 events each, an answer has a few megabytes.
 const CHUNK_MAX: usize = 512;
@@ -28,22 +33,68 @@ const LOADERS: usize = READERS_MAX as usize - 1;
 const OPERATION: &str = "load sagas";
 
 const ROWS: &str = "SELECT id, adoption_epoch, kind, version, created_at, outcome, attention, creation, digest, params, dag \
-                    FROM saga JOIN saga_definition ON saga_definition.saga_id = saga.id WHERE saga.id IN ";
+                    FROM saga LEFT JOIN saga_definition ON saga_definition.saga_id = saga.id WHERE saga.id IN ";
 const EVENTS: &str = "SELECT saga_id, node, event, body FROM saga_event WHERE saga_id IN ";
-const MARKS: &str = "SELECT saga_id, mark FROM saga_mark WHERE saga_id IN ";
+const MARKS: &str = "SELECT saga_id, digest, mark FROM saga_mark WHERE saga_id IN ";
 
-type Chunk = BTreeMap<SagaId, StoredSaga>;
+/// Every event that a log may have.
+pub(super) const EVENT_NAMES: [&str; 6] =
+    ["started", "succeeded", "failed", "undo_started", "undo_finished", "undo_failed"];
+
+/// Stands for a node that may have left something, and whose name is lost with its line.
+const NAMELESS_NODE: &str = "(a node whose line of the log cannot be read)";
+
+/// Stands for a node that may have been marked as not undone.
+const NAMELESS_MARK: &str = "(perhaps a node: a mark cannot be read)";
+
+/// Sagas with their logs.
+#[derive(Clone, Debug, Default)]
+pub struct LoadedSagas {
+    /// All of each was read.
+    pub sagas: Vec<StoredSaga>,
+    /// Of these it was not: nobody can execute them on.
+    pub partly: Vec<PartlyRead>,
+}
+
+/// A saga of which something cannot be read.
+#[derive(Clone, Debug)]
+pub struct PartlyRead {
+    /// What can be read; for the rest stands what is empty. Of its log stands here whatever may have left something: a line
+    /// whose event is lost is that of a beginning, and a line or a mark whose node is lost is a node not undone.
+    pub readable: StoredSaga,
+    /// What cannot.
+    pub unreadable: Unreadable,
+}
+
+/// While a chunk is put together.
+struct Loading {
+    saga: StoredSaga,
+    reading: Reading,
+}
+
+type Chunk = BTreeMap<SagaId, Loading>;
 
 impl DatabaseSagaStore {
-    pub(super) async fn load_all(&self, sagas: &[SagaId]) -> Result<Vec<StoredSaga>, DatabaseError> {
+    /// Many sagas with their logs, in few queries, those too that can be read in part only. Left out are those that do not
+    /// exist, and rows that do not even say which saga under which adoption they are.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Query`].
+    pub async fn load_readable(&self, sagas: &[SagaId]) -> Result<LoadedSagas, DatabaseError> {
         let mut chunks = sagas.chunks(CHUNK_MAX);
         let mut loading = JoinSet::new();
         for chunk in chunks.by_ref().take(LOADERS) {
             loading.spawn(load_chunk(self.database.clone(), values(chunk)));
         }
-        let mut all = Vec::with_capacity(sagas.len());
+        let mut all = LoadedSagas::default();
         while let Some(loaded) = loading.join_next().await {
-            all.extend(loaded.unwrap_or_else(|error| resume_unwind(error.into_panic()))?.into_values());
+            for one in loaded.unwrap_or_else(|error| resume_unwind(error.into_panic()))?.into_values() {
+                let Loading { saga, reading } = one;
+                match reading.finish() {
+                    None => all.sagas.push(saga),
+                    Some(unreadable) => all.partly.push(PartlyRead { readable: saga, unreadable }),
+                }
+            }
             if let Some(chunk) = chunks.next() {
                 loading.spawn(load_chunk(self.database.clone(), values(chunk)));
             }
@@ -87,49 +138,78 @@ async fn fetch(
 fn assemble(rows: &[Row], events: &[Row], marks: &[Row]) -> Chunk {
     let mut sagas = Chunk::new();
     for row in rows {
-        match stored(row) {
-            Ok(saga) => drop(sagas.insert(saga.row.key.id, saga)),
-            Err(error) => leave_out(&mut sagas, row, "id", &error),
+        match saga_key(row) {
+            Ok(key) => drop(sagas.insert(key.id, stored(row, key))),
+            Err(error) => {
+                tracing::error!(
+                    saga = name_of(row, "id"),
+                    error = words(&error),
+                    "the row of a saga has no key"
+                );
+            }
         }
     }
     for row in events {
-        if let Err(error) = add(&mut sagas, row, |saga| node_event(row).map(|event| saga.events.push(event)))
-        {
-            leave_out(&mut sagas, row, "saga_id", &error);
-        }
+        add(&mut sagas, row, |one| one.add_event(row));
     }
     for row in marks {
-        if let Err(error) =
-            add(&mut sagas, row, |saga| document(row, "mark").map(|mark| saga.marks.push(mark)))
-        {
-            leave_out(&mut sagas, row, "saga_id", &error);
-        }
+        add(&mut sagas, row, |one| one.add_mark(row));
     }
     sagas
 }
 
-fn stored(row: &Row) -> Result<StoredSaga, DatabaseError> {
-    Ok(StoredSaga {
-        row: new_saga(row)?,
+fn add(sagas: &mut Chunk, row: &Row, add: impl FnOnce(&mut Loading)) {
+    // Found by its id, so it has one.
+    if let Some(one) = parsed(row, "saga_id").ok().and_then(|id: SagaId| sagas.get_mut(&id)) {
+        add(one);
+    }
+}
+
+fn stored(row: &Row, key: SagaKey) -> Loading {
+    let id = key.id.to_string();
+    let (saga, definition) = (("saga", id.as_str()), ("saga_definition", id.as_str()));
+    let mut reading = Reading::default();
+    let row = StoredSaga {
+        row: NewSaga {
+            key,
+            kind: reading.or(saga, text(row, "kind"), String::new()),
+            version: reading.or(saga, small(row, "version"), 0),
+            created: reading.or(saga, parsed(row, "created_at"), Timestamp::UNIX_EPOCH),
+            creation: reading.or(definition, parsed(row, "creation"), Uuid::nil()),
+            digest: reading.or(definition, text(row, "digest"), String::new()),
+            params: reading.or(definition, document(row, "params"), Json::Null),
+            dag: reading.or(definition, document(row, "dag"), Json::Null),
+        },
         events: Vec::new(),
         marks: Vec::new(),
-        attention: optional_document(row, "attention")?,
-        end: optional_document(row, "outcome")?,
-    })
+        attention: reading.or(saga, optional_document(row, "attention"), None),
+        end: reading.or(saga, optional_document(row, "outcome"), None),
+    };
+    Loading { saga: row, reading }
 }
 
-fn add(
-    sagas: &mut Chunk,
-    row: &Row,
-    add: impl FnOnce(&mut StoredSaga) -> Result<(), DatabaseError>,
-) -> Result<(), DatabaseError> {
-    sagas.get_mut(&parsed(row, "saga_id")?).map_or(Ok(()), add)
-}
+impl Loading {
+    fn add_event(&mut self, row: &Row) {
+        let id = self.saga.row.key.id;
+        let node = small(row, "node");
+        let event = text(row, "event").and_then(|event| {
+            if EVENT_NAMES.contains(&event.as_str()) { Ok(event) } else { Err(corrupt("event", &event)) }
+        });
+        let number = node.as_ref().map_or_else(|_| "(node)".to_owned(), ToString::to_string);
+        let line = format!("{id} {number} {}", name_of(row, "event"));
+        let place = ("saga_event", line.as_str());
+        let event = self.reading.or(place, event, "started".to_owned());
+        let body = self.reading.or(place, document(row, "body"), Json::Null);
+        match self.reading.some(place, node) {
+            Some(node) => self.saga.events.push(NodeEvent { node, event, body }),
+            None => self.saga.marks.push(Mark::UndoSkipped { node: NAMELESS_NODE.to_owned() }),
+        }
+    }
 
-fn leave_out(sagas: &mut Chunk, row: &Row, column: &'static str, error: &DatabaseError) {
-    let saga = crate::rows::text(row, column).unwrap_or_default();
-    tracing::error!(saga, %error, "a saga cannot be read, it is left out");
-    if let Ok(id) = saga.parse::<SagaId>() {
-        sagas.remove(&id);
+    fn add_mark(&mut self, row: &Row) {
+        let line = format!("{} {}", self.saga.row.key.id, name_of(row, "digest"));
+        let lost = Mark::UndoSkipped { node: NAMELESS_MARK.to_owned() };
+        let mark = self.reading.or(("saga_mark", &line), document(row, "mark"), lost);
+        self.saga.marks.push(mark);
     }
 }

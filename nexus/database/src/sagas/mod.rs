@@ -3,7 +3,7 @@
 //! ```text
 //!   engine ── SagaStore ──► DatabaseSagaStore ─┬ events, marks ──► Database::append, fenced: bulk statements, shared commits
 //!                                              ├ create, end, … ─► short writes; each statement names the epoch it relies on
-//!                                              └ load, unfinished ► reads of one moment, in chunks
+//!                                              └ load, unfinished ► reads of one moment, in chunks; what cannot be read apart
 //!   operator ──► listing: pages, one saga, its log, counts
 //!   the task that prunes ──► retention: archive, then delete
 //!   who takes over ──► adoption: owner and epoch, by compare-and-set
@@ -20,23 +20,30 @@
 //! A commit whose answer is lost is [`StoreFault::Unknown`](nexus_sagas::StoreFault::Unknown). Every write may be asked for again, and then says what it finds:
 //! an event, a mark and a creation have keys, an end finds an ended row.
 //!
-//! - [`store`]: the port. [`rows`]: its types as columns. [`load`]: many logs in few queries.
-//! - [`adoption`], [`listing`], [`retention`]; [`check`]: whether all of it is what it should be.
+//! - [`store`]: the port. [`rows`]: its types as columns. [`load`]: many logs in few queries. [`mod@unfinished`]: what recovery lists.
+//! - [`mod@unreadable`]: what cannot be read, in words; everybody reads the rest.
+//! - [`adoption`], [`listing`], [`mod@detail`], [`owners`], [`retention`]; [`check`]: whether all of it is what it should be.
 
 mod adoption;
 pub(crate) mod check;
+mod detail;
 mod listing;
 mod load;
+mod owners;
 mod retention;
 mod rows;
 mod store;
+mod unfinished;
+mod unreadable;
 
-pub use listing::{
-    SagaCount, SagaCounts, SagaDetail, SagaEvent, SagaEventPosition, SagaFilter, SagaPosition, SagaState,
-    SagaSummary,
-};
-
+pub use detail::{SagaDetail, SagaEvent, SagaEventPosition, SagaLog};
+pub use listing::{SagaCount, SagaCounts, SagaFilter, SagaPosition, SagaState, SagaSummary};
+pub use load::{LoadedSagas, PartlyRead};
+pub use owners::OthersSaga;
 pub use retention::{LINE_FORMAT, RetentionError, RetentionReport};
+
+pub use unfinished::UnfinishedRows;
+pub use unreadable::Unreadable;
 
 use crate::Database;
 use ids::CoordinatorId;

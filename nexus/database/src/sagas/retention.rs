@@ -14,8 +14,8 @@
 //! same, and a reader takes any of them. Every file has a name that no other run gives, with the ends of its first and last
 //! saga; so no file is ever replaced by one that has less.
 //!
-//! A file is a whole gzip stream of UTF-8 lines, [`LINE_FORMAT`] each: `zcat FILE | jq` reads it. What of a row is no JSON goes
-//! to the archive as text: a saga that cannot be read must not stay for ever.
+//! A file is a whole gzip stream of UTF-8 lines, [`LINE_FORMAT`] each: `zcat FILE | jq` reads it. What of a row is not
+//! what its column says goes to the archive as it is, as text: a saga that cannot be read must not stay for ever.
 //!
 //! Deletions are small, because on SQLite everybody else's writes wait for them.
 
@@ -214,9 +214,12 @@ async fn read(
     let limit = i64::try_from(wanted).unwrap_or(i64::MAX);
     let query = assembled(query.into(), vec![instant(ended_before).into(), limit.into()]);
     let rows = query.fetch_all(&mut *connection).await.map_err(during(OPERATION))?;
-    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(None) };
-    let (first, last) = (text(first, "ended_at")?, text(last, "ended_at")?);
-    let mut lines = rows.iter().map(archived).collect::<Result<Vec<_>, _>>()?;
+    let mut lines: Vec<ArchivedSaga> = rows.iter().filter_map(archived).collect();
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let ended = |row: Option<&Row>| row.and_then(|row| text(row, "ended_at").ok()).unwrap_or_default();
+    let (first, last) = (ended(rows.first()), ended(rows.last()));
     let ids: Vec<Value> = lines.iter().map(|line| line.id.as_str().into()).collect();
     let all = BTreeMap::from_iter(lines.iter().enumerate().map(|(at, line)| (line.id.clone(), at)));
     for part in &PARTS {
@@ -229,7 +232,7 @@ async fn read(
         let rows = assembled(query.into(), ids.clone()).fetch_all(&mut *connection).await;
         for row in rows.map_err(during(OPERATION))? {
             if let Some(at) = all.get(&text(&row, "saga_id")?) {
-                (part.of)(&mut lines[*at]).push(read_columns(&row, part.columns)?);
+                (part.of)(&mut lines[*at]).push(read_columns(&row, part.columns));
             }
         }
     }
@@ -312,11 +315,12 @@ const ROW: [Column; 12] = [
     column("dag", Holds::Document),
 ];
 
-fn archived(row: &Row) -> Result<ArchivedSaga, DatabaseError> {
-    Ok(ArchivedSaga {
+/// None for a row whose id is no text: nothing that belongs to it can be found.
+fn archived(row: &Row) -> Option<ArchivedSaga> {
+    Some(ArchivedSaga {
         format: LINE_FORMAT,
-        id: text(row, "id")?,
-        row: read_columns(row, &ROW)?,
+        id: text(row, "id").ok()?,
+        row: read_columns(row, &ROW),
         events: Vec::new(),
         marks: Vec::new(),
         signals: Vec::new(),
@@ -324,14 +328,22 @@ fn archived(row: &Row) -> Result<ArchivedSaga, DatabaseError> {
     })
 }
 
-fn read_columns(row: &Row, columns: &[Column]) -> Result<BTreeMap<&'static str, Json>, DatabaseError> {
+fn read_columns(row: &Row, columns: &[Column]) -> BTreeMap<&'static str, Json> {
     let value = |column: &Column| {
-        let text = || optional_text(row, column.name);
-        Ok(match column.holds {
-            Holds::Number => unsigned(row, column.name)?.into(),
-            Holds::Text => text()?.map_or(Json::Null, Json::String),
-            Holds::Document => text()?.map_or(Json::Null, loose),
-        })
+        let as_meant = match column.holds {
+            Holds::Number => unsigned(row, column.name).map(Json::from),
+            Holds::Text => optional_text(row, column.name).map(Json::from),
+            Holds::Document => optional_text(row, column.name).map(|text| text.map_or(Json::Null, loose)),
+        };
+        as_meant.unwrap_or_else(|_| as_it_is(row, column.name))
     };
-    columns.iter().map(|column| Ok((column.name, value(column)?))).collect()
+    columns.iter().map(|column| (column.name, value(column))).collect()
+}
+
+/// What is not what its column says, as it is there.
+fn as_it_is(row: &Row, column: &'static str) -> Json {
+    let number = || row.try_get::<i64>(column).ok().map(Json::from);
+    let text = || row.try_get::<String>(column).ok().map(Json::from);
+    let bytes = || row.try_get::<Vec<u8>>(column).ok().map(|bytes| String::from_utf8_lossy(&bytes).into());
+    number().or_else(text).or_else(bytes).unwrap_or(Json::Null)
 }

@@ -1,17 +1,18 @@
 //! The port's types as columns, and back.
 
+use super::unreadable::words;
 use crate::{
     DatabaseError, ErrorClass,
-    rows::{parsed, text, unsigned},
+    rows::{corrupt, parsed, text, unsigned},
     sql::Row,
 };
 use ids::AdoptionEpoch;
-use nexus_saga_recovery::{SagaKey, UnfinishedSaga};
-use nexus_sagas::{EndState, Failure, NewSaga, NodeEvent, StoreFault};
+use nexus_saga_recovery::SagaKey;
+use nexus_sagas::{EndState, Failure, StoreFault};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
-use std::{error::Error, fmt::Write};
+use std::fmt::Write;
 
 /// What lists show of an end.
 pub(super) struct Ended {
@@ -37,12 +38,7 @@ impl Ended {
 
 /// What a database error means to the engine. The one place that tells.
 pub(super) fn fault(error: &DatabaseError) -> StoreFault {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        write!(words, ": {error}").expect("a string takes what is written");
-        source = error.source();
-    }
+    let words = words(error);
     match error.class() {
         ErrorClass::CommitUnknown => StoreFault::Unknown(words),
         ErrorClass::Full => StoreFault::NoSpace(words),
@@ -60,7 +56,7 @@ pub(super) fn json(document: &impl Serialize) -> String {
 /// A document that is kept as text.
 pub(super) fn document<T: DeserializeOwned>(row: &Row, column: &'static str) -> Result<T, DatabaseError> {
     let text = text(row, column)?;
-    serde_json::from_str(&text).map_err(|_| DatabaseError::Corrupt { column, value: text })
+    serde_json::from_str(&text).map_err(|_| corrupt(column, &text))
 }
 
 /// A document that is kept as text, or NULL.
@@ -70,9 +66,7 @@ pub(super) fn optional_document<T: DeserializeOwned>(
 ) -> Result<Option<T>, DatabaseError> {
     match crate::rows::optional_text(row, column)? {
         None => Ok(None),
-        Some(text) => {
-            serde_json::from_str(&text).map(Some).map_err(|_| DatabaseError::Corrupt { column, value: text })
-        }
+        Some(text) => serde_json::from_str(&text).map(Some).map_err(|_| corrupt(column, &text)),
     }
 }
 
@@ -89,43 +83,14 @@ pub(super) fn digest_of(text: &str) -> String {
 }
 
 pub(super) fn saga_key(row: &Row) -> Result<SagaKey, DatabaseError> {
-    Ok(SagaKey { id: parsed(row, "id")?, epoch: AdoptionEpoch(unsigned(row, "adoption_epoch")?) })
+    Ok(SagaKey { id: parsed(row, "id")?, epoch: saga_epoch(row)? })
+}
+
+pub(super) fn saga_epoch(row: &Row) -> Result<AdoptionEpoch, DatabaseError> {
+    unsigned(row, "adoption_epoch").map(AdoptionEpoch)
 }
 
 pub(super) fn small(row: &Row, column: &'static str) -> Result<u32, DatabaseError> {
     let number = unsigned(row, column)?;
-    u32::try_from(number).map_err(|_| DatabaseError::Corrupt { column, value: number.to_string() })
-}
-
-/// None, and a word in the log, for a row that cannot be read: the others are listed all the same.
-pub(super) fn unfinished(row: &Row) -> Option<UnfinishedSaga> {
-    let read = || -> Result<UnfinishedSaga, DatabaseError> {
-        Ok(UnfinishedSaga { key: saga_key(row)?, kind: text(row, "kind")?, version: small(row, "version")? })
-    };
-    match read() {
-        Ok(saga) => Some(saga),
-        Err(error) => {
-            let saga = text(row, "id").unwrap_or_default();
-            tracing::error!(saga, %error, "the row of an unfinished saga cannot be read, it is left out");
-            None
-        }
-    }
-}
-
-/// A row of a saga with its definition.
-pub(super) fn new_saga(row: &Row) -> Result<NewSaga, DatabaseError> {
-    Ok(NewSaga {
-        key: saga_key(row)?,
-        creation: parsed(row, "creation")?,
-        kind: text(row, "kind")?,
-        version: small(row, "version")?,
-        digest: text(row, "digest")?,
-        params: document(row, "params")?,
-        dag: document(row, "dag")?,
-        created: parsed(row, "created_at")?,
-    })
-}
-
-pub(super) fn node_event(row: &Row) -> Result<NodeEvent, DatabaseError> {
-    Ok(NodeEvent { node: small(row, "node")?, event: text(row, "event")?, body: document(row, "body")? })
+    u32::try_from(number).map_err(|_| corrupt(column, &number.to_string()))
 }

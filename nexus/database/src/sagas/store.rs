@@ -78,7 +78,7 @@ impl SagaStore for DatabaseSagaStore {
     }
 
     async fn put_signal(&self, saga: SagaId, name: &str, value: &Json) -> Result<(), StoreFault> {
-        self.put_named("keep a signal for a saga", PUT_SIGNAL, saga, name, json(value)).await.map(drop)
+        self.put_named("keep a signal for a saga", &SIGNALS, saga, name, json(value)).await.map(drop)
     }
 
     async fn signal(&self, saga: SagaId, name: &str) -> Result<Option<Json>, StoreFault> {
@@ -86,12 +86,13 @@ impl SagaStore for DatabaseSagaStore {
         let query = sql("SELECT value FROM saga_signal WHERE saga_id = $1 AND name = $2");
         let row = query.bind(key(&saga)).bind(name).fetch_optional(&self.database.read).await;
         let row = row.map_err(|error| fault(&during(operation)(error)))?;
-        row.map(|row| super::rows::document(&row, "value")).transpose().map_err(|error| fault(&error))
+        let value = row.map(|row| super::rows::document(&row, "value")).transpose();
+        value.map_err(|error| unreadable("saga_signal", saga, name, &error))
     }
 
     async fn timer(&self, saga: SagaId, name: &str, due: Timestamp) -> Result<Timestamp, StoreFault> {
-        let row = self.put_named("set a timer of a saga", PUT_TIMER, saga, name, instant(due)).await?;
-        parsed(&row, "kept").map_err(|error| fault(&error))
+        let row = self.put_named("set a timer of a saga", &TIMERS, saga, name, instant(due)).await?;
+        parsed(&row, "kept").map_err(|error| unreadable("saga_timer", saga, name, &error))
     }
 
     async fn adopt(&self, sagas: &[SagaKey]) -> Result<Vec<SagaKey>, StoreFault> {
@@ -99,15 +100,17 @@ impl SagaStore for DatabaseSagaStore {
     }
 
     async fn load(&self, sagas: &[SagaId]) -> Result<Vec<StoredSaga>, StoreFault> {
-        self.load_all(sagas).await.map_err(|error| fault(&error))
+        self.load_readable(sagas).await.map(|loaded| loaded.sagas).map_err(|error| fault(&error))
     }
 
     async fn unfinished(&self) -> Result<Vec<UnfinishedSaga>, StoreFault> {
-        in_name(self.list_unfinished().await)
+        let mut found = self.unfinished_rows().await?;
+        found.sagas.retain(|saga| !found.unreadable.contains_key(&saga.key.id));
+        Ok(found.sagas)
     }
 }
 
-fn in_name<T>(done: Result<InName<T>, DatabaseError>) -> Result<T, StoreFault> {
+pub(super) fn in_name<T>(done: Result<InName<T>, DatabaseError>) -> Result<T, StoreFault> {
     match done {
         Ok(InName::Done(answer)) => Ok(answer),
         Ok(InName::Superseded) => Err(StoreFault::Superseded),
@@ -136,20 +139,40 @@ fn lines(of: SagaKey, events: &[NodeEvent]) -> Vec<Vec<Value>> {
     (0..).zip(events).map(row).collect()
 }
 
-/// Keeps what is there: two statements, the second of which reads what is kept.
-type PutNamed = (&'static str, &'static str);
+/// A row that was found and cannot be read.
+fn unreadable(table: &'static str, saga: SagaId, name: &str, error: &DatabaseError) -> StoreFault {
+    let words = super::unreadable::words(error);
+    StoreFault::NotDone(format!("{table}, row {saga} {name}: {words} (nexus db check)"))
+}
 
-const PUT_SIGNAL: PutNamed = (
-    "INSERT INTO saga_signal (saga_id, name, value, written_at) \
-     SELECT id, $2, $3, $4 FROM saga WHERE id = $1 ON CONFLICT DO NOTHING",
-    "SELECT value AS kept FROM saga_signal WHERE saga_id = $1 AND name = $2",
-);
+/// The saga that a signal or a timer is for, under whatever adoption. Locked as the row of an event is, so that none comes to a
+/// saga that is pruned at this moment.
+const SOME_SAGA: Fence = Fence { table: "saga", equal: &[("id", "saga_id")], same: &["saga_id", "name"] };
 
-const PUT_TIMER: PutNamed = (
-    "INSERT INTO saga_timer (saga_id, name, due, written_at) \
-     SELECT id, $2, $3, $4 FROM saga WHERE id = $1 ON CONFLICT DO NOTHING",
-    "SELECT due AS kept FROM saga_timer WHERE saga_id = $1 AND name = $2",
-);
+/// What is kept under a name: the first of a name stays.
+struct Named {
+    table: AppendTable,
+    /// Reads what is kept.
+    read: &'static str,
+}
+
+static SIGNALS: Named = Named {
+    table: AppendTable {
+        name: "saga_signal",
+        columns: &["saga_id", "name", "value", "written_at"],
+        fence: Some(SOME_SAGA),
+    },
+    read: "SELECT value AS kept FROM saga_signal WHERE saga_id = $1 AND name = $2",
+};
+
+static TIMERS: Named = Named {
+    table: AppendTable {
+        name: "saga_timer",
+        columns: &["saga_id", "name", "due", "written_at"],
+        fence: Some(SOME_SAGA),
+    },
+    read: "SELECT due AS kept FROM saga_timer WHERE saga_id = $1 AND name = $2",
+};
 
 impl DatabaseSagaStore {
     async fn append_to(
@@ -165,24 +188,6 @@ impl DatabaseSagaStore {
             Ok(Appended::Contradicted) => Ok(Written::Contradicted),
             Err(error) => Err(fault(&error)),
         }
-    }
-
-    async fn list_unfinished(&self) -> Result<InName<Vec<UnfinishedSaga>>, DatabaseError> {
-        let operation = "list unfinished sagas";
-        let listed = self.database.read_at_once(operation, |mut tx| {
-            Box::pin(async move {
-                if self.is_superseded(&mut tx).await? {
-                    return Ok(InName::Superseded);
-                }
-                // Word for word the condition of the index that has only these.
-                let query = sql("SELECT id, adoption_epoch, kind, version FROM saga \
-                                 WHERE owner = $1 AND state = 'unfinished' ORDER BY id");
-                let rows = query.bind(key(&self.owner)).fetch_all(&mut *tx).await;
-                let rows = rows.map_err(during(operation))?;
-                Ok(InName::Done(rows.iter().filter_map(super::rows::unfinished).collect()))
-            })
-        });
-        listed.await
     }
 
     async fn create_row(&self, saga: &NewSaga) -> Result<InName<Created>, DatabaseError> {
@@ -218,10 +223,15 @@ impl DatabaseSagaStore {
                     }
                     let found = whose.clone().fetch_optional(&mut *tx).await.map_err(during(operation))?;
                     let Some(found) = found else {
-                        self.is_superseded(&mut tx).await?;
-                        return Ok(InName::Superseded);
+                        // A row that has lost its definition was made by somebody else, whoever that was.
+                        let is_superseded = self.is_superseded(&mut tx).await?;
+                        return Ok(if is_superseded {
+                            InName::Superseded
+                        } else {
+                            InName::Done(Created::Others)
+                        });
                     };
-                    let is_ours = text(&found, "creation")? == *creation;
+                    let is_ours = text(&found, "creation").is_ok_and(|found| found == *creation);
                     Ok(InName::Done(if is_ours { Created::Ours } else { Created::Others }))
                 })
             })
@@ -258,22 +268,19 @@ impl DatabaseSagaStore {
     async fn put_named(
         &self,
         operation: &'static str,
-        (put, read): PutNamed,
+        named: &'static Named,
         saga: SagaId,
         name: &str,
         value: String,
     ) -> Result<crate::sql::Row, StoreFault> {
         let id = key(&saga);
-        let put = &sql(put).bind(&id).bind(name).bind(value).bind(instant(now()));
-        let read = &sql(read).bind(&id).bind(name);
-        let kept = self.database.write_row_wise(operation, |mut tx| {
-            Box::pin(async move {
-                put.clone().execute(&mut *tx).await.map_err(during(operation))?;
-                read.clone().fetch_optional(&mut *tx).await.map_err(during(operation))
-            })
-        });
-        let kept = kept.await.map_err(|error| fault(&error))?;
-        kept.ok_or_else(|| StoreFault::NotDone(format!("cannot {operation}: there is no saga {saga}")))
+        let values = vec![Value::from(id.as_str()), name.into(), value.into(), instant(now()).into()];
+        let gone = || StoreFault::NotDone(format!("cannot {operation}: there is no saga {saga}"));
+        if self.append_to(operation, &named.table, values).await? == Written::Fenced {
+            return Err(gone());
+        }
+        let kept = sql(named.read).bind(&id).bind(name).fetch_optional(&self.database.read).await;
+        kept.map_err(|error| fault(&during(operation)(error)))?.ok_or_else(gone)
     }
 }
 

@@ -4,6 +4,8 @@ use crate::{
     http::{Context, problems, to_the_end::to_the_end},
     sagas::{
         demo::{Demo, DemoParams},
+        find::{Found, Wanted},
+        known::Known,
         view,
     },
 };
@@ -22,7 +24,7 @@ use nexus_client::{
         SagaWaitQuery,
     },
 };
-use nexus_database::sagas::{self as stored, SagaEventPosition, SagaFilter, SagaPosition, SagaSummary};
+use nexus_database::sagas::{self as stored, SagaEventPosition, SagaLog, SagaPosition};
 use nexus_sagas::{SagaKind, StartError, SteerError};
 use nexus_tasks::Reason;
 use problem::{Code, Problem};
@@ -42,9 +44,6 @@ const LOOK_AT_CREATION: Duration = Duration::from_millis(20);
 /// How long an operator's word may take to become durable: with what is read around it, less than the 10 s within which
 /// every call is answered.
 const STEER_LIMIT: Duration = Duration::from_secs(6);
-
-/// Rows that are read at once where only some of them are shown.
-const READ_ROWS: u32 = 200;
 
 /// Lines of a log that are read to show where each node is: a saga of the most nodes has not as many.
 const EVENTS_MAX: u32 = 5_000;
@@ -139,15 +138,12 @@ async fn begun_before(
     }
 }
 
-/// The place after which a page of sagas begins.
-#[derive(Serialize, Deserialize)]
-struct AfterSaga(Timestamp, SagaId);
-
 /// The place after which a page of that saga's log begins, and the number of the line there.
 #[derive(Serialize, Deserialize)]
 struct AfterEvent(SagaId, Timestamp, u32, String, u64);
 
-/// Sagas, newest first. Those that ended long ago are in the archive.
+/// Sagas, newest first. Those that ended long ago are in the archive. A page may have fewer than `limit` sagas, or none, and
+/// a `next_page` all the same: what a saga does is not in its row, and one call goes through so many rows only.
 #[utoipa::path(
     get, path = "/v1/sagas", operation_id = "saga_list", params(SagaQuery),
     responses((status = 200, body = inline(Page<Saga>)), (status = 400, body = Problem))
@@ -156,43 +152,19 @@ async fn list(
     State(context): State<Context>,
     ApiQuery(query): ApiQuery<SagaQuery>,
 ) -> Result<ApiJson<Page<Saga>>, ApiError> {
-    let page = pages::PageRequest::<AfterSaga>::parse("sagas", query.limit, query.page_token.as_deref())?;
-    let filter = filter(&query)?;
-    let mut after =
-        page.after.as_ref().map(|AfterSaga(created, id)| SagaPosition { created: *created, id: *id });
-    let mut found = Vec::new();
-    // What a saga does is known to memory only, so rows are read until enough of them do what is asked for.
-    loop {
-        let rows = context.database.sagas(&filter, after, READ_ROWS.max(page.read_limit())).await;
-        let rows = rows.map_err(|error| problems::of_database(&error))?;
-        let is_last = rows.len() < READ_ROWS.max(page.read_limit()) as usize;
-        after = rows.last().map(SagaSummary::position);
-        let sagas = rows.iter().map(|row| view::saga(row, &context.sagas.here(row)));
-        found.extend(sagas.filter(|saga| query.state.is_none_or(|state| saga.state == state)));
-        if is_last || found.len() >= page.read_limit() as usize {
-            break;
-        }
+    let page = pages::PageRequest::<SagaPosition>::parse("sagas", query.limit, query.page_token.as_deref())?;
+    if query.state == Some(SagaState::Unrecognized) {
+        let known = SagaState::ALL.map(SagaState::word).join(", ");
+        return Err(ApiError::new(Code::BadRequest, format!("the states of sagas are: {known}")));
     }
-    found.truncate(page.read_limit() as usize);
-    let (items, next_page) = page.cut(found, |saga| AfterSaga(saga.created_at, saga.id));
-    Ok(ApiJson(Page { items, next_page }))
-}
-
-fn filter(query: &SagaQuery) -> Result<SagaFilter, ApiError> {
-    let state = match query.state {
-        None => None,
-        Some(SagaState::Running | SagaState::Unwinding | SagaState::Waiting | SagaState::NeedsAttention) => {
-            Some(stored::SagaState::Unfinished)
-        }
-        Some(SagaState::Succeeded) => Some(stored::SagaState::Succeeded),
-        Some(SagaState::Failed) => Some(stored::SagaState::Failed),
-        Some(SagaState::Abandoned) => Some(stored::SagaState::Abandoned),
-        Some(SagaState::Unrecognized) => {
-            let known = SagaState::ALL.map(SagaState::word).join(", ");
-            return Err(ApiError::new(Code::BadRequest, format!("the states of sagas are: {known}")));
-        }
-    };
-    Ok(SagaFilter { kind: query.kind.clone(), state, ..SagaFilter::default() })
+    let wanted = Wanted { kind: query.kind.clone(), state: query.state };
+    let found = context.sagas.find(&wanted, page.after.clone(), page.read_limit()).await;
+    let Found { sagas, go_on } = found.map_err(|error| problems::of_database(&error))?;
+    let (sagas, mut next_page) = page.cut(sagas, |(position, _)| position.clone());
+    if next_page.is_none() {
+        next_page = go_on.map(|position| page.token(&position));
+    }
+    Ok(ApiJson(Page { items: sagas.into_iter().map(|(_, saga)| saga).collect(), next_page }))
 }
 
 /// One saga with its nodes; with `wait_seconds`, once it has ended, or after so long.
@@ -220,9 +192,9 @@ async fn show(
     }
     let row = stored(&context, id).await?;
     let paths = context.sagas.paths(&row.summary.kind, row.summary.version, &row.params);
-    let events = context.database.saga_events(id, None, EVENTS_MAX).await;
-    let events = events.map_err(|error| problems::of_database(&error))?;
-    Ok(ApiJson(view::detail(&row, &context.sagas.here(&row.summary), &paths, &events)))
+    let log = context.database.saga_events(id, None, EVENTS_MAX).await;
+    let log = log.map_err(|error| problems::of_database(&error))?;
+    Ok(ApiJson(view::detail(&row, &known(&context, &row).await?.of(&row.summary), &paths, &log)))
 }
 
 /// Until it has ended, or its executor has stopped, or the time is over. Sagas that are not executed here are looked at
@@ -267,7 +239,7 @@ async fn events(
     let lines = context.database.saga_events(id, after.as_ref(), page.read_limit()).await;
     let lines = lines.map_err(|error| problems::of_database(&error))?;
     let paths = context.sagas.paths(&row.summary.kind, row.summary.version, &row.params);
-    let numbered = (number + 1..).zip(lines).collect();
+    let numbered = (number + 1..).zip(lines.lines).collect();
     let (lines, next_page) = page.cut(numbered, |(number, line)| {
         let SagaEventPosition { written, node, event } = line.position();
         AfterEvent(id, written, node, event, *number)
@@ -344,8 +316,8 @@ async fn give_up(context: &Context, id: SagaId, reason: &str) -> Result<ApiJson<
         let passed = passed.map_err(|_| problems::of_slow_saga_store(id))?;
         passed.map_err(|error| problems::of_activation(&error))?;
         let row = stored(context, id).await?;
-        if row.end.is_some() {
-            return Ok(ApiJson(shown(context, &row)));
+        if has_ended(&row) {
+            return Ok(ApiJson(shown(context, &row).await?));
         }
     }
     Err(problems::of_saga_steering(&SteerError::NotHere { id }))
@@ -373,13 +345,13 @@ async fn signal(
         return Err(ApiError::new(Code::BadRequest, detail));
     }
     let row = stored(&context, id).await?;
-    if row.end.is_some() {
+    if has_ended(&row) {
         return Err(problems::of_ended_saga(id));
     }
     let engine = context.sagas.engine.clone();
     let kept = to_the_end(async move { engine.signal(id, &signal.name, &signal.value).await }).await;
     kept.map_err(|fault| problems::of_saga_store(&fault))?;
-    Ok(ApiJson(view::saga(&row.summary, &context.sagas.here(&row.summary))))
+    Ok(ApiJson(view::saga(&row.summary, &known(&context, &row).await?.of(&row.summary))))
 }
 
 /// Says something to the engine, to the end, and shows the saga as it is then.
@@ -392,15 +364,36 @@ async fn steered(
     let steered = steered.map_err(|_| problems::of_slow_saga_store(id))?;
     let row = stored(context, id).await?;
     match steered {
-        Err(SteerError::NotHere { .. }) if row.end.is_some() => Err(problems::of_ended_saga(id)),
+        Err(SteerError::NotHere { .. }) if has_ended(&row) => Err(problems::of_ended_saga(id)),
+        Err(SteerError::NotHere { .. }) => Err(not_here(context, id, &row).await?),
         Err(error) => Err(problems::of_saga_steering(&error)),
-        Ok(()) => Ok(ApiJson(shown(context, &row))),
+        Ok(()) => Ok(ApiJson(shown(context, &row).await?)),
     }
 }
 
+/// Why an unfinished saga takes no word here.
+async fn not_here(context: &Context, id: SagaId, row: &stored::SagaDetail) -> Result<ApiError, ApiError> {
+    let known = known(context, row).await?.of(&row.summary);
+    Ok(match (row.summary.owner, known.elsewhere) {
+        (Some(owner), Some(elsewhere)) => problems::of_saga_elsewhere(id, owner, &elsewhere),
+        (None, _) => problems::of_saga_of_nobody(id, row.unreadable.as_ref()),
+        (Some(_), None) => problems::of_saga_steering(&SteerError::NotHere { id }),
+    })
+}
+
+/// Also if it cannot be read how.
+fn has_ended(row: &stored::SagaDetail) -> bool {
+    row.summary.state != stored::SagaState::Unfinished
+}
+
+async fn known(context: &Context, row: &stored::SagaDetail) -> Result<Known, ApiError> {
+    context.sagas.known([&row.summary]).await.map_err(|error| problems::of_database(&error))
+}
+
 /// A saga with what is known of its end, as verbs answer it.
-fn shown(context: &Context, row: &stored::SagaDetail) -> Saga {
-    view::detail(row, &context.sagas.here(&row.summary), &BTreeMap::new(), &[]).saga
+async fn shown(context: &Context, row: &stored::SagaDetail) -> Result<Saga, ApiError> {
+    let known = known(context, row).await?;
+    Ok(view::detail(row, &known.of(&row.summary), &BTreeMap::new(), &SagaLog::default()).saga)
 }
 
 async fn stored(context: &Context, id: SagaId) -> Result<stored::SagaDetail, ApiError> {

@@ -8,11 +8,12 @@ use crate::{
         observed::Refusing,
         view,
     },
-    sagas::issues as saga_issues,
+    sagas::issues::{self as saga_issues, Seen},
     task_issues,
 };
 use axum::extract::State;
 use http_edge::{ApiError, ApiJson};
+use jiff::Timestamp;
 use nexus_client::{
     pages::Page,
     replication::{ReplicationSled, ReplicationSledState},
@@ -55,8 +56,7 @@ async fn status(State(context): State<Context>) -> Result<ApiJson<SystemStatus>,
     let away = |sled: &&ReplicationSled| sled.state != ReplicationSledState::Active;
     let living = |liveness| members.iter().filter(|member| member.sled.liveness == liveness).count() as u64;
     let mut issues = issues::issues(&members, &strangers, &view, context.config.replication.min_replication);
-    let recovered = context.sagas.recovered.now(&context.sagas.claims);
-    issues.extend(saga_issues::issues(&context.sagas.engine.troubled(), &recovered));
+    issues.extend(saga_issues::issues(&seen(&context).await?));
     issues.extend(task_issues::issues(&context.tasks.tasks()));
     let location = context.database.location().to_string();
     issues.extend(cluster_rows::issue(&location, context.database.trouble().as_ref(), &known));
@@ -76,6 +76,25 @@ async fn status(State(context): State<Context>) -> Result<ApiJson<SystemStatus>,
         staging_bytes,
         issues,
     }))
+}
+
+/// What is to be judged about sagas.
+async fn seen(context: &Context) -> Result<Seen, ApiError> {
+    let of_database = |error| problems::of_database(&error);
+    let sagas = &context.sagas;
+    let others = sagas.store.of_others(saga_issues::OTHERS_MAX).await.map_err(of_database)?;
+    let coordinators = match others.is_empty() {
+        true => Vec::new(),
+        false => context.database.coordinators().await.map_err(of_database)?,
+    };
+    Ok(Seen {
+        troubled: sagas.engine.troubled(),
+        recovered: sagas.recovered.now(&sagas.claims),
+        unreadable: sagas.recovered.unreadable(),
+        others,
+        coordinators,
+        now: Timestamp::now(),
+    })
 }
 
 /// Refusals of sleds that were never taken. Those that were expunged are refused because an operator said so.

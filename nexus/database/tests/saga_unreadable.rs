@@ -1,0 +1,211 @@
+//! One row that cannot be read hides no other, and not the rest of itself; and it does not stay for ever.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+#[macro_use]
+mod store;
+mod sagas_made;
+
+use camino::Utf8Path;
+use durable_fs::{SimMachine, Storage};
+use flate2::read::GzDecoder;
+use ids::SagaId;
+use jiff::{SignedDuration, Timestamp};
+use nexus_database::{
+    Database, during,
+    sagas::{SagaFilter, SagaState},
+    sql::sql,
+};
+use nexus_sagas::{EndState, Mark, SagaStore, StoreFault};
+use sagas_made::{created, end, store_of, write_line};
+use serde_json::{Value, json};
+use std::{io::Read, sync::Arc};
+use store::Store;
+
+/// Somebody's hand.
+async fn spoil(database: &Database, words: &'static str, id: SagaId) {
+    let id = &id.to_string();
+    let done = database.write("spoil a row", |mut tx| {
+        Box::pin(async move { sql(words).bind(id).execute(&mut *tx).await.map_err(during("spoil a row")) })
+    });
+    assert_eq!(done.await.unwrap(), 1, "{words}");
+}
+
+on_both! {
+    async fn a_list_shows_every_row_and_says_what_of_one_cannot_be_read(store: Store) {
+        let database = store.open().await;
+        let ours = store_of(&database);
+        let mut keys = Vec::new();
+        for _ in 0..6 {
+            keys.push(created(&ours, "listed").await);
+        }
+        for (key, words) in keys.iter().zip([
+            "UPDATE saga SET owner = 'nobody' WHERE id = $1",
+            "UPDATE saga SET attention = '{' WHERE id = $1",
+            "UPDATE saga SET created_at = 'yesterday' WHERE id = $1",
+            "UPDATE saga SET version = 99999999999 WHERE id = $1",
+        ]) {
+            spoil(&database, words, key.id).await;
+        }
+        for limit in [1, 100] {
+            let mut all = Vec::new();
+            loop {
+                let after = all.last().map(nexus_database::sagas::SagaSummary::position);
+                let page = database.sagas(&SagaFilter::default(), after.as_ref(), limit).await.unwrap();
+                if page.is_empty() {
+                    break;
+                }
+                all.extend(page);
+            }
+            assert_eq!(all.len(), 6, "with {limit} a page");
+            for (key, wrong) in keys.iter().zip([
+                Some("\"nobody\" as owner"), Some("\"{\" as attention"), Some("\"yesterday\" as created_at"),
+                Some("\"99999999999\" as version"), None, None,
+            ]) {
+                let saga = all.iter().find(|saga| saga.key.id == key.id).unwrap();
+                assert_eq!((saga.kind.as_str(), saga.state), ("listed", SagaState::Unfinished));
+                let words = saga.unreadable.as_ref().map(ToString::to_string);
+                match wrong {
+                    None => assert_eq!(words, None),
+                    Some(wrong) => {
+                        let words = words.unwrap();
+                        let named = format!("saga, row {}: ", key.id);
+                        assert!(words.starts_with(&named) && words.contains(wrong), "{words}");
+                        assert!(words.ends_with("(nexus db check)"), "{words}");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn a_saga_is_shown_with_what_can_be_read_of_it(store: Store) {
+        let database = store.open().await;
+        let ours = store_of(&database);
+        let (key, bare) = (created(&ours, "shown").await, created(&ours, "bare").await);
+        write_line(&ours, key, 0, "started").await;
+        write_line(&ours, key, 0, "succeeded").await;
+        let _ = ours.mark(key, &Mark::CancelRequested).await.unwrap();
+        ours.put_signal(key.id, "go", &json!(1)).await.unwrap();
+        ours.timer(key.id, "nap", Timestamp::UNIX_EPOCH).await.unwrap();
+        for words in [
+            "UPDATE saga_definition SET params = 'half {' WHERE saga_id = $1",
+            "UPDATE saga_event SET body = 'no JSON' WHERE event = 'succeeded' AND saga_id = $1",
+            "UPDATE saga_mark SET mark = '{\"mark\":\"of_a_newer_program\"}' WHERE saga_id = $1",
+            "UPDATE saga_signal SET value = '' WHERE saga_id = $1",
+            "UPDATE saga_timer SET due = 'soon' WHERE saga_id = $1",
+        ] {
+            spoil(&database, words, key.id).await;
+        }
+        spoil(&database, "DELETE FROM saga_definition WHERE saga_id = $1", bare.id).await;
+
+        let shown = database.saga(key.id).await.unwrap().unwrap();
+        assert_eq!((shown.params, shown.signals["go"].clone()), (json!("half {"), json!("")));
+        let words = shown.unreadable.unwrap().to_string();
+        let id = key.id;
+        for wrong in [
+            format!("saga_definition, row {id}: "), format!("saga_mark, row {id} "),
+            format!("saga_signal, row {id} go: "), format!("saga_timer, row {id} nap: "),
+        ] {
+            assert!(words.contains(&wrong), "{wrong}: {words}");
+        }
+        let log = database.saga_events(key.id, None, 10).await.unwrap();
+        assert_eq!((log.lines.len(), log.lines[1].event.body.clone()), (2, json!("no JSON")));
+        assert!(log.unreadable.unwrap().to_string().contains(&format!("saga_event, row {id} succeeded: ")));
+
+        let shown = database.saga(bare.id).await.unwrap().unwrap();
+        assert_eq!((shown.summary.kind.as_str(), shown.params), ("bare", Value::Null));
+        assert!(shown.unreadable.unwrap().to_string().contains("saga_definition, row"));
+        // What an executor asks for names its row as well.
+        let Err(StoreFault::NotDone(words)) = ours.signal(key.id, "go").await else { panic!("it is no JSON") };
+        assert!(words.starts_with(&format!("saga_signal, row {id} go: ")), "{words}");
+        let Err(StoreFault::NotDone(words)) = ours.timer(key.id, "nap", Timestamp::MAX).await else {
+            panic!("it is no time")
+        };
+        assert!(words.starts_with(&format!("saga_timer, row {id} nap: ")), "{words}");
+    }
+
+    async fn recovery_gets_each_saga_and_apart_what_can_be_read_of_those_that_cannot(store: Store) {
+        let database = store.open().await;
+        let ours = store_of(&database);
+        let mut keys = Vec::new();
+        for _ in 0..6 {
+            let key = created(&ours, "loaded").await;
+            write_line(&ours, key, 3, "started").await;
+            write_line(&ours, key, 3, "undo_finished").await;
+            let _ = ours.mark(key, &Mark::CancelRequested).await.unwrap();
+            keys.push(key);
+        }
+        for (key, words) in keys.iter().zip([
+            "UPDATE saga SET version = -1 WHERE id = $1",
+            "UPDATE saga_definition SET dag = '' WHERE saga_id = $1",
+            "UPDATE saga_event SET event = 'of_a_newer_program' WHERE event = 'undo_finished' AND saga_id = $1",
+            "UPDATE saga_mark SET mark = '' WHERE saga_id = $1",
+            "DELETE FROM saga_definition WHERE saga_id = $1",
+        ]) {
+            spoil(&database, words, key.id).await;
+        }
+        let listed = ours.unfinished_rows().await.unwrap();
+        assert_eq!((listed.sagas.len(), listed.without_key.len()), (6, 0));
+        assert_eq!(listed.unreadable.keys().collect::<Vec<_>>(), [&keys[0].id]);
+        assert_eq!(ours.unfinished().await.unwrap().len(), 5, "whoever executes gets those that can be");
+
+        let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
+        let loaded = ours.load_readable(&ids).await.unwrap();
+        assert_eq!(loaded.sagas.iter().map(|saga| saga.row.key).collect::<Vec<_>>(), keys[5..]);
+        assert_eq!(ours.load(&ids).await.unwrap(), loaded.sagas);
+        for (number, table) in
+            [(0, "saga"), (1, "saga_definition"), (2, "saga_event"), (3, "saga_mark"), (4, "saga_definition")]
+        {
+            let one = loaded.partly.iter().find(|one| one.readable.row.key == keys[number]).unwrap();
+            let words = one.unreadable.to_string();
+            assert!(words.starts_with(&format!("{table}, row {}", keys[number].id)), "{words}");
+            assert_eq!(one.readable.events.len(), 2, "{words}");
+        }
+        // What is lost may have left something.
+        let of = |number: usize| loaded.partly.iter().find(|one| one.readable.row.key == keys[number]).unwrap();
+        assert!(of(2).readable.events.iter().all(|event| event.event == "started"));
+        assert!(matches!(&of(3).readable.marks[..], [Mark::UndoSkipped { .. }]));
+    }
+
+    async fn what_cannot_be_read_is_archived_as_it_is_and_pruned(store: Store) {
+        let database = store.open().await;
+        let ours = store_of(&database);
+        let (key, other) = (created(&ours, "archived").await, created(&ours, "other").await);
+        write_line(&ours, key, 0, "started").await;
+        for key in [key, other] {
+            end(&ours, key, &EndState::Succeeded { output: json!(null) }).await;
+        }
+        for words in [
+            "UPDATE saga SET version = -7, owner = 'nobody', outcome = '{' WHERE id = $1",
+            "UPDATE saga_definition SET params = 'half {' WHERE saga_id = $1",
+            "UPDATE saga_event SET body = 'no JSON', written_at = 'then', adoption_epoch = -1 WHERE saga_id = $1",
+        ] {
+            spoil(&database, words, key.id).await;
+        }
+        let archive: Arc<dyn Storage> = Arc::new(SimMachine::new().add_disk(1 << 24));
+        let soon = Timestamp::now() + SignedDuration::from_secs(60);
+        let done = database.archive_and_prune_sagas(&archive, soon, u64::MAX).await.unwrap();
+        assert_eq!((done.archived, done.pruned), (2, 2));
+        assert!(database.sagas(&SagaFilter::default(), None, 10).await.unwrap().is_empty());
+        let saga = archived(archive.as_ref(), &key.id.to_string());
+        assert_eq!((&saga["version"], &saga["owner"], &saga["outcome"]), (&json!(-7), &json!("nobody"), &json!("{")));
+        assert_eq!(saga["params"], json!("half {"));
+        let written = &saga["events"][0];
+        assert_eq!((&written["body"], &written["adoption_epoch"]), (&json!("no JSON"), &json!(-1)));
+    }
+}
+
+fn archived(archive: &dyn Storage, id: &str) -> Value {
+    for entry in archive.list(Utf8Path::new("")).unwrap() {
+        let file = archive.open(Utf8Path::new(&entry.name)).unwrap();
+        let mut bytes = vec![0; usize::try_from(entry.metadata.size).unwrap()];
+        assert_eq!(file.read_at(0, &mut bytes).unwrap(), bytes.len());
+        let mut text = String::new();
+        GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).unwrap();
+        let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        if let Some(saga) = lines.find(|saga| saga["id"] == id) {
+            return saga;
+        }
+    }
+    panic!("{id} is not in the archive")
+}
