@@ -79,7 +79,11 @@ fn in_words(report: &CheckReport) -> Result<String, DatabaseCommandError> {
 }
 
 fn size_and_sum(report: &BackupReport) -> String {
-    format!("{} ({} bytes, SHA-256 {})", report.file, report.bytes, report.sha256)
+    let broken = match report.broken_rules {
+        0 => String::new(),
+        broken => format!("\nwith {broken} rows that break a rule, as before: `nexus db check` lists them"),
+    };
+    format!("{} ({} bytes, SHA-256 {}){broken}", report.file, report.bytes, report.sha256)
 }
 
 #[cfg(test)]

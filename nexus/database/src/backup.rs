@@ -56,6 +56,8 @@ pub struct BackupReport {
     pub bytes: u64,
     /// Its SHA-256, hexadecimal.
     pub sha256: String,
+    /// Rows that break a rule, as they did before; `nexus db check` lists them.
+    pub broken_rules: usize,
     /// Where a restore has kept the database that was there.
     pub kept: Option<Utf8PathBuf>,
 }
@@ -104,7 +106,7 @@ pub enum BackupError {
         /// The SHA-256 that it has.
         actual: String,
     },
-    /// What it holds is not in order.
+    /// The file is damaged.
     #[error("{path} is not in order: {first} ({count} findings in all; `nexus db check` lists them)")]
     Findings {
         /// The file.
@@ -139,7 +141,7 @@ pub async fn backup(location: &Location, file: &Utf8Path) -> Result<BackupReport
     let copied = sqlx::query("VACUUM INTO $1").bind(partial.as_str()).execute(&mut connection).await;
     let closed = connection.close().await;
     copied.and(closed).map_err(during("copy the database"))?;
-    in_order(&partial).await?;
+    let broken_rules = in_order(&partial).await?;
     sync(&partial)?;
     let (sha256, bytes) = digest_of(&partial)?;
     let checksum = with_suffix(file, ".sha256");
@@ -148,7 +150,7 @@ pub async fn backup(location: &Location, file: &Utf8Path) -> Result<BackupReport
     sync(&checksum)?;
     fs::rename(&partial, file).map_err(failed("rename to", file))?;
     sync_directory_of(file)?;
-    Ok(BackupReport { file: file.to_owned(), bytes, sha256, kept: None })
+    Ok(BackupReport { file: file.to_owned(), bytes, sha256, broken_rules, kept: None })
 }
 
 /// Puts a backup in the place of the database. Nobody may use the database meanwhile.
@@ -167,7 +169,7 @@ pub async fn restore(location: &Location, file: &Utf8Path) -> Result<BackupRepor
     let restoring = with_suffix(path, ".restoring");
     remove_if_there(&restoring)?;
     fs::copy(file, &restoring).map_err(failed("copy the backup to", &restoring))?;
-    in_order(&restoring).await?;
+    let broken_rules = in_order(&restoring).await?;
     move_ahead(&restoring).await?;
     sync(&restoring)?;
     let kept = if path.exists() { Some(keep_old(path).await?) } else { None };
@@ -176,7 +178,7 @@ pub async fn restore(location: &Location, file: &Utf8Path) -> Result<BackupRepor
     }
     fs::rename(&restoring, path).map_err(failed("rename to", path))?;
     sync_directory_of(path)?;
-    Ok(BackupReport { file: file.to_owned(), bytes, sha256, kept })
+    Ok(BackupReport { file: file.to_owned(), bytes, sha256, broken_rules, kept })
 }
 
 /// Compares a backup with its checksum.
@@ -194,15 +196,14 @@ fn verified(file: &Utf8Path) -> Result<(String, u64), BackupError> {
     Ok((actual, bytes))
 }
 
-async fn in_order(path: &Utf8Path) -> Result<(), BackupError> {
+/// How many rows break a rule. A file that is damaged itself is refused; rows that break rules are not: a copy of them is
+/// better than none, and they were there before.
+async fn in_order(path: &Utf8Path) -> Result<usize, BackupError> {
     let report = check(&Location::from(path)).await?;
-    match report.findings.first() {
-        None => Ok(()),
-        Some(first) => Err(BackupError::Findings {
-            path: path.to_owned(),
-            count: report.findings.len(),
-            first: first.clone(),
-        }),
+    let count = report.findings.len();
+    match report.findings.into_iter().find(|finding| finding.table.is_none()) {
+        None => Ok(count),
+        Some(first) => Err(BackupError::Findings { path: path.to_owned(), count, first }),
     }
 }
 

@@ -9,7 +9,8 @@ mod store;
 use camino::Utf8PathBuf;
 use ids::CoordinatorId;
 use nexus_database::{
-    BackupError, Database, DatabaseError, Location, backup, check, during, restore, sql::sql,
+    BackupError, Database, DatabaseError, DatabaseSagaStore, Location, backup, check, during, restore,
+    sql::sql,
 };
 use nexus_sagas::{EndState, SagaStore};
 use serde_json::json;
@@ -93,7 +94,7 @@ async fn a_backup_of_a_used_database_is_restored_ahead_of_all_that_was_seen() {
     let (database, coordinator) = started(&store).await;
     let cluster = database.cluster_id().await.unwrap();
     let generation = database.generation().await.unwrap();
-    let sagas = sagas_made::store_of(&database);
+    let sagas = DatabaseSagaStore::new(database.clone(), coordinator, 1);
     let (going, ended) =
         (sagas_made::created(&sagas, "going").await, sagas_made::created(&sagas, "ended").await);
     sagas_made::end(&sagas, ended, &EndState::Succeeded { output: json!(1) }).await;
@@ -173,13 +174,14 @@ async fn a_file_that_is_no_backup_is_refused_and_the_database_stays() {
 }
 
 #[tokio::test]
-async fn a_database_that_breaks_our_rules_is_not_backed_up_as_if_it_did_not() {
+async fn a_database_that_breaks_our_rules_is_backed_up_and_said_to_break_them() {
     let store = Store::sqlite();
     let (database, _) = started(&store).await;
     run(&database, "UPDATE cluster SET wanted_digest = 'none'").await;
     let file = store.dir.path().join("backup");
-    assert!(matches!(backup(&store.location, &file).await.unwrap_err(), BackupError::Findings { .. }));
-    assert!(!file.exists());
+    assert_eq!(backup(&store.location, &file).await.unwrap().broken_rules, 1);
+    database.close().await;
+    assert_eq!(restore(&store.location, &file).await.unwrap().broken_rules, 1);
 }
 
 #[tokio::test]
