@@ -25,7 +25,7 @@ pub(crate) async fn watch(database: Database, readiness: Readiness, mut stop: wa
         match &state {
             // At the end of a stop it is closed.
             Err(error) if was_well && !*stop.borrow() => {
-                tracing::error!(error, "the database takes no writes")
+                tracing::error!(error, "the database takes no writes");
             }
             Ok(()) if !was_well => tracing::info!("the database takes writes again"),
             _ => {}

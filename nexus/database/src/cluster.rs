@@ -3,7 +3,7 @@
 use crate::{
     Database, DatabaseError,
     error::during,
-    rows::{key, now, parsed, text, unsigned},
+    rows::{key, now, of_table, parsed, text, unsigned},
     sql::{Row, sql},
     wanted,
 };
@@ -52,7 +52,7 @@ impl Database {
     pub async fn cluster_id(&self) -> Result<ClusterId, DatabaseError> {
         let row =
             sql("SELECT id FROM cluster").fetch_one(&self.read).await.map_err(during("read the cluster"))?;
-        parsed(&row, "id")
+        of_table(&row, ("cluster", "id"), |row| parsed(row, "id"))
     }
 
     /// Records that a coordinator starts, under an epoch that no earlier start had.
@@ -95,6 +95,10 @@ impl Database {
 }
 
 fn read_coordinator(row: &Row) -> Result<CoordinatorRow, DatabaseError> {
+    of_table(row, ("coordinator", "id"), read_coordinator_values)
+}
+
+fn read_coordinator_values(row: &Row) -> Result<CoordinatorRow, DatabaseError> {
     Ok(CoordinatorRow {
         id: parsed(row, "id")?,
         name: text(row, "name")?,

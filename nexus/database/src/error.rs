@@ -56,8 +56,26 @@ pub enum DatabaseError {
         #[source]
         source: SqlError,
     },
+    /// A row holds a value that does not mean what its column says.
+    #[error(
+        "table {table} of database {database} holds {value:?} as {column} of {row}, which is not one: `nexus db check` tells all that is wrong with it"
+    )]
+    CorruptRow {
+        /// The file, or the server and its database.
+        database: String,
+        /// The table.
+        table: &'static str,
+        /// `row` and its key.
+        row: String,
+        /// The column.
+        column: &'static str,
+        /// What it holds.
+        value: String,
+    },
     /// A value does not mean what its column says.
-    #[error("the database holds {value:?} as {column}, which is not one")]
+    #[error(
+        "the database holds {value:?} as {column}, which is not one: `nexus db check` tells which row it is"
+    )]
     Corrupt {
         /// The column.
         column: &'static str,
@@ -148,7 +166,7 @@ impl DatabaseError {
             },
             DatabaseError::NewerSchema { .. } => ErrorClass::NewerSchema,
             DatabaseError::CommitUnknown { .. } => ErrorClass::CommitUnknown,
-            DatabaseError::Corrupt { .. } => ErrorClass::Corrupt,
+            DatabaseError::Corrupt { .. } | DatabaseError::CorruptRow { .. } => ErrorClass::Corrupt,
         }
     }
 

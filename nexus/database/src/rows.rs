@@ -56,3 +56,19 @@ pub(crate) fn instant(time: jiff::Timestamp) -> String {
 pub(crate) fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
+
+/// Reads a row of this table, whose key is in this column: what is wrong with a value is said of its row.
+pub(crate) fn of_table<T>(
+    row: &Row,
+    (table, key): (&'static str, &'static str),
+    read: impl FnOnce(&Row) -> Result<T, DatabaseError>,
+) -> Result<T, DatabaseError> {
+    read(row).map_err(|error| match error {
+        DatabaseError::Corrupt { column, value } => {
+            let database = row.database();
+            let row = text(row, key).map_or_else(|_| "its only row".to_owned(), |key| format!("row {key}"));
+            DatabaseError::CorruptRow { database, table, row, column, value }
+        }
+        error => error,
+    })
+}

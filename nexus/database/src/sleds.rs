@@ -7,7 +7,7 @@
 use crate::{
     Database, DatabaseError,
     error::during,
-    rows::{key, now, optional_text, parsed, signed, text, unsigned},
+    rows::{key, now, of_table, optional_text, parsed, signed, text, unsigned},
     sql::{Connection, Row, sql},
 };
 use ids::{AgentEpoch, SledId};
@@ -238,6 +238,10 @@ fn judge(row: &SledRow, new: &Registration) -> Option<RegisterOutcome> {
 }
 
 fn read_sled(row: &Row) -> Result<SledRow, DatabaseError> {
+    of_table(row, ("sled", "id"), read_sled_values)
+}
+
+fn read_sled_values(row: &Row) -> Result<SledRow, DatabaseError> {
     let agent_url = optional_text(row, "agent_url")?;
     let depot_url = optional_text(row, "depot_url")?;
     Ok(SledRow {

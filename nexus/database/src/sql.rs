@@ -135,10 +135,15 @@ impl From<Option<i64>> for Value {
 
 /// One row of an answer.
 #[derive(Debug)]
-pub enum Row {
-    /// SQLite's.
+pub struct Row {
+    values: Values,
+    /// Of whose database.
+    pool: Pool,
+}
+
+#[derive(Debug)]
+enum Values {
     Sqlite(SqliteRow),
-    /// PostgreSQL's.
     Postgres(PgRow),
 }
 
@@ -149,11 +154,16 @@ impl Row {
         T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite> + sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
         for<'a> &'a str: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
     {
-        match self {
-            Row::Sqlite(row) => sqlx::Row::try_get(row, column),
-            Row::Postgres(row) => sqlx::Row::try_get(row, column),
+        match &self.values {
+            Values::Sqlite(row) => sqlx::Row::try_get(row, column),
+            Values::Postgres(row) => sqlx::Row::try_get(row, column),
         }
-        .map_err(SqlError::from)
+        .map_err(|error| SqlError::from(error).of(|| self.database()))
+    }
+
+    /// The file, or the server and its database, that it is in.
+    pub(crate) fn database(&self) -> String {
+        self.pool.database()
     }
 }
 
@@ -269,7 +279,7 @@ impl Connection {
         matches!(self.link, Link::Postgres(_))
     }
 
-    async fn run(&mut self, statement: Statement, run: Run) -> Result<Answer, SqlError> {
+    async fn run(&mut self, statement: Statement, run: Run) -> Result<Answer<Row>, SqlError> {
         if self.failure.is_some() {
             let words = "an earlier statement of this transaction has failed";
             return Err(sqlx::Error::Protocol(words.to_owned()).into());
@@ -285,7 +295,11 @@ impl Connection {
                 link.heard(answer)
             }
         };
-        answer.map_err(|error| {
+        let of_here = |answer: Answer<Values>| {
+            let row = |values| Row { values, pool: self.pool.clone() };
+            Answer { rows: answer.rows.into_iter().map(row).collect(), affected: answer.affected }
+        };
+        answer.map(of_here).map_err(|error| {
             let error = SqlError::from(error).of(|| self.pool.database());
             self.failure = Some(error.clone());
             error
@@ -315,7 +329,7 @@ impl<'c> From<&'c mut Connection> for Target<'c> {
 }
 
 impl Target<'_> {
-    async fn run(self, statement: Statement, run: Run) -> Result<Answer, SqlError> {
+    async fn run(self, statement: Statement, run: Run) -> Result<Answer<Row>, SqlError> {
         match self {
             Target::Pool(pool) => {
                 let answer = run_alone(pool, statement, run);
@@ -329,7 +343,7 @@ impl Target<'_> {
 }
 
 /// A read that finds its connection lost is asked again, on another one.
-async fn run_alone(pool: &Pool, statement: Statement, run: Run) -> Result<Answer, SqlError> {
+async fn run_alone(pool: &Pool, statement: Statement, run: Run) -> Result<Answer<Row>, SqlError> {
     let mut tries = if matches!(run, Run::Execute) { TRIES_MAX } else { 1 };
     loop {
         match pool.acquire().await?.run(statement.clone(), run).await {
@@ -347,8 +361,8 @@ enum Run {
 }
 
 #[derive(Default)]
-struct Answer {
-    rows: Vec<Row>,
+struct Answer<R> {
+    rows: Vec<R>,
     affected: u64,
 }
 
@@ -359,7 +373,7 @@ macro_rules! run_on {
             link: &mut $connection,
             statement: Statement,
             run: Run,
-        ) -> Result<Answer, sqlx::Error> {
+        ) -> Result<Answer<Values>, sqlx::Error> {
             let mut query = sqlx::query::<$database>(statement.text);
             for value in statement.values {
                 query = match value {
@@ -384,5 +398,5 @@ macro_rules! run_on {
     };
 }
 
-run_on!(run_sqlite, Sqlite, SqliteConnection, Row::Sqlite);
-run_on!(run_postgres, Postgres, PgConnection, Row::Postgres);
+run_on!(run_sqlite, Sqlite, SqliteConnection, Values::Sqlite);
+run_on!(run_postgres, Postgres, PgConnection, Values::Postgres);

@@ -3,7 +3,7 @@
 use crate::{
     Database, DatabaseError,
     error::during,
-    rows::{key, now, parsed, signed, text, unsigned},
+    rows::{key, now, of_table, parsed, signed, text, unsigned},
     sql::{Connection, Row, sql},
 };
 use ids::TrustRootId;
@@ -127,6 +127,10 @@ pub(crate) async fn is_known(tx: &mut Connection, id: TrustRootId) -> Result<boo
 }
 
 fn read_trust_root(row: &Row) -> Result<TrustRootRow, DatabaseError> {
+    of_table(row, ("trust_root", "id"), read_trust_root_values)
+}
+
+fn read_trust_root_values(row: &Row) -> Result<TrustRootRow, DatabaseError> {
     Ok(TrustRootRow {
         id: parsed(row, "id")?,
         fingerprint: text(row, "fingerprint")?,

@@ -8,7 +8,7 @@
 use crate::{
     Database, DatabaseError,
     error::during,
-    rows::{optional_text, parsed, signed, text, unsigned},
+    rows::{of_table, optional_text, parsed, signed, text, unsigned},
     sql::{Connection, Row, sql},
 };
 use ids::{ArtifactHash, CoordinatorId, Generation, RepositoryId};
@@ -73,12 +73,15 @@ pub(crate) async fn settle(tx: &mut Connection) -> Result<Generation, DatabaseEr
         .fetch_all(&mut *tx)
         .await
         .map_err(during(operation))?;
-    let hashes: Vec<ArtifactHash> = rows.iter().map(|row| parsed(row, "hash")).collect::<Result<_, _>>()?;
+    let hashes: Vec<ArtifactHash> = rows
+        .iter()
+        .map(|row| of_table(row, ("repository_artifact", "hash"), |row| parsed(row, "hash")))
+        .collect::<Result<_, _>>()?;
     let row = sql("SELECT generation, wanted_digest FROM cluster")
         .fetch_one(&mut *tx)
         .await
         .map_err(during(operation))?;
-    let current = Generation(unsigned(&row, "generation")?);
+    let current = generation_of(&row)?;
     let digest = digest(&hashes);
     if text(&row, "wanted_digest")? == digest {
         return Ok(current);
@@ -111,10 +114,11 @@ impl Database {
                 .fetch_all(&mut *tx)
                 .await
                 .map_err(during(operation))?;
-                let generation = Generation(unsigned(&cluster, "generation")?);
+                let generation = generation_of(&cluster)?;
                 let mut wanted = Wanted { generation, artifacts: BTreeMap::new() };
                 for row in &rows {
-                    add(&mut wanted.artifacts, row)?;
+                    let table = ("repository_artifact", "name");
+                    of_table(row, table, |row| add(&mut wanted.artifacts, row))?;
                 }
                 Ok(wanted)
             })
@@ -128,7 +132,7 @@ impl Database {
             .fetch_one(&self.read)
             .await
             .map_err(during("read the generation"))?;
-        Ok(Generation(unsigned(&row, "generation")?))
+        generation_of(&row)
     }
 }
 
@@ -138,6 +142,11 @@ impl Wanted {
     pub fn hashes(&self) -> BTreeSet<ArtifactHash> {
         self.artifacts.keys().copied().collect()
     }
+}
+
+/// Of the one row of its table.
+fn generation_of(cluster: &Row) -> Result<Generation, DatabaseError> {
+    of_table(cluster, ("cluster", "id"), |row| unsigned(row, "generation").map(Generation))
 }
 
 fn add(artifacts: &mut BTreeMap<ArtifactHash, WantedArtifact>, row: &Row) -> Result<(), DatabaseError> {

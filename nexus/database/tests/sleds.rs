@@ -6,7 +6,11 @@
 mod store;
 
 use ids::{AgentEpoch, SledId};
-use nexus_database::sleds::{Policy, RegisterOutcome, Registration, SledAddress};
+use nexus_database::{
+    Location, during,
+    sleds::{Policy, RegisterOutcome, Registration, SledAddress},
+    sql::sql,
+};
 use store::Store;
 
 fn registration(id: SledId, epoch: u64, host: u8) -> Registration {
@@ -87,5 +91,35 @@ on_both! {
         assert_eq!(database.sled_set_policy(id, Policy::InService).await.unwrap(), None, "it came back");
         assert_eq!(database.sled(id).await.unwrap().unwrap().policy, Policy::Expunged);
         assert_eq!(database.sled_set_policy(SledId::generate(), Policy::InService).await.unwrap(), None);
+    }
+}
+
+on_both! {
+    async fn a_value_that_cannot_be_read_is_told_with_its_database_table_row_and_what_to_do(store: Store) {
+        let database = store.open().await;
+        let id = SledId::generate();
+        database.sled_register(&registration(id, 1, 1)).await.unwrap();
+        let operation = "change what nobody may";
+        let spoil = database.write(operation, |mut tx| {
+            Box::pin(async move {
+                sql("UPDATE sled SET created_at = 'noon'").execute(&mut *tx).await.map_err(during(operation))
+            })
+        });
+        spoil.await.unwrap();
+        let words = database.sled(id).await.unwrap_err().to_string();
+        let named = match &store.location {
+            Location::Sqlite(file) => file.to_string(),
+            Location::Postgres(server) => {
+                let (host, name) = server.url().rsplit_once('@').unwrap().1.split_once('/').unwrap();
+                format!("{name} on {host}")
+            }
+        };
+        assert_eq!(
+            words,
+            format!(
+                "table sled of database {named} holds \"noon\" as created_at of row {id}, which is not one: \
+                 `nexus db check` tells all that is wrong with it"
+            )
+        );
     }
 }

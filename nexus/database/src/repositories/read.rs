@@ -4,7 +4,7 @@ use super::{ArtifactRow, RepositoryRow, StagedRow};
 use crate::{
     Database, DatabaseError,
     error::during,
-    rows::{key, optional_text, parsed, text, unsigned},
+    rows::{key, of_table, optional_text, parsed, text, unsigned},
     sql::{Row, sql},
 };
 use ids::{CoordinatorId, RepositoryId};
@@ -70,19 +70,25 @@ impl Database {
         .fetch_all(&self.read)
         .await
         .map_err(during("list staged repositories"))?;
-        rows.iter()
-            .map(|row| {
-                Ok(StagedRow {
-                    repository_id: parsed(row, "repository_id")?,
-                    file: text(row, "file")?,
-                    size: unsigned(row, "size")?,
-                })
-            })
-            .collect()
+        rows.iter().map(read_staged).collect()
     }
 }
 
+fn read_staged(row: &Row) -> Result<StagedRow, DatabaseError> {
+    of_table(row, ("staged_repository", "repository_id"), |row| {
+        Ok(StagedRow {
+            repository_id: parsed(row, "repository_id")?,
+            file: text(row, "file")?,
+            size: unsigned(row, "size")?,
+        })
+    })
+}
+
 fn read_repository(row: &Row) -> Result<RepositoryRow, DatabaseError> {
+    of_table(row, ("repository", "id"), read_repository_values)
+}
+
+fn read_repository_values(row: &Row) -> Result<RepositoryRow, DatabaseError> {
     let staged_on = optional_text(row, "staged_on")?;
     Ok(RepositoryRow {
         id: parsed(row, "id")?,
@@ -101,6 +107,10 @@ fn read_repository(row: &Row) -> Result<RepositoryRow, DatabaseError> {
 }
 
 pub(super) fn read_artifact(row: &Row) -> Result<ArtifactRow, DatabaseError> {
+    of_table(row, ("repository_artifact", "name"), read_artifact_values)
+}
+
+fn read_artifact_values(row: &Row) -> Result<ArtifactRow, DatabaseError> {
     Ok(ArtifactRow {
         name: text(row, "name")?,
         version: text(row, "version")?,
