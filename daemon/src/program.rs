@@ -4,7 +4,7 @@
 //! a supervisor need not try again).
 
 use crate::{config_file, log, log::LogSettings, stop};
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use problem::chain;
 use serde::de::DeserializeOwned;
 use std::{
@@ -24,6 +24,15 @@ const BLOCKING_THREADS_MAX: usize = 64;
 
 /// How long blocking work may go on after all else has ended.
 const BLOCKING_END_LIMIT: Duration = Duration::from_secs(1);
+
+/// What is wrong with a config that can be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}")]
+struct ConfigUnfit {
+    path: Utf8PathBuf,
+    #[source]
+    source: Box<dyn Error>,
+}
 
 /// What a daemon is, to its frame.
 #[derive(Clone, Copy, Debug)]
@@ -60,9 +69,11 @@ impl<C: DeserializeOwned> Program<C> {
     }
 
     fn read(&self, config: &Utf8Path) -> Result<C, Box<dyn Error>> {
-        let config = config_file::read::<C>(config)?;
-        (self.verify)(&config)?;
-        Ok(config)
+        let values = config_file::read::<C>(config)?;
+        match (self.verify)(&values) {
+            Ok(()) => Ok(values),
+            Err(source) => Err(Box::new(ConfigUnfit { path: config.to_owned(), source })),
+        }
     }
 
     fn start<E: Error + 'static>(

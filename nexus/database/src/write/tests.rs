@@ -271,7 +271,7 @@ async fn read_slowly(
 async fn readers_that_are_given_up_keep_their_places_until_they_have_ended() {
     let dir = camino_tempfile::tempdir().unwrap();
     let path = dir.path().join("nexus.db");
-    let limits = Limits { reader: std::time::Duration::from_millis(20), ..Limits::default() };
+    let limits = Limits { reader: Duration::from_millis(20), ..Limits::default() };
     let database = Database::open_with(&path, options(&path), limits).await.unwrap();
     for _ in 0..READERS_MAX {
         let (begun, has_begun) = tokio::sync::oneshot::channel();
@@ -291,7 +291,7 @@ async fn readers_that_are_given_up_keep_their_places_until_they_have_ended() {
         assert!(pool.size() <= READERS_MAX, "{}", pool.size());
     }
     database.trust_root_insert(&root(1)).await.expect("writers do not wait for readers");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    let deadline = std::time::Instant::now() + Duration::from_secs(120);
     while let Err(error) = database.trust_roots(None, 1).await {
         assert!(
             std::time::Instant::now() < deadline,
