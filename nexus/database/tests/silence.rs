@@ -8,7 +8,6 @@ mod outage;
 #[path = "store/proxy.rs"]
 #[allow(dead_code, reason = "outages use more of it")]
 mod proxy;
-#[allow(dead_code, reason = "other tests use more of it")]
 mod sagas_made;
 
 use jiff::Timestamp;
@@ -57,7 +56,7 @@ async fn while_the_server_is_frozen_every_call_ends_in_time_and_all_goes_on_when
         }
     };
     let calls = async { tokio::join!(in_time(calls), timeout(Duration::from_secs(4), seen)) };
-    let ((appended, probed, listed, unfinished, loaded), seen) = calls.await;
+    let ((appended, probed, listed, unfinished, loaded), seen) = Box::pin(calls).await;
     seen.expect("that it does not answer is known before the first call gives up");
     assert!(matches!(appended, Err(StoreFault::NotDone(_) | StoreFault::Unknown(_))), "{appended:?}");
     let probed = probed.unwrap_err();
