@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
-use double::{Double, Program, Run, answer, page, refuse, routes};
+use double::{Double, Program, answer, interrupted, page, refuse, routes};
 use nexus_client::{
     pages::Page,
     sagas::{Saga, SagaDetail, SagaQuery, SagaState},
@@ -378,16 +378,6 @@ async fn saga_that_is_gone_ends_the_watching() {
     let double =
         Double::coordinator(script(vec![shown(detail(1, SagaState::Running, "running")), gone])).await;
     Program::of(&double).run(&["op", "watch", &id(1)]).await.ended(1).says("(404 saga_not_found)");
-}
-
-/// Sends Ctrl-C once standard error has said this; gives back the run.
-async fn interrupted(program: &Program, arguments: &[&str], after: &Notify) -> Run {
-    let mut command = program.command(arguments);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    after.notified().await;
-    let process = rustix::process::Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
-    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
-    Run::of(child.wait_with_output().await.unwrap())
 }
 
 #[tokio::test]
