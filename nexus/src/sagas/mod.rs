@@ -64,12 +64,11 @@ impl Sagas {
     /// What is known of a saga here beside its row.
     #[must_use]
     pub fn here(&self, row: &SagaSummary) -> Here {
-        let live = self.engine.status(row.key.id);
-        let waits = self.is_left(row).then(|| {
+        if self.is_left(row) {
             let is_capable = self.engine.is_capable(&row.kind, row.version);
-            view::waits_for_recovery(row, is_capable, &self.recovered.now(&self.claims))
-        });
-        Here { live, waits }
+            return view::left_to_recovery(row, is_capable, &self.recovered.now(&self.claims));
+        }
+        Here { live: self.engine.status(row.key.id), ..Here::default() }
     }
 
     /// Whether this coordinator owns the saga, which has not ended, and does not execute it.
