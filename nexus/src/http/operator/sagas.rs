@@ -12,7 +12,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use http_edge::{ApiError, ApiJson, ApiPath, ApiQuery, OptionalJson, pages};
+use http_edge::{ApiError, ApiJson, ApiPath, ApiQuery, LongJson, OptionalJson, pages};
 use ids::SagaId;
 use jiff::Timestamp;
 use nexus_client::{
@@ -361,7 +361,8 @@ async fn give_up(context: &Context, id: SagaId, reason: &str) -> Result<ApiJson<
 async fn signal(
     State(context): State<Context>,
     ApiPath(id): ApiPath<SagaId>,
-    ApiJson(signal): ApiJson<SagaSignal>,
+    // With room for a value that is refused with its limit, instead of a body that is.
+    LongJson(signal): LongJson<SagaSignal>,
 ) -> Result<ApiJson<SagaSignalled>, ApiError> {
     let characters = signal.name.chars().count();
     if !(1..=SIGNAL_CHARACTERS_MAX).contains(&characters) || signal.name.contains(char::is_control) {
