@@ -418,6 +418,31 @@ mod tests {
     }
 
     #[test]
+    fn saga_that_cannot_be_gone_on_with_may_be_given_up() {
+        let mut detail = detail(1, [SagaNodeState::Succeeded; 6]);
+        detail.saga.cannot_go_on = true;
+        let text = show(&detail, &narrow(), now());
+        assert!(
+            text.contains("cannot go on with it, and tries again by itself:\n  sledctl task show"),
+            "{text}"
+        );
+        assert!(text.contains(&format!("  sledctl op abandon {} --reason TEXT\n", detail.saga.id)), "{text}");
+        detail.saga.cannot_go_on = false;
+        assert!(!show(&detail, &narrow(), now()).contains("op abandon"));
+    }
+
+    #[test]
+    fn failure_of_no_node_is_told_without_one() {
+        let failure = SagaFailure {
+            node: String::new(),
+            code: "cannot_be_executed".into(),
+            message: "no coordinator could go on with it".into(),
+            attempts: 0,
+        };
+        assert_eq!(failed(&failure), "no coordinator could go on with it (cannot_be_executed)");
+    }
+
+    #[test]
     fn no_line_is_wider_than_the_screen() {
         assert_fits(|look| list(&sagas(), look, now()));
         for detail in [waiting(), stuck(), abandoned()] {

@@ -66,6 +66,7 @@ async fn a_saga_that_nobody_executes_takes_signals_and_says_what_it_waits_for() 
     let saga = scene.saga(id).await.saga;
     assert_eq!((saga.state, saga.executing), (SagaState::Waiting, false), "{saga:?}");
     assert!(saga.waits_for.as_ref().is_some_and(|it| it.contains("version 99 of demo")), "{saga:?}");
+    assert!(saga.cannot_go_on, "{saga:?}");
     assert_eq!(scene.issues(IssueCode::SagaWaitsForVersion).await.len(), 1);
     let not_executing = code(409, "saga_not_executing");
     assert_eq!(refusal(scene.operator.saga_cancel(id).await), not_executing);
