@@ -29,6 +29,19 @@ pub struct ApiJson<T>(pub T);
 #[derive(Debug)]
 pub struct LongJson<T>(pub T);
 
+/// A JSON object as that of [`ApiJson`], or no body, which is the default.
+#[derive(Debug)]
+pub struct OptionalJson<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+        let object = read_object_or_nothing(request, JSON_BYTES_MAX).await?;
+        Ok(OptionalJson(object.unwrap_or_default()))
+    }
+}
+
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for ApiJson<T> {
     type Rejection = ApiError;
 
@@ -48,13 +61,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for LongJson<T> {
 /// Reads a body that has to be one JSON object. `serde` alone would take an array too, and put its values into the
 /// fields in the order in which the code happens to declare them.
 async fn read_object<T: DeserializeOwned>(request: Request, bytes_max: u64) -> Result<T, ApiError> {
+    let object = read_object_or_nothing(request, bytes_max).await?;
+    let empty = || ApiError::new(Code::BadJson, "the body is empty; a JSON object is expected");
+    object.ok_or_else(empty)
+}
+
+async fn read_object_or_nothing<T: DeserializeOwned>(
+    request: Request,
+    bytes_max: u64,
+) -> Result<Option<T>, ApiError> {
     let body = BoundedBody::new(request.into_body(), bytes_max, JSON_IDLE_LIMIT)?;
     let bytes = body.read_to_end().await?;
     let refuse = |reason: String| ApiError::new(Code::BadJson, reason);
     match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        Some(b'{') => serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string())),
+        Some(b'{') => serde_json::from_slice(&bytes).map(Some).map_err(|error| refuse(error.to_string())),
         Some(_) => Err(refuse("the body is not a JSON object".to_owned())),
-        None => Err(refuse("the body is empty; a JSON object is expected".to_owned())),
+        None => Ok(None),
     }
 }
 

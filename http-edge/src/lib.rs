@@ -33,7 +33,7 @@ pub mod serve;
 pub use auth::{Role, TokenTable};
 pub use edge::Edge;
 pub use error::ApiError;
-pub use extract::{ApiJson, ApiPath, ApiQuery, LongJson};
+pub use extract::{ApiJson, ApiPath, ApiQuery, LongJson, OptionalJson};
 pub use health::Readiness;
 pub use metrics::Metrics;
 pub use serve::{PeerAddress, Server, ServerOptions};

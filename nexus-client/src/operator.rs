@@ -6,7 +6,7 @@ use crate::{
     replication::Replication,
     sagas::{
         DemoSaga, Saga, SagaAbandon, SagaAccepted, SagaDetail, SagaEvent, SagaQuery, SagaSignal,
-        SagaWaitQuery,
+        SagaSignalled, SagaWaitQuery,
     },
     sleds::{Scrub, Sled, SledPolicy, SledUpdate},
     system::{Coordinator, SystemStatus},
@@ -242,7 +242,7 @@ impl OperatorClient {
     }
 
     /// Gives a saga something that it waits for, or will. The first value of a name stays.
-    pub async fn saga_signal(&self, id: SagaId, signal: &SagaSignal) -> Result<Saga, ClientError> {
+    pub async fn saga_signal(&self, id: SagaId, signal: &SagaSignal) -> Result<SagaSignalled, ClientError> {
         self.api.send_json(self.saga_verb(id, "signal").json(signal)).await
     }
 

@@ -60,7 +60,7 @@ pub struct Saga {
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended_at: Option<Timestamp>,
-    /// The node that failed first, once one has and the saga has ended.
+    /// The node that failed first, once one has. A list has it of sagas that have ended or are executed.
     #[serde(default)]
     pub failure: Option<SagaFailure>,
     /// Undos that do not succeed and wait for an operator.
@@ -72,6 +72,9 @@ pub struct Saga {
     /// Nodes whose effects may still be there, because it was abandoned.
     #[serde(default)]
     pub not_undone: Vec<String>,
+    /// Whether its coordinator could not go on with it when it last tried. It tries again, and `abandon` gives it up.
+    #[serde(default)]
+    pub cannot_go_on: bool,
 }
 
 /// Another coordinator that owns a saga, as far as the one that answers knows it. Whether it lives is not known here.
@@ -100,6 +103,25 @@ pub struct SagaDetail {
     /// Its nodes, in the order in which they are planned. Those of sub-sagas are `sub-saga/node`.
     #[serde(default)]
     pub nodes: Vec<SagaNode>,
+    /// The signals that are kept for it, in the order of their names.
+    #[serde(default)]
+    pub signals: Vec<SagaSignal>,
+}
+
+/// A saga that was given a signal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SagaSignalled {
+    /// How it is afterwards.
+    #[serde(flatten)]
+    pub saga: Saga,
+    /// Whether what is kept under that name is this value. If not, an earlier one stays, and this one is forgotten.
+    #[serde(default = "kept_unless_said")]
+    pub kept: bool,
+}
+
+/// A coordinator that does not say so is older than the word.
+fn kept_unless_said() -> bool {
+    true
 }
 
 /// One node of a saga.
@@ -210,6 +232,8 @@ pub enum SagaNodeState {
     Undoing,
     /// It has been undone.
     Undone,
+    /// It was not undone, or not to the end, because the saga was abandoned: its effect may be there.
+    Skipped,
     /// A word that this program is too old to know; never sent.
     #[default]
     #[serde(other)]
@@ -285,8 +309,14 @@ pub struct SagaWaitQuery {
     pub wait_seconds: Option<u32>,
 }
 
+/// What `cancel` and `retry` are told: nothing. The body may be left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SagaSteer {}
+
 /// Why an operator gives a saga up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SagaAbandon {
     /// In words, for those who find what it has left.
     pub reason: String,
@@ -294,6 +324,7 @@ pub struct SagaAbandon {
 
 /// Something that a saga may wait for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SagaSignal {
     /// Its name.
     pub name: String,

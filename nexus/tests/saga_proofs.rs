@@ -1,82 +1,98 @@
-//! Every kind of saga that the coordinator registers is proven here; one without a case fails this.
+//! Every kind of saga that the coordinator registers is proven here, wherever sagas may be durable: everything in memory and
+//! on SQLite, on PostgreSQL every operation at every gap. A kind without a case fails this.
+//!
+//! To add a kind: its cases, and a line of each in [`prove_all`].
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use camino_tempfile::Utf8TempDir;
-use ids::CoordinatorId;
+use futures::{FutureExt, future::BoxFuture};
+use ids::{CoordinatorId, SagaId};
 use nexus::sagas::{
-    demo::{Demo, DemoParams, DemoTools, NODES, SIGNAL},
+    demo::{Demo, DemoParams, DemoTools, SIGNAL, path_of},
     kinds::{Parts, kinds},
-    witness::Witness,
+    witness::{Place, Witness},
 };
-use nexus_saga_harness::{Case, Depth, Memory, Moment, World, assert_covered, prove};
+use nexus_database::{Database, Location};
+use nexus_saga_harness::{
+    Backend, Case, Depth, Gap, Memory, Moment, Operation, Real, Verdict, World, assert_covered, prove,
+};
+use nexus_sagas::{Actions, EndState, Fault, Plan, PlanRefused, SagaKind, Step};
+use serde_json::json;
 use std::{
     collections::BTreeMap,
-    fs,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
+use tokio::runtime::Runtime;
 
-/// The demo's effects: a file per node, of which the last line counts. As a sled would, whoever reads it ignores lines of
-/// an executor that come after a later one's.
+/// The demo's effects: of the lines of a node, the last one counts. As a sled would, whoever reads them ignores lines of an
+/// executor that come after a later one's.
+#[derive(Debug, Default)]
 struct Effects {
-    directory: Utf8TempDir,
     lives: AtomicU64,
-    /// File → bytes that it had, and whether the effect was there: most files have not changed since.
-    read: Mutex<BTreeMap<String, (u64, bool)>>,
+    nodes: Arc<Nodes>,
+}
+
+/// Idempotency key → the epoch of the last line that counts, and whether the effect is there.
+#[derive(Debug, Default)]
+struct Nodes(Mutex<BTreeMap<String, (u64, bool)>>);
+
+impl Place for Nodes {
+    fn append(&self, saga: SagaId, node: &str, line: String) -> BoxFuture<'static, Result<(), Fault>> {
+        let epoch: u64 = line.split(['=', ' ']).nth(1).unwrap().parse().unwrap();
+        let mut nodes = self.0.lock().unwrap();
+        let (latest, there) = nodes.entry(format!("{saga}/{}", path_of(node))).or_default();
+        if epoch >= *latest {
+            (*latest, *there) = (epoch, line.ends_with(" do\n"));
+        }
+        // Others come in between.
+        tokio::task::yield_now().map(Ok).boxed()
+    }
 }
 
 impl Effects {
-    fn new() -> Arc<Effects> {
-        let directory = camino_tempfile::tempdir().unwrap();
-        Arc::new(Effects { directory, lives: AtomicU64::new(0), read: Mutex::default() })
-    }
-
     /// What one life of a coordinator reaches.
-    fn tools(&self) -> DemoTools {
+    fn witness(&self) -> Witness {
         let epoch = self.lives.fetch_add(1, Ordering::Relaxed) + 1;
-        DemoTools::new(Witness::new(self.directory.path(), CoordinatorId::generate(), epoch))
+        Witness::at(Arc::clone(&self.nodes) as _, CoordinatorId::generate(), epoch)
+    }
+
+    /// Somebody deletes what a saga has made.
+    fn delete(&self, saga: SagaId) {
+        let of_the_saga = format!("{saga}/");
+        self.nodes.0.lock().unwrap().retain(|key, _| !key.starts_with(&of_the_saga));
     }
 }
 
-/// Whether the effect is there, by the lines of its file.
-fn is_there(lines: &str) -> bool {
-    let mut latest = 0;
-    let mut there = false;
-    for line in lines.lines() {
-        let epoch: u64 = line.split(['=', ' ']).nth(1).unwrap().parse().unwrap();
-        if epoch >= latest {
-            (latest, there) = (epoch, line.ends_with(" do"));
-        }
-    }
-    there
-}
+/// A kind that has its effects in the same place, for operations on other sagas.
+struct Neighbour;
 
-/// As the saga names it.
-fn path_of(node: &str) -> String {
-    let inner = ["open", "north", "east", "south", "close"].contains(&node);
-    if inner { format!("inner/{node}") } else { node.to_owned() }
+impl SagaKind for Neighbour {
+    const NAME: &'static str = "neighbour";
+    const VERSION: u32 = 1;
+    type Params = ();
+    type Tools = Witness;
+
+    fn actions(actions: &mut Actions<Neighbour>) {
+        actions
+            .add("mark", async |step: Step<Neighbour>| step.tools().done(step.saga(), "begin").await)
+            .undo(async |step: Step<Neighbour>| step.tools().undone(step.saga(), "begin").await);
+        actions
+            .add("refuse", async |_: Step<Neighbour>| Err::<(), _>(Fault::refused("told", "it always does")));
+    }
+
+    fn plan((): &(), plan: &mut Plan) -> Result<(), PlanRefused> {
+        plan.node("begin", "mark");
+        plan.node("done", "refuse");
+        Ok(())
+    }
 }
 
 impl World for Effects {
     fn effects(&self) -> BTreeMap<String, i64> {
-        let mut read = self.read.lock().unwrap();
-        let mut effects = BTreeMap::new();
-        let Ok(sagas) = self.directory.path().join("demo-effects").read_dir_utf8() else { return effects };
-        for saga in sagas {
-            let saga = saga.unwrap();
-            for node in NODES {
-                let file = saga.path().join(format!("{node}.log"));
-                let Ok(metadata) = file.metadata() else { continue };
-                let known = read.entry(file.to_string()).or_default();
-                if known.0 != metadata.len() {
-                    *known = (metadata.len(), is_there(&fs::read_to_string(&file).unwrap()));
-                }
-                effects.insert(format!("{}/{}", saga.file_name(), path_of(node)), known.1.into());
-            }
-        }
-        effects
+        let nodes = self.nodes.0.lock().unwrap();
+        nodes.iter().map(|(key, (_, there))| (key.clone(), (*there).into())).collect()
     }
 
     fn check(&self, _: Moment<'_>) -> Result<(), String> {
@@ -85,23 +101,91 @@ impl World for Effects {
 }
 
 fn demo(name: &str, params: &DemoParams) -> Case<Effects> {
-    Case::of::<Demo>(name, params, Effects::new, |kinds, effects: &Arc<Effects>| {
-        kinds.add::<Demo>(Arc::new(effects.tools())).map(|_| ())
-    })
+    let register = |kinds: &mut nexus_sagas::Kinds, effects: &Arc<Effects>| {
+        kinds.add::<Neighbour>(Arc::new(effects.witness()))?;
+        kinds.add::<Demo>(Arc::new(DemoTools::new(effects.witness()))).map(|_| ())
+    };
+    Case::of::<Demo>(name, params, Arc::<Effects>::default, register)
 }
 
-#[test]
-fn every_kind_of_saga_survives_anything() {
-    let waits = DemoParams { wait_for_signal: true, sleep_ms: 60_000, ..DemoParams::default() };
+/// With what users may do meanwhile; another saga of its own kind is one of the harness's operations.
+fn among_users(case: Case<Effects>) -> Case<Effects> {
+    case.operation(
+        Operation::new("delete_its_effects", async |gap: Gap<Effects>| {
+            gap.world().delete(gap.saga());
+            Ok(())
+        })
+        .removes_effects(),
+    )
+    .operation(Operation::new("another_kind", async |gap: Gap<Effects>| {
+        match gap.run_saga(Neighbour::NAME, json!(null)).await? {
+            EndState::Failed { failure } if failure.node == "done" => Ok(()),
+            other => Err(format!("it has not failed as it always does: {other:?}")),
+        }
+    }))
+}
+
+/// With a signal that comes a second time, and says something else.
+fn told_again(case: Case<Effects>) -> Case<Effects> {
+    case.signal(SIGNAL, true.into()).operation(Operation::new("signal_again", async |gap: Gap<Effects>| {
+        gap.signal(SIGNAL, &json!("something else")).await
+    }))
+}
+
+fn fails(fail_at: &str, stuck_at: Option<&str>) -> DemoParams {
+    let stuck_at = stuck_at.map(str::to_owned);
+    DemoParams { fail_at: Some(fail_at.to_owned()), stuck_at, ..DemoParams::default() }
+}
+
+/// Proves every kind: in the case that has it all at that depth; `others` are cases that unwind by themselves.
+fn prove_all(backend: &dyn Backend, depth: Depth, others: Depth) {
+    // A minute that passes at once, where time is virtual.
+    let sleep_ms = if backend.is_within_the_run() { 60_000 } else { 1 };
+    let waits = DemoParams { wait_for_signal: true, sleep_ms, ..DemoParams::default() };
+    let plain = among_users(demo("plain", &DemoParams::default()));
     let reports = [
-        prove(&demo("plain", &DemoParams::default()), &Memory, Depth::Full),
-        prove(&demo("waits", &waits).signal(SIGNAL, true.into()), &Memory, Depth::Gaps),
+        prove(&plain, backend, depth),
+        prove(&told_again(demo("waits", &waits)), backend, Depth::Gaps),
+        prove(&demo("fails", &fails("close", None)), backend, others),
+        prove(&demo("retried", &fails("close", Some("left"))).operator(Verdict::Retry), backend, others),
+        prove(&demo("abandoned", &fails("join", Some("right"))).operator(Verdict::Abandon), backend, others),
     ];
-    for report in &reports {
-        println!("{report}");
-        report.assert_proven();
-    }
+    reports.iter().for_each(|report| println!("{report}"));
+    reports.iter().for_each(nexus_saga_harness::Report::assert_proven);
     let directory = camino_tempfile::tempdir().unwrap();
     let witness = Witness::new(directory.path(), CoordinatorId::generate(), 1);
     assert_covered(&kinds(Parts { witness }).unwrap(), &reports);
+}
+
+/// What the database runs on: beside the runs, as a server would.
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+#[test]
+fn every_kind_survives_anything() {
+    prove_all(&Memory, Depth::Full, Depth::Full);
+}
+
+#[test]
+fn every_kind_survives_anything_on_sqlite() {
+    let directory = camino_tempfile::tempdir().unwrap();
+    let location = Location::Sqlite(directory.path().join("nexus.db"));
+    let runtime = runtime();
+    let database = runtime.block_on(Database::open(location)).unwrap();
+    prove_all(&Real::on("SQLite", runtime.handle().clone(), database), Depth::Full, Depth::Gaps);
+}
+
+#[test]
+fn every_kind_survives_every_operation_at_every_gap_on_postgresql() {
+    let Some(fresh) = test_postgres::fresh_database().unwrap() else {
+        eprintln!("left out: there is no PostgreSQL on this machine");
+        return;
+    };
+    let directory = camino_tempfile::tempdir().unwrap();
+    let file = directory.path().join("nexus.db");
+    let location = Location::parse(&fresh.url, Some(&fresh.password_file), &file).unwrap();
+    let runtime = runtime();
+    let database = runtime.block_on(Database::open(location)).unwrap();
+    prove_all(&Real::on("PostgreSQL", runtime.handle().clone(), database), Depth::Gaps, Depth::Gaps);
 }

@@ -117,6 +117,7 @@ catalogue! {
     SagaRefused "saga_refused" 400 "nothing can be planned of these parameters" "";
     SagaEnded "saga_ended" 409 "the saga has ended" "sledctl op show says how";
     SagaNotExecuting "saga_not_executing" 409 "this coordinator does not execute the saga now" "sledctl op show says what it waits for; once it is executed again, try again";
+    SagaSignalsFull "saga_signals_full" 409 "as many signals are kept for the saga as one may have" "a kind waits for few; look at them: sledctl op show";
     SagaNeedsNoAttention "saga_needs_no_attention" 409 "no undo of the saga waits for an operator" "to stop a saga that goes on: sledctl op cancel";
     TaskNotFound "task_not_found" 404 "no such background task" "sledctl task list";
     TaskPaused "task_paused" 409 "the task is paused" "sledctl task resume, then activate it again";

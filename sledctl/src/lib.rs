@@ -21,7 +21,7 @@
 //! - [`context_file`], [`connection`]: which coordinator is called with which token, and who said so.
 //! - [`app`]: what every command is given. [`commands`]: one file per noun.
 //! - [`resolve`], [`replica`]: what a name stands for; what one cell of the replication means.
-//! - [`upload_source`], [`progress`], [`fetch`], [`sink`]: bytes on their way up and down.
+//! - [`upload_source`], [`progress`], [`fetch`], [`sink`]: bytes on their way up and down. [`interrupt`]: Ctrl-C meanwhile.
 //! - [`render`]: API objects as text. [`output`], [`talk`], [`confirm`]: standard output, standard error, questions.
 //! - [`failure`]: everything that can go wrong, and its exit code.
 
@@ -34,6 +34,7 @@ pub mod context_file;
 pub mod environment;
 pub mod failure;
 pub mod fetch;
+pub mod interrupt;
 pub mod output;
 pub mod progress;
 pub mod render;

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use double::{Double, Program, Run, answer, page};
+use double::{Double, Program, Run, answer, interrupted, never, page};
 use futures::StreamExt;
 use nexus_client::releases::Artifact;
 use serde_json::json;
@@ -21,6 +21,7 @@ use std::{
     fs,
     sync::{Arc, Mutex},
 };
+use tokio::sync::Notify;
 
 /// More than one piece on its way, less than anybody waits for.
 const SIZE: usize = 1 << 20;
@@ -248,4 +249,15 @@ async fn standard_output_gets_the_last_piece_only_when_all_is_right() {
     run.ended(1)
         .says("what was written to standard output is not the artifact")
         .says("throw the output away");
+}
+
+#[tokio::test]
+async fn interrupt_leaves_nothing_from_the_first_call_to_the_last_byte() {
+    let asked = Arc::new(Notify::new());
+    let tell = Arc::clone(&asked);
+    let hangs = Double::coordinator(Router::new().route("/v1/artifacts", get(move || never(tell)))).await;
+    let program = Program::of(&hangs);
+    let run = interrupted(&program, &["artifact", "get", "images/kernel"], &asked).await;
+    run.ended(130).says("interrupted while fetching: nothing was kept");
+    nothing_is_left_in(&program);
 }

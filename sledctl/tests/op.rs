@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
-use double::{Double, Program, Run, answer, page, refuse, routes};
+use double::{Double, Program, answer, interrupted, page, refuse, routes};
 use nexus_client::{
     pages::Page,
     sagas::{Saga, SagaDetail, SagaQuery, SagaState},
@@ -237,7 +237,7 @@ async fn verbs_send_what_was_said_and_tell_what_follows() {
     program.run(&["op", "cancel", &id]).await.ended(0).shows("saga      ").says(&watch);
     program.run(&["op", "retry", &id]).await.ended(0).says("its undos are tried again").says(&watch);
     program.run(&["op", "signal", &id, "proceed"]).await.ended(0).says("signal proceed is kept for it");
-    let value = ["op", "signal", &id, "proceed", "--value", r#"{"go":1}"#];
+    let value = ["op", "signal", &id, "proceed", "--value", "-1"];
     program.run(&value).await.ended(0);
     let abandon = ["op", "abandon", &id, "--reason", "the sled burned down"];
     let run = program.run(&abandon).await.ended(2);
@@ -250,7 +250,7 @@ async fn verbs_send_what_was_said_and_tell_what_follows() {
         format!("{path}/cancel"),
         format!("{path}/retry"),
         format!(r#"{path}/signal {{"name":"proceed","value":null}}"#),
-        format!(r#"{path}/signal {{"name":"proceed","value":{{"go":1}}}}"#),
+        format!(r#"{path}/signal {{"name":"proceed","value":-1}}"#),
         format!(r#"{path}/abandon {{"reason":"the sled burned down"}}"#),
     ];
     assert_eq!(*seen.lock().unwrap(), expected);
@@ -378,16 +378,6 @@ async fn saga_that_is_gone_ends_the_watching() {
     let double =
         Double::coordinator(script(vec![shown(detail(1, SagaState::Running, "running")), gone])).await;
     Program::of(&double).run(&["op", "watch", &id(1)]).await.ended(1).says("(404 saga_not_found)");
-}
-
-/// Sends Ctrl-C once standard error has said this; gives back the run.
-async fn interrupted(program: &Program, arguments: &[&str], after: &Notify) -> Run {
-    let mut command = program.command(arguments);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    after.notified().await;
-    let process = rustix::process::Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
-    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
-    Run::of(child.wait_with_output().await.unwrap())
 }
 
 #[tokio::test]
@@ -525,6 +515,37 @@ async fn demo_waits_for_ends_and_counts_them() {
     let printed: Value = serde_json::from_str(&run.stdout).unwrap();
     let items = json!([{"id": id(41), "state": "failed"}, {"id": id(42), "state": "succeeded"}]);
     assert_eq!(printed["items"], items);
+}
+
+#[tokio::test]
+async fn demo_does_not_wait_for_an_operator_and_says_what_to_type() {
+    let begin = || async { (StatusCode::ACCEPTED, axum::Json(json!({"id": id(1)}))) };
+    let stuck = shown(detail(1, SagaState::NeedsAttention, "undoing"));
+    let double = Double::coordinator(script(vec![stuck]).route("/v1/sagas/demo", post(begin))).await;
+    let run = Program::of(&double).run(&["op", "demo", "--wait"]).await.ended(0);
+    run.says("; 1 needs_attention after ").says(&format!("sledctl op retry {}", id(1)));
+}
+
+#[tokio::test]
+async fn abandoning_what_goes_on_is_not_asked_about_because_it_is_refused() {
+    let seen = Arc::default();
+    let double = Double::coordinator(recording(&seen, detail(1, SagaState::Running, "running"))).await;
+    let id = id(1);
+    Program::of(&double).run(&["op", "abandon", &id, "--reason", "why not"]).await;
+    assert_eq!(*seen.lock().unwrap(), [format!(r#"POST /v1/sagas/{id}/abandon {{"reason":"why not"}}"#)]);
+}
+
+#[tokio::test]
+async fn a_signal_that_came_too_late_is_said_not_to_be_kept() {
+    let mut answered = serde_json::to_value(saga(1, SagaState::Waiting)).unwrap();
+    answered["kept"] = false.into();
+    let shown = saga(1, SagaState::Waiting);
+    let routes = Router::new()
+        .route("/v1/sagas/{id}", get(move || async move { answer(&shown) }))
+        .route("/v1/sagas/{id}/signal", post(move || async move { axum::Json(answered) }));
+    let double = Double::coordinator(routes).await;
+    let run = Program::of(&double).run(&["op", "signal", &id(1), "proceed"]).await.ended(0);
+    run.says("it had a signal proceed before, with another value, which stays");
 }
 
 #[tokio::test]

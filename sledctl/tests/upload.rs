@@ -11,7 +11,7 @@ use axum::{
     response::Response,
     routing::{get, put},
 };
-use double::{Double, Program, Run, answer, page, refuse, routes};
+use double::{Double, Program, Run, answer, interrupted, never, page, refuse, routes};
 use http_body_util::BodyExt;
 use nexus_client::releases::{Repository, UploadResult};
 use problem::{Code, Finding, Problem};
@@ -158,6 +158,17 @@ async fn interrupt_says_what_goes_on() {
         "{read:?}"
     );
     assert_eq!(child.wait().await.unwrap().code(), Some(130));
+}
+
+#[tokio::test]
+async fn interrupt_before_the_first_byte_says_that_nothing_was_stored() {
+    let asked = Arc::new(Notify::new());
+    let tell = Arc::clone(&asked);
+    let hangs = Double::coordinator(Router::new().route("/v1/status", get(move || never(tell)))).await;
+    let program = Program::of(&hangs);
+    program.file("release.zip", ZIP);
+    let run = interrupted(&program, &["repo", "upload", "release.zip"], &asked).await;
+    run.ended(130).says("interrupted while uploading: nothing was stored");
 }
 
 fn repository(sha256: &str) -> Repository {

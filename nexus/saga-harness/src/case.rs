@@ -46,6 +46,16 @@ pub struct Case<W: World> {
     pub(crate) register: Register<W>,
     pub(crate) operations: Vec<Operation<W>>,
     pub(crate) signals: Vec<(String, Value)>,
+    pub(crate) operator: Option<Verdict>,
+}
+
+/// What an operator says of an undo that does not succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Try it again.
+    Retry,
+    /// Give it up.
+    Abandon,
 }
 
 type Register<W> = Box<dyn Fn(&mut Kinds, &Arc<W>) -> Result<(), RegisterError> + Send + Sync>;
@@ -95,6 +105,7 @@ impl<W: World> Case<W> {
             register: Box::new(register),
             operations: Vec::new(),
             signals: Vec::new(),
+            operator: None,
         }
     }
 
@@ -112,12 +123,30 @@ impl<W: World> Case<W> {
         self
     }
 
+    /// By its parameters, undos of the kind fail until an operator says this. Of other kinds, or without it, a saga that needs
+    /// attention is a finding, unless its scenario has told an undo to fail for ever.
+    #[must_use]
+    pub fn operator(mut self, verdict: Verdict) -> Case<W> {
+        self.operator = Some(verdict);
+        self
+    }
+
     pub(crate) fn full_name(&self) -> String {
         format!("{}/{}", self.kind, self.name)
     }
 
     pub(crate) fn operation_of(&self, name: &str) -> Option<&Operation<W>> {
         self.operations.iter().find(|operation| operation.name == name)
+    }
+}
+
+impl Verdict {
+    /// As scenarios say it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Verdict::Retry => "retry",
+            Verdict::Abandon => "abandon",
+        }
     }
 }
 

@@ -20,7 +20,11 @@ use crate::{
 use futures::{FutureExt, future::BoxFuture};
 use ids::SagaId;
 use nexus_sagas::{SagaStore, StartError};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// Events on their way at a time: one per node that runs, and the sender waits.
@@ -61,6 +65,8 @@ struct Conductor<'r, W: World> {
     world: Arc<W>,
     stage: Arc<Stage>,
     events: mpsc::Receiver<Event>,
+    /// Events that have come during an operation, which ends first.
+    put_off: VecDeque<Event>,
     lives: BTreeMap<u32, Arc<Life>>,
 }
 
@@ -69,8 +75,14 @@ impl<W: World> Run<'_, W> {
         let (sender, events) = mpsc::channel(EVENTS);
         let world = (self.case.world)();
         let stage = Arc::new(Stage::new(self.saga, Arc::clone(&world) as _, self.scenario.clone(), sender));
-        let mut conductor =
-            Conductor { run: self, world, stage: Arc::clone(&stage), events, lives: BTreeMap::new() };
+        let mut conductor = Conductor {
+            run: self,
+            world,
+            stage: Arc::clone(&stage),
+            events,
+            put_off: VecDeque::new(),
+            lives: BTreeMap::new(),
+        };
         let going = async {
             let Some(life) = conductor.begin(1) else { return Reference::default() };
             let start = ToStart { id: self.saga, kind: self.case.kind, params: self.case.params.clone() };
@@ -121,6 +133,12 @@ impl<W: World> Conductor<'_, W> {
         let living = life.live(start);
         tokio::pin!(living);
         loop {
+            if let Some(event) = self.put_off.pop_front() {
+                if self.handle(event).await == Some(life.number) {
+                    return true;
+                }
+                continue;
+            }
             tokio::select! {
                 biased;
                 Some(event) = self.events.recv() => {
@@ -188,20 +206,41 @@ impl<W: World> Conductor<'_, W> {
                 }
             }
             "same_again" => {
-                let gap = self.gap(life, place);
-                gap.run_saga(self.run.case.kind, self.run.case.params.clone()).await?;
+                let (gap, run) = (self.gap(life, place), self.run);
+                let again = gap.run_saga(run.case.kind, run.case.params.clone());
+                self.beside(again).await?;
             }
             own => {
                 let Some(known) = self.run.case.operation_of(own) else {
                     return Err("the case has no such operation".to_owned());
                 };
-                life.unless_dead((known.run)(self.gap(life, place))).await.unwrap_or(Ok(()))?;
+                let operating = (known.run)(self.gap(life, place));
+                self.beside(life.unless_dead(operating)).await.unwrap_or(Ok(()))?;
             }
         }
         self.stage.check(Moment::After { operation }, None);
         // The other end is gone if the saga's life was halted meanwhile.
         let _ = release.send(());
         Ok(())
+    }
+
+    /// What other sagas do while one is held: they may need attention, too. Everything else waits for the end of it.
+    async fn beside<T>(&mut self, doing: impl Future<Output = T>) -> T {
+        tokio::pin!(doing);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut doing => return done,
+                Some(event) = self.events.recv() => match event {
+                    Event::Attention { life, saga } if saga != self.run.saga => {
+                        if let Some(life) = self.lives.get(&life).cloned() {
+                            self.attend(&life, saga).await;
+                        }
+                    }
+                    other => self.put_off.push_back(other),
+                },
+            }
+        }
     }
 
     fn gap(&self, life: &Arc<Life>, place: &str) -> Gap<W> {
@@ -251,7 +290,7 @@ impl<W: World> Conductor<'_, W> {
         Ok(())
     }
 
-    async fn attend(&mut self, life: &Life, saga: SagaId) {
+    async fn attend(&mut self, life: &Arc<Life>, saga: SagaId) {
         // Durable first, then visible. Never, if another undo's attention has been answered for this one too.
         for _ in 0..LOOKS_MAX {
             let status = life.engine.status(saga);
@@ -260,8 +299,11 @@ impl<W: World> Conductor<'_, W> {
             }
             tokio::time::sleep(LOOK_PAUSE).await;
         }
-        let operator = self.stage.operator();
-        if operator.is_none() || saga != self.run.saga {
+        // The script is about the saga itself; the case about each of its kind.
+        let told = self.stage.operator().filter(|_| saga == self.run.saga);
+        let by_case = self.run.case.operator.filter(|_| self.stage.is_of_the_kind(saga));
+        let operator = told.or_else(|| by_case.map(|verdict| verdict.word().to_owned()));
+        if operator.is_none() {
             let attention = life.engine.status(saga).map_or_else(BTreeMap::new, |status| status.attention);
             let attention: Vec<_> =
                 attention.into_values().map(|attention| attention.failure.to_string()).collect();
@@ -275,7 +317,11 @@ impl<W: World> Conductor<'_, W> {
             // An error: another undo's attention was answered with it.
             let _ = life.engine.retry(saga);
         } else {
-            let _ = life.unless_dead(life.engine.abandon(saga, "told to")).await;
+            // Beside: the saga may be held while that becomes durable.
+            let life = Arc::clone(life);
+            tokio::spawn(async move {
+                let _ = life.unless_dead(life.engine.abandon(saga, "told to")).await;
+            });
         }
     }
 

@@ -35,13 +35,14 @@
 //! - `stage`: what all parts of a run share. `wire`, `calls`: the two doors that the script stands at.
 //! - `life`, `conductor`: one run. `judge`: what must hold at its end.
 //! - [`matrix`]: which scenarios there are. [`mod@prove`]: all of them. [`report`], [`mod@coverage`].
-//! - [`backend`]: in memory, or any store.
+//! - [`backend`]: in memory, or any store. `databases`: the coordinator's.
 
 pub mod backend;
 mod calls;
 pub mod case;
 mod conductor;
 pub mod coverage;
+mod databases;
 mod judge;
 mod life;
 pub mod matrix;
@@ -52,7 +53,7 @@ mod stage;
 mod wire;
 
 pub use backend::{Backend, Memory, Real, Session};
-pub use case::{Case, Gap, Moment, Operation, World};
+pub use case::{Case, Gap, Moment, Operation, Verdict, World};
 pub use coverage::{Uncovered, assert_covered, coverage};
 pub use matrix::Depth;
 pub use prove::{find_first, prove, prove_only};

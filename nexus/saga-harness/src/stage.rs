@@ -56,6 +56,7 @@ struct State {
 #[derive(Clone, Debug)]
 pub(crate) struct Mirror {
     pub(crate) key: SagaKey,
+    kind: String,
     /// Whoever asked for it was told that it is durable.
     pub(crate) acknowledged: bool,
     /// steno's number of a node → how scenarios name it.
@@ -180,6 +181,7 @@ impl Stage {
     pub(crate) fn creating(&self, row: &NewSaga) {
         let mirror = Mirror {
             key: row.key,
+            kind: row.kind.clone(),
             acknowledged: false,
             labels: labels_of(&row.dag),
             written: BTreeSet::new(),
@@ -210,6 +212,13 @@ impl Stage {
 
     pub(crate) fn is_known(&self, id: SagaId) -> bool {
         self.lock().sagas.contains_key(&id)
+    }
+
+    /// Whether a saga is of the kind of the one that the run is about.
+    pub(crate) fn is_of_the_kind(&self, id: SagaId) -> bool {
+        let state = self.lock();
+        let kind = |id: &SagaId| state.sagas.get(id).map(|mirror| &mirror.kind);
+        kind(&id).is_some() && kind(&id) == kind(&self.primary)
     }
 
     /// How scenarios name a node.

@@ -3,26 +3,15 @@
 
 mod yard;
 
-use ids::CoordinatorId;
-use nexus_database::{Database, DatabaseSagaStore, Location};
+use nexus_database::{Database, Location};
 use nexus_saga_harness::{Depth, Real, prove};
-use std::sync::Arc;
 use tokio::runtime::Runtime;
-use uuid::Uuid;
 use yard::{Bug, house};
-
-/// They share commits: as many as the clients of the busiest coordinator that is measured.
-const RUNS_AT_A_TIME: usize = 64;
 
 /// Proves the kind on a database, which `runtime` drives.
 fn prove_on(name: &str, runtime: &Runtime, location: &Location, depth: Depth) {
     let database = runtime.block_on(Database::open(location)).unwrap();
-    // One identity per coordinator, whatever its life.
-    let of = move |number: u32| {
-        DatabaseSagaStore::new(database.clone(), CoordinatorId(Uuid::from_u128(number.into())), 1)
-    };
-    let backend =
-        Real::new(name, runtime.handle().clone(), RUNS_AT_A_TIME, move |number| Arc::new(of(number)));
+    let backend = Real::on(name, runtime.handle().clone(), database);
     let report = prove(&house(Bug::None), &backend, depth);
     println!("{report}");
     report.assert_proven();

@@ -106,7 +106,9 @@ fn end_state(live: &LiveSaga, result: SagaResult) -> Option<EndState> {
         return None;
     }
     let node: &str = error_node_name.as_ref();
-    let failure = match error_source.convert::<Failure>() {
+    // Of several that have failed side by side, steno tells the one of the lowest number.
+    let first = live.status().failure;
+    let failure = match first.map_or_else(|| error_source.convert::<Failure>(), Ok) {
         Ok(failure) => failure,
         Err(error) => {
             Failure { node: node.to_owned(), cause: Cause::new(CODE_ENGINE, error.to_string()), attempts: 0 }

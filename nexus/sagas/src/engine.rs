@@ -24,7 +24,7 @@ use crate::{
     ports::{Created, SagaStore, StoreFault, Written},
     refusal::{ResumeError, StartError, SteerError},
     registry::{AnyKind, Handing, Kinds, What},
-    types::{EndState, Mark, NewSaga, StoredSaga},
+    types::{EndState, Mark, NewSaga, NodeEvent, StoredSaga},
 };
 use futures::{FutureExt, future::BoxFuture};
 use ids::{AdoptionEpoch, SagaId};
@@ -207,16 +207,17 @@ impl Engine {
     }
 
     /// Keeps a signal for a saga, whether or not it waits for it yet. On return it is durable. The first value of a name
-    /// stays.
+    /// stays: the answer is what is kept.
     ///
     /// # Errors
-    /// The store does not take it.
-    pub async fn signal(&self, id: SagaId, name: &str, value: &Value) -> Result<(), StoreFault> {
+    /// The store does not take it, or does not say what it has kept.
+    pub async fn signal(&self, id: SagaId, name: &str, value: &Value) -> Result<Value, StoreFault> {
         self.inner.store.put_signal(id, name, value).await?;
         if let Some(live) = self.inner.live(id) {
             live.signals().send_modify(|told| *told += 1);
         }
-        Ok(())
+        let kept = self.inner.store.signal(id, name).await?;
+        kept.ok_or_else(|| StoreFault::Unknown(format!("the signal {name} was kept, and cannot be found")))
     }
 
     /// Tries the undos again that wait for an operator.
@@ -358,7 +359,10 @@ impl Inner {
     async fn bury(&self, adopted: Adopted, stored: &StoredSaga, why: Buried) -> Result<(), String> {
         let key = adopted.key();
         let not_undone = left_behind(stored);
-        let failure = Failure { node: String::new(), cause: why.cause, attempts: 0 };
+        // What failed first stays what it was.
+        let failed = stored.events.iter().find_map(NodeEvent::failure);
+        let failure =
+            failed.unwrap_or_else(|| Failure { node: String::new(), cause: why.cause, attempts: 0 });
         // What an operator has said first stays.
         let said = stored.marks.iter().find_map(|mark| match mark {
             Mark::Abandoned { reason } => Some(reason.clone()),
@@ -502,7 +506,8 @@ fn left_behind(stored: &StoredSaga) -> Vec<String> {
     };
     let paths = stored_paths(&stored.row.dag);
     let gone = &of("failed") | &of("undo_finished");
-    let begun = of("started");
+    // Each of them says that it was begun, also if the line before it is missing.
+    let begun = &(&of("started") | &of("succeeded")) | &of("undo_started");
     let name = |node: &u32| match paths.get(node) {
         Some(path) => Some(path.clone()),
         None if paths.is_empty() => Some(format!("node {node}")),

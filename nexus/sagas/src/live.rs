@@ -41,6 +41,8 @@ pub struct LiveStatus {
     pub attention: BTreeMap<String, Attention>,
     /// Whether no further node is to be begun.
     pub cancel_requested: bool,
+    /// The node that failed first, once one has.
+    pub failure: Option<Failure>,
 }
 
 /// What one node is doing.
@@ -65,6 +67,8 @@ pub enum Waits {
     Signal(String),
     /// A time that the action has set.
     Until(Timestamp),
+    /// What only time or people bring, in words.
+    For(String),
     /// The end of the pause before its next attempt.
     Retry(Timestamp),
 }
@@ -76,7 +80,7 @@ pub enum Phase {
     Running,
     /// A node has failed, and what was done is undone.
     Unwinding,
-    /// Every node that has begun and not ended waits for a signal or a time, or all wait for the store.
+    /// Every node that has begun and not ended waits for something to come, or all wait for the store.
     Waiting,
     /// An undo waits for an operator.
     NeedsAttention,
@@ -183,6 +187,7 @@ impl LiveSaga {
             blocked: None,
             attention: BTreeMap::new(),
             cancel_requested,
+            failure: events.iter().find_map(NodeEvent::failure),
         };
         LiveSaga {
             key,
@@ -233,6 +238,9 @@ impl LiveSaga {
 
     /// Takes a line of the log; the lines that are to be written now, if any.
     pub(crate) fn log(&self, event: NodeEvent) -> Option<Vec<NodeEvent>> {
+        if let Some(failure) = event.failure() {
+            self.lock().failure.get_or_insert(failure);
+        }
         let waits = match self.nodes.paths.get(&event.node) {
             None => true,
             Some(_) => {
@@ -364,7 +372,9 @@ impl LiveStatus {
     #[must_use]
     pub fn phase(&self) -> Phase {
         let mut active = self.nodes.values().filter(|node| node.is_active()).peekable();
-        let waits = |node: &NodeStatus| matches!(node.waits, Some(Waits::Signal(_) | Waits::Until(_)));
+        let waits = |node: &NodeStatus| {
+            matches!(node.waits, Some(Waits::Signal(_) | Waits::Until(_) | Waits::For(_)))
+        };
         if !self.attention.is_empty() {
             Phase::NeedsAttention
         } else if self.blocked.is_some() || (active.peek().is_some() && active.all(waits)) {

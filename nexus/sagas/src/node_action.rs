@@ -192,9 +192,16 @@ impl<'a, K: SagaKind> NodeRun<'a, K> {
         // The sender is in `live`, which this borrows.
         let _ = verdicts.wait_for(decided).await;
         live.set_attention(&self.path, None);
-        let left = live.status().attention.into_values().next();
-        if persist(live, || store.set_attention(live.key, left.as_ref())).await == Persisted::Halted {
-            std::future::pending::<()>().await;
+        // Another node may have been answered, too, while this was written: whose write came last looks again, so that the row
+        // does not go on saying what is over.
+        loop {
+            let left = live.status().attention.into_values().next();
+            if persist(live, || store.set_attention(live.key, left.as_ref())).await == Persisted::Halted {
+                return std::future::pending().await;
+            }
+            if live.status().attention.into_values().next() == left {
+                return;
+            }
         }
     }
 

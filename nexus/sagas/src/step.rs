@@ -276,6 +276,27 @@ impl<K: SagaKind> Step<K> {
         slept
     }
 
+    /// Waits before the action, which has had no effect, looks again for what only time or people bring, such as room on a
+    /// disk. What it waits for shows in these words.
+    ///
+    /// # Errors
+    /// `Refused` once somebody has asked for the saga to be cancelled; never in an undo, which has to go on.
+    pub async fn wait_for(&self, what: &str, pause: Duration) -> Result<(), Fault> {
+        self.live().waits(&self.path, Some(Waits::For(what.to_owned())));
+        let waited = tokio::select! {
+            () = tokio::time::sleep(pause) => Ok(()),
+            () = self.cancelled(), if !self.undoing => Err(cancelled("what it waited for")),
+        };
+        self.live().waits(&self.path, None);
+        waited
+    }
+
+    /// How often an operator has asked for another try of the saga's undos, in this life of the coordinator.
+    #[must_use]
+    pub fn operator_retries(&self) -> u64 {
+        self.live().verdicts().borrow().retries
+    }
+
     fn can_see(&self, name: &str) -> bool {
         if self.live().nodes.can_see(&self.path, name) {
             return true;

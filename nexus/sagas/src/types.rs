@@ -40,6 +40,16 @@ pub struct NodeEvent {
     pub body: Value,
 }
 
+impl NodeEvent {
+    /// How the node has failed, if that is what this line says.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        // As steno serialises the end of an action that has answered with a failure.
+        let failure = self.body.get("failed")?.get("ActionFailed")?.get("source_error")?;
+        Failure::deserialize(failure).ok()
+    }
+}
+
 /// What is noted about a saga beside its log; each once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "mark", rename_all = "snake_case")]

@@ -9,15 +9,10 @@
 //!
 //! Eighteen actions. Each writes a line into a file of its own (see [`witness`](super::witness)), and so does each undo.
 
-use super::witness::Witness;
-use ids::SagaId;
+use super::witness::{NO_SPACE, Witness};
 use nexus_sagas::{Actions, Fault, Plan, PlanRefused, RetryPolicy, SagaKind, Step, UndoPolicy};
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 /// The signal that it waits for, if it is told to.
 pub const SIGNAL: &str = "proceed";
@@ -27,6 +22,9 @@ const UNDO_ATTEMPTS: u32 = 3;
 
 /// Between attempts.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Between two looks whether a full disk has room again.
+const NO_SPACE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A day: what sleeps longer is not tried by hand.
 const SLEEP_MS_MAX: u64 = 86_400_000;
@@ -45,7 +43,7 @@ pub struct DemoParams {
     /// How long it sleeps half way.
     #[serde(default)]
     pub sleep_ms: u64,
-    /// A node that refuses.
+    /// A node that refuses, by its name or its path (`open`, `inner/open`).
     #[serde(default)]
     pub fail_at: Option<String>,
     /// A node whose undo fails until an operator has asked for another try.
@@ -57,28 +55,13 @@ pub struct DemoParams {
 #[derive(Debug)]
 pub struct DemoTools {
     witness: Witness,
-    /// Undos that are to fail, and how often they have in this life.
-    stuck: Mutex<BTreeMap<(SagaId, String), u32>>,
 }
 
 impl DemoTools {
     /// Effects go where this witness writes.
     #[must_use]
     pub fn new(witness: Witness) -> DemoTools {
-        DemoTools { witness, stuck: Mutex::default() }
-    }
-
-    /// Whether the undo is to fail this time.
-    fn is_stuck(&self, saga: SagaId, node: &str) -> bool {
-        let mut stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (saga, node.to_owned());
-        let failed = stuck.entry(key.clone()).or_insert(0);
-        if *failed < UNDO_ATTEMPTS {
-            *failed += 1;
-            return true;
-        }
-        stuck.remove(&key);
-        false
+        DemoTools { witness }
     }
 }
 
@@ -99,7 +82,7 @@ impl SagaKind for Demo {
         plan.node("begin", "mark");
         side_by_side(plan, ["left", "middle", "right"]);
         plan.node("join", "mark");
-        plan.sub_saga("inner", "join", |inner| {
+        plan.sub_saga(INNER, "join", |inner| {
             inner.node("open", "mark");
             side_by_side(inner, ["north", "east", "south"]);
             inner.node("close", "mark");
@@ -120,6 +103,12 @@ pub const NODES: [&str; 18] = [
     "blue", "gather", "wait", "sign", "seal", "done",
 ];
 
+/// The sub-saga.
+const INNER: &str = "inner";
+
+/// Those of the nodes that are in it.
+const INNER_NODES: [&str; 5] = ["open", "north", "east", "south", "close"];
+
 fn side_by_side(plan: &mut Plan, nodes: [&str; 3]) {
     plan.side_by_side(|stage| nodes.into_iter().for_each(|node| stage.node(node, "mark")));
 }
@@ -127,8 +116,8 @@ fn side_by_side(plan: &mut Plan, nodes: [&str; 3]) {
 fn refuse_unknown(params: &DemoParams) -> Result<(), PlanRefused> {
     let named = [("fail_at", &params.fail_at), ("stuck_at", &params.stuck_at)];
     for (field, node) in named {
-        if let Some(node) = node.as_deref().filter(|node| !NODES.contains(node)) {
-            let words = format!("{field} is {node:?}, and the nodes are: {}", NODES.join(", "));
+        if let Some(node) = node.as_deref().filter(|node| !is_node(node)) {
+            let words = format!("{field} is {node:?}, and the nodes are: {}", NODES.map(path_of).join(", "));
             return Err(PlanRefused { words });
         }
     }
@@ -136,6 +125,22 @@ fn refuse_unknown(params: &DemoParams) -> Result<(), PlanRefused> {
         return Err(PlanRefused { words: format!("sleep_ms is over {SLEEP_MS_MAX}, which is a day") });
     }
     Ok(())
+}
+
+/// Its own name, or its path.
+fn is_node(name: &str) -> bool {
+    NODES.into_iter().any(|node| name == node || name == path_of(node))
+}
+
+/// A node by its path, as the saga names it.
+#[must_use]
+pub fn path_of(node: &str) -> String {
+    if INNER_NODES.contains(&node) { format!("{INNER}/{node}") } else { node.to_owned() }
+}
+
+/// Whether that is the node that the parameters name.
+fn is_named(step: &Step<Demo>, name: Option<&str>) -> bool {
+    name.is_some_and(|name| name == leaf(step) || name == step.node())
 }
 
 /// The node's own name; those of the demo are unique also across its sub-saga.
@@ -161,19 +166,35 @@ async fn wait(step: Step<Demo>) -> Result<DemoParams, Fault> {
 
 /// What each node makes is what it was told: the sub-saga has it from there.
 async fn effect(step: &Step<Demo>, params: DemoParams) -> Result<DemoParams, Fault> {
-    let node = leaf(step);
-    if params.fail_at.as_deref() == Some(node) {
+    if is_named(step, params.fail_at.as_deref()) {
         return Err(Fault::refused("demo_failure", "it was told to fail here"));
     }
-    step.tools().witness.done(step.saga(), node).await?;
+    note(step).await?;
     Ok(params)
 }
 
 async fn unmark(step: Step<Demo>) -> Result<(), Fault> {
-    let node = leaf(&step);
     let params: DemoParams = step.params()?;
-    if params.stuck_at.as_deref() == Some(node) && step.tools().is_stuck(step.saga(), node) {
+    if is_named(&step, params.stuck_at.as_deref()) && step.operator_retries() == 0 {
         return Err(Fault::transient("demo_stuck", "it was told that its undo fails"));
     }
-    step.tools().witness.undone(step.saga(), node).await
+    note(&step).await
+}
+
+/// Writes the line. A full disk is no fault of the saga: nothing of the line is there then, and it waits for room.
+async fn note(step: &Step<Demo>) -> Result<(), Fault> {
+    let (witness, node) = (&step.tools().witness, leaf(step));
+    loop {
+        let written = if step.is_undo() {
+            witness.undone(step.saga(), node).await
+        } else {
+            witness.done(step.saga(), node).await
+        };
+        match written {
+            Err(fault) if fault.cause().code == NO_SPACE => {
+                step.wait_for(&format!("room on the disk: {}", fault.cause().words), NO_SPACE_PAUSE).await?;
+            }
+            written => return written,
+        }
+    }
 }

@@ -194,6 +194,7 @@ mod tests {
             blocked: None,
             attention: BTreeMap::new(),
             cancel_requested: false,
+            failure: None,
         }
     }
 

@@ -55,14 +55,13 @@ impl Known {
     #[must_use]
     pub fn of(&self, row: &SagaSummary) -> Here {
         let sagas = &self.sagas;
-        let waits = sagas.is_left(row).then(|| {
+        let left = sagas.is_left(row).then(|| {
             let is_capable = sagas.engine.is_capable(&row.kind, row.version);
-            view::waits_for_recovery(row, is_capable, &self.recovered)
+            view::left_to_recovery(row, is_capable, &self.recovered)
         });
         let owner = row.owner.filter(|_| sagas.is_elsewhere(row));
         Here {
             live: sagas.engine.status(row.key.id),
-            waits,
             unreadable: self.unreadable.sagas.get(&row.key.id).cloned(),
             elsewhere: owner.map(|owner| {
                 let known = self.coordinators.get(&owner);
@@ -71,6 +70,7 @@ impl Known {
                     started_at: known.map(|row| row.started_at),
                 }
             }),
+            ..left.unwrap_or_default()
         }
     }
 }

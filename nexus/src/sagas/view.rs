@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use nexus_client::sagas::{
     Saga, SagaAttention, SagaDetail, SagaElsewhere, SagaEvent, SagaFailure, SagaNode, SagaNodeState,
-    SagaState,
+    SagaSignal, SagaState,
 };
 use nexus_database::sagas::{self as stored, SagaSummary, Unreadable};
 use nexus_saga_recovery::RecoveryReport;
 use nexus_sagas::{Attention, EndState, Failure, LiveStatus, Mark, NodeStatus, Phase, Waits};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known here beside the row.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Here {
     pub unreadable: Option<String>,
     /// Who owns it, if this coordinator does not.
     pub elsewhere: Option<SagaElsewhere>,
+    /// Whether recovery could not go on with it.
+    pub cannot_go_on: bool,
 }
 
 /// What an unfinished saga waits for of which something cannot be read.
@@ -67,10 +69,11 @@ pub fn saga(row: &SagaSummary, here: &Here) -> Saga {
         cancel_requested: live.is_some_and(|live| live.cancel_requested),
         created_at: row.created,
         ended_at: row.ended,
-        failure: listed_failure(row),
+        failure: listed_failure(row).or_else(|| live.and_then(|live| live.failure.as_ref()).map(failure)),
         attention,
         abandoned_because: None,
         not_undone: Vec::new(),
+        cannot_go_on: here.cannot_go_on && unfinished,
     }
 }
 
@@ -101,7 +104,10 @@ pub fn detail(
     saga.cancel_requested |= row.marks.contains(&Mark::CancelRequested);
     let mut output = serde_json::Value::Null;
     match &row.end {
-        None => {}
+        None => {
+            let failed = || log.lines.iter().find_map(|line| line.event.failure());
+            saga.failure = saga.failure.or_else(|| failed().as_ref().map(failure));
+        }
         Some(EndState::Succeeded { output: made }) => output = made.clone(),
         Some(EndState::Failed { failure: why }) => saga.failure = Some(failure(why)),
         Some(EndState::Abandoned { failure: why, reason, not_undone }) => {
@@ -110,8 +116,26 @@ pub fn detail(
             saga.not_undone.clone_from(not_undone);
         }
     }
-    let nodes = nodes(paths, here.live.as_ref(), &log.lines);
-    SagaDetail { saga, params: row.params.clone(), output, nodes }
+    let mut nodes = nodes(paths, here.live.as_ref(), &log.lines);
+    let left = left(row, &saga.not_undone);
+    for node in nodes.iter_mut().filter(|node| left.contains(node.node.as_str())) {
+        node.state = SagaNodeState::Skipped;
+    }
+    let kept = |(name, value): (&String, &serde_json::Value)| SagaSignal {
+        name: name.clone(),
+        value: value.clone(),
+    };
+    let signals = row.signals.iter().map(kept).collect();
+    SagaDetail { saga, params: row.params.clone(), output, nodes, signals }
+}
+
+/// The nodes that are not undone any more, because the saga is given up.
+fn left<'r>(row: &'r stored::SagaDetail, not_undone: &'r [String]) -> BTreeSet<&'r str> {
+    let skipped = row.marks.iter().filter_map(|mark| match mark {
+        Mark::UndoSkipped { node } => Some(node.as_str()),
+        _ => None,
+    });
+    skipped.chain(not_undone.iter().map(String::as_str)).collect()
 }
 
 /// A line of a log, at its place from 1.
@@ -201,6 +225,7 @@ fn waits_for(live: &LiveStatus) -> Option<String> {
 fn node_waits_for(node: &NodeStatus) -> Option<String> {
     Some(match node.waits.as_ref()? {
         Waits::Signal(name) => format!("the signal {name}"),
+        Waits::For(what) => what.clone(),
         Waits::Until(due) => format!("{due:.0}"),
         Waits::Retry(at) => format!("its next attempt at {at:.0}"),
     })
@@ -219,15 +244,16 @@ fn failure(failure: &Failure) -> SagaFailure {
     }
 }
 
-/// What a saga waits for that this coordinator owns and does not execute.
+/// A saga that this coordinator owns and does not execute.
 #[must_use]
-pub fn waits_for_recovery(row: &SagaSummary, is_capable: bool, recovered: &RecoveryReport) -> String {
-    if !is_capable {
-        return format!("a coordinator that knows version {} of {} sagas", row.version, row.kind);
-    }
+pub fn left_to_recovery(row: &SagaSummary, is_capable: bool, recovered: &RecoveryReport) -> Here {
     let mut failures = recovered.recent_failures.iter().rev();
-    match failures.find(|failure| failure.saga == row.key).and_then(|failure| failure.reason.as_ref()) {
+    let failure =
+        failures.find(|failure| failure.saga.id == row.key.id).and_then(|failure| failure.reason.as_ref());
+    let waits = match failure {
+        _ if !is_capable => format!("a coordinator that knows version {} of {} sagas", row.version, row.kind),
         Some(reason) => format!("recovery, which could not go on with it: {reason}"),
         None => "recovery".to_owned(),
-    }
+    };
+    Here { waits: Some(waits), cannot_go_on: !is_capable || failure.is_some(), ..Here::default() }
 }

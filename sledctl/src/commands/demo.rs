@@ -71,16 +71,37 @@ pub(super) async fn run(app: &App, args: &DemoArgs) -> Result<(), Failure> {
 }
 
 fn print(app: &App, args: &DemoArgs, started: Vec<Started>, summary: &Summary) -> Result<(), Failure> {
+    let stuck = started.iter().filter(|started| started.state == Some(SagaState::NeedsAttention));
+    let stuck: Vec<SagaId> = stuck.map(|started| started.id).collect();
     if app.global.output == Format::Json {
         app.emit(&Page { items: started, next_page: None }, |_, _, _| String::new())?;
     } else if args.count > IDS_SHOWN_MAX {
-        return output::print(&render::demo::summary(summary, &app.look));
+        output::print(&render::demo::summary(summary, &app.look))?;
+        say_what_to_type(app, &stuck, summary);
+        return Ok(());
     } else {
         let ids: String = started.iter().map(|started| format!("{}\n", started.id)).collect();
         output::print(&ids)?;
     }
     app.talk.note(&render::demo::line(summary));
+    say_what_to_type(app, &stuck, summary);
     Ok(())
+}
+
+/// For those that wait for an operator.
+fn say_what_to_type(app: &App, stuck: &[SagaId], summary: &Summary) {
+    let ends = summary.ends.as_ref().map(|ends| &ends.states);
+    let number = ends.and_then(|states| states.get(&SagaState::NeedsAttention)).copied().unwrap_or_default();
+    let words = match (number, stuck) {
+        (0, _) => return,
+        (1, [id]) => format!(
+            "{id} needs attention: sledctl op show {id}; to try its undo again: sledctl op retry {id}; to give it up: sledctl op abandon {id} --reason TEXT"
+        ),
+        (number, _) => format!(
+            "{number} need attention: sledctl op list --kind demo --state needs_attention; for each: sledctl op retry SAGA, or sledctl op abandon SAGA --reason TEXT"
+        ),
+    };
+    app.talk.note(&words);
 }
 
 /// Calls that did not succeed.
@@ -232,7 +253,7 @@ impl DemoRun {
     }
 }
 
-/// Waits for one end; counts itself among those to whom the coordinator does not answer.
+/// Waits for one end, or until it waits for an operator; counts itself among those to whom the coordinator does not answer.
 async fn end_of(
     client: &OperatorClient,
     id: SagaId,
@@ -245,7 +266,8 @@ async fn end_of(
             Presence::Back(_) => away.set(away.get().saturating_sub(1)),
         };
         let detail = patience.ask(|| look(client, id, WAIT_SECONDS), tell).await?;
-        if detail.saga.state.is_ended() {
+        // One that waits for an operator may do so for ever.
+        if detail.saga.state.is_ended() || detail.saga.state == SagaState::NeedsAttention {
             return Ok(detail.saga.state);
         }
     }

@@ -5,6 +5,7 @@ use crate::{
     app::App,
     failure::Failure,
     fetch::{self, FetchError},
+    interrupt::Interrupt,
     progress::Display,
     render::words::size,
     sink::{self, Sink, SinkError},
@@ -19,6 +20,18 @@ const STDOUT: &str = "-";
 
 /// Fetches the artifact.
 pub(super) async fn run(app: &App, args: &GetArgs) -> Result<(), Failure> {
+    let mut interrupt = Interrupt::listen();
+    tokio::select! {
+        // What is done is done, also if Ctrl-C comes at that very moment.
+        biased;
+        fetched = get(app, args) => fetched,
+        () = interrupt.came() => {
+            Err(Failure::Interrupted { doing: "fetching", goes_on: "nothing was kept".to_owned() })
+        }
+    }
+}
+
+async fn get(app: &App, args: &GetArgs) -> Result<(), Failure> {
     let to_stdout = args.output_file.as_deref() == Some(Utf8Path::new(STDOUT));
     if to_stdout && app.environment.stdout_is_terminal && !args.force {
         return Err(FetchError::from(SinkError::Terminal).into());
@@ -36,16 +49,12 @@ pub(super) async fn run(app: &App, args: &GetArgs) -> Result<(), Failure> {
         let target = args.output_file.clone().unwrap_or_else(|| file_name(&artifact));
         (Sink::file(&target, args.force).map_err(FetchError::Sink)?, target.into_string())
     };
-    let fetching = fetch::fetch(&artifact, sink, Display::new(app.talk));
-    let from = tokio::select! {
-        result = fetching => match result {
-            // The reader has what it wanted.
-            Err(FetchError::Sink(SinkError::Stdout(error))) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            other => other?,
-        },
-        _ = tokio::signal::ctrl_c() => {
-            return Err(Failure::Interrupted { doing: "fetching", goes_on: "nothing was kept".to_owned() });
+    let from = match fetch::fetch(&artifact, sink, Display::new(app.talk)).await {
+        // The reader has what it wanted.
+        Err(FetchError::Sink(SinkError::Stdout(error))) if error.kind() == io::ErrorKind::BrokenPipe => {
+            return Ok(());
         }
+        other => other?,
     };
     app.talk.note(&format!(
         "{} {}, {} from {}, SHA-256 verified, written to {place}",

@@ -16,7 +16,7 @@ use crate::{
 };
 use clap::{Args, Subcommand, ValueEnum};
 use nexus_client::sagas::{
-    SagaAbandon, SagaDetail, SagaEvent, SagaQuery, SagaSignal, SagaState, SagaWaitQuery,
+    Saga, SagaAbandon, SagaDetail, SagaEvent, SagaQuery, SagaSignal, SagaState, SagaWaitQuery,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -137,7 +137,7 @@ pub struct SignalArgs {
     /// The signal's name
     pub name: String,
     /// What it says, as JSON
-    #[arg(long, value_name = "JSON", value_parser = json)]
+    #[arg(long, value_name = "JSON", value_parser = json, allow_hyphen_values = true)]
     pub value: Option<Value>,
 }
 
@@ -258,8 +258,8 @@ async fn abandon(app: &App, args: AbandonArgs) -> Result<(), Failure> {
     let detail = client.saga(id, &SagaWaitQuery::default()).await?;
     let left = render::op::left_behind(&detail.nodes).join(", ");
     let left = if left.is_empty() { "none that is known".to_owned() } else { left };
-    // What is sure to be refused is not asked about.
-    if !args.yes && !detail.saga.state.is_ended() {
+    // What is sure to be refused is not asked about: the coordinator says why.
+    if !args.yes && may_be_abandoned(&detail.saga) {
         let question = Question {
             what: &format!("abandoning saga {id} ({})", detail.saga.kind),
             consequence: &format!("Nothing more of it is undone. What these nodes made stays: {left}."),
@@ -276,16 +276,25 @@ async fn abandon(app: &App, args: AbandonArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether a coordinator may take it: an undo waits for an operator, or nobody executes it.
+fn may_be_abandoned(saga: &Saga) -> bool {
+    saga.state == SagaState::NeedsAttention || (!saga.executing && !saga.state.is_ended())
+}
+
 async fn signal(app: &App, args: SignalArgs) -> Result<(), Failure> {
     let client = app.client()?;
     let id = find(&client, &args.saga).await?;
     let signal = SagaSignal { name: args.name, value: args.value.unwrap_or_default() };
     let saga = client.saga_signal(id, &signal).await?;
-    app.emit(&saga, render::op::brief)?;
-    app.talk.note(&format!(
-        "signal {} is kept for it, now or later; if it had one of that name, that one stays",
-        signal.name
-    ));
+    app.emit(&saga, |signalled, look, now| render::op::brief(&signalled.saga, look, now))?;
+    if saga.kept {
+        app.talk.note(&format!("signal {} is kept for it, now or later", signal.name));
+    } else {
+        app.talk.warning(&format!(
+            "it had a signal {} before, with another value, which stays: sledctl op show {id}",
+            signal.name
+        ));
+    }
     Ok(())
 }
 

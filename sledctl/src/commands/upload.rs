@@ -17,6 +17,7 @@ use crate::{
     app::App,
     cli::Format,
     failure::Failure,
+    interrupt::Interrupt,
     progress::{Display, Meter, Phase, Sample},
     render::{self, failure::root_cause},
     replica::Counts,
@@ -48,10 +49,12 @@ const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 /// Uploads the release.
 pub(super) async fn run(app: &App, args: &UploadArgs) -> Result<(), Failure> {
-    let source = UploadSource::open(&args.file).await?;
-    let client = app.client()?;
-    // A wrong token or URL is found out here rather than after gigabytes.
-    client.status().await?;
+    let mut interrupt = Interrupt::listen();
+    let (source, client) = tokio::select! {
+        biased;
+        () = interrupt.came() => return Err(interrupted(Phase::Uploading)),
+        prepared = prepare(app, args) => prepared?,
+    };
     let tally = source.tally();
     let size = source.size();
     let options = UploadOptions {
@@ -63,7 +66,7 @@ pub(super) async fn run(app: &App, args: &UploadArgs) -> Result<(), Failure> {
     let patient = app.patient_client(ANSWER_MAX)?;
     let call = patient.upload(&options, size, source.into_stream());
     let watch = Watch::new(client, Arc::clone(&tally), size, args.wait);
-    let result = follow(call, watch, Display::new(app.talk)).await?;
+    let result = follow(call, watch, Display::new(app.talk), &mut interrupt).await?;
     if tally.sha256().is_some_and(|sent| sent != result.sha256) {
         let sent = tally.sha256().unwrap_or_default().to_owned();
         return Err(Failure::UploadAltered { sent, received: result.sha256 });
@@ -71,11 +74,29 @@ pub(super) async fn run(app: &App, args: &UploadArgs) -> Result<(), Failure> {
     for warning in &result.warnings {
         app.talk.warning(warning);
     }
-    let names = if app.global.output == Format::Json { BTreeMap::new() } else { names(&app.client()?).await };
+    let names = if app.global.output == Format::Json {
+        BTreeMap::new()
+    } else {
+        let client = app.client()?;
+        tokio::select! {
+            // It is done; only how it is shown is at stake.
+            biased;
+            () = interrupt.came() => BTreeMap::new(),
+            names = names(&client) => names,
+        }
+    };
     app.emit(&result, |result, look, _| render::upload::result(result, &names, look))?;
     let version = &result.system_version;
     app.talk.note(&format!("see it reach the sleds: sledctl artifact matrix {version}"));
     Ok(())
+}
+
+async fn prepare(app: &App, args: &UploadArgs) -> Result<(UploadSource, OperatorClient), Failure> {
+    let source = UploadSource::open(&args.file).await?;
+    let client = app.client()?;
+    // A wrong token or URL is found out here rather than after gigabytes.
+    client.status().await?;
+    Ok((source, client))
 }
 
 /// The names of coordinators and sleds by id. The upload has succeeded: where this does not, ids have to do.
@@ -90,11 +111,11 @@ async fn follow(
     call: impl Future<Output = Result<UploadResult, ClientError>>,
     mut watch: Watch,
     mut display: Display,
+    interrupt: &mut Interrupt,
 ) -> Result<UploadResult, Failure> {
     let mut call = std::pin::pin!(call);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     // Said before the first byte, however fast the rest is.
     display.show(&watch.meter, watch.started.elapsed());
     loop {
@@ -107,7 +128,7 @@ async fn follow(
                     None => result.map_err(|error| watch.failed(error)),
                 };
             }
-            _ = &mut interrupted => return Err(watch.interrupted()),
+            () = interrupt.came() => return Err(interrupted(watch.meter.phase())),
             Some(sight) = watch.sights.recv() => watch.saw(sight),
             _ = tick.tick() => {
                 watch.tick()?;
@@ -237,24 +258,20 @@ impl Watch {
             other => Failure::Api(other),
         }
     }
+}
 
-    /// What Ctrl-C leaves, by phase.
-    fn interrupted(&self) -> Failure {
-        let goes_on = match self.meter.phase() {
-            Phase::Uploading | Phase::Receiving => {
-                "nothing was stored; upload it again when you like".to_owned()
-            }
-            Phase::Checking => {
-                "the coordinator has all bytes and may still store the release; see sledctl repo list"
-                    .to_owned()
-            }
-            Phase::Replicating => {
-                "the release is stored and goes on to the sleds by itself; see sledctl artifact matrix"
-                    .to_owned()
-            }
-        };
-        Failure::Interrupted { doing: self.meter.phase().word(), goes_on }
-    }
+/// What Ctrl-C leaves, by phase.
+fn interrupted(phase: Phase) -> Failure {
+    let goes_on = match phase {
+        Phase::Uploading | Phase::Receiving => "nothing was stored; upload it again when you like",
+        Phase::Checking => {
+            "the coordinator has all bytes and may still store the release; see sledctl repo list"
+        }
+        Phase::Replicating => {
+            "the release is stored and goes on to the sleds by itself; see sledctl artifact matrix"
+        }
+    };
+    Failure::Interrupted { doing: phase.word(), goes_on: goes_on.to_owned() }
 }
 
 /// Asks the coordinator how far it is.

@@ -73,14 +73,14 @@ pub(super) fn about(saga: &Saga) -> String {
     if let Some(reason) = &saga.abandoned_because {
         return reason.clone();
     }
-    if let Some(failure) = &saga.failure {
-        return format!("{}: {}", failure.node, failure.message);
-    }
     if let Some(unreadable) = &saga.unreadable {
         return unreadable.clone();
     }
-    if let Some(waits_for) = &saga.waits_for {
+    if let Some(waits_for) = saga.waits_for.as_ref().filter(|_| !saga.state.is_ended()) {
         return format!("waits for {waits_for}");
+    }
+    if let Some(failure) = &saga.failure {
+        return of_node(failure, failure.message.clone());
     }
     if let Some(SagaElsewhere { coordinator_name, .. }) = &saga.elsewhere {
         return format!("of coordinator {}", coordinator_name.as_deref().unwrap_or("?"));
@@ -101,6 +101,9 @@ pub fn show(detail: &SagaDetail, look: &Look, now: Timestamp) -> String {
     let mut facts = facts(&detail.saga, look, now);
     facts.fact("nodes", progress(&detail.nodes));
     facts.fact("params", json(&detail.params, look));
+    for signal in &detail.signals {
+        facts.fact("signal", format!("{}: {}", printable(&signal.name), json(&signal.value, look)));
+    }
     if !detail.output.is_null() {
         facts.fact("output", json(&detail.output, look));
     }
@@ -187,24 +190,30 @@ fn owner(saga: &Saga) -> String {
 
 /// `left: no answer (sled_unreachable, 3 attempts)`
 pub(super) fn failed(failure: &SagaFailure) -> String {
-    let SagaFailure { node, code, message, attempts } = failure;
+    let SagaFailure { code, message, attempts, .. } = failure;
     let attempts = match attempts {
         0 => String::new(),
         attempts => format!(", {}", count(u64::from(*attempts), "attempt")),
     };
-    format!("{node}: {message} ({code}{attempts})")
+    of_node(failure, format!("{message} ({code}{attempts})"))
+}
+
+/// `left: what it says`; a failure that is no node's has the words alone.
+fn of_node(failure: &SagaFailure, words: String) -> String {
+    if failure.node.is_empty() { words } else { format!("{}: {words}", failure.node) }
 }
 
 /// How far it is: `5 of 18 done`, `2 undone, 3 to undo`.
 #[must_use]
 pub fn progress(nodes: &[SagaNode]) -> String {
-    use SagaNodeState::{Failed, Succeeded, Undoing, Undone};
+    use SagaNodeState::{Failed, Skipped, Succeeded, Undoing, Undone};
     let number = |states: &[SagaNodeState]| nodes.iter().filter(|node| states.contains(&node.state)).count();
-    let (undone, failed) = (number(&[Undone]), number(&[Failed]));
-    if undone + number(&[Undoing]) + failed == 0 {
+    let (undone, failed, skipped) = (number(&[Undone]), number(&[Failed]), number(&[Skipped]));
+    if undone + number(&[Undoing]) + failed + skipped == 0 {
         return format!("{} of {} done", number(&[Succeeded]), nodes.len());
     }
-    format!("{failed} failed, {undone} undone, {} to undo", number(&[Succeeded, Undoing]))
+    let skipped = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
+    format!("{failed} failed, {undone} undone, {} to undo{skipped}", number(&[Succeeded, Undoing]))
 }
 
 /// One row for each node.
@@ -281,8 +290,18 @@ pub fn advice(saga: &Saga, nodes: &[SagaNode], look: &Look, now: Timestamp) -> S
                      there:";
         say(words, Some(format!("--url URL op show {id}")));
     } else if !saga.executing && !saga.state.is_ended() {
-        let words = "nobody executes it now; recovery takes it up by itself:";
+        let words = if saga.cannot_go_on {
+            "its coordinator cannot go on with it, and tries again by itself:"
+        } else {
+            "nobody executes it now; recovery takes it up by itself:"
+        };
         say(words, Some("task show saga_recovery".to_owned()));
+        if saga.cannot_go_on {
+            let left = left_behind(nodes);
+            let left = if left.is_empty() { String::new() } else { format!(" ({})", left.join(", ")) };
+            let words = format!("to give it up, which leaves behind what it has made{left}:");
+            say(&words, Some(format!("op abandon {id} --reason TEXT")));
+        }
     }
     text
 }
@@ -290,8 +309,10 @@ pub fn advice(saga: &Saga, nodes: &[SagaNode], look: &Look, now: Timestamp) -> S
 /// The nodes whose effects stay if nothing more is undone.
 #[must_use]
 pub fn left_behind(nodes: &[SagaNode]) -> Vec<&str> {
-    use SagaNodeState::{Running, Succeeded, Undoing, Unrecognized};
-    let left = nodes.iter().filter(|node| matches!(node.state, Running | Succeeded | Undoing | Unrecognized));
+    use SagaNodeState::{Running, Skipped, Succeeded, Undoing, Unrecognized};
+    let stays =
+        |node: &&SagaNode| matches!(node.state, Running | Skipped | Succeeded | Undoing | Unrecognized);
+    let left = nodes.iter().filter(stays);
     left.map(|node| node.node.as_str()).collect()
 }
 
@@ -377,6 +398,7 @@ pub(super) fn node_word(state: SagaNodeState) -> &'static str {
         SagaNodeState::Failed => "failed",
         SagaNodeState::Undoing => "undoing",
         SagaNodeState::Undone => "undone",
+        SagaNodeState::Skipped => "skipped",
         SagaNodeState::Unrecognized => "?",
     }
 }
@@ -386,7 +408,7 @@ fn node_tone(state: SagaNodeState) -> Tone {
         SagaNodeState::Pending | SagaNodeState::Unrecognized => Tone::Dim,
         SagaNodeState::Running | SagaNodeState::Undoing => Tone::Busy,
         SagaNodeState::Succeeded => Tone::Good,
-        SagaNodeState::Failed => Tone::Bad,
+        SagaNodeState::Failed | SagaNodeState::Skipped => Tone::Bad,
         SagaNodeState::Undone => Tone::Plain,
     }
 }
@@ -439,6 +461,31 @@ mod tests {
     fn saga_that_nobody_executes_says_who_will() {
         let detail = detail(1, [SagaNodeState::Succeeded; 6]);
         insta::assert_snapshot!(show(&detail, &wide(), now()));
+    }
+
+    #[test]
+    fn saga_that_cannot_be_gone_on_with_may_be_given_up() {
+        let mut detail = detail(1, [SagaNodeState::Succeeded; 6]);
+        detail.saga.cannot_go_on = true;
+        let text = show(&detail, &narrow(), now());
+        assert!(
+            text.contains("cannot go on with it, and tries again by itself:\n  sledctl task show"),
+            "{text}"
+        );
+        assert!(text.contains(&format!("  sledctl op abandon {} --reason TEXT\n", detail.saga.id)), "{text}");
+        detail.saga.cannot_go_on = false;
+        assert!(!show(&detail, &narrow(), now()).contains("op abandon"));
+    }
+
+    #[test]
+    fn failure_of_no_node_is_told_without_one() {
+        let failure = SagaFailure {
+            node: String::new(),
+            code: "cannot_be_executed".into(),
+            message: "no coordinator could go on with it".into(),
+            attempts: 0,
+        };
+        assert_eq!(failed(&failure), "no coordinator could go on with it (cannot_be_executed)");
     }
 
     #[test]

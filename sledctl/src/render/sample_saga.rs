@@ -4,7 +4,7 @@ use super::sample::now;
 use ids::CoordinatorId;
 use jiff::Timestamp;
 use nexus_client::sagas::{
-    Saga, SagaAttention, SagaDetail, SagaEvent, SagaFailure, SagaNode, SagaNodeState, SagaState,
+    Saga, SagaAttention, SagaDetail, SagaEvent, SagaFailure, SagaNode, SagaNodeState, SagaSignal, SagaState,
 };
 use serde_json::{Value, json};
 
@@ -32,6 +32,7 @@ pub(crate) fn saga(number: u8, state: SagaState, seconds: i64) -> Saga {
         attention: Vec::new(),
         abandoned_because: None,
         not_undone: Vec::new(),
+        cannot_go_on: false,
     }
 }
 
@@ -86,6 +87,7 @@ pub(crate) fn detail(place: usize, states: [SagaNodeState; 6]) -> SagaDetail {
         saga: sagas().remove(place),
         params: json!({"wait_for_signal": true, "sleep_ms": 0}),
         output: Value::Null,
+        signals: Vec::new(),
         nodes: names.into_iter().zip(states).map(|(name, state)| node(name, state)).collect(),
     }
 }
@@ -95,6 +97,7 @@ pub(crate) fn waiting() -> SagaDetail {
     use SagaNodeState::{Pending, Running, Succeeded};
     let mut detail = detail(3, [Succeeded, Succeeded, Succeeded, Running, Pending, Pending]);
     detail.nodes[3].waits_for = Some("signal proceed".into());
+    detail.signals = vec![SagaSignal { name: "later".into(), value: json!({"sled": "sled-b"}) }];
     detail
 }
 
@@ -110,8 +113,8 @@ pub(crate) fn stuck() -> SagaDetail {
 
 /// It was given up.
 pub(crate) fn abandoned() -> SagaDetail {
-    use SagaNodeState::{Failed, Pending, Succeeded, Undone};
-    detail(7, [Succeeded, Undone, Failed, Succeeded, Undone, Pending])
+    use SagaNodeState::{Failed, Pending, Skipped, Undone};
+    detail(7, [Skipped, Undone, Failed, Skipped, Undone, Pending])
 }
 
 /// A log of so many lines.

@@ -17,7 +17,11 @@ use nexus_client::system::SystemStatus;
 use problem::{Code, Problem};
 use serde::Serialize;
 use serde_json::json;
-use std::process::{Output, Stdio};
+use std::{
+    process::{Output, Stdio},
+    sync::Arc,
+};
+use tokio::sync::Notify;
 use tokio::{net::TcpListener, process::Command, task::JoinHandle};
 
 /// The token that the double believes.
@@ -158,6 +162,22 @@ pub(crate) struct Run {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+}
+
+/// Sends Ctrl-C once this is notified; gives back the run.
+pub(crate) async fn interrupted(program: &Program, arguments: &[&str], after: &Notify) -> Run {
+    let mut command = program.command(arguments);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    after.notified().await;
+    let process = rustix::process::Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    Run::of(child.wait_with_output().await.unwrap())
+}
+
+/// A handler that notifies, and never answers.
+pub(crate) async fn never(asked: Arc<Notify>) -> Response {
+    asked.notify_one();
+    std::future::pending().await
 }
 
 impl Run {

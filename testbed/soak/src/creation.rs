@@ -2,17 +2,14 @@
 //! take none of it.
 
 use crate::{
-    audit::{Audit, audit},
-    client::Client,
-    ledger::{Counts, Finding, Ledger},
+    audit::Audit,
+    ledger::{Counts, Finding},
     order::{CreationOrder, Progress, SoakSite},
     recovery::{self, RecoveryTotals},
-    site::{self, COORDINATOR},
+    run::{Books, Run},
 };
 use anyhow::Result;
 use serde::Serialize;
-use std::{sync::Arc, time::Instant};
-use tokio::task::JoinSet;
 
 /// What run A saw.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -48,42 +45,25 @@ pub async fn run_creation(
     order: &CreationOrder,
     progress: Progress<'_>,
 ) -> Result<CreationReport> {
-    let cluster = site::start(site, "soak-creation").await?;
-    let (ledger, operator) = (Arc::new(Ledger::default()), cluster.operator()?);
-    let started = Instant::now();
-    let client = Client {
-        cluster: cluster.clone(),
-        operator: operator.clone(),
-        ledger: Arc::clone(&ledger),
-        failing_percent: 0,
-    };
-    let mut clients = client.many(order.clients, order.seed);
+    let mut run = Run::begin(site, "soak-creation", 0, order.clients, order.seed).await?;
     let mut activations = 0;
-    while is_any_left(&mut clients)? {
-        let (totals, findings) = recovery::pass(&operator).await?;
+    while run.is_any_left()? {
+        let (totals, findings) = recovery::pass(&run.operator).await?;
         activations += 1;
         // What one pass met, the next ones tell again.
-        if ledger.findings().is_empty() {
-            findings.into_iter().for_each(|finding| ledger.found(finding));
+        if run.ledger.findings().is_empty() {
+            findings.into_iter().for_each(|finding| run.ledger.found(finding));
         }
-        if totals.recovered > 0 && ledger.findings().is_empty() {
-            ledger.found(Finding::of_all(format!("recovery took what was somebody's: {totals:?}")));
+        if totals.recovered > 0 && run.ledger.findings().is_empty() {
+            run.ledger.found(Finding::of_all(format!("recovery took what was somebody's: {totals:?}")));
         }
-        let counts = ledger.counts();
+        let counts = run.ledger.counts();
         progress(&format!("{} sagas, {activations} passes of recovery", counts.ended));
         if counts.acknowledged >= order.sagas && activations >= order.activations {
-            ledger.close();
+            run.ledger.close();
         }
     }
-    let seconds = started.elapsed().as_secs_f64();
-    let (totals, findings) = recovery::pass(&operator).await?;
-    findings.into_iter().for_each(|finding| ledger.found(finding));
-    cluster.stop(COORDINATOR).await?;
-    let (audit, findings) = audit(&cluster, &ledger).await?;
-    findings.into_iter().for_each(|finding| ledger.found(finding));
-    let counts = ledger.counts();
-    agree(counts, totals, audit).into_iter().for_each(|finding| ledger.found(finding));
-    cluster.finish().await?;
+    let Books { counts, totals, audit, seconds, findings } = run.close(agree).await?;
     let Counts { acknowledged, ended, repeated, .. } = counts;
     Ok(CreationReport {
         seed: order.seed,
@@ -95,16 +75,8 @@ pub async fn run_creation(
         seconds,
         totals,
         audit,
-        findings: ledger.findings(),
+        findings,
     })
-}
-
-/// Whether clients still work; one that panicked ends the run.
-pub(crate) fn is_any_left(clients: &mut JoinSet<()>) -> Result<bool> {
-    while let Some(ended) = clients.try_join_next() {
-        ended?;
-    }
-    Ok(!clients.is_empty())
 }
 
 /// The books say the same.

@@ -4,21 +4,17 @@
 //! instant is not: a seed replays the order of things as far as the machine's timing allows.
 
 use crate::{
-    audit::{Audit, audit},
-    client::Client,
-    creation::is_any_left,
-    ledger::{Counts, Finding, Ledger},
+    audit::Audit,
+    ledger::{Counts, Finding},
     order::{KillOrder, Progress, SoakSite},
-    recovery::{self, RecoveryTotals},
-    site::{self, COORDINATOR},
+    recovery::RecoveryTotals,
+    run::{Books, Run},
+    site::COORDINATOR,
 };
 use anyhow::Result;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::Serialize;
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 use testbed::{Cluster, KillScope};
 use tokio::time::{sleep, timeout};
 
@@ -92,39 +88,22 @@ fn ends(seed: u64) -> impl Iterator<Item = End> {
 /// # Errors
 /// The run could not be made; what it finds wrong is in the report.
 pub async fn run_kills(site: &SoakSite, order: &KillOrder, progress: Progress<'_>) -> Result<KillReport> {
-    let cluster = site::start(site, "soak-kills").await?;
-    let (ledger, operator) = (Arc::new(Ledger::default()), cluster.operator()?);
-    let started = Instant::now();
-    let client = Client {
-        cluster: cluster.clone(),
-        operator: operator.clone(),
-        ledger: Arc::clone(&ledger),
-        failing_percent: FAILING_PERCENT,
-    };
-    let mut clients = client.many(order.clients, order.seed);
+    let mut run = Run::begin(site, "soak-kills", FAILING_PERCENT, order.clients, order.seed).await?;
     let (mut kills, mut kills_while_starting) = (0, 0);
     for end in ends(order.seed) {
-        if kills == order.kills || ledger.is_closed() {
+        if kills == order.kills || run.ledger.is_closed() {
             break;
         }
-        kills_while_starting += u64::from(one_life(&cluster, end).await?);
+        kills_while_starting += u64::from(one_life(&run.cluster, end).await?);
         kills += 1;
-        progress(&format!("{kills} kills, {} sagas", ledger.counts().ended));
+        progress(&format!("{kills} kills, {} sagas", run.ledger.counts().ended));
     }
-    cluster.start(COORDINATOR).await?;
-    ledger.close();
-    while is_any_left(&mut clients)? {
+    run.cluster.start(COORDINATOR).await?;
+    run.ledger.close();
+    while run.is_any_left()? {
         sleep(LOOK).await;
     }
-    let seconds = started.elapsed().as_secs_f64();
-    let (totals, findings) = recovery::pass(&operator).await?;
-    findings.into_iter().for_each(|finding| ledger.found(finding));
-    cluster.stop(COORDINATOR).await?;
-    let (audit, findings) = audit(&cluster, &ledger).await?;
-    findings.into_iter().for_each(|finding| ledger.found(finding));
-    let counts = ledger.counts();
-    agree(counts, totals, audit).into_iter().for_each(|finding| ledger.found(finding));
-    cluster.finish().await?;
+    let Books { counts, totals, audit, seconds, findings } = run.close(agree).await?;
     let Counts { acknowledged, ended, repeated, lost_answers } = counts;
     Ok(KillReport {
         seed: order.seed,
@@ -138,7 +117,7 @@ pub async fn run_kills(site: &SoakSite, order: &KillOrder, progress: Progress<'_
         seconds,
         totals,
         audit,
-        findings: ledger.findings(),
+        findings,
     })
 }
 

@@ -21,7 +21,7 @@
 //! - Run B, [`kills`]: the coordinator is killed at random instants, also while it starts.
 //!
 //! In reading order: [`order`]: what is wanted. [`site`]: the coordinator that it is done to. [`ledger`]: what was
-//! acknowledged, and what was found wrong. [`client`]: one client, who never gives up. [`creation`], [`kills`]: the runs.
+//! acknowledged, and what was found wrong. [`client`]: one client, who never gives up. `run`: what every run has. [`creation`], [`kills`]: the runs.
 //! [`recovery`]: what the coordinator's recovery reports. [`audit`]: the database afterwards. [`report`]: what is told.
 //!
 //! Which executions are right is `testbed::DemoEffects`' to say; the command line is `xtask`'s.
@@ -34,6 +34,7 @@ mod ledger;
 mod order;
 mod recovery;
 mod report;
+mod run;
 mod site;
 
 pub use audit::{Audit, EventCounts, RowCounts};

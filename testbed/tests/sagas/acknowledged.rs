@@ -66,7 +66,7 @@ pub(crate) async fn what_cannot_be_planned_is_refused_and_leaves_nothing() {
     let node = |name: &str| Some(name.to_owned());
     for demo in [
         DemoSaga { fail_at: node("nowhere"), ..DemoSaga::default() },
-        DemoSaga { stuck_at: node("inner/north"), ..DemoSaga::default() },
+        DemoSaga { stuck_at: node("inner/left"), ..DemoSaga::default() },
         DemoSaga { sleep_ms: 86_400_001, ..DemoSaga::default() },
     ] {
         assert_eq!(refusal(scene.operator.saga_demo(&demo).await), code(400, "saga_refused"), "{demo:?}");

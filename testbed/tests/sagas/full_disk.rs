@@ -3,8 +3,8 @@
 //!
 //! The disk is a small tmpfs over the state directory, in a mount namespace of the coordinator's own: whatever becomes of
 //! the test, it ends with that process and nobody else ever sees it. The test looks into it through `/proc/PID/root`. The
-//! demo's effects are on a disk with space, for a node that cannot make its effect fails, as it should. A machine that lets
-//! nobody make such a namespace leaves the test out.
+//! demo's effects are on a disk with space there; a second test has only them on the small one. A machine that lets nobody
+//! make such a namespace leaves the tests out.
 
 use crate::scene::{COORDINATOR, Scene, code, refusal};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -39,20 +39,45 @@ fn can_unshare() -> bool {
     probe.is_ok_and(|status| status.success())
 }
 
+/// What is on the small disk.
+#[derive(Clone, Copy)]
+enum SmallDisk {
+    /// The database; the demo's effects are not.
+    Database,
+    /// The demo's effects alone.
+    Effects,
+}
+
+impl SmallDisk {
+    /// The lines that put it there, in the directory in which the state directory lies.
+    fn mounts(self) -> String {
+        match self {
+            SmallDisk::Database => format!(
+                "mkdir -p effects\n\
+                 mount -t tmpfs -o size={DISK_BYTES} none state\n\
+                 mkdir state/demo-effects\n\
+                 mount --bind effects state/demo-effects\n"
+            ),
+            SmallDisk::Effects => format!(
+                "mkdir -p state/demo-effects\n\
+                 mount -t tmpfs -o size={DISK_BYTES} none state/demo-effects\n"
+            ),
+        }
+    }
+}
+
 /// Programs like the built ones, but that the coordinator gets its small disk before it starts. It starts in the directory in
 /// which its state directory lies.
-fn programs_with_a_small_disk(into: &Utf8Path) {
+fn programs_with_a_small_disk(into: &Utf8Path, what: SmallDisk) {
     let built = binaries::beside_this_test().expect("the programs are built");
     symlink(built.join("sled-agent"), into.join("sled-agent")).expect("a link");
     let script = format!(
         "#!/bin/sh\n\
          exec unshare {} sh -ec '\n\
-         mkdir -p effects\n\
-         mount -t tmpfs -o size={DISK_BYTES} none state\n\
-         mkdir state/demo-effects\n\
-         mount --bind effects state/demo-effects\n\
+         {}\
          exec \"$@\"' sh {built}/nexus \"$@\"\n",
-        unshare().join(" ")
+        unshare().join(" "),
+        what.mounts(),
     );
     let nexus = into.join("nexus");
     fs::write(&nexus, script).expect("a script");
@@ -94,7 +119,7 @@ async fn without_space_new_sagas_are_refused_and_running_ones_go_on_once_there_i
         return;
     }
     let programs = Utf8TempDir::new().expect("a directory for the programs");
-    programs_with_a_small_disk(programs.path());
+    programs_with_a_small_disk(programs.path(), SmallDisk::Database);
     let scene = Scene::with(|builder| builder.bin_dir(programs.path())).await;
     assert!(state_dir(&scene).join("nexus.db").is_file(), "its database is on the small disk");
     let mut running = Vec::new();
@@ -151,4 +176,43 @@ async fn without_space_new_sagas_are_refused_and_running_ones_go_on_once_there_i
     assert_eq!(scene.issues(IssueCode::SagaWaitsForDatabase).await, []);
     let report = scene.pass("saga_recovery").await.report;
     assert_eq!(report["totals"]["recovered"], 0, "{report}");
+}
+
+#[tokio::test]
+async fn without_space_for_its_effects_a_demo_saga_waits_forward_and_back() {
+    if !can_unshare() {
+        eprintln!("left out: this machine lets nobody mount a disk of his own");
+        return;
+    }
+    let programs = Utf8TempDir::new().expect("a directory for the programs");
+    programs_with_a_small_disk(programs.path(), SmallDisk::Effects);
+    let scene = Scene::with(|builder| builder.bin_dir(programs.path())).await;
+    let effects = state_dir(&scene).join("demo-effects");
+    let unwinds = DemoSaga { fail_at: Some("wait".to_owned()), ..DemoSaga::default() };
+    let unwinds = scene.begin_waiting(unwinds).await;
+    // Lines fit into what a file has already; without its files each undo wants a new one.
+    fs::remove_dir_all(effects.join(unwinds.to_string())).expect("its effects are there");
+    fill(&effects.join("ballast"));
+
+    let begun = scene.begin(DemoSaga::default()).await;
+    scene.proceed(unwinds).await;
+    for (id, node) in [(begun, "begin"), (unwinds, "gather")] {
+        scene
+            .look("it to wait for room", async || {
+                let waits = scene.saga(id).await.saga.waits_for.unwrap_or_default();
+                if waits.starts_with("room on the disk") && waits.contains(node) {
+                    Ok(())
+                } else {
+                    Err(waits)
+                }
+            })
+            .await;
+    }
+    fs::remove_file(effects.join("ballast")).expect("there is room again");
+    scene.ended(begun).await;
+    scene.ended(unwinds).await;
+    assert_eq!(scene.saga(begun).await.saga.state, SagaState::Succeeded);
+    assert_eq!(scene.saga(unwinds).await.saga.state, SagaState::Failed);
+    let made = DemoEffects::read(&effects.join(begun.to_string())).expect("they can be read");
+    assert_eq!(made.findings(DemoEnd::Succeeded), Vec::<String>::new());
 }

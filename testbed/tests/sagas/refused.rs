@@ -66,6 +66,7 @@ async fn a_saga_that_nobody_executes_takes_signals_and_says_what_it_waits_for() 
     let saga = scene.saga(id).await.saga;
     assert_eq!((saga.state, saga.executing), (SagaState::Waiting, false), "{saga:?}");
     assert!(saga.waits_for.as_ref().is_some_and(|it| it.contains("version 99 of demo")), "{saga:?}");
+    assert!(saga.cannot_go_on, "{saga:?}");
     assert_eq!(scene.issues(IssueCode::SagaWaitsForVersion).await.len(), 1);
     let not_executing = code(409, "saga_not_executing");
     assert_eq!(refusal(scene.operator.saga_cancel(id).await), not_executing);
@@ -141,6 +142,15 @@ async fn bodies_and_queries_that_make_no_sense_are_refused_with_their_codes() {
         (format!("/{id}/signal"), "{}".to_owned(), "bad_json"),
         (format!("/{id}/signal"), "{\"name\":\"\"}".to_owned(), "bad_request"),
         (format!("/{id}/signal"), format!("{{\"name\":\"{}\"}}", &long[..101]), "bad_request"),
+        (format!("/{id}/abandon"), "{\"reason\":\"r\",\"force\":true}".to_owned(), "bad_json"),
+        (format!("/{id}/signal"), "{\"name\":\"n\",\"values\":1}".to_owned(), "bad_json"),
+        (
+            format!("/{id}/signal"),
+            format!("{{\"name\":\"n\",\"value\":\"{}\"}}", "x".repeat(65_535)),
+            "bad_request",
+        ),
+        (format!("/{id}/cancel"), "{\"reason\":\"r\"}".to_owned(), "bad_json"),
+        (format!("/{id}/retry"), "{\"node\":\"left\"}".to_owned(), "bad_json"),
         ("/no-id/cancel".to_owned(), String::new(), "bad_request"),
     ] {
         assert_eq!(call(Method::POST, &path, &body).await, code(400, wanted), "{path} {body}");
@@ -160,4 +170,27 @@ async fn bodies_and_queries_that_make_no_sense_are_refused_with_their_codes() {
     }
     scene.proceed(id).await;
     scene.succeeds_with_every_node_once(id).await;
+}
+
+#[tokio::test]
+async fn the_first_value_of_a_signal_stays_and_only_so_many_are_kept() {
+    let scene = Scene::start().await;
+    let id = scene.begin_waiting(DemoSaga::default()).await;
+    let signal = |name: &str, value: Value| SagaSignal { name: name.to_owned(), value };
+    for (value, kept) in [(1, true), (1, true), (2, false)] {
+        let answer = scene.operator.saga_signal(id, &signal("note", value.into())).await;
+        assert_eq!(answer.expect("it is answered").kept, kept, "{value}");
+    }
+    for number in 1..32 {
+        let answer = scene.operator.saga_signal(id, &signal(&format!("n{number}"), Value::Null)).await;
+        assert!(answer.expect("it is kept").kept);
+    }
+    let one_more = scene.operator.saga_signal(id, &signal("n32", Value::Null)).await;
+    assert_eq!(refusal(one_more), code(409, "saga_signals_full"));
+    assert!(scene.operator.saga_signal(id, &signal("note", 1.into())).await.expect("it is there").kept);
+    let shown = scene.saga(id).await.signals;
+    assert_eq!(shown.len(), 32);
+    assert!(shown.contains(&signal("note", 1.into())), "{shown:?}");
+    scene.operator.saga_cancel(id).await.expect("it is cancelled");
+    scene.ended(id).await;
 }

@@ -64,6 +64,7 @@ async fn needs_attention(scene: &Scene, demo: DemoSaga) -> SagaDetail {
     let [attention] = &saga.saga.attention[..] else { panic!("one undo: {saga:?}") };
     assert_eq!(attention.failure.node, "left");
     assert_eq!((attention.failure.code.as_str(), attention.failure.attempts), ("demo_stuck", 3));
+    assert_eq!(saga.saga.failure.as_ref().expect("it says why it unwinds").node, "join");
     saga
 }
 
@@ -105,7 +106,8 @@ pub(crate) async fn a_saga_that_is_given_up_names_what_it_may_have_left() {
     let id = needs_attention(&scene, stuck()).await.saga.id;
     scene.abandon(id, "the left one was dismantled").await.expect("it is taken");
     for life in ["this", "the next"] {
-        let saga = scene.ended(id).await.saga;
+        let detail = scene.ended(id).await;
+        let saga = detail.saga;
         assert_eq!(saga.state, SagaState::Abandoned, "in {life} life: {saga:?}");
         assert_eq!(saga.abandoned_because.as_deref(), Some("the left one was dismantled"));
         let left: BTreeSet<_> = saga.not_undone.iter().map(String::as_str).collect();
@@ -113,6 +115,8 @@ pub(crate) async fn a_saga_that_is_given_up_names_what_it_may_have_left() {
         let not_undone = effects.nodes().filter(|node| !effects.of(node).last().is_some_and(|it| it.is_undo));
         assert_eq!(left, not_undone.collect(), "what it says is what is there: {effects}");
         assert!(left.contains("left") && left.contains("begin"), "{left:?}");
+        let skipped = detail.nodes.iter().filter(|node| node.state == SagaNodeState::Skipped);
+        assert_eq!(left, skipped.map(|node| node.node.as_str()).collect());
         assert_eq!(saga.failure.expect("it says why").node, "join");
         assert_eq!(scene.issues(IssueCode::SagaNeedsAttention).await, []);
         scene.kill_and_restart().await;

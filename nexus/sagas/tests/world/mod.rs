@@ -37,6 +37,8 @@ pub(crate) enum Behaviour {
     WrongLookup,
     /// Tells that it has begun, has its effect and waits until it is let go.
     Wait,
+    /// Waits until it may go on, then refuses.
+    WaitAndRefuse,
 }
 
 #[derive(Debug, Default)]
@@ -123,6 +125,11 @@ async fn work(step: Step<Five>) -> Result<Words, Fault> {
             world.set(&step, true);
             world.waiting.send_modify(|waiting| *waiting += 1);
             world.go_on.notified().await;
+        }
+        Some(Behaviour::WaitAndRefuse) => {
+            world.waiting.send_modify(|waiting| *waiting += 1);
+            world.go_on.notified().await;
+            return Err(Fault::refused("no", "told to refuse"));
         }
     }
     tokio::task::yield_now().await;

@@ -14,14 +14,14 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use http_edge::{ApiError, ApiJson, ApiPath, ApiQuery, pages};
+use http_edge::{ApiError, ApiJson, ApiPath, ApiQuery, LongJson, OptionalJson, pages};
 use ids::SagaId;
 use jiff::Timestamp;
 use nexus_client::{
     pages::{Page, PageQuery},
     sagas::{
-        DemoSaga, Saga, SagaAbandon, SagaAccepted, SagaDetail, SagaEvent, SagaQuery, SagaSignal, SagaState,
-        SagaWaitQuery,
+        DemoSaga, Saga, SagaAbandon, SagaAccepted, SagaDetail, SagaEvent, SagaQuery, SagaSignal,
+        SagaSignalled, SagaState, SagaSteer, SagaWaitQuery,
     },
 };
 use nexus_database::sagas::{self as stored, SagaEventPosition, SagaLog, SagaPosition};
@@ -53,6 +53,12 @@ const REASON_CHARACTERS_MAX: usize = 1_000;
 
 /// A name, kept on a row.
 const SIGNAL_CHARACTERS_MAX: usize = 100;
+
+/// What a signal says, as JSON without blanks: a decision and what it needs, not a file. Every look at the saga reads it.
+const SIGNAL_BYTES_MAX: usize = 64 * 1024;
+
+/// Signals of one saga, far more than any kind waits for. Requests at one instant may go over it by their number.
+const SIGNALS_MAX: usize = 32;
 
 pub(super) fn router() -> OpenApiRouter<Context> {
     OpenApiRouter::new()
@@ -259,6 +265,7 @@ async fn events(
 async fn cancel(
     State(context): State<Context>,
     ApiPath(id): ApiPath<SagaId>,
+    OptionalJson(SagaSteer {}): OptionalJson<SagaSteer>,
 ) -> Result<ApiJson<Saga>, ApiError> {
     let engine = context.sagas.engine.clone();
     steered(&context, id, async move { engine.cancel(id).await }).await
@@ -272,6 +279,7 @@ async fn cancel(
 async fn retry(
     State(context): State<Context>,
     ApiPath(id): ApiPath<SagaId>,
+    OptionalJson(SagaSteer {}): OptionalJson<SagaSteer>,
 ) -> Result<ApiJson<Saga>, ApiError> {
     let engine = context.sagas.engine.clone();
     steered(&context, id, async move { engine.retry(id) }).await
@@ -328,15 +336,16 @@ async fn give_up(context: &Context, id: SagaId, reason: &str) -> Result<ApiJson<
     post, path = "/v1/sagas/{id}/signal", operation_id = "saga_signal", params(("id" = SagaId, Path)),
     request_body = SagaSignal,
     responses(
-        (status = 200, body = Saga), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 200, body = SagaSignalled), (status = 400, body = Problem), (status = 404, body = Problem),
         (status = 409, body = Problem), (status = 503, body = Problem), (status = 507, body = Problem)
     )
 )]
 async fn signal(
     State(context): State<Context>,
     ApiPath(id): ApiPath<SagaId>,
-    ApiJson(signal): ApiJson<SagaSignal>,
-) -> Result<ApiJson<Saga>, ApiError> {
+    // With room for a value that is refused with its limit, instead of a body that is.
+    LongJson(signal): LongJson<SagaSignal>,
+) -> Result<ApiJson<SagaSignalled>, ApiError> {
     let characters = signal.name.chars().count();
     if !(1..=SIGNAL_CHARACTERS_MAX).contains(&characters) || signal.name.contains(char::is_control) {
         let detail = format!(
@@ -344,30 +353,45 @@ async fn signal(
         );
         return Err(ApiError::new(Code::BadRequest, detail));
     }
+    let bytes = signal.value.to_string().len();
+    if bytes > SIGNAL_BYTES_MAX {
+        let detail = format!("the value has {bytes} bytes as JSON; it may have {SIGNAL_BYTES_MAX}");
+        return Err(ApiError::new(Code::BadRequest, detail));
+    }
     let row = stored(&context, id).await?;
     if has_ended(&row) {
         return Err(problems::of_ended_saga(id));
     }
+    if row.signals.len() >= SIGNALS_MAX && !row.signals.contains_key(&signal.name) {
+        let detail = format!("saga {id} has {SIGNALS_MAX} signals already, as many as one may have");
+        return Err(ApiError::new(Code::SagaSignalsFull, detail));
+    }
     let engine = context.sagas.engine.clone();
-    let kept = to_the_end(async move { engine.signal(id, &signal.name, &signal.value).await }).await;
-    kept.map_err(|fault| problems::of_saga_store(&fault))?;
-    Ok(ApiJson(view::saga(&row.summary, &known(&context, &row).await?.of(&row.summary))))
+    let SagaSignal { name, value } = signal;
+    let (kept, value) = to_the_end(async move { (engine.signal(id, &name, &value).await, value) }).await;
+    let kept = kept.map_err(|fault| problems::of_saga_store(&fault))? == value;
+    Ok(ApiJson(SagaSignalled { saga: shown(&context, &row).await?, kept }))
 }
 
-/// Says something to the engine, to the end, and shows the saga as it is then.
+/// Says something to the engine, to the end, and shows the saga as it is then, or, where that cannot be read any more, as it
+/// was before: what was said is said.
 async fn steered(
     context: &Context,
     id: SagaId,
     steer: impl Future<Output = Result<(), SteerError>> + Send + 'static,
 ) -> Result<ApiJson<Saga>, ApiError> {
-    let steered = tokio::time::timeout(STEER_LIMIT, to_the_end(steer)).await;
-    let steered = steered.map_err(|_| problems::of_slow_saga_store(id))?;
-    let row = stored(context, id).await?;
-    match steered {
-        Err(SteerError::NotHere { .. }) if has_ended(&row) => Err(problems::of_ended_saga(id)),
-        Err(SteerError::NotHere { .. }) => Err(not_here(context, id, &row).await?),
-        Err(error) => Err(problems::of_saga_steering(&error)),
-        Ok(()) => Ok(ApiJson(shown(context, &row).await?)),
+    let before = stored(context, id).await?;
+    match tokio::time::timeout(STEER_LIMIT, to_the_end(steer)).await {
+        Err(_) => Err(problems::of_slow_saga_store(id)),
+        Ok(Ok(())) => Ok(ApiJson(shown(context, &stored(context, id).await.unwrap_or(before)).await?)),
+        Ok(Err(error)) => {
+            let row = stored(context, id).await.unwrap_or(before);
+            Err(match error {
+                _ if has_ended(&row) => problems::of_ended_saga(id),
+                SteerError::NotHere { .. } => not_here(context, id, &row).await?,
+                error => problems::of_saga_steering(&error),
+            })
+        }
     }
 }
 

@@ -1,0 +1,91 @@
+//! Which failure is the saga's: the one that came first, at once, over a restart, and also if the saga is buried.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod world;
+
+use ids::SagaId;
+use nexus_saga_recovery::{PlanRules, Setbacks, Window};
+use nexus_sagas::{Buried, Cause, EndState, SagaStore, testing::Disk};
+use std::sync::Arc;
+use world::{Behaviour, Five, Life, World, soon, words};
+
+/// A saga whose last node has been refused, and of which the undo of `left` does not succeed.
+async fn stuck(world: &Arc<World>, disk: &Disk) -> (Life, SagaId) {
+    world.action("last", [Behaviour::Refuse]);
+    world.undo("left", [Behaviour::Transient; 4]);
+    let life = Life::begin(disk.store(), world);
+    let id = life.engine.start::<Five>(&words()).await.unwrap();
+    needs_attention(&life, id).await;
+    (life, id)
+}
+
+async fn needs_attention(life: &Life, id: SagaId) {
+    soon("attention", async {
+        while life.engine.status(id).is_none_or(|status| status.attention.is_empty()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_two_nodes_that_fail_side_by_side_the_first_one_is_told() {
+    for (first, second) in [("left", "right"), ("right", "left")] {
+        let (world, disk) = (World::new(), Disk::new());
+        world.action(first, [Behaviour::Refuse]);
+        world.action(second, [Behaviour::WaitAndRefuse]);
+        let life = Life::begin(disk.store(), &world);
+        let id = life.engine.start::<Five>(&words()).await.unwrap();
+        soon("the first failure", async {
+            while life.engine.status(id).unwrap().failure.is_none() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        world.waiting.subscribe().wait_for(|waiting| *waiting == 1).await.unwrap();
+        world.go_on.notify_waiters();
+        let Some(EndState::Failed { failure }) = life.end(id).await else { panic!("it was to fail") };
+        assert_eq!(failure.node, first);
+    }
+}
+
+#[tokio::test]
+async fn a_failure_shows_while_the_saga_unwinds_and_after_a_restart() {
+    let (world, disk) = (World::new(), Disk::new());
+    let (life, id) = stuck(&world, &disk).await;
+    assert_eq!(life.engine.status(id).unwrap().failure.unwrap().node, "last");
+    soon("the halt", life.engine.halt()).await;
+    world.undo("left", [Behaviour::Transient; 4]);
+    let life = Life::begin(disk.store(), &world);
+    assert_eq!(life.recover().await, 1);
+    assert_eq!(life.engine.status(id).unwrap().failure.unwrap().node, "last");
+}
+
+#[tokio::test]
+async fn a_burial_keeps_the_failure_and_names_what_has_succeeded_without_a_beginning() {
+    let (world, disk) = (World::new(), Disk::new());
+    let (life, id) = stuck(&world, &disk).await;
+    soon("the halt", life.engine.halt()).await;
+    disk.tamper(id, |saga| {
+        // As if the line had been lost, and nothing undone.
+        saga.events.retain(|event| event.event == "succeeded" || event.event == "failed");
+    });
+    let life = Life::begin(disk.store(), &world);
+    let listed = Window::open(&life.claims).list(async || life.store.unfinished().await).await.unwrap();
+    let rules = PlanRules {
+        is_capable: &|_| true,
+        setbacks: &Setbacks::default(),
+        resumed_max: 10,
+        now: jiff::Timestamp::now(),
+    };
+    for (saga, resuming) in listed.plan(&rules).resume {
+        let stored = life.store.load(&[saga.key.id]).await.unwrap().remove(0);
+        let why = Buried { cause: Cause::new("unknown", "no version"), reason: "gone".to_owned() };
+        life.engine.bury(resuming, stored, why).await.unwrap();
+    }
+    let Some(EndState::Abandoned { failure, not_undone, .. }) = disk.saga(id).unwrap().end else {
+        panic!("it was to be abandoned")
+    };
+    assert_eq!((failure.node.as_str(), failure.cause.code.as_str()), ("last", "no"));
+    assert_eq!(not_undone, ["first", "inner/one", "inner/two", "left", "right"]);
+}
