@@ -271,7 +271,7 @@ async fn read_slowly(
 async fn readers_that_are_given_up_keep_their_places_until_they_have_ended() {
     let dir = camino_tempfile::tempdir().unwrap();
     let path = dir.path().join("nexus.db");
-    let limits = Limits { reader: Duration::from_millis(20), ..Limits::default() };
+    let limits = Limits { reader: Duration::from_millis(100), ..Limits::default() };
     let database = Database::open_with(&path, options(&path), limits).await.unwrap();
     for _ in 0..READERS_MAX {
         let (begun, has_begun) = tokio::sync::oneshot::channel();
