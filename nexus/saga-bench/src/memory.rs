@@ -1,6 +1,6 @@
 //! Resident memory while many sagas are executed, sampled as their number grows.
 
-use crate::trivial::{Length, Row, kinds};
+use crate::trivial::{Length, Row, kinds, life_of};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use futures::{StreamExt, stream};
@@ -28,7 +28,8 @@ pub(crate) struct MemoryArgs {
 const SAMPLES: usize = 10;
 
 pub(crate) async fn measure(database: &Database, args: &MemoryArgs) -> Result<Value> {
-    let (sagas, _) = sagas::start(database.clone(), CoordinatorId::generate(), kinds()?);
+    let coordinator = life_of(&database, CoordinatorId::generate()).await?;
+    let (sagas, _) = sagas::start(database.clone(), &coordinator, kinds()?);
     let length = Length { nodes: args.nodes, waits: false };
     let (mut samples, mut done) = (Vec::new(), 0);
     while done < args.sagas {

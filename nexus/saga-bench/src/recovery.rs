@@ -1,7 +1,7 @@
 //! How long it takes after a restart until so many unfinished sagas are executed again. They are real: each has run all of
 //! its nodes but the last, which waits.
 
-use crate::trivial::{Length, Row, kinds};
+use crate::trivial::{Length, Row, kinds, life_of};
 use anyhow::{Result, ensure};
 use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -27,7 +27,8 @@ pub(crate) async fn measure(database: &Database, args: &RecoveryArgs) -> Result<
     let coordinator = CoordinatorId::generate();
     let length = Length { nodes: args.nodes, waits: true };
     {
-        let (sagas, _) = sagas::start(database.clone(), coordinator, kinds()?);
+        let life = life_of(&database, coordinator).await?;
+        let (sagas, _) = sagas::start(database.clone(), &life, kinds()?);
         let start = |_| async { sagas.engine.start::<Row>(&length).await };
         stream::iter(0..args.sagas).map(start).buffer_unordered(256).try_collect::<Vec<_>>().await?;
         let last = format!("node{}", args.nodes);
@@ -38,7 +39,8 @@ pub(crate) async fn measure(database: &Database, args: &RecoveryArgs) -> Result<
         }
         sagas.engine.halt().await;
     }
-    let (sagas, mut recovery) = sagas::start(database.clone(), coordinator, kinds()?);
+    let life = life_of(&database, coordinator).await?;
+    let (sagas, mut recovery) = sagas::start(database.clone(), &life, kinds()?);
     let begun = Instant::now();
     let activation = Activation { iteration: 1, reasons: BTreeSet::from([Reason::Start]) };
     let report = recovery.run(&activation).await;

@@ -1,6 +1,9 @@
 //! How long a pass of recovery takes that finds nothing, in a database that is full of sagas that have ended.
 
-use crate::{bare, trivial::kinds};
+use crate::{
+    bare,
+    trivial::{kinds, life_of},
+};
 use anyhow::Result;
 use clap::Args;
 use ids::CoordinatorId;
@@ -36,7 +39,8 @@ pub(crate) async fn measure(database: &Database, args: &RestArgs) -> Result<Valu
         let last = (first + CHUNK).min(args.ended) - 1;
         bare::execute(database, &sql(FILL).bind(coordinator.to_string()).bind(first).bind(last)).await?;
     }
-    let (_sagas, mut recovery) = sagas::start(database.clone(), coordinator, kinds()?);
+    let life = life_of(database, coordinator).await?;
+    let (_sagas, mut recovery) = sagas::start(database.clone(), &life, kinds()?);
     let mut seconds = Vec::new();
     for iteration in 1..=args.passes {
         let activation = Activation { iteration, reasons: BTreeSet::from([Reason::Timer]) };

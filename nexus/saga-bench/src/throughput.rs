@@ -2,7 +2,7 @@
 
 use crate::{
     bare::{Bare, Writing},
-    trivial::{Length, Row, kinds},
+    trivial::{Length, Row, kinds, life_of},
 };
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
@@ -49,7 +49,8 @@ pub(crate) async fn measure(database: &Database, args: &ThroughputArgs) -> Resul
     match args.engine {
         Who::Ours => {
             let coordinator = CoordinatorId::generate();
-            let (sagas, _) = sagas::start(database.clone(), coordinator, kinds()?);
+            let life = life_of(&database, coordinator).await?;
+            let (sagas, _) = sagas::start(database.clone(), &life, kinds()?);
             let engine = sagas.engine;
             count(args, move || {
                 let engine = engine.clone();

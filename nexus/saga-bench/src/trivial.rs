@@ -1,5 +1,7 @@
 //! The saga that is measured: nodes in a row, each with an undo, that do nothing. What is left is what sagas cost.
 
+use ids::CoordinatorId;
+use nexus_database::{Database, cluster::CoordinatorRow};
 use nexus_sagas::{Actions, Fault, Kinds, Plan, PlanRefused, SagaKind, Step};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -40,6 +42,11 @@ pub(crate) fn kinds() -> anyhow::Result<Kinds> {
     let mut kinds = Kinds::new();
     kinds.add::<Row>(Arc::new(()))?;
     Ok(kinds)
+}
+
+/// A new life of a coordinator.
+pub(crate) async fn life_of(database: &Database, id: CoordinatorId) -> anyhow::Result<CoordinatorRow> {
+    Ok(database.coordinator_start(id, "bench", env!("CARGO_PKG_VERSION")).await?)
 }
 
 async fn nothing(_: Step<Row>) -> Result<u32, Fault> {

@@ -17,7 +17,11 @@ impl Real {
     pub fn on(name: impl Into<String>, runtime: Handle, database: Database) -> Real {
         // One identity per coordinator, whatever its life.
         let of = move |number: u32| -> Arc<dyn SagaStore> {
-            Arc::new(DatabaseSagaStore::new(database.clone(), CoordinatorId(Uuid::from_u128(number.into())), 1))
+            Arc::new(DatabaseSagaStore::new(
+                database.clone(),
+                CoordinatorId(Uuid::from_u128(number.into())),
+                1,
+            ))
         };
         Real::new(name, runtime, RUNS_AT_A_TIME, of)
     }
