@@ -15,15 +15,15 @@ use std::time::Instant;
 
 /// More rows than one answer goes through. By hand, for measuring: `BOBSLED_SAGA_ROWS=100000 cargo test … -- --nocapture`.
 fn rows() -> i64 {
-    std::env::var("BOBSLED_SAGA_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(12_000)
+    std::env::var("BOBSLED_SAGA_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(6_000)
 }
 
-/// Unfinished sagas, of an owner, of which every 4,000th, from the oldest one on, waits for an operator.
+/// Unfinished sagas, of an owner, of which every 2,000th, from the oldest one on, waits for an operator.
 const UNFINISHED: &str = "\
     INSERT INTO saga (id, owner, adoption_epoch, kind, version, state, created_at, attention)
     WITH RECURSIVE all_of_them (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM all_of_them WHERE n < $2 - 1)
     SELECT CAST(20000000 + n AS TEXT) || $3, $1, 0, 'kind', 1, 'unfinished', '2026-01-02T00:00:00.000000Z',
-           CASE WHEN n % 4000 = 0 THEN '{\"failure\":{\"node\":\"left\",\"cause\":{\"code\":\"c\",\"words\":\"w\"},\"attempts\":1},'
+           CASE WHEN n % 2000 = 0 THEN '{\"failure\":{\"node\":\"left\",\"cause\":{\"code\":\"c\",\"words\":\"w\"},\"attempts\":1},'
                 || '\"since\":\"2026-01-02T00:00:00Z\"}' END
     FROM all_of_them";
 
@@ -68,7 +68,7 @@ async fn a_state_that_few_of_many_unfinished_sagas_are_in_is_found_in_bounded_an
     begin(&database, CoordinatorId::generate(), "-0000-7000-8000-000000000002").await;
 
     let count = usize::try_from(rows()).unwrap();
-    let troubled = 2 * count.div_ceil(4_000);
+    let troubled = 2 * count.div_ceil(2_000);
     // Of ours none is executed: they wait for recovery.
     let (waiting, ..) = all(&sagas, SagaState::Waiting).await;
     assert_eq!(waiting.len(), count - troubled / 2);
