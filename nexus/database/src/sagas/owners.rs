@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     Database, DatabaseError,
+    cluster::CoordinatorRow,
     error::during,
     rows::{key, optional_text, unsigned},
     sql::{Value, assembled, sql},
@@ -87,6 +88,16 @@ impl DatabaseSagaStore {
             last_line: time(row, "last_line").or_else(|| time(row, "created_at")),
         };
         Ok(rows.iter().map(of_row).collect())
+    }
+}
+
+impl DatabaseSagaStore {
+    /// Every coordinator, by id.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Query`], [`DatabaseError::Corrupt`].
+    pub async fn coordinators(&self) -> Result<Vec<CoordinatorRow>, DatabaseError> {
+        self.database.coordinators().await
     }
 }
 
