@@ -49,8 +49,8 @@ struct Rows {
 
 /// Where what is asked for is found.
 enum Candidates {
-    /// Among these rows of the database; and whether all of them are what is asked for.
-    Rows(SagaFilter, bool),
+    /// Among these rows of the database.
+    Rows(SagaFilter),
     /// These, newest first.
     These(Vec<SagaSummary>),
 }
@@ -69,7 +69,9 @@ impl Sagas {
         let candidates = self.candidates(wanted).await?;
         let (mut sagas, mut read) = (Vec::new(), 0);
         loop {
-            let Rows { rows, is_last } = candidates.after(self, after.as_ref(), limit).await?;
+            // At first as if all of them were what is asked for: mostly they are.
+            let at_once = if read == 0 { limit } else { READ_ROWS.max(limit) };
+            let Rows { rows, is_last } = candidates.after(self, after.as_ref(), at_once).await?;
             let known = self.known(&rows).await?;
             read += rows.len();
             after = rows.last().map(SagaSummary::position).or(after);
@@ -87,53 +89,47 @@ impl Sagas {
     }
 
     async fn candidates(&self, wanted: &Wanted) -> Result<Candidates, DatabaseError> {
-        let rows = |state, needs_attention, all| {
-            let filter = SagaFilter { kind: wanted.kind.clone(), state, needs_attention, since: None };
-            Candidates::Rows(filter, all)
+        let rows = |state, needs_attention| {
+            let kind = wanted.kind.clone();
+            Candidates::Rows(SagaFilter { kind, state, needs_attention, since: None })
         };
         let ids = match wanted.state {
-            None | Some(SagaState::Unrecognized) => return Ok(rows(None, false, true)),
-            Some(SagaState::Succeeded) => return Ok(rows(Some(stored::SagaState::Succeeded), false, true)),
-            Some(SagaState::Failed) => return Ok(rows(Some(stored::SagaState::Failed), false, true)),
-            Some(SagaState::Abandoned) => return Ok(rows(Some(stored::SagaState::Abandoned), false, true)),
+            None | Some(SagaState::Unrecognized) => return Ok(rows(None, false)),
+            Some(SagaState::Succeeded) => return Ok(rows(Some(stored::SagaState::Succeeded), false)),
+            Some(SagaState::Failed) => return Ok(rows(Some(stored::SagaState::Failed), false)),
+            Some(SagaState::Abandoned) => return Ok(rows(Some(stored::SagaState::Abandoned), false)),
             // In memory it is known a moment before it is durable: then it is not listed yet.
-            Some(SagaState::NeedsAttention) => return Ok(rows(None, true, false)),
+            Some(SagaState::NeedsAttention) => return Ok(rows(None, true)),
             Some(SagaState::Running) => self.engine.in_phase(Phase::Running),
             Some(SagaState::Unwinding) => self.engine.in_phase(Phase::Unwinding),
             Some(SagaState::Waiting) => [self.engine.in_phase(Phase::Waiting), self.left().await?].concat(),
-            Some(SagaState::Unreadable) => [self.left().await?, self.nobodys().await?].concat(),
-            Some(SagaState::Elsewhere) => self.of_others(|_| true).await?,
+            Some(SagaState::Unreadable) => [self.left().await?, self.nobodys()].concat(),
+            Some(SagaState::Elsewhere) => self.store.ids_of_others(FEW_MAX + 1).await?,
         };
         if ids.len() > FEW_MAX {
-            return Ok(rows(Some(stored::SagaState::Unfinished), false, false));
+            return Ok(rows(Some(stored::SagaState::Unfinished), false));
         }
         let mut found = self.database.sagas_by_id(&ids).await?;
         found.retain(|row| wanted.kind.as_ref().is_none_or(|kind| row.kind == *kind));
         Ok(Candidates::These(found))
     }
 
-    /// Its unfinished sagas that it does not execute: few, but for the moments of a start.
+    /// Its unfinished sagas that it does not execute: few, but for the moments of a start. If there are very many, so many of
+    /// them that they are known to be.
     async fn left(&self) -> Result<Vec<SagaId>, DatabaseError> {
         let executing: BTreeSet<SagaId> = self.engine.executing().into_iter().map(|key| key.id).collect();
         if self.store.unfinished_count().await? == executing.len() as u64 {
             return Ok(Vec::new());
         }
-        let ids = self.store.unfinished_ids().await?;
+        let ids = self.store.unfinished_ids(executing.len() + FEW_MAX + 1).await?;
         Ok(ids.into_iter().filter(|id| !executing.contains(id)).collect())
     }
 
-    /// Those whose owner cannot be read.
-    async fn nobodys(&self) -> Result<Vec<SagaId>, DatabaseError> {
-        self.of_others(|saga| saga.owner.is_none()).await
-    }
-
-    async fn of_others(
-        &self,
-        is_meant: impl Fn(&stored::OthersSaga) -> bool,
-    ) -> Result<Vec<SagaId>, DatabaseError> {
-        let limit = u32::try_from(FEW_MAX + 1).unwrap_or(u32::MAX);
-        let others = self.store.of_others(limit).await?;
-        Ok(others.iter().filter(|saga| is_meant(saga)).filter_map(|saga| saga.id.parse().ok()).collect())
+    /// Those whose owner cannot be read, as of the last pass of recovery.
+    fn nobodys(&self) -> Vec<SagaId> {
+        let others = self.recovered.others();
+        let nobodys = others.sagas.iter().filter(|saga| saga.owner.is_none());
+        nobodys.filter_map(|saga| saga.id.parse().ok()).collect()
     }
 }
 
@@ -143,16 +139,15 @@ impl Candidates {
         &self,
         sagas: &Sagas,
         after: Option<&SagaPosition>,
-        wanted: u32,
+        at_once: u32,
     ) -> Result<Rows, DatabaseError> {
         match self {
             Candidates::These(rows) => {
                 let is_behind = |row: &&SagaSummary| after.is_none_or(|after| row.position() < *after);
                 Ok(Rows { rows: rows.iter().filter(is_behind).cloned().collect(), is_last: true })
             }
-            Candidates::Rows(filter, all) => {
-                let limit = if *all { wanted } else { READ_ROWS.max(wanted) };
-                let rows = sagas.database.sagas(filter, after, limit).await?;
+            Candidates::Rows(filter) => {
+                let rows = sagas.database.sagas(filter, after, at_once).await?;
                 // Not by their number: a row that does not say which saga it is was left out.
                 let is_last = rows.is_empty();
                 Ok(Rows { rows, is_last })

@@ -1,19 +1,16 @@
 //! What is not as it should be about sagas. Pure; the one place that says so.
 
-use super::recovery::UnreadableSagas;
+use super::recovery::{OTHERS_MAX, Others, UnreadableSagas};
 use ids::CoordinatorId;
 use jiff::{SignedDuration, Timestamp};
 use nexus_client::issues::{Issue, IssueCode};
-use nexus_database::{cluster::CoordinatorRow, sagas::OthersSaga};
+use nexus_database::sagas::OthersSaga;
 use nexus_saga_recovery::{RecoveryReport, report::LastPass};
 use nexus_sagas::LiveStatus;
 use std::collections::BTreeMap;
 
 /// Issues of one kind that are named one by one; of the rest only how many there are.
 const NAMED_MAX: usize = 20;
-
-/// Unfinished sagas of other coordinators that are looked at for one answer: their logs are asked for their last lines.
-pub const OTHERS_MAX: u32 = 1_000;
 
 /// A saga of another coordinator that has written no line for so long is worth a look. Nodes that take longer are few, and the
 /// words say that it may only wait.
@@ -28,10 +25,8 @@ pub struct Seen {
     pub recovered: RecoveryReport,
     /// What it could not read.
     pub unreadable: UnreadableSagas,
-    /// Unfinished sagas of others, [`OTHERS_MAX`] at most.
-    pub others: Vec<OthersSaga>,
-    /// Every coordinator.
-    pub coordinators: Vec<CoordinatorRow>,
+    /// What others own.
+    pub others: Others,
     /// The time.
     pub now: Timestamp,
 }
@@ -47,7 +42,7 @@ pub fn issues(seen: &Seen) -> Vec<Issue> {
     issues.extend(waits_for_database(troubled));
     issues.extend(not_resumed(recovered, &seen.unreadable));
     issues.extend(unreadable(&seen.unreadable));
-    issues.extend(nobodys(&seen.others));
+    issues.extend(nobodys(&seen.others.sagas));
     issues.extend(quiet_elsewhere(seen));
     issues.extend(waits_for_version(recovered));
     issues.extend(lost(recovered));
@@ -136,15 +131,15 @@ fn nobodys(others: &[OthersSaga]) -> Option<Issue> {
 /// By owner. Nothing here tells whether a coordinator lives, so nothing is said of that.
 fn quiet_elsewhere(seen: &Seen) -> Vec<Issue> {
     let mut owners: BTreeMap<CoordinatorId, Vec<&OthersSaga>> = BTreeMap::new();
-    for saga in &seen.others {
+    for saga in &seen.others.sagas {
         let is_quiet = saga.last_line.is_none_or(|last| seen.now.duration_since(last) >= QUIET);
         if let (Some(owner), true) = (saga.owner, is_quiet) {
             owners.entry(owner).or_default().push(saga);
         }
     }
-    let at_least = if seen.others.len() >= OTHERS_MAX as usize { "at least " } else { "" };
+    let at_least = if seen.others.sagas.len() >= OTHERS_MAX as usize { "at least " } else { "" };
     let issue = |(owner, sagas): (CoordinatorId, Vec<&OthersSaga>)| {
-        let known = seen.coordinators.iter().find(|row| row.id == owner);
+        let known = seen.others.coordinators.iter().find(|row| row.id == owner);
         let who = match known {
             Some(row) => format!("{} started last at {:.0}", row.name, row.started_at),
             None => "the database knows no coordinator of this id".to_owned(),
@@ -177,6 +172,7 @@ fn lost(recovered: &RecoveryReport) -> Option<Issue> {
 mod tests {
     use super::*;
     use ids::{AdoptionEpoch, SagaId};
+    use nexus_database::cluster::CoordinatorRow;
     use nexus_saga_recovery::{PassReport, SagaKey, report::RecentSaga};
     use nexus_sagas::{Attention, Blocked, Cause, Failure};
 
@@ -290,9 +286,8 @@ mod tests {
             version: "1".to_owned(),
             started_at: at(60),
         };
-        let seen = |others| Seen {
-            others,
-            coordinators: vec![coordinator.clone()],
+        let seen = |sagas| Seen {
+            others: Others { sagas, coordinators: vec![coordinator.clone()] },
             now: at(1_000),
             ..Seen::default()
         };

@@ -9,13 +9,18 @@ use super::resume::{NotResumed, read_in_part, resume_one};
 use futures::StreamExt;
 use ids::SagaId;
 use jiff::Timestamp;
-use nexus_database::{DatabaseSagaStore, sagas::UnfinishedRows};
+use nexus_database::{
+    DatabaseError, DatabaseSagaStore,
+    cluster::CoordinatorRow,
+    sagas::{OthersSaga, UnfinishedRows},
+};
 use nexus_saga_recovery::{
     Claims, Deferral, Plan, PlanRules, RecoveryReport, Resuming, Setbacks, UnfinishedSaga, Window,
     report::{LastPass, RecentSaga},
 };
 use nexus_sagas::{Engine, StoreFault, taking::take};
 use nexus_tasks::{Activation, Activator, BackgroundTask, PassFuture, Reason, TaskFailure};
+use problem::chain;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,7 +47,20 @@ const RESUMES_AT_ONCE: usize = 8;
 pub struct Reported {
     report: Arc<Mutex<RecoveryReport>>,
     unreadable: Arc<Mutex<UnreadableSagas>>,
+    others: Arc<Mutex<Others>>,
 }
+
+/// What others own, as of the last pass that could read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Unfinished sagas of theirs, [`OTHERS_MAX`] at most.
+    pub sagas: Vec<OthersSaga>,
+    /// Every coordinator, if they have any.
+    pub coordinators: Vec<CoordinatorRow>,
+}
+
+/// Unfinished sagas of other coordinators that a pass looks at: their logs are asked for their last lines.
+pub const OTHERS_MAX: u32 = 1_000;
 
 /// Unfinished sagas that cannot be executed on because something of them cannot be read, as of the last pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,6 +114,12 @@ impl Reported {
     #[must_use]
     pub fn unreadable(&self) -> UnreadableSagas {
         self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What others own.
+    #[must_use]
+    pub fn others(&self) -> Others {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn cannot_read(&self, unreadable: UnreadableSagas) {
@@ -238,7 +262,17 @@ impl RecoveryTask {
         resume.into_iter().for_each(|(_, resuming)| resuming.put_off());
         let again = tally.not_reached > 0 || plan.deferred.iter().any(|(_, why)| *why == Deferral::Limit);
         self.report(&plan, &tally, &rows);
+        if let Err(error) = self.look_at_others().await {
+            tracing::warn!(error = chain(&error), "sagas of other coordinators cannot be read");
+        }
         self.look_again(again);
+        Ok(())
+    }
+
+    async fn look_at_others(&self) -> Result<(), DatabaseError> {
+        let sagas = self.store.of_others(OTHERS_MAX).await?;
+        let coordinators = if sagas.is_empty() { Vec::new() } else { self.store.coordinators().await? };
+        *self.reported.others.lock().unwrap_or_else(PoisonError::into_inner) = Others { sagas, coordinators };
         Ok(())
     }
 

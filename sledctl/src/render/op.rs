@@ -179,7 +179,7 @@ fn owner(saga: &Saga) -> String {
     }
     match &saga.elsewhere {
         Some(SagaElsewhere { started_at: Some(started), .. }) => {
-            words.push_str(&format!(", started last {started:.0}"))
+            words.push_str(&format!(", started last {started:.0}"));
         }
         Some(_) => {}
         None if saga.state.is_ended() => {}

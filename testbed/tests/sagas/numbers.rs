@@ -45,6 +45,7 @@ pub(crate) async fn metrics_of_sagas_are_there_and_add_up_in_every_life() {
             ("running", 2.0),
             ("needing_attention", 1.0),
             ("waiting_for_database", 0.0),
+            ("unreadable", 0.0),
         ]);
         let mut wanted: BTreeMap<String, f64> =
             wanted.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

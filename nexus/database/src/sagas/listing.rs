@@ -274,7 +274,8 @@ pub(super) fn summary(row: &Row) -> Option<SagaSummary> {
 }
 
 fn summary_of(row: &Row, id: SagaId, position: SagaPosition) -> SagaSummary {
-    let place = ("saga", position.id.as_str());
+    let name = position.id.clone();
+    let place = ("saga", name.as_str());
     let mut reading = Reading::default();
     let ended = optional_text(row, "ended_at").and_then(|ended| match ended {
         None => Ok(None),
@@ -292,7 +293,7 @@ fn summary_of(row: &Row, id: SagaId, position: SagaPosition) -> SagaSummary {
         end_error: reading.or(place, optional_text(row, "end_error"), None),
         attention: reading.or(place, optional_document(row, "attention"), None),
         unreadable: None,
-        position: position.clone(),
+        position,
     };
     summary.unreadable = reading.finish();
     summary

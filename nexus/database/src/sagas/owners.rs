@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     Database, DatabaseError,
+    cluster::CoordinatorRow,
     error::during,
     rows::{key, optional_text, unsigned},
     sql::{Value, assembled, sql},
@@ -41,13 +42,28 @@ impl DatabaseSagaStore {
         unsigned(&row.map_err(during(operation))?, "sagas")
     }
 
-    /// Which sagas of this coordinator have not ended.
+    /// Which sagas of this coordinator have not ended, `limit` of them at most.
     ///
     /// # Errors
     /// [`DatabaseError::Query`].
-    pub async fn unfinished_ids(&self) -> Result<Vec<SagaId>, DatabaseError> {
-        let query = sql("SELECT id FROM saga WHERE owner = $1 AND state = 'unfinished' ORDER BY id");
-        let rows = query.bind(key(&self.owner)).fetch_all(&self.database.read).await;
+    pub async fn unfinished_ids(&self, limit: usize) -> Result<Vec<SagaId>, DatabaseError> {
+        self.ids("SELECT id FROM saga WHERE owner = $1 AND state = 'unfinished' ORDER BY id LIMIT $2", limit)
+            .await
+    }
+
+    /// Which unfinished sagas are not this coordinator's, `limit` of them at most.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Query`].
+    pub async fn ids_of_others(&self, limit: usize) -> Result<Vec<SagaId>, DatabaseError> {
+        let query = "SELECT id FROM saga WHERE state = 'unfinished' AND (owner < $1 OR owner > $1) \
+                     ORDER BY owner, id LIMIT $2";
+        self.ids(query, limit).await
+    }
+
+    async fn ids(&self, query: &'static str, limit: usize) -> Result<Vec<SagaId>, DatabaseError> {
+        let query = sql(query).bind(key(&self.owner)).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = query.fetch_all(&self.database.read).await;
         let rows = rows.map_err(during("list unfinished sagas"))?;
         Ok(rows.iter().filter_map(|row| name_of(row, "id").parse().ok()).collect())
     }
@@ -72,6 +88,16 @@ impl DatabaseSagaStore {
             last_line: time(row, "last_line").or_else(|| time(row, "created_at")),
         };
         Ok(rows.iter().map(of_row).collect())
+    }
+}
+
+impl DatabaseSagaStore {
+    /// Every coordinator, by id.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Query`], [`DatabaseError::Corrupt`].
+    pub async fn coordinators(&self) -> Result<Vec<CoordinatorRow>, DatabaseError> {
+        self.database.coordinators().await
     }
 }
 

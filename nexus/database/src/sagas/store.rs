@@ -146,7 +146,7 @@ fn unreadable(table: &'static str, saga: SagaId, name: &str, error: &DatabaseErr
 }
 
 /// The saga that a signal or a timer is for, under whatever adoption. Locked as the row of an event is, so that none comes to a
-/// saga that is pruned at this moment.
+/// saga that is pruned at this moment. Whatever is there under the name stays, so that it is the same is not asked.
 const SOME_SAGA: Fence = Fence { table: "saga", equal: &[("id", "saga_id")], same: &["saga_id", "name"] };
 
 /// What is kept under a name: the first of a name stays.

@@ -8,7 +8,10 @@ use crate::{
         observed::Refusing,
         view,
     },
-    sagas::issues::{self as saga_issues, Seen},
+    sagas::{
+        Sagas,
+        issues::{self as saga_issues, Seen},
+    },
     task_issues,
 };
 use axum::extract::State;
@@ -56,7 +59,7 @@ async fn status(State(context): State<Context>) -> Result<ApiJson<SystemStatus>,
     let away = |sled: &&ReplicationSled| sled.state != ReplicationSledState::Active;
     let living = |liveness| members.iter().filter(|member| member.sled.liveness == liveness).count() as u64;
     let mut issues = issues::issues(&members, &strangers, &view, context.config.replication.min_replication);
-    issues.extend(saga_issues::issues(&seen(&context).await?));
+    issues.extend(saga_issues::issues(&seen(&context.sagas)));
     issues.extend(task_issues::issues(&context.tasks.tasks()));
     let location = context.database.location().to_string();
     issues.extend(cluster_rows::issue(&location, context.database.trouble().as_ref(), &known));
@@ -78,23 +81,15 @@ async fn status(State(context): State<Context>) -> Result<ApiJson<SystemStatus>,
     }))
 }
 
-/// What is to be judged about sagas.
-async fn seen(context: &Context) -> Result<Seen, ApiError> {
-    let of_database = |error| problems::of_database(&error);
-    let sagas = &context.sagas;
-    let others = sagas.store.of_others(saga_issues::OTHERS_MAX).await.map_err(of_database)?;
-    let coordinators = match others.is_empty() {
-        true => Vec::new(),
-        false => context.database.coordinators().await.map_err(of_database)?,
-    };
-    Ok(Seen {
+/// What is to be judged about sagas: from memory, for the database may not answer.
+fn seen(sagas: &Sagas) -> Seen {
+    Seen {
         troubled: sagas.engine.troubled(),
         recovered: sagas.recovered.now(&sagas.claims),
         unreadable: sagas.recovered.unreadable(),
-        others,
-        coordinators,
+        others: sagas.recovered.others(),
         now: Timestamp::now(),
-    })
+    }
 }
 
 /// Refusals of sleds that were never taken. Those that were expunged are refused because an operator said so.
