@@ -78,10 +78,11 @@ async fn a_burial_keeps_the_failure_and_names_what_has_succeeded_without_a_begin
         resumed_max: 10,
         now: jiff::Timestamp::now(),
     };
-    for (saga, resuming) in listed.plan(&rules).resume {
-        let stored = life.store.load(&[saga.key.id]).await.unwrap().remove(0);
+    let planned = listed.plan(&rules).resume.into_iter().map(|(_, resuming)| resuming);
+    for taken in take(life.store.as_ref(), planned.collect()).await {
+        let (adopted, stored) = taken.unwrap();
         let why = Buried { cause: Cause::new("unknown", "no version"), reason: "gone".to_owned() };
-        life.engine.bury(resuming, stored, why).await.unwrap();
+        life.engine.bury(adopted, stored, why).await.unwrap();
     }
     let Some(EndState::Abandoned { failure, not_undone, .. }) = disk.saga(id).unwrap().end else {
         panic!("it was to be abandoned")
