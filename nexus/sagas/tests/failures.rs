@@ -5,7 +5,7 @@ mod world;
 
 use ids::SagaId;
 use nexus_saga_recovery::{PlanRules, Setbacks, Window};
-use nexus_sagas::{Buried, Cause, EndState, SagaStore, testing::Disk};
+use nexus_sagas::{Buried, Cause, EndState, SagaStore, taking::take, testing::Disk};
 use std::sync::Arc;
 use world::{Behaviour, Five, Life, World, soon, words};
 
