@@ -28,7 +28,7 @@ pub(crate) struct MemoryArgs {
 const SAMPLES: usize = 10;
 
 pub(crate) async fn measure(database: &Database, args: &MemoryArgs) -> Result<Value> {
-    let coordinator = life_of(&database, CoordinatorId::generate()).await?;
+    let coordinator = life_of(database, CoordinatorId::generate()).await?;
     let (sagas, _) = sagas::start(database.clone(), &coordinator, kinds()?);
     let length = Length { nodes: args.nodes, waits: false };
     let (mut samples, mut done) = (Vec::new(), 0);

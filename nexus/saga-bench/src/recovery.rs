@@ -27,7 +27,7 @@ pub(crate) async fn measure(database: &Database, args: &RecoveryArgs) -> Result<
     let coordinator = CoordinatorId::generate();
     let length = Length { nodes: args.nodes, waits: true };
     {
-        let life = life_of(&database, coordinator).await?;
+        let life = life_of(database, coordinator).await?;
         let (sagas, _) = sagas::start(database.clone(), &life, kinds()?);
         let start = |_| async { sagas.engine.start::<Row>(&length).await };
         stream::iter(0..args.sagas).map(start).buffer_unordered(256).try_collect::<Vec<_>>().await?;
@@ -39,7 +39,7 @@ pub(crate) async fn measure(database: &Database, args: &RecoveryArgs) -> Result<
         }
         sagas.engine.halt().await;
     }
-    let life = life_of(&database, coordinator).await?;
+    let life = life_of(database, coordinator).await?;
     let (sagas, mut recovery) = sagas::start(database.clone(), &life, kinds()?);
     let begun = Instant::now();
     let activation = Activation { iteration: 1, reasons: BTreeSet::from([Reason::Start]) };

@@ -49,7 +49,7 @@ pub(crate) async fn measure(database: &Database, args: &ThroughputArgs) -> Resul
     match args.engine {
         Who::Ours => {
             let coordinator = CoordinatorId::generate();
-            let life = life_of(&database, coordinator).await?;
+            let life = life_of(database, coordinator).await?;
             let (sagas, _) = sagas::start(database.clone(), &life, kinds()?);
             let engine = sagas.engine;
             count(args, move || {

@@ -26,7 +26,7 @@ const SPOILT: [&str; 5] = [
 async fn change(scene: &Scene, changes: &[(&'static str, Vec<String>)]) {
     let database = Database::open(location(scene)).await.expect("the database is there");
     for (words, values) in changes {
-        let statement = &values.iter().fold(sql(words), |statement, value| statement.bind(value));
+        let statement = &values.iter().fold(sql(words), nexus_database::sql::Statement::bind);
         let changed = database.write("change rows", |mut tx| {
             Box::pin(async move { statement.clone().execute(&mut *tx).await.map_err(during("change rows")) })
         });
