@@ -4,7 +4,7 @@ use crate::{
     fault::{CODE_CANCELLED, CODE_LOOKUP, CODE_STOPPED, Fault},
     kind::SagaKind,
     live::{LiveSaga, Waits},
-    ports::SagaStore,
+    ports::{SagaStore, StoreFault},
 };
 use ids::{AdoptionEpoch, SagaId};
 use jiff::{SignedDuration, Timestamp};
@@ -223,25 +223,25 @@ impl<K: SagaKind> Step<K> {
     /// Waits for a signal of this name, which may have come before. For a node that does nothing else.
     ///
     /// # Errors
-    /// `Refused` once somebody has asked for the saga to be cancelled, if the signal has not come by then.
+    /// `Refused` once somebody has asked for the saga to be cancelled, if the signal has not come by then; never in an undo.
     pub async fn signal(&self, name: &str) -> Result<Value, Fault> {
         // Before the first look, so that what comes after it is not missed.
         let mut told = self.live().signals().subscribe();
         let awaited = loop {
-            let pause = match self.store().signal(self.saga(), name).await {
+            let (pause, waits) = match self.store().signal(self.saga(), name).await {
                 Ok(Some(value)) => break Ok(value),
-                Ok(None) => SIGNAL_PAUSE,
+                Ok(None) => (SIGNAL_PAUSE, Waits::Signal(name.to_owned())),
                 Err(error) => {
                     tracing::warn!(saga = %self.saga(), %error, "signals cannot be read");
-                    STORE_PAUSE
+                    (STORE_PAUSE, waits_for_store(&error))
                 }
             };
-            self.live().waits(&self.path, Some(Waits::Signal(name.to_owned())));
+            self.live().waits(&self.path, Some(waits));
             tokio::select! {
                 // The sender is in what `self` holds, so this says that something has come, and nothing else.
                 _ = told.changed() => {}
                 () = tokio::time::sleep(pause) => {}
-                () = self.cancelled() => break Err(cancelled("the signal")),
+                () = self.cancelled(), if !self.undoing => break Err(cancelled("the signal")),
             }
         };
         self.live().waits(&self.path, None);
@@ -252,7 +252,8 @@ impl<K: SagaKind> Step<K> {
     /// life of whatever coordinator.
     ///
     /// # Errors
-    /// `Refused` if the pause ends after the end of the calendar, and once somebody has asked for the saga to be cancelled.
+    /// `Refused` if the pause ends after the end of the calendar, and once somebody has asked for the saga to be cancelled;
+    /// the latter never in an undo.
     pub async fn sleep(&self, timer: &str, pause: Duration) -> Result<(), Fault> {
         let due = SignedDuration::try_from(pause)
             .ok()
@@ -262,15 +263,24 @@ impl<K: SagaKind> Step<K> {
         let due = loop {
             match self.store().timer(self.saga(), &name, due).await {
                 Ok(due) => break due,
-                Err(error) => tracing::warn!(saga = %self.saga(), %error, "a timer cannot be set"),
+                Err(error) => {
+                    tracing::warn!(saga = %self.saga(), %error, "a timer cannot be set");
+                    self.live().waits(&self.path, Some(waits_for_store(&error)));
+                }
             }
-            tokio::time::sleep(STORE_PAUSE).await;
+            tokio::select! {
+                () = tokio::time::sleep(STORE_PAUSE) => {}
+                () = self.cancelled(), if !self.undoing => {
+                    self.live().waits(&self.path, None);
+                    return Err(cancelled("the time"));
+                }
+            }
         };
         let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
         self.live().waits(&self.path, Some(Waits::Until(due)));
         let slept = tokio::select! {
             () = tokio::time::sleep(left) => Ok(()),
-            () = self.cancelled() => Err(cancelled("the time")),
+            () = self.cancelled(), if !self.undoing => Err(cancelled("the time")),
         };
         self.live().waits(&self.path, None);
         slept
@@ -317,6 +327,10 @@ impl<K: SagaKind> Step<K> {
     fn store(&self) -> &dyn SagaStore {
         self.context.user_data().store.as_ref()
     }
+}
+
+fn waits_for_store(fault: &StoreFault) -> Waits {
+    Waits::For(format!("the database: {fault}"))
 }
 
 /// The fault of a node that waited when its saga was cancelled.

@@ -15,7 +15,10 @@ use nexus_saga_recovery::{SagaKey, UnfinishedSaga};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +63,7 @@ pub struct MemoryStore {
     writes: Mutex<u64>,
     dead: CancellationToken,
     held: Notify,
+    spoilt_timers: AtomicBool,
 }
 
 impl Disk {
@@ -84,6 +88,7 @@ impl Disk {
             writes: Mutex::new(0),
             dead: CancellationToken::new(),
             held: Notify::new(),
+            spoilt_timers: AtomicBool::new(false),
         })
     }
 
@@ -133,6 +138,11 @@ impl MemoryStore {
     /// Lets a write that is held go on, or the next one that is to be.
     pub fn release(&self) {
         self.held.notify_one();
+    }
+
+    /// From now on timers cannot be read.
+    pub fn spoil_timers(&self) {
+        self.spoilt_timers.store(true, Ordering::Relaxed);
     }
 
     /// Writes so far, answered or not.
@@ -253,6 +263,9 @@ impl SagaStore for MemoryStore {
     }
 
     async fn timer(&self, saga: SagaId, name: &str, due: Timestamp) -> Result<Timestamp, StoreFault> {
+        if self.spoilt_timers.load(Ordering::Relaxed) {
+            return Err(StoreFault::NotDone("a timer cannot be read".to_owned()));
+        }
         self.write(|data| *data.timers.entry((saga, name.to_owned())).or_insert(due)).await
     }
 

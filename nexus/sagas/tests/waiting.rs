@@ -124,6 +124,20 @@ async fn a_timer_goes_on_from_where_an_earlier_life_set_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_timer_that_cannot_be_read_shows_and_the_saga_can_be_cancelled() {
+    let store = Disk::new().store();
+    store.spoil_timers();
+    let (engine, _) = life(&store);
+    let id = engine.start::<Waiter>(&json!(3_600)).await.unwrap();
+    let Waits::For(words) = waits(&engine, id).await else { panic!("it waits for its store") };
+    assert_eq!(words, "the database: the store did not do it: a timer cannot be read");
+    engine.cancel(id).await.unwrap();
+    let end = soon("the end", engine.wait(id)).await.unwrap();
+    let Some(EndState::Failed { failure }) = end else { panic!("{end:?}") };
+    assert_eq!(failure.cause.code, CODE_CANCELLED);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cancelled_saga_waits_no_longer() {
     for params in [Value::Null, json!(3_600)] {
         let (engine, _) = life(&Disk::new().store());
