@@ -97,6 +97,12 @@ async fn demo(
     let status = match begun_before(&context, id, &params).await? {
         None => StatusCode::ACCEPTED,
         Some(known) if known.summary.kind == Demo::NAME && known.params == params => StatusCode::OK,
+        Some(stored::SagaDetail { unreadable: Some(unreadable), .. }) => {
+            let detail = format!(
+                "whether saga {id} is the same cannot be told, because it cannot be read: {unreadable}"
+            );
+            return Err(ApiError::new(Code::SagaConflict, detail));
+        }
         Some(known) => {
             let detail = format!("saga {id} is a {} saga, with other parameters", known.summary.kind);
             return Err(ApiError::new(Code::SagaConflict, detail));
@@ -115,7 +121,7 @@ async fn begun_before(
     id: SagaId,
     params: &serde_json::Value,
 ) -> Result<Option<stored::SagaDetail>, ApiError> {
-    let until = tokio::time::Instant::now() + STEER_LIMIT;
+    let until = steer_deadline();
     loop {
         // It goes on, in a task of its own, when nobody waits for it any more.
         let starting = context.sagas.engine.start_as(id, Demo::NAME, params.clone());
@@ -268,7 +274,7 @@ async fn cancel(
     OptionalJson(SagaSteer {}): OptionalJson<SagaSteer>,
 ) -> Result<ApiJson<Saga>, ApiError> {
     let engine = context.sagas.engine.clone();
-    steered(&context, id, async move { engine.cancel(id).await }).await
+    steered(&context, id, steer_deadline(), async move { engine.cancel(id).await }).await
 }
 
 /// Tries the undos of a saga again that wait for an operator.
@@ -282,7 +288,7 @@ async fn retry(
     OptionalJson(SagaSteer {}): OptionalJson<SagaSteer>,
 ) -> Result<ApiJson<Saga>, ApiError> {
     let engine = context.sagas.engine.clone();
-    steered(&context, id, async move { engine.retry(id) }).await
+    steered(&context, id, steer_deadline(), async move { engine.retry(id) }).await
 }
 
 /// Gives up on the undos of a saga that wait for an operator, and on all that would follow; or on a saga that no coordinator
@@ -308,27 +314,45 @@ async fn abandon(
     }
     let row = stored(&context, id).await?;
     if context.sagas.is_left(&row.summary) {
-        return give_up(&context, id, &abandon.reason).await;
+        return give_up(&context, id, abandon.reason).await;
     }
     let engine = context.sagas.engine.clone();
-    steered(&context, id, async move { engine.abandon(id, &abandon.reason).await }).await
+    steered(&context, id, steer_deadline(), async move { engine.abandon(id, &abandon.reason).await }).await
 }
 
-/// A saga that is not executed is given up in a pass of recovery, if it cannot be executed.
-async fn give_up(context: &Context, id: SagaId, reason: &str) -> Result<ApiJson<Saga>, ApiError> {
-    let _giving_up = context.sagas.given_up.give_up(id, reason);
-    // The first pass may only find out that it cannot be executed.
-    for _ in 0..2 {
+/// A saga that is not executed is given up in a pass of recovery, if it cannot be executed. If it turns out that it can, the
+/// word is said to its executor. What was said stays until a pass has decided, also if that takes longer than this answer may.
+async fn give_up(context: &Context, id: SagaId, reason: String) -> Result<ApiJson<Saga>, ApiError> {
+    let (until, sagas) = (steer_deadline(), &context.sagas);
+    // The first pass may only find out that it cannot be executed; what else there is to wait for takes longer.
+    for look in 1.. {
+        sagas.given_up.give_up(id, &reason);
         let pass = context.tasks.activate_and_wait("saga_recovery", Reason::Operator);
-        let passed = tokio::time::timeout(STEER_LIMIT, pass).await;
-        let passed = passed.map_err(|_| problems::of_slow_saga_store(id))?;
-        passed.map_err(|error| problems::of_activation(&error))?;
+        let Ok(passed) = tokio::time::timeout_at(until, pass).await else { break };
+        passed.map_err(|error| problems::of_giving_up(id, &error))?;
+        if sagas.engine.status(id).is_some() {
+            let engine = sagas.engine.clone();
+            return steered(context, id, until, async move { engine.abandon(id, &reason).await }).await;
+        }
         let row = stored(context, id).await?;
         if has_ended(&row) {
             return Ok(ApiJson(shown(context, &row).await?));
         }
+        if !sagas.given_up.is_undecided(id) {
+            return Err(not_here(context, id, &row).await?);
+        }
+        let next = tokio::time::Instant::now() + if look < 2 { Duration::ZERO } else { LOOK_AGAIN };
+        if next >= until {
+            break;
+        }
+        tokio::time::sleep_until(next).await;
     }
-    Err(problems::of_saga_steering(&SteerError::NotHere { id }))
+    Err(problems::of_slow_recovery(id, sagas.recovered.failing().get(&id).map(String::as_str)))
+}
+
+/// When an operator's word has to be answered that is said now.
+fn steer_deadline() -> tokio::time::Instant {
+    tokio::time::Instant::now() + STEER_LIMIT
 }
 
 /// Gives a saga something that it waits for, or will wait for. The first value of a name stays.
@@ -378,10 +402,11 @@ async fn signal(
 async fn steered(
     context: &Context,
     id: SagaId,
+    until: tokio::time::Instant,
     steer: impl Future<Output = Result<(), SteerError>> + Send + 'static,
 ) -> Result<ApiJson<Saga>, ApiError> {
     let before = stored(context, id).await?;
-    match tokio::time::timeout(STEER_LIMIT, to_the_end(steer)).await {
+    match tokio::time::timeout_at(until, to_the_end(steer)).await {
         Err(_) => Err(problems::of_slow_saga_store(id)),
         Ok(Ok(())) => Ok(ApiJson(shown(context, &stored(context, id).await.unwrap_or(before)).await?)),
         Ok(Err(error)) => {
@@ -401,6 +426,7 @@ async fn not_here(context: &Context, id: SagaId, row: &stored::SagaDetail) -> Re
     Ok(match (row.summary.owner, known.elsewhere) {
         (Some(owner), Some(elsewhere)) => problems::of_saga_elsewhere(id, owner, &elsewhere),
         (None, _) => problems::of_saga_of_nobody(id, row.unreadable.as_ref()),
+        (Some(_), None) if context.sagas.claims.is_lost(id) => problems::of_lost_saga(id),
         (Some(_), None) => problems::of_saga_steering(&SteerError::NotHere { id }),
     })
 }
