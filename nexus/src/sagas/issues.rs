@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn what_an_executor_has_lost_is_named() {
-        let lost: Vec<_> = (0..NAMED_MAX + 2).map(|number| saga_id(number)).collect();
+        let lost: Vec<_> = (0..NAMED_MAX + 2).map(saga_id).collect();
         let issues = super::issues(&Seen { lost, ..Seen::default() });
         let [issue] = &issues[..] else { panic!("one issue: {issues:?}") };
         assert!(issue.is(IssueCode::SagaNotResumed) && issue.subject == saga_id(0).to_string(), "{issue:?}");

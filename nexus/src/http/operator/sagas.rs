@@ -1,5 +1,6 @@
 //! `/v1/sagas`: work of several steps, and what an operator may say about it.
 
+use super::saga_steering::{STEER_LIMIT, give_up, steer_deadline, steered};
 use crate::{
     http::{Context, problems, to_the_end::to_the_end},
     sagas::{
@@ -25,7 +26,7 @@ use nexus_client::{
     },
 };
 use nexus_database::sagas::{self as stored, SagaEventPosition, SagaLog, SagaPosition};
-use nexus_sagas::{SagaKind, StartError, SteerError};
+use nexus_sagas::{SagaKind, StartError};
 use nexus_tasks::Reason;
 use problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
@@ -36,14 +37,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 const WAIT_SECONDS_MAX: u32 = 25;
 
 /// Between two looks at a saga that is not executed here.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Between two looks at a saga that another request is creating: a commit takes milliseconds.
 const LOOK_AT_CREATION: Duration = Duration::from_millis(20);
-
-/// How long an operator's word may take to become durable: with what is read around it, less than the 10 s within which
-/// every call is answered.
-const STEER_LIMIT: Duration = Duration::from_secs(6);
 
 /// Lines of a log that are read to show where each node is: a saga of the most nodes has not as many.
 const EVENTS_MAX: u32 = 5_000;
@@ -320,41 +317,6 @@ async fn abandon(
     steered(&context, id, steer_deadline(), async move { engine.abandon(id, &abandon.reason).await }).await
 }
 
-/// A saga that is not executed is given up in a pass of recovery, if it cannot be executed. If it turns out that it can, the
-/// word is said to its executor. What was said stays until a pass has decided, also if that takes longer than this answer may.
-async fn give_up(context: &Context, id: SagaId, reason: String) -> Result<ApiJson<Saga>, ApiError> {
-    let (until, sagas) = (steer_deadline(), &context.sagas);
-    // The first pass may only find out that it cannot be executed; what else there is to wait for takes longer.
-    for look in 1.. {
-        sagas.given_up.give_up(id, &reason);
-        let pass = context.tasks.activate_and_wait("saga_recovery", Reason::Operator);
-        let Ok(passed) = tokio::time::timeout_at(until, pass).await else { break };
-        passed.map_err(|error| problems::of_giving_up(id, &error))?;
-        if sagas.engine.status(id).is_some() {
-            let engine = sagas.engine.clone();
-            return steered(context, id, until, async move { engine.abandon(id, &reason).await }).await;
-        }
-        let row = stored(context, id).await?;
-        if has_ended(&row) {
-            return Ok(ApiJson(shown(context, &row).await?));
-        }
-        if !sagas.given_up.is_undecided(id) {
-            return Err(not_here(context, id, &row).await?);
-        }
-        let next = tokio::time::Instant::now() + if look < 2 { Duration::ZERO } else { LOOK_AGAIN };
-        if next >= until {
-            break;
-        }
-        tokio::time::sleep_until(next).await;
-    }
-    Err(problems::of_slow_recovery(id, sagas.recovered.failing().get(&id).map(String::as_str)))
-}
-
-/// When an operator's word has to be answered that is said now.
-fn steer_deadline() -> tokio::time::Instant {
-    tokio::time::Instant::now() + STEER_LIMIT
-}
-
 /// Gives a saga something that it waits for, or will wait for. The first value of a name stays.
 #[utoipa::path(
     post, path = "/v1/sagas/{id}/signal", operation_id = "saga_signal", params(("id" = SagaId, Path)),
@@ -397,56 +359,22 @@ async fn signal(
     Ok(ApiJson(SagaSignalled { saga: shown(&context, &row).await?, kept }))
 }
 
-/// Says something to the engine, to the end, and shows the saga as it is then, or, where that cannot be read any more, as it
-/// was before: what was said is said.
-async fn steered(
-    context: &Context,
-    id: SagaId,
-    until: tokio::time::Instant,
-    steer: impl Future<Output = Result<(), SteerError>> + Send + 'static,
-) -> Result<ApiJson<Saga>, ApiError> {
-    let before = stored(context, id).await?;
-    match tokio::time::timeout_at(until, to_the_end(steer)).await {
-        Err(_) => Err(problems::of_slow_saga_store(id)),
-        Ok(Ok(())) => Ok(ApiJson(shown(context, &stored(context, id).await.unwrap_or(before)).await?)),
-        Ok(Err(error)) => {
-            let row = stored(context, id).await.unwrap_or(before);
-            Err(match error {
-                _ if has_ended(&row) => problems::of_ended_saga(id),
-                SteerError::NotHere { .. } => not_here(context, id, &row).await?,
-                error => problems::of_saga_steering(&error),
-            })
-        }
-    }
-}
-
-/// Why an unfinished saga takes no word here.
-async fn not_here(context: &Context, id: SagaId, row: &stored::SagaDetail) -> Result<ApiError, ApiError> {
-    let known = known(context, row).await?.of(&row.summary);
-    Ok(match (row.summary.owner, known.elsewhere) {
-        (Some(owner), Some(elsewhere)) => problems::of_saga_elsewhere(id, owner, &elsewhere),
-        (None, _) => problems::of_saga_of_nobody(id, row.unreadable.as_ref()),
-        (Some(_), None) if context.sagas.claims.is_lost(id) => problems::of_lost_saga(id),
-        (Some(_), None) => problems::of_saga_steering(&SteerError::NotHere { id }),
-    })
-}
-
 /// Also if it cannot be read how.
-fn has_ended(row: &stored::SagaDetail) -> bool {
+pub(super) fn has_ended(row: &stored::SagaDetail) -> bool {
     row.summary.state != stored::SagaState::Unfinished
 }
 
-async fn known(context: &Context, row: &stored::SagaDetail) -> Result<Known, ApiError> {
+pub(super) async fn known(context: &Context, row: &stored::SagaDetail) -> Result<Known, ApiError> {
     context.sagas.known([&row.summary]).await.map_err(|error| problems::of_database(&error))
 }
 
 /// A saga with what is known of its end, as verbs answer it.
-async fn shown(context: &Context, row: &stored::SagaDetail) -> Result<Saga, ApiError> {
+pub(super) async fn shown(context: &Context, row: &stored::SagaDetail) -> Result<Saga, ApiError> {
     let known = known(context, row).await?;
     Ok(view::detail(row, &known.of(&row.summary), &BTreeMap::new(), &SagaLog::default()).saga)
 }
 
-async fn stored(context: &Context, id: SagaId) -> Result<stored::SagaDetail, ApiError> {
+pub(super) async fn stored(context: &Context, id: SagaId) -> Result<stored::SagaDetail, ApiError> {
     let row = context.database.saga(id).await.map_err(|error| problems::of_database(&error))?;
     row.ok_or_else(|| ApiError::new(Code::SagaNotFound, format!("no saga {id}")))
 }
