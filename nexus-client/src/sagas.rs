@@ -75,6 +75,10 @@ pub struct Saga {
     /// Whether its coordinator could not go on with it when it last tried. It tries again, and `abandon` gives it up.
     #[serde(default)]
     pub cannot_go_on: bool,
+    /// Whether its executor has lost it, which is a defect: then its coordinator goes on with it after a restart, and takes no
+    /// word for it before.
+    #[serde(default)]
+    pub lost_by_executor: bool,
 }
 
 /// Another coordinator that owns a saga, as far as the one that answers knows it. Whether it lives is not known here.

@@ -85,3 +85,51 @@ async fn a_state_that_few_of_many_unfinished_sagas_are_in_is_found_in_bounded_an
     assert_eq!(none, []);
     assert!(answers as usize >= 2 * count / 6_000, "{answers} answers");
 }
+
+/// By hand.
+async fn change(database: &Database, words: &'static str, values: &[String]) {
+    let statement = &values.iter().fold(sql(words), nexus_database::sql::Statement::bind);
+    let changed = database.write("change rows", |mut tx| {
+        Box::pin(async move { statement.clone().execute(&mut *tx).await.map_err(during("change rows")) })
+    });
+    assert!(changed.await.unwrap() > 0, "{words}");
+}
+
+/// One unfinished saga, which nobody executes.
+const ONE: &str = "INSERT INTO saga (id, owner, adoption_epoch, kind, version, state, created_at) \
+                   VALUES ($1, $2, 0, 'kind', 1, 'unfinished', '2026-01-01T00:00:00.000000Z')";
+
+#[tokio::test]
+async fn a_saga_that_waits_is_found_also_while_an_executor_holds_one_that_is_another_coordinators_by_now() {
+    let directory = camino_tempfile::tempdir().unwrap();
+    let database = Database::open(directory.path().join("nexus.db").as_path()).await.unwrap();
+    let coordinator = database.coordinator_start(CoordinatorId::generate(), "nexus-1", "0").await.unwrap();
+    let witness = Witness::new(directory.path(), coordinator.id, coordinator.epoch);
+    let (sagas, _recovery) = start(database.clone(), &coordinator, kinds(Parts { witness }).unwrap());
+    let (gone, left) = (SagaId::generate(), SagaId::generate());
+    sagas.engine.start_as(gone, "demo", serde_json::json!({"wait_for_signal": true})).await.unwrap();
+    let others = CoordinatorId::generate().to_string();
+    change(&database, "UPDATE saga SET owner = $1 WHERE id = $2", &[others, gone.to_string()]).await;
+    change(&database, ONE, &[left.to_string(), coordinator.id.to_string()]).await;
+    let (waiting, ..) = all(&sagas, SagaState::Waiting).await;
+    assert!(waiting.contains(&left), "{waiting:?}");
+    sagas.engine.halt().await;
+}
+
+#[tokio::test]
+async fn what_is_behind_a_page_of_rows_without_ids_is_found() {
+    let directory = camino_tempfile::tempdir().unwrap();
+    let database = Database::open(directory.path().join("nexus.db").as_path()).await.unwrap();
+    let coordinator = database.coordinator_start(CoordinatorId::generate(), "nexus-1", "0").await.unwrap();
+    let witness = Witness::new(directory.path(), coordinator.id, coordinator.epoch);
+    let (sagas, _recovery) = start(database.clone(), &coordinator, kinds(Parts { witness }).unwrap());
+    let owner = coordinator.id.to_string();
+    let spoilt = "INSERT INTO saga (id, owner, adoption_epoch, kind, version, state, created_at) \
+                  WITH RECURSIVE some (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM some WHERE n < 299) \
+                  SELECT 'no id ' || n, $1, 0, 'kind', 1, 'unfinished', '2026-01-02T00:00:00.000000Z' FROM some";
+    change(&database, spoilt, std::slice::from_ref(&owner)).await;
+    let behind = SagaId::generate();
+    change(&database, ONE, &[behind.to_string(), owner]).await;
+    let Found { sagas: found, .. } = sagas.find(&Wanted::default(), None, 101).await.unwrap();
+    assert_eq!(found.iter().map(|(_, saga)| saga.id).collect::<Vec<_>>(), [behind]);
+}

@@ -45,6 +45,8 @@ pub(crate) struct State {
 struct Held {
     epoch: AdoptionEpoch,
     resuming: bool,
+    /// Nobody here executes it, and nobody will: whoever held the claim has lost it.
+    is_lost: bool,
 }
 
 /// Why a claim is given back.
@@ -117,6 +119,19 @@ impl Claims {
         self.lock().held.iter().map(|(&id, held)| SagaKey { id, epoch: held.epoch }).collect()
     }
 
+    /// The sagas that are claimed here and that their executors have lost, by id. Every pass skips them, until the process
+    /// ends.
+    #[must_use]
+    pub fn lost(&self) -> Vec<SagaId> {
+        self.lock().held.iter().filter(|(_, held)| held.is_lost).map(|(&id, _)| id).collect()
+    }
+
+    /// Whether it is one of [those](Claims::lost).
+    #[must_use]
+    pub fn is_lost(&self, id: SagaId) -> bool {
+        self.lock().held.get(&id).is_some_and(|held| held.is_lost)
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing here panics half way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -160,9 +175,15 @@ impl State {
         match self.held.entry(key.id) {
             Entry::Occupied(held) => Err(AlreadyClaimed { epoch: held.get().epoch }),
             Entry::Vacant(free) => {
-                free.insert(Held { epoch: key.epoch, resuming });
+                free.insert(Held { epoch: key.epoch, resuming, is_lost: false });
                 Ok(())
             }
+        }
+    }
+
+    fn lose(&mut self, id: SagaId) {
+        if let Some(held) = self.held.get_mut(&id) {
+            held.is_lost = true;
         }
     }
 
@@ -213,7 +234,9 @@ impl Claim {
     /// Its executor says something of it that cannot be: a defect. It stays claimed here, and its row unfinished.
     pub fn contradicted(mut self) {
         self.is_over = true;
-        self.claims.lock().totals.bad_state += 1;
+        let mut state = self.claims.lock();
+        state.totals.bad_state += 1;
+        state.lose(self.key.id);
     }
 
     fn give_back(mut self, ending: Ending) {
@@ -226,7 +249,9 @@ impl Drop for Claim {
     /// Whoever held it has panicked, or has lost its executor.
     fn drop(&mut self) {
         if !self.is_over {
-            self.claims.lock().totals.missing += 1;
+            let mut state = self.claims.lock();
+            state.totals.missing += 1;
+            state.lose(self.key.id);
         }
     }
 }
@@ -314,6 +339,10 @@ mod tests {
         claims.claim(left).unwrap().stopped();
         let totals = claims.totals();
         assert_eq!((totals.running, totals.missing, totals.bad_state), (3, 1, 1));
+        let mut both = [lost.id, wrong.id];
+        both.sort();
+        assert_eq!(claims.lost(), both);
+        assert!(claims.is_lost(lost.id) && !claims.is_lost(left.id));
         assert!(totals.add_up());
         assert_eq!(claims.claim(lost).unwrap_err().epoch, lost.epoch);
     }

@@ -54,7 +54,7 @@ pub struct Plan {
     /// Of a kind or version that this build does not know.
     pub waiting_for_version: Vec<UnfinishedSaga>,
     /// Executed here.
-    pub skipped: u64,
+    pub skipped: Vec<SagaKey>,
     /// All that were listed.
     pub found: u64,
 }
@@ -105,18 +105,18 @@ impl Listed {
             resume: Vec::new(),
             deferred: Vec::new(),
             waiting_for_version: Vec::new(),
-            skipped: 0,
+            skipped: Vec::new(),
             found: self.sagas.len() as u64,
         };
         for saga in self.sagas {
             let held = claims.lock().epoch_of(saga.key.id);
             match decide(&saga, held, rules, plan.resume.len()) {
-                Decision::Skip => plan.skipped += 1,
+                Decision::Skip => plan.skipped.push(saga.key),
                 Decision::Defer(why) => plan.deferred.push((saga.key, why)),
                 Decision::Wait => plan.waiting_for_version.push(saga),
                 Decision::Resume => match claims.resume(saga.key) {
                     Ok(resuming) => plan.resume.push((saga, resuming)),
-                    Err(_) => plan.skipped += 1,
+                    Err(_) => plan.skipped.push(saga.key),
                 },
             }
         }
@@ -160,7 +160,7 @@ impl Plan {
             found: self.found,
             recovered,
             failed,
-            skipped: self.skipped,
+            skipped: self.skipped.len() as u64,
             deferred: self.deferred.len() as u64,
             waiting_for_version: self.waiting_for_version.len() as u64,
             ..PassReport::default()

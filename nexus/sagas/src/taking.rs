@@ -40,7 +40,9 @@ pub async fn take(
     let taken = |resuming: Resuming| {
         let listed = resuming.key();
         let Some(&epoch) = epochs.get(&listed.id) else {
-            let words = "it has ended or was adopted by another coordinator a moment ago".to_owned();
+            let words = "it has ended or was adopted a moment ago: by another coordinator, or by this one, whose answer \
+                         was lost; the next pass tells"
+                .to_owned();
             return Err(NotTaken { listed, adopted: None, words });
         };
         let adopted = resuming.adopted(epoch);

@@ -177,6 +177,32 @@ pub(crate) fn of_slow_saga_store(id: SagaId) -> ApiError {
     Problem::new(Code::DatabaseUnavailable, detail).with_retry_after(DATABASE_RETRY_SECONDS).into()
 }
 
+/// Recovery has not decided in time about a saga that was given up. It is not forgotten.
+pub(crate) fn of_slow_recovery(id: SagaId, why: Option<&str>) -> ApiError {
+    let why = why.unwrap_or("recovery has not come to it");
+    let detail = format!("saga {id} is not given up yet: {why}");
+    let hint = "what was said is kept while this coordinator lives, and ends the saga in the first pass of recovery that can; if \
+                it turns out that the saga can be gone on with, it is: look, and say it again";
+    let problem = Problem::new(Code::DatabaseUnavailable, detail).with_hint(hint);
+    problem.with_retry_after(DATABASE_RETRY_SECONDS).into()
+}
+
+/// No pass of recovery was to be had for a saga that was given up.
+pub(crate) fn of_giving_up(id: SagaId, error: &ActivateError) -> ApiError {
+    let ApiError(problem) = of_activation(error);
+    let is_paused = matches!(error, ActivateError::Paused { .. } | ActivateError::PausedMeanwhile { .. });
+    let hint =
+        format!("the pass that gives saga {id} up follows the pause: sledctl task resume saga_recovery");
+    if is_paused { problem.with_hint(hint).into() } else { (*problem).into() }
+}
+
+/// A saga that is claimed here and that its executor has lost.
+pub(crate) fn of_lost_saga(id: SagaId) -> ApiError {
+    let detail = format!("saga {id} takes no word in this life of its coordinator: its executor has lost it");
+    let hint = "restart the coordinator: it goes on with it; and report it, with its log";
+    Problem::new(Code::SagaNotExecuting, detail).with_hint(hint).into()
+}
+
 /// What was waited for will not come from this life of the coordinator.
 pub(crate) fn of_stop() -> ApiError {
     ApiError::new(Code::Unavailable, "the coordinator is told to stop".to_owned())

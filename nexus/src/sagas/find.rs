@@ -21,7 +21,10 @@ const READ_ROWS: u32 = 500;
 
 /// Rows that one request goes through: a few tens of milliseconds. After that its page is what has been found, perhaps
 /// nothing, and the next one goes on from there.
-const ROWS_MAX: usize = 5_000;
+const ROWS_MAX: usize = ROWS_MAX_AT_ONCE as usize;
+
+/// The same, of one read.
+const ROWS_MAX_AT_ONCE: u32 = 5_000;
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
@@ -102,7 +105,12 @@ impl Sagas {
             Some(SagaState::NeedsAttention) => return Ok(rows(None, true)),
             Some(SagaState::Running) => self.engine.in_phase(Phase::Running),
             Some(SagaState::Unwinding) => self.engine.in_phase(Phase::Unwinding),
-            Some(SagaState::Waiting) => [self.engine.in_phase(Phase::Waiting), self.left().await?].concat(),
+            Some(SagaState::Waiting) => {
+                let waiting = self.engine.in_phase(Phase::Waiting);
+                // So many that they are looked for among the rows anyway.
+                let left = if waiting.len() > FEW_MAX { Vec::new() } else { self.left().await? };
+                [waiting, left].concat()
+            }
             Some(SagaState::Unreadable) => [self.left().await?, self.nobodys()].concat(),
             Some(SagaState::Elsewhere) => self.store.ids_of_others(FEW_MAX + 1).await?,
         };
@@ -115,12 +123,10 @@ impl Sagas {
     }
 
     /// Its unfinished sagas that it does not execute: few, but for the moments of a start. If there are very many, so many of
-    /// them that they are known to be.
+    /// them that they are known to be. By their ids, and not by how many of each there are: an executor that has not noticed
+    /// yet that its saga is another one's now would stand for one that nobody executes.
     async fn left(&self) -> Result<Vec<SagaId>, DatabaseError> {
         let executing: BTreeSet<SagaId> = self.engine.executing().into_iter().map(|key| key.id).collect();
-        if self.store.unfinished_count().await? == executing.len() as u64 {
-            return Ok(Vec::new());
-        }
         let ids = self.store.unfinished_ids(executing.len() + FEW_MAX + 1).await?;
         Ok(ids.into_iter().filter(|id| !executing.contains(id)).collect())
     }
@@ -147,8 +153,13 @@ impl Candidates {
                 Ok(Rows { rows: rows.iter().filter(is_behind).cloned().collect(), is_last: true })
             }
             Candidates::Rows(filter) => {
-                let rows = sagas.database.sagas(filter, after, at_once).await?;
-                // Not by their number: a row that does not say which saga it is was left out.
+                // Not by their number: a row that does not say which saga it is was left out. So nothing is the end only
+                // where it is nothing of as many rows as one request may go through.
+                let mut rows = sagas.database.sagas(filter, after, at_once).await?;
+                if rows.is_empty() {
+                    rows = sagas.database.sagas(filter, after, ROWS_MAX_AT_ONCE).await?;
+                    rows.truncate(at_once as usize);
+                }
                 let is_last = rows.is_empty();
                 Ok(Rows { rows, is_last })
             }

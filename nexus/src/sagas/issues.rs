@@ -1,8 +1,8 @@
 //! What is not as it should be about sagas. Pure; the one place that says so.
 
-use super::recovery::{OTHERS_MAX, Others, UnreadableSagas};
-use ids::CoordinatorId;
-use jiff::{SignedDuration, Timestamp};
+use super::reported::{OTHERS_MAX, Others, UnreadableSagas};
+use ids::{CoordinatorId, SagaId};
+use jiff::SignedDuration;
 use nexus_client::issues::{Issue, IssueCode};
 use nexus_database::sagas::OthersSaga;
 use nexus_saga_recovery::{RecoveryReport, report::LastPass};
@@ -25,10 +25,12 @@ pub struct Seen {
     pub recovered: RecoveryReport,
     /// What it could not read.
     pub unreadable: UnreadableSagas,
+    /// What it could not go on with, and why.
+    pub failing: BTreeMap<SagaId, String>,
+    /// What is claimed here, and its executor has lost.
+    pub lost: Vec<SagaId>,
     /// What others own.
     pub others: Others,
-    /// The time.
-    pub now: Timestamp,
 }
 
 /// Sagas that need attention, that wait for the database, that recovery cannot resume, and that others may have left.
@@ -40,12 +42,12 @@ pub fn issues(seen: &Seen) -> Vec<Issue> {
     issues.extend(attention.iter().take(NAMED_MAX).map(|saga| needs_attention(saga)));
     issues.extend(and_more(IssueCode::SagaNeedsAttention, attention.len()));
     issues.extend(waits_for_database(troubled));
-    issues.extend(not_resumed(recovered, &seen.unreadable));
+    issues.extend(not_resumed(&seen.failing));
     issues.extend(unreadable(&seen.unreadable));
     issues.extend(nobodys(&seen.others.sagas));
     issues.extend(quiet_elsewhere(seen));
     issues.extend(waits_for_version(recovered));
-    issues.extend(lost(recovered));
+    issues.extend(lost(&seen.lost));
     issues
 }
 
@@ -73,17 +75,15 @@ fn waits_for_database(troubled: &[LiveStatus]) -> Option<Issue> {
     Some(Issue::new(IssueCode::SagaWaitsForDatabase, "sagas", detail).with_hint(hint))
 }
 
-/// The last failure of each saga that has failed since it was resumed last, if it was among those of the last pass.
-fn not_resumed(recovered: &RecoveryReport, unreadable: &UnreadableSagas) -> Option<Issue> {
-    let LastPass::Completed(pass) = &recovered.last_pass else { return None };
-    let mut failures = recovered.recent_failures.iter().rev();
-    let last = failures.find(|failure| !unreadable.sagas.contains_key(&failure.saga.id))?;
-    let count = pass.failed + pass.deferred - pass.not_reached;
-    let reason = last.reason.as_deref().unwrap_or("no reason was given");
-    let detail = format!("{count} cannot be executed on; the last one, {}: {reason}", last.saga.id);
-    let hint = "they are tried again by themselves; all of them: sledctl task show saga_recovery";
-    (count > 0)
-        .then(|| Issue::new(IssueCode::SagaNotResumed, last.saga.id.to_string(), detail).with_hint(hint))
+/// Also those that are put off at the moment.
+fn not_resumed(failing: &BTreeMap<SagaId, String>) -> Option<Issue> {
+    let (id, reason) = failing.first_key_value()?;
+    let detail = match failing.len() {
+        1 => format!("it cannot be executed on: {reason}"),
+        count => format!("{count} cannot be executed on; one of them, {id}: {reason}"),
+    };
+    let hint = "they are tried again by themselves; the last attempts: sledctl task show saga_recovery";
+    Some(Issue::new(IssueCode::SagaNotResumed, id.to_string(), detail).with_hint(hint))
 }
 
 fn waits_for_version(recovered: &RecoveryReport) -> Option<Issue> {
@@ -132,7 +132,7 @@ fn nobodys(others: &[OthersSaga]) -> Option<Issue> {
 fn quiet_elsewhere(seen: &Seen) -> Vec<Issue> {
     let mut owners: BTreeMap<CoordinatorId, Vec<&OthersSaga>> = BTreeMap::new();
     for saga in &seen.others.sagas {
-        let is_quiet = saga.last_line.is_none_or(|last| seen.now.duration_since(last) >= QUIET);
+        let is_quiet = saga.last_line.is_none_or(|last| seen.others.read_at.duration_since(last) >= QUIET);
         if let (Some(owner), true) = (saga.owner, is_quiet) {
             owners.entry(owner).or_default().push(saga);
         }
@@ -160,25 +160,36 @@ fn quiet_elsewhere(seen: &Seen) -> Vec<Issue> {
 }
 
 /// Defects of this program, never expected.
-fn lost(recovered: &RecoveryReport) -> Option<Issue> {
-    let totals = &recovered.totals;
-    let count = Some(totals.missing + totals.bad_state).filter(|count| *count > 0)?;
-    let detail = format!("{count} were lost by their executor; nothing of them is executed");
+fn lost(lost: &[SagaId]) -> Option<Issue> {
+    let first = lost.first()?;
+    let named: Vec<_> = lost.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    let more = lost.len() - named.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let detail = format!(
+        "{} were lost by their executor; nothing of them is executed: {}{more}",
+        lost.len(),
+        named.join(", ")
+    );
     let hint = "restart the coordinator: it goes on with them; and report it, with its log";
-    Some(Issue::new(IssueCode::SagaNotResumed, "sagas", detail).with_hint(hint))
+    Some(Issue::new(IssueCode::SagaNotResumed, first.to_string(), detail).with_hint(hint))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ids::{AdoptionEpoch, SagaId};
+    use ids::AdoptionEpoch;
+    use jiff::Timestamp;
     use nexus_database::cluster::CoordinatorRow;
-    use nexus_saga_recovery::{PassReport, SagaKey, report::RecentSaga};
+    use nexus_saga_recovery::{PassReport, SagaKey};
     use nexus_sagas::{Attention, Blocked, Cause, Failure};
 
     fn issues(troubled: &[LiveStatus], recovered: &RecoveryReport) -> Vec<Issue> {
         let (troubled, recovered) = (troubled.to_vec(), recovered.clone());
         super::issues(&Seen { troubled, recovered, ..Seen::default() })
+    }
+
+    fn saga_id(number: usize) -> SagaId {
+        format!("00000000-0000-7000-8000-{number:012}").parse().unwrap()
     }
 
     fn status() -> LiveStatus {
@@ -234,23 +245,37 @@ mod tests {
     }
 
     #[test]
-    fn what_the_last_pass_could_not_resume_is_an_issue_until_a_pass_resumes_it() {
-        let key = status().key;
-        let mut report = RecoveryReport::default();
-        report.note(RecentSaga {
-            time: Timestamp::UNIX_EPOCH,
-            saga: key,
-            reason: Some("no digest".to_owned()),
-        });
-        let pass = PassReport { found: 3, failed: 1, waiting_for_version: 2, ..PassReport::default() };
-        report.last_pass = LastPass::Completed(pass);
-        let both = issues(&[], &report);
-        let codes: Vec<_> = both.iter().map(|issue| issue.code.as_str()).collect();
-        assert_eq!(codes, ["saga_not_resumed", "saga_waits_for_version"]);
-        assert!(both[0].detail.contains("no digest"));
-        report.last_pass =
-            LastPass::Completed(PassReport { found: 1, recovered: 1, ..PassReport::default() });
-        assert_eq!(issues(&[], &report), []);
+    fn what_cannot_be_resumed_is_an_issue_however_many_have_failed_since() {
+        let failing: BTreeMap<_, _> =
+            (0..200).map(|number| (saga_id(number), format!("no digest {number}"))).collect();
+        let seen = |failing| Seen { failing, ..Seen::default() };
+        let issues = super::issues(&seen(failing));
+        let [issue] = &issues[..] else { panic!("one issue: {issues:?}") };
+        assert!(issue.is(IssueCode::SagaNotResumed) && issue.subject == saga_id(0).to_string(), "{issue:?}");
+        let begin = format!("200 cannot be executed on; one of them, {}: no digest 0", saga_id(0));
+        assert_eq!(issue.detail, begin);
+        let issues = super::issues(&seen(BTreeMap::from([(saga_id(7), "no digest".to_owned())])));
+        assert_eq!(issues[0].detail, "it cannot be executed on: no digest");
+        assert_eq!(super::issues(&seen(BTreeMap::new())), []);
+    }
+
+    #[test]
+    fn what_waits_for_a_version_or_a_pass_is_not_said_to_have_failed() {
+        let pass = PassReport { found: 5, deferred: 3, waiting_for_version: 2, ..PassReport::default() };
+        let report = RecoveryReport { last_pass: LastPass::Completed(pass), ..RecoveryReport::default() };
+        let issues = issues(&[], &report);
+        let codes: Vec<_> = issues.iter().map(|issue| issue.code.as_str()).collect();
+        assert_eq!(codes, ["saga_waits_for_version"]);
+    }
+
+    #[test]
+    fn what_an_executor_has_lost_is_named() {
+        let lost: Vec<_> = (0..NAMED_MAX + 2).map(saga_id).collect();
+        let issues = super::issues(&Seen { lost, ..Seen::default() });
+        let [issue] = &issues[..] else { panic!("one issue: {issues:?}") };
+        assert!(issue.is(IssueCode::SagaNotResumed) && issue.subject == saga_id(0).to_string(), "{issue:?}");
+        assert!(issue.detail.contains(&saga_id(19).to_string()), "{issue:?}");
+        assert!(issue.detail.ends_with(" and 2 more"), "{issue:?}");
     }
 
     #[test]
@@ -287,8 +312,7 @@ mod tests {
             started_at: at(60),
         };
         let seen = |sagas| Seen {
-            others: Others { sagas, coordinators: vec![coordinator.clone()] },
-            now: at(1_000),
+            others: Others { sagas, coordinators: vec![coordinator.clone()], read_at: at(1_000) },
             ..Seen::default()
         };
         assert_eq!(super::issues(&seen(vec![saga(Some(at(401)))])), [], "it has just gone on");

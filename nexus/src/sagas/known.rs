@@ -3,24 +3,24 @@
 
 use super::{
     Sagas,
-    recovery::UnreadableSagas,
+    reported::UnreadableSagas,
     view::{self, Here},
 };
-use ids::CoordinatorId;
+use ids::{CoordinatorId, SagaId};
 use nexus_client::sagas::SagaElsewhere;
 use nexus_database::{
     DatabaseError,
     cluster::CoordinatorRow,
     sagas::{SagaState, SagaSummary},
 };
-use nexus_saga_recovery::RecoveryReport;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known.
 #[derive(Debug)]
 pub struct Known {
     sagas: Sagas,
-    recovered: RecoveryReport,
+    failing: BTreeMap<SagaId, String>,
+    lost: BTreeSet<SagaId>,
     unreadable: UnreadableSagas,
     coordinators: BTreeMap<CoordinatorId, CoordinatorRow>,
 }
@@ -37,7 +37,8 @@ impl Sagas {
         };
         Ok(Known {
             sagas: self.clone(),
-            recovered: self.recovered.now(&self.claims),
+            failing: self.recovered.failing(),
+            lost: self.claims.lost().into_iter().collect(),
             unreadable: self.recovered.unreadable(),
             coordinators: coordinators.into_iter().map(|row| (row.id, row)).collect(),
         })
@@ -57,7 +58,11 @@ impl Known {
         let sagas = &self.sagas;
         let left = sagas.is_left(row).then(|| {
             let is_capable = sagas.engine.is_capable(&row.kind, row.version);
-            view::left_to_recovery(row, is_capable, &self.recovered)
+            let failing = self.failing.get(&row.key.id).map(String::as_str);
+            match self.lost.contains(&row.key.id) {
+                true => view::lost(),
+                false => view::left_to_recovery(row, is_capable, failing),
+            }
         });
         let owner = row.owner.filter(|_| sagas.is_elsewhere(row));
         Here {

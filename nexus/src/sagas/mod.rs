@@ -9,7 +9,8 @@
 //! ```
 //!
 //! - [`kinds`]: which kinds there are. [`demo`]: the one for trying by hand, with its [`witness`].
-//! - [`recovery`], with [`mod@resume`], and [`retention`]: the background tasks.
+//! - [`recovery`], with [`mod@resume`], and [`retention`]: the background tasks. [`given_up`]: what operators tell the first
+//!   one. [`reported`]: what it tells everybody.
 //! - [`known`]: what is known of them beside their rows. [`find`]: which do what is asked for.
 //! - [`view`]: sagas as the API shows them. [`issues`], [`metrics`]: what is wrong with them, and numbers.
 //!
@@ -17,16 +18,19 @@
 
 pub mod demo;
 pub mod find;
+pub mod given_up;
 pub mod issues;
 pub mod kinds;
 pub mod known;
 pub mod metrics;
 pub mod recovery;
+pub mod reported;
 mod resume;
 pub mod retention;
 pub mod view;
 pub mod witness;
 
+use given_up::GivenUp;
 use ids::CoordinatorId;
 use nexus_database::{
     Database,
@@ -36,7 +40,8 @@ use nexus_database::{
 use nexus_saga_recovery::Claims;
 use nexus_sagas::{Definition, Engine, Kinds, SagaStore};
 use nexus_tasks::Activator;
-use recovery::{GivenUp, RecoveryTask, Reported};
+use recovery::RecoveryTask;
+use reported::Reported;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Everything about sagas that handlers and tasks ask for. Cheap to clone.

@@ -5,18 +5,17 @@
 //! cannot be resumed stops nobody else; it is tried again after a pause that doubles. One that cannot be read is looked at
 //! again in the same way, and counted apart: nothing but a person's hand changes it.
 
-use super::resume::{NotResumed, read_in_part, resume_one};
+use super::{
+    given_up::GivenUp,
+    reported::{OTHERS_MAX, Others, Reported, UnreadableSagas},
+    resume::{NotResumed, read_in_part, resume_one},
+};
 use futures::StreamExt;
 use ids::SagaId;
 use jiff::Timestamp;
-use nexus_database::{
-    DatabaseError, DatabaseSagaStore,
-    cluster::CoordinatorRow,
-    sagas::{OthersSaga, UnfinishedRows},
-};
+use nexus_database::{DatabaseError, DatabaseSagaStore, sagas::UnfinishedRows};
 use nexus_saga_recovery::{
-    Claims, Deferral, Plan, PlanRules, RecoveryReport, Resuming, Setbacks, UnfinishedSaga, Window,
-    report::{LastPass, RecentSaga},
+    Claims, Deferral, Plan, PlanRules, Resuming, Setbacks, UnfinishedSaga, Window, report::RecentSaga,
 };
 use nexus_sagas::{Engine, StoreFault, taking::take};
 use nexus_tasks::{Activation, Activator, BackgroundTask, PassFuture, Reason, TaskFailure};
@@ -24,7 +23,6 @@ use problem::chain;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::task::JoinHandle;
@@ -42,50 +40,6 @@ const PASS_LIMIT: Duration = Duration::from_secs(30);
 /// Sagas that are resumed at once: replaying a log is work for a processor, and more would only wait for one.
 const RESUMES_AT_ONCE: usize = 8;
 
-/// What recovery has done since the start; readable at any time.
-#[derive(Clone, Debug, Default)]
-pub struct Reported {
-    report: Arc<Mutex<RecoveryReport>>,
-    unreadable: Arc<Mutex<UnreadableSagas>>,
-    others: Arc<Mutex<Others>>,
-}
-
-/// What others own, as of the last pass that could read it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Others {
-    /// Unfinished sagas of theirs, [`OTHERS_MAX`] at most.
-    pub sagas: Vec<OthersSaga>,
-    /// Every coordinator, if they have any.
-    pub coordinators: Vec<CoordinatorRow>,
-}
-
-/// Unfinished sagas of other coordinators that a pass looks at: their logs are asked for their last lines.
-pub const OTHERS_MAX: u32 = 1_000;
-
-/// Unfinished sagas that cannot be executed on because something of them cannot be read, as of the last pass.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UnreadableSagas {
-    /// Which, and what of them.
-    pub sagas: BTreeMap<SagaId, String>,
-    /// Rows that do not even say which saga they are: what of them cannot be read.
-    pub without_key: Vec<String>,
-}
-
-impl UnreadableSagas {
-    /// How many there are.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        (self.sagas.len() + self.without_key.len()) as u64
-    }
-}
-
-/// Sagas that an operator has given up and that are not executed here. Those of them that cannot be are ended by the next
-/// pass: only there is it certain that nobody executes them.
-#[derive(Clone, Debug, Default)]
-pub struct GivenUp {
-    reasons: Arc<Mutex<BTreeMap<SagaId, String>>>,
-}
-
 /// The task.
 pub struct RecoveryTask {
     engine: Engine,
@@ -98,63 +52,10 @@ pub struct RecoveryTask {
     unable: BTreeSet<SagaId>,
     /// Sagas that could not be read when they were tried last, and why.
     unreadable: BTreeMap<SagaId, String>,
+    /// Sagas that could not be gone on with, or not be ended, when they were tried last, and why.
+    failing: BTreeMap<SagaId, String>,
     activator: Activator,
     alarm: Option<JoinHandle<()>>,
-}
-
-impl Reported {
-    /// The report, with the totals of now.
-    #[must_use]
-    pub fn now(&self, claims: &Claims) -> RecoveryReport {
-        let report = self.lock().clone();
-        RecoveryReport { totals: claims.totals(), ..report }
-    }
-
-    /// What the last pass could not read.
-    #[must_use]
-    pub fn unreadable(&self) -> UnreadableSagas {
-        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What others own.
-    #[must_use]
-    pub fn others(&self) -> Others {
-        self.others.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn cannot_read(&self, unreadable: UnreadableSagas) {
-        *self.unreadable.lock().unwrap_or_else(PoisonError::into_inner) = unreadable;
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, RecoveryReport> {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl GivenUp {
-    /// An operator gives a saga up, for this reason; until the answer is dropped.
-    #[must_use]
-    pub fn give_up(&self, id: SagaId, reason: &str) -> GivingUp {
-        self.lock().insert(id, reason.to_owned());
-        GivingUp { given_up: self.clone(), id }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<SagaId, String>> {
-        self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// As long as this is there, the saga is given up.
-#[derive(Debug)]
-pub struct GivingUp {
-    given_up: GivenUp,
-    id: SagaId,
-}
-
-impl Drop for GivingUp {
-    fn drop(&mut self) {
-        self.given_up.lock().remove(&self.id);
-    }
 }
 
 impl BackgroundTask for RecoveryTask {
@@ -189,6 +90,7 @@ impl RecoveryTask {
             setbacks: Setbacks::default(),
             unable: BTreeSet::new(),
             unreadable: BTreeMap::new(),
+            failing: BTreeMap::new(),
             activator,
             alarm: None,
         }
@@ -207,12 +109,12 @@ impl RecoveryTask {
     }
 
     /// Those that were given up and cannot be executed on: of an unknown kind or version, or for a reason that lasts. The
-    /// others that were given up are tried now: perhaps they can.
-    fn hopeless(&mut self, found: &[UnfinishedSaga]) -> BTreeMap<SagaId, String> {
-        let mut reasons = self.given_up.lock().clone();
-        for id in reasons.keys() {
-            self.setbacks.forget(*id);
-        }
+    /// others that were given up are tried: perhaps they can.
+    fn hopeless(
+        &self,
+        found: &[UnfinishedSaga],
+        mut reasons: BTreeMap<SagaId, String>,
+    ) -> BTreeMap<SagaId, String> {
         let engine = &self.engine;
         let is_hopeless = |saga: &&UnfinishedSaga| {
             let is_lost = self.unable.contains(&saga.key.id) || self.unreadable.contains_key(&saga.key.id);
@@ -225,6 +127,11 @@ impl RecoveryTask {
 
     async fn pass(&mut self) -> Result<(), StoreFault> {
         let begun = Instant::now();
+        // Before the listing: whatever was given up by then is listed, or has ended.
+        let said = self.given_up.said();
+        for id in &said.asked_for {
+            self.setbacks.forget(*id);
+        }
         let mut rows = UnfinishedRows::default();
         let listing = async || {
             rows = self.store.unfinished_rows().await?;
@@ -233,24 +140,27 @@ impl RecoveryTask {
         let listed = match Window::open(&self.claims).list(listing).await {
             Ok(listed) => listed,
             Err(error) => {
-                self.reported.lock().last_pass = LastPass::ListingFailed { reason: error.to_string() };
+                self.reported.listing_failed(&error);
                 return Err(error);
             }
         };
         let found: BTreeSet<_> = listed.sagas().iter().map(|saga| saga.key.id).collect();
-        self.setbacks.keep_only(&found);
         self.unable.retain(|id| found.contains(id));
         self.unreadable.retain(|id, _| found.contains(id));
-        let bury = self.hopeless(listed.sagas());
-        let engine = self.engine.clone();
+        let bury = self.hopeless(listed.sagas(), said.reasons.clone());
+        let (engine, now) = (self.engine.clone(), Timestamp::now());
         let mut plan = listed.plan(&PlanRules {
             is_capable: &|saga| {
                 engine.is_capable(&saga.kind, saga.version) || bury.contains_key(&saga.key.id)
             },
             setbacks: &self.setbacks,
             resumed_max: RESUMED_MAX,
-            now: Timestamp::now(),
+            now,
         });
+        self.setbacks.keep_only(&plan);
+        let untried = plan.skipped.iter().chain(plan.waiting_for_version.iter().map(|saga| &saga.key));
+        let untried: BTreeSet<_> = untried.map(|key| key.id).collect();
+        self.failing.retain(|id, _| found.contains(id) && !untried.contains(id));
         let mut resume = std::mem::take(&mut plan.resume);
         let mut tally = Tally::default();
         while !resume.is_empty() && begun.elapsed() < PASS_LIMIT {
@@ -259,20 +169,26 @@ impl RecoveryTask {
             self.resume_batch(batch, &bury, &mut tally).await;
         }
         tally.not_reached = resume.len() as u64;
-        resume.into_iter().for_each(|(_, resuming)| resuming.put_off());
+        tally.undecided.extend(plan.deferred.iter().map(|(key, _)| key.id));
+        for (saga, resuming) in resume {
+            tally.undecided.insert(saga.key.id);
+            resuming.put_off();
+        }
+        self.given_up.decided(said.reasons.into_keys().filter(|id| !tally.undecided.contains(id)));
         let again = tally.not_reached > 0 || plan.deferred.iter().any(|(_, why)| *why == Deferral::Limit);
         self.report(&plan, &tally, &rows);
         if let Err(error) = self.look_at_others().await {
             tracing::warn!(error = chain(&error), "sagas of other coordinators cannot be read");
         }
-        self.look_again(again);
+        self.look_again(again, now);
         Ok(())
     }
 
     async fn look_at_others(&self) -> Result<(), DatabaseError> {
+        let read_at = Timestamp::now();
         let sagas = self.store.of_others(OTHERS_MAX).await?;
         let coordinators = if sagas.is_empty() { Vec::new() } else { self.store.coordinators().await? };
-        *self.reported.others.lock().unwrap_or_else(PoisonError::into_inner) = Others { sagas, coordinators };
+        self.reported.others_are(Others { sagas, coordinators, read_at });
         Ok(())
     }
 
@@ -293,8 +209,7 @@ impl RecoveryTask {
         let mut sagas = self.unreadable.clone();
         let listed = waiting.iter().filter_map(|id| Some((*id, rows.unreadable.get(id)?.to_string())));
         sagas.extend(listed);
-        self.reported.cannot_read(UnreadableSagas { sagas, without_key });
-        self.reported.lock().last_pass = LastPass::Completed(pass);
+        self.reported.passed(pass, UnreadableSagas { sagas, without_key }, self.failing.clone());
     }
 
     async fn resume_batch(
@@ -306,7 +221,8 @@ impl RecoveryTask {
         let (sagas, resuming): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let taken = take(&self.store, resuming).await;
         let taken = read_in_part(&self.store, taken).await;
-        let engine = &self.engine;
+        let engine = self.engine.clone();
+        let engine = &engine;
         let mut resumed = futures::stream::iter(sagas.into_iter().zip(taken))
             .map(|(saga, taken)| {
                 let reason = bury.get(&saga.key.id).cloned();
@@ -315,29 +231,21 @@ impl RecoveryTask {
             .buffer_unordered(RESUMES_AT_ONCE);
         while let Some((saga, resumed)) = resumed.next().await {
             let (now, id) = (Timestamp::now(), saga.key.id);
-            self.unreadable.remove(&id);
             match &resumed {
                 Ok(()) => {
                     self.setbacks.forget(id);
+                    self.unable.remove(&id);
+                    self.unreadable.remove(&id);
+                    self.failing.remove(&id);
                     tally.recovered += 1;
                 }
                 Err(why_not) => {
                     tracing::error!(saga = %saga.key, kind = saga.kind, reason = why_not.words(), "saga cannot be resumed");
                     self.setbacks.failed(id, now);
-                    match why_not {
-                        NotResumed::Failed(_) => tally.failed += 1,
-                        NotResumed::ForGood(_) => {
-                            self.unable.insert(id);
-                            tally.failed += 1;
-                        }
-                        NotResumed::Unreadable(words) => {
-                            self.unreadable.insert(id, words.clone());
-                            tally.unreadable += 1;
-                        }
-                    }
+                    self.not_resumed(id, why_not, tally);
                 }
             }
-            self.reported.lock().note(RecentSaga {
+            self.reported.note(RecentSaga {
                 time: now,
                 saga: saga.key,
                 reason: resumed.err().map(|why_not| why_not.words().to_owned()),
@@ -345,15 +253,37 @@ impl RecoveryTask {
         }
     }
 
+    fn not_resumed(&mut self, id: SagaId, why_not: &NotResumed, tally: &mut Tally) {
+        tally.undecided.insert(id);
+        match why_not {
+            // What could not be read was not looked at again.
+            NotResumed::Failed(words) => {
+                self.failing.insert(id, words.clone());
+                tally.failed += 1;
+            }
+            NotResumed::ForGood(words) => {
+                self.unreadable.remove(&id);
+                self.unable.insert(id);
+                self.failing.insert(id, words.clone());
+                tally.failed += 1;
+            }
+            NotResumed::Unreadable(words) => {
+                self.failing.remove(&id);
+                self.unreadable.insert(id, words.clone());
+                tally.unreadable += 1;
+            }
+        }
+    }
+
     /// The next pass follows at once, or when the first of those that failed may be tried again.
-    fn look_again(&mut self, at_once: bool) {
+    fn look_again(&mut self, at_once: bool, planned: Timestamp) {
         if let Some(alarm) = self.alarm.take() {
             alarm.abort();
         }
         if at_once {
             return self.activator.activate(Reason::Event("saga_batch"));
         }
-        let Some(at) = self.setbacks.next() else { return };
+        let Some(at) = self.setbacks.next(planned) else { return };
         let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
         let activator = self.activator.clone();
         self.alarm = Some(tokio::spawn(async move {
@@ -370,6 +300,8 @@ struct Tally {
     failed: u64,
     unreadable: u64,
     not_reached: u64,
+    /// Those about which it has not decided: the next pass does.
+    undecided: BTreeSet<SagaId>,
 }
 
 impl Drop for RecoveryTask {

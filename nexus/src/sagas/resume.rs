@@ -87,5 +87,6 @@ pub(super) async fn resume_one(
         }
     };
     let buried = engine.bury(adopted, stored, Buried { cause, reason }).await;
-    buried.map_err(NotResumed::ForGood)
+    // It can be ended; the store did not take it.
+    buried.map_err(NotResumed::Failed)
 }

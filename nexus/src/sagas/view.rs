@@ -6,7 +6,6 @@ use nexus_client::sagas::{
     SagaSignal, SagaState,
 };
 use nexus_database::sagas::{self as stored, SagaSummary, Unreadable};
-use nexus_saga_recovery::RecoveryReport;
 use nexus_sagas::{Attention, EndState, Failure, LiveStatus, Mark, NodeStatus, Phase, Waits};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +22,8 @@ pub struct Here {
     pub elsewhere: Option<SagaElsewhere>,
     /// Whether recovery could not go on with it.
     pub cannot_go_on: bool,
+    /// Whether its executor has lost it.
+    pub lost_by_executor: bool,
 }
 
 /// What an unfinished saga waits for of which something cannot be read.
@@ -74,6 +75,7 @@ pub fn saga(row: &SagaSummary, here: &Here) -> Saga {
         abandoned_because: None,
         not_undone: Vec::new(),
         cannot_go_on: here.cannot_go_on && unfinished,
+        lost_by_executor: here.lost_by_executor && unfinished,
     }
 }
 
@@ -246,14 +248,18 @@ fn failure(failure: &Failure) -> SagaFailure {
 
 /// A saga that this coordinator owns and does not execute.
 #[must_use]
-pub fn left_to_recovery(row: &SagaSummary, is_capable: bool, recovered: &RecoveryReport) -> Here {
-    let mut failures = recovered.recent_failures.iter().rev();
-    let failure =
-        failures.find(|failure| failure.saga.id == row.key.id).and_then(|failure| failure.reason.as_ref());
-    let waits = match failure {
+pub fn left_to_recovery(row: &SagaSummary, is_capable: bool, failing: Option<&str>) -> Here {
+    let waits = match failing {
         _ if !is_capable => format!("a coordinator that knows version {} of {} sagas", row.version, row.kind),
         Some(reason) => format!("recovery, which could not go on with it: {reason}"),
         None => "recovery".to_owned(),
     };
-    Here { waits: Some(waits), cannot_go_on: !is_capable || failure.is_some(), ..Here::default() }
+    Here { waits: Some(waits), cannot_go_on: !is_capable || failing.is_some(), ..Here::default() }
+}
+
+/// A saga that this coordinator owns, has claimed, and does not execute any more, against all rules.
+#[must_use]
+pub fn lost() -> Here {
+    let waits = "a restart of the coordinator: its executor has lost it".to_owned();
+    Here { waits: Some(waits), lost_by_executor: true, ..Here::default() }
 }

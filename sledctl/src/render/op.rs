@@ -289,6 +289,10 @@ pub fn advice(saga: &Saga, nodes: &[SagaNode], look: &Look, now: Timestamp) -> S
                      one lives is not known here; its own words on the saga, and its ear for retry, cancel and abandon, are \
                      there:";
         say(words, Some(format!("--url URL op show {id}")));
+    } else if saga.lost_by_executor {
+        let words = "its executor has lost it, and nobody executes it until its coordinator is started again. That is a defect: \
+                     please report it, with the coordinator's log.";
+        say(words, None);
     } else if !saga.executing && !saga.state.is_ended() {
         let words = if saga.cannot_go_on {
             "its coordinator cannot go on with it, and tries again by itself:"
@@ -461,6 +465,15 @@ mod tests {
     fn saga_that_nobody_executes_says_who_will() {
         let detail = detail(1, [SagaNodeState::Succeeded; 6]);
         insta::assert_snapshot!(show(&detail, &wide(), now()));
+    }
+
+    #[test]
+    fn saga_that_its_executor_has_lost_waits_for_a_restart_and_not_for_recovery() {
+        let mut detail = detail(1, [SagaNodeState::Succeeded; 6]);
+        detail.saga.lost_by_executor = true;
+        let text = show(&detail, &wide(), now());
+        assert!(text.contains("nobody executes it until its coordinator is started again"), "{text}");
+        assert!(!text.contains("recovery") && !text.contains("op abandon"), "{text}");
     }
 
     #[test]

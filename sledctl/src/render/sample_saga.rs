@@ -33,6 +33,7 @@ pub(crate) fn saga(number: u8, state: SagaState, seconds: i64) -> Saga {
         abandoned_because: None,
         not_undone: Vec::new(),
         cannot_go_on: false,
+        lost_by_executor: false,
     }
 }
 

@@ -366,7 +366,7 @@ impl World {
         let rules = PlanRules { is_capable: &|_| true, setbacks: &setbacks, resumed_max: 10, now };
         let plan = listed.plan(&rules);
         let decided = plan.resume.len() + plan.deferred.len() + plan.waiting_for_version.len();
-        if plan.found != plan.skipped + decided as u64 {
+        if plan.found != (plan.skipped.len() + decided) as u64 {
             self.broken = Some(format!("the numbers of a pass do not add up: {plan:?}"));
         }
         self.recovering = plan.resume.into_iter().next().map(|(_, resuming)| Recovering::Planned(resuming));

@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod repositories;
+mod saga_steering;
 mod sagas;
 mod sleds;
 mod system;

@@ -1,5 +1,6 @@
 //! `/v1/sagas`: work of several steps, and what an operator may say about it.
 
+use super::saga_steering::{STEER_LIMIT, give_up, steer_deadline, steered};
 use crate::{
     http::{Context, problems, to_the_end::to_the_end},
     sagas::{
@@ -25,7 +26,7 @@ use nexus_client::{
     },
 };
 use nexus_database::sagas::{self as stored, SagaEventPosition, SagaLog, SagaPosition};
-use nexus_sagas::{SagaKind, StartError, SteerError};
+use nexus_sagas::{SagaKind, StartError};
 use nexus_tasks::Reason;
 use problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
@@ -36,14 +37,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 const WAIT_SECONDS_MAX: u32 = 25;
 
 /// Between two looks at a saga that is not executed here.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Between two looks at a saga that another request is creating: a commit takes milliseconds.
 const LOOK_AT_CREATION: Duration = Duration::from_millis(20);
-
-/// How long an operator's word may take to become durable: with what is read around it, less than the 10 s within which
-/// every call is answered.
-const STEER_LIMIT: Duration = Duration::from_secs(6);
 
 /// Lines of a log that are read to show where each node is: a saga of the most nodes has not as many.
 const EVENTS_MAX: u32 = 5_000;
@@ -97,6 +94,12 @@ async fn demo(
     let status = match begun_before(&context, id, &params).await? {
         None => StatusCode::ACCEPTED,
         Some(known) if known.summary.kind == Demo::NAME && known.params == params => StatusCode::OK,
+        Some(stored::SagaDetail { unreadable: Some(unreadable), .. }) => {
+            let detail = format!(
+                "whether saga {id} is the same cannot be told, because it cannot be read: {unreadable}"
+            );
+            return Err(ApiError::new(Code::SagaConflict, detail));
+        }
         Some(known) => {
             let detail = format!("saga {id} is a {} saga, with other parameters", known.summary.kind);
             return Err(ApiError::new(Code::SagaConflict, detail));
@@ -115,7 +118,7 @@ async fn begun_before(
     id: SagaId,
     params: &serde_json::Value,
 ) -> Result<Option<stored::SagaDetail>, ApiError> {
-    let until = tokio::time::Instant::now() + STEER_LIMIT;
+    let until = steer_deadline();
     loop {
         // It goes on, in a task of its own, when nobody waits for it any more.
         let starting = context.sagas.engine.start_as(id, Demo::NAME, params.clone());
@@ -268,7 +271,7 @@ async fn cancel(
     OptionalJson(SagaSteer {}): OptionalJson<SagaSteer>,
 ) -> Result<ApiJson<Saga>, ApiError> {
     let engine = context.sagas.engine.clone();
-    steered(&context, id, async move { engine.cancel(id).await }).await
+    steered(&context, id, steer_deadline(), async move { engine.cancel(id).await }).await
 }
 
 /// Tries the undos of a saga again that wait for an operator.
@@ -282,7 +285,7 @@ async fn retry(
     OptionalJson(SagaSteer {}): OptionalJson<SagaSteer>,
 ) -> Result<ApiJson<Saga>, ApiError> {
     let engine = context.sagas.engine.clone();
-    steered(&context, id, async move { engine.retry(id) }).await
+    steered(&context, id, steer_deadline(), async move { engine.retry(id) }).await
 }
 
 /// Gives up on the undos of a saga that wait for an operator, and on all that would follow; or on a saga that no coordinator
@@ -308,27 +311,10 @@ async fn abandon(
     }
     let row = stored(&context, id).await?;
     if context.sagas.is_left(&row.summary) {
-        return give_up(&context, id, &abandon.reason).await;
+        return give_up(&context, id, abandon.reason).await;
     }
     let engine = context.sagas.engine.clone();
-    steered(&context, id, async move { engine.abandon(id, &abandon.reason).await }).await
-}
-
-/// A saga that is not executed is given up in a pass of recovery, if it cannot be executed.
-async fn give_up(context: &Context, id: SagaId, reason: &str) -> Result<ApiJson<Saga>, ApiError> {
-    let _giving_up = context.sagas.given_up.give_up(id, reason);
-    // The first pass may only find out that it cannot be executed.
-    for _ in 0..2 {
-        let pass = context.tasks.activate_and_wait("saga_recovery", Reason::Operator);
-        let passed = tokio::time::timeout(STEER_LIMIT, pass).await;
-        let passed = passed.map_err(|_| problems::of_slow_saga_store(id))?;
-        passed.map_err(|error| problems::of_activation(&error))?;
-        let row = stored(context, id).await?;
-        if has_ended(&row) {
-            return Ok(ApiJson(shown(context, &row).await?));
-        }
-    }
-    Err(problems::of_saga_steering(&SteerError::NotHere { id }))
+    steered(&context, id, steer_deadline(), async move { engine.abandon(id, &abandon.reason).await }).await
 }
 
 /// Gives a saga something that it waits for, or will wait for. The first value of a name stays.
@@ -373,54 +359,22 @@ async fn signal(
     Ok(ApiJson(SagaSignalled { saga: shown(&context, &row).await?, kept }))
 }
 
-/// Says something to the engine, to the end, and shows the saga as it is then, or, where that cannot be read any more, as it
-/// was before: what was said is said.
-async fn steered(
-    context: &Context,
-    id: SagaId,
-    steer: impl Future<Output = Result<(), SteerError>> + Send + 'static,
-) -> Result<ApiJson<Saga>, ApiError> {
-    let before = stored(context, id).await?;
-    match tokio::time::timeout(STEER_LIMIT, to_the_end(steer)).await {
-        Err(_) => Err(problems::of_slow_saga_store(id)),
-        Ok(Ok(())) => Ok(ApiJson(shown(context, &stored(context, id).await.unwrap_or(before)).await?)),
-        Ok(Err(error)) => {
-            let row = stored(context, id).await.unwrap_or(before);
-            Err(match error {
-                _ if has_ended(&row) => problems::of_ended_saga(id),
-                SteerError::NotHere { .. } => not_here(context, id, &row).await?,
-                error => problems::of_saga_steering(&error),
-            })
-        }
-    }
-}
-
-/// Why an unfinished saga takes no word here.
-async fn not_here(context: &Context, id: SagaId, row: &stored::SagaDetail) -> Result<ApiError, ApiError> {
-    let known = known(context, row).await?.of(&row.summary);
-    Ok(match (row.summary.owner, known.elsewhere) {
-        (Some(owner), Some(elsewhere)) => problems::of_saga_elsewhere(id, owner, &elsewhere),
-        (None, _) => problems::of_saga_of_nobody(id, row.unreadable.as_ref()),
-        (Some(_), None) => problems::of_saga_steering(&SteerError::NotHere { id }),
-    })
-}
-
 /// Also if it cannot be read how.
-fn has_ended(row: &stored::SagaDetail) -> bool {
+pub(super) fn has_ended(row: &stored::SagaDetail) -> bool {
     row.summary.state != stored::SagaState::Unfinished
 }
 
-async fn known(context: &Context, row: &stored::SagaDetail) -> Result<Known, ApiError> {
+pub(super) async fn known(context: &Context, row: &stored::SagaDetail) -> Result<Known, ApiError> {
     context.sagas.known([&row.summary]).await.map_err(|error| problems::of_database(&error))
 }
 
 /// A saga with what is known of its end, as verbs answer it.
-async fn shown(context: &Context, row: &stored::SagaDetail) -> Result<Saga, ApiError> {
+pub(super) async fn shown(context: &Context, row: &stored::SagaDetail) -> Result<Saga, ApiError> {
     let known = known(context, row).await?;
     Ok(view::detail(row, &known.of(&row.summary), &BTreeMap::new(), &SagaLog::default()).saga)
 }
 
-async fn stored(context: &Context, id: SagaId) -> Result<stored::SagaDetail, ApiError> {
+pub(super) async fn stored(context: &Context, id: SagaId) -> Result<stored::SagaDetail, ApiError> {
     let row = context.database.saga(id).await.map_err(|error| problems::of_database(&error))?;
     row.ok_or_else(|| ApiError::new(Code::SagaNotFound, format!("no saga {id}")))
 }

@@ -16,7 +16,6 @@ use crate::{
 };
 use axum::extract::State;
 use http_edge::{ApiError, ApiJson};
-use jiff::Timestamp;
 use nexus_client::{
     pages::Page,
     replication::{ReplicationSled, ReplicationSledState},
@@ -87,8 +86,9 @@ fn seen(sagas: &Sagas) -> Seen {
         troubled: sagas.engine.troubled(),
         recovered: sagas.recovered.now(&sagas.claims),
         unreadable: sagas.recovered.unreadable(),
+        failing: sagas.recovered.failing(),
+        lost: sagas.claims.lost(),
         others: sagas.recovered.others(),
-        now: Timestamp::now(),
     }
 }
 
