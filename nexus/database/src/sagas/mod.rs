@@ -32,6 +32,7 @@ mod load;
 mod owners;
 mod retention;
 mod rows;
+mod sizes;
 mod store;
 mod unfinished;
 mod unreadable;
