@@ -9,21 +9,21 @@ mod sagas_made;
 use camino::Utf8Path;
 use durable_fs::{SimMachine, Storage};
 use flate2::read::GzDecoder;
-use ids::SagaId;
+use ids::CoordinatorId;
 use jiff::{SignedDuration, Timestamp};
 use nexus_database::{
-    Database, during,
+    Database, DatabaseSagaStore, during,
     sagas::{SagaFilter, SagaState},
     sql::sql,
 };
 use nexus_sagas::{EndState, Mark, SagaStore, StoreFault};
 use sagas_made::{created, end, store_of, write_line};
 use serde_json::{Value, json};
-use std::{io::Read, sync::Arc};
+use std::{fmt::Display, io::Read, sync::Arc};
 use store::Store;
 
 /// Somebody's hand.
-async fn spoil(database: &Database, words: &'static str, id: SagaId) {
+async fn spoil(database: &Database, words: &'static str, id: impl Display) {
     let id = &id.to_string();
     let done = database.write("spoil a row", |mut tx| {
         Box::pin(async move { sql(words).bind(id).execute(&mut *tx).await.map_err(during("spoil a row")) })
@@ -192,6 +192,61 @@ on_both! {
         assert_eq!(saga["params"], json!("half {"));
         let written = &saga["events"][0];
         assert_eq!((&written["body"], &written["adoption_epoch"]), (&json!("no JSON"), &json!(-1)));
+    }
+
+    async fn an_adoption_that_cannot_be_followed_by_another_keeps_no_saga_from_being_recovered(store: Store) {
+        let database = store.open().await;
+        let ours = store_of(&database);
+        let (whole, largest) = (created(&ours, "whole").await, created(&ours, "largest").await);
+        let first_too_large = created(&ours, "first too large").await;
+        let words = "UPDATE saga SET adoption_epoch = 9223372036854775807 WHERE id = $1";
+        spoil(&database, words, largest.id).await;
+        let words = "UPDATE saga SET adoption_epoch = 4611686018427387904 WHERE id = $1";
+        spoil(&database, words, first_too_large.id).await;
+
+        let listed = ours.unfinished_rows().await.unwrap();
+        assert_eq!(listed.sagas.iter().map(|saga| saga.key).collect::<Vec<_>>(), [whole]);
+        let without_key: Vec<_> = listed.without_key.iter().map(ToString::to_string).collect();
+        assert_eq!(without_key.len(), 2);
+        assert!(without_key.iter().all(|words| words.contains(" as adoption_epoch")), "{without_key:?}");
+        let keys: Vec<_> = listed.sagas.iter().map(|saga| saga.key).collect();
+        let adopted = ours.adopt(&keys).await.unwrap();
+        assert_eq!(adopted.len(), 1);
+        assert_eq!(ours.load(&[whole.id, largest.id]).await.unwrap()[0].row.key, adopted[0]);
+    }
+
+    async fn a_coordinator_that_cannot_be_read_hides_no_other(store: Store) {
+        let database = store.open().await;
+        let (one, other) = (CoordinatorId::generate(), CoordinatorId::generate());
+        for id in [one, other] {
+            database.coordinator_start(id, "nexus", "0").await.unwrap();
+        }
+        spoil(&database, "UPDATE coordinator SET started_at = 'then' WHERE id = $1", one).await;
+        let listed = database.coordinators().await.unwrap();
+        assert_eq!(listed.iter().map(|row| row.id).collect::<Vec<_>>(), [other]);
+    }
+
+    async fn sagas_whose_owner_is_nobody_come_before_the_many_of_others(store: Store) {
+        let database = store.open().await;
+        let (ours, theirs) = (store_of(&database), CoordinatorId::generate());
+        database.coordinator_start(theirs, "nexus-2", "0").await.unwrap();
+        created(&ours, "ours").await;
+        let other = DatabaseSagaStore::new(database.clone(), theirs, 1);
+        for _ in 0..4 {
+            created(&other, "theirs").await;
+        }
+        let (lost, left) = (created(&ours, "lost").await, created(&ours, "left").await);
+        spoil(&database, "UPDATE saga SET owner = 'nobody' WHERE id = $1", lost.id).await;
+        let words = "UPDATE saga SET owner = 'ffffffff-ffff-ffff-ffff-ffffffffffff' WHERE id = $1";
+        spoil(&database, words, left.id).await;
+        for (limit, all) in [(3, 3), (100, 6)] {
+            let found = ours.of_others(u32::try_from(limit).unwrap()).await.unwrap();
+            let ids = ours.ids_of_others(limit).await.unwrap();
+            assert_eq!((found.len(), ids.len()), (all, all));
+            for key in [lost, left] {
+                assert!(ids.contains(&key.id) && found.iter().any(|saga| saga.id == key.id.to_string()));
+            }
+        }
     }
 }
 
