@@ -13,7 +13,7 @@ use ids::CoordinatorId;
 use jiff::{SignedDuration, Timestamp};
 use nexus_database::{
     Database, DatabaseSagaStore, during,
-    sagas::{SagaFilter, SagaState},
+    sagas::{SagaFilter, SagaLog, SagaState},
     sql::sql,
 };
 use nexus_sagas::{EndState, Mark, SagaStore, StoreFault};
@@ -108,9 +108,9 @@ on_both! {
         ] {
             assert!(words.contains(&wrong), "{wrong}: {words}");
         }
-        let log = database.saga_events(key.id, None, 10).await.unwrap();
+        let log = database.saga_events(key.id, 0, 10).await.unwrap();
         assert_eq!((log.lines.len(), log.lines[1].event.body.clone()), (2, json!("no JSON")));
-        assert!(log.unreadable.unwrap().to_string().contains(&format!("saga_event, row {id} succeeded: ")));
+        assert!(log.unreadable().unwrap().to_string().contains(&format!("saga_event, row {id} succeeded: ")));
 
         let shown = database.saga(bare.id).await.unwrap().unwrap();
         assert_eq!((shown.summary.kind.as_str(), shown.params), ("bare", Value::Null));
@@ -122,6 +122,38 @@ on_both! {
             panic!("it is no time")
         };
         assert!(words.starts_with(&format!("saga_timer, row {id} nap: ")), "{words}");
+    }
+
+    async fn a_line_that_cannot_be_read_does_not_end_its_log(store: Store) {
+        let database = store.open().await;
+        let ours = store_of(&database);
+        let key = created(&ours, "long").await;
+        for node in 0..6 {
+            write_line(&ours, key, node, "started").await;
+        }
+        for words in [
+            "UPDATE saga_event SET node = -2, body = '{' WHERE node = 1 AND saga_id = $1",
+            "UPDATE saga_event SET body = 'no JSON' WHERE node = 2 AND saga_id = $1",
+            // It sorts last now.
+            "UPDATE saga_event SET written_at = 'then' WHERE node = 3 AND saga_id = $1",
+        ] {
+            spoil(&database, words, key.id).await;
+        }
+        for limit in [1, 2, 3, 100] {
+            let (mut nodes, mut lost, mut after) = (Vec::new(), Vec::new(), 0);
+            loop {
+                let page = database.saga_events(key.id, after, limit).await.unwrap();
+                nodes.extend(page.lines.iter().map(|line| (line.number, line.event.node)));
+                lost.extend(page.lost.into_keys());
+                after += u64::from(limit);
+                if !page.more {
+                    break;
+                }
+            }
+            assert_eq!(nodes, [(1, 0), (3, 2), (4, 4), (5, 5)], "with {limit} a page");
+            assert_eq!(lost, [2, 3, 6], "with {limit} a page");
+        }
+        assert_eq!(database.saga_events(key.id, u64::MAX, 1).await.unwrap(), SagaLog::default());
     }
 
     async fn recovery_gets_each_saga_and_apart_what_can_be_read_of_those_that_cannot(store: Store) {

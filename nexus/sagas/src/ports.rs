@@ -96,7 +96,7 @@ pub trait SagaStore: Debug + Send + Sync + 'static {
     /// See [`StoreFault`].
     async fn end(&self, key: SagaKey, end: &EndState, last: &[NodeEvent]) -> Result<Written, StoreFault>;
 
-    /// Notes something about it.
+    /// Notes something about it. Also if it has ended under this adoption: then nothing follows from it.
     ///
     /// # Errors
     /// See [`StoreFault`].
