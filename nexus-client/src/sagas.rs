@@ -284,6 +284,10 @@ pub struct SagaEvent {
     /// The output or the error.
     #[serde(default)]
     pub body: Value,
+    /// What of the line cannot be read, in words. Then a body that is no JSON is text; and where it is the node, the event, the
+    /// adoption or the time, all of these are empty, 0, and 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
 }
 
 /// Which sagas.

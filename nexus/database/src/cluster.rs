@@ -2,7 +2,7 @@
 
 use crate::{
     Database, DatabaseError,
-    error::during,
+    error::{during, words},
     rows::{key, now, of_table, parsed, text, unsigned},
     sql::{Row, sql},
     wanted,
@@ -84,14 +84,23 @@ impl Database {
         .await
     }
 
-    /// Every coordinator, by id.
+    /// Every coordinator, by id, whose row can be read: one that cannot hides no other, and nothing of theirs. `nexus db check`
+    /// names it.
     pub async fn coordinators(&self) -> Result<Vec<CoordinatorRow>, DatabaseError> {
         let rows = sql("SELECT id, name, epoch, version, started_at FROM coordinator ORDER BY id")
             .fetch_all(&self.read)
             .await
             .map_err(during("list coordinators"))?;
-        rows.iter().map(read_coordinator).collect()
+        Ok(rows.iter().filter_map(readable_coordinator).collect())
     }
+}
+
+fn readable_coordinator(row: &Row) -> Option<CoordinatorRow> {
+    let read = read_coordinator(row);
+    read.inspect_err(|error| {
+        tracing::error!(error = words(error), "the row of a coordinator cannot be read, it is left out");
+    })
+    .ok()
 }
 
 fn read_coordinator(row: &Row) -> Result<CoordinatorRow, DatabaseError> {

@@ -116,14 +116,16 @@ impl Database {
         }
     }
 
-    /// Lets go of the database; running statements and queued writes end first.
+    /// Lets go of the database. What waits in a queue to be written is written first, and running statements end; a write that
+    /// waits for a connection to PostgreSQL is refused.
     pub async fn close(&self) {
         // What holds it up is told like that of a write.
         let call = self.calls.begin("close the database");
-        self.read.close().await;
-        if let Writer::Group(group) = &self.writer {
-            group.close().await;
+        match &self.writer {
+            Writer::Group(group) => group.close().await,
+            Writer::EachItself(_, appender) => appender.close().await,
         }
+        self.read.close().await;
         self.write_pool.close().await;
         call.ended(&Ok(()));
     }

@@ -15,7 +15,7 @@ use nexus_database::{
     Database, DatabaseSagaStore,
     sagas::{RetentionReport, SagaFilter},
 };
-use nexus_sagas::{EndState, Mark, SagaStore};
+use nexus_sagas::{EndState, Mark, NodeEvent, SagaStore, Written};
 use sagas_made::{created, end, store_of, write_line};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, io::Read, sync::Arc};
@@ -158,6 +158,34 @@ on_both! {
         let lines = archived(disk.as_ref());
         assert!(all.iter().all(|id| lines.contains_key(id)));
         assert_eq!(lines.values().filter(|lines| lines.len() == 2).count(), 130 - 64, "twice, and never lost");
+    }
+
+    async fn sagas_with_large_outputs_are_loaded_archived_and_pruned_a_few_at_once(store: Store) {
+        const OUTPUT_BYTES: usize = 3 << 20;
+        let database = store.open().await;
+        let ours = store_of(&database);
+        let body = json!({"succeeded": "x".repeat(OUTPUT_BYTES)});
+        let mut keys = Vec::new();
+        for _ in 0..5 {
+            let key = created(&ours, "large").await;
+            let line = NodeEvent { node: 0, event: "succeeded".to_owned(), body: body.clone() };
+            assert_eq!(ours.append(key, &[line]).await, Ok(Written::Now));
+            keys.push(key);
+        }
+        let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
+        let loaded = ours.load(&ids).await.unwrap();
+        assert_eq!(loaded.len(), 5);
+        assert!(loaded.iter().all(|saga| saga.events[0].body == body));
+        for key in keys {
+            end(&ours, key, &EndState::Succeeded { output: json!(null) }).await;
+        }
+        let archive: Arc<dyn Storage> = Arc::new(SimMachine::new().add_disk(1 << 24));
+        let done = database.archive_and_prune_sagas(&archive, from_now_on(), u64::MAX).await.unwrap();
+        // Two of them have less than 8 MiB.
+        assert_eq!((done.files.len(), done.archived, done.pruned), (3, 5, 5));
+        let lines = archived(archive.as_ref());
+        assert!(ids.iter().all(|id| lines[id][0]["events"][0]["body"] == body));
+        assert!(kept(&database).await.is_empty());
     }
 
     async fn a_full_archive_prunes_nothing(store: Store) {

@@ -9,21 +9,21 @@ mod sagas_made;
 use camino::Utf8Path;
 use durable_fs::{SimMachine, Storage};
 use flate2::read::GzDecoder;
-use ids::SagaId;
+use ids::CoordinatorId;
 use jiff::{SignedDuration, Timestamp};
 use nexus_database::{
-    Database, during,
-    sagas::{SagaFilter, SagaState},
+    Database, DatabaseSagaStore, during,
+    sagas::{SagaFilter, SagaLog, SagaState},
     sql::sql,
 };
 use nexus_sagas::{EndState, Mark, SagaStore, StoreFault};
 use sagas_made::{created, end, store_of, write_line};
 use serde_json::{Value, json};
-use std::{io::Read, sync::Arc};
+use std::{fmt::Display, io::Read, sync::Arc};
 use store::Store;
 
 /// Somebody's hand.
-async fn spoil(database: &Database, words: &'static str, id: SagaId) {
+async fn spoil(database: &Database, words: &'static str, id: impl Display) {
     let id = &id.to_string();
     let done = database.write("spoil a row", |mut tx| {
         Box::pin(async move { sql(words).bind(id).execute(&mut *tx).await.map_err(during("spoil a row")) })
@@ -108,9 +108,9 @@ on_both! {
         ] {
             assert!(words.contains(&wrong), "{wrong}: {words}");
         }
-        let log = database.saga_events(key.id, None, 10).await.unwrap();
+        let log = database.saga_events(key.id, 0, 10).await.unwrap();
         assert_eq!((log.lines.len(), log.lines[1].event.body.clone()), (2, json!("no JSON")));
-        assert!(log.unreadable.unwrap().to_string().contains(&format!("saga_event, row {id} succeeded: ")));
+        assert!(log.unreadable().unwrap().to_string().contains(&format!("saga_event, row {id} succeeded: ")));
 
         let shown = database.saga(bare.id).await.unwrap().unwrap();
         assert_eq!((shown.summary.kind.as_str(), shown.params), ("bare", Value::Null));
@@ -122,6 +122,38 @@ on_both! {
             panic!("it is no time")
         };
         assert!(words.starts_with(&format!("saga_timer, row {id} nap: ")), "{words}");
+    }
+
+    async fn a_line_that_cannot_be_read_does_not_end_its_log(store: Store) {
+        let database = store.open().await;
+        let ours = store_of(&database);
+        let key = created(&ours, "long").await;
+        for node in 0..6 {
+            write_line(&ours, key, node, "started").await;
+        }
+        for words in [
+            "UPDATE saga_event SET node = -2, body = '{' WHERE node = 1 AND saga_id = $1",
+            "UPDATE saga_event SET body = 'no JSON' WHERE node = 2 AND saga_id = $1",
+            // It sorts last now.
+            "UPDATE saga_event SET written_at = 'then' WHERE node = 3 AND saga_id = $1",
+        ] {
+            spoil(&database, words, key.id).await;
+        }
+        for limit in [1, 2, 3, 100] {
+            let (mut nodes, mut lost, mut after) = (Vec::new(), Vec::new(), 0);
+            loop {
+                let page = database.saga_events(key.id, after, limit).await.unwrap();
+                nodes.extend(page.lines.iter().map(|line| (line.number, line.event.node)));
+                lost.extend(page.lost.into_keys());
+                after += u64::from(limit);
+                if !page.more {
+                    break;
+                }
+            }
+            assert_eq!(nodes, [(1, 0), (3, 2), (4, 4), (5, 5)], "with {limit} a page");
+            assert_eq!(lost, [2, 3, 6], "with {limit} a page");
+        }
+        assert_eq!(database.saga_events(key.id, u64::MAX, 1).await.unwrap(), SagaLog::default());
     }
 
     async fn recovery_gets_each_saga_and_apart_what_can_be_read_of_those_that_cannot(store: Store) {
@@ -192,6 +224,61 @@ on_both! {
         assert_eq!(saga["params"], json!("half {"));
         let written = &saga["events"][0];
         assert_eq!((&written["body"], &written["adoption_epoch"]), (&json!("no JSON"), &json!(-1)));
+    }
+
+    async fn an_adoption_that_cannot_be_followed_by_another_keeps_no_saga_from_being_recovered(store: Store) {
+        let database = store.open().await;
+        let ours = store_of(&database);
+        let (whole, largest) = (created(&ours, "whole").await, created(&ours, "largest").await);
+        let first_too_large = created(&ours, "first too large").await;
+        let words = "UPDATE saga SET adoption_epoch = 9223372036854775807 WHERE id = $1";
+        spoil(&database, words, largest.id).await;
+        let words = "UPDATE saga SET adoption_epoch = 4611686018427387904 WHERE id = $1";
+        spoil(&database, words, first_too_large.id).await;
+
+        let listed = ours.unfinished_rows().await.unwrap();
+        assert_eq!(listed.sagas.iter().map(|saga| saga.key).collect::<Vec<_>>(), [whole]);
+        let without_key: Vec<_> = listed.without_key.iter().map(ToString::to_string).collect();
+        assert_eq!(without_key.len(), 2);
+        assert!(without_key.iter().all(|words| words.contains(" as adoption_epoch")), "{without_key:?}");
+        let keys: Vec<_> = listed.sagas.iter().map(|saga| saga.key).collect();
+        let adopted = ours.adopt(&keys).await.unwrap();
+        assert_eq!(adopted.len(), 1);
+        assert_eq!(ours.load(&[whole.id, largest.id]).await.unwrap()[0].row.key, adopted[0]);
+    }
+
+    async fn a_coordinator_that_cannot_be_read_hides_no_other(store: Store) {
+        let database = store.open().await;
+        let (one, other) = (CoordinatorId::generate(), CoordinatorId::generate());
+        for id in [one, other] {
+            database.coordinator_start(id, "nexus", "0").await.unwrap();
+        }
+        spoil(&database, "UPDATE coordinator SET started_at = 'then' WHERE id = $1", one).await;
+        let listed = database.coordinators().await.unwrap();
+        assert_eq!(listed.iter().map(|row| row.id).collect::<Vec<_>>(), [other]);
+    }
+
+    async fn sagas_whose_owner_is_nobody_come_before_the_many_of_others(store: Store) {
+        let database = store.open().await;
+        let (ours, theirs) = (store_of(&database), CoordinatorId::generate());
+        database.coordinator_start(theirs, "nexus-2", "0").await.unwrap();
+        created(&ours, "ours").await;
+        let other = DatabaseSagaStore::new(database.clone(), theirs, 1);
+        for _ in 0..4 {
+            created(&other, "theirs").await;
+        }
+        let (lost, left) = (created(&ours, "lost").await, created(&ours, "left").await);
+        spoil(&database, "UPDATE saga SET owner = 'nobody' WHERE id = $1", lost.id).await;
+        let words = "UPDATE saga SET owner = 'ffffffff-ffff-ffff-ffff-ffffffffffff' WHERE id = $1";
+        spoil(&database, words, left.id).await;
+        for (limit, all) in [(3, 3), (100, 6)] {
+            let found = ours.of_others(u32::try_from(limit).unwrap()).await.unwrap();
+            let ids = ours.ids_of_others(limit).await.unwrap();
+            assert_eq!((found.len(), ids.len()), (all, all));
+            for key in [lost, left] {
+                assert!(ids.contains(&key.id) && found.iter().any(|saga| saga.id == key.id.to_string()));
+            }
+        }
     }
 }
 

@@ -275,6 +275,18 @@ on_both! {
         assert_eq!(ids(&database).await.len(), 21);
     }
 
+    async fn rows_that_wait_to_be_appended_are_written_before_the_database_closes(store: Store) {
+        let database = opened(&store).await;
+        let append = |number: u32| database.append(OPERATION, &ENTRIES, entry(&format!("{number:02}")));
+        // Polled in this order: all of them wait when the closing begins.
+        let appending = futures::future::join_all((0..20).map(append));
+        let (appended, ()) = futures::future::join(appending, database.close()).await;
+        for (number, appended) in appended.into_iter().enumerate() {
+            assert!(matches!(appended, Ok(Appended::Now)), "{number}: {appended:?}");
+        }
+        assert_eq!(ids(&store.open().await).await.len(), 20);
+    }
+
     async fn what_is_open_can_be_opened_again_and_a_closed_one_refuses(store: Store) {
         let database = opened(&store).await;
         insert(&database, "kept").await.unwrap();

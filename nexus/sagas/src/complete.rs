@@ -1,5 +1,9 @@
 //! One task per saga, from its start to its end: waits until steno lets go of it, makes the end durable, gives the claim
 //! back.
+//!
+//! The count of sagas that were *fenced* here may have one that has ended here: where the answer to its end was lost, and the row
+//! was archived and pruned before the end is asked for again, nothing tells that it was there. Rows are kept for weeks, so it
+//! takes a database that does not answer for as long, or a coordinator that is told to keep none.
 
 use crate::{
     engine::Inner,

@@ -409,7 +409,7 @@ impl NodeStatus {
     }
 }
 
-/// Events in the order in which a node has them: a log may be loaded in any order.
+/// Events in the order in which a node has them, whatever their times say: those are of clocks, and clocks are set.
 fn in_order(events: &[NodeEvent]) -> Vec<&NodeEvent> {
     const ORDER: [&str; 6] =
         ["started", "succeeded", "failed", "undo_started", "undo_finished", "undo_failed"];

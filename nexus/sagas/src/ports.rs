@@ -96,7 +96,7 @@ pub trait SagaStore: Debug + Send + Sync + 'static {
     /// See [`StoreFault`].
     async fn end(&self, key: SagaKey, end: &EndState, last: &[NodeEvent]) -> Result<Written, StoreFault>;
 
-    /// Notes something about it.
+    /// Notes something about it. Also if it has ended under this adoption: then nothing follows from it.
     ///
     /// # Errors
     /// See [`StoreFault`].
@@ -137,7 +137,8 @@ pub trait SagaStore: Debug + Send + Sync + 'static {
     /// See [`StoreFault`]. After [`StoreFault::Unknown`] the listing tells.
     async fn adopt(&self, sagas: &[SagaKey]) -> Result<Vec<SagaKey>, StoreFault>;
 
-    /// Many sagas with their logs, in few queries. Those that do not exist are left out.
+    /// Many sagas with their logs, in few queries; the lines of a log in the order in which they were written. Those that do
+    /// not exist are left out.
     ///
     /// # Errors
     /// See [`StoreFault`].

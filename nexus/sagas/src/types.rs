@@ -113,7 +113,7 @@ pub enum EndState {
 pub struct StoredSaga {
     /// The row; its key has the present adoption epoch.
     pub row: NewSaga,
-    /// Its log, in any order.
+    /// Its log, in the order in which it was written: the first failure of it is the one that came first.
     pub events: Vec<NodeEvent>,
     /// What was noted.
     pub marks: Vec<Mark>,

@@ -99,7 +99,7 @@ pub fn detail(
     log: &stored::SagaLog,
 ) -> SagaDetail {
     let mut saga = saga(&row.summary, here);
-    let lost = Unreadable::and(row.unreadable.as_ref(), log.unreadable.as_ref());
+    let lost = Unreadable::and(row.unreadable.as_ref(), log.unreadable().as_ref());
     if let Some(lost) = lost {
         saga.unreadable = Some(lost.to_string());
     }
@@ -150,6 +150,7 @@ pub fn event(number: u64, line: &stored::SagaEvent, paths: &BTreeMap<u32, String
         event: line.event.event.clone(),
         adoption_epoch: line.epoch.0,
         body: line.event.body.clone(),
+        unreadable: None,
     }
 }
 

@@ -355,14 +355,20 @@ pub fn events(events: &[SagaEvent], look: &Look, now: Timestamp) -> String {
     let shown = if look.wide { events.len() } else { EVENTS_MAX };
     let before = events.len().saturating_sub(shown);
     for event in &events[before..] {
-        let body = if event.body.is_null() { String::new() } else { event.body.to_string() };
+        let body = match &event.unreadable {
+            Some(words) => format!("unreadable: {words}"),
+            None if event.body.is_null() => String::new(),
+            None => event.body.to_string(),
+        };
         let body = if look.wide { body } else { shorten(&body, EVENT_BODY_CHARACTERS_MAX) };
+        // Of a line that has lost its event, all that is shown is that it is there.
+        let known = |text: String| Cell::new(if event.event.is_empty() { "?".to_owned() } else { text });
         table.row(vec![
             Cell::new(event.number.to_string()),
-            Cell::new(time(event.time, now, look.wide)),
-            Cell::new(&event.node),
-            Cell::new(&event.event),
-            Cell::new(event.adoption_epoch.to_string()),
+            known(time(event.time, now, look.wide)),
+            known(event.node.clone()),
+            known(event.event.clone()),
+            known(event.adoption_epoch.to_string()),
             Cell::new(body),
         ]);
     }

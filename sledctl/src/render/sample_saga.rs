@@ -127,6 +127,7 @@ pub(crate) fn events(number: u64) -> Vec<SagaEvent> {
         event: if number % 2 == 1 { "started".into() } else { "succeeded".into() },
         adoption_epoch: 0,
         body: if number % 2 == 1 { Value::Null } else { json!({"wrote": "one line ".repeat(40)}) },
+        unreadable: None,
     };
     (1..=number).map(event).collect()
 }

@@ -84,7 +84,14 @@ async fn what_cannot_be_read_is_said_and_counted_apart_and_given_up_by_an_operat
         let shown = scene.saga(saga.id).await.saga;
         assert_eq!((shown.state, shown.executing), (SagaState::Unreadable, false), "{shown:?}");
         assert!(shown.unreadable.is_some_and(|words| words.contains(table)));
-        scene.operator.saga_events(saga.id).await.expect("what can be read of its log");
+        let log = scene.operator.saga_events(saga.id).await.expect("what can be read of its log");
+        let lost: Vec<_> = log.iter().filter_map(|line| line.unreadable.as_deref()).collect();
+        assert_eq!(!lost.is_empty(), table == "saga_event", "{lost:?}");
+        assert!(lost.iter().all(|words| words.contains("started: ")), "{lost:?}");
+        assert_eq!(
+            log.iter().map(|line| line.number).collect::<Vec<_>>(),
+            (1..=log.len() as u64).collect::<Vec<_>>()
+        );
     }
     let mut issues: Vec<_> =
         scene.issues(IssueCode::SagaUnreadable).await.into_iter().map(|issue| issue.subject).collect();

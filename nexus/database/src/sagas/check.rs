@@ -6,7 +6,7 @@
 //! | what belongs to a saga has its saga | somebody has deleted rows by hand: nothing of the program leaves such |
 //! | a saga has its definition; values are what their columns say | it cannot be executed on: `sledctl op abandon` |
 //! | lines and marks are of adoptions that have been | somebody has put an older row back |
-//! | a row that has ended says when and how, and waits for nobody | lists and retention do not know it for what it is |
+//! | a row that has ended says how (the schema: and when), and waits for nobody | lists do not know it for what it is |
 //! | its log says the same as its end: what was begun has ended; of a failed saga, what was done is undone | its end is not to be believed |
 //! | its owner is a coordinator | nobody executes it on |
 //!
@@ -14,7 +14,7 @@
 
 use super::{
     load::EVENT_NAMES,
-    rows::digest_of,
+    rows::{digest_of, is_epoch},
     unreadable::{name_of, words},
 };
 use crate::{
@@ -39,7 +39,7 @@ const ROWS_AT_ONCE: i64 = 2_000;
 /// A rule: its table, what is wrong with a row that it finds, and how such rows are found. Each has a `row_key`.
 type Rule = (&'static str, &'static str, &'static str);
 
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 14] = [
     (
         "saga",
         "has no definition, so nobody can execute it on",
@@ -50,11 +50,6 @@ const RULES: [Rule; 15] = [
         "saga",
         "has ended, and does not say how",
         "SELECT id AS row_key FROM saga WHERE ended_at IS NOT NULL AND outcome IS NULL ORDER BY id LIMIT 100",
-    ),
-    (
-        "saga",
-        "has ended, and does not say when, so it is never archived",
-        "SELECT id AS row_key FROM saga WHERE state <> 'unfinished' AND ended_at IS NULL ORDER BY id LIMIT 100",
     ),
     (
         "saga",
@@ -172,7 +167,7 @@ const VALUES: [Values; 6] = [
             column("owner", |text| text.parse::<CoordinatorId>().is_ok(), "no coordinator finds it"),
             column("kind", |text| !text.is_empty(), LOST),
             column("version", |text| text.parse::<u32>().is_ok_and(|version| version > 0), LOST),
-            column("adoption_epoch", |text| text.parse::<u64>().is_ok(), "nobody can adopt it"),
+            column("adoption_epoch", |text| text.parse().is_ok_and(is_epoch), "nobody can adopt it"),
             column("created_at", is_time, LOST),
             column("ended_at", is_time, "it is not archived when its time has come"),
             column("outcome", is::<EndState>, "how it has ended is not known"),

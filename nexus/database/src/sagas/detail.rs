@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Database, DatabaseError,
     error::during,
-    rows::{corrupt, instant, key, optional_text, parsed, text, unsigned},
+    rows::{corrupt, key, optional_text, parsed, text, unsigned},
     sql::{Connection, Row, assembled, sql},
 };
 use ids::{AdoptionEpoch, SagaId};
@@ -44,6 +44,8 @@ pub struct SagaDetail {
 /// A line of a saga's log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SagaEvent {
+    /// Its place in the log, from 1: by time, then node and event.
+    pub number: u64,
     /// The line.
     pub event: NodeEvent,
     /// Under which adoption it was written.
@@ -52,32 +54,25 @@ pub struct SagaEvent {
     pub written: Timestamp,
 }
 
-impl SagaEvent {
-    /// Its place in the order: by time, then node and event.
-    #[must_use]
-    pub fn position(&self) -> SagaEventPosition {
-        SagaEventPosition { written: self.written, node: self.event.node, event: self.event.event.clone() }
-    }
-}
-
 /// A page of a log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SagaLog {
-    /// Its lines. A body that is no JSON is here as text.
+    /// Its lines, as far as they say their node, their event and their time. A body that is no JSON is here as text.
     pub lines: Vec<SagaEvent>,
-    /// What of them cannot be read. A line without node, event or time is left out.
-    pub unreadable: Option<Unreadable>,
+    /// What cannot be read, by the number of the line, whether the rest of it is among the lines or not.
+    pub lost: BTreeMap<u64, Unreadable>,
+    /// Whether more follow.
+    pub more: bool,
 }
 
-/// A place in a saga's log: the next page is what follows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SagaEventPosition {
-    /// When the last line was written, in microseconds.
-    pub written: Timestamp,
-    /// Its node.
-    pub node: u32,
-    /// Its event.
-    pub event: String,
+impl SagaLog {
+    /// What of the page cannot be read.
+    #[must_use]
+    pub fn unreadable(&self) -> Option<Unreadable> {
+        let mut reading = Reading::default();
+        self.lost.values().for_each(|lost| reading.also(Some(lost)));
+        reading.finish()
+    }
 }
 
 impl Database {
@@ -89,35 +84,32 @@ impl Database {
         self.read_at_once("read a saga", |mut tx| Box::pin(async move { detail(&mut tx, id).await })).await
     }
 
-    /// A page of a saga's log, in the order of time.
+    /// A page of a saga's log, in the order of time: at most so many lines behind the first `after`. Counted, and not told by
+    /// what the last one says, so that one that cannot be read does not end the log: its lines are few, and only added.
     ///
     /// # Errors
     /// [`DatabaseError::Query`].
-    pub async fn saga_events(
-        &self,
-        id: SagaId,
-        after: Option<&SagaEventPosition>,
-        limit: u32,
-    ) -> Result<SagaLog, DatabaseError> {
-        let all = "SELECT node, event, body, adoption_epoch, written_at FROM saga_event WHERE saga_id = $1";
-        let order = "ORDER BY written_at, node, event LIMIT";
-        let (text, values) = match after {
-            None => (format!("{all} {order} $2"), Vec::new()),
-            Some(SagaEventPosition { written, node, event }) => (
-                format!("{all} AND (written_at, node, event) > ($2, $3, $4) {order} $5"),
-                vec![instant(*written).into(), i64::from(*node).into(), event.into()],
-            ),
-        };
-        let values = [vec![key(&id).into()], values, vec![i64::from(limit).into()]].concat();
-        let rows = assembled(text.into(), values).fetch_all(&self.read).await;
-        let rows = rows.map_err(during("read the log of a saga"))?;
-        let mut reading = Reading::default();
-        let lines = rows.iter().filter_map(|row| event(row, id, &mut reading)).collect();
-        Ok(SagaLog { lines, unreadable: reading.finish() })
+    pub async fn saga_events(&self, id: SagaId, after: u64, limit: u32) -> Result<SagaLog, DatabaseError> {
+        let query = sql("SELECT node, event, body, adoption_epoch, written_at FROM saga_event \
+                         WHERE saga_id = $1 ORDER BY written_at, node, event LIMIT $2 OFFSET $3");
+        // One more tells whether more follow.
+        let query = query.bind(key(&id)).bind(i64::from(limit) + 1);
+        let rows = query.bind(i64::try_from(after).unwrap_or(i64::MAX)).fetch_all(&self.read).await;
+        let mut rows = rows.map_err(during("read the log of a saga"))?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut log = SagaLog { more: rows.len() > limit, ..SagaLog::default() };
+        rows.truncate(limit);
+        for (behind, row) in (1..).zip(&rows) {
+            let number = after.saturating_add(behind);
+            let mut reading = Reading::default();
+            log.lines.extend(event(row, (id, number), &mut reading));
+            log.lost.extend(reading.finish().map(|lost| (number, lost)));
+        }
+        Ok(log)
     }
 }
 
-fn event(row: &Row, saga: SagaId, reading: &mut Reading) -> Option<SagaEvent> {
+fn event(row: &Row, (saga, number): (SagaId, u64), reading: &mut Reading) -> Option<SagaEvent> {
     let name = format!("{saga} {}", name_of(row, "event"));
     let place = ("saga_event", name.as_str());
     let body = reading.or(place, text(row, "body"), String::new());
@@ -127,6 +119,7 @@ fn event(row: &Row, saga: SagaId, reading: &mut Reading) -> Option<SagaEvent> {
     }
     let line = || -> Result<SagaEvent, DatabaseError> {
         Ok(SagaEvent {
+            number,
             event: NodeEvent { node: small(row, "node")?, event: text(row, "event")?, body },
             epoch: AdoptionEpoch(unsigned(row, "adoption_epoch")?),
             written: parsed(row, "written_at")?,

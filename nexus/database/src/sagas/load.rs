@@ -1,11 +1,13 @@
 //! Many sagas with their logs, in few queries: recovery loads thousands at once.
 //!
-//! Sagas go in chunks, and each chunk is read in one transaction: of a saga, the row and its log are of one moment. A saga
-//! of which something cannot be read keeps no other from being recovered: it comes apart from them, with what can be read.
+//! Sagas go in chunks, of so many and so many bytes, and each chunk is read in one transaction: of a saga, the row and its
+//! log are of one moment. A saga of which something cannot be read keeps no other from being recovered: it comes apart from
+//! them, with what can be read.
 
 use super::{
     DatabaseSagaStore,
     rows::{document, optional_document, saga_key, small},
+    sizes::{parts, sizes},
     unreadable::{Reading, Unreadable, name_of, words},
 };
 use crate::{
@@ -24,7 +26,7 @@ use std::{collections::BTreeMap, panic::resume_unwind, sync::Arc};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-/// Sagas of one chunk at most. With some 40 events each, an answer has a few megabytes.
+/// Sagas of one chunk at most, and its [bytes](super::sizes) are limited too.
 const CHUNK_MAX: usize = 512;
 
 /// Chunks that are loaded at once. One of SQLite's readers is left for everybody else.
@@ -35,6 +37,8 @@ const OPERATION: &str = "load sagas";
 const ROWS: &str = "SELECT id, adoption_epoch, kind, version, created_at, outcome, attention, creation, digest, params, dag \
                     FROM saga LEFT JOIN saga_definition ON saga_definition.saga_id = saga.id WHERE saga.id IN ";
 const EVENTS: &str = "SELECT saga_id, node, event, body FROM saga_event WHERE saga_id IN ";
+/// As they were written: which of two nodes has failed first is told by nothing else.
+const EVENTS_ORDER: &str = " ORDER BY saga_id, written_at, node, event";
 const MARKS: &str = "SELECT saga_id, digest, mark FROM saga_mark WHERE saga_id IN ";
 
 /// Every event that a log may have.
@@ -84,7 +88,7 @@ impl DatabaseSagaStore {
         let mut chunks = sagas.chunks(CHUNK_MAX);
         let mut loading = JoinSet::new();
         for chunk in chunks.by_ref().take(LOADERS) {
-            loading.spawn(load_chunk(self.database.clone(), values(chunk)));
+            loading.spawn(load_some(self.database.clone(), chunk.to_vec()));
         }
         let mut all = LoadedSagas::default();
         while let Some(loaded) = loading.join_next().await {
@@ -96,20 +100,32 @@ impl DatabaseSagaStore {
                 }
             }
             if let Some(chunk) = chunks.next() {
-                loading.spawn(load_chunk(self.database.clone(), values(chunk)));
+                loading.spawn(load_some(self.database.clone(), chunk.to_vec()));
             }
         }
         Ok(all)
     }
 }
 
-async fn load_chunk(database: Database, ids: Vec<Value>) -> Result<Chunk, DatabaseError> {
-    let ids = &ids;
+/// As many as one chunk has by their number. One by one chunk if they are large.
+async fn load_some(database: Database, sagas: Vec<SagaId>) -> Result<Chunk, DatabaseError> {
+    let ids = &values(&sagas);
+    let measured =
+        database.read_at_once(OPERATION, |mut tx| Box::pin(async move { sizes(&mut tx, ids).await }));
+    let bytes = measured.await?;
+    let mut all = Chunk::new();
+    for chunk in parts(&sagas, |id| bytes.get(&key(id)).copied().unwrap_or_default()) {
+        all.extend(load_chunk(&database, &values(chunk)).await?);
+    }
+    Ok(all)
+}
+
+async fn load_chunk(database: &Database, ids: &[Value]) -> Result<Chunk, DatabaseError> {
     let loaded = database.read_at_once(OPERATION, |mut tx| {
         Box::pin(async move {
-            let rows = fetch(&mut tx, ROWS, ids).await?;
-            let events = fetch(&mut tx, EVENTS, ids).await?;
-            Ok((rows, events, fetch(&mut tx, MARKS, ids).await?))
+            let rows = fetch(&mut tx, ROWS, ids, "").await?;
+            let events = fetch(&mut tx, EVENTS, ids, EVENTS_ORDER).await?;
+            Ok((rows, events, fetch(&mut tx, MARKS, ids, "").await?))
         })
     });
     let (rows, events, marks) = loaded.await?;
@@ -129,9 +145,10 @@ async fn fetch(
     connection: &mut Connection,
     query: &'static str,
     ids: &[Value],
+    order: &'static str,
 ) -> Result<Vec<Row>, DatabaseError> {
     let places: Vec<String> = (1..=ids.len()).map(|number| format!("${number}")).collect();
-    let text: Arc<str> = format!("{query}({})", places.join(", ")).into();
+    let text: Arc<str> = format!("{query}({}){order}", places.join(", ")).into();
     assembled(text, ids.to_vec()).fetch_all(connection).await.map_err(during(OPERATION))
 }
 

@@ -15,12 +15,16 @@
 //! executor takes effect only while the row has its epoch; the argument for appended rows, and for what an adopter may rely
 //! on when it reads the log, is in the module of appending. Ended rows change no more, but for their removal.
 //!
+//! A mark is fenced by the adoption alone, and not by the end: an operator's *cancel* that meets the end is kept beside a saga
+//! that has ended, and answered as done. Nothing follows from it, because nobody executes the saga any more; and if the saga is
+//! archived at that moment, it is not in the archive.
+//!
 //! # Doubt
 //!
 //! A commit whose answer is lost is [`StoreFault::Unknown`](nexus_sagas::StoreFault::Unknown). Every write may be asked for again, and then says what it finds:
 //! an event, a mark and a creation have keys, an end finds an ended row.
 //!
-//! - [`store`]: the port. [`rows`]: its types as columns. [`load`]: many logs in few queries. [`mod@unfinished`]: what recovery lists.
+//! - [`store`]: the port. [`rows`]: its types as columns. [`load`]: many logs in few queries. [`sizes`]: how much of it at once. [`mod@unfinished`]: what recovery lists.
 //! - [`mod@unreadable`]: what cannot be read, in words; everybody reads the rest.
 //! - [`adoption`], [`listing`], [`mod@detail`], [`owners`], [`retention`]; [`check`]: whether all of it is what it should be.
 
@@ -32,11 +36,12 @@ mod load;
 mod owners;
 mod retention;
 mod rows;
+mod sizes;
 mod store;
 mod unfinished;
 mod unreadable;
 
-pub use detail::{SagaDetail, SagaEvent, SagaEventPosition, SagaLog};
+pub use detail::{SagaDetail, SagaEvent, SagaLog};
 pub use listing::{SagaCount, SagaCounts, SagaFilter, SagaPosition, SagaState, SagaSummary};
 pub use load::{LoadedSagas, PartlyRead};
 pub use owners::OthersSaga;

@@ -14,10 +14,24 @@ use crate::{
 };
 use ids::{CoordinatorId, SagaId};
 use jiff::Timestamp;
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 /// Sagas that are looked up by one statement at most.
 const LOOKED_UP_MAX: usize = 500;
+
+/// Those of other coordinators: two ranges of the index of unfinished ones, so that those of this coordinator (`$1`) are not
+/// gone through.
+const OF_OTHERS: &str = "state = 'unfinished' AND (owner < $1 OR owner > $1)";
+
+/// Of these, those whose owner is no coordinator that is there: nobody executes them. There are few owners, and each is found
+/// by one step in the index of unfinished ones, however many sagas it has.
+const OF_NOBODY: &str = "state = 'unfinished' AND owner IN (\
+     WITH RECURSIVE owners (name) AS (\
+     SELECT MIN(owner) FROM saga WHERE state = 'unfinished' UNION ALL \
+     SELECT (SELECT MIN(owner) FROM saga WHERE state = 'unfinished' AND owner > owners.name) \
+     FROM owners WHERE owners.name IS NOT NULL) \
+     SELECT name FROM owners WHERE name IS NOT NULL AND name <> $1 \
+     AND NOT EXISTS (SELECT 1 FROM coordinator WHERE coordinator.id = owners.name))";
 
 /// An unfinished saga of another coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,38 +61,54 @@ impl DatabaseSagaStore {
     /// # Errors
     /// [`DatabaseError::Query`].
     pub async fn unfinished_ids(&self, limit: usize) -> Result<Vec<SagaId>, DatabaseError> {
-        self.ids("SELECT id FROM saga WHERE owner = $1 AND state = 'unfinished' ORDER BY id LIMIT $2", limit)
-            .await
+        let ours = "SELECT id FROM saga WHERE owner = $1 AND state = 'unfinished' ORDER BY id LIMIT $2";
+        self.ids(ours.to_owned(), limit).await
     }
 
-    /// Which unfinished sagas are not this coordinator's, `limit` of them at most.
+    /// Which unfinished sagas are not this coordinator's, `limit` of them at most: first those whose owner is nobody.
     ///
     /// # Errors
     /// [`DatabaseError::Query`].
     pub async fn ids_of_others(&self, limit: usize) -> Result<Vec<SagaId>, DatabaseError> {
-        let query = "SELECT id FROM saga WHERE state = 'unfinished' AND (owner < $1 OR owner > $1) \
-                     ORDER BY owner, id LIMIT $2";
-        self.ids(query, limit).await
+        let lost = format!("SELECT id FROM saga WHERE {OF_NOBODY} ORDER BY owner, id LIMIT $2");
+        let theirs = format!("SELECT id FROM saga WHERE {OF_OTHERS} ORDER BY owner, id LIMIT $2");
+        let mut ids = self.ids(lost, limit).await?;
+        let found: BTreeSet<_> = ids.iter().copied().collect();
+        ids.extend(self.ids(theirs, limit).await?.into_iter().filter(|id| !found.contains(id)));
+        ids.truncate(limit);
+        Ok(ids)
     }
 
-    async fn ids(&self, query: &'static str, limit: usize) -> Result<Vec<SagaId>, DatabaseError> {
-        let query = sql(query).bind(key(&self.owner)).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    async fn ids(&self, query: String, limit: usize) -> Result<Vec<SagaId>, DatabaseError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let query = assembled(query.into(), vec![key(&self.owner).into(), limit.into()]);
         let rows = query.fetch_all(&self.database.read).await;
         let rows = rows.map_err(during("list unfinished sagas"))?;
         Ok(rows.iter().filter_map(|row| name_of(row, "id").parse().ok()).collect())
     }
 
-    /// Unfinished sagas that are not this coordinator's, `limit` of them at most, by owner.
+    /// Unfinished sagas that are not this coordinator's, `limit` of them at most: first those whose owner is nobody, then the
+    /// others, by owner.
     ///
     /// # Errors
     /// [`DatabaseError::Query`].
     pub async fn of_others(&self, limit: u32) -> Result<Vec<OthersSaga>, DatabaseError> {
-        // Two ranges of the index of unfinished ones: those of this coordinator are not gone through.
-        let query = sql("SELECT id, owner, created_at, \
-                         (SELECT MAX(written_at) FROM saga_event WHERE saga_event.saga_id = saga.id) AS last_line \
-                         FROM saga WHERE state = 'unfinished' AND (owner < $1 OR owner > $1) \
-                         ORDER BY owner, id LIMIT $2");
-        let query = query.bind(key(&self.owner)).bind(i64::from(limit));
+        let mut sagas = self.others(OF_NOBODY, limit).await?;
+        let found: BTreeSet<_> = sagas.iter().map(|saga| saga.id.clone()).collect();
+        sagas.extend(
+            self.others(OF_OTHERS, limit).await?.into_iter().filter(|saga| !found.contains(&saga.id)),
+        );
+        sagas.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(sagas)
+    }
+
+    async fn others(&self, which: &'static str, limit: u32) -> Result<Vec<OthersSaga>, DatabaseError> {
+        let text = format!(
+            "SELECT id, owner, created_at, \
+             (SELECT MAX(written_at) FROM saga_event WHERE saga_event.saga_id = saga.id) AS last_line \
+             FROM saga WHERE {which} ORDER BY owner, id LIMIT $2"
+        );
+        let query = assembled(text.into(), vec![key(&self.owner).into(), i64::from(limit).into()]);
         let rows = query.fetch_all(&self.database.read).await;
         let rows = rows.map_err(during("list unfinished sagas of other coordinators"))?;
         let time = |row, column| optional_text(row, column).ok().flatten()?.parse().ok();
@@ -92,10 +122,10 @@ impl DatabaseSagaStore {
 }
 
 impl DatabaseSagaStore {
-    /// Every coordinator, by id.
+    /// Every coordinator whose row can be read, by id.
     ///
     /// # Errors
-    /// [`DatabaseError::Query`], [`DatabaseError::Corrupt`].
+    /// [`DatabaseError::Query`].
     pub async fn coordinators(&self) -> Result<Vec<CoordinatorRow>, DatabaseError> {
         self.database.coordinators().await
     }

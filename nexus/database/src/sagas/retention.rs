@@ -17,14 +17,19 @@
 //! A file is a whole gzip stream of UTF-8 lines, [`LINE_FORMAT`] each: `zcat FILE | jq` reads it. What of a row is not
 //! what its column says goes to the archive as it is, as text: a saga that cannot be read must not stay for ever.
 //!
-//! Deletions are small, because on SQLite everybody else's writes wait for them.
+//! Deletions are small, because on SQLite everybody else's writes wait for them. They take what was archived and nothing else:
+//! where a second run has deleted it meanwhile, somebody may have begun another saga of the same id, and even ended it. So
+//! a row is deleted only if it has ended when the batch says, and what belongs to it only if it was.
 
-use super::rows::{json, loose};
+use super::{
+    rows::{json, loose},
+    sizes::{parts, sizes},
+};
 use crate::{
     Database, DatabaseError,
     error::during,
     rows::{instant, optional_text, text, unsigned},
-    sql::{Connection, Row, Value, assembled},
+    sql::{Connection, Row, Statement, Value, assembled},
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use durable_fs::{StepPoint, Storage, StorageError, write_atomically};
@@ -42,7 +47,7 @@ use thiserror::Error;
 /// The version of a line, in each of them.
 pub const LINE_FORMAT: u32 = 1;
 
-/// Sagas of one file at most: with their logs some ten megabytes in memory.
+/// Sagas of one file at most; their [bytes](super::sizes) are limited too.
 const BATCH_MAX: usize = 512;
 
 /// Sagas that one transaction deletes at most: with their logs some thousand rows, some ten milliseconds.
@@ -100,10 +105,16 @@ struct ArchivedSaga {
 
 /// Sagas of one file.
 struct Batch {
-    ids: Vec<Value>,
-    first: String,
-    last: String,
+    /// Oldest end first; there is at least one.
+    rows: Vec<EndedRow>,
     lines: Vec<ArchivedSaga>,
+}
+
+/// Which saga of which end.
+#[derive(Clone, Debug)]
+struct EndedRow {
+    id: String,
+    ended_at: String,
 }
 
 impl Database {
@@ -127,10 +138,10 @@ impl Database {
             });
             let Some(batch) = batch.await.map_err(RetentionError::Database)? else { break };
             report.archived += batch.lines.len() as u64;
-            let ids = batch.ids.clone();
+            let rows = batch.rows.clone();
             let disk = Arc::clone(archive);
             report.files.push(on_disk(move || publish(&disk, &batch)).await?);
-            for some in ids.chunks(DELETE_MAX) {
+            for some in rows.chunks(DELETE_MAX) {
                 report.pruned += self.delete(some).await.map_err(RetentionError::Database)?;
                 let point = StepPoint { procedure: PROCEDURE, step: "pruned_some" };
                 archive.reached(point).map_err(RetentionError::Archive)?;
@@ -139,26 +150,39 @@ impl Database {
         Ok(report)
     }
 
-    /// Deletes sagas that have ended, with all that belongs to them.
-    async fn delete(&self, ids: &[Value]) -> Result<u64, DatabaseError> {
+    /// Deletes these sagas with all that belongs to them, as far as they are still there.
+    async fn delete(&self, ended: &[EndedRow]) -> Result<u64, DatabaseError> {
         let operation = "prune sagas";
-        let delete = move |of: &str| {
-            assembled(format!("DELETE FROM {of} IN ({})", places(1, ids.len())).into(), ids.to_vec())
-        };
         self.write_row_wise(operation, |mut tx| {
             Box::pin(async move {
                 // First the rows that fence the others: after that nothing is added to them.
-                let pruned = delete("saga WHERE ended_at IS NOT NULL AND id").execute(&mut *tx).await;
-                let pruned = pruned.map_err(during(operation))?;
-                for table in ["saga_definition", "saga_event", "saga_mark", "saga_signal", "saga_timer"] {
-                    let of = format!("{table} WHERE saga_id");
-                    delete(&of).execute(&mut *tx).await.map_err(during(operation))?;
+                let pruned = delete_rows(ended).fetch_all(&mut *tx).await.map_err(during(operation))?;
+                let pruned: Vec<Value> =
+                    pruned.iter().map(|row| text(row, "id").map(Value::from)).collect::<Result<_, _>>()?;
+                if pruned.is_empty() {
+                    return Ok(0);
                 }
-                Ok(pruned)
+                for table in ["saga_definition", "saga_event", "saga_mark", "saga_signal", "saga_timer"] {
+                    let places = places(1, pruned.len());
+                    let text = format!("DELETE FROM {table} WHERE saga_id IN ({places})");
+                    let delete = assembled(text.into(), pruned.clone());
+                    delete.execute(&mut *tx).await.map_err(during(operation))?;
+                }
+                Ok(pruned.len() as u64)
             })
         })
         .await
     }
+}
+
+/// Ends are told apart by microseconds, so that of another saga of the same id is none of these.
+fn delete_rows(ended: &[EndedRow]) -> Statement {
+    let (ids, ends) = (places(1, ended.len()), places(ended.len() + 1, ended.len()));
+    let text = format!(
+        "DELETE FROM saga WHERE ended_at IS NOT NULL AND id IN ({ids}) AND ended_at IN ({ends}) RETURNING id"
+    );
+    let ids = ended.iter().map(|row| Value::from(&row.id));
+    assembled(text.into(), ids.chain(ended.iter().map(|row| Value::from(&row.ended_at))).collect())
 }
 
 async fn on_disk<T: Send + 'static>(
@@ -182,7 +206,8 @@ fn publish(archive: &Arc<dyn Storage>, batch: &Batch) -> Result<Utf8PathBuf, Ret
         writeln!(gzip, "{}", json(line)).map_err(RetentionError::Compress)?;
     }
     let bytes = gzip.finish().map_err(RetentionError::Compress)?;
-    let path = file_name(&batch.first, &batch.last);
+    let ended = |row: Option<&EndedRow>| row.map(|row| row.ended_at.clone()).unwrap_or_default();
+    let path = file_name(&ended(batch.rows.first()), &ended(batch.rows.last()));
     write_atomically(archive, PROCEDURE, &path, &bytes).map_err(RetentionError::Archive)?;
     Ok(path)
 }
@@ -207,20 +232,21 @@ async fn read(
     ended_before: Timestamp,
     wanted: usize,
 ) -> Result<Option<Batch>, DatabaseError> {
-    let query = "SELECT id, owner, adoption_epoch, kind, version, state, created_at, ended_at, outcome, \
-                 creation, digest, params, dag \
-                 FROM saga LEFT JOIN saga_definition ON saga_definition.saga_id = saga.id \
-                 WHERE ended_at IS NOT NULL AND ended_at < $1 ORDER BY ended_at, id LIMIT $2";
-    let limit = i64::try_from(wanted).unwrap_or(i64::MAX);
-    let query = assembled(query.into(), vec![instant(ended_before).into(), limit.into()]);
-    let rows = query.fetch_all(&mut *connection).await.map_err(during(OPERATION))?;
-    let mut lines: Vec<ArchivedSaga> = rows.iter().filter_map(archived).collect();
-    if lines.is_empty() {
+    let rows = oldest(connection, ended_before, wanted).await?;
+    if rows.is_empty() {
         return Ok(None);
     }
-    let ended = |row: Option<&Row>| row.and_then(|row| text(row, "ended_at").ok()).unwrap_or_default();
-    let (first, last) = (ended(rows.first()), ended(rows.last()));
-    let ids: Vec<Value> = lines.iter().map(|line| line.id.as_str().into()).collect();
+    let ids: Vec<Value> = rows.iter().map(|row| Value::from(&row.id)).collect();
+    let query = format!(
+        "SELECT id, owner, adoption_epoch, kind, version, state, created_at, ended_at, outcome, \
+         creation, digest, params, dag \
+         FROM saga LEFT JOIN saga_definition ON saga_definition.saga_id = saga.id \
+         WHERE saga.id IN ({}) ORDER BY ended_at, id",
+        places(1, ids.len())
+    );
+    let found = assembled(query.into(), ids.clone()).fetch_all(&mut *connection).await;
+    let found = found.map_err(during(OPERATION))?;
+    let mut lines = found.iter().map(archived).collect::<Result<Vec<_>, _>>()?;
     let all = BTreeMap::from_iter(lines.iter().enumerate().map(|(at, line)| (line.id.clone(), at)));
     for part in &PARTS {
         let columns = part.columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ");
@@ -236,7 +262,31 @@ async fn read(
             }
         }
     }
-    Ok(Some(Batch { ids, first, last, lines }))
+    Ok(Some(Batch { rows, lines }))
+}
+
+/// Those that ended first, as many as go into one file. Left out is a row whose id is no text: nothing that belongs to it can
+/// be found.
+async fn oldest(
+    connection: &mut Connection,
+    ended_before: Timestamp,
+    wanted: usize,
+) -> Result<Vec<EndedRow>, DatabaseError> {
+    let query = "SELECT id, ended_at FROM saga WHERE ended_at IS NOT NULL AND ended_at < $1 \
+                 ORDER BY ended_at, id LIMIT $2";
+    let limit = i64::try_from(wanted).unwrap_or(i64::MAX);
+    let query = assembled(query.into(), vec![instant(ended_before).into(), limit.into()]);
+    let rows = query.fetch_all(&mut *connection).await.map_err(during(OPERATION))?;
+    let ended =
+        |row: &Row| Some(EndedRow { id: text(row, "id").ok()?, ended_at: text(row, "ended_at").ok()? });
+    let rows: Vec<EndedRow> = rows.iter().filter_map(ended).collect();
+    if rows.is_empty() {
+        return Ok(rows);
+    }
+    let ids: Vec<Value> = rows.iter().map(|row| Value::from(&row.id)).collect();
+    let bytes = sizes(connection, &ids).await?;
+    let parts = parts(&rows, |row| bytes.get(&row.id).copied().unwrap_or_default());
+    Ok(parts.first().map_or_else(Vec::new, |part| part.to_vec()))
 }
 
 /// A table whose rows belong to sagas.
@@ -315,11 +365,10 @@ const ROW: [Column; 12] = [
     column("dag", Holds::Document),
 ];
 
-/// None for a row whose id is no text: nothing that belongs to it can be found.
-fn archived(row: &Row) -> Option<ArchivedSaga> {
-    Some(ArchivedSaga {
+fn archived(row: &Row) -> Result<ArchivedSaga, DatabaseError> {
+    Ok(ArchivedSaga {
         format: LINE_FORMAT,
-        id: text(row, "id").ok()?,
+        id: text(row, "id")?,
         row: read_columns(row, &ROW),
         events: Vec::new(),
         marks: Vec::new(),
@@ -346,4 +395,79 @@ fn as_it_is(row: &Row, column: &'static str) -> Json {
     let text = || row.try_get::<String>(column).ok().map(Json::from);
     let bytes = || row.try_get::<Vec<u8>>(column).ok().map(|bytes| String::from_utf8_lossy(&bytes).into());
     number().or_else(text).or_else(bytes).unwrap_or(Json::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DatabaseSagaStore, Location, rows::now, sql::sql};
+    use ids::{AdoptionEpoch, CoordinatorId, SagaId};
+    use nexus_saga_recovery::SagaKey;
+    use nexus_sagas::{EndState, NewSaga, NodeEvent, SagaStore, Written};
+
+    async fn created(store: &DatabaseSagaStore, id: SagaId) -> SagaKey {
+        let key = SagaKey { id, epoch: AdoptionEpoch::default() };
+        let (kind, digest) = ("pruned".to_owned(), "00".repeat(32));
+        let (params, dag, creation) = (Json::Null, Json::Null, uuid::Uuid::new_v4());
+        let row = NewSaga { key, creation, kind, version: 1, digest, params, dag, created: now() };
+        store.create(&row).await.unwrap();
+        let line = NodeEvent { node: 0, event: "started".to_owned(), body: Json::Null };
+        assert_eq!(store.append(key, &[line]).await, Ok(Written::Now));
+        key
+    }
+
+    async fn ended(store: &DatabaseSagaStore, id: SagaId) {
+        let key = created(store, id).await;
+        let end = EndState::Succeeded { output: Json::Null };
+        assert_eq!(store.end(key, &end, &[]).await, Ok(Written::Now));
+    }
+
+    async fn read_batch(database: &Database) -> Batch {
+        let batch = database.read_at_once(OPERATION, |mut tx| {
+            Box::pin(async move { read(&mut tx, Timestamp::MAX, BATCH_MAX).await })
+        });
+        batch.await.unwrap().unwrap()
+    }
+
+    /// Two passes have read the same batch; the other one has pruned it, and then somebody begins a saga of a pruned id.
+    async fn a_saga_of_a_pruned_id_is_left_alone_by_a_pass_that_is_late(location: Location) {
+        let database = Database::open(location).await.unwrap();
+        let store = DatabaseSagaStore::new(database.clone(), CoordinatorId::generate(), 1);
+        let [begun_again, ended_again, gone, there] = [(); 4].map(|()| SagaId::generate());
+        for id in [begun_again, ended_again, gone, there] {
+            ended(&store, id).await;
+        }
+        let late = read_batch(&database).await;
+        let mut pruned = read_batch(&database).await;
+        pruned.rows.retain(|row| row.id != there.to_string());
+        assert_eq!(database.delete(&pruned.rows).await.unwrap(), 3);
+        let key = created(&store, begun_again).await;
+        ended(&store, ended_again).await;
+
+        assert_eq!(database.delete(&late.rows).await.unwrap(), 1);
+        let loaded = store.load_readable(&[begun_again, ended_again, gone, there]).await.unwrap();
+        assert!(loaded.partly.is_empty(), "{loaded:?}");
+        assert_eq!(loaded.sagas.len(), 2);
+        assert_eq!(loaded.sagas.iter().find(|saga| saga.end.is_none()).unwrap().row.key, key);
+        assert!(loaded.sagas.iter().all(|saga| saga.events.len() == 1));
+        for table in ["saga_definition", "saga_event"] {
+            let text = format!("SELECT COUNT(*) AS rows_left FROM {table}");
+            let row = sql(text.leak()).fetch_one(&database.read).await.unwrap();
+            assert_eq!(unsigned(&row, "rows_left").unwrap(), 2, "{table}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_saga_of_a_pruned_id_is_left_alone_by_a_pass_that_is_late_on_sqlite() {
+        let dir = camino_tempfile::tempdir().unwrap();
+        let location = Location::Sqlite(dir.path().join("nexus.db"));
+        a_saga_of_a_pruned_id_is_left_alone_by_a_pass_that_is_late(location).await;
+    }
+
+    #[tokio::test]
+    async fn a_saga_of_a_pruned_id_is_left_alone_by_a_pass_that_is_late_on_postgres() {
+        let Some(server) = test_postgres::fresh_database().unwrap() else { return };
+        let location = Location::parse(&server.url, Some(&server.password_file), Utf8Path::new("nexus.db"));
+        a_saga_of_a_pruned_id_is_left_alone_by_a_pass_that_is_late(location.unwrap()).await;
+    }
 }

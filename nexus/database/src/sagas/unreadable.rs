@@ -3,8 +3,9 @@
 //! One such row must not hide the others, nor the rest of itself. So whoever reads sagas for people, for recovery or for an
 //! operator who gives one up takes what can be read, and says of the rest where it is and why not.
 
+pub(super) use crate::error::words;
 use crate::{DatabaseError, sql::Row};
-use std::{error::Error, fmt};
+use std::fmt;
 
 /// Parts that are told one by one; of a log that is lost there may be thousands.
 const TOLD_MAX: usize = 5;
@@ -86,18 +87,6 @@ impl fmt::Display for Unreadable {
             more => write!(f, "; {more} more (nexus db check)"),
         }
     }
-}
-
-/// An error with its causes.
-pub(super) fn words(error: &DatabaseError) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        words.push_str(": ");
-        words.push_str(&error.to_string());
-        source = error.source();
-    }
-    words
 }
 
 /// A row's key as far as it is text.

@@ -65,7 +65,7 @@ use std::{
     },
 };
 use tokio::{
-    sync::{Mutex as AsyncMutex, mpsc, oneshot},
+    sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::{Instant, timeout_at},
 };
 
@@ -249,6 +249,9 @@ impl Database {
 #[derive(Clone, Debug)]
 pub(crate) struct Appender {
     queue: mpsc::Sender<Rows>,
+    closing: Arc<watch::Sender<bool>>,
+    /// A place for each task that has not ended.
+    running: Arc<Semaphore>,
 }
 
 impl Appender {
@@ -256,29 +259,63 @@ impl Appender {
     pub(crate) fn start(pool: &Pool) -> Appender {
         let (queue, rows) = mpsc::channel(QUEUE_MAX);
         let rows = Arc::new(AsyncMutex::new(rows));
+        let closing = Arc::new(watch::Sender::new(false));
+        let running = Arc::new(Semaphore::new(LANES));
         for _ in 0..LANES {
-            tokio::spawn(lane(pool.clone(), Arc::clone(&rows)));
+            let place = Arc::clone(&running).try_acquire_owned();
+            let place = place.expect("there is a place for each of them");
+            tokio::spawn(lane(pool.clone(), Arc::clone(&rows), closing.subscribe(), place));
         }
-        Appender { queue }
+        Appender { queue, closing, running }
+    }
+
+    /// Takes no more rows, and ends the tasks once those that were taken are written.
+    pub(crate) async fn close(&self) {
+        self.closing.send_replace(true);
+        let places = u32::try_from(LANES).expect("they are few");
+        // Nobody closes the semaphore, so this is when all have given their places back.
+        let _all = self.running.acquire_many(places).await;
     }
 }
 
-async fn lane(pool: Pool, queue: Arc<AsyncMutex<mpsc::Receiver<Rows>>>) {
-    while let Some(all) = gather(&queue).await {
+async fn lane(
+    pool: Pool,
+    queue: Arc<AsyncMutex<mpsc::Receiver<Rows>>>,
+    mut closing: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+) {
+    while let Some(all) = gather(&queue, &mut closing).await {
         append_all(&pool, all).await;
     }
 }
 
 /// What has queued up for one table, and waits for the first of it.
-async fn gather(queue: &AsyncMutex<mpsc::Receiver<Rows>>) -> Option<Vec<Rows>> {
+async fn gather(
+    queue: &AsyncMutex<mpsc::Receiver<Rows>>,
+    closing: &mut watch::Receiver<bool>,
+) -> Option<Vec<Rows>> {
     let mut queue = queue.lock().await;
-    let mut all = vec![queue.recv().await?];
+    let first = tokio::select! {
+        biased;
+        () = is_closing(closing) => {
+            // Then what is in it still comes out, and after that nothing.
+            queue.close();
+            queue.recv().await
+        }
+        first = queue.recv() => first,
+    };
+    let mut all = vec![first?];
     while all.len() < CALLERS_MAX && !all[0].is_alone {
         let Ok(more) = queue.try_recv() else { break };
         all.push(more);
     }
     all.retain(Rows::take);
     Some(all)
+}
+
+async fn is_closing(closing: &mut watch::Receiver<bool>) {
+    // An error says that nobody is left who could ask for anything.
+    let _ = closing.wait_for(|closing| *closing).await;
 }
 
 async fn append_all(pool: &Pool, all: Vec<Rows>) {

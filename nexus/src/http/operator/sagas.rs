@@ -25,7 +25,7 @@ use nexus_client::{
         SagaSignalled, SagaState, SagaSteer, SagaWaitQuery,
     },
 };
-use nexus_database::sagas::{self as stored, SagaEventPosition, SagaLog, SagaPosition};
+use nexus_database::sagas::{self as stored, SagaLog, SagaPosition};
 use nexus_sagas::{SagaKind, StartError};
 use nexus_tasks::Reason;
 use problem::{Code, Problem};
@@ -147,9 +147,9 @@ async fn begun_before(
     }
 }
 
-/// The place after which a page of that saga's log begins, and the number of the line there.
+/// The number of the line of that saga's log after which a page begins.
 #[derive(Serialize, Deserialize)]
-struct AfterEvent(SagaId, Timestamp, u32, String, u64);
+struct AfterEvent(SagaId, u64);
 
 /// Sagas, newest first. Those that ended long ago are in the archive. A page may have fewer than `limit` sagas, or none, and
 /// a `next_page` all the same: what a saga does is not in its row, and one call goes through so many rows only.
@@ -201,7 +201,7 @@ async fn show(
     }
     let row = stored(&context, id).await?;
     let paths = context.sagas.paths(&row.summary.kind, row.summary.version, &row.params);
-    let log = context.database.saga_events(id, None, EVENTS_MAX).await;
+    let log = context.database.saga_events(id, 0, EVENTS_MAX).await;
     let log = log.map_err(|error| problems::of_database(&error))?;
     Ok(ApiJson(view::detail(&row, &known(&context, &row).await?.of(&row.summary), &paths, &log)))
 }
@@ -236,25 +236,30 @@ async fn events(
     let list = "saga_events";
     let page = pages::PageRequest::<AfterEvent>::parse(list, query.limit, query.page_token.as_deref())?;
     let row = stored(&context, id).await?;
-    let (after, number) = match &page.after {
-        None => (None, 0),
-        Some(AfterEvent(of, ..)) if *of != id => {
+    let after = match &page.after {
+        None => 0,
+        Some(AfterEvent(of, _)) if *of != id => {
             return Err(ApiError::new(Code::BadPageToken, "the page token is of another saga's log"));
         }
-        Some(AfterEvent(_, written, node, event, number)) => {
-            (Some(SagaEventPosition { written: *written, node: *node, event: event.clone() }), *number)
-        }
+        Some(AfterEvent(_, number)) => *number,
     };
-    let lines = context.database.saga_events(id, after.as_ref(), page.read_limit()).await;
-    let lines = lines.map_err(|error| problems::of_database(&error))?;
+    let log = context.database.saga_events(id, after, page.limit).await;
+    let log = log.map_err(|error| problems::of_database(&error))?;
     let paths = context.sagas.paths(&row.summary.kind, row.summary.version, &row.params);
-    let numbered = (number + 1..).zip(lines.lines).collect();
-    let (lines, next_page) = page.cut(numbered, |(number, line)| {
-        let SagaEventPosition { written, node, event } = line.position();
-        AfterEvent(id, written, node, event, *number)
-    });
-    let items = lines.iter().map(|(number, line)| view::event(*number, line, &paths)).collect();
-    Ok(ApiJson(Page { items, next_page }))
+    let mut items: BTreeMap<u64, SagaEvent> =
+        log.lines.iter().map(|line| (line.number, view::event(line.number, line, &paths))).collect();
+    for (number, lost) in &log.lost {
+        items.entry(*number).or_insert_with(|| lost_line(*number)).unreadable = Some(lost.to_string());
+    }
+    let last = items.keys().next_back().copied();
+    let next_page = last.filter(|_| log.more).map(|number| page.token(&AfterEvent(id, number)));
+    Ok(ApiJson(Page { items: items.into_values().collect(), next_page }))
+}
+
+/// A line of which nothing can be shown but that it is there.
+fn lost_line(number: u64) -> SagaEvent {
+    let (node, event, body) = (String::new(), String::new(), serde_json::Value::Null);
+    SagaEvent { number, time: Timestamp::UNIX_EPOCH, node, event, adoption_epoch: 0, body, unreadable: None }
 }
 
 /// Begins no further node of a saga, and undoes those that have run. Nodes that run go on to their ends.
