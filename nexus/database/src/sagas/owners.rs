@@ -9,8 +9,8 @@ use crate::{
     Database, DatabaseError,
     cluster::CoordinatorRow,
     error::during,
-    rows::{key, optional_text, unsigned},
-    sql::{Value, assembled, sql},
+    rows::{key, optional_text},
+    sql::{Value, assembled},
 };
 use ids::{CoordinatorId, SagaId};
 use jiff::Timestamp;
@@ -46,17 +46,6 @@ pub struct OthersSaga {
 }
 
 impl DatabaseSagaStore {
-    /// How many sagas of this coordinator have not ended.
-    ///
-    /// # Errors
-    /// [`DatabaseError::Query`].
-    pub async fn unfinished_count(&self) -> Result<u64, DatabaseError> {
-        let operation = "count unfinished sagas";
-        let query = sql("SELECT COUNT(*) AS sagas FROM saga WHERE owner = $1 AND state = 'unfinished'");
-        let row = query.bind(key(&self.owner)).fetch_one(&self.database.read).await;
-        unsigned(&row.map_err(during(operation))?, "sagas")
-    }
-
     /// Which sagas of this coordinator have not ended, `limit` of them at most.
     ///
     /// # Errors
