@@ -2,47 +2,23 @@
 //! decided.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use camino::{Utf8Path, Utf8PathBuf};
+mod process;
+
+use camino::Utf8PathBuf;
 use ids::SagaId;
-use nexus::{Config, Nexus, Superseded};
+use nexus::Config;
 use nexus_client::{
-    ClientError, ClientOptions, OperatorClient,
+    ClientError,
     issues::IssueCode,
-    sagas::{DemoSaga, Saga, SagaAbandon, SagaState, SagaWaitQuery},
+    sagas::{DemoSaga, Saga, SagaAbandon, SagaState},
 };
 use nexus_database::{Database, Location, during, sql::sql};
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
-use tokio::{sync::watch, task::JoinHandle};
-
-/// Longer than anything here takes.
-const LIMIT: Duration = Duration::from_secs(60);
+use process::{Process, config};
 
 struct Scene {
     config: Config,
-    operator: OperatorClient,
-    running: JoinHandle<Result<(), Superseded>>,
-    stop: watch::Sender<bool>,
+    process: Process,
     _directory: camino_tempfile::Utf8TempDir,
-}
-
-fn config(directory: &Utf8Path) -> Config {
-    let token = directory.join("token");
-    fs::write(&token, "ab".repeat(32)).unwrap();
-    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
-    let text = format!(
-        "name = 'given-up'\nstate_dir = '{directory}/state'\naddress = '127.0.0.1'\noperator_port = 0\ninternal_port = 0\n\
-         [auth]\noperator_token_file = '{token}'\nsled_token_file = '{token}'\ncoordinator_token_file = '{token}'\n"
-    );
-    toml::from_str(&text).unwrap()
-}
-
-async fn start(config: &Config) -> (OperatorClient, JoinHandle<Result<(), Superseded>>, watch::Sender<bool>) {
-    let nexus = Nexus::start(config.clone()).await.map_err(|error| error.to_string()).unwrap();
-    let url = format!("http://{}", nexus.operator_address());
-    let options = ClientOptions { token: Some("ab".repeat(32)), ..ClientOptions::default() };
-    let operator = OperatorClient::new(&url, &options).unwrap();
-    let (stop, stopping) = watch::channel(false);
-    (operator, tokio::spawn(nexus.run(stopping)), stop)
 }
 
 impl Scene {
@@ -50,26 +26,21 @@ impl Scene {
     async fn with(changes: &[&'static str]) -> (Scene, Vec<SagaId>) {
         let directory = camino_tempfile::tempdir().unwrap();
         let config = config(directory.path());
-        let (operator, running, stop) = start(&config).await;
-        let mut scene = Scene { config, operator, running, stop, _directory: directory };
+        let process = Process::start(&config).await.unwrap();
+        let mut scene = Scene { config, process, _directory: directory };
         let mut ids = Vec::new();
         for _ in changes {
             let demo = DemoSaga { wait_for_signal: true, ..DemoSaga::default() };
-            let id = scene.operator.saga_demo(&demo).await.unwrap().id;
-            scene.look(id, |saga| saga.state == SagaState::Waiting).await;
+            let id = scene.process.operator.saga_demo(&demo).await.unwrap().id;
+            scene.process.look(id, |saga| saga.state == SagaState::Waiting).await;
             ids.push(id);
         }
-        scene.halt().await;
+        scene.process.stop().await;
         for (change, id) in changes.iter().zip(&ids) {
             scene.change(change, *id).await;
         }
-        (scene.operator, scene.running, scene.stop) = start(&scene.config).await;
+        scene.process = Process::start(&scene.config).await.unwrap();
         (scene, ids)
-    }
-
-    async fn halt(&mut self) {
-        self.stop.send_replace(true);
-        (&mut self.running).await.unwrap().unwrap();
     }
 
     /// Somebody's hand, while the coordinator runs or not.
@@ -89,21 +60,7 @@ impl Scene {
     }
 
     async fn abandon(&self, id: SagaId, reason: &str) -> Result<Saga, ClientError> {
-        self.operator.saga_abandon(id, &SagaAbandon { reason: reason.to_owned() }).await
-    }
-
-    /// The saga, once it is so.
-    async fn look(&self, id: SagaId, is_so: impl Fn(&Saga) -> bool) -> Saga {
-        let look = async {
-            loop {
-                let query = SagaWaitQuery { wait_seconds: Some(1) };
-                let saga = self.operator.saga(id, &query).await.unwrap().saga;
-                if is_so(&saga) {
-                    return saga;
-                }
-            }
-        };
-        tokio::time::timeout(LIMIT, look).await.expect("it becomes so")
+        self.process.operator.saga_abandon(id, &SagaAbandon { reason: reason.to_owned() }).await
     }
 }
 
@@ -120,33 +77,33 @@ const OTHER_DIGEST: &str = "UPDATE saga_definition SET digest = 'of another plan
 #[tokio::test(flavor = "multi_thread")]
 async fn a_saga_that_can_be_gone_on_with_after_all_hears_the_word_as_any_that_is_executed() {
     let (mut scene, ids) = Scene::with(&[OTHER_VERSION]).await;
-    scene.look(ids[0], |saga| saga.cannot_go_on).await;
+    scene.process.look(ids[0], |saga| saga.cannot_go_on).await;
     scene.change("UPDATE saga SET version = 1 WHERE id = $1", ids[0]).await;
     let (code, detail) = refusal(scene.abandon(ids[0], "that version is gone").await);
     assert_eq!(code, "saga_needs_no_attention", "{detail}");
-    assert!(scene.look(ids[0], |saga| saga.executing).await.abandoned_because.is_none());
-    scene.halt().await;
+    assert!(scene.process.look(ids[0], |saga| saga.executing).await.abandoned_because.is_none());
+    scene.process.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_who_give_up_the_same_saga_neither_hears_that_it_was_not_taken() {
     let (mut scene, ids) = Scene::with(&[OTHER_DIGEST]).await;
-    scene.look(ids[0], |saga| saga.cannot_go_on).await;
+    scene.process.look(ids[0], |saga| saga.cannot_go_on).await;
     let (one, other) =
         tokio::join!(scene.abandon(ids[0], "one says so"), scene.abandon(ids[0], "another says so"));
-    let saga = scene.look(ids[0], |saga| saga.state.is_ended()).await;
+    let saga = scene.process.look(ids[0], |saga| saga.state.is_ended()).await;
     assert_eq!(saga.state, SagaState::Abandoned);
     for answer in [one, other] {
         assert_eq!(answer.unwrap().abandoned_because, saga.abandoned_because);
     }
-    scene.halt().await;
+    scene.process.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_store_does_not_take_is_done_once_it_does_though_nobody_waits_any_more() {
     let (mut scene, ids) = Scene::with(&[OTHER_VERSION, OTHER_DIGEST]).await;
     for id in &ids {
-        scene.look(*id, |saga| saga.cannot_go_on).await;
+        scene.process.look(*id, |saga| saga.cannot_go_on).await;
     }
     let refuse = "CREATE TRIGGER no_end BEFORE UPDATE ON saga WHEN NEW.state = 'abandoned' \
                   BEGIN SELECT RAISE(ABORT, 'no ends today'); END";
@@ -158,13 +115,13 @@ async fn what_the_store_does_not_take_is_done_once_it_does_though_nobody_waits_a
         assert_eq!(code, "database_unavailable", "{detail}");
         assert!(detail.contains("no ends today"), "{detail}");
     }
-    let issues = scene.operator.status().await.unwrap().issues;
+    let issues = scene.process.operator.status().await.unwrap().issues;
     let not_resumed: Vec<_> = issues.iter().filter(|issue| issue.is(IssueCode::SagaNotResumed)).collect();
     assert!(not_resumed.iter().any(|issue| issue.detail.contains("no ends today")), "{issues:?}");
     scene.change("DROP TRIGGER no_end", ids[0]).await;
     for id in ids {
-        let saga = scene.look(id, |saga| saga.state.is_ended()).await;
+        let saga = scene.process.look(id, |saga| saga.state.is_ended()).await;
         assert_eq!(saga.abandoned_because.as_deref(), Some("it is enough"), "{saga:?}");
     }
-    scene.halt().await;
+    scene.process.stop().await;
 }

@@ -165,10 +165,7 @@ const CUTS: u32 = 6;
 #[tokio::test]
 async fn sagas_over_a_wire_that_loses_answers_end_exactly_once() {
     let Some(server) = test_postgres::fresh_database().unwrap() else { return };
-    let port: u16 = server.url.rsplit([':', '/']).nth(1).unwrap().parse().unwrap();
-    let proxy = Proxy::before(port).await;
-    let url = server.url.replace(&format!(":{port}/"), &format!(":{}/", proxy.port));
-    let location = Location::parse(&url, Some(&server.password_file), "none".into()).unwrap();
+    let (proxy, location) = Proxy::to(&server).await;
     let database = Database::open(&location).await.unwrap();
     let (engine, executions) = counting(&store_of(&database));
     let starting = (0..60).map(|_| engine.start::<Counting>(&()));

@@ -126,11 +126,7 @@ async fn an_adoption_that_is_rolled_back_fences_nobody() {
 /// One life of a saga over a wire that may be cut.
 async fn over_a_proxy() -> Option<(Proxy, DatabaseSagaStore)> {
     let server = test_postgres::fresh_database().unwrap()?;
-    let port: u16 = server.url.rsplit([':', '/']).nth(1).unwrap().parse().unwrap();
-    let proxy = Proxy::before(port).await;
-    let url = server.url.replace(&format!(":{port}/"), &format!(":{}/", proxy.port));
-    let file = camino::Utf8PathBuf::from("none");
-    let location = Location::parse(&url, Some(&server.password_file), &file).unwrap();
+    let (proxy, location) = Proxy::to(&server).await;
     let database = Database::open(&location).await.unwrap();
     Some((proxy, store_of(&database)))
 }

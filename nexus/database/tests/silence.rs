@@ -11,7 +11,7 @@ mod proxy;
 mod sagas_made;
 
 use jiff::Timestamp;
-use nexus_database::{Database, ErrorClass, Location, sagas::SagaFilter};
+use nexus_database::{Database, ErrorClass, sagas::SagaFilter};
 use nexus_sagas::{Created, SagaStore, StoreFault, Written};
 use outage::Outage;
 use proxy::{Cut, Proxy};
@@ -104,10 +104,7 @@ async fn connections_that_fall_silent_are_left_and_new_ones_do_the_work() {
 #[tokio::test]
 async fn a_commit_that_is_swallowed_is_in_doubt_and_is_asked_for_again_until_it_is_known() {
     let Some(server) = test_postgres::fresh_database().unwrap() else { return };
-    let port: u16 = server.url.rsplit([':', '/']).nth(1).unwrap().parse().unwrap();
-    let proxy = Proxy::before(port).await;
-    let url = server.url.replace(&format!(":{port}/"), &format!(":{}/", proxy.port));
-    let location = Location::parse(&url, Some(&server.password_file), "none".into()).unwrap();
+    let (proxy, location) = Proxy::to(&server).await;
     let database = Database::open(&location).await.unwrap();
     let store = store_of(&database);
     let row = new_saga("swallowed", Timestamp::UNIX_EPOCH);

@@ -4,28 +4,20 @@
 mod world;
 
 use ids::SagaId;
-use nexus_saga_recovery::{PlanRules, Setbacks, Window};
-use nexus_sagas::{Buried, Cause, EndState, SagaStore, taking::take, testing::Disk};
+use nexus_sagas::{Buried, Cause, EndState, testing::Disk};
 use std::sync::Arc;
-use world::{Behaviour, Five, Life, World, soon, words};
+use world::{Behaviour, Five, Life, World, needs_attention, soon, stuck, words};
 
-/// A saga whose last node has been refused, and of which the undo of `left` does not succeed.
-async fn stuck(world: &Arc<World>, disk: &Disk) -> (Life, SagaId) {
-    world.action("last", [Behaviour::Refuse]);
-    world.undo("left", [Behaviour::Transient; 4]);
-    let life = Life::begin(disk.store(), world);
-    let id = life.engine.start::<Five>(&words()).await.unwrap();
-    needs_attention(&life, id).await;
-    (life, id)
-}
-
-async fn needs_attention(life: &Life, id: SagaId) {
-    soon("attention", async {
-        while life.engine.status(id).is_none_or(|status| status.attention.is_empty()) {
+/// Of two nodes side by side, the one that waits fails once the other has.
+async fn second_fails_after_the_first(world: &World, life: &Life, id: SagaId) {
+    soon("the first failure", async {
+        while life.engine.status(id).unwrap().failure.is_none() {
             tokio::task::yield_now().await;
         }
     })
     .await;
+    world.waiting.subscribe().wait_for(|waiting| *waiting == 1).await.unwrap();
+    world.go_on.notify_waiters();
 }
 
 #[tokio::test]
@@ -36,14 +28,7 @@ async fn of_two_nodes_that_fail_side_by_side_the_first_one_is_told() {
         world.action(second, [Behaviour::WaitAndRefuse]);
         let life = Life::begin(disk.store(), &world);
         let id = life.engine.start::<Five>(&words()).await.unwrap();
-        soon("the first failure", async {
-            while life.engine.status(id).unwrap().failure.is_none() {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
-        world.waiting.subscribe().wait_for(|waiting| *waiting == 1).await.unwrap();
-        world.go_on.notify_waiters();
+        second_fails_after_the_first(&world, &life, id).await;
         let Some(EndState::Failed { failure }) = life.end(id).await else { panic!("it was to fail") };
         assert_eq!(failure.node, first);
     }
@@ -72,14 +57,7 @@ async fn stuck_after_two_failures(
     world.undo("first", [Behaviour::Transient; 4]);
     let life = Life::begin(disk.store(), world);
     let id = life.engine.start::<Five>(&words()).await.unwrap();
-    soon("the first failure", async {
-        while life.engine.status(id).unwrap().failure.is_none() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    world.waiting.subscribe().wait_for(|waiting| *waiting == 1).await.unwrap();
-    world.go_on.notify_waiters();
+    second_fails_after_the_first(world, &life, id).await;
     needs_attention(&life, id).await;
     (life, id)
 }
@@ -114,16 +92,7 @@ async fn of_two_nodes_that_have_failed_the_first_one_is_told_after_a_burial() {
 
 /// Gives up all that is listed.
 async fn bury(life: &Life) {
-    let listed = Window::open(&life.claims).list(async || life.store.unfinished().await).await.unwrap();
-    let rules = PlanRules {
-        is_capable: &|_| true,
-        setbacks: &Setbacks::default(),
-        resumed_max: 10,
-        now: jiff::Timestamp::now(),
-    };
-    let planned = listed.plan(&rules).resume.into_iter().map(|(_, resuming)| resuming);
-    for taken in take(life.store.as_ref(), planned.collect()).await {
-        let (adopted, stored) = taken.unwrap();
+    for (adopted, stored) in life.take().await {
         let why = Buried { cause: Cause::new("unknown", "no version"), reason: "gone".to_owned() };
         life.engine.bury(adopted, stored, why).await.unwrap();
     }

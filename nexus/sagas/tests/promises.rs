@@ -5,11 +5,11 @@ mod world;
 
 use ids::SagaId;
 use nexus_sagas::{
-    EndState, SagaStore, StartError, SteerError,
+    EndState, StartError, SteerError,
     fault::{CODE_CANCELLED, CODE_LOOKUP, CODE_PANICKED},
     testing::{Disk, Incident},
 };
-use world::{Behaviour, Five, Life, PATHS, World, soon, words};
+use world::{Behaviour, Five, Life, PATHS, World, needs_attention, soon, stuck, words};
 
 fn all_effects(id: SagaId) -> Vec<String> {
     PATHS.iter().map(|path| format!("{id}/{path}")).collect()
@@ -116,25 +116,6 @@ async fn an_undo_that_fails_three_times_succeeds_at_the_fourth() {
     assert_eq!(failure.node, "last");
     assert_eq!(world.effects(), [""; 0]);
     assert!(disk.ids().iter().all(|&id| disk.saga(id).unwrap().attention.is_none()));
-}
-
-/// A saga whose undo of `left` has failed as often as its policy allows.
-async fn stuck(world: &std::sync::Arc<World>, disk: &Disk) -> (Life, SagaId) {
-    world.action("last", [Behaviour::Refuse]);
-    world.undo("left", [Behaviour::Transient; 4]);
-    let life = Life::begin(disk.store(), world);
-    let id = life.engine.start::<Five>(&words()).await.unwrap();
-    needs_attention(&life, id).await;
-    (life, id)
-}
-
-async fn needs_attention(life: &Life, id: SagaId) {
-    soon("attention", async {
-        while life.engine.status(id).is_none_or(|status| status.attention.is_empty()) {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -391,17 +372,7 @@ async fn a_row_of_another_shape_of_the_same_version_is_refused() {
     life.engine.halt().await;
     disk.tamper(id, |saga| saga.row.digest = "0".repeat(64));
     let life = Life::begin(disk.store(), &world);
-    let listed =
-        nexus_saga_recovery::Window::open(&life.claims).list(async || life.store.unfinished().await).await;
-    let plan = listed.unwrap().plan(&nexus_saga_recovery::PlanRules {
-        is_capable: &|_| true,
-        setbacks: &nexus_saga_recovery::Setbacks::default(),
-        resumed_max: 9,
-        now: jiff::Timestamp::now(),
-    });
-    let planned = plan.resume.into_iter().map(|(_, resuming)| resuming);
-    for taken in nexus_sagas::taking::take(life.store.as_ref(), planned.collect()).await {
-        let (adopted, stored) = taken.unwrap();
+    for (adopted, stored) in life.take().await {
         let refused = life.engine.resume(adopted, stored).await;
         assert!(matches!(refused, Err(nexus_sagas::ResumeError::Digest { .. })), "{refused:?}");
     }

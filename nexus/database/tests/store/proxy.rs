@@ -1,9 +1,11 @@
 //! A wire to PostgreSQL that is cut at a COMMIT: before the server hears it, or after it has answered; or that swallows it.
 
+use nexus_database::Location;
 use std::sync::{
     Arc,
     atomic::{AtomicU8, Ordering},
 };
+use test_postgres::TestDatabase;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -28,13 +30,21 @@ pub(crate) enum Cut {
 
 /// The wire.
 pub(crate) struct Proxy {
-    pub(crate) port: u16,
+    port: u16,
     next: Arc<AtomicU8>,
 }
 
 impl Proxy {
-    /// Before the server on this port.
-    pub(crate) async fn before(server: u16) -> Proxy {
+    /// Before a server, and the way to its database over this.
+    pub(crate) async fn to(server: &TestDatabase) -> (Proxy, Location) {
+        let port: u16 = server.url.rsplit([':', '/']).nth(1).unwrap().parse().unwrap();
+        let proxy = Proxy::before(port).await;
+        let url = server.url.replace(&format!(":{port}/"), &format!(":{}/", proxy.port));
+        let location = Location::parse(&url, Some(&server.password_file), "none".into()).unwrap();
+        (proxy, location)
+    }
+
+    async fn before(server: u16) -> Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let next = Arc::new(AtomicU8::new(0));

@@ -4,10 +4,10 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use ids::SagaId;
-use nexus_saga_recovery::{Claims, PlanRules, Setbacks, Window};
+use nexus_saga_recovery::{Adopted, Claims, PlanRules, Setbacks, Window};
 use nexus_sagas::{
     Actions, EndState, Engine, Fault, Kinds, Plan, PlanRefused, RetryPolicy, SagaKind, SagaStore, Step,
-    UndoPolicy, taking::take, testing::MemoryStore,
+    StoredSaga, UndoPolicy, taking::take, testing::MemoryStore,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -223,8 +223,8 @@ impl Life {
         Life { engine, claims, store }
     }
 
-    /// One pass of recovery. How many it has resumed.
-    pub(crate) async fn recover(&self) -> usize {
+    /// What one pass of recovery adopts and loads.
+    pub(crate) async fn take(&self) -> Vec<(Adopted, StoredSaga)> {
         let listed = Window::open(&self.claims).list(async || self.store.unfinished().await).await.unwrap();
         let setbacks = Setbacks::default();
         let plan = listed.plan(&PlanRules {
@@ -233,10 +233,16 @@ impl Life {
             resumed_max: 1_000,
             now: jiff::Timestamp::now(),
         });
-        let resumed = plan.resume.len();
         let planned = plan.resume.into_iter().map(|(_, resuming)| resuming);
-        for taken in take(self.store.as_ref(), planned.collect()).await {
-            let (adopted, stored) = taken.unwrap();
+        let taken = take(self.store.as_ref(), planned.collect()).await;
+        taken.into_iter().map(Result::unwrap).collect()
+    }
+
+    /// One pass of recovery. How many it has resumed.
+    pub(crate) async fn recover(&self) -> usize {
+        let taken = self.take().await;
+        let resumed = taken.len();
+        for (adopted, stored) in taken {
             self.engine.resume(adopted, stored).await.unwrap();
         }
         resumed
@@ -264,4 +270,23 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future)
         .await
         .unwrap_or_else(|_| panic!("{what} does not happen"))
+}
+
+/// A saga whose undo of `left` has failed as often as its policy allows.
+pub(crate) async fn stuck(world: &Arc<World>, disk: &nexus_sagas::testing::Disk) -> (Life, SagaId) {
+    world.action("last", [Behaviour::Refuse]);
+    world.undo("left", [Behaviour::Transient; 4]);
+    let life = Life::begin(disk.store(), world);
+    let id = life.engine.start::<Five>(&words()).await.unwrap();
+    needs_attention(&life, id).await;
+    (life, id)
+}
+
+pub(crate) async fn needs_attention(life: &Life, id: SagaId) {
+    soon("attention", async {
+        while life.engine.status(id).is_none_or(|status| status.attention.is_empty()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
