@@ -24,6 +24,8 @@ async fn of_two_processes_that_are_one_coordinator_the_first_one_ends_and_the_se
     let first = Process::start(&config).await.unwrap();
     let waiting = DemoSaga { wait_for_signal: true, ..DemoSaga::default() };
     let id = first.operator.saga_demo(&waiting).await.unwrap().id;
+    // What is under way at a takeover runs again. Nothing is then but the node that waits.
+    first.look(id, |saga| saga.state == SagaState::Waiting).await;
 
     let refused = Process::start(&config).await.err().expect("the directory is taken");
     assert!(refused.to_string().contains("in use by another process"), "{refused}");

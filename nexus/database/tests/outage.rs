@@ -12,7 +12,7 @@ mod sagas_made;
 use futures::future::join_all;
 use ids::SagaId;
 use nexus_database::{
-    Database, DatabaseSagaStore, ErrorClass, Location,
+    Database, DatabaseSagaStore, ErrorClass,
     sagas::{SagaFilter, SagaState},
 };
 use nexus_saga_recovery::{Claims, SagaKey};
