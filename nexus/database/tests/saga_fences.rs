@@ -9,7 +9,7 @@ mod sagas_made;
 mod store;
 
 use ids::AdoptionEpoch;
-use nexus_database::{Database, DatabaseSagaStore, Location};
+use nexus_database::{Database, DatabaseSagaStore};
 use nexus_sagas::{Created, EndState, Mark, NodeEvent, SagaStore, StoreFault, Written};
 use proxy::{Cut, Proxy};
 use sagas_made::{adopt, new_saga, store_of};
