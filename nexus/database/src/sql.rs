@@ -1,5 +1,5 @@
 //! One text for both databases: statements with `$N`, values, rows, connections. Owns the thin layer over the driver;
-//! where the two databases differ in what they mean is [`dialect`](crate::dialect)'s.
+//! where the two databases differ in what they mean is [`dialect`]'s.
 //!
 //! ```text
 //!   sql("… $1 …").bind(value) ──► fetch_all / fetch_one / fetch_optional / execute ──► Row
