@@ -19,20 +19,33 @@ use std::{cmp::Reverse, collections::BTreeSet};
 /// Sagas that are looked up by one statement at most.
 const LOOKED_UP_MAX: usize = 500;
 
-/// Those of other coordinators: two ranges of the index of unfinished ones, so that those of this coordinator (`$1`) are not
-/// gone through.
-const OF_OTHERS: &str = "state = 'unfinished' AND (owner < $1 OR owner > $1)";
-
-/// Of these, those whose owner is no coordinator that is there: nobody executes them. There are few owners, and they
-/// are looked for by one step each. SQLite's planner does not take the index that would make them short: it goes through the
-/// unfinished ones once for each owner, some hundred milliseconds where there are 100,000.
-const OF_NOBODY: &str = "state = 'unfinished' AND owner IN (\
+/// Of the unfinished ones, those whose owner is no coordinator that is there: nobody executes them. There are few owners, and
+/// they are looked for by one step each.
+const OF_NOBODY: &str = "owner IN (\
      WITH RECURSIVE owners (name) AS (\
      SELECT MIN(owner) FROM saga WHERE state = 'unfinished' UNION ALL \
      SELECT (SELECT MIN(owner) FROM saga WHERE state = 'unfinished' AND owner > owners.name) \
      FROM owners WHERE owners.name IS NOT NULL) \
      SELECT name FROM owners WHERE name IS NOT NULL AND name <> $1 \
      AND NOT EXISTS (SELECT 1 FROM coordinator WHERE coordinator.id = owners.name))";
+
+/// What is told of each.
+const TOLD: &str = "id, owner, created_at, \
+     (SELECT MAX(written_at) FROM saga_event WHERE saga_event.saga_id = saga.id) AS last_line";
+
+/// The first `$2` unfinished ones whose owner is nobody. `$1` is this coordinator.
+fn of_nobody(columns: &str) -> String {
+    format!(
+        "SELECT {columns} FROM saga WHERE state = 'unfinished' AND {OF_NOBODY} ORDER BY owner, id LIMIT $2"
+    )
+}
+
+/// The first `$2` unfinished ones of others: two ranges of the index, so that this coordinator's own (`$1`) are not gone
+/// through.
+fn of_others(columns: &str) -> String {
+    let those = |range| format!("SELECT {columns} FROM saga WHERE state = 'unfinished' AND owner {range} $1");
+    format!("{} UNION ALL {} ORDER BY owner, id LIMIT $2", those("<"), those(">"))
+}
 
 /// An unfinished saga of another coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,11 +73,10 @@ impl DatabaseSagaStore {
     /// # Errors
     /// [`DatabaseError::Query`].
     pub async fn ids_of_others(&self, limit: usize) -> Result<Vec<SagaId>, DatabaseError> {
-        let lost = format!("SELECT id FROM saga WHERE {OF_NOBODY} ORDER BY owner, id LIMIT $2");
-        let theirs = format!("SELECT id FROM saga WHERE {OF_OTHERS} ORDER BY owner, id LIMIT $2");
-        let mut ids = self.ids(lost, limit).await?;
+        let mut ids = self.ids(of_nobody("id, owner"), limit).await?;
         let found: BTreeSet<_> = ids.iter().copied().collect();
-        ids.extend(self.ids(theirs, limit).await?.into_iter().filter(|id| !found.contains(id)));
+        let theirs = self.ids(of_others("id, owner"), limit).await?;
+        ids.extend(theirs.into_iter().filter(|id| !found.contains(id)));
         ids.truncate(limit);
         Ok(ids)
     }
@@ -83,21 +95,15 @@ impl DatabaseSagaStore {
     /// # Errors
     /// [`DatabaseError::Query`].
     pub async fn of_others(&self, limit: u32) -> Result<Vec<OthersSaga>, DatabaseError> {
-        let mut sagas = self.others(OF_NOBODY, limit).await?;
+        let mut sagas = self.others(of_nobody(TOLD), limit).await?;
         let found: BTreeSet<_> = sagas.iter().map(|saga| saga.id.clone()).collect();
-        sagas.extend(
-            self.others(OF_OTHERS, limit).await?.into_iter().filter(|saga| !found.contains(&saga.id)),
-        );
+        let theirs = self.others(of_others(TOLD), limit).await?;
+        sagas.extend(theirs.into_iter().filter(|saga| !found.contains(&saga.id)));
         sagas.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(sagas)
     }
 
-    async fn others(&self, which: &'static str, limit: u32) -> Result<Vec<OthersSaga>, DatabaseError> {
-        let text = format!(
-            "SELECT id, owner, created_at, \
-             (SELECT MAX(written_at) FROM saga_event WHERE saga_event.saga_id = saga.id) AS last_line \
-             FROM saga WHERE {which} ORDER BY owner, id LIMIT $2"
-        );
+    async fn others(&self, text: String, limit: u32) -> Result<Vec<OthersSaga>, DatabaseError> {
         let query = assembled(text.into(), vec![key(&self.owner).into(), i64::from(limit).into()]);
         let rows = query.fetch_all(&self.database.read).await;
         let rows = rows.map_err(during("list unfinished sagas of other coordinators"))?;
@@ -137,5 +143,33 @@ impl Database {
         }
         found.sort_by_key(|saga| Reverse(saga.position()));
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{rows::text, sql::Row};
+
+    /// Each is found by steps and ranges of the index, in its order: where nothing is to be found, nothing is gone through.
+    #[tokio::test]
+    async fn sagas_of_others_are_read_from_the_index_of_owners() {
+        let dir = camino_tempfile::tempdir().unwrap();
+        let database = Database::open(dir.path().join("nexus.db").as_path()).await.unwrap();
+        for (query, ranges) in [
+            (of_nobody("id, owner"), vec!["(state=? AND owner=?)", "(state=? AND owner>?)"]),
+            (of_others("id, owner"), vec!["(state=? AND owner<?)", "(state=? AND owner>?)"]),
+            (of_others(TOLD), vec!["(state=? AND owner<?)", "(state=? AND owner>?)"]),
+        ] {
+            let explain = format!("EXPLAIN QUERY PLAN {query}");
+            let rows =
+                assembled(explain.into(), vec!["x".into(), 1_i64.into()]).fetch_all(&database.read).await;
+            let detail = |row: &Row| text(row, "detail").unwrap() + "\n";
+            let plan: String = rows.unwrap().iter().map(detail).collect();
+            for range in ranges {
+                assert!(plan.contains(&format!("INDEX saga_unfinished {range}")), "{query}: {plan}");
+            }
+            assert!(!plan.contains("TEMP B-TREE") && !plan.contains("saga_by_state"), "{query}: {plan}");
+        }
     }
 }
