@@ -179,7 +179,7 @@ async fn check_cluster(connection: &mut Connection, report: &mut CheckReport) ->
     Ok(())
 }
 
-/// A column whose text must mean something.
+/// A column whose text must mean something; of a number, its digits.
 struct Column {
     table: &'static str,
     /// An expression that names the row.
@@ -213,6 +213,10 @@ fn is_coordinator(text: &str) -> bool {
     text.parse::<CoordinatorId>().is_ok()
 }
 
+fn is_epoch(text: &str) -> bool {
+    text.parse().is_ok_and(rows::is_epoch)
+}
+
 fn is_trust_root(text: &str) -> bool {
     text.parse::<TrustRootId>().is_ok()
 }
@@ -225,10 +229,11 @@ fn is_repository(text: &str) -> bool {
     text.parse::<RepositoryId>().is_ok()
 }
 
-const COLUMNS: [Column; 14] = [
+const COLUMNS: [Column; 15] = [
     column("cluster", "id", "id", is_cluster),
     column("cluster", "id", "created_at", is_time),
     column("coordinator", "id", "id", is_coordinator),
+    column("coordinator", "id", "epoch", is_epoch),
     column("coordinator", "id", "started_at", is_time),
     column("trust_root", "id", "id", is_trust_root),
     column("trust_root", "id", "expires", is_time),
@@ -248,7 +253,7 @@ async fn check_column(
     report: &mut CheckReport,
 ) -> Result<(), DatabaseError> {
     let Column { table, key, name, means } = column;
-    let text = format!("SELECT {key} AS row_key, {name} AS checked FROM {table}");
+    let text = format!("SELECT {key} AS row_key, CAST({name} AS TEXT) AS checked FROM {table}");
     let all = assembled(text.into(), Vec::new()).fetch_all(connection).await.map_err(during(OPERATION))?;
     for row in &all {
         let value = rows::text(row, "checked")?;

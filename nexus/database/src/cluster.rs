@@ -3,7 +3,7 @@
 use crate::{
     Database, DatabaseError,
     error::{during, words},
-    rows::{key, now, of_table, parsed, text, unsigned},
+    rows::{self, key, now, of_table, parsed, text},
     sql::{Row, sql},
     wanted,
 };
@@ -56,6 +56,10 @@ impl Database {
     }
 
     /// Records that a coordinator starts, under an epoch that no earlier start had.
+    ///
+    /// # Errors
+    /// [`DatabaseError::CorruptRow`] where a row has an epoch that no start can follow; [`DatabaseError::Query`],
+    /// [`DatabaseError::CommitUnknown`].
     pub async fn coordinator_start(
         &self,
         id: CoordinatorId,
@@ -66,6 +70,10 @@ impl Database {
         let started_at = now();
         self.write(operation, |mut tx| {
             Box::pin(async move {
+                let latest = sql("SELECT id, epoch FROM coordinator ORDER BY epoch DESC LIMIT 1");
+                if let Some(row) = latest.fetch_optional(&mut *tx).await.map_err(during(operation))? {
+                    of_table(&row, ("coordinator", "id"), |row| rows::epoch(row, "epoch"))?;
+                }
                 let row = sql("INSERT INTO coordinator (id, name, epoch, version, started_at) 
                  SELECT $1, $2, COALESCE(MAX(epoch), 0) + 1, $3, $4 FROM coordinator WHERE TRUE
                  ON CONFLICT (id) DO UPDATE SET name = excluded.name, epoch = excluded.epoch,
@@ -111,7 +119,7 @@ fn read_coordinator_values(row: &Row) -> Result<CoordinatorRow, DatabaseError> {
     Ok(CoordinatorRow {
         id: parsed(row, "id")?,
         name: text(row, "name")?,
-        epoch: unsigned(row, "epoch")?,
+        epoch: rows::epoch(row, "epoch")?,
         version: text(row, "version")?,
         started_at: parsed(row, "started_at")?,
     })

@@ -37,6 +37,19 @@ pub(crate) fn unsigned(row: &Row, column: &'static str) -> Result<u64, DatabaseE
     u64::try_from(value).map_err(|_| corrupt(column, &value.to_string()))
 }
 
+/// A number that is one higher with each start of a coordinator, or adoption of a saga.
+pub(crate) fn epoch(row: &Row, column: &'static str) -> Result<u64, DatabaseError> {
+    let epoch = unsigned(row, column)?;
+    if is_epoch(epoch) { Ok(epoch) } else { Err(corrupt(column, &epoch.to_string())) }
+}
+
+/// Whether there may have been so many. Half of what the column holds: nobody counts so far, and one more than the largest
+/// number of a column fails, or is no whole number any more, and takes with it the whole batch that is written.
+pub(crate) fn is_epoch(epoch: u64) -> bool {
+    const EPOCHS: u64 = 1 << 62;
+    epoch < EPOCHS
+}
+
 /// A number as the database keeps it. Sizes and generations stay far below 2^63.
 pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).expect("sizes and generations stay below 2^63")

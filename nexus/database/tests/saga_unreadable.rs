@@ -258,6 +258,21 @@ on_both! {
         assert_eq!(listed.iter().map(|row| row.id).collect::<Vec<_>>(), [other]);
     }
 
+    async fn an_epoch_that_no_start_can_follow_stops_the_start_and_is_named(store: Store) {
+        let database = store.open().await;
+        let (one, other) = (CoordinatorId::generate(), CoordinatorId::generate());
+        database.coordinator_start(one, "nexus-1", "0").await.unwrap();
+        spoil(&database, "UPDATE coordinator SET epoch = 9223372036854775807 WHERE id = $1", one).await;
+        for id in [one, other] {
+            let refused = database.coordinator_start(id, "nexus", "0").await.unwrap_err().to_string();
+            let place = format!("holds \"9223372036854775807\" as epoch of row {one}");
+            assert!(refused.contains("table coordinator") && refused.contains(&place), "{refused}");
+        }
+        let report = nexus_database::check(&store.location).await.unwrap();
+        let found: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
+        assert_eq!(found, [format!("coordinator, row {one}: \"9223372036854775807\" is no epoch")]);
+    }
+
     async fn sagas_whose_owner_is_nobody_come_before_the_many_of_others(store: Store) {
         let database = store.open().await;
         let (ours, theirs) = (store_of(&database), CoordinatorId::generate());

@@ -14,14 +14,14 @@
 
 use super::{
     load::EVENT_NAMES,
-    rows::{digest_of, is_epoch},
+    rows::digest_of,
     unreadable::{name_of, words},
 };
 use crate::{
     CheckFinding, CheckReport, DatabaseError,
     check::FINDINGS_MAX,
     error::during,
-    rows::{optional_text, unsigned},
+    rows::{is_epoch, optional_text, unsigned},
     sql::{Connection, Row, Value, assembled, sql},
 };
 use ids::{CoordinatorId, SagaId};

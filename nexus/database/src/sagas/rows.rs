@@ -3,7 +3,7 @@
 use super::unreadable::words;
 use crate::{
     DatabaseError, ErrorClass,
-    rows::{corrupt, parsed, text, unsigned},
+    rows::{corrupt, epoch, parsed, text, unsigned},
     sql::Row,
 };
 use ids::AdoptionEpoch;
@@ -88,19 +88,7 @@ pub(super) fn saga_key(row: &Row) -> Result<SagaKey, DatabaseError> {
 
 /// The adoption that a saga's row is of.
 pub(super) fn saga_epoch(row: &Row) -> Result<AdoptionEpoch, DatabaseError> {
-    let epoch = unsigned(row, "adoption_epoch")?;
-    if is_epoch(epoch) {
-        Ok(AdoptionEpoch(epoch))
-    } else {
-        Err(corrupt("adoption_epoch", &epoch.to_string()))
-    }
-}
-
-/// Whether there may have been so many adoptions. Half of what the column holds: nobody counts so far, and one more than the
-/// largest number of a column fails, or is no whole number any more, and takes with it the whole batch that is adopted.
-pub(super) fn is_epoch(epoch: u64) -> bool {
-    const EPOCHS: u64 = 1 << 62;
-    epoch < EPOCHS
+    epoch(row, "adoption_epoch").map(AdoptionEpoch)
 }
 
 pub(super) fn small(row: &Row, column: &'static str) -> Result<u32, DatabaseError> {
