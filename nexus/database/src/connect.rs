@@ -14,7 +14,7 @@ use crate::{
     migrate,
     server::Server,
     sql::{Pool, sql},
-    write::{Writer, append::Appender, group::Group},
+    write::{Writer, group::Group, lanes::Lanes},
 };
 use camino::Utf8Path;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -47,8 +47,8 @@ impl Database {
                 let pool = Server::connect(server.options.as_ref().clone(), ANSWER_LIMIT).await;
                 let location = Location::Postgres(server);
                 let pool = Pool::Postgres(pool.map_err(|source| cannot_open(&location, source))?);
-                let appender = Appender::start(&pool);
-                let writer = Writer::EachItself(pool.clone(), appender);
+                let lanes = Lanes::start(&pool);
+                let writer = Writer::EachItself(pool.clone(), lanes);
                 Database::begin(location, pool.clone(), pool, writer, Limits::default()).await
             }
         }
@@ -123,7 +123,7 @@ impl Database {
         let call = self.calls.begin("close the database");
         match &self.writer {
             Writer::Group(group) => group.close().await,
-            Writer::EachItself(_, appender) => appender.close().await,
+            Writer::EachItself(_, lanes) => lanes.close().await,
         }
         self.read.close().await;
         self.write_pool.close().await;

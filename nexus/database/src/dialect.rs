@@ -13,7 +13,10 @@
 //! | placeholders of one statement | 32 766 | 65 535: the smaller one counts for both ([`PLACEHOLDERS_MAX`]) |
 
 use crate::ErrorClass;
-use sqlx::{postgres::PgDatabaseError, sqlite::SqliteError};
+use sqlx::{
+    postgres::{PgDatabaseError, PgSeverity},
+    sqlite::SqliteError,
+};
 
 /// Values of one statement at most, on either database.
 pub(crate) const PLACEHOLDERS_MAX: usize = 32_766;
@@ -62,7 +65,7 @@ pub(crate) fn ddl(sql: &str) -> String {
 }
 
 /// What follows `FROM` in a statement over those of the new rows whose fence holds: a row of the table `fence` that is equal
-/// in all the `equal` columns, and stays so until the commit. New values are `new.column1`, `new.column2`, …
+/// in all the `equal` columns, and stays so until the commit. `new` is a table of that name with `column1`, `column2`, …
 ///
 /// PostgreSQL looks each row up by itself, so that its plan does not depend on how large it believes the table to be.
 pub(crate) fn fenced(is_postgres: bool, new: &str, fence: &str, equal: &[(&str, usize)]) -> String {
@@ -71,9 +74,9 @@ pub(crate) fn fenced(is_postgres: bool, new: &str, fence: &str, equal: &[(&str, 
     let equal = equal.join(" AND ");
     if is_postgres {
         let held = format!("SELECT 1 FROM {fence} WHERE {equal} FOR SHARE");
-        format!("(VALUES {new}) AS new CROSS JOIN LATERAL ({held}) AS held")
+        format!("{new} CROSS JOIN LATERAL ({held}) AS held")
     } else {
-        format!("(VALUES {new}) AS new CROSS JOIN {fence} WHERE {equal}")
+        format!("{new} CROSS JOIN {fence} WHERE {equal}")
     }
 }
 
@@ -100,6 +103,15 @@ pub(crate) fn is_rolled_back(error: &sqlx::Error) -> bool {
         Some(error) => postgres::is_rolled_back(error.code()),
         None => matches!(class_of(error), ErrorClass::Retryable | ErrorClass::Full),
     }
+}
+
+/// Whether an error of a statement that is its own transaction says that nothing of it is there. PostgreSQL says ERROR only
+/// before it has committed; what ends the session is FATAL or PANIC, whenever it comes.
+pub(crate) fn is_undone(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(database) = error else { return false };
+    database.try_downcast_ref::<PgDatabaseError>().is_some_and(|error| {
+        error.severity() == PgSeverity::Error && error.code() != postgres::STATEMENT_COMPLETION_UNKNOWN
+    })
 }
 
 /// Whether the database gave this transaction up for the sake of another one: the same again is what it asks for.
@@ -149,7 +161,7 @@ mod postgres {
 
     pub(super) const SERIALIZATION_FAILURE: &str = "40001";
     pub(super) const DEADLOCK: &str = "40P01";
-    const STATEMENT_COMPLETION_UNKNOWN: &str = "40003";
+    pub(super) const STATEMENT_COMPLETION_UNKNOWN: &str = "40003";
     const DISK_FULL: &str = "53100";
     const LOCK_NOT_AVAILABLE: &str = "55P03";
     /// Data corrupted, index corrupted.

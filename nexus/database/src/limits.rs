@@ -26,12 +26,14 @@
 //!   that was sent may take effect until the server has read the end of the connection. Until then its transaction *holds
 //!   the locks of every row that it wrote or relied on*, so whoever asks again, or adopts the saga, waits for it (and hears
 //!   "locked" after `lock_timeout`), and never gets past it.
+//!   Rows that are appended by one statement ([`crate::write::lanes`]) may take effect later without having held a lock before,
+//!   if the server had not even read it. It finds the rows of whoever asked again, or its fence moved, and undoes itself.
 //! - **SQLite**: a statement that the disk holds up cannot be broken off, so the one writer goes on with what it has begun
 //!   once the disk lets it. What is still queued is withdrawn by its caller going away: the writer leaves it out. Later
 //!   calls queue behind, so none gets past it either. The queue is bounded, and while the writer is held up, what finds no
 //!   place is refused at once.
 //!
-//! So in both, *no later write overtakes one in doubt*. That is what makes asking again safe; the engine's ports say what
+//! So in both, *no later write overtakes one in doubt*, or it makes it void. That is what makes asking again safe; the engine's ports say what
 //! follows from it for sagas.
 
 use std::time::Duration;

@@ -21,7 +21,7 @@ use crate::{
 };
 use sqlx::{
     Connection, PgConnection, Postgres,
-    pool::{PoolConnection, PoolConnectionMetadata},
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgPool, PgPoolOptions},
 };
 use std::{
@@ -39,10 +39,11 @@ const SESSION: &[&str] = &[
     // What is acknowledged must be durable. A server that waits for more than its own disk keeps doing so.
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
     // Every statement of ours has its index. A planner that believes a table to be small reads all of it; then it locks all
-    // of it against serialisable writes, and goes on so when the table has grown. The rest are limits of time: which one
-    // guards what is told where they are named.
+    // of it against serialisable writes, and goes on so when the table has grown. What is no transaction of its own by words
+    // locks what it relies on. The rest are limits of time: which one guards what is told where they are named.
     "SELECT set_config('enable_seqscan', 'off', false), set_config('enable_bitmapscan', 'off', false),
             set_config('jit', 'off', false),
+            set_config('default_transaction_isolation', 'read committed', false),
             set_config('lock_timeout', '2s', false),
             set_config('idle_in_transaction_session_timeout', '10s', false),
             set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false),
@@ -70,9 +71,10 @@ impl Losses {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    fn condemn(&self, connection: &PoolConnectionMetadata) -> bool {
+    /// Whether a connection that was there at this time is to be used no more.
+    fn condemn(&self, there_at: Instant) -> bool {
         let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|last| connection.age >= last.elapsed())
+        last.is_some_and(|last| there_at <= last)
     }
 }
 
@@ -92,7 +94,8 @@ impl Server {
             .acquire_timeout(CONNECT_LIMIT)
             .test_before_acquire(false)
             .before_acquire(move |connection, metadata| {
-                let is_condemned = known.condemn(&metadata);
+                let opened = Instant::now().checked_sub(metadata.age);
+                let is_condemned = opened.is_some_and(|opened| known.condemn(opened));
                 Box::pin(async move {
                     if !is_condemned && metadata.idle_for > TRUSTED_IDLE {
                         within(PING_LIMIT, connection.ping()).await?;
@@ -114,8 +117,8 @@ impl Server {
 
     pub(crate) async fn acquire(&self) -> Result<ServerConnection, sqlx::Error> {
         let link = Some(self.pool.acquire().await?);
-        let (losses, answer_limit) = (self.losses.clone(), self.answer_limit);
-        Ok(ServerConnection { link, is_in_doubt: false, losses, answer_limit })
+        let (losses, answer_limit, now) = (self.losses.clone(), self.answer_limit, Instant::now());
+        Ok(ServerConnection { link, is_in_doubt: false, losses, answer_limit, taken: now, heard: now })
     }
 
     /// Which server and database, for words.
@@ -139,9 +142,18 @@ pub(crate) struct ServerConnection {
     is_in_doubt: bool,
     losses: Losses,
     pub(crate) answer_limit: Duration,
+    /// When it was taken from the pool.
+    taken: Instant,
+    /// When it was heard of last.
+    heard: Instant,
 }
 
 impl ServerConnection {
+    /// Whether whoever has kept it may use it without asking whether it lives: what the pool asks before it gives one out.
+    pub(crate) fn is_trusted(&self) -> bool {
+        !self.is_in_doubt && self.heard.elapsed() <= TRUSTED_IDLE && !self.losses.condemn(self.taken)
+    }
+
     /// The connection, to be asked something; [`heard`](Self::heard) is told what came of it. If it never is, because its
     /// caller has gone away, the connection is of no further use.
     pub(crate) fn ask(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
@@ -155,6 +167,8 @@ impl ServerConnection {
         self.is_in_doubt = answer.as_ref().is_err_and(dialect::is_connection_lost);
         if self.is_in_doubt {
             self.losses.note();
+        } else {
+            self.heard = Instant::now();
         }
         answer
     }

@@ -49,6 +49,36 @@ pub enum Value {
     Integer(Option<i64>),
 }
 
+/// The values of one column, for PostgreSQL: an array.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Column {
+    Text(Vec<Option<String>>),
+    Integer(Vec<Option<i64>>),
+}
+
+impl Column {
+    /// Of values of one type.
+    pub(crate) fn of(values: impl Iterator<Item = Value>) -> Column {
+        let (mut texts, mut numbers) = (Vec::new(), Vec::new());
+        for value in values {
+            match value {
+                Value::Text(text) => texts.push(text),
+                Value::Integer(number) => numbers.push(number),
+            }
+        }
+        assert!(texts.is_empty() || numbers.is_empty(), "a column is of one type");
+        if numbers.is_empty() { Column::Text(texts) } else { Column::Integer(numbers) }
+    }
+
+    /// The name of its type.
+    pub(crate) fn element(&self) -> &'static str {
+        match self {
+            Column::Text(_) => "text",
+            Column::Integer(_) => "bigint",
+        }
+    }
+}
+
 /// A statement of this text, whose placeholders are `$1`, `$2`, …
 pub fn sql(text: &'static str) -> Statement {
     Statement { text: text.into_sql_str(), values: Vec::new() }
@@ -277,6 +307,43 @@ impl Connection {
 
     pub(crate) fn is_postgres(&self) -> bool {
         matches!(self.link, Link::Postgres(_))
+    }
+
+    /// Whether whoever has kept it may use it as if it had just been taken from the pool.
+    pub(crate) fn is_trusted(&self) -> bool {
+        match &self.link {
+            Link::Sqlite(_) => true,
+            Link::Postgres(link) => self.failure.is_none() && link.is_trusted(),
+        }
+    }
+
+    /// Runs a statement of PostgreSQL that is its own transaction: its values are whole columns, and then a number. What it
+    /// answers does not matter, and a failure is of no consequence for what follows.
+    pub(crate) async fn run_by_columns(
+        &mut self,
+        text: Arc<str>,
+        columns: Vec<Column>,
+        number: i64,
+    ) -> Result<(), SqlError> {
+        let said = match &mut self.link {
+            Link::Sqlite(_) => Err(sqlx::Error::Protocol("SQLite has no arrays".to_owned())),
+            Link::Postgres(link) => {
+                let mut query = sqlx::query::<Postgres>(AssertSqlSafe(text).into_sql_str());
+                for column in columns {
+                    query = match column {
+                        Column::Text(values) => query.bind(values),
+                        Column::Integer(values) => query.bind(values),
+                    };
+                }
+                let limit = link.answer_limit;
+                let said = match link.ask() {
+                    Ok(asked) => within(limit, query.bind(number).execute(asked)).await,
+                    Err(error) => Err(error),
+                };
+                link.heard(said)
+            }
+        };
+        said.map(drop).map_err(|error| SqlError::from(error).of(|| self.pool.database()))
     }
 
     async fn run(&mut self, statement: Statement, run: Run) -> Result<Answer<Row>, SqlError> {

@@ -6,6 +6,7 @@
 #[path = "store/outage.rs"]
 mod outage;
 #[path = "store/proxy.rs"]
+#[allow(dead_code, reason = "silence uses more of it")]
 mod proxy;
 mod sagas_made;
 

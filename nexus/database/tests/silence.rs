@@ -11,11 +11,12 @@ mod proxy;
 mod sagas_made;
 
 use jiff::Timestamp;
-use nexus_database::{Database, ErrorClass, sagas::SagaFilter};
+use nexus_database::{Database, ErrorClass, during, sagas::SagaFilter, sql::sql};
+use nexus_saga_recovery::SagaKey;
 use nexus_sagas::{Created, SagaStore, StoreFault, Written};
 use outage::Outage;
 use proxy::{Cut, Proxy};
-use sagas_made::{created, line, new_saga, store_of};
+use sagas_made::{adopt, created, line, new_saga, store_of, write_line};
 use std::{
     future::Future,
     time::{Duration, Instant},
@@ -119,4 +120,56 @@ async fn a_commit_that_is_swallowed_is_in_doubt_and_is_asked_for_again_until_it_
         }
     }
     assert_eq!(store.unfinished().await.unwrap().len(), 1);
+}
+
+/// Rows are appended by one statement, which the server reads when it comes to it: perhaps after its client has given it up,
+/// and others have gone past it. Then it is void.
+#[tokio::test]
+async fn rows_that_the_server_reads_late_are_void() {
+    let Some(outage) = Outage::set_up().await else { return };
+    let store = store_of(&outage.database);
+    let (again, moved) = (created(&store, "asked for again").await, created(&store, "adopted").await);
+    write_line(&store, again, 0, "started").await;
+    assert!(outage.server.freeze_sessions().unwrap() > 0);
+    let frozen_at = Timestamp::now();
+    // Another coordinator, whose connections are new.
+    let others = Database::open(&outage.location).await.unwrap();
+    let other = store_of(&others);
+
+    let lines = [line(1, "started")];
+    let adopting = async {
+        // The statement is on its way, or it will find what it would have found late.
+        let adopted = in_time(adopt(&other, moved)).await;
+        assert!(adopted.is_some());
+    };
+    let (appended, fenced, ()) =
+        tokio::join!(in_time(store.append(again, &lines)), in_time(store.append(moved, &lines)), adopting);
+    assert_eq!((appended, fenced), (Ok(Written::Now), Ok(Written::Fenced)));
+
+    outage.server.thaw().unwrap();
+    outage.database.close().await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while sessions_before(&others, frozen_at).await > 0 {
+        assert!(Instant::now() < deadline, "sessions whose clients are gone end");
+        sleep(Duration::from_millis(10)).await;
+    }
+    let nodes = async |key: SagaKey| {
+        let loaded = other.load(&[key.id]).await.unwrap().remove(0);
+        loaded.events.iter().map(|event| event.node).collect::<Vec<_>>()
+    };
+    assert_eq!((nodes(again).await, nodes(moved).await), (vec![0, 1], Vec::new()));
+}
+
+/// How many sessions there are that began before.
+async fn sessions_before(database: &Database, time: Timestamp) -> i64 {
+    let words = "SELECT COUNT(*) AS sessions FROM pg_stat_activity WHERE backend_type = 'client backend' \
+                 AND datname = current_database() AND backend_start < CAST($1 AS TIMESTAMPTZ)";
+    let time = &time.to_string();
+    let read = database.read_at_once("count sessions", |mut tx| {
+        Box::pin(async move {
+            let row = sql(words).bind(time).fetch_one(&mut *tx).await.map_err(during("count sessions"))?;
+            row.try_get::<i64>("sessions").map_err(during("count sessions"))
+        })
+    });
+    read.await.unwrap()
 }

@@ -48,13 +48,13 @@ use super::{
     InDoubt, Writer,
     group::{self, Verdict, into_queue},
     retry,
-    transaction::{Purpose, Transaction},
+    transaction::Transaction,
 };
 use crate::{
     Database, DatabaseError, SqlError,
     dialect::{PLACEHOLDERS_MAX, fenced},
     error::during,
-    sql::{Connection, Pool, Value, assembled},
+    sql::{Connection, Value, assembled},
 };
 use std::{
     collections::BTreeMap,
@@ -65,21 +65,12 @@ use std::{
     },
 };
 use tokio::{
-    sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
+    sync::oneshot,
     time::{Instant, timeout_at},
 };
 
 /// Rows of one statement at most. More make no difference that could be measured.
 const STATEMENT_ROWS_MAX: usize = 64;
-
-/// Connections to PostgreSQL that append at once: while one waits for its commit, the next one gathers.
-const LANES: usize = 4;
-
-/// Callers whose rows wait at most, before PostgreSQL.
-const QUEUE_MAX: usize = 1_024;
-
-/// Callers that share a commit at most.
-const CALLERS_MAX: usize = 256;
 
 /// A table that rows are appended to. Names are constants: they become part of the statement.
 #[derive(Debug)]
@@ -123,6 +114,32 @@ pub enum Appended {
 pub(super) struct Waiting {
     pub(super) tell: oneshot::Sender<Verdict>,
     pub(super) appended: Appended,
+    is_in_doubt: bool,
+}
+
+impl Waiting {
+    /// Of a write that is no rows.
+    pub(super) fn of(tell: oneshot::Sender<Verdict>) -> Waiting {
+        Waiting { tell, appended: Appended::Now, is_in_doubt: false }
+    }
+
+    /// Tells what became of the commit.
+    pub(super) fn tell(self, verdict: Verdict) {
+        let verdict = match verdict {
+            Verdict::Committed(_) => Verdict::Committed(self.appended),
+            verdict => in_doubt(self.is_in_doubt, verdict),
+        };
+        // Whoever has gone away wants to know nothing.
+        let _ = self.tell.send(verdict);
+    }
+}
+
+/// Of rows that may have been written before, nobody can say that they were not.
+fn in_doubt(is_in_doubt: bool, verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::NotCommitted(error) | Verdict::Refused(error) if is_in_doubt => Verdict::Unknown(error),
+        verdict => verdict,
+    }
 }
 
 /// One caller's rows.
@@ -133,6 +150,8 @@ pub(crate) struct Rows {
     pub(super) is_alone: bool,
     tell: oneshot::Sender<Verdict>,
     place: Place,
+    /// They may have been written.
+    is_in_doubt: bool,
 }
 
 /// Rows in the queue. Either their writer takes them, or their caller does, who has waited long enough: whoever comes first.
@@ -160,12 +179,25 @@ impl Rows {
         !self.is_alone && std::ptr::eq(self.table, other.table)
     }
 
-    fn waits_for(self, appended: Appended) -> Waiting {
-        Waiting { tell: self.tell, appended }
+    pub(super) fn table(&self) -> &'static AppendTable {
+        self.table
+    }
+
+    pub(super) fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// From now on they may have been written.
+    pub(super) fn doubt(&mut self) {
+        self.is_in_doubt = true;
+    }
+
+    pub(super) fn waits_for(self, appended: Appended) -> Waiting {
+        Waiting { tell: self.tell, appended, is_in_doubt: self.is_in_doubt }
     }
 
     pub(super) fn refuse(self, error: SqlError) {
-        let _ = self.tell.send(Verdict::Refused(error));
+        let _ = self.tell.send(in_doubt(self.is_in_doubt, Verdict::Refused(error)));
     }
 }
 
@@ -210,7 +242,8 @@ impl Database {
             let (tell, verdict) = oneshot::channel();
             let place = Place::default();
             let (values, place_in_queue) = (Arc::clone(&values), place.clone());
-            let rows = Rows { table, values, is_alone: runs > 1, tell, place: place_in_queue };
+            let is_alone = runs > 1;
+            let rows = Rows { table, values, is_alone, tell, place: place_in_queue, is_in_doubt: false };
             if let Err(error) = timeout_at(until, self.hand_over(rows)).await.ok()? {
                 return Some(Err(during(operation)(error)));
             }
@@ -240,114 +273,9 @@ impl Database {
         let is_held_up = || self.calls.is_held_up();
         match &self.writer {
             Writer::Group(group) => group.append(rows, is_held_up).await,
-            Writer::EachItself(_, appender) => into_queue(&appender.queue, rows, &is_held_up).await,
+            Writer::EachItself(_, lanes) => into_queue(&lanes.queue, rows, &is_held_up).await,
         }
     }
-}
-
-/// The way to the tasks that append to PostgreSQL.
-#[derive(Clone, Debug)]
-pub(crate) struct Appender {
-    queue: mpsc::Sender<Rows>,
-    closing: Arc<watch::Sender<bool>>,
-    /// A place for each task that has not ended.
-    running: Arc<Semaphore>,
-}
-
-impl Appender {
-    /// Starts the tasks.
-    pub(crate) fn start(pool: &Pool) -> Appender {
-        let (queue, rows) = mpsc::channel(QUEUE_MAX);
-        let rows = Arc::new(AsyncMutex::new(rows));
-        let closing = Arc::new(watch::Sender::new(false));
-        let running = Arc::new(Semaphore::new(LANES));
-        for _ in 0..LANES {
-            let place = Arc::clone(&running).try_acquire_owned();
-            let place = place.expect("there is a place for each of them");
-            tokio::spawn(lane(pool.clone(), Arc::clone(&rows), closing.subscribe(), place));
-        }
-        Appender { queue, closing, running }
-    }
-
-    /// Takes no more rows, and ends the tasks once those that were taken are written.
-    pub(crate) async fn close(&self) {
-        self.closing.send_replace(true);
-        let places = u32::try_from(LANES).expect("they are few");
-        // Nobody closes the semaphore, so this is when all have given their places back.
-        let _all = self.running.acquire_many(places).await;
-    }
-}
-
-async fn lane(
-    pool: Pool,
-    queue: Arc<AsyncMutex<mpsc::Receiver<Rows>>>,
-    mut closing: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
-) {
-    while let Some(all) = gather(&queue, &mut closing).await {
-        append_all(&pool, all).await;
-    }
-}
-
-/// What has queued up for one table, and waits for the first of it.
-async fn gather(
-    queue: &AsyncMutex<mpsc::Receiver<Rows>>,
-    closing: &mut watch::Receiver<bool>,
-) -> Option<Vec<Rows>> {
-    let mut queue = queue.lock().await;
-    let first = tokio::select! {
-        biased;
-        () = is_closing(closing) => {
-            // Then what is in it still comes out, and after that nothing.
-            queue.close();
-            queue.recv().await
-        }
-        first = queue.recv() => first,
-    };
-    let mut all = vec![first?];
-    while all.len() < CALLERS_MAX && !all[0].is_alone {
-        let Ok(more) = queue.try_recv() else { break };
-        all.push(more);
-    }
-    all.retain(Rows::take);
-    Some(all)
-}
-
-async fn is_closing(closing: &mut watch::Receiver<bool>) {
-    // An error says that nobody is left who could ask for anything.
-    let _ = closing.wait_for(|closing| *closing).await;
-}
-
-async fn append_all(pool: &Pool, all: Vec<Rows>) {
-    if all.is_empty() {
-        return;
-    }
-    let mut transaction = match pool.begin(Purpose::RowWise).await {
-        Ok(transaction) => transaction,
-        Err(error) => return all.into_iter().for_each(|rows| rows.refuse(error.clone())),
-    };
-    let mut kept = Vec::new();
-    let mut rest = all;
-    let mut outcome = Ok(());
-    while outcome.is_ok() && !rest.is_empty() {
-        let table = rest[0].table;
-        let (now, later) = rest.into_iter().partition(|rows| std::ptr::eq(rows.table, table));
-        rest = later;
-        outcome = take_in(&mut transaction, now, &mut kept).await;
-    }
-    let verdict = match outcome {
-        Ok(()) => match transaction.commit().await {
-            Ok(_connection) => Verdict::Committed(Appended::Now),
-            Err(error) if crate::dialect::is_rolled_back(error.driver()) => Verdict::NotCommitted(error),
-            Err(error) => Verdict::Unknown(error),
-        },
-        Err(error) => {
-            transaction.roll_back().await;
-            Verdict::NotCommitted(error)
-        }
-    };
-    kept.extend(rest.into_iter().map(|rows| rows.waits_for(Appended::Now)));
-    group::tell(kept, &verdict);
 }
 
 /// Inserts the rows of callers of one table in the transaction under way; who is to be told of its end is added to
@@ -542,28 +470,44 @@ fn text(table: &'static AppendTable, what: What, rows: usize, is_postgres: bool)
 
 fn written(table: &AppendTable, what: What, rows: usize, is_postgres: bool) -> String {
     let new = placeholders(table.columns.len(), rows);
-    let into = format!("INSERT INTO {} ({})", table.name, table.columns.join(", "));
-    let Some(fence) = &table.fence else { return format!("{into} VALUES {new}") };
-    let number = |column: &str| {
-        let at = table.columns.iter().position(|name| *name == column);
-        at.expect("a fence is of columns of its table") + 1
-    };
-    let equal: Vec<(&str, usize)> = fence.equal.iter().map(|(of, new)| (*of, number(new))).collect();
-    let source = fenced(is_postgres, &new, fence.table, &equal);
+    let Some(fence) = &table.fence else { return format!("{} VALUES {new}", into(table)) };
+    let new = format!("(VALUES {new}) AS new");
     match what {
-        What::CountHeld => format!("SELECT COUNT(*) AS counted FROM {source}"),
+        What::CountHeld => {
+            format!("SELECT COUNT(*) AS counted FROM {}", held(table, fence, is_postgres, &new))
+        }
         What::CountSame => {
-            let same = |column: &&str| format!("{}.{column} = new.column{}", table.name, number(column));
+            let same =
+                |column: &&str| format!("{}.{column} = new.column{}", table.name, number_of(table, column));
             let same: Vec<String> = fence.same.iter().map(same).collect();
             let same = same.join(" AND ");
-            format!("SELECT COUNT(*) AS counted FROM (VALUES {new}) AS new JOIN {} ON {same}", table.name)
+            format!("SELECT COUNT(*) AS counted FROM {new} JOIN {} ON {same}", table.name)
         }
-        What::Insert => {
-            let columns: Vec<String> =
-                (1..=table.columns.len()).map(|number| format!("new.column{number}")).collect();
-            format!("{into} SELECT {} FROM {source} ON CONFLICT DO NOTHING", columns.join(", "))
-        }
+        What::Insert => insert_fenced(table, fence, is_postgres, &new),
     }
+}
+
+fn into(table: &AppendTable) -> String {
+    format!("INSERT INTO {} ({})", table.name, table.columns.join(", "))
+}
+
+/// Inserts those of the new rows whose fence holds, and that are not there. `new` has that name, and `column1`, `column2`, …
+pub(super) fn insert_fenced(table: &AppendTable, fence: &Fence, is_postgres: bool, new: &str) -> String {
+    let columns: Vec<String> =
+        (1..=table.columns.len()).map(|number| format!("new.column{number}")).collect();
+    let held = held(table, fence, is_postgres, new);
+    format!("{} SELECT {} FROM {held} ON CONFLICT DO NOTHING", into(table), columns.join(", "))
+}
+
+/// The new rows whose fence holds.
+fn held(table: &AppendTable, fence: &Fence, is_postgres: bool, new: &str) -> String {
+    let equal: Vec<_> = fence.equal.iter().map(|(of, new)| (*of, number_of(table, new))).collect();
+    fenced(is_postgres, new, fence.table, &equal)
+}
+
+fn number_of(table: &AppendTable, column: &str) -> usize {
+    let at = table.columns.iter().position(|name| *name == column);
+    at.expect("a fence is of columns of its table") + 1
 }
 
 /// `($1, $2), ($3, $4)`.

@@ -371,7 +371,7 @@ async fn lend_to(
     transaction.take_back(connection);
     match wish {
         Wish::Keep => match transaction.connection().say("RELEASE one").await {
-            Ok(()) => Ok(Some(Waiting { tell, appended: Appended::Now })),
+            Ok(()) => Ok(Some(Waiting::of(tell))),
             Err(error) => {
                 let _ = tell.send(Verdict::NotCommitted(error.clone()));
                 Err(Swept(error))
@@ -402,11 +402,5 @@ fn refuse(job: Job, error: &SqlError) {
 
 /// Who has gone away hears nothing; it was written, or not, all the same.
 pub(super) fn tell(kept: Vec<Waiting>, verdict: &Verdict) {
-    for Waiting { tell, appended } in kept {
-        let verdict = match verdict {
-            Verdict::Committed(_) => Verdict::Committed(appended),
-            verdict => verdict.clone(),
-        };
-        let _ = tell.send(verdict);
-    }
+    kept.into_iter().for_each(|waiting| waiting.tell(verdict.clone()));
 }

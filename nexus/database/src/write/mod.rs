@@ -3,13 +3,15 @@
 //! - [`transaction`]: begins, commits, rolls back, and never leaves a transaction half open.
 //! - [`group`]: SQLite, where one task owns the one connection that writes, and writes share commits.
 //! - [`retry`]: PostgreSQL, where writes run side by side and the database may ask for one again.
-//! - [`append`]: rows that need no transaction of their own, many callers in one statement.
+//! - [`append`]: rows that need no transaction of their own, many callers in one statement. [`lanes`]: PostgreSQL's way to
+//!   do it.
 //!
 //! The work of a write is a closure that may be run again: ids and times are made before it, and it touches nothing but
 //! its transaction. What it returns is believed only once it was committed.
 
 pub(crate) mod append;
 pub(crate) mod group;
+pub(crate) mod lanes;
 mod retry;
 pub(crate) mod transaction;
 
@@ -68,7 +70,7 @@ pub(crate) enum Writer {
     /// One task, for everybody.
     Group(group::Group),
     /// Everybody, on a connection of the pool; rows to append go to those who gather them.
-    EachItself(Pool, append::Appender),
+    EachItself(Pool, lanes::Lanes),
 }
 
 /// Whether COMMIT was asked for, and no answer has said that it did nothing.

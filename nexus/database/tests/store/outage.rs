@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 pub(crate) struct Outage {
     pub(crate) server: Standing,
     pub(crate) database: Database,
+    pub(crate) location: Location,
     _dir: Utf8TempDir,
 }
 
@@ -31,7 +32,7 @@ impl Outage {
         let url = server.database("outage").unwrap();
         let location = Location::parse(&url, Some(&server.password_file()), dir.path()).unwrap();
         let database = Database::open(&location).await.unwrap();
-        Some(Outage { server, database, _dir: dir })
+        Some(Outage { server, database, location, _dir: dir })
     }
 
     /// As a crash does.
