@@ -2,6 +2,7 @@
 //! agent.
 
 use super::{
+    cluster,
     process::{cpu_seconds, memory_mib},
     row::{Limit, Row},
 };
@@ -13,7 +14,7 @@ use std::{
     process::Stdio,
     time::{Duration, Instant},
 };
-use testbed::{ClaimOrder, ClusterBuilder, KeeperCommand, OwnedCluster};
+use testbed::OwnedCluster;
 use tokio::{net::TcpStream, process::Command};
 
 const MIB: u64 = 1 << 20;
@@ -66,15 +67,7 @@ struct Place {
 
 impl Place {
     async fn cluster(&self, sleds: usize) -> Result<OwnedCluster> {
-        ClusterBuilder::new(&self.dir)
-            .name("bench")
-            .sleds(sleds)
-            .order(ClaimOrder::LowestFirst)
-            .keeper(KeeperCommand::of_xtask(workspace::this_program()?))
-            .remove_state(true)
-            .bin_dir(&self.programs)
-            .start()
-            .await
+        cluster::start(&self.programs, &self.dir, sleds).await
     }
 
     fn make(&self, release: &SampleRelease) -> Result<MadeRelease> {

@@ -1,10 +1,12 @@
 //! `bench NAME`: benchmarks on a release build, each beside a limit or a peer of the same run. Owns the command line and
 //! the shape of a row; what is measured is in one file per name.
 
+mod cluster;
 mod depot;
 mod process;
 mod row;
 mod sagas;
+mod sagas_http;
 
 use crate::cargo::{Profile, build_also, build_programs};
 use anyhow::{Context, Result};

@@ -108,6 +108,27 @@ impl Row {
             ours,
         }
     }
+
+    /// A figure that nothing is asked of.
+    pub(crate) fn reported(
+        group: &str,
+        name: &str,
+        unit: &'static str,
+        ours: Vec<f64>,
+        note: impl Into<String>,
+    ) -> Row {
+        Row {
+            name: name.to_owned(),
+            unit,
+            ours: Samples::of(ours),
+            peer: None,
+            limit: None,
+            ratio: None,
+            ratio_limit: None,
+            argv: argv(group, name),
+            note: note.into(),
+        }
+    }
 }
 
 /// The command that measures a row again.

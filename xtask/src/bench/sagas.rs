@@ -2,7 +2,10 @@
 //! is one process of `saga-bench`, in an empty database of its own; what is compared alternates, so that both see the
 //! same machine.
 
-use super::row::{Limit, Peer, Row, Samples};
+use super::{
+    row::{Limit, Peer, Row, Samples},
+    sagas_http,
+};
 use crate::workspace;
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -12,8 +15,17 @@ use test_postgres::Standing;
 use tokio::process::Command;
 
 /// What can be asked for.
-const ROWS: [&str; 7] =
-    ["sqlite_c16", "sqlite_c64", "postgres_c16", "postgres_c64", "recover_10k", "idle_pass_1m", "rss_1m"];
+const ROWS: [&str; 9] = [
+    "sqlite_c16",
+    "sqlite_c64",
+    "postgres_c16",
+    "postgres_c64",
+    "http_c16",
+    "http_c64",
+    "recover_10k",
+    "idle_pass_1m",
+    "rss_1m",
+];
 
 /// Another engine of durable workflows, on the same PostgreSQL.
 const PEER: &str = "dbos==3.4.0";
@@ -42,6 +54,11 @@ pub(crate) async fn run(programs: &Utf8Path, only: &[String], samples: usize) ->
     ] {
         if wanted(name) {
             rows.push(bench.throughput(name, clients, postgres, samples).await?);
+        }
+    }
+    for (name, clients) in [("http_c16", 16), ("http_c64", 64)] {
+        if wanted(name) {
+            rows.push(bench.over_http(name, clients, programs, samples).await?);
         }
     }
     if wanted("recover_10k") {
@@ -128,6 +145,18 @@ impl Bench {
             samples: Samples::of(peers.iter().map(|peer| peer.per_second).collect()),
         });
         Ok(Row::at_least(name, "1/s", ours, limit, peer, note))
+    }
+
+    /// Reported beside nothing: the same saga in process has no witness on disk.
+    async fn over_http(&self, name: &str, clients: u32, programs: &Utf8Path, samples: usize) -> Result<Row> {
+        let mut per_second = Vec::new();
+        for _ in 0..samples {
+            per_second.push(sagas_http::per_second(programs, &self.dir, clients).await?);
+        }
+        let note = format!(
+            "demo sagas of 18 nodes, each of which writes into a file, {clients} clients, over HTTP; SQLite"
+        );
+        Ok(Row::reported("sagas", name, "1/s", per_second, note))
     }
 
     async fn recovery(&mut self, samples: usize) -> Result<Row> {
