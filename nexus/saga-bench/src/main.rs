@@ -45,7 +45,9 @@ struct Place {
 enum Command {
     /// Sagas per second
     Throughput(throughput::ThroughputArgs),
-    /// Seconds until unfinished sagas run again
+    /// Leaves unfinished sagas
+    Unfinished(recovery::UnfinishedArgs),
+    /// Seconds until they run again
     Recovery(recovery::RecoveryArgs),
     /// Seconds of a recovery pass that finds nothing
     Rest(rest::RestArgs),
@@ -70,6 +72,7 @@ async fn main() -> Result<()> {
     let database = cli.place.open().await?;
     let answer = match cli.command {
         Command::Throughput(args) => throughput::measure(&database, &args).await?,
+        Command::Unfinished(args) => recovery::leave(&database, &args).await?,
         Command::Recovery(args) => recovery::measure(&database, &args).await?,
         Command::Rest(args) => rest::measure(&database, &args).await?,
         Command::Memory(args) => memory::measure(&database, &args).await?,

@@ -93,6 +93,11 @@ struct PeerThroughput {
 }
 
 #[derive(Deserialize)]
+struct Unfinished {
+    coordinator: String,
+}
+
+#[derive(Deserialize)]
 struct Recovery {
     seconds: f64,
 }
@@ -111,6 +116,19 @@ struct Memory {
 struct MemorySample {
     sagas: u64,
     rss_bytes: f64,
+}
+
+/// A database.
+struct Place {
+    dir: Utf8PathBuf,
+    /// As the program is told of it.
+    args: Vec<String>,
+}
+
+impl Place {
+    fn remove(&self) -> Result<()> {
+        std::fs::remove_dir_all(&self.dir).with_context(|| format!("removing {}", self.dir))
+    }
 }
 
 impl Bench {
@@ -162,8 +180,11 @@ impl Bench {
     async fn recovery(&mut self, samples: usize) -> Result<Row> {
         let mut seconds = Vec::new();
         for _ in 0..samples {
-            let answer: Recovery = self.measure(false, &["recovery"]).await?;
+            let place = self.place(false)?;
+            let left: Unfinished = self.run(&place, &["unfinished"]).await?;
+            let answer: Recovery = self.run(&place, &["recovery", &left.coordinator]).await?;
             seconds.push(answer.seconds);
+            place.remove()?;
         }
         let limit = Limit { name: "5 s".to_owned(), median: 5.0 };
         let note =
@@ -192,22 +213,40 @@ impl Bench {
 
     /// Runs the program on an empty database.
     async fn measure<T: for<'d> Deserialize<'d>>(&mut self, postgres: bool, args: &[&str]) -> Result<T> {
+        let place = self.place(postgres)?;
+        let answer = self.run(&place, args).await?;
+        place.remove()?;
+        Ok(answer)
+    }
+
+    /// An empty database.
+    fn place(&mut self, postgres: bool) -> Result<Place> {
         self.databases += 1;
         let dir = self.dir.join(format!("{}", self.databases));
         std::fs::create_dir_all(&dir).with_context(|| format!("creating {dir}"))?;
-        let mut command = Command::new(&self.program);
-        command.args(["--dir", dir.as_str()]);
+        let mut args = vec!["--dir".to_owned(), dir.to_string()];
         if postgres {
+            let number = self.databases;
             let server = self.postgres()?;
-            let url = server.database(&format!("bench_{}", self.databases))?;
-            command.args(["--url", &url, "--password-file", server.password_file().as_str()]);
+            let url = server.database(&format!("bench_{number}"))?;
+            args.extend([
+                "--url".to_owned(),
+                url,
+                "--password-file".to_owned(),
+                server.password_file().into(),
+            ]);
         }
-        let output = command.args(args).stderr(Stdio::inherit()).output().await;
+        Ok(Place { dir, args })
+    }
+
+    /// Runs the program on a database.
+    async fn run<T: for<'d> Deserialize<'d>>(&self, place: &Place, args: &[&str]) -> Result<T> {
+        let mut command = Command::new(&self.program);
+        let output = command.args(&place.args).args(args).stderr(Stdio::inherit()).output().await;
         let output = output.with_context(|| format!("running {}", self.program))?;
         if !output.status.success() {
             bail!("saga-bench {}: {}", args.join(" "), output.status);
         }
-        std::fs::remove_dir_all(&dir).with_context(|| format!("removing {dir}"))?;
         serde_json::from_slice(&output.stdout).context("the answer of saga-bench")
     }
 
