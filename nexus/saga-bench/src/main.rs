@@ -15,7 +15,12 @@ mod trivial;
 use anyhow::{Context, Result};
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand};
+use mimalloc::MiMalloc;
 use nexus_database::{Database, Location};
+
+/// The coordinator's.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Measures one thing about sagas and prints a JSON object.
 #[derive(Debug, Parser)]

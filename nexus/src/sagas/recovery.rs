@@ -1,14 +1,15 @@
 //! The background task that finds unfinished sagas that nobody executes, and executes them. Which they are is decided by
 //! `nexus-saga-recovery`, exactly; it may run at any time, as often as anybody likes.
 //!
-//! One pass: open a window → list → plan (pure) → adopt and load in bulk, resume some at a time → report. A saga that
+//! One pass: open a window → list → plan (pure) → adopt and load in bulk, resume some at a time, and load the next ones
+//! meanwhile → report. A saga that
 //! cannot be resumed stops nobody else; it is tried again after a pause that doubles. One that cannot be read is looked at
 //! again in the same way, and counted apart: nothing but a person's hand changes it.
 
 use super::{
     given_up::GivenUp,
     reported::{OTHERS_MAX, Others, Reported, UnreadableSagas},
-    resume::{NotResumed, read_in_part, resume_one},
+    resume::{NotResumed, Taken, read_in_part, resume_one},
 };
 use futures::StreamExt;
 use ids::SagaId;
@@ -163,10 +164,14 @@ impl RecoveryTask {
         self.failing.retain(|id, _| found.contains(id) && !untried.contains(id));
         let mut resume = std::mem::take(&mut plan.resume);
         let mut tally = Tally::default();
-        while !resume.is_empty() && begun.elapsed() < PASS_LIMIT {
-            let rest = resume.split_off(resume.len().min(BATCH_SAGAS));
-            let batch = std::mem::replace(&mut resume, rest);
-            self.resume_batch(batch, &bury, &mut tally).await;
+        let store = self.store.clone();
+        let mut taken = take_some(&store, &mut resume).await;
+        while let Some(batch) = taken {
+            // The database has the next ones ready when the processors have resumed these.
+            let next = async {
+                if begun.elapsed() < PASS_LIMIT { take_some(&store, &mut resume).await } else { None }
+            };
+            (taken, ()) = tokio::join!(next, self.resume_batch(batch, &bury, &mut tally));
         }
         tally.not_reached = resume.len() as u64;
         tally.undecided.extend(plan.deferred.iter().map(|(key, _)| key.id));
@@ -214,16 +219,13 @@ impl RecoveryTask {
 
     async fn resume_batch(
         &mut self,
-        batch: Vec<(UnfinishedSaga, Resuming)>,
+        batch: Vec<(UnfinishedSaga, Taken)>,
         bury: &BTreeMap<SagaId, String>,
         tally: &mut Tally,
     ) {
-        let (sagas, resuming): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        let taken = take(&self.store, resuming).await;
-        let taken = read_in_part(&self.store, taken).await;
         let engine = self.engine.clone();
         let engine = &engine;
-        let mut resumed = futures::stream::iter(sagas.into_iter().zip(taken))
+        let mut resumed = futures::stream::iter(batch)
             .map(|(saga, taken)| {
                 let reason = bury.get(&saga.key.id).cloned();
                 async move { (saga, resume_one(engine, taken, reason).await) }
@@ -291,6 +293,20 @@ impl RecoveryTask {
             activator.activate(Reason::Event("saga_setback"));
         }));
     }
+}
+
+/// Adopts the next ones, and loads them; none is left if there is no answer.
+async fn take_some(
+    store: &DatabaseSagaStore,
+    resume: &mut Vec<(UnfinishedSaga, Resuming)>,
+) -> Option<Vec<(UnfinishedSaga, Taken)>> {
+    if resume.is_empty() {
+        return None;
+    }
+    let rest = resume.split_off(resume.len().min(BATCH_SAGAS));
+    let (sagas, resuming): (Vec<_>, Vec<_>) = std::mem::replace(resume, rest).into_iter().unzip();
+    let taken = read_in_part(store, take(store, resuming).await).await;
+    Some(sagas.into_iter().zip(taken).collect())
 }
 
 /// What became of those that a plan resumes.
