@@ -47,6 +47,8 @@ pub enum Operation {
     Write,
     /// Read from an open file.
     Read,
+    /// Take space for bytes of an open file.
+    Reserve,
     /// Make an open file's bytes durable.
     Sync,
     /// Make a directory's entries durable.
@@ -76,6 +78,7 @@ impl fmt::Display for Operation {
             Operation::Open => "open",
             Operation::Write => "write",
             Operation::Read => "read",
+            Operation::Reserve => "take space for",
             Operation::Sync => "sync",
             Operation::SyncDirectory => "sync directory",
             Operation::Rename => "rename",

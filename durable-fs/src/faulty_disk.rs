@@ -3,7 +3,7 @@
 
 use crate::{
     error::{Operation, StorageError},
-    ports::{Entry, FileMetadata, ReadFile, RootIdentity, Space, StepPoint, Storage, WriteFile},
+    ports::{Entry, FileMetadata, InPlaceFile, ReadFile, RootIdentity, Space, StepPoint, Storage, WriteFile},
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{
@@ -125,13 +125,16 @@ impl DiskFaults {
 }
 
 fn needs_space(operation: Operation) -> bool {
-    use Operation::{Create, CreateDirectory, OpenAppend, Write};
-    matches!(operation, Create | CreateDirectory | OpenAppend | Write)
+    use Operation::{Create, CreateDirectory, OpenAppend, Reserve, Write};
+    matches!(operation, Create | CreateDirectory | OpenAppend | Reserve | Write)
 }
 
 fn changes(operation: Operation) -> bool {
-    use Operation::{Create, CreateDirectory, OpenAppend, Remove, Rename, SetReadOnly, Write};
-    matches!(operation, Create | CreateDirectory | OpenAppend | Remove | Rename | SetReadOnly | Write)
+    use Operation::{Create, CreateDirectory, OpenAppend, Remove, Rename, Reserve, SetReadOnly, Write};
+    matches!(
+        operation,
+        Create | CreateDirectory | OpenAppend | Remove | Rename | Reserve | SetReadOnly | Write
+    )
 }
 
 fn opens(operation: Operation) -> bool {
@@ -178,6 +181,10 @@ impl<S: Storage> FaultyDisk<S> {
     fn writer(&self, file: Box<dyn WriteFile>, path: &Utf8Path) -> Box<dyn WriteFile> {
         Box::new(FaultyFile { inner: file, faults: self.faults.clone(), path: path.to_owned() })
     }
+
+    fn in_place(&self, file: Box<dyn InPlaceFile>, path: &Utf8Path) -> Box<dyn InPlaceFile> {
+        Box::new(FaultyFile { inner: file, faults: self.faults.clone(), path: path.to_owned() })
+    }
 }
 
 impl<S: Storage> Storage for FaultyDisk<S> {
@@ -200,6 +207,16 @@ impl<S: Storage> Storage for FaultyDisk<S> {
         self.faults.pass(Operation::Open, path)?;
         let inner = self.inner.open(path)?;
         Ok(Box::new(FaultyFile { inner, faults: self.faults.clone(), path: path.to_owned() }))
+    }
+
+    fn create_in_place(&self, path: &Utf8Path) -> Result<Box<dyn InPlaceFile>, StorageError> {
+        self.faults.pass(Operation::Create, path)?;
+        Ok(self.in_place(self.inner.create_in_place(path)?, path))
+    }
+
+    fn open_in_place(&self, path: &Utf8Path) -> Result<Box<dyn InPlaceFile>, StorageError> {
+        self.faults.pass(Operation::Open, path)?;
+        Ok(self.in_place(self.inner.open_in_place(path)?, path))
     }
 
     fn rename(&self, from: &Utf8Path, to: &Utf8Path) -> Result<(), StorageError> {
@@ -299,6 +316,33 @@ impl ReadFile for FaultyFile<dyn ReadFile> {
 
     fn drop_cache(&self) {
         self.inner.drop_cache();
+    }
+}
+
+impl InPlaceFile for FaultyFile<dyn InPlaceFile> {
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        self.faults.pass(Operation::Read, &self.path)?;
+        self.inner.read_exact_at(offset, buffer)
+    }
+
+    fn write_all_at(&self, offset: u64, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
+        self.faults.pass(Operation::Write, &self.path)?;
+        self.inner.write_all_at(offset, slices)
+    }
+
+    fn reserve(&self, offset: u64, length: u64) -> Result<(), StorageError> {
+        self.faults.pass(Operation::Reserve, &self.path)?;
+        self.inner.reserve(offset, length)
+    }
+
+    fn sync_data(&self) -> Result<(), StorageError> {
+        self.faults.pass(Operation::Sync, &self.path)?;
+        self.inner.sync_data()
+    }
+
+    fn size(&self) -> Result<u64, StorageError> {
+        self.faults.pass(Operation::Metadata, &self.path)?;
+        self.inner.size()
     }
 }
 

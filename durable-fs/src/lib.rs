@@ -5,7 +5,8 @@
 //! few steps in the same order, and every one needs tests that stop after each step and lose what was not synced.
 //!
 //! **Theory.** Everything durable goes through one blocking port, [`Storage`]: the operations that one mounted
-//! directory offers. New content is published by [`PendingFile`] or [`write_atomically`], whose steps have names
+//! directory offers. Most files are written once, from start to end; [`InPlaceFile`] is for the few that are written in the
+//! middle, whose owner must live with any part of what it has not synced. New content is published by [`PendingFile`] or [`write_atomically`], whose steps have names
 //! ([`PublishStep`]) and are announced to the port ([`Storage::reached`]), so that a test disk can stop right there.
 //!
 //! ```text
@@ -35,7 +36,9 @@ mod sim_state;
 
 pub use error::{Operation, StorageError};
 pub use faulty_disk::{DiskFaults, FaultState, FaultyDisk};
-pub use ports::{Entry, FileMetadata, ReadFile, RootIdentity, Space, StepPoint, Storage, WriteFile};
+pub use ports::{
+    Entry, FileMetadata, InPlaceFile, ReadFile, RootIdentity, Space, StepPoint, Storage, WriteFile,
+};
 pub use publish::{PendingFile, PublishStep, SealedFile, remove_leftover, write_atomically};
 pub use real_disk::RealDisk;
 pub use sim_disk::SimDisk;

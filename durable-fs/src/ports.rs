@@ -24,6 +24,12 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// pipe could wait for ever, and a link could lead anywhere.
     fn open(&self, path: &Utf8Path) -> Result<Box<dyn ReadFile>, StorageError>;
 
+    /// Creates a file that must not exist yet, whose bytes are written and read at any place.
+    fn create_in_place(&self, path: &Utf8Path) -> Result<Box<dyn InPlaceFile>, StorageError>;
+
+    /// Opens such a file. What is no regular file is refused as by [`open`](Storage::open).
+    fn open_in_place(&self, path: &Utf8Path) -> Result<Box<dyn InPlaceFile>, StorageError>;
+
     /// Renames a file; replaces whatever has the new name. A file that is open stays readable under no name.
     fn rename(&self, from: &Utf8Path, to: &Utf8Path) -> Result<(), StorageError>;
 
@@ -96,6 +102,29 @@ pub trait ReadFile: Send + Sync + fmt::Debug {
     /// Forgets cached bytes of the file, so that the next read comes from the medium: a check of stored bytes that
     /// reads memory checks nothing. A hint.
     fn drop_cache(&self) {}
+}
+
+/// A file that is written and read at any place, by any number of threads. What lies behind its end, and what was never
+/// written, reads as zeros.
+pub trait InPlaceFile: Send + Sync + fmt::Debug {
+    /// Reads at `offset` until the buffer is full.
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError>;
+
+    /// Writes all the bytes of all the slices, one after the other, from `offset` on. After an error any part of them may be
+    /// there.
+    fn write_all_at(&self, offset: u64, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError>;
+
+    /// Takes the space for the bytes from `offset` on, so that writing them finds it. The file is then at least so long.
+    /// A file system that cannot promise space makes the file longer and promises nothing.
+    fn reserve(&self, offset: u64, length: u64) -> Result<(), StorageError>;
+
+    /// Makes durable what was written before the call, and with it the file's length. Unsynced writes may reach the medium
+    /// in any order, torn, or not at all; after an error nobody knows what is there, and a later success says nothing about
+    /// what this one was for.
+    fn sync_data(&self) -> Result<(), StorageError>;
+
+    /// Bytes up to its end.
+    fn size(&self) -> Result<u64, StorageError>;
 }
 
 /// What a file says about its content without being read.

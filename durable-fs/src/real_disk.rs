@@ -3,12 +3,17 @@
 
 use crate::{
     error::{NotAFile, Operation, StorageError},
-    ports::{Entry, FileMetadata, ReadFile, RootIdentity, Space, Storage, WriteFile, write_fully},
+    ports::{
+        Entry, FileMetadata, InPlaceFile, ReadFile, RootIdentity, Space, Storage, WriteFile, write_fully,
+    },
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::{
-    fs::{Advice, Mode, OFlags, StatVfsMountFlags, Timespec, Timestamps, fadvise, fchmod, futimens, statvfs},
-    io::Errno,
+    fs::{
+        Advice, FallocateFlags, Mode, OFlags, StatVfsMountFlags, Timespec, Timestamps, fadvise, fallocate,
+        fchmod, futimens, statvfs,
+    },
+    io::{Errno, pwritev},
 };
 use std::{
     fs::{self, File, OpenOptions},
@@ -127,6 +132,18 @@ impl Storage for RealDisk {
     fn open(&self, path: &Utf8Path) -> Result<Box<dyn ReadFile>, StorageError> {
         let mut options = OpenOptions::new();
         options.read(true);
+        Ok(Box::new(self.open_file(Operation::Open, path, &mut options)?))
+    }
+
+    fn create_in_place(&self, path: &Utf8Path) -> Result<Box<dyn InPlaceFile>, StorageError> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o644);
+        Ok(Box::new(self.open_file(Operation::Create, path, &mut options)?))
+    }
+
+    fn open_in_place(&self, path: &Utf8Path) -> Result<Box<dyn InPlaceFile>, StorageError> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
         Ok(Box::new(self.open_file(Operation::Open, path, &mut options)?))
     }
 
@@ -251,6 +268,45 @@ impl ReadFile for RealFile {
 
     fn drop_cache(&self) {
         let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
+    }
+}
+
+impl InPlaceFile for RealFile {
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        let read = self.read_at(offset, buffer)?;
+        buffer[read..].fill(0);
+        Ok(())
+    }
+
+    fn write_all_at(&self, mut offset: u64, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
+        let result = write_fully(slices, |slices| {
+            let written = pwritev(&self.file, &slices[..slices.len().min(SLICES_PER_WRITE_MAX)], offset)?;
+            offset += written as u64;
+            Ok(written)
+        });
+        self.attempt(Operation::Write, result)
+    }
+
+    fn reserve(&self, offset: u64, length: u64) -> Result<(), StorageError> {
+        if length == 0 {
+            return Ok(());
+        }
+        let reserved = match fallocate(&self.file, FallocateFlags::empty(), offset, length) {
+            // It has no such promise to give (ZFS); the length is what is left of it.
+            Err(Errno::OPNOTSUPP) => self.file.metadata().and_then(|metadata| {
+                if metadata.len() < offset + length { self.file.set_len(offset + length) } else { Ok(()) }
+            }),
+            reserved => reserved.map_err(io::Error::from),
+        };
+        self.attempt(Operation::Reserve, reserved)
+    }
+
+    fn sync_data(&self) -> Result<(), StorageError> {
+        self.attempt(Operation::Sync, self.file.sync_data())
+    }
+
+    fn size(&self) -> Result<u64, StorageError> {
+        self.attempt(Operation::Metadata, self.file.metadata().map(|metadata| metadata.len()))
     }
 }
 

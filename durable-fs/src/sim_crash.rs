@@ -3,10 +3,10 @@
 //! Promised, as by a journaling file system: synced bytes of a file; entries of a synced directory. Not promised, so
 //! decided by the seed for each crash: changes of directories that were not synced are lost, kept, kept up to some
 //! point, or kept at random (reordered); of a file that was not synced the last synced bytes stay, or the new ones, or
-//! a torn mixture with blocks of zeros. Two rules hold even then: a rename shows the new name before the old one goes
+//! a torn mixture with blocks of zeros; of one that is written in place, any sectors of any of the writes. Two rules hold even then: a rename shows the new name before the old one goes
 //! (a crash may leave both, never neither), and what lies in a directory that itself was lost is lost.
 
-use crate::sim_state::{NameChange, Namespace, Node, SimFile};
+use crate::sim_state::{Content, NameChange, Namespace, Node, SimFile};
 use camino::Utf8Path;
 
 /// The unit in which a torn write reaches the medium.
@@ -88,6 +88,7 @@ pub(crate) fn remove_if_same(names: &mut Namespace, path: &Utf8Path, node: Node)
 pub(crate) fn surviving_file(file: &SimFile, choices: &mut Choices) -> SimFile {
     let (synced, live) = (&file.synced, &file.live);
     let left = match choices.below(3) {
+        _ if !file.unsynced.is_empty() => written_in_place(file, choices),
         _ if synced == live => live.clone(),
         0 => synced.clone(),
         1 => live.clone(),
@@ -105,5 +106,34 @@ pub(crate) fn surviving_file(file: &SimFile, choices: &mut Choices) -> SimFile {
             torn
         }
     };
-    SimFile { synced: left.clone(), live: left }
+    SimFile { synced: left.clone(), live: left, unsynced: Vec::new() }
+}
+
+/// The synced bytes, and over them sectors of the writes since then: none of them, all, those of the first writes, or any.
+/// Where a sector was written twice, either may be what is left.
+fn written_in_place(file: &SimFile, choices: &mut Choices) -> Content {
+    let mut left = file.synced.clone();
+    let (manner, whole) = (choices.below(4), choices.below(file.unsynced.len() + 1));
+    if manner > 0 {
+        left.data.resize(file.live.data.len(), 0);
+    }
+    for (index, (offset, bytes)) in file.unsynced.iter().enumerate() {
+        let mut at = usize::try_from(*offset).expect("it was written in memory");
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let (sector, behind) = rest.split_at(rest.len().min(BLOCK - at % BLOCK));
+            let is_kept = match manner {
+                0 => false,
+                1 => true,
+                2 => index < whole,
+                _ => choices.coin(),
+            };
+            if is_kept {
+                left.data[at..at + sector.len()].copy_from_slice(sector);
+            }
+            at += sector.len();
+            rest = behind;
+        }
+    }
+    left
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     error::{Operation, StorageError},
-    ports::{Entry, FileMetadata, ReadFile, Space, StepPoint, Storage, WriteFile},
+    ports::{Entry, FileMetadata, InPlaceFile, ReadFile, Space, StepPoint, Storage, WriteFile},
     sim_machine::SimMachine,
     sim_state::{Content, NameChange, Node, SimFile, SimState},
 };
@@ -118,6 +118,16 @@ impl Storage for SimDisk {
         Ok(Box::new(self.handle(number, path)))
     }
 
+    fn create_in_place(&self, path: &Utf8Path) -> Result<Box<dyn InPlaceFile>, StorageError> {
+        let number = self.now(Operation::Create, path, |state| state.create(path))?;
+        Ok(Box::new(self.handle(number, path)))
+    }
+
+    fn open_in_place(&self, path: &Utf8Path) -> Result<Box<dyn InPlaceFile>, StorageError> {
+        let number = self.now(Operation::Open, path, |state| state.file(path))?;
+        Ok(Box::new(self.handle(number, path)))
+    }
+
     fn rename(&self, from: &Utf8Path, to: &Utf8Path) -> Result<(), StorageError> {
         self.now(Operation::Rename, from, |state| state.rename(from, to))
     }
@@ -215,7 +225,7 @@ impl WriteFile for SimHandle {
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
-        self.with_file(Operation::Sync, |file| file.synced = file.live.clone())
+        self.with_file(Operation::Sync, SimFile::sync)
     }
 
     fn set_read_only(&mut self) -> Result<(), StorageError> {
@@ -240,5 +250,30 @@ impl ReadFile for SimHandle {
 
     fn metadata(&self) -> Result<FileMetadata, StorageError> {
         self.with_file(Operation::Metadata, |file| file.live.metadata())
+    }
+}
+
+impl InPlaceFile for SimHandle {
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        let read = self.read_at(offset, buffer)?;
+        buffer[read..].fill(0);
+        Ok(())
+    }
+
+    fn write_all_at(&self, offset: u64, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        self.attempt(Operation::Write, |state| state.write_at(self.number, offset, &bytes))
+    }
+
+    fn reserve(&self, offset: u64, length: u64) -> Result<(), StorageError> {
+        self.attempt(Operation::Reserve, |state| state.lengthen(self.number, offset + length))
+    }
+
+    fn sync_data(&self) -> Result<(), StorageError> {
+        self.with_file(Operation::Sync, SimFile::sync)
+    }
+
+    fn size(&self) -> Result<u64, StorageError> {
+        self.with_file(Operation::Metadata, |file| file.live.data.len() as u64)
     }
 }

@@ -37,6 +37,15 @@ pub(crate) enum NameChange {
 pub(crate) struct SimFile {
     pub(crate) live: Content,
     pub(crate) synced: Content,
+    /// Writes in place since then, in order: where, and what.
+    pub(crate) unsynced: Vec<(u64, Vec<u8>)>,
+}
+
+impl SimFile {
+    pub(crate) fn sync(&mut self) {
+        self.synced = self.live.clone();
+        self.unsynced.clear();
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -145,7 +154,7 @@ impl SimState {
         self.insert(path, Node::File(number))?;
         self.next_file += 1;
         let live = Content { modified_ns: self.tick(), ..Content::default() };
-        self.files.insert(number, SimFile { live, synced: Content::default() });
+        self.files.insert(number, SimFile { live, ..SimFile::default() });
         Ok(number)
     }
 
@@ -204,6 +213,33 @@ impl SimState {
         let live = &mut self.files.get_mut(&number).ok_or(io::ErrorKind::NotFound)?.live;
         live.data.extend_from_slice(bytes);
         live.modified_ns = modified_ns;
+        Ok(())
+    }
+
+    pub(crate) fn write_at(&mut self, number: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.lengthen(number, offset + bytes.len() as u64)?;
+        let modified_ns = self.tick();
+        let file = self.files.get_mut(&number).ok_or(io::ErrorKind::NotFound)?;
+        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        file.live.data[start..start + bytes.len()].copy_from_slice(bytes);
+        file.live.modified_ns = modified_ns;
+        file.unsynced.push((offset, bytes.to_vec()));
+        Ok(())
+    }
+
+    /// Makes a file at least so long.
+    pub(crate) fn lengthen(&mut self, number: u64, length: u64) -> io::Result<()> {
+        let (used, capacity) = (self.used(), self.capacity);
+        let live = &mut self.files.get_mut(&number).ok_or(io::ErrorKind::NotFound)?.live;
+        let length = usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let added = length.saturating_sub(live.data.len()) as u64;
+        if added == 0 {
+            return Ok(());
+        }
+        if used + added > capacity {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        live.data.resize(length, 0);
         Ok(())
     }
 }

@@ -21,6 +21,8 @@ fn suite(make: impl Fn() -> Arc<dyn Storage>) {
     publishing_leaves_no_temporary_file(&make());
     dropping_a_pending_file_removes_it(&make());
     an_interrupted_control_file_is_written_over(&make());
+    in_place_bytes_are_written_anywhere_and_gaps_are_zeros(&*make());
+    reserved_space_is_there_and_more_than_there_is_is_refused(&*make());
 }
 
 #[test]
@@ -254,4 +256,31 @@ fn read(disk: &dyn Storage, path: &str) -> Vec<u8> {
     let read = file.read_at(0, &mut bytes).unwrap();
     bytes.truncate(read);
     bytes
+}
+
+fn in_place_bytes_are_written_anywhere_and_gaps_are_zeros(disk: &dyn Storage) {
+    let file = disk.create_in_place("f".into()).unwrap();
+    assert!(disk.create_in_place("f".into()).is_err(), "it must not exist");
+    file.write_all_at(10, &mut [IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"cd")]).unwrap();
+    file.write_all_at(11, &mut [IoSlice::new(b"B")]).unwrap();
+    assert_eq!(file.size().unwrap(), 14);
+    file.sync_data().unwrap();
+    let mut bytes = [9; 8];
+    disk.open_in_place("f".into()).unwrap().read_exact_at(8, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"\0\0aBcd\0\0", "also behind its end");
+    assert!(disk.open_in_place("g".into()).unwrap_err().is_not_found());
+}
+
+fn reserved_space_is_there_and_more_than_there_is_is_refused(disk: &dyn Storage) {
+    let file = disk.create_in_place("f".into()).unwrap();
+    file.reserve(100, 50).unwrap();
+    file.reserve(0, 10).unwrap();
+    file.reserve(7, 0).unwrap();
+    assert_eq!(file.size().unwrap(), 150);
+    file.write_all_at(149, &mut [IoSlice::new(b"x")]).unwrap();
+    assert_eq!(file.size().unwrap(), 150);
+    // More than any of the disks has.
+    let refused = file.reserve(0, 1 << 50).unwrap_err();
+    assert!(refused.is_no_space() || refused.source.raw_os_error() == Some(27), "{refused:?}");
+    assert_eq!(file.size().unwrap(), 150, "nothing was changed");
 }

@@ -145,3 +145,31 @@ fn what_a_killed_process_had_done_is_there_and_still_lost_by_a_later_power_cut()
     }
     assert_eq!(left.len(), 2, "some crashes lose the name and some keep it");
 }
+
+/// Of two writes to one sector and one to another, unsynced: every mixture, also the first of the two alone.
+#[test]
+fn a_crash_leaves_any_sectors_of_what_was_written_in_place_and_all_that_was_synced() {
+    let mut left = BTreeSet::new();
+    for seed in 0..SEEDS {
+        let machine = SimMachine::new();
+        let disk = machine.add_disk(1 << 20);
+        let file = disk.create_in_place("f".into()).unwrap();
+        disk.sync_directory("".into()).unwrap();
+        let write = |offset, byte| {
+            file.write_all_at(offset, &mut [std::io::IoSlice::new(&[byte; 512])]).unwrap();
+        };
+        write(1024, 1);
+        file.sync_data().unwrap();
+        write(0, 2);
+        write(512, 3);
+        write(0, 4);
+        machine.crash(seed);
+        let mut bytes = [9; 1536];
+        disk.open_in_place("f".into()).unwrap().read_exact_at(0, &mut bytes).unwrap();
+        assert_eq!(bytes[1024..], [1; 512], "what was synced");
+        assert!(bytes.chunks(512).all(|sector| sector.iter().all(|byte| *byte == sector[0])));
+        left.insert((bytes[0], bytes[512]));
+    }
+    let all = [0, 2, 4].into_iter().flat_map(|first| [(first, 0), (first, 3)]);
+    assert_eq!(left, all.collect(), "in {SEEDS} crashes");
+}
