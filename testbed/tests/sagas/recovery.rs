@@ -3,6 +3,7 @@
 use crate::scene::Scene;
 use nexus_client::{sagas::DemoSaga, tasks::PassOutcome};
 use serde_json::Value;
+use std::cell::Cell;
 
 pub(crate) fn number(report: &Value, pointer: &str) -> u64 {
     report.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("{pointer} in {report}"))
@@ -68,10 +69,12 @@ pub(crate) async fn the_next_life_recovers_each_unfinished_saga_once_and_counts_
 pub(crate) async fn activated_again_and_again_while_sagas_run_it_recovers_none() {
     let scene = Scene::start().await;
     let operator = &scene.operator;
+    let passes = Cell::new(0);
     let begin = async {
         let clients = (0..4).map(async |_| {
             let mut ids = Vec::new();
-            for _ in 0..10 {
+            // However fast they are begun, some passes come between.
+            while ids.len() < 10 || passes.get() < 4 {
                 ids.push(operator.saga_demo(&DemoSaga::default()).await.expect("it is accepted").id);
             }
             ids
@@ -79,7 +82,6 @@ pub(crate) async fn activated_again_and_again_while_sagas_run_it_recovers_none()
         futures::future::join_all(clients).await.concat()
     };
     tokio::pin!(begin);
-    let mut passes = 0;
     let ids = loop {
         tokio::select! {
             ids = &mut begin => break ids,
@@ -87,17 +89,17 @@ pub(crate) async fn activated_again_and_again_while_sagas_run_it_recovers_none()
                 assert_eq!(pass.outcome, PassOutcome::Succeeded, "{pass:?}");
                 adds_up(&pass.report);
                 assert_eq!(number(&pass.report, "/totals/recovered"), 0, "{}", pass.report);
-                passes += 1;
+                passes.set(passes.get() + 1);
             }
         }
     };
-    assert!(passes > 3, "{passes} passes");
-    assert_eq!(ids.len(), 40);
-    for id in ids {
-        scene.succeeds_with_every_node_once(id).await;
+    for id in &ids {
+        scene.succeeds_with_every_node_once(*id).await;
     }
     let report = scene.pass("saga_recovery").await.report;
     adds_up(&report);
-    assert_eq!(number(&report, "/totals/started"), 40, "{report}");
-    assert_eq!(number(&report, "/totals/finished"), 40, "{report}");
+    let begun = ids.len() as u64;
+    assert!(begun >= 40, "{begun}");
+    assert_eq!(number(&report, "/totals/started"), begun, "{report}");
+    assert_eq!(number(&report, "/totals/finished"), begun, "{report}");
 }
