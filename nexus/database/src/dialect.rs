@@ -114,6 +114,13 @@ pub(crate) fn is_undone(error: &sqlx::Error) -> bool {
     })
 }
 
+/// Whether it is the error by which a statement undoes itself.
+pub(crate) fn is_undone_division(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(database) = error else { return false };
+    let error = database.try_downcast_ref::<PgDatabaseError>();
+    error.is_some_and(|error| error.code() == postgres::DIVISION_BY_ZERO)
+}
+
 /// Whether the database gave this transaction up for the sake of another one: the same again is what it asks for.
 pub(crate) fn is_serialization_failure(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(database) = error else { return false };
@@ -161,6 +168,7 @@ mod postgres {
 
     pub(super) const SERIALIZATION_FAILURE: &str = "40001";
     pub(super) const DEADLOCK: &str = "40P01";
+    pub(super) const DIVISION_BY_ZERO: &str = "22012";
     pub(super) const STATEMENT_COMPLETION_UNKNOWN: &str = "40003";
     const DISK_FULL: &str = "53100";
     const LOCK_NOT_AVAILABLE: &str = "55P03";

@@ -218,6 +218,9 @@ impl Database {
         values: Vec<Value>,
     ) -> Result<Appended, DatabaseError> {
         assert!(values.len().is_multiple_of(table.columns.len()), "a row has a value for each column");
+        if values.is_empty() {
+            return Ok(Appended::Now);
+        }
         let call = self.calls.begin(operation);
         let in_doubt = InDoubt::default();
         let until = Instant::now() + self.limits.call;
@@ -305,7 +308,7 @@ pub(super) async fn take_in(
     }
 }
 
-async fn one_by_one(
+pub(super) async fn one_by_one(
     transaction: &mut Transaction,
     all: Vec<Rows>,
     kept: &mut Vec<Waiting>,
@@ -314,6 +317,10 @@ async fn one_by_one(
     for rows in all {
         if outcome.is_err() {
             kept.push(rows.waits_for(Appended::Now));
+            continue;
+        }
+        // Others may have waited for a lock before: whoever has gone since then was told that nothing is known.
+        if rows.is_withdrawn() {
             continue;
         }
         match insert_alone(transaction, rows.table, &rows.values).await {

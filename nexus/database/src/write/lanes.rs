@@ -131,6 +131,9 @@ impl Lane {
                     return group::tell(kept, &Verdict::Committed(Appended::Now));
                 }
                 AtOnce::None => {}
+                AtOnce::NotBegun(error) => {
+                    return all.into_iter().for_each(|rows| rows.refuse(error.clone()));
+                }
                 AtOnce::InDoubt(error) => {
                     tracing::debug!(error = %error, "rows that may have been appended are appended again");
                     all.iter_mut().for_each(Rows::doubt);
@@ -146,8 +149,7 @@ impl Lane {
             Some(link) => link,
             None => match self.pool.acquire().await {
                 Ok(link) => link,
-                // Whoever begins the transaction finds out why.
-                Err(_) => return AtOnce::None,
+                Err(error) => return AtOnce::NotBegun(error),
             },
         };
         let (columns, asked) = columns_of(table, all);
@@ -156,8 +158,12 @@ impl Lane {
                 self.link = Some(link);
                 AtOnce::All
             }
-            Err(error) if dialect::is_undone(error.driver()) => {
+            Err(error) if dialect::is_undone_division(error.driver()) => {
                 self.link = Some(link);
+                AtOnce::None
+            }
+            Err(error) if dialect::is_undone(error.driver()) => {
+                tracing::debug!(error = %error, "rows are not appended by one statement");
                 AtOnce::None
             }
             Err(error) => AtOnce::InDoubt(error),
@@ -171,7 +177,12 @@ impl Lane {
             Err(error) => return all.into_iter().for_each(|rows| rows.refuse(error.clone())),
         };
         let mut kept = Vec::new();
-        let verdict = match append::take_in(&mut transaction, all, &mut kept).await {
+        // Of those that have a fence it is known that they do not go in together.
+        let taken = match all.first().and_then(|rows| rows.table().fence.as_ref()) {
+            Some(_) => append::one_by_one(&mut transaction, all, &mut kept).await,
+            None => append::take_in(&mut transaction, all, &mut kept).await,
+        };
+        let verdict = match taken {
             Ok(()) => match transaction.commit().await {
                 Ok(_connection) => Verdict::Committed(Appended::Now),
                 Err(error) if dialect::is_rolled_back(error.driver()) => Verdict::NotCommitted(error),
@@ -192,6 +203,8 @@ enum AtOnce {
     All,
     /// None of them was inserted.
     None,
+    /// Nothing was sent.
+    NotBegun(SqlError),
     /// Perhaps all, perhaps none.
     InDoubt(SqlError),
 }
