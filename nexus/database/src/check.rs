@@ -179,12 +179,14 @@ async fn check_cluster(connection: &mut Connection, report: &mut CheckReport) ->
     Ok(())
 }
 
-/// A column whose text must mean something; of a number, its digits.
+/// A column that must mean something.
 struct Column {
     table: &'static str,
     /// An expression that names the row.
     key: &'static str,
     name: &'static str,
+    /// Whether its digits are what is looked at. A text is read as it is: one that is kept as something else is found out.
+    is_number: bool,
     means: fn(&str) -> bool,
 }
 
@@ -194,7 +196,16 @@ const fn column(
     name: &'static str,
     means: fn(&str) -> bool,
 ) -> Column {
-    Column { table, key, name, means }
+    Column { table, key, name, is_number: false, means }
+}
+
+const fn number(
+    table: &'static str,
+    key: &'static str,
+    name: &'static str,
+    means: fn(&str) -> bool,
+) -> Column {
+    Column { table, key, name, is_number: true, means }
 }
 
 fn is_time(text: &str) -> bool {
@@ -233,7 +244,7 @@ const COLUMNS: [Column; 15] = [
     column("cluster", "id", "id", is_cluster),
     column("cluster", "id", "created_at", is_time),
     column("coordinator", "id", "id", is_coordinator),
-    column("coordinator", "id", "epoch", is_epoch),
+    number("coordinator", "id", "epoch", is_epoch),
     column("coordinator", "id", "started_at", is_time),
     column("trust_root", "id", "id", is_trust_root),
     column("trust_root", "id", "expires", is_time),
@@ -252,9 +263,8 @@ async fn check_column(
     column: &Column,
     report: &mut CheckReport,
 ) -> Result<(), DatabaseError> {
-    let Column { table, key, name, means } = column;
-    // A text that is kept as something else is found out; a number is read by its digits.
-    let value = if *name == "epoch" { "CAST(epoch AS TEXT)" } else { name };
+    let Column { table, key, name, is_number, means } = column;
+    let value = if *is_number { format!("CAST({name} AS TEXT)") } else { (*name).to_owned() };
     let text = format!("SELECT {key} AS row_key, {value} AS checked FROM {table}");
     let all = assembled(text.into(), Vec::new()).fetch_all(connection).await.map_err(during(OPERATION))?;
     for row in &all {

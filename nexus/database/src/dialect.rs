@@ -114,8 +114,8 @@ pub(crate) fn is_undone(error: &sqlx::Error) -> bool {
     })
 }
 
-/// Whether it is the error by which a statement undoes itself.
-pub(crate) fn is_undone_division(error: &sqlx::Error) -> bool {
+/// Whether it is the error by which such a statement undoes itself.
+pub(crate) fn has_undone_itself(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(database) = error else { return false };
     let error = database.try_downcast_ref::<PgDatabaseError>();
     error.is_some_and(|error| error.code() == postgres::DIVISION_BY_ZERO)

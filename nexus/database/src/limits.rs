@@ -33,8 +33,8 @@
 //!   calls queue behind, so none gets past it either. The queue is bounded, and while the writer is held up, what finds no
 //!   place is refused at once.
 //!
-//! So in both, *no later write overtakes one in doubt*, or it makes it void. That is what makes asking again safe; the engine's ports say what
-//! follows from it for sagas.
+//! So in both, *no later write overtakes one in doubt*, or it makes it void. That is what makes asking again safe; the engine's
+//! ports say what follows from it for sagas.
 
 use std::time::Duration;
 

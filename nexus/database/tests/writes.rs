@@ -5,8 +5,9 @@
 #[macro_use]
 mod store;
 
+use ids::CoordinatorId;
 use nexus_database::{
-    AppendTable, Appended, Database, DatabaseError, ErrorClass, during, sql::Value, sql::sql,
+    AppendTable, Appended, Database, DatabaseError, ErrorClass, Fence, during, sql::Value, sql::sql,
 };
 use std::sync::atomic::{AtomicU32, Ordering};
 use store::Store;
@@ -71,7 +72,32 @@ fn entry(id: &str) -> Vec<Value> {
     vec![id.into(), Value::Text(None), 7.into()]
 }
 
+/// Rows that belong to another one.
+const LINES: AppendTable = AppendTable {
+    name: "entry",
+    columns: &["id", "words", "number"],
+    fence: Some(Fence { table: "coordinator", equal: &[("id", "words")], same: &["id", "words", "number"] }),
+};
+
 on_both! {
+    async fn nothing_is_appended_at_once_and_changes_nothing_for_what_follows(store: Store) {
+        let database = opened(&store).await;
+        static TABLE: AppendTable = LINES;
+        assert_eq!(database.append(OPERATION, &TABLE, Vec::new()).await.unwrap(), Appended::Now);
+        let owner = CoordinatorId::generate();
+        database.coordinator_start(owner, "any", "0").await.unwrap();
+        let owner = owner.to_string();
+        for (id, whose, expected) in [
+            ("a", owner.as_str(), Appended::Now),
+            ("a", owner.as_str(), Appended::Already),
+            ("b", "nobody", Appended::Fenced),
+        ] {
+            let row = vec![Value::from(id), whose.into(), 1.into()];
+            assert_eq!(database.append(OPERATION, &TABLE, row).await.unwrap(), expected, "{id} {whose}");
+        }
+        assert_eq!(ids(&database).await, ["a"]);
+    }
+
     async fn text_is_ordered_and_compared_by_bytes(store: Store) {
         let database = opened(&store).await;
         let names = ["b", "B", "a-b", "ab", "a", "Ä", "ä", "0", "~"];

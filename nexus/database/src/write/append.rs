@@ -2,7 +2,7 @@
 //!
 //! A log takes rows from many writers that know nothing of each other. A statement for each row costs more than the row;
 //! so those who come together are written together, in statements of 64, 32, … 1 rows: powers of two, so that there
-//! are few texts and each stays prepared.
+//! are few texts and each stays prepared. (PostgreSQL is asked for all of them at once first: [`lanes`](super::lanes).)
 //!
 //! ```text
 //!   callers ──► queue ──► SAVEPOINT ─ INSERT … VALUES (…), (…), … ─┬ all ──► RELEASE ─► the group's commit
@@ -424,7 +424,7 @@ async fn undo_one<T>(transaction: &mut Transaction, why: Why) -> Result<T, Faile
 
 /// What is done with rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum What {
+pub(super) enum What {
     Insert,
     /// Counts those whose fence holds.
     CountHeld,
@@ -465,14 +465,31 @@ fn statement_rows(left: usize, width: usize) -> usize {
     1 << most.ilog2()
 }
 
-/// The statement for so many rows; made once.
+/// A statement's text, of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TextOf {
+    /// One for so many rows, for that; whether it is PostgreSQL's.
+    Rows(usize, What, bool),
+    /// PostgreSQL's that inserts all rows or none.
+    All,
+}
+
+/// The statement for so many rows.
 fn text(table: &'static AppendTable, what: What, rows: usize, is_postgres: bool) -> Arc<str> {
-    /// Which table, by its address: two may have one name, and different fences.
-    type Key = (usize, What, usize, bool);
-    static TEXTS: Mutex<BTreeMap<Key, Arc<str>>> = Mutex::new(BTreeMap::new());
+    made_once(table, TextOf::Rows(rows, what, is_postgres), || written(table, what, rows, is_postgres))
+}
+
+/// A text, which is made when it is asked for first.
+pub(super) fn made_once(
+    table: &'static AppendTable,
+    which: TextOf,
+    make: impl FnOnce() -> String,
+) -> Arc<str> {
+    // Which table, by its address: two may have one name, and different fences.
+    static TEXTS: Mutex<BTreeMap<(usize, TextOf), Arc<str>>> = Mutex::new(BTreeMap::new());
     let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let made = texts.entry((std::ptr::from_ref(table).addr(), what, rows, is_postgres));
-    Arc::clone(made.or_insert_with(|| written(table, what, rows, is_postgres).into()))
+    let made = texts.entry((std::ptr::from_ref(table).addr(), which));
+    Arc::clone(made.or_insert_with(|| make().into()))
 }
 
 fn written(table: &AppendTable, what: What, rows: usize, is_postgres: bool) -> String {

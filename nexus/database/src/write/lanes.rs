@@ -30,7 +30,7 @@
 //! that fails too, the callers hear *unknown*, whatever it failed of.
 
 use super::{
-    append::{self, AppendTable, Appended, Fence, Rows},
+    append::{self, AppendTable, Appended, Fence, Rows, TextOf},
     group::{self, Verdict},
     transaction::Purpose,
 };
@@ -38,11 +38,7 @@ use crate::{
     SqlError, dialect,
     sql::{Column, Connection, Pool},
 };
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::timeout,
@@ -153,12 +149,13 @@ impl Lane {
             },
         };
         let (columns, asked) = columns_of(table, all);
-        match link.run_by_columns(text(table, fence, &columns), columns, asked).await {
+        let text = append::made_once(table, TextOf::All, || written(table, fence, &columns));
+        match link.run_by_columns(text, columns, asked).await {
             Ok(()) => {
                 self.link = Some(link);
                 AtOnce::All
             }
-            Err(error) if dialect::is_undone_division(error.driver()) => {
+            Err(error) if dialect::has_undone_itself(error.driver()) => {
                 self.link = Some(link);
                 AtOnce::None
             }
@@ -177,7 +174,7 @@ impl Lane {
             Err(error) => return all.into_iter().for_each(|rows| rows.refuse(error.clone())),
         };
         let mut kept = Vec::new();
-        // Of those that have a fence it is known that they do not go in together.
+        // Those that have a fence were tried together before.
         let taken = match all.first().and_then(|rows| rows.table().fence.as_ref()) {
             Some(_) => append::one_by_one(&mut transaction, all, &mut kept).await,
             None => append::take_in(&mut transaction, all, &mut kept).await,
@@ -253,14 +250,7 @@ fn columns_of(table: &AppendTable, all: &[Rows]) -> (Vec<Column>, i64) {
     (columns, i64::try_from(asked).expect("rows are counted in memory"))
 }
 
-/// The statement that inserts all rows or none; made once for each table.
-fn text(table: &'static AppendTable, fence: &Fence, columns: &[Column]) -> Arc<str> {
-    static TEXTS: Mutex<BTreeMap<usize, Arc<str>>> = Mutex::new(BTreeMap::new());
-    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let made = texts.entry(std::ptr::from_ref(table).addr());
-    Arc::clone(made.or_insert_with(|| written(table, fence, columns).into()))
-}
-
+/// The statement that inserts all rows or none.
 fn written(table: &AppendTable, fence: &Fence, columns: &[Column]) -> String {
     let numbered =
         |word: &dyn Fn(usize) -> String| (1..=columns.len()).map(word).collect::<Vec<_>>().join(", ");
