@@ -1,5 +1,6 @@
 //! On which database the coordinators of a test keep their state. Owns the choice; a scene asks for it when it starts.
 
+use camino::Utf8PathBuf;
 use std::cell::RefCell;
 use test_postgres::TestDatabase;
 use testbed::ClusterBuilder;
@@ -22,10 +23,18 @@ pub(crate) fn on_postgres(test: fn()) {
     assert!(database.is_some(), "the scene was started on another thread, and so on SQLite");
 }
 
-/// A cluster on the database that was chosen for this thread.
-pub(crate) fn on_chosen_database(builder: ClusterBuilder) -> ClusterBuilder {
-    DATABASE.with_borrow(|database| match database {
-        Some(database) => builder.external_database(&database.url, &database.password_file),
-        None => builder,
+/// The URL of the database that was chosen for this thread, and the file of its password; none if it is SQLite.
+pub(crate) fn chosen() -> Option<(String, Utf8PathBuf)> {
+    DATABASE.with_borrow(|database| {
+        let database = database.as_ref()?;
+        Some((database.url.clone(), database.password_file.clone()))
     })
+}
+
+/// A cluster on it.
+pub(crate) fn on_chosen_database(builder: ClusterBuilder) -> ClusterBuilder {
+    match chosen() {
+        Some((url, password_file)) => builder.external_database(&url, &password_file),
+        None => builder,
+    }
 }

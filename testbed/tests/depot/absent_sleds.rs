@@ -48,7 +48,7 @@ pub(crate) async fn a_sled_that_is_added_later_gets_everything() {
 }
 
 #[tokio::test]
-async fn a_sled_that_is_stopped_before_the_upload_delays_nobody_and_catches_up() {
+pub(crate) async fn a_sled_that_is_stopped_before_the_upload_delays_nobody_and_catches_up() {
     let scene = Scene::start(3).await;
     let release = scene.release("1.0.0", &[("a", LARGE), ("b", LARGE), ("c", LARGE), ("d", 50_000)]);
     scene.pause("sled-b").unwrap();
@@ -63,7 +63,7 @@ async fn a_sled_that_is_stopped_before_the_upload_delays_nobody_and_catches_up()
 }
 
 #[tokio::test]
-async fn a_sled_that_is_stopped_in_the_middle_of_a_put_delays_nobody_and_catches_up() {
+pub(crate) async fn a_sled_that_is_stopped_in_the_middle_of_a_put_delays_nobody_and_catches_up() {
     let scene = Scene::start(3).await;
     let release = scene.release("1.0.0", &[("a", LARGE), ("b", LARGE), ("c", LARGE), ("d", 50_000)]);
     scene.hold("sled-b", "artifact.put_piece", 2).await;
@@ -78,7 +78,7 @@ async fn a_sled_that_is_stopped_in_the_middle_of_a_put_delays_nobody_and_catches
 }
 
 #[tokio::test]
-async fn a_source_that_is_stopped_in_the_middle_of_a_copy_delays_nobody_and_catches_up() {
+pub(crate) async fn a_source_that_is_stopped_in_the_middle_of_a_copy_delays_nobody_and_catches_up() {
     let scene = Scene::start(3).await;
     let release = scene.release("1.0.0", &[("a", LARGE), ("b", LARGE), ("c", LARGE), ("d", 50_000)]);
     scene.hold_sleds("depot.piece", 1).await;

@@ -12,7 +12,7 @@ fn waiting(seconds: Option<u32>) -> UploadOptions {
 }
 
 #[tokio::test]
-async fn the_answer_waits_for_the_last_copy_of_enough_sleds() {
+pub(crate) async fn the_answer_waits_for_the_last_copy_of_enough_sleds() {
     let scene = Scene::start(3).await;
     let release = scene.release("1.0.0", &[("a", LARGE), ("b", 80_000)]);
     // The larger one is sent first, to some sled; two others have to copy it, and one of them stops half-way.
@@ -34,7 +34,7 @@ async fn the_answer_waits_for_the_last_copy_of_enough_sleds() {
 }
 
 #[tokio::test]
-async fn with_too_few_sleds_the_answer_is_not_replicated_and_the_release_is_kept() {
+pub(crate) async fn with_too_few_sleds_the_answer_is_not_replicated_and_the_release_is_kept() {
     let scene = Scene::start(3).await;
     let release = scene.release("1.0.0", &[("a", LARGE), ("b", 80_000)]);
     scene.kill("sled-c").await;
@@ -51,7 +51,7 @@ async fn with_too_few_sleds_the_answer_is_not_replicated_and_the_release_is_kept
 }
 
 #[tokio::test]
-async fn with_fewer_sleds_than_an_upload_needs_the_refusal_and_the_status_say_so() {
+pub(crate) async fn with_fewer_sleds_than_an_upload_needs_the_refusal_and_the_status_say_so() {
     let scene = Scene::start(2).await;
     let gone = scene.agent("sled-b").inventory().await.unwrap().sled_id;
     scene.operator().sled_set_policy(gone, SledPolicy::Expunged).await.unwrap();

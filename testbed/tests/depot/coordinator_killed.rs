@@ -31,7 +31,7 @@ pub(crate) async fn killed_between_acknowledgement_and_first_put_it_delivers_in_
 }
 
 #[tokio::test]
-async fn killed_in_the_middle_of_puts_it_delivers_in_its_next_life() {
+pub(crate) async fn killed_in_the_middle_of_puts_it_delivers_in_its_next_life() {
     let scene = Scene::start(3).await;
     let artifacts = [("a", LARGE), ("b", LARGE), ("c", LARGE), ("d", LARGE), ("e", 30_000)];
     let release = scene.release("1.0.0", &artifacts);
@@ -117,7 +117,7 @@ pub(crate) async fn restarted_while_no_sled_is_up_it_knows_that_it_does_not_know
 }
 
 #[tokio::test]
-async fn copies_between_sleds_end_well_while_the_coordinator_is_dead() {
+pub(crate) async fn copies_between_sleds_end_well_while_the_coordinator_is_dead() {
     let scene = Scene::with(|builder| builder.sleds(2).min_replication(1)).await;
     let release = scene.release("1.0.0", &[("a", LARGE)]);
     scene.hold_sleds("copy.piece", 0).await;

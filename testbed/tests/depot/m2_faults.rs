@@ -68,7 +68,7 @@ async fn repairs_itself(scene: &Scene, release: &MadeRelease) {
 }
 
 #[tokio::test]
-async fn an_m2_that_fails_in_the_middle_of_a_put_costs_one_copy_until_it_is_healed() {
+pub(crate) async fn an_m2_that_fails_in_the_middle_of_a_put_costs_one_copy_until_it_is_healed() {
     let scene = Scene::start(1).await;
     let release = two_artifacts(&scene);
     scene.hold("sled-a", "artifact.put_piece", 2).await;
@@ -83,7 +83,7 @@ async fn an_m2_that_fails_in_the_middle_of_a_put_costs_one_copy_until_it_is_heal
 }
 
 #[tokio::test]
-async fn a_full_m2_costs_one_copy_until_there_is_room() {
+pub(crate) async fn a_full_m2_costs_one_copy_until_there_is_room() {
     let scene = Scene::start(1).await;
     let release = two_artifacts(&scene);
     scene.fault("sled-a/m2-1", DiskFault::Full).await;
@@ -95,7 +95,7 @@ async fn a_full_m2_costs_one_copy_until_there_is_room() {
 }
 
 #[tokio::test]
-async fn an_m2_that_hangs_is_left_out_and_makes_up_for_it_later() {
+pub(crate) async fn an_m2_that_hangs_is_left_out_and_makes_up_for_it_later() {
     let scene = Scene::start(2).await;
     let release = two_artifacts(&scene);
     scene.fault("sled-a/m2-0", DiskFault::Slow { ms: 600_000 }).await;
@@ -108,7 +108,7 @@ async fn an_m2_that_hangs_is_left_out_and_makes_up_for_it_later() {
 }
 
 #[tokio::test]
-async fn a_sled_with_an_m2_that_hangs_stops_when_it_is_asked_to() {
+pub(crate) async fn a_sled_with_an_m2_that_hangs_stops_when_it_is_asked_to() {
     let scene = Scene::start(1).await;
     let release = two_artifacts(&scene);
     scene.fault("sled-a/m2-1", DiskFault::Slow { ms: 3_600_000 }).await;
@@ -118,7 +118,7 @@ async fn a_sled_with_an_m2_that_hangs_stops_when_it_is_asked_to() {
 }
 
 #[tokio::test]
-async fn a_somewhat_slow_m2_gets_its_copies_all_the_same() {
+pub(crate) async fn a_somewhat_slow_m2_gets_its_copies_all_the_same() {
     let scene = Scene::start(1).await;
     let release = two_artifacts(&scene);
     scene.fault("sled-a/m2-0", DiskFault::Slow { ms: 20 }).await;
@@ -127,7 +127,7 @@ async fn a_somewhat_slow_m2_gets_its_copies_all_the_same() {
 }
 
 #[tokio::test]
-async fn an_m2_that_is_missing_at_the_start_is_used_when_it_appears() {
+pub(crate) async fn an_m2_that_is_missing_at_the_start_is_used_when_it_appears() {
     let scene = Scene::start(1).await;
     let release = two_artifacts(&scene);
     let m2 = scene.directory().m2_dir("sled-a", "m2-1");
@@ -144,7 +144,7 @@ async fn an_m2_that_is_missing_at_the_start_is_used_when_it_appears() {
 }
 
 #[tokio::test]
-async fn a_sled_whose_m2s_all_fail_delays_nobody_and_recovers_when_they_are_healed() {
+pub(crate) async fn a_sled_whose_m2s_all_fail_delays_nobody_and_recovers_when_they_are_healed() {
     let scene = Scene::start(3).await;
     let first = two_artifacts(&scene);
     scene.upload(&first).await;

@@ -57,7 +57,7 @@ async fn quarantined(scene: &Scene, who: &str) -> Vec<(String, ArtifactHash)> {
 }
 
 #[tokio::test]
-async fn a_scrub_sets_rotten_copies_aside_and_repairs_them_from_the_other_m2() {
+pub(crate) async fn a_scrub_sets_rotten_copies_aside_and_repairs_them_from_the_other_m2() {
     let scene = Scene::start(1).await;
     let release = small_and_large(&scene);
     scene.upload(&release).await;
@@ -74,7 +74,7 @@ async fn a_scrub_sets_rotten_copies_aside_and_repairs_them_from_the_other_m2() {
 }
 
 #[tokio::test]
-async fn a_scrub_that_an_operator_asks_for_shows_its_end_and_what_it_found() {
+pub(crate) async fn a_scrub_that_an_operator_asks_for_shows_its_end_and_what_it_found() {
     let scene = Scene::start(1).await;
     let release = small_and_large(&scene);
     scene.upload(&release).await;
@@ -103,7 +103,7 @@ async fn a_scrub_that_an_operator_asks_for_shows_its_end_and_what_it_found() {
 }
 
 #[tokio::test]
-async fn what_has_rotted_on_both_m2s_is_fetched_again_from_a_peer() {
+pub(crate) async fn what_has_rotted_on_both_m2s_is_fetched_again_from_a_peer() {
     let scene = Scene::start(2).await;
     let release = small_and_large(&scene);
     scene.upload(&release).await;
@@ -125,7 +125,7 @@ async fn what_has_rotted_on_both_m2s_is_fetched_again_from_a_peer() {
 }
 
 #[tokio::test]
-async fn a_rotten_copy_is_never_served_whole_even_before_a_scrub() {
+pub(crate) async fn a_rotten_copy_is_never_served_whole_even_before_a_scrub() {
     let scene = Scene::start(1).await;
     let release = small_and_large(&scene);
     scene.upload(&release).await;
@@ -144,7 +144,7 @@ async fn a_rotten_copy_is_never_served_whole_even_before_a_scrub() {
 }
 
 #[tokio::test]
-async fn a_peer_whose_copies_have_rotted_cannot_spread_them() {
+pub(crate) async fn a_peer_whose_copies_have_rotted_cannot_spread_them() {
     let scene = Scene::start(2).await;
     let release = small_and_large(&scene);
     scene.upload(&release).await;

@@ -15,7 +15,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 const SOONER_THAN_THE_CLEAN_UP: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn a_release_whose_targets_are_named_by_sha512_reaches_every_sled() {
+pub(crate) async fn a_release_whose_targets_are_named_by_sha512_reaches_every_sled() {
     let scene = Scene::start(2).await;
     let release = scene.make(&SampleRelease::small("1.0.0").with_sha512_names());
     // A root says how files are named, so this one is another than the scene's.
@@ -42,7 +42,7 @@ pub(crate) async fn a_trust_root_that_is_deleted_during_an_upload_vouches_for_no
 }
 
 #[tokio::test]
-async fn a_deletion_is_finished_though_its_client_hangs_up() {
+pub(crate) async fn a_deletion_is_finished_though_its_client_hangs_up() {
     let scene = Scene::start(2).await;
     let release = scene.release("1.0.0", &[("a", 50_000)]);
     // While a sled is away, the upload stays staged.

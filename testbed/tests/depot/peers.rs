@@ -7,7 +7,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn the_coordinator_sends_each_artifact_once_and_peers_do_the_rest() {
+pub(crate) async fn the_coordinator_sends_each_artifact_once_and_peers_do_the_rest() {
     let scene = Scene::start(4).await;
     let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
     let artifacts: Vec<(&str, u64)> =
@@ -23,7 +23,7 @@ async fn the_coordinator_sends_each_artifact_once_and_peers_do_the_rest() {
 }
 
 #[tokio::test]
-async fn what_the_sleds_hold_is_not_sent_again_for_another_release_that_has_it() {
+pub(crate) async fn what_the_sleds_hold_is_not_sent_again_for_another_release_that_has_it() {
     let scene = Scene::start(2).await;
     let first = scene.release("1.0.0", &[("a", LARGE), ("b", 50_000)]);
     scene.upload(&first).await;

@@ -10,7 +10,7 @@ use nexus_client::{replication::ReplicationSledState, sleds::SledPolicy};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 #[tokio::test]
-async fn a_sled_with_new_m2s_gets_everything_again_from_its_peers() {
+pub(crate) async fn a_sled_with_new_m2s_gets_everything_again_from_its_peers() {
     let scene = Scene::start(2).await;
     let release = scene.release("1.0.0", &[("a", LARGE), ("b", 50_000)]);
     scene.upload(&release).await;
@@ -41,7 +41,7 @@ async fn stall(depot_url: &str, hash: &ArtifactHash, reads: usize) -> Vec<TcpStr
 }
 
 #[tokio::test]
-async fn readers_that_do_not_read_keep_no_sled_from_its_peers() {
+pub(crate) async fn readers_that_do_not_read_keep_no_sled_from_its_peers() {
     let scene = Scene::start(3).await;
     // More than the sockets' buffers hold.
     let release = scene.release("1.0.0", &[("large", 16 << 20), ("small", 50_000)]);
@@ -59,7 +59,7 @@ async fn readers_that_do_not_read_keep_no_sled_from_its_peers() {
 }
 
 #[tokio::test]
-async fn a_sled_with_one_new_m2_repairs_it_from_the_other() {
+pub(crate) async fn a_sled_with_one_new_m2_repairs_it_from_the_other() {
     let scene = Scene::start(1).await;
     let release = scene.release("1.0.0", &[("a", LARGE), ("b", 50_000)]);
     scene.upload(&release).await;
@@ -73,7 +73,7 @@ async fn a_sled_with_one_new_m2_repairs_it_from_the_other() {
 }
 
 #[tokio::test]
-async fn a_rebuilt_host_is_a_new_sled_and_the_old_one_is_never_called_at_its_address() {
+pub(crate) async fn a_rebuilt_host_is_a_new_sled_and_the_old_one_is_never_called_at_its_address() {
     let scene = Scene::start(3).await;
     let first = scene.release("1.0.0", &[("a", LARGE), ("b", 50_000)]);
     scene.upload(&first).await;

@@ -53,7 +53,7 @@ fn essence(list: &ArtifactsList) -> BTreeMap<ArtifactHash, (u32, u64, i64)> {
 }
 
 #[tokio::test]
-async fn a_restarted_sled_is_itself_and_lists_everything_at_once_without_hashing() {
+pub(crate) async fn a_restarted_sled_is_itself_and_lists_everything_at_once_without_hashing() {
     let scene = Scene::start(2).await;
     let release = scene.release("1.0.0", &[("a", LARGE), ("b", 50_000), ("c", 0)]);
     scene.upload(&release).await;

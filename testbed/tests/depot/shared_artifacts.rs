@@ -69,7 +69,7 @@ pub(crate) async fn deleting_the_last_repository_empties_every_sled_also_one_tha
 }
 
 #[tokio::test]
-async fn a_release_deleted_in_the_middle_of_its_replication_leaves_nothing() {
+pub(crate) async fn a_release_deleted_in_the_middle_of_its_replication_leaves_nothing() {
     let scene = Scene::start(2).await;
     let release = scene.release("1.0.0", &[("a", 900_000), ("b", 800_000)]);
     let other = scene.release("2.0.0", &[("c", 70_000)]);

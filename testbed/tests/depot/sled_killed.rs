@@ -30,7 +30,7 @@ async fn kill_with_half_written_files(scene: &Scene, who: &str) {
 }
 
 #[tokio::test]
-async fn killed_in_the_middle_of_a_put_it_gets_everything_when_it_is_back() {
+pub(crate) async fn killed_in_the_middle_of_a_put_it_gets_everything_when_it_is_back() {
     let scene = Scene::start(3).await;
     let release = several(&scene);
     scene.hold("sled-a", "artifact.put_piece", 2).await;
@@ -43,7 +43,7 @@ async fn killed_in_the_middle_of_a_put_it_gets_everything_when_it_is_back() {
 }
 
 #[tokio::test]
-async fn killed_in_the_middle_of_a_copy_it_gets_everything_when_it_is_back() {
+pub(crate) async fn killed_in_the_middle_of_a_copy_it_gets_everything_when_it_is_back() {
     let scene = Scene::start(3).await;
     let release = several(&scene);
     scene.hold("sled-b", "copy.piece", 1).await;
@@ -56,7 +56,7 @@ async fn killed_in_the_middle_of_a_copy_it_gets_everything_when_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_source_killed_in_the_middle_of_a_copy_is_replaced_by_another() {
+pub(crate) async fn a_source_killed_in_the_middle_of_a_copy_is_replaced_by_another() {
     let scene = Scene::start(3).await;
     let release = several(&scene);
     scene.hold_sleds("depot.piece", 1).await;
@@ -71,7 +71,7 @@ async fn a_source_killed_in_the_middle_of_a_copy_is_replaced_by_another() {
 }
 
 #[tokio::test]
-async fn when_the_only_source_is_killed_the_others_wait_for_it_and_say_so() {
+pub(crate) async fn when_the_only_source_is_killed_the_others_wait_for_it_and_say_so() {
     // One sled is enough for the uploaded bytes to go.
     let scene = Scene::with(|builder| builder.sleds(3).min_replication(1)).await;
     let release = scene.release("1.0.0", &[("a", LARGE)]);
@@ -94,7 +94,7 @@ async fn when_the_only_source_is_killed_the_others_wait_for_it_and_say_so() {
 }
 
 #[tokio::test]
-async fn when_every_sled_that_was_sent_it_is_killed_the_next_one_is_sent_it() {
+pub(crate) async fn when_every_sled_that_was_sent_it_is_killed_the_next_one_is_sent_it() {
     let scene = Scene::with(|builder| builder.sleds(3).min_replication(2)).await;
     let release = scene.release("1.0.0", &[("a", LARGE)]);
     let hash = release.artifacts[0].hash;

@@ -52,14 +52,14 @@ async fn is_isolated(scene: &Scene, config: &ArtifactsConfig, reason: &str) {
 }
 
 #[tokio::test]
-async fn a_sled_of_another_cluster_is_isolated_until_it_is_emptied() {
+pub(crate) async fn a_sled_of_another_cluster_is_isolated_until_it_is_emptied() {
     let scene = Scene::start(3).await;
     let config = brought_from_elsewhere(&scene, ClusterId::generate(), 3).await;
     is_isolated(&scene, &config, "cluster").await;
 }
 
 #[tokio::test]
-async fn a_sled_with_a_higher_generation_is_isolated_until_it_is_emptied() {
+pub(crate) async fn a_sled_with_a_higher_generation_is_isolated_until_it_is_emptied() {
     let scene = Scene::start(3).await;
     let ours = scene.system().await.cluster_id;
     let config = brought_from_elsewhere(&scene, ours, 1_000).await;

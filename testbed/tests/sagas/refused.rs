@@ -6,7 +6,7 @@ use nexus_client::{
     issues::IssueCode,
     sagas::{DemoSaga, SagaSignal, SagaState, SagaWaitQuery},
 };
-use nexus_database::{Database, Location, during, sql::sql};
+use nexus_database::{Database, during, sql::sql};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -54,7 +54,7 @@ pub(crate) async fn a_saga_that_waits_for_no_operator_is_neither_retried_nor_giv
 }
 
 #[tokio::test]
-async fn a_saga_that_nobody_executes_takes_signals_and_says_what_it_waits_for() {
+pub(crate) async fn a_saga_that_nobody_executes_takes_signals_and_says_what_it_waits_for() {
     let scene = Scene::start().await;
     let id = scene.begin_waiting(DemoSaga::default()).await;
     scene.stop(COORDINATOR).await.expect("it stops");
@@ -79,7 +79,7 @@ async fn a_saga_that_nobody_executes_takes_signals_and_says_what_it_waits_for() 
 }
 
 #[tokio::test]
-async fn a_saga_that_nobody_can_go_on_with_is_abandoned_and_names_what_is_left() {
+pub(crate) async fn a_saga_that_nobody_can_go_on_with_is_abandoned_and_names_what_is_left() {
     let scene = Scene::start().await;
     let id = scene.begin_waiting(DemoSaga::default()).await;
     scene.stop(COORDINATOR).await.expect("it stops");
@@ -103,8 +103,7 @@ async fn a_saga_that_nobody_can_go_on_with_is_abandoned_and_names_what_is_left()
 
 /// As if another version of the coordinator had begun it. Nobody else may have the database.
 async fn set_version(scene: &Scene, id: SagaId, version: i64) {
-    let file = scene.directory().state_dir(COORDINATOR).join("nexus.db");
-    let database = Database::open(Location::Sqlite(file)).await.expect("the database is there");
+    let database = Database::open(scene.database()).await.expect("the database is there");
     let (operation, id) = ("change the version of a saga", &id.to_string());
     let changed = database.write(operation, |mut tx| {
         Box::pin(async move {
@@ -117,7 +116,7 @@ async fn set_version(scene: &Scene, id: SagaId, version: i64) {
 }
 
 #[tokio::test]
-async fn bodies_and_queries_that_make_no_sense_are_refused_with_their_codes() {
+pub(crate) async fn bodies_and_queries_that_make_no_sense_are_refused_with_their_codes() {
     let scene = Scene::start().await;
     let id = scene.begin_waiting(DemoSaga::default()).await;
     let token = scene.record().expect("the record is there").tokens.operator;
@@ -173,7 +172,7 @@ async fn bodies_and_queries_that_make_no_sense_are_refused_with_their_codes() {
 }
 
 #[tokio::test]
-async fn the_first_value_of_a_signal_stays_and_only_so_many_are_kept() {
+pub(crate) async fn the_first_value_of_a_signal_stays_and_only_so_many_are_kept() {
     let scene = Scene::start().await;
     let id = scene.begin_waiting(DemoSaga::default()).await;
     let signal = |name: &str, value: Value| SagaSignal { name: name.to_owned(), value };

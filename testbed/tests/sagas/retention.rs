@@ -75,7 +75,7 @@ pub(crate) async fn what_ended_just_now_stays_by_default() {
 }
 
 #[tokio::test]
-async fn an_archive_that_was_moved_away_is_begun_anew_without_a_restart() {
+pub(crate) async fn an_archive_that_was_moved_away_is_begun_anew_without_a_restart() {
     let scene = Scene::configured("sagas.keep_ended_hours = 0").await;
     let id = scene.begin(DemoSaga::default()).await;
     scene.ended(id).await;

@@ -1,7 +1,7 @@
 //! What every test here starts from: one coordinator without sleds, and demo sagas on it. Owns starting, asking and
 //! waiting; what is right is the tests' to say.
 
-use crate::chosen_database::on_chosen_database;
+use crate::chosen_database::{chosen, on_chosen_database};
 use camino_tempfile::Utf8TempDir;
 use ids::SagaId;
 use nexus_client::{
@@ -10,6 +10,7 @@ use nexus_client::{
     sagas::{DemoSaga, SagaAbandon, SagaDetail, SagaSignal, SagaState, SagaWaitQuery},
     tasks::FinishedPass,
 };
+use nexus_database::Location;
 use serde_json::Value;
 use std::{ops::Deref, time::Duration};
 use testbed::{Cluster, ClusterBuilder, DemoEffects, DemoEnd, KillScope, OwnedCluster, wait_for};
@@ -54,6 +55,16 @@ impl Scene {
         let cluster = on_chosen_database(builder).start().await.expect("the coordinator starts");
         let operator = cluster.operator().expect("the coordinator has an address");
         Scene { cluster, operator, _temp: temp }
+    }
+
+    /// Where its database is.
+    pub(crate) fn database(&self) -> Location {
+        let file = self.directory().state_dir(COORDINATOR).join("nexus.db");
+        match chosen() {
+            Some((url, password_file)) => Location::parse(&url, Some(&password_file), &file)
+                .expect("it is where the coordinator is told"),
+            None => Location::Sqlite(file),
+        }
     }
 
     /// Begins a demo saga.

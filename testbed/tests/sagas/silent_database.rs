@@ -122,7 +122,7 @@ async fn a_stop_does_not_wait_while_sqlite_is_held_up() {
 }
 
 #[tokio::test]
-async fn a_stop_ends_long_polls_at_once() {
+pub(crate) async fn a_stop_ends_long_polls_at_once() {
     let scene = Scene::start().await;
     let waiting = scene.begin_waiting(DemoSaga::default()).await;
     stops_in_time(&scene, waiting).await;

@@ -11,7 +11,7 @@ use nexus_client::{
     issues::IssueCode,
     sagas::{DemoSaga, Saga, SagaQuery, SagaState},
 };
-use nexus_database::{Database, Location, check, during, sql::sql};
+use nexus_database::{Database, check, during, sql::sql};
 
 const SPOILT: [&str; 5] = [
     "UPDATE saga_definition SET params = '{' WHERE saga_id = $1",
@@ -24,7 +24,7 @@ const SPOILT: [&str; 5] = [
 
 /// Somebody's hand, while the coordinator does not run.
 async fn change(scene: &Scene, changes: &[(&'static str, Vec<String>)]) {
-    let database = Database::open(location(scene)).await.expect("the database is there");
+    let database = Database::open(scene.database()).await.expect("the database is there");
     for (words, values) in changes {
         let statement = &values.iter().fold(sql(words), nexus_database::sql::Statement::bind);
         let changed = database.write("change rows", |mut tx| {
@@ -35,10 +35,6 @@ async fn change(scene: &Scene, changes: &[(&'static str, Vec<String>)]) {
     database.close().await;
 }
 
-fn location(scene: &Scene) -> Location {
-    Location::Sqlite(scene.directory().state_dir(COORDINATOR).join("nexus.db"))
-}
-
 async fn in_state(scene: &Scene, state: Option<SagaState>) -> Vec<Saga> {
     let query = SagaQuery { state, ..SagaQuery::default() };
     let mut sagas = scene.operator.sagas(&query).await.expect("a list").items;
@@ -47,7 +43,7 @@ async fn in_state(scene: &Scene, state: Option<SagaState>) -> Vec<Saga> {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_said_and_counted_apart_and_given_up_by_an_operator() {
+pub(crate) async fn what_cannot_be_read_is_said_and_counted_apart_and_given_up_by_an_operator() {
     let scene = Scene::configured("sagas.keep_ended_hours = 0").await;
     let mut spoilt = Vec::new();
     for _ in SPOILT {
@@ -117,27 +113,27 @@ async fn what_cannot_be_read_is_said_and_counted_apart_and_given_up_by_an_operat
 }
 
 #[tokio::test]
-async fn what_is_mended_goes_on_by_itself() {
+pub(crate) async fn what_is_mended_goes_on_by_itself() {
     let scene = Scene::start().await;
     let id = scene.begin_waiting(DemoSaga::default()).await;
     let named = |words| (words, vec![id.to_string()]);
     scene.stop(COORDINATOR).await.expect("it stops");
     change(&scene, &[named("UPDATE saga_definition SET dag = '!' || dag WHERE saga_id = $1")]).await;
-    let found = check(&location(&scene)).await.expect("it can be looked at").findings;
+    let found = check(&scene.database()).await.expect("it can be looked at").findings;
     assert!(found.iter().any(|found| found.to_string().contains(&id.to_string())), "{found:?}");
     scene.restart(COORDINATOR).await.expect("it starts");
     scene.pass("saga_recovery").await;
     assert_eq!(scene.saga(id).await.saga.state, SagaState::Unreadable);
     scene.stop(COORDINATOR).await.expect("it stops");
     change(&scene, &[named("UPDATE saga_definition SET dag = substr(dag, 2) WHERE saga_id = $1")]).await;
-    assert_eq!(check(&location(&scene)).await.expect("it can be looked at").findings, []);
+    assert_eq!(check(&scene.database()).await.expect("it can be looked at").findings, []);
     scene.restart(COORDINATOR).await.expect("it starts");
     scene.proceed(id).await;
     scene.succeeds_with_every_node_once(id).await;
 }
 
 #[tokio::test]
-async fn a_saga_of_another_coordinator_is_said_to_be_its_and_takes_no_word_here() {
+pub(crate) async fn a_saga_of_another_coordinator_is_said_to_be_its_and_takes_no_word_here() {
     let scene = Scene::start().await;
     let (theirs, nobodys, ours) = (
         scene.begin_waiting(DemoSaga::default()).await,
