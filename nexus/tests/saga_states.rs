@@ -1,6 +1,9 @@
 //! Lists of one state go through so many rows for one answer, and miss nothing on the way.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[macro_use]
+mod process;
+
 use ids::{CoordinatorId, SagaId};
 use nexus::sagas::{
     Sagas,
@@ -11,6 +14,7 @@ use nexus::sagas::{
 };
 use nexus_client::sagas::SagaState;
 use nexus_database::{Database, during, sql::sql};
+use process::Store;
 use std::time::Instant;
 
 /// More rows than one answer goes through. By hand, for measuring: `BOBSLED_SAGA_ROWS=100000 cargo test … -- --nocapture`.
@@ -57,35 +61,6 @@ async fn all(sagas: &Sagas, state: SagaState) -> (Vec<SagaId>, u32, u128) {
     }
 }
 
-#[tokio::test]
-async fn a_state_that_few_of_many_unfinished_sagas_are_in_is_found_in_bounded_answers() {
-    let directory = camino_tempfile::tempdir().unwrap();
-    let database = Database::open(directory.path().join("nexus.db").as_path()).await.unwrap();
-    let coordinator = database.coordinator_start(CoordinatorId::generate(), "nexus-1", "0").await.unwrap();
-    let witness = Witness::new(directory.path(), coordinator.id, coordinator.epoch);
-    let (sagas, _recovery) = start(database.clone(), &coordinator, kinds(Parts { witness }).unwrap());
-    begin(&database, coordinator.id, "-0000-7000-8000-000000000001").await;
-    begin(&database, CoordinatorId::generate(), "-0000-7000-8000-000000000002").await;
-
-    let count = usize::try_from(rows()).unwrap();
-    let troubled = 2 * count.div_ceil(2_000);
-    // Of ours none is executed: they wait for recovery.
-    let (waiting, ..) = all(&sagas, SagaState::Waiting).await;
-    assert_eq!(waiting.len(), count - troubled / 2);
-    let (elsewhere, ..) = all(&sagas, SagaState::Elsewhere).await;
-    assert_eq!(elsewhere.len(), count - troubled / 2);
-    let (attention, answers, _) = all(&sagas, SagaState::NeedsAttention).await;
-    assert_eq!((attention.len(), answers), (troubled, 1), "the database knows them");
-    for state in [SagaState::Running, SagaState::Unwinding] {
-        let (none, answers, _) = all(&sagas, state).await;
-        assert_eq!((none.len(), answers), (0, 1), "memory knows that there is none");
-    }
-    // Of so many that are left any may be unreadable, so all are gone through, some thousand for an answer.
-    let (none, answers, _) = all(&sagas, SagaState::Unreadable).await;
-    assert_eq!(none, []);
-    assert!(answers as usize >= 2 * count / 6_000, "{answers} answers");
-}
-
 /// By hand.
 async fn change(database: &Database, words: &'static str, values: &[String]) {
     let statement = &values.iter().fold(sql(words), nexus_database::sql::Statement::bind);
@@ -99,37 +74,65 @@ async fn change(database: &Database, words: &'static str, values: &[String]) {
 const ONE: &str = "INSERT INTO saga (id, owner, adoption_epoch, kind, version, state, created_at) \
                    VALUES ($1, $2, 0, 'kind', 1, 'unfinished', '2026-01-01T00:00:00.000000Z')";
 
-#[tokio::test]
-async fn a_saga_that_waits_is_found_also_while_an_executor_holds_one_that_is_another_coordinators_by_now() {
-    let directory = camino_tempfile::tempdir().unwrap();
-    let database = Database::open(directory.path().join("nexus.db").as_path()).await.unwrap();
-    let coordinator = database.coordinator_start(CoordinatorId::generate(), "nexus-1", "0").await.unwrap();
-    let witness = Witness::new(directory.path(), coordinator.id, coordinator.epoch);
-    let (sagas, _recovery) = start(database.clone(), &coordinator, kinds(Parts { witness }).unwrap());
-    let (gone, left) = (SagaId::generate(), SagaId::generate());
-    sagas.engine.start_as(gone, "demo", serde_json::json!({"wait_for_signal": true})).await.unwrap();
-    let others = CoordinatorId::generate().to_string();
-    change(&database, "UPDATE saga SET owner = $1 WHERE id = $2", &[others, gone.to_string()]).await;
-    change(&database, ONE, &[left.to_string(), coordinator.id.to_string()]).await;
-    let (waiting, ..) = all(&sagas, SagaState::Waiting).await;
-    assert!(waiting.contains(&left), "{waiting:?}");
-    sagas.engine.halt().await;
-}
+on_both! {
+    async fn a_state_that_few_of_many_unfinished_sagas_are_in_is_found_in_bounded_answers(store: Store) {
+        let directory = camino_tempfile::tempdir().unwrap();
+        let database = Database::open(store.location(directory.path())).await.unwrap();
+        let coordinator = database.coordinator_start(CoordinatorId::generate(), "nexus-1", "0").await.unwrap();
+        let witness = Witness::new(directory.path(), coordinator.id, coordinator.epoch);
+        let (sagas, _recovery) = start(database.clone(), &coordinator, kinds(Parts { witness }).unwrap());
+        begin(&database, coordinator.id, "-0000-7000-8000-000000000001").await;
+        begin(&database, CoordinatorId::generate(), "-0000-7000-8000-000000000002").await;
 
-#[tokio::test]
-async fn what_is_behind_a_page_of_rows_without_ids_is_found() {
-    let directory = camino_tempfile::tempdir().unwrap();
-    let database = Database::open(directory.path().join("nexus.db").as_path()).await.unwrap();
-    let coordinator = database.coordinator_start(CoordinatorId::generate(), "nexus-1", "0").await.unwrap();
-    let witness = Witness::new(directory.path(), coordinator.id, coordinator.epoch);
-    let (sagas, _recovery) = start(database.clone(), &coordinator, kinds(Parts { witness }).unwrap());
-    let owner = coordinator.id.to_string();
-    let spoilt = "INSERT INTO saga (id, owner, adoption_epoch, kind, version, state, created_at) \
-                  WITH RECURSIVE some (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM some WHERE n < 299) \
-                  SELECT 'no id ' || n, $1, 0, 'kind', 1, 'unfinished', '2026-01-02T00:00:00.000000Z' FROM some";
-    change(&database, spoilt, std::slice::from_ref(&owner)).await;
-    let behind = SagaId::generate();
-    change(&database, ONE, &[behind.to_string(), owner]).await;
-    let Found { sagas: found, .. } = sagas.find(&Wanted::default(), None, 101).await.unwrap();
-    assert_eq!(found.iter().map(|(_, saga)| saga.id).collect::<Vec<_>>(), [behind]);
+        let count = usize::try_from(rows()).unwrap();
+        let troubled = 2 * count.div_ceil(2_000);
+        // Of ours none is executed: they wait for recovery.
+        let (waiting, ..) = all(&sagas, SagaState::Waiting).await;
+        assert_eq!(waiting.len(), count - troubled / 2);
+        let (elsewhere, ..) = all(&sagas, SagaState::Elsewhere).await;
+        assert_eq!(elsewhere.len(), count - troubled / 2);
+        let (attention, answers, _) = all(&sagas, SagaState::NeedsAttention).await;
+        assert_eq!((attention.len(), answers), (troubled, 1), "the database knows them");
+        for state in [SagaState::Running, SagaState::Unwinding] {
+            let (none, answers, _) = all(&sagas, state).await;
+            assert_eq!((none.len(), answers), (0, 1), "memory knows that there is none");
+        }
+        // Of so many that are left any may be unreadable, so all are gone through, some thousand for an answer.
+        let (none, answers, _) = all(&sagas, SagaState::Unreadable).await;
+        assert_eq!(none, []);
+        assert!(answers as usize >= 2 * count / 6_000, "{answers} answers");
+    }
+
+    async fn a_saga_that_waits_is_found_also_while_an_executor_holds_one_that_is_another_coordinators_by_now(store: Store) {
+        let directory = camino_tempfile::tempdir().unwrap();
+        let database = Database::open(store.location(directory.path())).await.unwrap();
+        let coordinator = database.coordinator_start(CoordinatorId::generate(), "nexus-1", "0").await.unwrap();
+        let witness = Witness::new(directory.path(), coordinator.id, coordinator.epoch);
+        let (sagas, _recovery) = start(database.clone(), &coordinator, kinds(Parts { witness }).unwrap());
+        let (gone, left) = (SagaId::generate(), SagaId::generate());
+        sagas.engine.start_as(gone, "demo", serde_json::json!({"wait_for_signal": true})).await.unwrap();
+        let others = CoordinatorId::generate().to_string();
+        change(&database, "UPDATE saga SET owner = $1 WHERE id = $2", &[others, gone.to_string()]).await;
+        change(&database, ONE, &[left.to_string(), coordinator.id.to_string()]).await;
+        let (waiting, ..) = all(&sagas, SagaState::Waiting).await;
+        assert!(waiting.contains(&left), "{waiting:?}");
+        sagas.engine.halt().await;
+    }
+
+    async fn what_is_behind_a_page_of_rows_without_ids_is_found(store: Store) {
+        let directory = camino_tempfile::tempdir().unwrap();
+        let database = Database::open(store.location(directory.path())).await.unwrap();
+        let coordinator = database.coordinator_start(CoordinatorId::generate(), "nexus-1", "0").await.unwrap();
+        let witness = Witness::new(directory.path(), coordinator.id, coordinator.epoch);
+        let (sagas, _recovery) = start(database.clone(), &coordinator, kinds(Parts { witness }).unwrap());
+        let owner = coordinator.id.to_string();
+        let spoilt = "INSERT INTO saga (id, owner, adoption_epoch, kind, version, state, created_at) \
+                      WITH RECURSIVE spoilt (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM spoilt WHERE n < 299) \
+                      SELECT 'no id ' || n, $1, 0, 'kind', 1, 'unfinished', '2026-01-02T00:00:00.000000Z' FROM spoilt";
+        change(&database, spoilt, std::slice::from_ref(&owner)).await;
+        let behind = SagaId::generate();
+        change(&database, ONE, &[behind.to_string(), owner]).await;
+        let Found { sagas: found, .. } = sagas.find(&Wanted::default(), None, 101).await.unwrap();
+        assert_eq!(found.iter().map(|(_, saga)| saga.id).collect::<Vec<_>>(), [behind]);
+    }
 }
