@@ -82,3 +82,11 @@ uuid_id!(
     /// One copy job on a sled.
     JobId, "job"
 );
+uuid_id!(
+    /// One region: one copy of the blocks of a region set, on one disk.
+    RegionId, "region"
+);
+uuid_id!(
+    /// One region set: the regions that hold the same blocks.
+    RegionSetId, "region set"
+);
