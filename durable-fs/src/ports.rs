@@ -125,6 +125,10 @@ pub trait InPlaceFile: Send + Sync + fmt::Debug {
 
     /// Bytes up to its end.
     fn size(&self) -> Result<u64, StorageError>;
+
+    /// Forgets cached bytes of the file that are not waiting to be written, so that the next read comes from the medium: after
+    /// a sync that failed the cache has what the medium may never have got. A hint.
+    fn drop_cache(&self) {}
 }
 
 /// What a file says about its content without being read.

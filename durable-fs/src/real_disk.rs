@@ -308,6 +308,10 @@ impl InPlaceFile for RealFile {
     fn size(&self) -> Result<u64, StorageError> {
         self.attempt(Operation::Metadata, self.file.metadata().map(|metadata| metadata.len()))
     }
+
+    fn drop_cache(&self) {
+        let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
+    }
 }
 
 /// Flags as the standard library wants them.

@@ -3,14 +3,18 @@
 //! Promised, as by a journaling file system: synced bytes of a file; entries of a synced directory. Not promised, so
 //! decided by the seed for each crash: changes of directories that were not synced are lost, kept, kept up to some
 //! point, or kept at random (reordered); of a file that was not synced the last synced bytes stay, or the new ones, or
-//! a torn mixture with blocks of zeros; of one that is written in place, any sectors of any of the writes. Two rules hold even then: a rename shows the new name before the old one goes
-//! (a crash may leave both, never neither), and what lies in a directory that itself was lost is lost.
+//! a torn mixture with blocks of zeros; of one that is written in place, any pieces of any of the writes. Two rules hold
+//! even then: a rename shows the new name before the old one goes (a crash may leave both, never neither), and what lies in a
+//! directory that itself was lost is lost.
 
 use crate::sim_state::{Content, NameChange, Namespace, Node, SimFile};
 use camino::Utf8Path;
 
 /// The unit in which a torn write reaches the medium.
 const BLOCK: usize = 512;
+
+/// The unit in which a medium that does not keep its sectors whole tears what is written in place.
+const PIECE: usize = 64;
 
 /// A tiny deterministic generator (splitmix64): the same seed is the same crash, on every machine.
 #[derive(Debug)]
@@ -109,11 +113,12 @@ pub(crate) fn surviving_file(file: &SimFile, choices: &mut Choices) -> SimFile {
     SimFile { synced: left.clone(), live: left, unsynced: Vec::new() }
 }
 
-/// The synced bytes, and over them sectors of the writes since then: none of them, all, those of the first writes, or any.
-/// Where a sector was written twice, either may be what is left.
+/// The synced bytes, and over them pieces of the writes since then: none of them, all, those of the first writes, those of all
+/// writes but one, or any. Where a piece was written twice, either may be what is left.
 fn written_in_place(file: &SimFile, choices: &mut Choices) -> Content {
     let mut left = file.synced.clone();
-    let (manner, whole) = (choices.below(4), choices.below(file.unsynced.len() + 1));
+    let (manner, whole) = (choices.below(5), choices.below(file.unsynced.len() + 1));
+    let unit = if choices.coin() { BLOCK } else { PIECE };
     if manner > 0 {
         left.data.resize(file.live.data.len(), 0);
     }
@@ -121,17 +126,18 @@ fn written_in_place(file: &SimFile, choices: &mut Choices) -> Content {
         let mut at = usize::try_from(*offset).expect("it was written in memory");
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
-            let (sector, behind) = rest.split_at(rest.len().min(BLOCK - at % BLOCK));
+            let (piece, behind) = rest.split_at(rest.len().min(unit - at % unit));
             let is_kept = match manner {
                 0 => false,
                 1 => true,
                 2 => index < whole,
+                3 => index != whole,
                 _ => choices.coin(),
             };
             if is_kept {
-                left.data[at..at + sector.len()].copy_from_slice(sector);
+                left.data[at..at + piece.len()].copy_from_slice(piece);
             }
-            at += sector.len();
+            at += piece.len();
             rest = behind;
         }
     }

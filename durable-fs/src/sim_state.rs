@@ -43,8 +43,20 @@ pub(crate) struct SimFile {
 
 impl SimFile {
     pub(crate) fn sync(&mut self) {
-        self.synced = self.live.clone();
-        self.unsynced.clear();
+        let in_place = std::mem::take(&mut self.unsynced);
+        if in_place.is_empty() {
+            self.synced = self.live.clone();
+            return;
+        }
+        // What was written in place is all that differs, in a file that may be large.
+        self.synced.data.resize(self.live.data.len(), 0);
+        for (offset, bytes) in in_place {
+            let start = usize::try_from(offset).expect("it was written in memory");
+            let written = start..start + bytes.len();
+            self.synced.data[written.clone()].copy_from_slice(&self.live.data[written]);
+        }
+        self.synced.modified_ns = self.live.modified_ns;
+        self.synced.read_only = self.live.read_only;
     }
 }
 
