@@ -1,0 +1,354 @@
+//! Which data blocks may be written over.
+//!
+//! ```text
+//!              take                      its write is committed                 what replaces it is committed
+//!   free ─────────────► taken ────────────────────────────────► in the map ─────────────────────────────────► replaced
+//!    ▲                    │ its write has failed                                                                   │
+//!    ├────────────────────┘                                                  what replaces it is durable           │
+//!    └─────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! What is replaced is still what a crash may come back to, until what replaces it is durable. So it is kept until then, in
+//! the order of the journal's records that replaced it. On the pages of a checkpoint only what is in the map is not free: an
+//! opening has no other.
+
+use crate::{
+    fields::{Fields, PutFields},
+    layout::BITS,
+    rules::Rule,
+    sealed::{HEADER, Page},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Range,
+};
+
+/// Bits of a word.
+const WORD: u64 = u64::BITS as u64;
+
+/// The data blocks of a region.
+#[derive(Debug)]
+pub(crate) struct FreeSpace {
+    /// A bit for each that may not be taken.
+    used: Vec<u64>,
+    count: u64,
+    free: u64,
+    /// Where the search goes on.
+    cursor: u64,
+    /// Those that were replaced, by the record that did it.
+    replaced: VecDeque<(u64, Range<u64>)>,
+    waiting: u64,
+    /// Those that are taken and not in the map yet: where each run starts, and its end.
+    taken: BTreeMap<u64, u64>,
+    /// Pages of bits that a checkpoint has to write.
+    changed: BTreeSet<u64>,
+}
+
+impl FreeSpace {
+    /// All of them free.
+    pub(crate) fn new(count: u64) -> FreeSpace {
+        let words = usize::try_from(count.div_ceil(WORD)).expect("bits of a region fit in memory");
+        FreeSpace {
+            used: vec![0; words],
+            count,
+            free: count,
+            cursor: 0,
+            replaced: VecDeque::new(),
+            waiting: 0,
+            taken: BTreeMap::new(),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    /// The pages of bits that have changed since this was asked last.
+    pub(crate) fn take_changed(&mut self) -> BTreeSet<u64> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// How many may be taken now.
+    pub(crate) fn free(&self) -> u64 {
+        self.free
+    }
+
+    /// How many will be free once what replaced them is durable.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
+    /// Takes so many, in as few runs as are easily found; the first choice is the run from `home` on. None if there are not
+    /// so many.
+    pub(crate) fn take(&mut self, home: u64, mut count: u64) -> Option<Vec<Range<u64>>> {
+        if count > self.free {
+            return None;
+        }
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        if home + count <= self.count && (home..home + count).all(|place| !self.is_used(place)) {
+            self.take_run(home..home + count);
+            return Some(std::iter::once(home..home + count).collect());
+        }
+        while count > 0 {
+            let start = self.next_free();
+            let most = (start + count).min(self.count);
+            let end = (start..most).find(|place| self.is_used(*place)).unwrap_or(most);
+            self.take_run(start..end);
+            self.cursor = if end == self.count { 0 } else { end };
+            count -= end - start;
+            runs.push(start..end);
+        }
+        Some(runs)
+    }
+
+    /// These runs, as they were taken, are in the map now.
+    pub(crate) fn settle(&mut self, runs: &[Range<u64>]) {
+        for run in runs {
+            let end = self.taken.remove(&run.start);
+            assert!(end == Some(run.end), "data blocks {run:?} were not taken like this");
+            self.note_changed(run);
+        }
+    }
+
+    /// Gives back one that was settled, and did not become part of the map after all.
+    pub(crate) fn give_back(&mut self, place: u64) {
+        self.clear(place..place + 1);
+    }
+
+    fn take_run(&mut self, run: Range<u64>) {
+        self.taken.insert(run.start, run.end);
+        self.set(run);
+    }
+
+    /// A record of the journal has replaced what is in these.
+    pub(crate) fn replace(&mut self, record: u64, place: u64) {
+        self.waiting += 1;
+        self.changed.insert(place / BITS);
+        match self.replaced.back_mut() {
+            _ if !Rule::ReplacedIsKeptUntilDurable.is_kept() => {
+                self.waiting -= 1;
+                self.clear(place..place + 1);
+            }
+            Some((by, run)) if *by == record && run.end == place => run.end += 1,
+            _ => self.replaced.push_back((record, place..place + 1)),
+        }
+    }
+
+    /// All records up to this one are durable: what they replaced is free.
+    pub(crate) fn durable(&mut self, record: u64) {
+        while let Some((by, run)) = self.replaced.front().cloned()
+            && by <= record
+        {
+            self.waiting -= run.end - run.start;
+            self.clear(run);
+            self.replaced.pop_front();
+        }
+    }
+
+    /// Says of one what an opening has found: it is in the map, or no longer.
+    pub(crate) fn found(&mut self, place: u64, is_used: bool) {
+        match (self.is_used(place), is_used) {
+            (false, true) => self.set(place..place + 1),
+            (true, false) => self.clear(place..place + 1),
+            _ => {}
+        }
+    }
+
+    /// Writes one page of bits: those that are in the map now.
+    pub(crate) fn write_page(&self, number: u64, page: &mut Page) {
+        let first = number * BITS;
+        let mut body = &mut page[HEADER..];
+        for word in 0..BITS / WORD {
+            let at = usize::try_from(first / WORD + word).expect("bits of a region fit in memory");
+            body.put_u64(self.used.get(at).copied().unwrap_or(0));
+        }
+        let end = (first + BITS).min(self.count);
+        // A run of those that are taken may begin on the page before.
+        let taken = self.taken.range(..end).rev().take_while(|(_, behind)| **behind > first);
+        let taken = taken.map(|(start, behind)| *start..*behind);
+        for run in self.replaced.iter().map(|(_, run)| run.clone()).chain(taken) {
+            for place in run.start.max(first)..run.end.min(end) {
+                let bit = place - first;
+                let byte = HEADER + usize::try_from(bit / 8).expect("a page has fewer");
+                page[byte] &= !(1 << (bit % 8));
+            }
+        }
+    }
+
+    /// Takes over one page of bits. False if it has bits that are none.
+    pub(crate) fn read_page(&mut self, number: u64, page: &Page) -> bool {
+        let first = number * BITS;
+        let mut fields = Fields(&page[HEADER..]);
+        for word in 0..BITS / WORD {
+            let bits = fields.u64().expect("a page has so many words");
+            let start = first + word * WORD;
+            let there = self.count.saturating_sub(start).min(WORD);
+            if there < WORD && bits >> there != 0 {
+                return false;
+            }
+            if there > 0 {
+                let at = usize::try_from(start / WORD).expect("bits of a region fit in memory");
+                self.free += u64::from(self.used[at].count_ones());
+                self.used[at] = bits;
+                self.free -= u64::from(bits.count_ones());
+            }
+        }
+        true
+    }
+
+    /// The next that is free, from the cursor on, around the end. There is one.
+    fn next_free(&self) -> u64 {
+        let around = |range: Range<u64>| {
+            let mut place = range.start;
+            while place < range.end {
+                let (word, bit) = self.word(place);
+                let free = !self.used[word] >> bit;
+                if free != 0 {
+                    let found = place + u64::from(free.trailing_zeros());
+                    return (found < range.end).then_some(found);
+                }
+                place += WORD - bit;
+            }
+            None
+        };
+        around(self.cursor..self.count)
+            .or_else(|| around(0..self.cursor))
+            .expect("somebody has counted a free block that is not there")
+    }
+
+    fn word(&self, place: u64) -> (usize, u64) {
+        let word = usize::try_from(place / WORD).expect("bits of a region fit in memory");
+        (word, place % WORD)
+    }
+
+    fn is_used(&self, place: u64) -> bool {
+        let (word, bit) = self.word(place);
+        self.used[word] >> bit & 1 == 1
+    }
+
+    fn set(&mut self, run: Range<u64>) {
+        self.free -= run.end - run.start;
+        self.note_changed(&run);
+        for place in run {
+            let (word, bit) = self.word(place);
+            assert!(self.used[word] >> bit & 1 == 0, "data block {place} is taken twice");
+            self.used[word] |= 1 << bit;
+        }
+    }
+
+    fn note_changed(&mut self, run: &Range<u64>) {
+        if !run.is_empty() {
+            self.changed.extend(run.start / BITS..=(run.end - 1) / BITS);
+        }
+    }
+
+    fn clear(&mut self, run: Range<u64>) {
+        self.free += run.end - run.start;
+        self.note_changed(&run);
+        for place in run {
+            let (word, bit) = self.word(place);
+            assert!(self.used[word] >> bit & 1 == 1, "data block {place} is freed twice");
+            self.used[word] &= !(1 << bit);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sealed::PAGE;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn one(run: Range<u64>) -> Option<Vec<Range<u64>>> {
+        Some(Vec::from([run]))
+    }
+
+    #[test]
+    fn home_is_taken_first_and_then_what_comes_next() {
+        let mut free = FreeSpace::new(200);
+        assert_eq!(free.take(10, 5), one(10..15));
+        assert_eq!(free.take(12, 4), one(0..4), "some of it is taken");
+        assert_eq!(free.take(12, 10), Some(vec![4..10, 15..19]));
+        assert_eq!(free.take(199, 2), one(19..21), "it would be beyond the end");
+        assert_eq!(free.free(), 200 - 5 - 4 - 10 - 2);
+        assert_eq!(free.take(0, 180), None);
+    }
+
+    #[test]
+    fn what_was_replaced_is_free_when_its_record_is_durable() {
+        let mut free = FreeSpace::new(4);
+        assert_eq!(free.take(0, 4), one(0..4));
+        free.settle(std::slice::from_ref(&(0..4)));
+        free.replace(7, 1);
+        free.replace(7, 2);
+        free.replace(8, 0);
+        assert_eq!((free.take(0, 1), free.waiting()), (None, 3));
+        free.durable(7);
+        assert_eq!((free.free(), free.waiting()), (2, 1));
+        assert_eq!(free.take(0, 2), one(1..3));
+        free.durable(8);
+        assert_eq!(free.take(9, 1), one(0..1));
+    }
+
+    proptest! {
+        /// Beside a set of numbers; and pages say what is in the map, whatever waits.
+        #[test]
+        fn no_block_is_given_twice_and_none_is_lost(
+            count in 1..300_u64,
+            steps in prop::collection::vec((0..3_u8, 0..300_u64, 1..20_u64), 0..60),
+        ) {
+            let mut free = FreeSpace::new(count);
+            let mut mapped = BTreeSet::new();
+            let mut staged = BTreeSet::new();
+            let mut waiting: Vec<(u64, u64)> = Vec::new();
+            for (record, (what, at, number)) in (1_u64..).zip(steps) {
+                match what {
+                    0 => {
+                        let room = count - mapped.len() as u64 - waiting.len() as u64;
+                        let taken = free.take(at, number);
+                        prop_assert_eq!(taken.is_some(), number <= room);
+                        let runs = taken.unwrap_or_default();
+                        let places: Vec<u64> = runs.iter().cloned().flatten().collect();
+                        prop_assert!(places.is_empty() || places.len() as u64 == number);
+                        // One in three stays taken, as if it were staged.
+                        if number % 3 > 0 {
+                            free.settle(&runs);
+                        } else {
+                            staged.extend(&places);
+                        }
+                        for place in places {
+                            prop_assert!(place < count && mapped.insert(place), "{} twice", place);
+                            prop_assert!(waiting.iter().all(|(_, there)| *there != place), "{} too early", place);
+                        }
+                    }
+                    1 => {
+                        let settled: Vec<u64> = mapped.difference(&staged).copied().collect();
+                        let Some(&place) = settled.get(at as usize % settled.len().max(1)) else { continue };
+                        mapped.remove(&place);
+                        waiting.push((record, place));
+                        free.replace(record, place);
+                    }
+                    _ => {
+                        let until = record.saturating_sub(number / 4);
+                        waiting.retain(|(by, _)| *by > until);
+                        free.durable(until);
+                    }
+                }
+                prop_assert_eq!(free.waiting(), waiting.len() as u64);
+                prop_assert_eq!(free.free(), count - mapped.len() as u64 - waiting.len() as u64);
+            }
+            let mut page = [0; PAGE];
+            free.write_page(0, &mut page);
+            let mut read = FreeSpace::new(count);
+            prop_assert!(read.read_page(0, &page));
+            let used: BTreeSet<u64> = (0..count).filter(|place| read.is_used(*place)).collect();
+            prop_assert_eq!(used, mapped.difference(&staged).copied().collect::<BTreeSet<u64>>());
+        }
+    }
+
+    #[test]
+    fn bits_of_blocks_that_there_are_not_are_refused() {
+        let mut page = [0; PAGE];
+        page[HEADER + 2] = 0b10;
+        assert!(!FreeSpace::new(17).read_page(0, &page));
+        assert!(FreeSpace::new(18).read_page(0, &page));
+    }
+}

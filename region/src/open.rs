@@ -1,0 +1,373 @@
+//! How a region comes to be: made, or opened and brought to the longest right prefix of what was written.
+//!
+//! | step of making one | a crash after it leaves |
+//! |---|---|
+//! | a file under a temporary name | that, which [`create`] of the next one removes |
+//! | control, super written and synced | the same |
+//! | renamed, the directory synced | the region |
+//!
+//! Opening reads in this order, and writes only in the last two steps:
+//!
+//! 1. The system's cache of the file is dropped and the file synced: what is looked at is what the disk has, and what a killed
+//!    process had left in the cache is durable before any data block counts as free.
+//! 2. Super and control: the newest right copy. Then the tree's index pages and the pages of free space.
+//! 3. The records of the journal behind the cut, as long as each continues the one before.
+//! 4. The end: the last group of them that has, of all blocks that it or those before it changed, the bytes. Records that
+//!    were known to be durable are not asked for theirs. If any record, wherever it is in the ring, says that later ones than
+//!    the end were durable, those are rotten.
+//! 5. Their changes are made in memory again.
+//! 6. Copies of super or control that differ are made equal: the next change may tear one of them.
+//! 7. A record of this life, synced: nothing that lies behind it in the ring continues it.
+
+use crate::{
+    control::{Control, List},
+    free::FreeSpace,
+    journal::{self, Change, Changed, Found, Journal, Stamp},
+    layout::{BLOCKS_MAX, Layout},
+    map::{Content, Entry},
+    pages::Pages,
+    region::{Failed, Point, Region, checksum},
+    rules::Rule,
+    sealed::{Mirrored, PAGE},
+    superblock::{Cut, Identity, Super, Unusable},
+    tree::{NotRead, Tree},
+    write::NewBlocks,
+};
+use camino::Utf8Path;
+use durable_fs::{InPlaceFile, Storage, StorageError};
+use std::{collections::BTreeMap, io, sync::Arc};
+use uuid::Uuid;
+
+/// Behind the name of a file that is not a region yet.
+const UNFINISHED: &str = ".new";
+
+/// Why there is no new region.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// There may be no such region.
+    #[error("a region has 1 to {BLOCKS_MAX} blocks, not {blocks}")]
+    Wrong {
+        /// How many were asked for.
+        blocks: u64,
+    },
+    /// The disk refused; for lack of room, for example.
+    #[error("the region's file cannot be made")]
+    Disk(#[from] StorageError),
+}
+
+/// Why a region is not opened. Nothing is changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk refused.
+    #[error("the region's file cannot be opened")]
+    Disk(#[from] StorageError),
+    /// Neither copy of what says that it is a region is right.
+    #[error("{path} is not a region, or what says so is rotten")]
+    NotARegion {
+        /// The file.
+        path: String,
+    },
+    /// Of a later program, or nonsense.
+    #[error("{path} cannot be used by this program: {why}")]
+    Unusable {
+        /// The file.
+        path: String,
+        /// In words.
+        why: String,
+    },
+    /// Shorter than its blocks take.
+    #[error("{path} has {size} bytes, and its blocks take {needed}: a part of it is missing")]
+    Short {
+        /// The file.
+        path: String,
+        /// Bytes that it has.
+        size: u64,
+        /// Bytes that it must have.
+        needed: u64,
+    },
+    /// What was durable is not there any more.
+    #[error("{path} has lost what was durable: {what}")]
+    Rotten {
+        /// The file.
+        path: String,
+        /// In words.
+        what: String,
+    },
+    /// The first writing failed.
+    #[error("{path} cannot be written")]
+    NotWritten {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        failed: Failed,
+    },
+}
+
+/// What a new region is given.
+#[derive(Clone, Debug)]
+pub struct NewRegion {
+    /// Which one, and how it is made.
+    pub identity: Identity,
+    /// A random number: which region of this id.
+    pub incarnation: u64,
+    /// The list that it is made with: the first one of its set, or none.
+    pub list: List,
+    /// A random number: seeds its checksums.
+    pub salt: u64,
+}
+
+/// What an opening is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// A random number: of this opening.
+    pub life: u64,
+    /// The boot of the machine: another one than last time means that its power was gone in between.
+    pub boot: Uuid,
+}
+
+/// Makes a region, with all the space that it will ever take.
+///
+/// # Errors
+/// [`CreateError`]; nothing of it is there, or the temporary file of which the next attempt makes a new one.
+pub fn create(storage: &dyn Storage, path: &Utf8Path, new: &NewRegion) -> Result<(), CreateError> {
+    let geometry = new.identity.geometry;
+    if !geometry.is_possible() {
+        return Err(CreateError::Wrong { blocks: geometry.blocks });
+    }
+    let unfinished = camino::Utf8PathBuf::from(format!("{path}{UNFINISHED}"));
+    match storage.remove(&unfinished) {
+        Err(error) if error.source.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let made = make(storage, &unfinished, path, new);
+    if made.is_err() {
+        // It may hold space that others need. If this fails, too, the next attempt removes it.
+        let _ = storage.remove(&unfinished);
+    }
+    made.map_err(CreateError::from)
+}
+
+fn make(
+    storage: &dyn Storage,
+    unfinished: &Utf8Path,
+    path: &Utf8Path,
+    new: &NewRegion,
+) -> Result<(), StorageError> {
+    let layout = Layout::of(new.identity.geometry, new.salt);
+    let file = storage.create_in_place(unfinished)?;
+    file.reserve(0, layout.size())?;
+    let control = Control { incarnation: new.incarnation, list: new.list.clone(), ..Control::default() };
+    let mut page = [0; PAGE];
+    control.write(&mut page);
+    layout.control_mirror().write(file.as_ref(), &mut page, 1)?;
+    let top = Tree::empty(&layout).top();
+    let first = Super { identity: new.identity, salt: new.salt, cut: Cut::default(), top };
+    let mut page = [0; PAGE];
+    first.write(&mut page);
+    Layout::super_mirror().write(file.as_ref(), &mut page, 1)?;
+    drop(file);
+    storage.rename(unfinished, path)?;
+    storage.sync_directory(path.parent().unwrap_or(Utf8Path::new("")))
+}
+
+/// Opens a region.
+///
+/// # Errors
+/// [`OpenError`]; nothing is changed, but for the last one.
+pub fn open(storage: &dyn Storage, path: &Utf8Path, opening: Opening) -> Result<Region, OpenError> {
+    let file: Arc<dyn InPlaceFile> = Arc::from(storage.open_in_place(path)?);
+    let name = || path.to_string();
+    file.drop_cache();
+    if Rule::OpeningSyncs.is_kept() {
+        file.sync_data()?;
+    }
+    let Some(top) = Layout::super_mirror().read(file.as_ref())? else {
+        return Err(OpenError::NotARegion { path: name() });
+    };
+    let unusable = |why: Unusable| OpenError::Unusable { path: name(), why: why.to_string() };
+    let kept = Super::read(&top.page).map_err(unusable)?;
+    let layout = Layout::of(kept.identity.geometry, kept.salt);
+    let size = file.size()?;
+    if size < layout.size() {
+        return Err(OpenError::Short { path: name(), size, needed: layout.size() });
+    }
+    let rotten = |what: String| OpenError::Rotten { path: name(), what };
+    let not_read = |error: NotRead| match error {
+        NotRead::Disk(error) => OpenError::Disk(error),
+        NotRead::Rotten { .. } => rotten(error.to_string()),
+    };
+    let control_kept = layout.control_mirror().read(file.as_ref())?;
+    let (control, control_kept) = control_kept
+        .and_then(|kept| Some((Control::read(&kept.page)?, kept)))
+        .ok_or_else(|| rotten("who may write it is in neither of its places".to_owned()))?;
+    let mut tree = Tree::open(file.as_ref(), &layout, &kept.top).map_err(not_read)?;
+    let mut free = FreeSpace::new(layout.data_blocks);
+    for number in 0..layout.free_pages {
+        let page = tree.read(file.as_ref(), layout.free_leaf(number)).map_err(not_read)?;
+        if !free.read_page(number, &page) {
+            return Err(rotten(format!("page {number} of free space names blocks that there are not")));
+        }
+    }
+    let found = Journal::scan(file.as_ref(), &layout, &kept.cut)?;
+    let durable = found.iter().map(|found| found.record.durable).fold(kept.cut.record, u64::max);
+    let found = right_prefix(file.as_ref(), &layout, durable, found);
+    let is_clean = found.last().is_none_or(|found| found.record.says_all_is_durable());
+    let end = found.last().map_or(kept.cut.record, |found| found.record.number);
+    let durable = match Rule::DurableIsMissed.is_kept() {
+        true => durable.max(Journal::durable_behind(file.as_ref(), &layout, end)?),
+        false => end,
+    };
+    if end < durable {
+        return Err(rotten(format!(
+            "records up to {durable} were durable, and only those up to {end} are right"
+        )));
+    }
+    let mark = found.last().map(|found| found.mark);
+    let mut region = Region {
+        identity: kept.identity,
+        layout,
+        control,
+        control_changes: control_kept.generation,
+        tree,
+        pages: Pages::new(&layout),
+        free,
+        journal: Journal::resume(&layout, opening.life, &kept.cut, mark),
+        applied: kept.cut.applied,
+        durable: Point { record: end, position: kept.cut.applied },
+        checkpoints: top.generation,
+        is_in_checkpoint: false,
+        failed: None,
+        file,
+    };
+    for found in found {
+        region.replay(found).map_err(not_read)?;
+    }
+    region.durable.position = region.applied;
+    let begun = region.begin_life(opening, is_clean, [&top, &control_kept]);
+    begun.map_err(|failed| OpenError::NotWritten { path: name(), failed })?;
+    Ok(region)
+}
+
+impl Region {
+    /// Makes the changes of a record again, in memory.
+    fn replay(&mut self, found: Found) -> Result<(), NotRead> {
+        let Region { file, tree, pages, free, .. } = self;
+        for change in found.record.changes {
+            let (version, block) = (change.version, change.block);
+            let blocks = block..block + change.content.count();
+            let mut new = NewBlocks::of(change.content);
+            pages.change_each(file.as_ref(), tree, blocks, |_, there| {
+                let content = new.next();
+                if let Content::Bytes { place, .. } = there.content {
+                    free.found(place, false);
+                }
+                if let Content::Bytes { place, .. } = content {
+                    free.found(place, true);
+                }
+                Some(Entry { version, content })
+            })?;
+        }
+        self.applied = found.record.applied;
+        Ok(())
+    }
+
+    /// The first writes of an opening.
+    fn begin_life(&mut self, opening: Opening, is_clean: bool, kept: [&Mirrored; 2]) -> Result<(), Failed> {
+        let [top, control] = kept;
+        let makes_equal = Rule::CopiesAreEqual.is_kept();
+        if makes_equal && !top.is_twice {
+            let mut page = top.page.clone();
+            let written = Layout::super_mirror().write(self.file.as_ref(), &mut page, top.generation);
+            written.map_err(|error| self.fail("what says that it is a region cannot be kept", &error))?;
+        }
+        let had_power = self.control.boot == opening.boot;
+        if (makes_equal && !control.is_twice) || !had_power {
+            let is_suspect = self.control.is_suspect || !(had_power || is_clean);
+            self.set_control(Control { boot: opening.boot, is_suspect, ..self.control.clone() })?;
+        }
+        self.say_all_is_durable()
+    }
+
+    /// Writes a record that says so, and syncs it.
+    fn say_all_is_durable(&mut self) -> Result<(), Failed> {
+        if !self.journal.has_room(journal::bytes_max(&self.layout, 0, 0)) {
+            self.checkpoint()?;
+        }
+        let stamp = Stamp { durable: self.durable.record, applied: self.applied };
+        let written = self.journal.append(self.file.as_ref(), stamp, &[]);
+        written.map_err(|error| self.fail("the journal cannot be written", &error))?;
+        if Rule::LifeBeginsDurably.is_kept() { self.sync().map(drop) } else { Ok(()) }
+    }
+
+    /// Makes everything durable, and says so: the next opening has nothing to look for. The region may be used on.
+    ///
+    /// # Errors
+    /// If the disk refuses; then the region has failed.
+    pub fn settle(&mut self) -> Result<(), Failed> {
+        self.sync()?;
+        self.say_all_is_durable()
+    }
+}
+
+/// The groups of records that count: up to the last one that has, of all blocks, the bytes that they hold at it. Those that are
+/// not newer than `durable` are believed to have theirs.
+fn right_prefix(file: &dyn InPlaceFile, layout: &Layout, durable: u64, mut found: Vec<Found>) -> Vec<Found> {
+    let mut looked_at = BTreeMap::new();
+    loop {
+        let is_end = |found: &Found| found.record.is_last || !Rule::GroupIsWhole.is_kept();
+        let end = found.iter().rposition(is_end).map_or(0, |last| last + 1);
+        found.truncate(end);
+        let unproven = found.iter().filter(|found| found.record.number > durable);
+        let mut in_force = BTreeMap::new();
+        for Found { record, .. } in unproven {
+            for change in &record.changes {
+                in_force.extend(bytes_of(record.number, change));
+            }
+        }
+        let wrong = in_force.into_iter().filter_map(|(block, bytes)| Some((block, bytes?)));
+        let wrong = wrong.filter(|(block, bytes)| {
+            !*looked_at.entry(*bytes).or_insert_with(|| bytes.are_there(file, layout, *block))
+        });
+        let Some(first_wrong) = wrong.map(|(_, bytes)| bytes.record).min() else { return found };
+        if !Rule::EndHasItsBytes.is_kept() {
+            return found;
+        }
+        // Whatever is between is wrong with it: it was not replaced there.
+        found.retain(|found| found.record.number < first_wrong);
+        if !Rule::BytesInForceAtTheEnd.is_kept() {
+            return found;
+        }
+    }
+}
+
+/// Which bytes a block is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Bytes {
+    record: u64,
+    place: u64,
+    checksum: u64,
+}
+
+impl Bytes {
+    fn are_there(&self, file: &dyn InPlaceFile, layout: &Layout, block: u64) -> bool {
+        let mut bytes = vec![0; layout.geometry.block_size.bytes()];
+        let read = file.read_exact_at(layout.data_at(self.place), &mut bytes);
+        read.is_ok() && checksum(block, &bytes) == self.checksum
+    }
+}
+
+/// The blocks of a change, with the bytes that they are to have, if any.
+fn bytes_of(record: u64, change: &Change) -> Vec<(u64, Option<Bytes>)> {
+    match &change.content {
+        Changed::Never(count) | Changed::Zeros(count) => {
+            (change.block..change.block + count).map(|block| (block, None)).collect()
+        }
+        Changed::Bytes { places, checksums, .. } => {
+            let places = places.iter().cloned().flatten();
+            let bytes =
+                places.zip(checksums).map(|(place, &checksum)| Some(Bytes { record, place, checksum }));
+            (change.block..).zip(bytes).collect()
+        }
+    }
+}

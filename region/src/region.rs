@@ -1,0 +1,278 @@
+//! An open region: what it knows, and what may be asked of it at any time. How it comes to be is [`crate::open`]'s, how it changes
+//! [`crate::write`]'s, what makes changes durable [`crate::sync`]'s.
+//!
+//! ```text
+//!      create                     open ── another, a newer or a rotten one ──► refused, nothing changed
+//!         │                        │
+//!         ▼                        ▼
+//!       a file ─────────────► in use ── a record, a sync, a checkpoint or a map page has failed ──► failed: until it is opened again
+//! ```
+
+use crate::{
+    control::{Control, Member},
+    free::FreeSpace,
+    journal::Journal,
+    layout::Layout,
+    map::{Content, Seal},
+    pages::Pages,
+    position::Position,
+    sealed::PAGE,
+    superblock::Identity,
+    tree::{NotRead, Tree},
+};
+use durable_fs::{InPlaceFile, StorageError};
+use std::{fmt, ops::Range, sync::Arc};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
+
+/// What a block's bytes are checked by: of this block, so that those of another one are wrong. Who writes makes it, and who reads
+/// checks it; between them nobody has to.
+#[must_use]
+pub fn checksum(block: u64, bytes: &[u8]) -> u64 {
+    xxh3_64_with_seed(bytes, block)
+}
+
+/// What is known of a block, for whoever reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Whose content it is.
+    pub version: Position,
+    /// The content.
+    pub what: What,
+}
+
+/// Which content a block has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Nobody ever wrote it.
+    Never,
+    /// Zeros, which were written.
+    Zeros,
+    /// Bytes, of this checksum and seal.
+    Bytes {
+        /// Their [`checksum`], as their writer made it.
+        checksum: u64,
+        /// Zeros in a region without seals.
+        seal: Seal,
+    },
+}
+
+/// Nobody knows what is on the disk, or nobody can read what says so. The region is of no use until it is opened again.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the region has failed: {why}")]
+pub struct Failed {
+    why: Arc<str>,
+}
+
+/// How far something is: the journal's record, and the position that was applied with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Point {
+    pub(crate) record: u64,
+    pub(crate) position: Position,
+}
+
+/// A region that is open. Its calls block on the disk; whoever needs more at a time brings a lock and threads.
+#[derive(Debug)]
+pub struct Region {
+    pub(crate) file: Arc<dyn InPlaceFile>,
+    pub(crate) identity: Identity,
+    pub(crate) layout: Layout,
+    pub(crate) control: Control,
+    pub(crate) control_changes: u64,
+    pub(crate) tree: Tree,
+    pub(crate) pages: Pages,
+    pub(crate) free: FreeSpace,
+    pub(crate) journal: Journal,
+    pub(crate) applied: Position,
+    pub(crate) durable: Point,
+    pub(crate) checkpoints: u64,
+    pub(crate) is_in_checkpoint: bool,
+    pub(crate) failed: Option<Failed>,
+}
+
+impl Region {
+    /// Which one, and how it is made.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Itself, as a list names it.
+    #[must_use]
+    pub fn member(&self) -> Member {
+        Member { region: self.identity.region, incarnation: self.control.incarnation }
+    }
+
+    /// Whether it is full by the list that it has.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.control.list.full.contains(&self.member())
+    }
+
+    /// Who may write, and who is full.
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Changes that: durable on return, on both copies, with all that was written before.
+    ///
+    /// # Errors
+    /// If the disk refuses; then the region has failed, and nobody knows which of the two is there.
+    pub fn set_control(&mut self, control: Control) -> Result<(), Failed> {
+        self.check_in_use()?;
+        let mut page = [0; PAGE];
+        control.write(&mut page);
+        let written =
+            self.layout.control_mirror().write(self.file.as_ref(), &mut page, self.control_changes + 1);
+        written.map_err(|error| self.fail("who may write cannot be kept", &error))?;
+        self.control_changes += 1;
+        self.control = control;
+        Ok(())
+    }
+
+    /// The last write that it has.
+    #[must_use]
+    pub fn applied(&self) -> Position {
+        self.applied
+    }
+
+    /// The last write that it would have after a power cut.
+    #[must_use]
+    pub fn durable(&self) -> Position {
+        self.durable.position
+    }
+
+    /// Blocks that may be written now, whichever they are. What was replaced counts when it is durable.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        self.free.free()
+    }
+
+    /// Blocks that a sync would add to that.
+    #[must_use]
+    pub fn room_after_sync(&self) -> u64 {
+        self.free.waiting()
+    }
+
+    /// Why it is of no use any more.
+    #[must_use]
+    pub fn failed(&self) -> Option<&Failed> {
+        self.failed.as_ref()
+    }
+
+    /// What these blocks hold, and behind `bytes` the bytes of those that hold some. Bytes that the disk does not give back are
+    /// zeros: like those that it has changed, they do not have the checksum.
+    ///
+    /// # Errors
+    /// If its map cannot be read; then it has failed.
+    ///
+    /// # Panics
+    /// If it has no such blocks.
+    pub fn read(&mut self, blocks: Range<u64>, bytes: &mut Vec<u8>) -> Result<Vec<Held>, Failed> {
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        let held = self.held(blocks, |place| match runs.last_mut() {
+            Some(run) if run.end == place => run.end += 1,
+            _ => runs.push(place..place + 1),
+        })?;
+        for run in runs {
+            self.read_places(run, bytes);
+        }
+        Ok(held)
+    }
+
+    /// What these blocks hold.
+    ///
+    /// # Errors
+    /// If its map cannot be read; then it has failed.
+    ///
+    /// # Panics
+    /// If it has no such blocks.
+    pub fn look(&mut self, blocks: Range<u64>) -> Result<Vec<Held>, Failed> {
+        self.held(blocks, |_| {})
+    }
+
+    /// What these blocks hold, in one number: who has the same one has the same versions of the same content.
+    ///
+    /// # Errors
+    /// If its map cannot be read; then it has failed.
+    ///
+    /// # Panics
+    /// If it has no such blocks.
+    pub fn digest(&mut self, blocks: Range<u64>) -> Result<u128, Failed> {
+        let mut digest = Xxh3::new();
+        for held in self.look(blocks)? {
+            digest.update(&held.version.epoch.to_le_bytes());
+            digest.update(&held.version.counter.to_le_bytes());
+            match held.what {
+                What::Never => digest.update(&[0]),
+                What::Zeros => digest.update(&[1]),
+                What::Bytes { checksum, .. } => {
+                    digest.update(&[2]);
+                    digest.update(&checksum.to_le_bytes());
+                }
+            }
+        }
+        Ok(digest.digest128())
+    }
+
+    fn held(&mut self, blocks: Range<u64>, mut place_of: impl FnMut(u64)) -> Result<Vec<Held>, Failed> {
+        self.check_in_use()?;
+        assert!(
+            blocks.start <= blocks.end && blocks.end <= self.identity.geometry.blocks,
+            "blocks {blocks:?} of a region that has {}",
+            self.identity.geometry.blocks
+        );
+        let mut all = Vec::new();
+        let Region { file, tree, pages, .. } = self;
+        let shown = pages.for_each(file.as_ref(), tree, blocks, |_, entry| {
+            let what = match entry.content {
+                Content::Never => What::Never,
+                Content::Zeros => What::Zeros,
+                Content::Bytes { place, checksum, seal } => {
+                    place_of(place);
+                    What::Bytes { checksum, seal }
+                }
+            };
+            all.push(Held { version: entry.version, what });
+        });
+        shown.map_err(|error| self.fail_map(&error))?;
+        Ok(all)
+    }
+
+    /// The bytes of places that follow each other. If the disk does not give them back together, one by one.
+    fn read_places(&self, run: Range<u64>, bytes: &mut Vec<u8>) {
+        let size = self.identity.geometry.block_size.bytes();
+        let (start, count) = (bytes.len(), (run.end - run.start) as usize);
+        bytes.resize(start + count * size, 0);
+        let into = &mut bytes[start..];
+        if self.file.read_exact_at(self.layout.data_at(run.start), into).is_ok() {
+            return;
+        }
+        for (place, block) in run.zip(into.chunks_exact_mut(size)) {
+            if self.file.read_exact_at(self.layout.data_at(place), block).is_err() {
+                block.fill(0);
+            }
+        }
+    }
+
+    pub(crate) fn check_in_use(&self) -> Result<(), Failed> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// It is of no use from now on.
+    pub(crate) fn fail(&mut self, what: &str, error: &StorageError) -> Failed {
+        self.fail_because(format!("{what}: {error}: {}", error.source))
+    }
+
+    pub(crate) fn fail_map(&mut self, error: &NotRead) -> Failed {
+        match error {
+            NotRead::Disk(error) => self.fail("its map cannot be read", error),
+            NotRead::Rotten { .. } => self.fail_because(format!("its map is rotten: {error}")),
+        }
+    }
+
+    pub(crate) fn fail_because(&mut self, why: impl fmt::Display) -> Failed {
+        let failed = Failed { why: why.to_string().into() };
+        self.failed.get_or_insert(failed).clone()
+    }
+}

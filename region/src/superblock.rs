@@ -1,0 +1,176 @@
+//! What a region is, and which checkpoint of it is in force: the first thing that is read.
+//!
+//! | field | bytes | |
+//! |---|---|---|
+//! | format | 4 | refused if it is not this one |
+//! | needed | 8 | features that whoever opens it must know; refused if one is not |
+//! | region, set | 16 + 16 | |
+//! | salt | 8 | random, of this file: what is in every other checksum |
+//! | block size, seals | 4 + 1 | |
+//! | blocks | 8 | |
+//! | cut | 8 | the journal's record up to which the pages of the checkpoint have everything |
+//! | journal: where the record after it is, and the chain that it continues | 8 + 8 | |
+//! | applied | 4 + 6 | the position at the cut |
+//! | top | 4, and 8 for each | how many highest pages of the tree of checksums there are, and theirs |
+//!
+//! The generation of its page counts checkpoints.
+
+use crate::{
+    fields::{Fields, PutFields},
+    layout::{BlockSize, Geometry},
+    position::Position,
+    sealed::{HEADER, Page},
+    tree::TOP_MAX,
+};
+use ids::{RegionId, RegionSetId};
+use uuid::Uuid;
+
+/// The only format so far.
+const FORMAT: u32 = 1;
+
+/// The features that this program knows: none beyond the first format's.
+const KNOWN: u64 = 0;
+
+/// Which region, and how it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The region.
+    pub region: RegionId,
+    /// The set that it is a member of.
+    pub set: RegionSetId,
+    /// What it is like.
+    pub geometry: Geometry,
+}
+
+/// The whole of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Super {
+    pub(crate) identity: Identity,
+    pub(crate) salt: u64,
+    pub(crate) cut: Cut,
+    /// Checksums of the highest pages of the tree.
+    pub(crate) top: Vec<u64>,
+}
+
+/// What the checkpoint has, and where the journal goes on from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// The last record whose changes are in the pages.
+    pub(crate) record: u64,
+    /// Where in the ring the one after it is.
+    pub(crate) next_at: u64,
+    /// What the one after it continues.
+    pub(crate) chain: u64,
+    /// The position that was applied then.
+    pub(crate) applied: Position,
+}
+
+/// Why it is not to be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unusable {
+    /// Of a later program: this format, or these features.
+    #[error(
+        "it has format {format} with features {needed:#x}; this program knows format {FORMAT} with features {KNOWN:#x}"
+    )]
+    Newer { format: u32, needed: u64 },
+    /// It has the right checksum, and makes no sense.
+    #[error("its checksum is right, but {0}")]
+    Wrong(&'static str),
+}
+
+impl Super {
+    pub(crate) fn write(&self, page: &mut Page) {
+        let Identity { region, set, geometry } = self.identity;
+        let mut body = &mut page[HEADER..];
+        body.put_u32(FORMAT);
+        body.put_u64(0);
+        body.put_u128(region.0.as_u128());
+        body.put_u128(set.0.as_u128());
+        body.put_u64(self.salt);
+        body.put_u32(geometry.block_size.bytes() as u32);
+        body.put_u8(u8::from(geometry.is_sealed));
+        body.put_u64(geometry.blocks);
+        body.put_u64(self.cut.record);
+        body.put_u64(self.cut.next_at);
+        body.put_u64(self.cut.chain);
+        body.put_position(self.cut.applied);
+        body.put_u32(u32::try_from(self.top.len()).expect("few pages are the highest"));
+        self.top.iter().for_each(|checksum| body.put_u64(*checksum));
+        body.fill(0);
+    }
+
+    pub(crate) fn read(page: &Page) -> Result<Super, Unusable> {
+        const SHORT: Unusable = Unusable::Wrong("it is shorter than it can be");
+        let mut fields = Fields(&page[HEADER..]);
+        let format = fields.u32().ok_or(SHORT)?;
+        let needed = fields.u64().ok_or(SHORT)?;
+        if format != FORMAT || needed & !KNOWN != 0 {
+            return Err(Unusable::Newer { format, needed });
+        }
+        let mut identity = || {
+            let region = RegionId(Uuid::from_u128(fields.u128()?));
+            let set = RegionSetId(Uuid::from_u128(fields.u128()?));
+            Some((region, set, fields.u64()?, fields.u32()?, fields.u8()?, fields.u64()?))
+        };
+        let (region, set, salt, block_size, is_sealed, blocks) = identity().ok_or(SHORT)?;
+        let block_size = BlockSize::of(block_size).ok_or(Unusable::Wrong("its block size is none"))?;
+        let geometry = Geometry { block_size, blocks, is_sealed: is_sealed != 0 };
+        if !geometry.is_possible() {
+            return Err(Unusable::Wrong("its number of blocks is none"));
+        }
+        let mut rest = || {
+            let cut = Cut {
+                record: fields.u64()?,
+                next_at: fields.u64()?,
+                chain: fields.u64()?,
+                applied: fields.position()?,
+            };
+            let count = u64::from(fields.u32()?);
+            let top = (0..count.min(TOP_MAX)).map(|_| fields.u64()).collect::<Option<_>>()?;
+            (count <= TOP_MAX).then_some((cut, top))
+        };
+        let (cut, top) = rest().ok_or(SHORT)?;
+        Ok(Super { identity: Identity { region, set, geometry }, salt, cut, top })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sealed::PAGE;
+
+    fn example() -> Super {
+        Super {
+            identity: Identity {
+                region: RegionId(Uuid::from_u128(1)),
+                set: RegionSetId(Uuid::from_u128(2)),
+                geometry: Geometry { block_size: BlockSize::B512, blocks: 77, is_sealed: true },
+            },
+            salt: 3,
+            cut: Cut { record: 4, next_at: 5, chain: 6, applied: Position { epoch: 7, counter: 8 } },
+            top: (0..TOP_MAX).collect(),
+        }
+    }
+
+    #[test]
+    fn it_is_read_as_it_was_written_also_with_the_largest_tree() {
+        let mut page = [0; PAGE];
+        example().write(&mut page);
+        assert_eq!(Super::read(&page), Ok(example()));
+    }
+
+    #[test]
+    fn a_later_format_an_unknown_feature_and_nonsense_are_refused() {
+        let changed = |at: usize, byte: u8| {
+            let mut page = [0; PAGE];
+            example().write(&mut page);
+            page[HEADER + at] = byte;
+            Super::read(&page).expect_err("it should be refused")
+        };
+        assert_eq!(changed(0, 2), Unusable::Newer { format: 2, needed: 0 });
+        assert_eq!(changed(11, 0x80), Unusable::Newer { format: 1, needed: 1 << 63 });
+        assert_eq!(changed(53, 3), Unusable::Wrong("its block size is none"));
+        assert_eq!(changed(57 + 7, 1), Unusable::Wrong("its number of blocks is none"));
+        assert_eq!(changed(57 + 8 + 24 + 10 + 2, 1), Unusable::Wrong("it is shorter than it can be"));
+    }
+}
