@@ -25,7 +25,7 @@
 //! - [`region`]: the whole; [`open`], [`mod@write`], [`sync`]: how it comes to be, changes, and lasts.
 
 mod control;
-mod fields;
+pub mod fields;
 mod free;
 mod journal;
 mod layout;

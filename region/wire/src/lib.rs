@@ -1,0 +1,31 @@
+//! What an Upstairs and a Downstairs say to each other, over one ordered stream of bytes in each direction.
+//!
+//! **Problem.** One side numbers writes and wants to know how far the other one is; both may be of different versions; a byte that the
+//! wire has changed must not be taken for right; and a megabyte must be copied as seldom as possible.
+//!
+//! **Theory.** `docs/BLOCK.md`, "Wire". Everything is a *frame*: a header, *fields*, and *bulk*, which is the bytes of blocks. The
+//! header and the fields have a checksum; the bulk's are among the fields, one for each block, and are the ones that are kept with
+//! them on the disk.
+//!
+//! ```text
+//!   Request, Reply ──encode──► Outbox ──slices──► socket ──► buffer ──Decoder──► Frame ──parse──► Request, Reply
+//!                              small ones together,                              bulk is a part of
+//!                              bulk as it is                                     the buffer, not a copy
+//! ```
+//!
+//! - [`frame`]: the header, and what is refused before anything is believed.
+//! - [`request`], [`reply`]: the messages of each side.
+//! - [`message`]: the parts that they have in common.
+//! - [`outbox`]: what waits to be sent.
+
+mod frame;
+mod message;
+mod outbox;
+mod reply;
+mod request;
+
+pub use frame::{BULK_MAX, Decoder, FIELDS_MAX, Frame, WireError};
+pub use message::{BlockData, Blocks, LOOK_MAX, WRITE_BYTES_MAX, ZERO_MAX};
+pub use outbox::Outbox;
+pub use reply::{Promoted, Refusal, Reply, Welcome};
+pub use request::{BlockCopy, Hello, Request};

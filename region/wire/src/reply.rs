@@ -1,0 +1,325 @@
+//! What a Downstairs answers.
+
+use crate::{
+    frame::{Frame, WireError},
+    message::{self, Blocks, LOOK_MAX, WRITE_BYTES_MAX},
+    outbox::Outbox,
+};
+use bytes::Bytes;
+use region::{
+    BlockSize, Geometry, Held, List, Position, Promotion, What,
+    fields::{Fields, PutFields},
+};
+
+/// Bytes of words at most, in a reply that says something in words.
+const WORDS_MAX: usize = 1_000;
+
+/// Who is there, and in which state. Of it only what [`Reply::Promoted`] says counts for more than a guess.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The version of the protocol that is spoken from now on.
+    pub version: u16,
+    /// What the region is like.
+    pub geometry: Geometry,
+    /// Which region of its id it is.
+    pub incarnation: u64,
+    /// Who may write it.
+    pub promoted: Promotion,
+}
+
+/// What a promoted member has; said under the lock that keeps every other writer out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promoted {
+    /// The newest list that it was told.
+    pub list: List,
+    /// The last write that it has.
+    pub applied: Position,
+    /// The last write that it would have after a power cut.
+    pub durable: Position,
+    /// Whether a power cut may have taken something that it had applied.
+    pub is_suspect: bool,
+}
+
+/// Why something was not done. The connection goes on, but for the first three.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No version of the protocol is spoken by both: it speaks these, from and to.
+    Version(u16, u16),
+    /// It has no such region, or it is of another set.
+    NoRegion(String),
+    /// Somebody has or had a higher epoch, or the same one in another session.
+    Epoch(Promotion),
+    /// The list is older than the one that it has, or not of this writer, or of a position that it does not have.
+    List {
+        /// Of the request.
+        id: u64,
+        /// In words.
+        why: String,
+    },
+}
+
+/// What a Downstairs answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// To Hello.
+    Welcome(Welcome),
+    /// To Promote: you may write, and nobody else.
+    Promoted(Promoted),
+    /// To Hello, Promote or SetList: no.
+    Refused(Refusal),
+    /// To SetList: it is durable.
+    ListKept {
+        /// Of the request.
+        id: u64,
+    },
+    /// The stream up to this position is applied.
+    Applied(Position),
+    /// To Flush: the stream up to this position is durable.
+    Flushed {
+        /// Of the request.
+        id: u64,
+        /// The position.
+        durable: Position,
+    },
+    /// To Read.
+    Read {
+        /// Of the request.
+        id: u64,
+        /// The first block.
+        first: u64,
+        /// What each of them is.
+        whats: Vec<What>,
+        /// The bytes of those that hold bytes.
+        bytes: Bytes,
+    },
+    /// To Look.
+    Looked {
+        /// Of the request.
+        id: u64,
+        /// What each block is.
+        held: Vec<Held>,
+    },
+    /// To Digest.
+    Digested {
+        /// Of the request.
+        id: u64,
+        /// Of all of them.
+        digest: u128,
+    },
+    /// To Install, Heal, Stage and Commit: so many blocks have taken it.
+    Taken {
+        /// Of the request.
+        id: u64,
+        /// Blocks.
+        blocks: u64,
+    },
+    /// To Ping.
+    Pong {
+        /// Of the request.
+        id: u64,
+    },
+    /// Somebody else may write now: the last message of this connection.
+    Fenced(Promotion),
+    /// The region is of no use until somebody looks at it: the last message of this connection.
+    Failed(String),
+    /// What was asked is not possible; whoever asks it has a mistake. The last message of this connection.
+    Wrong(String),
+}
+
+mod kind {
+    pub(super) const WELCOME: u8 = 101;
+    pub(super) const PROMOTED: u8 = 102;
+    pub(super) const LIST_KEPT: u8 = 103;
+    pub(super) const APPLIED: u8 = 104;
+    pub(super) const FLUSHED: u8 = 105;
+    pub(super) const READ: u8 = 106;
+    pub(super) const LOOKED: u8 = 107;
+    pub(super) const DIGESTED: u8 = 108;
+    pub(super) const TAKEN: u8 = 109;
+    pub(super) const PONG: u8 = 110;
+    pub(super) const FENCED: u8 = 111;
+    pub(super) const FAILED: u8 = 112;
+    pub(super) const WRONG: u8 = 113;
+    pub(super) const REFUSED_VERSION: u8 = 114;
+    pub(super) const REFUSED_REGION: u8 = 115;
+    pub(super) const REFUSED_EPOCH: u8 = 116;
+    pub(super) const REFUSED_LIST: u8 = 117;
+}
+
+impl Reply {
+    /// Puts it behind what waits to be sent.
+    pub fn encode(&self, out: &mut Outbox) {
+        let none = Bytes::new();
+        match self {
+            Reply::Welcome(welcome) => out.push(kind::WELCOME, &none, |into| put_welcome(into, welcome)),
+            Reply::Promoted(promoted) => out.push(kind::PROMOTED, &none, |into| {
+                message::put_list(into, &promoted.list);
+                into.put_position(promoted.applied);
+                into.put_position(promoted.durable);
+                into.put_u8(u8::from(promoted.is_suspect));
+            }),
+            Reply::Refused(refusal) => put_refusal(out, refusal),
+            Reply::ListKept { id } => out.push(kind::LIST_KEPT, &none, |into| into.put_u64(*id)),
+            Reply::Applied(position) => out.push(kind::APPLIED, &none, |into| into.put_position(*position)),
+            Reply::Flushed { id, durable } => out.push(kind::FLUSHED, &none, |into| {
+                into.put_u64(*id);
+                into.put_position(*durable);
+            }),
+            Reply::Read { id, first, whats, bytes } => out.push(kind::READ, bytes, |into| {
+                into.put_u64(*id);
+                let count = u32::try_from(whats.len()).expect("a message is small");
+                message::put_blocks(into, Blocks { first: *first, count });
+                put_whats(into, whats.iter());
+            }),
+            Reply::Looked { id, held } => out.push(kind::LOOKED, &none, |into| {
+                into.put_u64(*id);
+                into.put_u32(u32::try_from(held.len()).expect("a message is small"));
+                held.iter().for_each(|held| into.put_position(held.version));
+                put_whats(into, held.iter().map(|held| &held.what));
+            }),
+            Reply::Digested { id, digest } => out.push(kind::DIGESTED, &none, |into| {
+                into.put_u64(*id);
+                into.put_u128(*digest);
+            }),
+            Reply::Taken { id, blocks } => out.push(kind::TAKEN, &none, |into| {
+                into.put_u64(*id);
+                into.put_u64(*blocks);
+            }),
+            Reply::Pong { id } => out.push(kind::PONG, &none, |into| into.put_u64(*id)),
+            Reply::Fenced(promotion) => {
+                out.push(kind::FENCED, &none, |into| message::put_promotion(into, *promotion));
+            }
+            Reply::Failed(why) => out.push(kind::FAILED, &none, |into| put_words(into, why)),
+            Reply::Wrong(what) => out.push(kind::WRONG, &none, |into| put_words(into, what)),
+        }
+    }
+
+    /// What a frame answers.
+    ///
+    /// # Errors
+    /// [`WireError::Wrong`], if there is no such reply.
+    pub fn parse(frame: Frame) -> Result<Reply, WireError> {
+        let kind = frame.kind;
+        if kind != kind::READ && !frame.bulk.is_empty() {
+            return Err(WireError::Wrong { kind, what: "bytes of blocks came with it" });
+        }
+        let mut fields = Fields(&frame.fields);
+        let reply = parse(kind, &mut fields, frame.bulk);
+        let reply = reply.ok_or(WireError::Wrong { kind, what: "its fields make no sense" })?;
+        if !fields.0.is_empty() {
+            return Err(WireError::Wrong { kind, what: "it has more fields than it should" });
+        }
+        Ok(reply)
+    }
+}
+
+fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Reply> {
+    Some(match kind {
+        kind::WELCOME => Reply::Welcome(welcome(fields)?),
+        kind::PROMOTED => Reply::Promoted(Promoted {
+            list: message::list(fields)?,
+            applied: fields.position()?,
+            durable: fields.position()?,
+            is_suspect: fields.u8()? != 0,
+        }),
+        kind::LIST_KEPT => Reply::ListKept { id: fields.u64()? },
+        kind::APPLIED => Reply::Applied(fields.position()?),
+        kind::FLUSHED => Reply::Flushed { id: fields.u64()?, durable: fields.position()? },
+        kind::READ => {
+            let id = fields.u64()?;
+            let Blocks { first, count } = message::blocks(fields, (WRITE_BYTES_MAX / 512) as u64)?;
+            Reply::Read { id, first, whats: whats(fields, count.into())?, bytes: bulk }
+        }
+        kind::LOOKED => {
+            let (id, count) = (fields.u64()?, u64::from(fields.u32()?));
+            if count > LOOK_MAX {
+                return None;
+            }
+            let versions: Vec<Position> = (0..count).map(|_| fields.position()).collect::<Option<_>>()?;
+            let whats = whats(fields, count)?;
+            let held = versions.into_iter().zip(whats).map(|(version, what)| Held { version, what });
+            Reply::Looked { id, held: held.collect() }
+        }
+        kind::DIGESTED => Reply::Digested { id: fields.u64()?, digest: fields.u128()? },
+        kind::TAKEN => Reply::Taken { id: fields.u64()?, blocks: fields.u64()? },
+        kind::PONG => Reply::Pong { id: fields.u64()? },
+        kind::FENCED => Reply::Fenced(message::promotion(fields)?),
+        kind::FAILED => Reply::Failed(words(fields)?),
+        kind::WRONG => Reply::Wrong(words(fields)?),
+        kind::REFUSED_VERSION => Reply::Refused(Refusal::Version(version(fields)?, version(fields)?)),
+        kind::REFUSED_REGION => Reply::Refused(Refusal::NoRegion(words(fields)?)),
+        kind::REFUSED_EPOCH => Reply::Refused(Refusal::Epoch(message::promotion(fields)?)),
+        kind::REFUSED_LIST => Reply::Refused(Refusal::List { id: fields.u64()?, why: words(fields)? }),
+        _ => return None,
+    })
+}
+
+fn put_welcome(into: &mut Vec<u8>, welcome: &Welcome) {
+    into.put(&welcome.version.to_le_bytes());
+    into.put_u32(welcome.geometry.block_size.bytes() as u32);
+    into.put_u64(welcome.geometry.blocks);
+    into.put_u8(u8::from(welcome.geometry.is_sealed));
+    into.put_u64(welcome.incarnation);
+    message::put_promotion(into, welcome.promoted);
+}
+
+fn welcome(fields: &mut Fields<'_>) -> Option<Welcome> {
+    Some(Welcome {
+        version: version(fields)?,
+        geometry: Geometry {
+            block_size: BlockSize::of(fields.u32()?)?,
+            blocks: fields.u64()?,
+            is_sealed: fields.u8()? != 0,
+        },
+        incarnation: fields.u64()?,
+        promoted: message::promotion(fields)?,
+    })
+}
+
+fn put_refusal(out: &mut Outbox, refusal: &Refusal) {
+    let none = Bytes::new();
+    match refusal {
+        Refusal::Version(min, max) => out.push(kind::REFUSED_VERSION, &none, |into| {
+            into.put(&min.to_le_bytes());
+            into.put(&max.to_le_bytes());
+        }),
+        Refusal::NoRegion(why) => out.push(kind::REFUSED_REGION, &none, |into| put_words(into, why)),
+        Refusal::Epoch(promotion) => {
+            out.push(kind::REFUSED_EPOCH, &none, |into| message::put_promotion(into, *promotion));
+        }
+        Refusal::List { id, why } => out.push(kind::REFUSED_LIST, &none, |into| {
+            into.put_u64(*id);
+            put_words(into, why);
+        }),
+    }
+}
+
+fn version(fields: &mut Fields<'_>) -> Option<u16> {
+    fields.bytes(2)?.try_into().map(u16::from_le_bytes).ok()
+}
+
+/// Whether there are seals is said once; a seal of zeros is one, too.
+fn put_whats<'a>(into: &mut Vec<u8>, whats: impl Iterator<Item = &'a What> + Clone) {
+    let is_sealed = whats
+        .clone()
+        .any(|what| matches!(what, What::Bytes { seal, .. } if seal.iter().any(|byte| *byte != 0)));
+    into.put_u8(u8::from(is_sealed));
+    message::put_whats(into, whats, is_sealed);
+}
+
+fn whats(fields: &mut Fields<'_>, count: u64) -> Option<Vec<What>> {
+    let is_sealed = fields.u8()? != 0;
+    (0..count).map(|_| message::what(fields, is_sealed)).collect()
+}
+
+fn put_words(into: &mut Vec<u8>, words: &str) {
+    let end = (0..=WORDS_MAX.min(words.len())).rev().find(|end| words.is_char_boundary(*end));
+    let words = &words.as_bytes()[..end.unwrap_or(0)];
+    into.put_u32(u32::try_from(words.len()).expect("words are few"));
+    into.put(words);
+}
+
+fn words(fields: &mut Fields<'_>) -> Option<String> {
+    let count = usize::try_from(fields.u32()?).ok().filter(|count| *count <= WORDS_MAX)?;
+    String::from_utf8(fields.bytes(count)?.to_vec()).ok()
+}

@@ -1,0 +1,308 @@
+//! Every message arrives as it was sent, however the stream is cut; and whatever else arrives is refused.
+
+use bytes::{Bytes, BytesMut};
+use ids::{RegionId, RegionSetId};
+use proptest::prelude::*;
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use region::{
+    BlockSize, Geometry, Held, List, ListVersion, MEMBERS_MAX, Member, Position, Promotion, SEAL, What,
+};
+use region_wire::{
+    BULK_MAX, BlockCopy, BlockData, Blocks, Decoder, FIELDS_MAX, Hello, Outbox, Promoted, Refusal, Reply,
+    Request, Welcome, WireError,
+};
+use std::io::IoSlice;
+use uuid::Uuid;
+
+/// Messages of any kind, by a seed.
+struct Any(SmallRng);
+
+impl Any {
+    fn new(seed: u64) -> Any {
+        Any(SmallRng::seed_from_u64(seed))
+    }
+
+    fn uuid(&mut self) -> Uuid {
+        Uuid::from_u128(self.0.random())
+    }
+
+    fn position(&mut self) -> Position {
+        Position { epoch: self.0.random_range(1..=u32::MAX), counter: self.0.random_range(1..1 << 48) }
+    }
+
+    fn promotion(&mut self) -> Promotion {
+        Promotion { epoch: self.0.random(), session: self.uuid() }
+    }
+
+    fn blocks(&mut self, max: u32) -> Blocks {
+        Blocks { first: self.0.random_range(0..1 << 48), count: self.0.random_range(1..=max) }
+    }
+
+    fn data(&mut self) -> BlockData {
+        let (count, is_sealed) = (self.0.random_range(1..20_usize), self.0.random());
+        let mut bytes = vec![0; count * 512];
+        self.0.fill(&mut bytes[..]);
+        let mut seal = || {
+            let mut seal = [0; SEAL];
+            self.0.fill(&mut seal);
+            seal
+        };
+        let seals = if is_sealed { (0..count).map(|_| seal()).collect() } else { Vec::new() };
+        let checksums = (0..count).map(|_| self.0.random()).collect();
+        BlockData { first: self.0.random_range(0..1 << 48), checksums, seals, bytes: bytes.into() }
+    }
+
+    fn list(&mut self) -> List {
+        let count = self.0.random_range(0..=MEMBERS_MAX);
+        List {
+            version: ListVersion { epoch: self.0.random(), number: self.0.random() },
+            base: self.position(),
+            full: (0..count)
+                .map(|_| Member { region: RegionId(self.uuid()), incarnation: self.0.random() })
+                .collect(),
+        }
+    }
+
+    fn what(&mut self, is_sealed: bool) -> What {
+        match self.0.random_range(0..3) {
+            0 => What::Never,
+            1 => What::Zeros,
+            _ => {
+                let seal = if is_sealed { [self.0.random_range(1..=255); SEAL] } else { [0; SEAL] };
+                What::Bytes { checksum: self.0.random(), seal }
+            }
+        }
+    }
+
+    fn whats(&mut self, max: usize) -> Vec<What> {
+        let (count, is_sealed) = (self.0.random_range(1..=max), self.0.random());
+        (0..count).map(|_| self.what(is_sealed)).collect()
+    }
+
+    fn copy(&mut self) -> BlockCopy {
+        match self.0.random_range(0..3) {
+            0 => BlockCopy::Never(self.blocks(8_192)),
+            1 => BlockCopy::Zeros(self.position(), self.blocks(8_192)),
+            _ => BlockCopy::Bytes(self.position(), self.data()),
+        }
+    }
+
+    fn request(&mut self) -> Request {
+        let id = self.0.random();
+        match self.0.random_range(0..15) {
+            0 => Request::Hello(Hello {
+                version_min: self.0.random(),
+                version_max: self.0.random(),
+                region: RegionId(self.uuid()),
+                set: RegionSetId(self.uuid()),
+            }),
+            1 => Request::Promote(self.promotion()),
+            2 => Request::SetList { id, list: self.list() },
+            3 => Request::Join(self.position()),
+            4 => Request::Write(self.position(), self.data()),
+            5 => Request::Zero(self.position(), self.blocks(8_192)),
+            6 => Request::Flush { id },
+            7 => Request::Read { id, blocks: self.blocks(2_048) },
+            8 => Request::Look { id, blocks: self.blocks(8_192) },
+            9 => Request::Digest { id, blocks: self.blocks(8_192) },
+            10 => Request::Install { id, copy: self.copy() },
+            11 => Request::Heal { id, copy: self.copy() },
+            12 => Request::Stage { id, copy: self.copy() },
+            13 => Request::Commit { id, applied: self.position() },
+            _ => Request::Ping { id },
+        }
+    }
+
+    fn refusal(&mut self) -> Refusal {
+        match self.0.random_range(0..4) {
+            0 => Refusal::Version(self.0.random(), self.0.random()),
+            1 => Refusal::NoRegion("there is nö such region".to_owned()),
+            2 => Refusal::Epoch(self.promotion()),
+            _ => Refusal::List { id: self.0.random(), why: String::new() },
+        }
+    }
+
+    fn reply(&mut self) -> Reply {
+        let id = self.0.random();
+        match self.0.random_range(0..13) {
+            0 => Reply::Welcome(Welcome {
+                version: self.0.random(),
+                geometry: Geometry {
+                    block_size: BlockSize::B4096,
+                    blocks: self.0.random(),
+                    is_sealed: self.0.random(),
+                },
+                incarnation: self.0.random(),
+                promoted: self.promotion(),
+            }),
+            1 => Reply::Promoted(Promoted {
+                list: self.list(),
+                applied: self.position(),
+                durable: self.position(),
+                is_suspect: self.0.random(),
+            }),
+            2 => Reply::Refused(self.refusal()),
+            3 => Reply::ListKept { id },
+            4 => Reply::Applied(self.position()),
+            5 => Reply::Flushed { id, durable: self.position() },
+            6 => {
+                let whats = self.whats(2_048);
+                let first = self.0.random_range(0..1 << 48);
+                Reply::Read { id, first, whats, bytes: self.data().bytes }
+            }
+            7 => {
+                let whats = self.whats(8_192);
+                let held = whats.into_iter().map(|what| Held { version: self.position(), what });
+                Reply::Looked { id, held: held.collect() }
+            }
+            8 => Reply::Digested { id, digest: self.0.random() },
+            9 => Reply::Taken { id, blocks: self.0.random() },
+            10 => Reply::Pong { id },
+            11 => Reply::Fenced(self.promotion()),
+            12 => Reply::Failed("the disk".to_owned()),
+            _ => Reply::Wrong("a gap".to_owned()),
+        }
+    }
+}
+
+/// What waits, sent in pieces of these sizes.
+fn sent(mut out: Outbox, mut next: impl FnMut() -> usize) -> Vec<u8> {
+    let mut all = Vec::new();
+    while !out.is_empty() {
+        let mut slices = [IoSlice::new(&[]); 3];
+        let count = out.slices(&mut slices);
+        let some: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
+        let taken = some.len().min(next());
+        all.extend_from_slice(&some[..taken]);
+        out.sent(taken);
+    }
+    all
+}
+
+/// The frames of a stream that arrives in pieces.
+fn received<T>(
+    mut stream: &[u8],
+    mut next: impl FnMut() -> usize,
+    parse: impl Fn(region_wire::Frame) -> Result<T, WireError>,
+) -> Result<Vec<T>, WireError> {
+    let (mut buffer, mut decoder, mut all) = (BytesMut::new(), Decoder::new(), Vec::new());
+    while !stream.is_empty() {
+        let (piece, rest) = stream.split_at(stream.len().min(next()));
+        buffer.extend_from_slice(piece);
+        stream = rest;
+        while let Some(frame) = decoder.next(&mut buffer)? {
+            all.push(parse(frame)?);
+        }
+        assert!(buffer.len() < decoder.needed() && decoder.needed() <= 20 + FIELDS_MAX + BULK_MAX);
+    }
+    Ok(all)
+}
+
+proptest! {
+    #[test]
+    fn requests_arrive_as_they_were_sent_however_the_stream_is_cut(seed: u64, count in 1..12_usize, piece in 1..9_000_usize) {
+        let mut any = Any::new(seed);
+        let requests: Vec<Request> = (0..count).map(|_| any.request()).collect();
+        let mut out = Outbox::new();
+        requests.iter().for_each(|request| request.encode(&mut out));
+        let mut sizes = Any::new(seed);
+        let mut size = || sizes.0.random_range(1..=piece);
+        let length = out.len();
+        let stream = sent(out, &mut size);
+        prop_assert_eq!(stream.len(), length);
+        prop_assert_eq!(received(&stream, size, Request::parse).expect("it is right"), requests);
+    }
+
+    #[test]
+    fn replies_arrive_as_they_were_sent_however_the_stream_is_cut(seed: u64, count in 1..12_usize, piece in 1..9_000_usize) {
+        let mut any = Any::new(seed);
+        let replies: Vec<Reply> = (0..count).map(|_| any.reply()).collect();
+        let mut out = Outbox::new();
+        replies.iter().for_each(|reply| reply.encode(&mut out));
+        let mut sizes = Any::new(seed);
+        let mut size = || sizes.0.random_range(1..=piece);
+        let stream = sent(out, &mut size);
+        prop_assert_eq!(received(&stream, size, Reply::parse).expect("it is right"), replies);
+    }
+
+    /// A changed byte of bulk is the block's checksum's to find.
+    #[test]
+    fn a_changed_byte_outside_of_bulk_is_noticed(seed: u64, at: prop::sample::Index, flip in 1..=255_u8) {
+        let request = Any::new(seed).request();
+        let mut out = Outbox::new();
+        request.encode(&mut out);
+        let mut stream = sent(out, || usize::MAX);
+        let bulk = match &request {
+            Request::Write(_, data)
+            | Request::Install { copy: BlockCopy::Bytes(_, data), .. }
+            | Request::Heal { copy: BlockCopy::Bytes(_, data), .. }
+            | Request::Stage { copy: BlockCopy::Bytes(_, data), .. } => data.bytes.len(),
+            _ => 0,
+        };
+        let at = at.index(stream.len() - bulk);
+        stream[at] ^= flip;
+        let got = received(&stream, || usize::MAX, Request::parse);
+        // A longer length waits for what never comes.
+        prop_assert!(got.as_ref().map_or(true, Vec::is_empty), "{:?}", got);
+    }
+
+    #[test]
+    fn anything_at_all_is_refused_or_waited_for_and_never_believed(bytes: Vec<u8>, has_magic: bool, kind: u8) {
+        let mut stream = bytes;
+        if has_magic && stream.len() >= 4 {
+            stream[..2].copy_from_slice(b"bw");
+            stream[2] = kind;
+        }
+        let got = received(&stream, || usize::MAX, Request::parse);
+        prop_assert!(got.map_or(true, |got| got.is_empty()));
+    }
+
+    /// Right frames with any fields: as a peer would make them that has another idea of them.
+    #[test]
+    fn fields_that_make_no_sense_are_refused_and_never_panic(seed: u64, cut: prop::sample::Index, changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)) {
+        let mut any = Any::new(seed);
+        let mut out = Outbox::new();
+        if seed % 2 == 0 { any.request().encode(&mut out) } else { any.reply().encode(&mut out) }
+        let mut stream = BytesMut::from(&sent(out, || usize::MAX)[..]);
+        let frame = Decoder::new().next(&mut stream).expect("it is right").expect("it is whole");
+        let changes: Vec<(usize, u8)> =
+            changes.iter().map(|(at, byte)| (at.index(frame.size()), *byte)).collect();
+        let cut = cut.index(frame.size());
+        let _ = Request::parse(frame.changed(&changes, cut));
+        let _ = Reply::parse(frame.changed(&changes, cut));
+    }
+}
+
+#[test]
+fn what_is_longer_than_any_message_is_refused_by_its_header() {
+    let mut header = [0; 20];
+    header[..2].copy_from_slice(b"bw");
+    header[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+    let refused = Decoder::new().next(&mut BytesMut::from(&header[..]));
+    assert!(matches!(refused, Err(WireError::TooLong { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_longest_message_has_room() {
+    let held = vec![
+        Held {
+            version: Position { epoch: 1, counter: 1 },
+            what: What::Bytes { checksum: 1, seal: [1; SEAL] }
+        };
+        8_192
+    ];
+    let reply = Reply::Looked { id: 1, held };
+    let mut out = Outbox::new();
+    reply.encode(&mut out);
+    assert!(received(&sent(out, || usize::MAX), || usize::MAX, Reply::parse) == Ok(vec![reply]));
+    let data = BlockData {
+        first: 0,
+        checksums: vec![1; 2_048],
+        seals: vec![[1; SEAL]; 2_048],
+        bytes: Bytes::from(vec![1; BULK_MAX]),
+    };
+    let request = Request::Write(Position { epoch: 1, counter: 1 }, data);
+    let mut out = Outbox::new();
+    request.encode(&mut out);
+    assert!(received(&sent(out, || usize::MAX), || usize::MAX, Request::parse) == Ok(vec![request]));
+}
