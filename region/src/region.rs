@@ -130,6 +130,12 @@ impl Region {
         Ok(())
     }
 
+    /// Changes that in memory alone, as a program would that forgets the rest.
+    #[cfg(feature = "mutants")]
+    pub fn forge_control(&mut self, control: Control) {
+        self.control = control;
+    }
+
     /// The last write that it has.
     #[must_use]
     pub fn applied(&self) -> Position {
@@ -253,6 +259,11 @@ impl Region {
                 block.fill(0);
             }
         }
+    }
+
+    /// Whoever uses it has tried often enough: it is of no use from now on.
+    pub fn give_up(&mut self, error: &StorageError) -> Failed {
+        self.fail("the disk goes on refusing writes", error)
     }
 
     pub(crate) fn check_in_use(&self) -> Result<(), Failed> {

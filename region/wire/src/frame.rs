@@ -10,7 +10,7 @@
 //!
 //! Never changes: the two sides agree on a version by the first frames.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use region::fields::{Fields, PutFields};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -111,57 +111,32 @@ fn checksum(header: &[u8], fields: &[u8]) -> u64 {
     xxh3_64_with_seed(fields, xxh3_64_with_seed(header, 0))
 }
 
-/// Takes frames out of what has arrived.
-#[derive(Debug, Default)]
-pub struct Decoder {
-    needed: usize,
-}
-
-impl Decoder {
-    /// At the start of a stream.
-    #[must_use]
-    pub fn new() -> Decoder {
-        Decoder::default()
+/// The first frame of these bytes, if all of it is there; otherwise how many bytes there must be before it is worth while to ask
+/// again.
+pub(crate) fn split(bytes: &mut Bytes) -> Result<Result<Frame, usize>, WireError> {
+    let Some(header) = bytes.first_chunk::<HEADER>() else { return Ok(Err(HEADER)) };
+    let mut parts = Fields(header);
+    let mut parse = || {
+        let magic = u16::from_le_bytes([parts.u8()?, parts.u8()?]);
+        let (kind, _, fields, bulk) = (parts.u8()?, parts.u8()?, parts.u32()?, parts.u32()?);
+        Some((magic, kind, usize::try_from(fields).ok()?, usize::try_from(bulk).ok()?, parts.u64()?))
+    };
+    let (magic, kind, fields, bulk, kept) = parse().expect("a header has all of it");
+    if magic != MAGIC {
+        return Err(WireError::NotOurs(magic));
     }
-
-    /// Bytes that the buffer must have before there can be another frame: for whoever reads them in one piece.
-    #[must_use]
-    pub fn needed(&self) -> usize {
-        self.needed
+    if fields > FIELDS_MAX || bulk > BULK_MAX {
+        return Err(WireError::TooLong { fields, bulk });
     }
-
-    /// The next frame, if all of it is there.
-    ///
-    /// # Errors
-    /// If what is there is no frame: as soon as its header says so.
-    pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, WireError> {
-        self.needed = HEADER;
-        let Some(header) = buffer.first_chunk::<HEADER>() else { return Ok(None) };
-        let mut parts = Fields(header);
-        let mut parse = || {
-            let magic = u16::from_le_bytes([parts.u8()?, parts.u8()?]);
-            let (kind, _, fields, bulk) = (parts.u8()?, parts.u8()?, parts.u32()?, parts.u32()?);
-            Some((magic, kind, usize::try_from(fields).ok()?, usize::try_from(bulk).ok()?, parts.u64()?))
-        };
-        let (magic, kind, fields, bulk, kept) = parse().expect("a header has all of it");
-        if magic != MAGIC {
-            return Err(WireError::NotOurs(magic));
-        }
-        if fields > FIELDS_MAX || bulk > BULK_MAX {
-            return Err(WireError::TooLong { fields, bulk });
-        }
-        let before_bulk = HEADER + fields;
-        if buffer.len() >= before_bulk && checksum(&buffer[..BEFORE], &buffer[HEADER..before_bulk]) != kept {
-            return Err(WireError::Damaged { kind });
-        }
-        self.needed = before_bulk + bulk;
-        if buffer.len() < self.needed {
-            return Ok(None);
-        }
-        let mut whole = buffer.split_to(self.needed).freeze();
-        self.needed = HEADER;
-        whole.advance(HEADER);
-        let fields = whole.split_to(fields);
-        Ok(Some(Frame { kind, fields, bulk: whole }))
+    let before_bulk = HEADER + fields;
+    if bytes.len() < before_bulk + bulk {
+        return Ok(Err(before_bulk + bulk));
     }
+    if checksum(&bytes[..BEFORE], &bytes[HEADER..before_bulk]) != kept {
+        return Err(WireError::Damaged { kind });
+    }
+    let mut whole = bytes.split_to(before_bulk + bulk);
+    whole.advance(HEADER);
+    let fields = whole.split_to(fields);
+    Ok(Ok(Frame { kind, fields, bulk: whole }))
 }

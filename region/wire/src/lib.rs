@@ -8,23 +8,25 @@
 //! them on the disk.
 //!
 //! ```text
-//!   Request, Reply ──encode──► Outbox ──slices──► socket ──► buffer ──Decoder──► Frame ──parse──► Request, Reply
-//!                              small ones together,                              bulk is a part of
-//!                              bulk as it is                                     the buffer, not a copy
+//!   Request, Reply ──encode──► Outbox ──slices──► socket ──► Inbox ──next──► Frame ──parse──► Request, Reply
+//!                              small ones together,                         bulk is a part of what
+//!                              bulk as it is                                was read, not a copy
 //! ```
 //!
 //! - [`frame`]: the header, and what is refused before anything is believed.
 //! - [`request`], [`reply`]: the messages of each side.
 //! - [`message`]: the parts that they have in common.
-//! - [`outbox`]: what waits to be sent.
+//! - [`outbox`], [`inbox`]: what waits to be sent, and what has arrived.
 
 mod frame;
+mod inbox;
 mod message;
 mod outbox;
 mod reply;
 mod request;
 
-pub use frame::{BULK_MAX, Decoder, FIELDS_MAX, Frame, WireError};
+pub use frame::{BULK_MAX, FIELDS_MAX, Frame, WireError};
+pub use inbox::Inbox;
 pub use message::{BlockData, Blocks, LOOK_MAX, WRITE_BYTES_MAX, ZERO_MAX};
 pub use outbox::Outbox;
 pub use reply::{Promoted, Refusal, Reply, Welcome};

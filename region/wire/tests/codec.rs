@@ -1,6 +1,6 @@
 //! Every message arrives as it was sent, however the stream is cut; and whatever else arrives is refused.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use ids::{RegionId, RegionSetId};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -8,7 +8,7 @@ use region::{
     BlockSize, Geometry, Held, List, ListVersion, MEMBERS_MAX, Member, Position, Promotion, SEAL, What,
 };
 use region_wire::{
-    BULK_MAX, BlockCopy, BlockData, Blocks, Decoder, FIELDS_MAX, Hello, Outbox, Promoted, Refusal, Reply,
+    BULK_MAX, BlockCopy, BlockData, Blocks, FIELDS_MAX, Hello, Inbox, Outbox, Promoted, Refusal, Reply,
     Request, Welcome, WireError,
 };
 use std::io::IoSlice;
@@ -185,15 +185,15 @@ fn received<T>(
     mut next: impl FnMut() -> usize,
     parse: impl Fn(region_wire::Frame) -> Result<T, WireError>,
 ) -> Result<Vec<T>, WireError> {
-    let (mut buffer, mut decoder, mut all) = (BytesMut::new(), Decoder::new(), Vec::new());
+    let (mut inbox, mut all) = (Inbox::new(), Vec::new());
     while !stream.is_empty() {
         let (piece, rest) = stream.split_at(stream.len().min(next()));
-        buffer.extend_from_slice(piece);
+        inbox.fill().extend_from_slice(piece);
         stream = rest;
-        while let Some(frame) = decoder.next(&mut buffer)? {
+        while let Some(frame) = inbox.next_frame()? {
             all.push(parse(frame)?);
         }
-        assert!(buffer.len() < decoder.needed() && decoder.needed() <= 20 + FIELDS_MAX + BULK_MAX);
+        assert!(inbox.fill().capacity() <= 2 * (20 + FIELDS_MAX + BULK_MAX) + piece.len());
     }
     Ok(all)
 }
@@ -263,8 +263,9 @@ proptest! {
         let mut any = Any::new(seed);
         let mut out = Outbox::new();
         if seed % 2 == 0 { any.request().encode(&mut out) } else { any.reply().encode(&mut out) }
-        let mut stream = BytesMut::from(&sent(out, || usize::MAX)[..]);
-        let frame = Decoder::new().next(&mut stream).expect("it is right").expect("it is whole");
+        let mut inbox = Inbox::new();
+        inbox.fill().extend_from_slice(&sent(out, || usize::MAX));
+        let frame = inbox.next_frame().expect("it is right").expect("it is whole");
         let changes: Vec<(usize, u8)> =
             changes.iter().map(|(at, byte)| (at.index(frame.size()), *byte)).collect();
         let cut = cut.index(frame.size());
@@ -278,7 +279,9 @@ fn what_is_longer_than_any_message_is_refused_by_its_header() {
     let mut header = [0; 20];
     header[..2].copy_from_slice(b"bw");
     header[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
-    let refused = Decoder::new().next(&mut BytesMut::from(&header[..]));
+    let mut inbox = Inbox::new();
+    inbox.fill().extend_from_slice(&header);
+    let refused = inbox.next_frame();
     assert!(matches!(refused, Err(WireError::TooLong { .. })), "{refused:?}");
 }
 

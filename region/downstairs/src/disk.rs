@@ -1,0 +1,146 @@
+//! The regions of one disk: a file for each, named for it. Owns which of them are open.
+//!
+//! ```text
+//!   on the disk ──somebody asks for it──► open ──nobody has been connected for a while──► settled, and on the disk
+//! ```
+
+use crate::member::Member;
+use camino::{Utf8Path, Utf8PathBuf};
+use durable_fs::{Storage, StorageError};
+use ids::RegionId;
+use region::{CreateError, NewRegion, OpenError, Opening};
+use std::{fs, io, sync::Arc};
+use uuid::Uuid;
+
+/// What names end with.
+const SUFFIX: &str = ".region";
+
+/// Where Linux says which boot this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Why a region of a disk is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// There is none.
+    #[error("there is no region {region} on this disk")]
+    NoRegion {
+        /// Which was asked for.
+        region: RegionId,
+    },
+    /// There is one already.
+    #[error("region {region} is on this disk already")]
+    Exists {
+        /// Which was to be made.
+        region: RegionId,
+    },
+    /// It is there, and is not opened.
+    #[error("region {region} cannot be opened")]
+    Open {
+        /// Which.
+        region: RegionId,
+        /// Why.
+        #[source]
+        source: OpenError,
+    },
+    /// It is not made.
+    #[error("region {region} cannot be made")]
+    Create {
+        /// Which.
+        region: RegionId,
+        /// Why.
+        #[source]
+        source: CreateError,
+    },
+    /// The disk does not say what it has, or does not give it up.
+    #[error("the regions of the disk cannot be worked on")]
+    Storage(#[from] StorageError),
+    /// The machine does not say what is needed.
+    #[error("cannot read {path}")]
+    Machine {
+        /// The file that says it.
+        path: &'static str,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The regions of one disk.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    storage: Arc<dyn Storage>,
+}
+
+impl Disk {
+    /// Those in this directory.
+    #[must_use]
+    pub fn new(storage: Arc<dyn Storage>) -> Disk {
+        Disk { storage }
+    }
+
+    /// Which there are.
+    ///
+    /// # Errors
+    /// If the disk does not say.
+    pub fn regions(&self) -> Result<Vec<RegionId>, DiskError> {
+        let entries = self.storage.list(Utf8Path::new(""))?;
+        let id = |name: &str| name.strip_suffix(SUFFIX)?.parse().ok();
+        Ok(entries.iter().filter_map(|entry| id(&entry.name)).collect())
+    }
+
+    /// Makes one.
+    ///
+    /// # Errors
+    /// [`DiskError`]; then it is not there.
+    pub fn create(&self, new: &NewRegion) -> Result<(), DiskError> {
+        let region = new.identity.region;
+        if self.regions()?.contains(&region) {
+            return Err(DiskError::Exists { region });
+        }
+        let created = region::create(self.storage.as_ref(), &path(region), new);
+        created.map_err(|source| DiskError::Create { region, source })
+    }
+
+    /// Removes one, if it is there. Nobody must have it open.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn destroy(&self, region: RegionId) -> Result<(), DiskError> {
+        match self.storage.remove(&path(region)) {
+            Err(error) if error.source.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(self.storage.sync_directory(Utf8Path::new(""))?),
+        }
+    }
+
+    /// Opens one.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    pub fn open(&self, region: RegionId) -> Result<Member, DiskError> {
+        let opening = Opening { life: random(), boot: boot()? };
+        match region::open(self.storage.as_ref(), &path(region), opening) {
+            Ok(opened) => Ok(Member::new(opened)),
+            Err(OpenError::Disk(error)) if error.source.kind() == io::ErrorKind::NotFound => {
+                Err(DiskError::NoRegion { region })
+            }
+            Err(source) => Err(DiskError::Open { region, source }),
+        }
+    }
+}
+
+fn path(region: RegionId) -> Utf8PathBuf {
+    Utf8PathBuf::from(format!("{region}{SUFFIX}"))
+}
+
+fn random() -> u64 {
+    let (high, low) = Uuid::new_v4().as_u64_pair();
+    high ^ low
+}
+
+fn boot() -> Result<Uuid, DiskError> {
+    let text = fs::read_to_string(BOOT_ID).map_err(|source| DiskError::Machine { path: BOOT_ID, source })?;
+    Uuid::parse_str(text.trim()).map_err(|error| DiskError::Machine {
+        path: BOOT_ID,
+        source: io::Error::new(io::ErrorKind::InvalidData, error),
+    })
+}

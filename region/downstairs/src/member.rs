@@ -1,0 +1,504 @@
+//! One region, served: who may write it, what is done in which order, and what has to wait. Decides; touches no socket and no clock.
+//!
+//! ```text
+//!                 Promote(e, s)                              kept: (E, S)
+//!   e > E ─────────────────────► keep (e, s), durably ──► Promoted; whoever was promoted before is told Fenced, and closed
+//!   (e, s) = (E, S) ───────────► Promoted; the connection that it had before is closed
+//!   otherwise ─────────────────► Refused; nothing changes
+//! ```
+//!
+//! Requests of the promoted connection are done in their order. What cannot be done yet keeps those behind it waiting:
+//!
+//! ```text
+//!              ┌── free data blocks wait for a sync ──► until it has ended ──┐
+//!   doing ─────┼── the journal is full ──► until a checkpoint has ended ─────┼──► doing
+//!              └── the disk has no room, or an error ──► until it is tried again ──┘
+//!                              └── an error that stays ──► the region has failed: everybody is told, and closed
+//! ```
+
+use crate::rules::Rule;
+use ids::RegionSetId;
+use region::{
+    Checkpoint, Checkpointed, Control, Failed, Geometry, Position, Promotion, Region, Staged, Sync, Synced,
+};
+use region_wire::{Hello, Promoted, Refusal, Reply, Request, Welcome};
+use std::collections::{BTreeSet, VecDeque};
+
+/// The version of the protocol that is spoken.
+pub const VERSION: u16 = 1;
+
+/// So many times a write that the disk refuses is tried again before the region has failed.
+pub(crate) const TRIES: u32 = 3;
+
+/// When so many bytes of blocks have been written since the last sync was begun, another one is.
+const UNSYNCED: u64 = 32 << 20;
+
+/// Nothing is written while so many bytes wait for syncs: an opening reads what was not durable.
+pub(crate) const UNSYNCED_MAX: u64 = 512 << 20;
+
+/// One connection, by a number that its server never gives again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+/// What is to be done outside.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send this.
+    Send(ConnectionId, Reply),
+    /// Close it, when what was sent before is on its way.
+    Close(ConnectionId),
+    /// Run this, and tell [`Member::ended`] what it ended with.
+    Run(Work),
+    /// Call [`Member::tick`] in a moment: something waits for the disk to be better.
+    TryAgain,
+}
+
+/// Work on the disk that needs nobody.
+#[derive(Debug)]
+pub enum Work {
+    /// An `fdatasync`.
+    Sync(Sync),
+    /// A checkpoint.
+    Checkpoint(Box<Checkpoint>),
+}
+
+impl Work {
+    /// Does it.
+    #[must_use]
+    pub fn run(self) -> Ended {
+        match self {
+            Work::Sync(sync) => Ended::Sync(sync.run()),
+            Work::Checkpoint(checkpoint) => Ended::Checkpoint(checkpoint.run()),
+        }
+    }
+}
+
+/// Work that was done.
+#[derive(Debug)]
+pub enum Ended {
+    /// An `fdatasync`.
+    Sync(Synced),
+    /// A checkpoint.
+    Checkpoint(Checkpointed),
+}
+
+/// What the first of the requests waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Sync,
+    Checkpoint,
+    Disk,
+}
+
+/// Why the first of the requests is not done.
+#[derive(Debug)]
+pub(crate) enum NotDone {
+    Wait(Wait),
+    Failed(Failed),
+    /// Whoever asks it has a mistake.
+    Wrong(String),
+}
+
+impl From<Failed> for NotDone {
+    fn from(failed: Failed) -> NotDone {
+        NotDone::Failed(failed)
+    }
+}
+
+/// A region that is served.
+#[derive(Debug)]
+pub struct Member {
+    pub(crate) region: Region,
+    connections: BTreeSet<ConnectionId>,
+    /// The one that was promoted last, if it is still there.
+    pub(crate) active: Option<ConnectionId>,
+    /// Those that were promoted before, and have not been told that they are not any more.
+    fenced: BTreeSet<ConnectionId>,
+    /// What the active one has asked and was not done yet.
+    queue: VecDeque<Request>,
+    waits: Option<Wait>,
+    pub(crate) tries: u32,
+    /// Flushes that no sync serves yet, and those that the one under way does.
+    flushes: Vec<(ConnectionId, u64)>,
+    served: Vec<(ConnectionId, u64)>,
+    is_syncing: bool,
+    wants_sync: bool,
+    /// Bytes that were written since the last sync was begun, and those that it was begun for.
+    pub(crate) unsynced: u64,
+    being_synced: u64,
+    /// What was staged for the active connection.
+    pub(crate) staged: Staged,
+    /// Whether the active connection is to be told how far the stream is applied.
+    pub(crate) tells_applied: bool,
+}
+
+impl Member {
+    /// Of a region that was opened.
+    #[must_use]
+    pub fn new(region: Region) -> Member {
+        Member {
+            region,
+            connections: BTreeSet::new(),
+            active: None,
+            fenced: BTreeSet::new(),
+            queue: VecDeque::new(),
+            waits: None,
+            tries: 0,
+            flushes: Vec::new(),
+            served: Vec::new(),
+            is_syncing: false,
+            wants_sync: false,
+            unsynced: 0,
+            being_synced: 0,
+            staged: Staged::default(),
+            tells_applied: false,
+        }
+    }
+
+    /// The region.
+    #[must_use]
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// The region, for whoever looks at it beside the server: nobody must be connected.
+    pub fn region_mut(&mut self) -> &mut Region {
+        &mut self.region
+    }
+
+    /// Whether anybody is connected.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        !self.connections.is_empty()
+    }
+
+    /// Whether requests of this connection wait: nothing more is to be read from it until they do not.
+    #[must_use]
+    pub fn is_waiting(&self, connection: ConnectionId) -> bool {
+        self.active == Some(connection) && self.waits.is_some()
+    }
+
+    /// Somebody is there, and has said Hello.
+    pub fn connect(&mut self, connection: ConnectionId, hello: &Hello) -> Vec<Effect> {
+        let refusal = self.refusal(hello);
+        if let Some(refusal) = refusal {
+            return vec![Effect::Send(connection, Reply::Refused(refusal)), Effect::Close(connection)];
+        }
+        if let Some(failed) = self.region.failed() {
+            let failed = Reply::Failed(failed.to_string());
+            return vec![Effect::Send(connection, failed), Effect::Close(connection)];
+        }
+        self.connections.insert(connection);
+        let control = self.region.control();
+        let welcome = Welcome {
+            version: VERSION,
+            geometry: self.geometry(),
+            incarnation: control.incarnation,
+            promoted: control.promoted,
+        };
+        vec![Effect::Send(connection, Reply::Welcome(welcome))]
+    }
+
+    fn refusal(&self, hello: &Hello) -> Option<Refusal> {
+        let identity = self.region.identity();
+        let of_set = |set: RegionSetId| format!("region {} is a member of set {set}", identity.region);
+        if !(hello.version_min..=hello.version_max).contains(&VERSION) {
+            Some(Refusal::Version(VERSION, VERSION))
+        } else if hello.region != identity.region {
+            Some(Refusal::NoRegion(format!("here is region {}", identity.region)))
+        } else if hello.set != identity.set {
+            Some(Refusal::NoRegion(of_set(identity.set)))
+        } else {
+            None
+        }
+    }
+
+    /// What it has asked. To be given in the order in which it came.
+    pub fn receive(&mut self, connection: ConnectionId, requests: Vec<Request>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for request in requests {
+            if !self.connections.contains(&connection) {
+                break;
+            }
+            match request {
+                Request::Promote(promotion) if self.queue.is_empty() || self.active != Some(connection) => {
+                    self.promote(connection, promotion, &mut effects);
+                }
+                request if self.acts(connection) => self.queue.push_back(request),
+                Request::Ping { id } => effects.push(Effect::Send(connection, Reply::Pong { id })),
+                _ if self.fenced.contains(&connection) => {
+                    let promoted = self.region.control().promoted;
+                    self.end(connection, Reply::Fenced(promoted), &mut effects);
+                }
+                _ => self.end(connection, Reply::Wrong("it was not promoted".to_owned()), &mut effects),
+            }
+        }
+        self.go_on(&mut effects);
+        effects
+    }
+
+    /// It is gone. Who may write stays who may write.
+    pub fn disconnect(&mut self, connection: ConnectionId) -> Vec<Effect> {
+        if !Rule::PromotionOutlivesConnections.is_kept() {
+            let control = Control { promoted: Promotion::default(), ..self.region.control().clone() };
+            let _ = self.region.set_control(control);
+        }
+        let mut effects = Vec::new();
+        self.forget(connection);
+        self.go_on(&mut effects);
+        effects
+    }
+
+    /// Work has ended.
+    pub fn ended(&mut self, ended: Ended) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let result = match ended {
+            Ended::Sync(synced) => self.end_sync(synced, &mut effects),
+            Ended::Checkpoint(checkpointed) => {
+                self.stop_waiting_for(Wait::Checkpoint);
+                self.region.end_checkpoint(checkpointed)
+            }
+        };
+        if let Err(failed) = result {
+            self.fail(&failed, &mut effects);
+        }
+        self.go_on(&mut effects);
+        effects
+    }
+
+    /// A moment has gone: what waits for the disk is tried again, and what was written lately is made durable.
+    pub fn tick(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.stop_waiting_for(Wait::Disk);
+        self.wants_sync |= self.unsynced > 0;
+        self.go_on(&mut effects);
+        effects
+    }
+
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.region.identity().geometry
+    }
+
+    /// Whether what this connection asks is done.
+    fn acts(&self, connection: ConnectionId) -> bool {
+        let was_promoted = self.fenced.contains(&connection);
+        self.active == Some(connection) || (was_promoted && !Rule::OnlyThePromotedActs.is_kept())
+    }
+
+    fn promote(&mut self, connection: ConnectionId, promotion: Promotion, effects: &mut Vec<Effect>) {
+        let kept = self.region.control().promoted;
+        let is_higher = promotion.epoch > kept.epoch || !Rule::LowerEpochIsRefused.is_kept();
+        if promotion.epoch == 0 {
+            return self.end(connection, Reply::Wrong("epoch 0 is nobody's".to_owned()), effects);
+        }
+        if !is_higher && promotion != kept {
+            return effects.push(Effect::Send(connection, Reply::Refused(Refusal::Epoch(kept))));
+        }
+        if promotion != kept
+            && let Err(failed) = self.keep_promotion(promotion)
+        {
+            return self.fail(&failed, effects);
+        }
+        if let Some(before) = self.active.take().filter(|before| *before != connection) {
+            if promotion == kept {
+                effects.push(Effect::Close(before));
+                self.connections.remove(&before);
+            } else {
+                effects.push(Effect::Send(before, Reply::Fenced(promotion)));
+                self.fenced.insert(before);
+            }
+        }
+        self.fenced.remove(&connection);
+        self.forget_work();
+        self.active = Some(connection);
+        let control = self.region.control();
+        let promoted = Promoted {
+            list: control.list.clone(),
+            applied: self.region.applied(),
+            durable: self.region.durable(),
+            is_suspect: control.is_suspect,
+        };
+        effects.push(Effect::Send(connection, Reply::Promoted(promoted)));
+    }
+
+    fn keep_promotion(&mut self, promotion: Promotion) -> Result<(), Failed> {
+        let control = Control { promoted: promotion, ..self.region.control().clone() };
+        #[cfg(feature = "mutants")]
+        if !Rule::PromotionIsDurable.is_kept() {
+            self.region.forge_control(control);
+            return Ok(());
+        }
+        self.region.set_control(control)
+    }
+
+    /// Does what can be done.
+    fn go_on(&mut self, effects: &mut Vec<Effect>) {
+        while self.waits.is_none() && self.region.failed().is_none() {
+            let Some(request) = self.queue.pop_front() else { break };
+            match self.act(request, effects) {
+                Ok(()) => self.tries = 0,
+                Err(NotDone::Wait(wait)) => {
+                    self.waits = Some(wait);
+                    self.wants_sync |= wait == Wait::Sync;
+                    if wait == Wait::Disk {
+                        effects.push(Effect::TryAgain);
+                    }
+                }
+                Err(NotDone::Failed(failed)) => self.fail(&failed, effects),
+                Err(NotDone::Wrong(what)) => {
+                    if let Some(active) = self.active {
+                        self.tell_applied(effects);
+                        self.end(active, Reply::Wrong(what), effects);
+                    }
+                }
+            }
+        }
+        self.tell_applied(effects);
+        if let Err(failed) = self.begin_work(effects) {
+            self.fail(&failed, effects);
+        }
+    }
+
+    /// Puts back what could not be done yet.
+    pub(crate) fn put_back(&mut self, request: Request) {
+        self.queue.push_front(request);
+    }
+
+    /// The next request, if it is of the kind that is looked for.
+    pub(crate) fn next_if(&mut self, is_it: impl Fn(&Request) -> bool) -> Option<Request> {
+        if self.queue.front().is_some_and(is_it) { self.queue.pop_front() } else { None }
+    }
+
+    fn act(&mut self, request: Request, effects: &mut Vec<Effect>) -> Result<(), NotDone> {
+        let Some(active) = self.active else { return Ok(()) };
+        let mut answer = |reply| effects.push(Effect::Send(active, reply));
+        match request {
+            Request::Write(..) | Request::Zero(..) => self.write_stream(request)?,
+            Request::Flush { id } => self.flushes.push((active, id)),
+            Request::Read { id, blocks } => answer(self.read(id, blocks)?),
+            Request::Look { id, blocks } => answer(self.look(id, blocks)?),
+            Request::Digest { id, blocks } => answer(self.digest(id, blocks)?),
+            Request::Install { id, ref copy } => answer(self.install(id, copy, &request)?),
+            Request::Heal { id, ref copy } => answer(self.heal(id, copy, &request)?),
+            Request::Stage { id, ref copy } => answer(self.stage(id, copy, &request)?),
+            Request::Commit { id, applied } => answer(self.commit(id, applied)?),
+            Request::SetList { id, list } => answer(self.set_list(id, list)?),
+            Request::Join(position) => self.join(position)?,
+            Request::Ping { id } => answer(Reply::Pong { id }),
+            Request::Promote(promotion) => self.promote(active, promotion, effects),
+            Request::Hello(_) => return Err(NotDone::Wrong("Hello is said once".to_owned())),
+        }
+        Ok(())
+    }
+
+    /// Told once for many writes.
+    fn tell_applied(&mut self, effects: &mut Vec<Effect>) {
+        if std::mem::take(&mut self.tells_applied)
+            && let Some(active) = self.active
+        {
+            effects.push(Effect::Send(active, Reply::Applied(self.region.applied())));
+        }
+    }
+
+    fn begin_work(&mut self, effects: &mut Vec<Effect>) -> Result<(), Failed> {
+        if self.region.failed().is_some() {
+            return Ok(());
+        }
+        let must_checkpoint = self.waits == Some(Wait::Checkpoint) && !self.region.is_in_checkpoint();
+        if must_checkpoint || self.region.wants_checkpoint() {
+            effects.push(Effect::Run(Work::Checkpoint(Box::new(self.region.begin_checkpoint()?))));
+        }
+        if !Rule::FlushIsBehindItsSync.is_kept() && self.is_syncing {
+            self.served.append(&mut self.flushes);
+        }
+        let wants_sync = self.wants_sync || !self.flushes.is_empty() || self.unsynced >= UNSYNCED;
+        if !wants_sync || self.is_syncing {
+            return Ok(());
+        }
+        if self.unsynced == 0 && self.waits != Some(Wait::Sync) && self.is_all_durable() {
+            self.wants_sync = false;
+            for (connection, id) in std::mem::take(&mut self.flushes) {
+                let durable = self.region.durable();
+                effects.push(Effect::Send(connection, Reply::Flushed { id, durable }));
+            }
+            return Ok(());
+        }
+        let sync = self.region.begin_sync()?;
+        self.is_syncing = true;
+        self.wants_sync = false;
+        self.being_synced = std::mem::take(&mut self.unsynced);
+        self.served.append(&mut self.flushes);
+        effects.push(Effect::Run(Work::Sync(sync)));
+        Ok(())
+    }
+
+    fn is_all_durable(&self) -> bool {
+        self.region.durable() == self.region.applied() && self.region.room_after_sync() == 0
+    }
+
+    fn end_sync(&mut self, synced: Synced, effects: &mut Vec<Effect>) -> Result<(), Failed> {
+        self.is_syncing = false;
+        self.being_synced = 0;
+        self.stop_waiting_for(Wait::Sync);
+        let durable = self.region.end_sync(synced)?;
+        for (connection, id) in std::mem::take(&mut self.served) {
+            if self.active == Some(connection) {
+                effects.push(Effect::Send(connection, Reply::Flushed { id, durable }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether so much waits for syncs that nothing is written until one has ended.
+    pub(crate) fn is_far_from_durable(&self) -> bool {
+        self.unsynced + self.being_synced >= UNSYNCED_MAX
+    }
+
+    fn stop_waiting_for(&mut self, wait: Wait) {
+        if self.waits == Some(wait) {
+            self.waits = None;
+        }
+    }
+
+    /// The region is of no use any more.
+    fn fail(&mut self, failed: &Failed, effects: &mut Vec<Effect>) {
+        for connection in self.connections.clone() {
+            self.end(connection, Reply::Failed(failed.to_string()), effects);
+        }
+    }
+
+    /// The last that it hears.
+    fn end(&mut self, connection: ConnectionId, reply: Reply, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Send(connection, reply));
+        effects.push(Effect::Close(connection));
+        self.forget(connection);
+    }
+
+    fn forget(&mut self, connection: ConnectionId) {
+        self.connections.remove(&connection);
+        self.fenced.remove(&connection);
+        if self.active == Some(connection) {
+            self.active = None;
+            self.forget_work();
+        }
+    }
+
+    /// What the connection had asked that was active until now is not done any more.
+    fn forget_work(&mut self) {
+        self.queue.clear();
+        self.waits = None;
+        self.tries = 0;
+        self.flushes.clear();
+        self.served.clear();
+        self.tells_applied = false;
+        let staged = std::mem::take(&mut self.staged);
+        self.region.discard(staged);
+    }
+
+    /// The position that the next write of the stream has, of a writer of this epoch.
+    pub(crate) fn is_next(&self, position: Position) -> bool {
+        let applied = self.region.applied();
+        let first = Position { epoch: position.epoch, counter: 1 };
+        position == if applied.epoch == position.epoch { applied.next() } else { first }
+    }
+}

@@ -1,0 +1,134 @@
+//! At most one writer: the scenarios in which another block store had two, and what follows from them.
+
+use crate::desk::{Desk, at, promotion, read, write};
+use downstairs::Rule;
+use region_wire::{Refusal, Reply, Request};
+
+fn refused(said: &[Reply], epoch: u32, session: u128) -> bool {
+    said == [Reply::Refused(Refusal::Epoch(promotion(epoch, session)))]
+}
+
+/// A lower epoch is refused, comes again, breaks its connection, and is refused again; whoever writes does not notice.
+fn a_lower_epoch_never_gets_in() {
+    let mut desk = Desk::new();
+    let writer = desk.promoted(promotion(5, 1));
+    for _ in 0..3 {
+        let other = desk.connect();
+        assert!(refused(&desk.ask(other, Request::Promote(promotion(3, 2))), 5, 1));
+        desk.disconnect(other);
+    }
+    assert_eq!(desk.ask(writer, write(5, 1, 0, 7)), [Reply::Applied(at(5, 1))]);
+    assert!(desk.heard(writer).is_empty());
+}
+
+/// Somebody with a higher epoch says Hello and is gone; whoever writes goes on, and is told when the other one comes for good.
+fn a_broken_attempt_opens_no_door() {
+    let mut desk = Desk::new();
+    let writer = desk.promoted(promotion(5, 1));
+    let other = desk.connect();
+    desk.disconnect(other);
+    assert_eq!(desk.ask(writer, write(5, 1, 0, 7)), [Reply::Applied(at(5, 1))]);
+    let newer = desk.promoted(promotion(6, 2));
+    assert_eq!(desk.heard(writer), [Reply::Fenced(promotion(6, 2))]);
+    assert_eq!(desk.ask(newer, write(6, 1, 0, 8)), [Reply::Applied(at(6, 1))]);
+    let said = desk.ask(writer, write(5, 2, 0, 9));
+    assert_eq!(said, [Reply::Fenced(promotion(6, 2))]);
+    assert!(desk.closed.contains(&writer));
+    assert_eq!(desk.fill_of(0), Some(8));
+}
+
+/// The connection of the writer breaks; what it may is not free for a lower epoch.
+fn a_broken_connection_leaves_the_right_behind() {
+    let mut desk = Desk::new();
+    let writer = desk.promoted(promotion(5, 1));
+    desk.disconnect(writer);
+    let other = desk.connect();
+    assert!(refused(&desk.ask(other, Request::Promote(promotion(3, 2))), 5, 1));
+    assert!(refused(&desk.ask(other, Request::Promote(promotion(5, 2))), 5, 1), "another session");
+    desk.promoted(promotion(5, 1));
+}
+
+/// The power fails right behind the answer, with any choice of what is left.
+fn a_promotion_outlives_the_power() {
+    for seed in 0..20 {
+        let mut desk = Desk::new();
+        desk.promoted(promotion(5, 1));
+        desk.lose_power(seed);
+        let other = desk.connect();
+        assert!(refused(&desk.ask(other, Request::Promote(promotion(4, 2))), 5, 1));
+    }
+}
+
+#[test]
+fn there_is_never_a_second_writer() {
+    a_lower_epoch_never_gets_in();
+    a_broken_attempt_opens_no_door();
+    a_broken_connection_leaves_the_right_behind();
+    a_promotion_outlives_the_power();
+}
+
+#[test]
+fn leaving_out_a_rule_of_fencing_lets_a_second_writer_in() {
+    let is_noticed = |rule: Rule, scenario: fn()| {
+        assert!(rule.left_out(|| std::panic::catch_unwind(scenario)).is_err(), "{rule:?} may be left out");
+    };
+    is_noticed(Rule::LowerEpochIsRefused, a_lower_epoch_never_gets_in);
+    is_noticed(Rule::OnlyThePromotedActs, a_broken_attempt_opens_no_door);
+    is_noticed(Rule::PromotionOutlivesConnections, a_broken_connection_leaves_the_right_behind);
+    is_noticed(Rule::PromotionIsDurable, a_promotion_outlives_the_power);
+}
+
+#[test]
+fn the_same_session_comes_again_and_its_older_connection_is_closed() {
+    let mut desk = Desk::new();
+    let before = desk.promoted(promotion(5, 1));
+    assert_eq!(desk.ask(before, write(5, 1, 0, 7)), [Reply::Applied(at(5, 1))]);
+    let now = desk.promoted(promotion(5, 1));
+    assert_eq!(desk.closed, [before]);
+    assert!(desk.ask(before, write(5, 2, 0, 8)).is_empty(), "it is gone");
+    // What was under way comes twice.
+    let said = desk.ask_all(now, vec![write(5, 1, 0, 7), write(5, 2, 0, 9)]);
+    assert_eq!(said, [Reply::Applied(at(5, 2))]);
+    assert_eq!(desk.fill_of(0), Some(9));
+}
+
+#[test]
+fn nobody_acts_who_was_not_promoted() {
+    for request in
+        [write(1, 1, 0, 7), read(0), Request::Flush { id: 1 }, Request::Commit { id: 1, applied: at(1, 1) }]
+    {
+        let mut desk = Desk::new();
+        let connection = desk.connect();
+        let said = desk.ask(connection, request);
+        assert!(matches!(said[..], [Reply::Wrong(_)]), "{said:?}");
+        assert_eq!(desk.closed, [connection]);
+    }
+}
+
+#[test]
+fn a_fenced_one_may_come_back_with_a_higher_epoch() {
+    let mut desk = Desk::new();
+    let first = desk.promoted(promotion(5, 1));
+    desk.promoted(promotion(6, 2));
+    desk.heard(first);
+    let said = desk.ask(first, Request::Promote(promotion(7, 1)));
+    assert!(matches!(said[..], [Reply::Promoted(_)]), "{said:?}");
+    assert_eq!(desk.ask(first, write(7, 1, 3, 4)), [Reply::Applied(at(7, 1))]);
+}
+
+#[test]
+fn another_region_another_set_and_another_version_are_refused() {
+    let mut desk = Desk::new();
+    let hello = Desk::hello();
+    let other_set = region_wire::Hello { set: ids::RegionSetId(uuid::Uuid::nil()), ..hello };
+    let other_region = region_wire::Hello { region: ids::RegionId(uuid::Uuid::nil()), ..hello };
+    for wrong in [other_set, other_region] {
+        let (connection, said) = desk.try_connect(&wrong);
+        assert!(matches!(said[..], [Reply::Refused(Refusal::NoRegion(_))]), "{said:?}");
+        assert!(desk.closed.contains(&connection));
+    }
+    let (_, said) = desk.try_connect(&region_wire::Hello { version_min: 2, version_max: 9, ..hello });
+    assert_eq!(said, [Reply::Refused(Refusal::Version(1, 1))]);
+    let (_, said) = desk.try_connect(&region_wire::Hello { version_min: 0, version_max: 9, ..hello });
+    assert!(matches!(said[..], [Reply::Welcome(_)]), "{said:?}");
+}

@@ -1,0 +1,236 @@
+//! A disk served over real sockets: what is answered, what is refused, and that one peer's trouble is nobody else's.
+
+use bytes::Bytes;
+use downstairs::{Disk, Server};
+use durable_fs::RealDisk;
+use ids::{RegionId, RegionSetId};
+use region::{BlockSize, Geometry, Identity, List, NewRegion, Position, Promotion, checksum};
+use region_wire::{BlockData, Blocks, Hello, Inbox, Outbox, Refusal, Reply, Request};
+use std::{
+    io::{ErrorKind, IoSlice, Read, Write},
+    net::TcpStream,
+    sync::Arc,
+    time::Duration,
+};
+use uuid::Uuid;
+
+const BLOCK: usize = 4_096;
+
+fn set() -> RegionSetId {
+    RegionSetId(Uuid::from_u128(50))
+}
+
+fn region(number: u128) -> RegionId {
+    RegionId(Uuid::from_u128(number))
+}
+
+struct Served {
+    directory: camino_tempfile::Utf8TempDir,
+    server: Option<Server>,
+}
+
+impl Served {
+    fn new(regions: u128) -> Served {
+        let directory = camino_tempfile::tempdir().expect("there is room for a directory");
+        let mut served = Served { directory, server: None };
+        let disk = served.disk();
+        for number in 1..=regions {
+            let geometry = Geometry { block_size: BlockSize::B4096, blocks: 1_000, is_sealed: false };
+            let identity = Identity { region: region(number), set: set(), geometry };
+            let new = NewRegion { identity, incarnation: 1, list: List::default(), salt: 3 };
+            disk.create(&new).expect("it is made");
+        }
+        served.start();
+        served
+    }
+
+    fn disk(&self) -> Disk {
+        Disk::new(Arc::new(RealDisk::new(self.directory.path())))
+    }
+
+    fn start(&mut self) {
+        let address = "127.0.0.1:0".parse().expect("it is an address");
+        self.server = Some(Server::start(self.disk(), address).expect("it starts"));
+    }
+
+    fn stop(&mut self) {
+        self.server.take().expect("it runs").stop();
+    }
+
+    fn connect(&self) -> Peer {
+        let socket =
+            TcpStream::connect(self.server.as_ref().expect("it runs").address()).expect("it accepts");
+        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("it can be set");
+        Peer { socket, inbox: Inbox::new() }
+    }
+
+    fn promoted(&self, number: u128, epoch: u32) -> Peer {
+        let mut peer = self.connect();
+        peer.say(&[hello(number)]);
+        assert!(matches!(peer.hear(), Some(Reply::Welcome(_))));
+        let session = Uuid::from_u128(epoch.into());
+        peer.say(&[Request::Promote(Promotion { epoch, session })]);
+        assert!(matches!(peer.hear(), Some(Reply::Promoted(_))));
+        peer
+    }
+}
+
+fn hello(number: u128) -> Request {
+    Request::Hello(Hello { version_min: 1, version_max: 1, region: region(number), set: set() })
+}
+
+fn write(counter: u64, first: u64, count: u64, fill: u8) -> Request {
+    let bytes = Bytes::from(vec![fill; BLOCK * count as usize]);
+    let checksums =
+        bytes.chunks_exact(BLOCK).zip(first..).map(|(bytes, block)| checksum(block, bytes)).collect();
+    Request::Write(Position { epoch: 1, counter }, BlockData { first, checksums, seals: Vec::new(), bytes })
+}
+
+fn read(id: u64, first: u64, count: u32) -> Request {
+    Request::Read { id, blocks: Blocks { first, count } }
+}
+
+struct Peer {
+    socket: TcpStream,
+    inbox: Inbox,
+}
+
+impl Peer {
+    fn say(&mut self, requests: &[Request]) {
+        let mut out = Outbox::new();
+        requests.iter().for_each(|request| request.encode(&mut out));
+        while !out.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 16];
+            let count = out.slices(&mut slices);
+            let sent = self.socket.write_vectored(&slices[..count]).expect("it is sent");
+            out.sent(sent);
+        }
+    }
+
+    /// None if the connection has ended.
+    fn hear(&mut self) -> Option<Reply> {
+        loop {
+            if let Some(frame) = self.inbox.next_frame().expect("it is a frame") {
+                return Some(Reply::parse(frame).expect("it is a reply"));
+            }
+            let mut some = [0; 65_536];
+            match self.socket.read(&mut some) {
+                Ok(0) => return None,
+                Ok(count) => self.inbox.fill().extend_from_slice(&some[..count]),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("nothing comes: {error}"),
+            }
+        }
+    }
+
+    fn hear_read(&mut self) -> Vec<u8> {
+        loop {
+            match self.hear() {
+                Some(Reply::Read { bytes, .. }) => return bytes.to_vec(),
+                Some(Reply::Applied(_)) => {}
+                other => panic!("{other:?} in place of what was read"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_written_and_flushed_is_read_also_after_a_restart() {
+    let mut served = Served::new(1);
+    let mut peer = served.promoted(1, 1);
+    peer.say(&[write(1, 0, 256, 7), write(2, 3, 1, 8), read(1, 0, 5), Request::Flush { id: 2 }]);
+    let mut expected = vec![7; 5 * BLOCK];
+    expected[3 * BLOCK..4 * BLOCK].fill(8);
+    let (mut was_read, mut is_flushed) = (false, false);
+    while !was_read || !is_flushed {
+        match peer.hear().expect("the connection goes on") {
+            Reply::Read { id: 1, bytes, .. } => was_read = bytes == expected,
+            Reply::Flushed { id: 2, durable } => is_flushed = durable == Position { epoch: 1, counter: 2 },
+            Reply::Applied(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    served.stop();
+    assert_eq!(peer.hear(), None);
+    served.start();
+    let mut peer = served.promoted(1, 2);
+    peer.say(&[read(1, 0, 5)]);
+    assert_eq!(peer.hear_read(), expected);
+}
+
+#[test]
+fn a_newer_writer_takes_over_and_the_older_one_is_told() {
+    let served = Served::new(1);
+    let mut older = served.promoted(1, 1);
+    let mut newer = served.promoted(1, 2);
+    assert!(matches!(older.hear(), Some(Reply::Fenced(Promotion { epoch: 2, .. }))));
+    older.say(&[write(1, 0, 1, 9)]);
+    assert!(matches!(older.hear(), Some(Reply::Fenced(_))));
+    assert_eq!(older.hear(), None);
+    newer.say(&[read(1, 0, 1)]);
+    assert_eq!(newer.hear_read(), Vec::<u8>::new(), "nobody ever wrote it");
+}
+
+#[test]
+fn one_process_serves_many_regions() {
+    let served = Served::new(40);
+    let mut peers: Vec<Peer> = (1..=40).map(|number| served.promoted(number, 1)).collect();
+    for (fill, peer) in (1..).zip(&mut peers) {
+        peer.say(&[write(1, 0, 1, fill), read(1, 0, 1)]);
+    }
+    for (fill, peer) in (1..).zip(&mut peers) {
+        assert_eq!(peer.hear_read(), vec![fill; BLOCK]);
+    }
+}
+
+#[test]
+fn garbage_ends_its_own_connection_and_no_other() {
+    let served = Served::new(1);
+    let mut good = served.promoted(1, 1);
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n                 "[..], &[0; 64], &[255; 4_000]] {
+        let mut peer = served.connect();
+        peer.socket.write_all(garbage).expect("it is sent");
+        assert_eq!(peer.hear(), None);
+        let mut peer = served.connect();
+        peer.say(&[hello(1)]);
+        assert!(matches!(peer.hear(), Some(Reply::Welcome(_))));
+        peer.socket.write_all(garbage).expect("it is sent");
+        assert_eq!(peer.hear(), None);
+    }
+    let mut early = served.connect();
+    early.say(&[write(1, 0, 1, 1)]);
+    assert!(matches!(early.hear(), Some(Reply::Wrong(_))));
+    assert_eq!(early.hear(), None);
+    good.say(&[Request::Ping { id: 5 }]);
+    assert_eq!(good.hear(), Some(Reply::Pong { id: 5 }));
+}
+
+#[test]
+fn a_region_that_is_not_there_is_refused_by_name() {
+    let served = Served::new(1);
+    let mut peer = served.connect();
+    peer.say(&[hello(9)]);
+    let Some(Reply::Refused(Refusal::NoRegion(why))) = peer.hear() else { panic!("it should be refused") };
+    assert!(why.contains(&region(9).to_string()), "{why}");
+    assert_eq!(peer.hear(), None);
+}
+
+#[test]
+fn a_peer_that_does_not_read_keeps_nobody_waiting() {
+    let served = Served::new(2);
+    let mut deaf = served.promoted(1, 1);
+    deaf.say(&[write(1, 0, 256, 7)]);
+    // Some 100 MiB of answers: more than sockets and outboxes hold.
+    for id in 0..100 {
+        deaf.say(&[read(id, 0, 256)]);
+    }
+    let mut other = served.promoted(2, 1);
+    other.say(&[write(1, 0, 1, 3), read(1, 0, 1)]);
+    assert_eq!(other.hear_read(), vec![3; BLOCK]);
+    // The same region, by somebody newer: the deaf one is cut off.
+    let mut newer = served.promoted(1, 2);
+    newer.say(&[read(1, 0, 1)]);
+    assert_eq!(newer.hear_read(), vec![7; BLOCK]);
+    let answers = (0..100).map(|_| deaf.hear_read().len()).sum::<usize>();
+    assert_eq!(answers, 100 * 256 * BLOCK);
+}
