@@ -1,0 +1,71 @@
+//! Which members hold everything that was ever acknowledged: a pure decision over what they tell when they are promoted.
+//!
+//! ```text
+//!   lists that are told, the newest first ──► one of its members tells an older one? ──yes──► it was never in force: the next one
+//!                                                    │ no
+//!                                                    ▼
+//!                                  two of its members are here? ──no──► wait, say for whom
+//!                                                    │ yes
+//!                                                    ▼
+//!                       all of them are here, or the wait is over ──► the longest prefix of those that are here
+//! ```
+//!
+//! Why two of them have everything: `docs/BLOCK.md`, "Activation".
+
+use crate::{rules::Rule, types::PeerId};
+use region::{List, Member};
+use region_wire::Promoted;
+use std::{collections::BTreeMap, time::Duration};
+
+/// How long a full member is waited for that is away.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The same, if of those that are here one has lost its power since it was written to last, and another one has not: then the one
+/// that is away may have what the first one has lost.
+const LONG_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Not yet.
+    Wait,
+    /// These are full, and the first of them has the longest prefix.
+    Go(Vec<PeerId>),
+}
+
+/// Decides. `waited` since two were here that may be enough.
+pub(crate) fn decide(
+    members: &[Member],
+    told: &BTreeMap<PeerId, Promoted>,
+    waited: Duration,
+    accepts_possible_loss: bool,
+) -> Decision {
+    let peer_of = |member: &Member| {
+        let place = members.iter().position(|known| known == member)?;
+        Some(PeerId(place)).filter(|peer| told.contains_key(peer))
+    };
+    let mut lists: Vec<&List> = told.values().map(|promoted| &promoted.list).collect();
+    lists.sort_by_key(|list| std::cmp::Reverse(list.version));
+    for list in lists {
+        let mut here: Vec<PeerId> = list.full.iter().filter_map(peer_of).collect();
+        let tells_older = |peer: &PeerId| told[peer].list.version < list.version;
+        if here.iter().any(tells_older) && Rule::ListIsKeptByAll.is_kept() {
+            continue;
+        }
+        let needed = if accepts_possible_loss || !Rule::TwoActivate.is_kept() { 1 } else { 2 };
+        if here.len() < needed {
+            return Decision::Wait;
+        }
+        let suspects = here.iter().filter(|peer| told[peer].is_suspect).count();
+        let patience = if (1..here.len()).contains(&suspects) { LONG_PATIENCE } else { PATIENCE };
+        if here.len() < list.full.len() && waited < patience {
+            return Decision::Wait;
+        }
+        here.sort_by_key(|peer| std::cmp::Reverse(told[peer].applied));
+        if !Rule::LongestPrefix.is_kept() {
+            here.reverse();
+        }
+        return Decision::Go(here);
+    }
+    Decision::Wait
+}

@@ -1,0 +1,351 @@
+//! Making one member have what another one has: range by range, only what differs.
+//!
+//! ```text
+//!   range ──► digests of both ──same──────────────────────────────► next range
+//!                │ differ                                              ▲
+//!                ▼                                                     │
+//!             versions of both ──► runs that differ ──► look and read at the source ──► copy to the target
+//!
+//!   behind the last range:   staging:    Commit: all of it is the target's content, at one instant
+//!                            installing: something was copied? another round. Nothing? flush, and a list that has the target
+//! ```
+//!
+//! Digests and versions are asked of both behind the same position of the stream. Whoever is interrupted begins again: what is the same
+//! already costs one digest for each range.
+
+use crate::{
+    reads::same_runs,
+    rules::Rule,
+    types::PeerId,
+    upstairs::{Phase, Purpose, Upstairs},
+};
+use bytes::Bytes;
+use region::{Held, Position, What, checksum};
+use region_wire::{BlockCopy, BlockData, Blocks, LOOK_MAX, Reply, Request, WRITE_BYTES_MAX};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Runs that are copied at a time.
+const RUNS: usize = 4;
+
+/// How what is copied becomes the target's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// All at once, at the end: the target is full.
+    Stage,
+    /// Bit by bit: it is not.
+    Install,
+}
+
+/// A copy that is under way.
+#[derive(Debug)]
+pub(crate) struct Copier {
+    source: PeerId,
+    target: PeerId,
+    mode: Mode,
+    /// The first block of the next range.
+    next: u64,
+    /// Whether this round has found anything to copy.
+    has_found: bool,
+    step: Step,
+}
+
+#[derive(Debug)]
+enum Step {
+    Ready,
+    Digests { range: Blocks, of_source: Answer<u128>, of_target: Answer<u128> },
+    Looks { range: Blocks, of_source: Answer<Vec<Held>>, of_target: Answer<Vec<Held>> },
+    Copying { left: VecDeque<Blocks>, runs: BTreeMap<u64, Run>, puts: BTreeSet<u64> },
+    Flushing(u64),
+    Committing(u64),
+}
+
+/// What was asked, and what was answered.
+#[derive(Debug)]
+struct Answer<T> {
+    id: u64,
+    is: Option<T>,
+}
+
+/// One behind the other at the source: the bytes are of these versions.
+#[derive(Debug)]
+struct Run {
+    blocks: Blocks,
+    look: u64,
+    held: Option<Vec<Held>>,
+}
+
+impl Copier {
+    pub(crate) fn staging(source: PeerId, target: PeerId) -> Copier {
+        Copier { source, target, mode: Mode::Stage, next: 0, has_found: false, step: Step::Ready }
+    }
+
+    fn installing(source: PeerId, target: PeerId) -> Copier {
+        Copier { mode: Mode::Install, ..Copier::staging(source, target) }
+    }
+}
+
+impl Upstairs {
+    /// Begins with a member that is not full, or goes on where something has to be waited for.
+    pub(crate) fn go_on_copying(&mut self) {
+        if self.copier.is_none() && self.pending.is_none() && matches!(self.phase, Phase::Active) {
+            let streams =
+                |peer: &PeerId| self.peers[peer.0].is_streaming() && !self.peers[peer.0].is_condemned;
+            let all = || (0..self.peers.len()).map(PeerId).filter(streams);
+            let target = all().find(|peer| !self.is_full(*peer));
+            let source = all().find(|peer| self.is_full(*peer) && !self.has_just_failed(*peer));
+            self.copier = target.zip(source).map(|(target, source)| Copier::installing(source, target));
+        }
+        if let Some(Copier { step: Step::Ready, .. }) = self.copier {
+            self.copy_next_range();
+        }
+    }
+
+    /// Whether a block of it was found wrong and is not healed yet: another source is better.
+    fn has_just_failed(&self, peer: PeerId) -> bool {
+        self.peers[peer.0].wrong_blocks > self.peers[peer.0].healed_blocks
+            && self.peers.iter().filter(|other| other.is_streaming()).count() > 2
+    }
+
+    /// Whether both are where the stream is.
+    fn are_at_the_same_position(&self, copier: &Copier) -> bool {
+        let is_there = |peer: PeerId| self.peers[peer.0].sent == self.newest();
+        copier.mode == Mode::Stage
+            || (is_there(copier.source) && is_there(copier.target))
+            || !Rule::SamePosition.is_kept()
+    }
+
+    fn copy_next_range(&mut self) {
+        let Some(copier) = &self.copier else { return };
+        let (source, target, next) = (copier.source, copier.target, copier.next);
+        let blocks = self.config.geometry.blocks;
+        if next >= blocks {
+            return self.end_round();
+        }
+        if !self.are_at_the_same_position(copier) {
+            return;
+        }
+        let count = u32::try_from(LOOK_MAX.min(blocks - next)).expect("a range is bounded");
+        let range = Blocks { first: next, count };
+        let of_source = self.ask(source, Purpose::Copy, |id| Request::Digest { id, blocks: range });
+        let of_target = self.ask(target, Purpose::Copy, |id| Request::Digest { id, blocks: range });
+        let answer = |id| Answer { id, is: None };
+        self.set_step(Step::Digests { range, of_source: answer(of_source), of_target: answer(of_target) });
+    }
+
+    fn set_step(&mut self, step: Step) {
+        if let Some(copier) = &mut self.copier {
+            copier.step = step;
+        }
+    }
+
+    fn end_round(&mut self) {
+        let Some(copier) = &mut self.copier else { return };
+        let (source, target) = (copier.source, copier.target);
+        let is_quiet = !copier.has_found || !Rule::FullAfterAQuietRound.is_kept();
+        match copier.mode {
+            Mode::Stage => {
+                let applied = self.peers[source.0].applied;
+                let id = self.ask(target, Purpose::Copy, |id| Request::Commit { id, applied });
+                self.set_step(Step::Committing(id));
+            }
+            Mode::Install if is_quiet => {
+                let id = self.ask(target, Purpose::Copy, |id| Request::Flush { id });
+                self.set_step(Step::Flushing(id));
+            }
+            Mode::Install => {
+                copier.next = 0;
+                copier.has_found = false;
+                self.copy_next_range();
+            }
+        }
+    }
+
+    /// The target has made durable what it was given: it may be full.
+    pub(crate) fn note_copy_flushed(&mut self, peer: PeerId, id: u64) {
+        let Some(Copier { step: Step::Flushing(asked), target, .. }) = &self.copier else { return };
+        if *asked != id || *target != peer {
+            return;
+        }
+        self.copier = None;
+        if self.pending.is_none() {
+            let mut full = self.list.full.clone();
+            full.push(self.peers[peer.0].member);
+            let base = self.newest();
+            self.begin_list(full, base);
+        }
+    }
+
+    /// One of the two is gone.
+    pub(crate) fn note_copy_lost(&mut self, peer: PeerId) {
+        self.copier.take_if(|copier| copier.source == peer || copier.target == peer);
+    }
+
+    pub(crate) fn note_copy(&mut self, peer: PeerId, id: u64, reply: Reply) {
+        let Some(copier) = &mut self.copier else { return };
+        match (&mut copier.step, reply) {
+            (Step::Digests { range, of_source, of_target }, Reply::Digested { digest, .. }) => {
+                let range = *range;
+                for answer in [&mut *of_source, &mut *of_target] {
+                    if answer.id == id {
+                        answer.is = Some(digest);
+                    }
+                }
+                if let (Some(source), Some(target)) = (of_source.is, of_target.is) {
+                    self.compare_digests(range, source == target);
+                }
+            }
+            (Step::Looks { range, of_source, of_target }, Reply::Looked { held, .. }) => {
+                let range = *range;
+                let answer = if of_source.id == id { of_source } else { of_target };
+                answer.is = Some(held);
+                self.compare_versions(range);
+            }
+            (Step::Copying { runs, .. }, Reply::Looked { held, .. }) => {
+                if let Some(run) = runs.values_mut().find(|run| run.look == id) {
+                    run.held = Some(held);
+                }
+            }
+            (Step::Copying { runs, .. }, Reply::Read { bytes, whats, .. }) => {
+                let Some(run) = runs.remove(&id) else { return };
+                self.put_run(&run, &whats, bytes);
+            }
+            (Step::Copying { puts, .. }, Reply::Taken { .. }) => {
+                puts.remove(&id);
+                self.copy_runs();
+            }
+            (Step::Committing(asked), Reply::Taken { .. }) if *asked == id => {
+                let (source, target) = (copier.source, copier.target);
+                self.copier = None;
+                self.peers[target.0].applied = self.peers[source.0].applied;
+            }
+            _ => self.lose(peer, "it answers something else than it was asked"),
+        }
+    }
+
+    fn compare_digests(&mut self, range: Blocks, are_same: bool) {
+        let Some(copier) = &mut self.copier else { return };
+        if are_same {
+            copier.next = range.range().end;
+            copier.step = Step::Ready;
+            return self.copy_next_range();
+        }
+        if !self.copier.as_ref().is_some_and(|copier| self.are_at_the_same_position(copier)) {
+            // Asked again when both are where the stream is.
+            return self.set_step(Step::Ready);
+        }
+        let Some(Copier { source, target, .. }) = self.copier else { return };
+        let of_source = self.ask(source, Purpose::Copy, |id| Request::Look { id, blocks: range });
+        let of_target = self.ask(target, Purpose::Copy, |id| Request::Look { id, blocks: range });
+        let answer = |id| Answer { id, is: None };
+        self.set_step(Step::Looks { range, of_source: answer(of_source), of_target: answer(of_target) });
+    }
+
+    fn compare_versions(&mut self, range: Blocks) {
+        let size = self.config.geometry.block_size.bytes();
+        let Some(copier) = &mut self.copier else { return };
+        let Step::Looks { of_source, of_target, .. } = &copier.step else { return };
+        let (Some(of_source), Some(of_target)) = (&of_source.is, &of_target.is) else { return };
+        let per_run = WRITE_BYTES_MAX / size;
+        let mut left: VecDeque<Blocks> = VecDeque::new();
+        for ((block, source), target) in range.range().zip(of_source).zip(of_target) {
+            if source == target {
+                continue;
+            }
+            match left.back_mut() {
+                Some(last) if last.range().end == block && (last.count as usize) < per_run => last.count += 1,
+                _ => left.push_back(Blocks { first: block, count: 1 }),
+            }
+        }
+        copier.next = range.range().end;
+        copier.has_found |= !left.is_empty();
+        copier.step = Step::Copying { left, runs: BTreeMap::new(), puts: BTreeSet::new() };
+        self.copy_runs();
+    }
+
+    /// Asks for the next runs; ends the range when all is put.
+    fn copy_runs(&mut self) {
+        loop {
+            let Some(Copier { source, step: Step::Copying { left, runs, puts }, .. }) = &mut self.copier
+            else {
+                return;
+            };
+            if left.is_empty() && runs.is_empty() && puts.is_empty() {
+                self.set_step(Step::Ready);
+                return self.copy_next_range();
+            }
+            if runs.len() + puts.len() >= RUNS {
+                return;
+            }
+            let (source, Some(blocks)) = (*source, left.pop_front()) else { return };
+            let look = self.ask(source, Purpose::Copy, |id| Request::Look { id, blocks });
+            let read = self.ask(source, Purpose::Copy, |id| Request::Read { id, blocks });
+            if let Some(Copier { step: Step::Copying { runs, .. }, .. }) = &mut self.copier {
+                runs.insert(read, Run { blocks, look, held: None });
+            }
+        }
+    }
+
+    fn put_run(&mut self, run: &Run, whats: &[What], bytes: Bytes) {
+        let Some(Copier { source, target, mode, .. }) = self.copier else { return };
+        let size = self.config.geometry.block_size.bytes();
+        let Some(held) = run.held.as_ref().filter(|held| held.len() == whats.len()) else {
+            return self.lose(source, "it answers other blocks than it was asked for");
+        };
+        let Some(copies) = copies_of(run.blocks.first, held, bytes, size, self.config.geometry.is_sealed)
+        else {
+            // It has wrong bytes: not what anybody is to have.
+            self.peers[source.0].wrong_blocks += 1;
+            self.copier = None;
+            return;
+        };
+        for copy in copies {
+            let id = match mode {
+                Mode::Stage => self.ask(target, Purpose::Copy, |id| Request::Stage { id, copy }),
+                Mode::Install => self.ask(target, Purpose::Copy, |id| Request::Install { id, copy }),
+            };
+            if let Some(Copier { step: Step::Copying { puts, .. }, .. }) = &mut self.copier {
+                puts.insert(id);
+            }
+        }
+        self.copy_runs();
+    }
+}
+
+/// What a member is told to have it, too. None if some of it is wrong.
+fn copies_of(
+    first: u64,
+    held: &[Held],
+    mut bytes: Bytes,
+    size: usize,
+    is_sealed: bool,
+) -> Option<Vec<BlockCopy>> {
+    let mut copies = Vec::new();
+    for run in same_runs(held) {
+        let (block, count) = (first + run.start as u64, run.len());
+        let blocks = Blocks { first: block, count: u32::try_from(count).ok()? };
+        let version: Position = held[run.start].version;
+        copies.push(match held[run.start].what {
+            What::Never => BlockCopy::Never(blocks),
+            What::Zeros => BlockCopy::Zeros(version, blocks),
+            What::Bytes { .. } => {
+                if bytes.len() < count * size {
+                    return None;
+                }
+                let part = bytes.split_to(count * size);
+                let (mut checksums, mut seals) = (Vec::new(), Vec::new());
+                for ((block, bytes), held) in (block..).zip(part.chunks_exact(size)).zip(&held[run.clone()]) {
+                    let What::Bytes { checksum: kept, seal } = held.what else { return None };
+                    if checksum(block, bytes) != kept {
+                        return None;
+                    }
+                    checksums.push(kept);
+                    if is_sealed {
+                        seals.push(seal);
+                    }
+                }
+                BlockCopy::Bytes(version, BlockData { first: block, checksums, seals, bytes: part })
+            }
+        });
+    }
+    bytes.is_empty().then_some(copies)
+}

@@ -1,0 +1,160 @@
+//! What clients have asked, from its beginning to its end.
+
+use crate::{
+    rules::Rule,
+    types::{Action, Job, JobError, JobId},
+    upstairs::{Phase, Upstairs},
+    window::Entry,
+};
+use bytes::Bytes;
+use region::{Position, Promotion, checksum};
+use region_wire::{BlockData, Blocks, WRITE_BYTES_MAX, ZERO_MAX};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Jobs that wait to be begun at most, before nothing more is to be asked.
+const WAITING_MAX: usize = 256;
+
+/// Jobs that were asked and not answered.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    /// Not begun: there is no room, or nobody to ask.
+    waiting: VecDeque<(JobId, Job)>,
+    /// Writes, by the last of their positions.
+    writes: VecDeque<(Position, JobId)>,
+    /// Flushes, by the position that is to be durable.
+    flushes: VecDeque<(Position, JobId)>,
+    /// Reads, and how many of their pieces are missing.
+    pub(crate) reads: BTreeMap<JobId, usize>,
+    /// Writes that are to be durable before they are done.
+    durable: BTreeSet<JobId>,
+}
+
+impl Jobs {
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting.len() < WAITING_MAX
+    }
+}
+
+impl Upstairs {
+    pub(crate) fn submit_job(&mut self, id: JobId, job: Job) {
+        let size = self.config.geometry.block_size.bytes();
+        let (first, count) = match &job {
+            Job::Read { first, count } | Job::Zero { first, count, .. } => (*first, *count),
+            Job::Write { first, bytes, .. } => (*first, (bytes.len() / size) as u64),
+            Job::Flush => (0, 0),
+        };
+        let blocks = self.config.geometry.blocks;
+        let end = first.saturating_add(count);
+        if end > blocks {
+            self.act(Action::Done(id, Err(JobError::OutOfRange { first, end, blocks })));
+        } else if count == 0 && !matches!(job, Job::Flush) {
+            self.act(Action::Done(id, Ok(())));
+        } else {
+            self.jobs.waiting.push_back((id, job));
+        }
+    }
+
+    /// Begins those for which there is room, in their order.
+    pub(crate) fn begin_waiting_jobs(&mut self) {
+        while let Some((_, job)) = self.jobs.waiting.front() {
+            if !matches!(job, Job::Read { .. }) && !self.window.has_room() {
+                break;
+            }
+            let Some((id, job)) = self.jobs.waiting.pop_front() else { break };
+            match job {
+                Job::Read { first, count } => self.begin_read(id, first, count),
+                Job::Write { first, bytes, is_durable } => {
+                    self.push_bytes(first, &bytes);
+                    self.note_written(id, is_durable);
+                }
+                Job::Zero { first, count, is_durable } => {
+                    self.push_zeros(first, count);
+                    self.note_written(id, is_durable);
+                }
+                Job::Flush => self.begin_flush(id),
+            }
+        }
+    }
+
+    fn push_bytes(&mut self, first: u64, bytes: &Bytes) {
+        let size = self.config.geometry.block_size.bytes();
+        let mut rest = bytes.clone();
+        let mut first = first;
+        while !rest.is_empty() {
+            let bytes = rest.split_to(rest.len().min(WRITE_BYTES_MAX));
+            let blocks = bytes.chunks_exact(size).zip(first..);
+            let checksums: Vec<u64> = blocks.map(|(bytes, block)| checksum(block, bytes)).collect();
+            let count = checksums.len() as u64;
+            let data = BlockData { first, checksums, seals: Vec::new(), bytes };
+            self.window.push_write(|position| Entry::Write(position, data));
+            first += count;
+        }
+    }
+
+    fn push_zeros(&mut self, mut first: u64, mut left: u64) {
+        while left > 0 {
+            let count = left.min(ZERO_MAX);
+            let blocks = Blocks { first, count: u32::try_from(count).expect("a zeroing is bounded") };
+            self.window.push_write(|position| Entry::Zero(position, blocks));
+            first += count;
+            left -= count;
+        }
+    }
+
+    fn note_written(&mut self, id: JobId, is_durable: bool) {
+        self.jobs.writes.push_back((self.window.last, id));
+        if is_durable {
+            self.jobs.durable.insert(id);
+            self.window.push_flush();
+        }
+    }
+
+    fn begin_flush(&mut self, id: JobId) {
+        self.jobs.flushes.push_back((self.newest(), id));
+        self.window.push_flush();
+    }
+
+    /// Answers what is done.
+    pub(crate) fn finish_jobs(&mut self) {
+        if !matches!(self.phase, Phase::Active) {
+            return;
+        }
+        let mut applied = self.two_have(|peer| peer.applied);
+        if !Rule::TwoHaveAWrite.is_kept() {
+            applied = self.counting().iter().map(|peer| self.peers[peer.0].applied).max().unwrap_or(applied);
+        }
+        while let Some((position, id)) = self.jobs.writes.front().copied()
+            && position <= applied
+        {
+            self.jobs.writes.pop_front();
+            if self.jobs.durable.remove(&id) {
+                let behind = self.jobs.flushes.partition_point(|(other, _)| *other <= position);
+                self.jobs.flushes.insert(behind, (position, id));
+            } else {
+                self.act(Action::Done(id, Ok(())));
+            }
+        }
+        let mut durable = self.two_have(|peer| peer.durable);
+        if !Rule::TwoHaveAFlush.is_kept() {
+            durable = self.counting().iter().map(|peer| self.peers[peer.0].durable).max().unwrap_or(durable);
+        }
+        while let Some((position, id)) = self.jobs.flushes.front().copied()
+            && position <= durable
+        {
+            self.jobs.flushes.pop_front();
+            self.act(Action::Done(id, Ok(())));
+        }
+    }
+
+    /// Somebody else may write: nothing more is done.
+    pub(crate) fn fail_all(&mut self, by: Promotion) {
+        let ours = self.config.promotion.epoch;
+        let jobs = std::mem::take(&mut self.jobs);
+        let waiting = jobs.waiting.into_iter().map(|(id, _)| id);
+        let written = jobs.writes.into_iter().chain(jobs.flushes).map(|(_, id)| id);
+        self.reads.forget_all();
+        for id in waiting.chain(written).chain(jobs.reads.into_keys()) {
+            self.act(Action::Done(id, Err(JobError::Fenced { by, ours })));
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The one writer of a region set: mirrors over its members, reads from them, and keeps them the same.
+//!
+//! **Problem.** Three processes on three machines each lose their connection, their power or their disk at any instant, and another writer
+//! may take over at any instant; what a client was told is done must stay done, and the client is to notice nothing else.
+//!
+//! **Theory.** `docs/BLOCK.md`. A state machine that touches no socket and no clock: each event is told with the time, and answered
+//! with what is to be done. So a simulation runs this very one, with any network and any clock.
+//!
+//! ```text
+//!   client ──submit──► ┌──────────┐ ──Send──► members
+//!          ◄──Done──── │ Upstairs │ ◄─received──
+//!          clock─tick─►└──────────┘
+//! ```
+//!
+//! - [`types`]: what it is asked, and says.
+//! - [`upstairs`]: the machine, its phases, and who counts. [`activation`]: who has everything; a pure decision.
+//! - [`peer`], [`members`]: each member, from away to streaming. [`lists`]: which are full.
+//! - [`window`]: the stream, as long as somebody may need it. [`jobs`]: what clients have asked.
+//! - [`reads`]: reading and healing. [`copier`]: making one member have what another one has.
+//! - [`rules`]: what the simulation leaves out, one at a time, to see that it notices.
+
+mod activation;
+mod copier;
+mod jobs;
+mod lists;
+mod members;
+mod peer;
+mod reads;
+mod rules;
+mod types;
+mod upstairs;
+mod window;
+
+pub use rules::Rule;
+pub use types::{Action, Config, Data, Job, JobError, JobId, PeerId};
+pub use upstairs::Upstairs;

@@ -1,0 +1,168 @@
+//! Which members are full, and how that changes.
+//!
+//! ```text
+//!   in force: L ──a member is to be left out or let in──► pending: L' ──kept by all of L'──► in force: L'
+//!                                                          │  only members of both count
+//!                                                          └── something else is wanted ──► pending: L''
+//! ```
+
+use crate::{
+    peer::State,
+    rules::Rule,
+    types::PeerId,
+    upstairs::{Phase, Purpose, Upstairs},
+};
+use region::{List, Member, Position};
+use region_wire::Request;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A list that is to be kept by all its members.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) list: List,
+    /// Who was asked, and by which request.
+    asked: BTreeMap<PeerId, u64>,
+    kept: BTreeSet<PeerId>,
+}
+
+impl Upstairs {
+    /// Wants these to be the full ones, from this position on.
+    pub(crate) fn begin_list(&mut self, full: Vec<Member>, base: Position) {
+        let list = List { version: self.next_list_version(), base, full };
+        self.pending = Some(Pending { list, asked: BTreeMap::new(), kept: BTreeSet::new() });
+        self.ask_list();
+        if !Rule::ListBeforeUse.is_kept() {
+            self.put_list_in_force();
+        }
+    }
+
+    /// Asks those that have what is before it, and were not asked.
+    fn ask_list(&mut self) {
+        let Some(pending) = &self.pending else { return };
+        let list = pending.list.clone();
+        let is_asked = |peer: &PeerId| pending.asked.contains_key(peer) || pending.kept.contains(peer);
+        let may_be_asked = |id: &PeerId| {
+            let peer = &self.peers[id.0];
+            let is_there = match peer.state {
+                State::Told => peer.applied >= list.base,
+                State::Streaming => peer.sent >= list.base,
+                _ => false,
+            };
+            is_there && list.full.contains(&peer.member)
+        };
+        let next: Vec<PeerId> =
+            (0..self.peers.len()).map(PeerId).filter(|id| may_be_asked(id) && !is_asked(id)).collect();
+        for peer in next {
+            let list = list.clone();
+            let id = self.ask(peer, Purpose::List, |id| Request::SetList { id, list });
+            if let Some(pending) = &mut self.pending {
+                pending.asked.insert(peer, id);
+            }
+        }
+    }
+
+    pub(crate) fn note_list_kept(&mut self, peer: PeerId, id: u64) {
+        let Some(pending) = &mut self.pending else { return };
+        if pending.asked.get(&peer) == Some(&id) {
+            pending.asked.remove(&peer);
+            pending.kept.insert(peer);
+        }
+        if pending.kept.len() == pending.list.full.len() {
+            self.put_list_in_force();
+        }
+    }
+
+    fn put_list_in_force(&mut self) {
+        let Some(pending) = self.pending.take() else { return };
+        self.list = pending.list;
+        if !matches!(self.phase, Phase::Active) {
+            return;
+        }
+        // Who was left out is behind, and what it lacks is forgotten from now on. It comes again as one that is not full.
+        for peer in (0..self.peers.len()).map(PeerId) {
+            if self.peers[peer.0].is_condemned && !self.is_full(peer) && self.peers[peer.0].is_streaming() {
+                self.lose(peer, "it is too far behind, and is filled again");
+            } else if self.peers[peer.0].is_condemned && self.peers[peer.0].state == State::Told {
+                self.begin_stream(peer);
+            }
+        }
+    }
+
+    /// What it was asked it may not have heard.
+    pub(crate) fn note_list_lost(&mut self, peer: PeerId) {
+        let Some(pending) = &mut self.pending else { return };
+        pending.asked.remove(&peer);
+        let member = self.peers[peer.0].member;
+        let was_to_be_full = pending.list.full.contains(&member) && !self.list.full.contains(&member);
+        if was_to_be_full && matches!(self.phase, Phase::Active) {
+            // It may have kept the list, or not. The next one says what is true either way.
+            let (full, base) = (self.list.full.clone(), self.list.base);
+            self.begin_list(full, base);
+        }
+    }
+
+    /// Leaves out who has to be, if the others are enough; and forgets what nobody needs.
+    pub(crate) fn go_on_listing(&mut self) {
+        self.condemn_laggards();
+        let condemned: Vec<PeerId> = (0..self.peers.len())
+            .map(PeerId)
+            .filter(|peer| self.is_full(*peer) && self.peers[peer.0].is_condemned)
+            .collect();
+        if self.pending.is_none()
+            && let Some(out) = condemned.first()
+        {
+            let out = self.peers[out.0].member;
+            let rest: Vec<Member> = self.list.full.iter().copied().filter(|member| *member != out).collect();
+            let streams = |member: &&Member| {
+                self.peers
+                    .iter()
+                    .any(|peer| peer.member == **member && peer.is_streaming() && !peer.is_condemned)
+            };
+            if rest.len() >= 2 && rest.iter().filter(streams).count() == rest.len() {
+                // Up to here it may have been one of the two that had what was acknowledged.
+                let base = self.two_have(|peer| peer.applied).max(self.list.base);
+                self.begin_list(rest, base);
+            }
+        }
+        self.ask_list();
+        self.forget_what_all_have();
+    }
+
+    /// When the window is pressed, whoever is far behind two others is not waited for.
+    fn condemn_laggards(&mut self) {
+        if !self.window.is_pressed() {
+            return;
+        }
+        let two_have = self.two_have(|peer| peer.applied);
+        for id in (0..self.peers.len()).map(PeerId) {
+            let peer = &self.peers[id.0];
+            let is_behind = peer.applied < two_have || !peer.is_streaming();
+            if !is_behind || peer.is_condemned {
+                continue;
+            }
+            let holds_the_window =
+                self.window.behind(peer.applied).is_some_and(|next| next < self.window.end() / 2 + next / 2);
+            if self.is_full(id) {
+                if holds_the_window {
+                    self.peers[id.0].is_condemned = true;
+                }
+            } else if peer.is_streaming() && holds_the_window {
+                self.lose(id, "it is too far behind, and is filled again");
+            }
+        }
+    }
+
+    fn forget_what_all_have(&mut self) {
+        let (mut applied, mut sent) = (self.window.last, self.window.end());
+        for (id, peer) in (0..).map(PeerId).zip(&self.peers) {
+            let is_needed = self.is_full(id) && Rule::RemovedBeforeSkipped.is_kept();
+            if is_needed || peer.is_streaming() {
+                applied = applied.min(peer.applied);
+            }
+            if peer.is_streaming() {
+                sent = sent.min(peer.next);
+            }
+        }
+        self.window.forget(applied, sent);
+    }
+}

@@ -1,0 +1,202 @@
+//! Each member's way from away to streaming, and back.
+
+use crate::{
+    peer::State,
+    types::{Action, PeerId},
+    upstairs::{End, Phase, Purpose, Upstairs},
+};
+use region::{Position, Promotion};
+use region_wire::{Hello, Promoted, Refusal, Request, Welcome};
+use std::time::Duration;
+
+/// The versions of the protocol that are spoken.
+const VERSION: u16 = 1;
+
+/// Before somebody is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// The same for one that has failed or refused.
+const RETRY_TROUBLE: Duration = Duration::from_secs(5);
+
+/// How often members are asked whether they are there.
+const PING: Duration = Duration::from_secs(1);
+
+/// Who has not answered for so long is asked on another connection.
+const PONG_MAX: Duration = Duration::from_secs(10);
+
+impl Upstairs {
+    pub(crate) fn tick_peer(&mut self, id: PeerId) {
+        let now = self.now;
+        let peer = &mut self.peers[id.0];
+        match peer.state {
+            State::Away(until) if until <= now => {
+                peer.state = State::Connecting;
+                self.act(Action::Connect(id));
+            }
+            State::Away(_) | State::Connecting => {}
+            State::Greeting | State::Promoting | State::Told | State::Streaming => match peer.pinged {
+                Some(sent) if now.saturating_sub(sent) >= PONG_MAX => self.lose(id, "it does not answer"),
+                Some(_) => {}
+                None if peer.state != State::Greeting => {
+                    let last = peer.heard.unwrap_or_default();
+                    if now.saturating_sub(last) >= PING {
+                        self.ping(id);
+                    }
+                }
+                None => {}
+            },
+        }
+    }
+
+    pub(crate) fn ping(&mut self, id: PeerId) {
+        let now = self.now;
+        self.peers[id.0].pinged = Some(now);
+        self.ask(id, Purpose::Ping(now), |id| Request::Ping { id });
+    }
+
+    pub(crate) fn greet(&mut self, id: PeerId) {
+        let peer = &mut self.peers[id.0];
+        peer.state = State::Greeting;
+        // If it does not answer this it does not answer.
+        peer.pinged = Some(self.now);
+        let hello = Hello {
+            version_min: VERSION,
+            version_max: VERSION,
+            region: peer.member.region,
+            set: self.config.set,
+        };
+        self.act(Action::Send(id, Request::Hello(hello)));
+    }
+
+    pub(crate) fn promote(&mut self, id: PeerId, welcome: &Welcome) {
+        let peer = &mut self.peers[id.0];
+        if peer.state != State::Greeting {
+            return self.lose(id, "it welcomes twice");
+        }
+        if welcome.geometry != self.config.geometry {
+            return self.lose_for_long(id, "its blocks are not those of the volume");
+        }
+        if welcome.incarnation != peer.member.incarnation {
+            return self.lose_for_long(id, "it is another region under the same id");
+        }
+        peer.state = State::Promoting;
+        peer.pinged = None;
+        self.act(Action::Send(id, Request::Promote(self.config.promotion)));
+        self.ping(id);
+    }
+
+    pub(crate) fn note_promoted(&mut self, id: PeerId, promoted: Promoted) {
+        let peer = &mut self.peers[id.0];
+        if peer.state != State::Promoting {
+            return self.lose(id, "it was not to be promoted");
+        }
+        peer.state = State::Told;
+        peer.trouble = None;
+        peer.applied = promoted.applied;
+        peer.durable = promoted.durable;
+        peer.told = Some(promoted);
+        if matches!(self.phase, Phase::Active) {
+            self.begin_stream(id);
+        }
+    }
+
+    /// It is active, and this one has said what it has.
+    pub(crate) fn begin_stream(&mut self, id: PeerId) {
+        let (applied, is_condemned) = (self.peers[id.0].applied, self.peers[id.0].is_condemned);
+        if !self.is_full(id) {
+            return self.join(id);
+        }
+        match self.window.behind(applied) {
+            Some(next) if !is_condemned => {
+                self.peers[id.0].stream_from(next, applied);
+                self.flush_again();
+            }
+            // It has lost what it had. If it can be spared it is filled; otherwise it is brought up to what the others have.
+            _ => {
+                self.peers[id.0].is_condemned = true;
+                let others = self.list.full.len() - 1;
+                if others < 2 {
+                    self.peers[id.0].is_condemned = false;
+                    self.gather_again();
+                }
+            }
+        }
+    }
+
+    /// A member that is not full gets the stream from now on.
+    fn join(&mut self, id: PeerId) {
+        let (next, last) = (self.window.end(), self.newest());
+        // By the list that it has it may be full.
+        let list = self.list.clone();
+        self.ask(id, Purpose::List, |id| Request::SetList { id, list });
+        self.act(Action::Send(id, Request::Join(last)));
+        let peer = &mut self.peers[id.0];
+        peer.is_condemned = false;
+        peer.stream_from(next, last);
+    }
+
+    pub(crate) fn note_refused(&mut self, id: PeerId, refusal: Refusal) {
+        match refusal {
+            Refusal::Epoch(by) => self.note_fenced(by),
+            Refusal::Version(min, max) => {
+                self.lose_for_long(id, &format!("it speaks versions {min} to {max} of the protocol"));
+            }
+            Refusal::NoRegion(why) => self.lose_for_long(id, &why),
+            Refusal::List { why, .. } => self.lose(id, &why),
+        }
+    }
+
+    /// Somebody else may write. For good: this process never gets a higher epoch.
+    pub(crate) fn note_fenced(&mut self, by: Promotion) {
+        if matches!(self.phase, Phase::Ended(_)) {
+            return;
+        }
+        self.phase = Phase::Ended(End::Fenced(by));
+        for id in (0..self.peers.len()).map(PeerId) {
+            if !matches!(self.peers[id.0].state, State::Away(_)) {
+                self.act(Action::Disconnect(id));
+                self.peers[id.0].lose(Duration::MAX);
+            }
+        }
+    }
+
+    /// Its connection is of no use.
+    pub(crate) fn lose(&mut self, id: PeerId, why: &str) {
+        self.lose_until(id, why, RETRY);
+    }
+
+    fn lose_for_long(&mut self, id: PeerId, why: &str) {
+        self.lose_until(id, why, RETRY_TROUBLE);
+    }
+
+    fn lose_until(&mut self, id: PeerId, why: &str, retry: Duration) {
+        let was_told = matches!(self.peers[id.0].state, State::Told | State::Streaming);
+        self.act(Action::Disconnect(id));
+        let until = self.now + retry;
+        self.peers[id.0].lose(until);
+        self.peers[id.0].trouble = Some(why.to_owned());
+        for purpose in self.forget_asked(id) {
+            match purpose {
+                Purpose::Read(piece) => self.note_not_read(id, piece),
+                Purpose::Heal(heal) => self.give_up_heal(heal),
+                Purpose::Copy | Purpose::List | Purpose::Flush | Purpose::Ping(_) => {}
+            }
+        }
+        self.note_copy_lost(id);
+        self.note_list_lost(id);
+        // What was decided with it is decided again without it.
+        let is_of = |full: &[PeerId]| was_told && full.contains(&id);
+        let begins_again = match &self.phase {
+            Phase::BringingUp(full) | Phase::Listing(full) => is_of(full),
+            _ => false,
+        };
+        if begins_again {
+            self.gather_again();
+        }
+    }
+
+    /// The last write that is in the stream, or was before it.
+    pub(crate) fn newest(&self) -> Position {
+        if self.window.last.counter == 0 { self.list.base } else { self.window.last }
+    }
+}

@@ -1,0 +1,130 @@
+//! One member, as the Upstairs sees it.
+//!
+//! ```text
+//!   away ──time──► connecting ──► greeting ──Welcome──► promoting ──Promoted──► told ──► streaming
+//!    ▲                 │             │                     │                     │           │
+//!    └─────────────────┴─────────────┴──── broken, refused, failed, silent ──────┴───────────┘
+//! ```
+//!
+//! *Told* has said what it has, and waits until it is decided what that is worth. *Streaming* gets every write: as a full member from where
+//! it is, as another one from now on.
+
+use region::{Member, Position};
+use region_wire::Promoted;
+use std::{collections::VecDeque, time::Duration};
+
+/// Bytes of blocks that are on their way to one member at most.
+const IN_FLIGHT: usize = 8 << 20;
+
+/// Writes that are on their way to one member at most.
+const ENTRIES_IN_FLIGHT: usize = 2_048;
+
+/// Where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Until this time.
+    Away(Duration),
+    Connecting,
+    Greeting,
+    Promoting,
+    Told,
+    Streaming,
+}
+
+/// A member.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) member: Member,
+    pub(crate) state: State,
+    /// What it said when it was promoted.
+    pub(crate) told: Option<Promoted>,
+    /// What it is known to have, and to have durably.
+    pub(crate) applied: Position,
+    pub(crate) durable: Position,
+    /// The number of the next entry of the window that it is to be sent, and the last write that it was sent.
+    pub(crate) next: u64,
+    pub(crate) sent: Position,
+    in_flight: VecDeque<(Position, usize)>,
+    in_flight_bytes: usize,
+    /// Blocks that it was asked for and has not given yet.
+    pub(crate) reading: u64,
+    /// When the ping was sent that it answered last.
+    pub(crate) heard: Option<Duration>,
+    pub(crate) pinged: Option<Duration>,
+    /// Whether what it has is not what it should have: it has to be filled before it is full again.
+    pub(crate) is_condemned: bool,
+    /// Why it is not of use, if it is not.
+    pub(crate) trouble: Option<String>,
+    /// Blocks that it had wrong.
+    pub(crate) wrong_blocks: u64,
+    pub(crate) healed_blocks: u64,
+}
+
+impl Peer {
+    pub(crate) fn new(member: Member) -> Peer {
+        Peer {
+            member,
+            state: State::Away(Duration::ZERO),
+            told: None,
+            applied: Position::NONE,
+            durable: Position::NONE,
+            next: 0,
+            sent: Position::NONE,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            reading: 0,
+            heard: None,
+            pinged: None,
+            is_condemned: false,
+            trouble: None,
+            wrong_blocks: 0,
+            healed_blocks: 0,
+        }
+    }
+
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.state == State::Streaming
+    }
+
+    /// It gets the stream from this entry on.
+    pub(crate) fn stream_from(&mut self, next: u64, applied: Position) {
+        self.state = State::Streaming;
+        self.next = next;
+        self.applied = applied;
+        self.sent = applied;
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.in_flight_bytes < IN_FLIGHT && self.in_flight.len() < ENTRIES_IN_FLIGHT
+    }
+
+    /// It was sent this write.
+    pub(crate) fn note_sent(&mut self, position: Position, bytes: usize) {
+        self.sent = position;
+        self.in_flight.push_back((position, bytes));
+        self.in_flight_bytes += bytes;
+    }
+
+    /// It has applied this.
+    pub(crate) fn note_applied(&mut self, position: Position) {
+        self.applied = self.applied.max(position);
+        while let Some((first, bytes)) = self.in_flight.front()
+            && *first <= position
+        {
+            self.in_flight_bytes -= bytes;
+            self.in_flight.pop_front();
+        }
+    }
+
+    /// The connection is gone.
+    pub(crate) fn lose(&mut self, until: Duration) {
+        self.state = State::Away(until);
+        self.told = None;
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+        self.reading = 0;
+        self.pinged = None;
+    }
+}

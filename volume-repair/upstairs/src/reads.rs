@@ -1,0 +1,318 @@
+//! Reading: from one full member, verified; from another one if the first is slow or wrong; and healing what was wrong.
+//!
+//! ```text
+//!   piece ──ask──► one member ──right──► answered
+//!                    │  └─ slow ──► ask another one, too
+//!                    └─ wrong ──► ask another one ──right──► answered, and the first is healed:
+//!                                        look and read at the one that is right ──► Heal, of that version
+//! ```
+
+use crate::{
+    rules::Rule,
+    types::{Action, Data, JobError, JobId, PeerId},
+    upstairs::{Purpose, Upstairs},
+};
+use bytes::Bytes;
+use region::{Held, Position, What, checksum};
+use region_wire::{BlockCopy, BlockData, Blocks, Reply, Request};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// Bytes of a piece: small enough that several are on their way one behind the other.
+const PIECE_BYTES: u64 = 256 << 10;
+
+/// A member that takes longer is not waited for alone.
+const HEDGE: Duration = Duration::from_millis(250);
+
+/// Blocks that are healed at a time.
+const HEALS_MAX: usize = 64;
+
+/// A healing that is under way.
+pub(crate) type HealId = u64;
+
+/// Pieces of reads, and healings.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    pieces: BTreeMap<u64, Piece>,
+    heals: BTreeMap<HealId, Heal>,
+    next: u64,
+    /// Those that nobody was there to be asked for.
+    unasked: BTreeSet<u64>,
+    turn: usize,
+}
+
+#[derive(Debug)]
+struct Piece {
+    job: JobId,
+    blocks: Blocks,
+    /// Whoever is asked has at least this.
+    behind: Position,
+    asked: BTreeSet<PeerId>,
+    asked_at: Duration,
+    /// Those that gave wrong bytes.
+    wrong: BTreeSet<PeerId>,
+}
+
+/// One block of one member that has the wrong bytes.
+#[derive(Debug)]
+struct Heal {
+    of: PeerId,
+    from: PeerId,
+    block: u64,
+    version: Option<Position>,
+}
+
+impl Reads {
+    pub(crate) fn forget_all(&mut self) {
+        *self = Reads { next: self.next, ..Reads::default() };
+    }
+}
+
+impl Upstairs {
+    pub(crate) fn begin_read(&mut self, job: JobId, first: u64, count: u64) {
+        let per_piece = (PIECE_BYTES / self.config.geometry.block_size.bytes() as u64).max(1);
+        let behind = self.two_have(|peer| peer.applied);
+        let mut at = first;
+        let mut pieces = 0;
+        while at < first + count {
+            let size = per_piece.min(first + count - at);
+            let blocks = Blocks { first: at, count: u32::try_from(size).expect("a piece is small") };
+            let id = self.reads.next;
+            self.reads.next += 1;
+            let (asked, wrong) = (BTreeSet::new(), BTreeSet::new());
+            let piece = Piece { job, blocks, behind, asked, asked_at: self.now, wrong };
+            self.reads.pieces.insert(id, piece);
+            self.reads.unasked.insert(id);
+            at += size;
+            pieces += 1;
+        }
+        self.jobs.reads.insert(job, pieces);
+    }
+
+    /// Asks for what was not asked for.
+    pub(crate) fn ask_reads(&mut self) {
+        for id in std::mem::take(&mut self.reads.unasked) {
+            self.ask_read(id);
+        }
+    }
+
+    fn ask_read(&mut self, id: u64) {
+        let Some(piece) = self.reads.pieces.get(&id) else { return };
+        let blocks = piece.blocks;
+        let is_source = |peer: &PeerId| {
+            let known = &self.peers[peer.0];
+            known.is_streaming()
+                && (self.is_full(*peer) || !Rule::FillingIsNoSource.is_kept())
+                && known.sent >= piece.behind
+                && !piece.asked.contains(peer)
+                && !piece.wrong.contains(peer)
+        };
+        let count = self.peers.len();
+        let turn = self.reads.turn;
+        let sources = (0..count).map(|offset| PeerId((turn + offset) % count)).filter(is_source);
+        let Some(peer) = sources.min_by_key(|peer| self.peers[peer.0].reading) else {
+            if self.reads.pieces[&id].asked.is_empty() {
+                self.reads.unasked.insert(id);
+                self.give_up_piece_if_all_wrong(id);
+            }
+            return;
+        };
+        self.reads.turn = peer.0 + 1;
+        self.peers[peer.0].reading += u64::from(blocks.count);
+        let now = self.now;
+        if let Some(piece) = self.reads.pieces.get_mut(&id) {
+            piece.asked.insert(peer);
+            piece.asked_at = now;
+        }
+        self.ask(peer, Purpose::Read(id), |id| Request::Read { id, blocks });
+    }
+
+    /// Who is slow is not waited for alone.
+    pub(crate) fn hedge_reads(&mut self) {
+        let now = self.now;
+        let is_slow = |piece: &Piece| {
+            !piece.asked.is_empty() && now.saturating_sub(piece.asked_at) >= HEDGE && piece.asked.len() < 3
+        };
+        let slow: Vec<u64> =
+            self.reads.pieces.iter().filter(|(_, piece)| is_slow(piece)).map(|(id, _)| *id).collect();
+        for id in slow {
+            self.ask_read(id);
+        }
+    }
+
+    pub(crate) fn note_read(&mut self, peer: PeerId, id: u64, reply: Reply) {
+        let Reply::Read { first, whats, bytes, .. } = reply else {
+            return self.lose(peer, "it answers something else than it was asked");
+        };
+        // Another one may have been faster.
+        let Some(piece) = self.reads.pieces.get_mut(&id) else { return };
+        piece.asked.remove(&peer);
+        let blocks = piece.blocks;
+        self.peers[peer.0].reading = self.peers[peer.0].reading.saturating_sub(blocks.count.into());
+        let size = self.config.geometry.block_size.bytes();
+        let is_whole = first == blocks.first && whats.len() == blocks.count as usize;
+        let Some(data) = is_whole.then(|| parts(first, &whats, bytes, size)).flatten() else {
+            return self.lose(peer, "it answers other blocks than it was asked for");
+        };
+        let (parts, wrong) = data;
+        if wrong.is_empty() || !Rule::ReadsAreChecked.is_kept() {
+            return self.answer_piece(id, parts);
+        }
+        self.peers[peer.0].wrong_blocks += wrong.len() as u64;
+        if let Some(piece) = self.reads.pieces.get_mut(&id) {
+            piece.wrong.insert(peer);
+            if piece.asked.is_empty() {
+                self.reads.unasked.insert(id);
+            }
+        }
+        for block in wrong {
+            self.begin_heal(peer, block);
+        }
+        self.give_up_piece_if_all_wrong(id);
+    }
+
+    fn answer_piece(&mut self, id: u64, parts: Vec<(u64, Data)>) {
+        let Some(piece) = self.reads.pieces.remove(&id) else { return };
+        self.reads.unasked.remove(&id);
+        for peer in &piece.asked {
+            let reading = &mut self.peers[peer.0].reading;
+            *reading = reading.saturating_sub(piece.blocks.count.into());
+        }
+        let Some(left) = self.jobs.reads.get_mut(&piece.job) else { return };
+        *left -= 1;
+        let is_done = *left == 0;
+        for (block, data) in parts {
+            self.answer(Action::Read(piece.job, block, data));
+        }
+        if is_done {
+            self.jobs.reads.remove(&piece.job);
+            self.answer(Action::Done(piece.job, Ok(())));
+        }
+    }
+
+    /// Nobody has the right bytes.
+    fn give_up_piece_if_all_wrong(&mut self, id: u64) {
+        let Some(piece) = self.reads.pieces.get(&id) else { return };
+        let is_wrong = |peer: &PeerId| piece.wrong.contains(peer);
+        if !(0..self.peers.len()).map(PeerId).filter(|peer| self.is_full(*peer)).all(|peer| is_wrong(&peer)) {
+            return;
+        }
+        let (job, block) = (piece.job, piece.blocks.first);
+        self.reads.pieces.retain(|_, piece| piece.job != job);
+        let Reads { unasked, pieces, .. } = &mut self.reads;
+        unasked.retain(|id| pieces.contains_key(id));
+        if self.jobs.reads.remove(&job).is_some() {
+            self.answer(Action::Done(job, Err(JobError::Unreadable { block })));
+        }
+    }
+
+    /// It will not answer.
+    pub(crate) fn note_not_read(&mut self, peer: PeerId, id: u64) {
+        if let Some(piece) = self.reads.pieces.get_mut(&id) {
+            piece.asked.remove(&peer);
+            if piece.asked.is_empty() {
+                self.reads.unasked.insert(id);
+            }
+        }
+    }
+
+    fn begin_heal(&mut self, of: PeerId, block: u64) {
+        let heals = &self.reads.heals;
+        if heals.len() >= HEALS_MAX || heals.values().any(|heal| heal.of == of && heal.block == block) {
+            // It is found again by the next read.
+            return;
+        }
+        let is_source =
+            |peer: &PeerId| *peer != of && self.is_full(*peer) && self.peers[peer.0].is_streaming();
+        let Some(from) = (0..self.peers.len()).map(PeerId).find(is_source) else { return };
+        let id = self.reads.next;
+        self.reads.next += 1;
+        self.reads.heals.insert(id, Heal { of, from, block, version: None });
+        let blocks = Blocks { first: block, count: 1 };
+        // One behind the other, with no write between them: of the same version.
+        self.ask(from, Purpose::Heal(id), |id| Request::Look { id, blocks });
+        self.ask(from, Purpose::Heal(id), |id| Request::Read { id, blocks });
+    }
+
+    pub(crate) fn note_heal(&mut self, peer: PeerId, heal: HealId, _request: u64, reply: Reply) {
+        let Some(known) = self.reads.heals.get_mut(&heal) else { return };
+        match reply {
+            Reply::Looked { held, .. } if held.len() == 1 && peer == known.from => {
+                known.version = Some(held[0].version);
+            }
+            Reply::Read { whats, bytes, .. } if whats.len() == 1 && peer == known.from => {
+                let (of, block, version) = (known.of, known.block, known.version);
+                let What::Bytes { checksum: kept, seal } = whats[0] else { return self.give_up_heal(heal) };
+                let is_right = checksum(block, &bytes) == kept && self.peers[of.0].is_streaming();
+                let Some(version) = version.filter(|_| is_right) else { return self.give_up_heal(heal) };
+                let seals = if self.config.geometry.is_sealed { vec![seal] } else { Vec::new() };
+                let data = BlockData { first: block, checksums: vec![kept], seals, bytes };
+                let copy = BlockCopy::Bytes(version, data);
+                self.ask(of, Purpose::Heal(heal), |id| Request::Heal { id, copy });
+            }
+            Reply::Taken { blocks, .. } if peer == known.of => {
+                self.peers[peer.0].healed_blocks += blocks;
+                self.reads.heals.remove(&heal);
+            }
+            _ => self.give_up_heal(heal),
+        }
+    }
+
+    /// The next read of it begins anew.
+    pub(crate) fn give_up_heal(&mut self, heal: HealId) {
+        self.reads.heals.remove(&heal);
+    }
+}
+
+/// What was read in parts, and the blocks that are wrong. None if the bytes are not those of the blocks.
+#[expect(clippy::type_complexity, reason = "two lists that are made in one walk")]
+fn parts(first: u64, whats: &[What], mut bytes: Bytes, size: usize) -> Option<(Vec<(u64, Data)>, Vec<u64>)> {
+    let is_bytes = |what: &What| matches!(what, What::Bytes { .. });
+    if bytes.len() != whats.iter().filter(|what| is_bytes(what)).count() * size {
+        return None;
+    }
+    let mut wrong = Vec::new();
+    let mut parts: Vec<(u64, Data)> = Vec::new();
+    let mut at = 0;
+    while at < whats.len() {
+        let block = first + at as u64;
+        let is_alike = |what: &&What| std::mem::discriminant(*what) == std::mem::discriminant(&whats[at]);
+        let run = whats[at..].iter().take_while(is_alike).count();
+        let data = match whats[at] {
+            What::Never => Data::Never(run as u64),
+            What::Zeros => Data::Zeros(run as u64),
+            What::Bytes { .. } => {
+                let part = bytes.split_to(run * size);
+                let blocks = (block..).zip(part.chunks_exact(size)).zip(&whats[at..at + run]);
+                wrong.extend(blocks.filter_map(|((block, bytes), what)| {
+                    let is_right =
+                        matches!(what, What::Bytes { checksum: kept, .. } if checksum(block, bytes) == *kept);
+                    (!is_right).then_some(block)
+                }));
+                Data::Bytes(part)
+            }
+        };
+        parts.push((block, data));
+        at += run;
+    }
+    Some((parts, wrong))
+}
+
+/// The runs of blocks that have the same version and the same kind of content: what one copy is made of.
+pub(crate) fn same_runs(held: &[Held]) -> Vec<std::ops::Range<usize>> {
+    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
+    for (at, one) in held.iter().enumerate() {
+        let is_same = |last: &std::ops::Range<usize>| {
+            let before = &held[last.start];
+            before.version == one.version
+                && std::mem::discriminant(&before.what) == std::mem::discriminant(&one.what)
+        };
+        match runs.last_mut() {
+            Some(last) if is_same(last) => last.end = at + 1,
+            _ => runs.push(at..at + 1),
+        }
+    }
+    runs
+}

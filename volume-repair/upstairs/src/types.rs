@@ -1,0 +1,116 @@
+//! What an Upstairs is made with, what it is asked, and what it says.
+
+use bytes::Bytes;
+use ids::RegionSetId;
+use region::{Geometry, Member, Promotion};
+use region_wire::Request;
+
+/// What it is made with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The region set.
+    pub set: RegionSetId,
+    /// What its regions are like.
+    pub geometry: Geometry,
+    /// Its regions: full ones and others.
+    pub members: Vec<Member>,
+    /// The right to write, and this process.
+    pub promotion: Promotion,
+    /// Whether one full member is enough to begin with, though others may have what it never had.
+    pub accepts_possible_loss: bool,
+}
+
+/// One of the members, by its place in [`Config::members`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub usize);
+
+/// What a client has asked, by a number that it chooses and uses once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u64);
+
+/// What a client asks.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// The content of these blocks.
+    Read {
+        /// The first.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
+    /// New content.
+    Write {
+        /// The first block.
+        first: u64,
+        /// Bytes of whole blocks.
+        bytes: Bytes,
+        /// Whether it is durable before it is done.
+        is_durable: bool,
+    },
+    /// Zeros.
+    Zero {
+        /// The first block.
+        first: u64,
+        /// How many.
+        count: u64,
+        /// Whether they are durable before it is done.
+        is_durable: bool,
+    },
+    /// What was done before is to be durable.
+    Flush,
+}
+
+/// A part of what was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// Bytes.
+    Bytes(Bytes),
+    /// So many blocks of zeros.
+    Zeros(u64),
+    /// So many blocks that nobody ever wrote.
+    Never(u64),
+}
+
+/// Why a job was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JobError {
+    /// Somebody else may write now.
+    #[error("epoch {} has taken over from epoch {ours}", by.epoch)]
+    Fenced {
+        /// Who.
+        by: Promotion,
+        /// The epoch of this one.
+        ours: u32,
+    },
+    /// No member has the right bytes of a block.
+    #[error("no member has the right bytes of block {block}")]
+    Unreadable {
+        /// Which.
+        block: u64,
+    },
+    /// There are no such blocks.
+    #[error("blocks {first} to {end} of a volume that has {blocks}")]
+    OutOfRange {
+        /// The first.
+        first: u64,
+        /// The one behind the last.
+        end: u64,
+        /// How many there are.
+        blocks: u64,
+    },
+}
+
+/// What is to be done outside.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Connect to it, and say whether that has worked.
+    Connect(PeerId),
+    /// Close its connection. Nothing more is heard of it until the next [`Action::Connect`].
+    Disconnect(PeerId),
+    /// Send it this.
+    Send(PeerId, Request),
+    /// A part of what a job has read, from this block on.
+    Read(JobId, u64, Data),
+    /// It is done.
+    Done(JobId, Result<(), JobError>),
+}

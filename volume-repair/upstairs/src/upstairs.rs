@@ -1,0 +1,427 @@
+//! The machine: what it knows, and what each event makes of it. Parts of it: [`crate::jobs`], [`crate::reads`], [`crate::lists`],
+//! [`crate::members`], [`crate::copier`].
+//!
+//! ```text
+//!   idle ──activate──► gathering ──two that hold everything──► bringing up ──all have the same──► listing ──kept by all──► active
+//!                          ▲                                        │                               │                      │
+//!                          └────── one of those is lost ────────────┴───────────────────────────────┘                      │
+//!                          └────── a full member has lost what it had, and none can be spared ─────────────────────────────┘
+//!   any ──somebody has a higher epoch──► ended, for good: fenced
+//!   any ──all members together have lost what was acknowledged──► ended, for good: lost
+//! ```
+
+use crate::{
+    activation::{Decision, decide},
+    copier::Copier,
+    jobs::Jobs,
+    lists::Pending,
+    peer::{Peer, State},
+    reads::{HealId, Reads},
+    rules::Rule,
+    types::{Action, Config, Job, JobId, PeerId},
+    window::Window,
+};
+use region::{List, ListVersion, Position, Promotion};
+use region_wire::{Promoted, Reply, Request};
+use std::{collections::BTreeMap, time::Duration};
+
+/// An Upstairs that has not heard of two full members for so long answers nothing.
+const SILENCE_MAX: Duration = Duration::from_secs(4);
+
+/// What an answer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A piece of a read.
+    Read(u64),
+    /// Part of healing.
+    Heal(HealId),
+    /// Part of copying from member to member.
+    Copy,
+    /// A list.
+    List,
+    /// A flush of the stream.
+    Flush,
+    /// A ping, sent at this time.
+    Ping(Duration),
+}
+
+/// How far it is.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// It was not activated.
+    Idle,
+    /// Since when two may be enough.
+    Gathering(Option<Duration>),
+    /// These are full and are to have the same; the first one has the most. The rest are brought up, one after the other.
+    BringingUp(Vec<PeerId>),
+    /// A list of them is to be kept by all of them.
+    Listing(Vec<PeerId>),
+    Active,
+    /// Nothing more is done, and nothing more will be.
+    Ended(End),
+}
+
+/// Why nothing more is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Somebody else may write.
+    Fenced(Promotion),
+    /// The power of two members or more was gone: what was acknowledged up to this write and not flushed may be, too. Whoever
+    /// goes on has to know.
+    Lost(Position),
+}
+
+/// The one writer of a region set.
+#[derive(Debug)]
+pub struct Upstairs {
+    pub(crate) config: Config,
+    pub(crate) phase: Phase,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) now: Duration,
+    pub(crate) window: Window,
+    /// The list in force, once it is active.
+    pub(crate) list: List,
+    pub(crate) pending: Option<Pending>,
+    pub(crate) next_list: u32,
+    pub(crate) jobs: Jobs,
+    pub(crate) reads: Reads,
+    pub(crate) copier: Option<Copier>,
+    purposes: BTreeMap<u64, (PeerId, Purpose)>,
+    next_id: u64,
+    actions: Vec<Action>,
+    /// What was read while nobody was heard of.
+    held: Vec<Action>,
+}
+
+impl Upstairs {
+    /// Of these members. Does nothing before it is activated.
+    #[must_use]
+    pub fn new(config: Config) -> Upstairs {
+        let peers = config.members.iter().map(|member| Peer::new(*member)).collect();
+        Upstairs {
+            window: Window::new(config.promotion.epoch),
+            config,
+            phase: Phase::Idle,
+            peers,
+            now: Duration::ZERO,
+            list: List::default(),
+            pending: None,
+            next_list: 1,
+            jobs: Jobs::default(),
+            reads: Reads::default(),
+            copier: None,
+            purposes: BTreeMap::new(),
+            next_id: 1,
+            actions: Vec::new(),
+            held: Vec::new(),
+        }
+    }
+
+    /// Begins to look for its members.
+    pub fn activate(&mut self, now: Duration) -> Vec<Action> {
+        self.now = now;
+        if matches!(self.phase, Phase::Idle) {
+            self.phase = Phase::Gathering(None);
+        }
+        self.step()
+    }
+
+    /// Whether more may be asked: otherwise what is asked waits, here.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.window.has_room() && self.jobs.has_room()
+    }
+
+    /// A client asks something.
+    pub fn submit(&mut self, now: Duration, id: JobId, job: Job) -> Vec<Action> {
+        self.now = now;
+        self.submit_job(id, job);
+        self.step()
+    }
+
+    /// A connection that was asked for is there, or is not.
+    pub fn connected(&mut self, now: Duration, peer: PeerId, is_there: bool) -> Vec<Action> {
+        self.now = now;
+        if self.peers[peer.0].state == State::Connecting {
+            if is_there {
+                self.greet(peer);
+            } else {
+                self.lose(peer, "it cannot be reached");
+            }
+        }
+        self.step()
+    }
+
+    /// A connection is gone.
+    pub fn disconnected(&mut self, now: Duration, peer: PeerId) -> Vec<Action> {
+        self.now = now;
+        if !matches!(self.peers[peer.0].state, State::Away(_)) {
+            self.lose(peer, "its connection broke");
+        }
+        self.step()
+    }
+
+    /// A member says something.
+    pub fn received(&mut self, now: Duration, peer: PeerId, replies: Vec<Reply>) -> Vec<Action> {
+        self.now = now;
+        for reply in replies {
+            // What comes from a connection that was given up is not heard.
+            if matches!(self.peers[peer.0].state, State::Away(_) | State::Connecting) {
+                break;
+            }
+            self.hear(peer, reply);
+        }
+        self.step()
+    }
+
+    /// Time has gone by. To be called every quarter of a second or so.
+    pub fn tick(&mut self, now: Duration) -> Vec<Action> {
+        self.now = now;
+        if matches!(self.phase, Phase::Idle | Phase::Ended(_)) {
+            return self.step();
+        }
+        for peer in (0..self.peers.len()).map(PeerId) {
+            self.tick_peer(peer);
+        }
+        self.hedge_reads();
+        self.step()
+    }
+
+    /// What follows from what has changed, and all that is to be done.
+    fn step(&mut self) -> Vec<Action> {
+        if let Phase::Ended(end) = self.phase {
+            self.fail_all(end);
+        } else {
+            self.go_on_activating();
+            if matches!(self.phase, Phase::Active) {
+                self.go_on_listing();
+                self.go_on_copying();
+                self.begin_waiting_jobs();
+                self.send_stream();
+                self.ask_reads();
+            }
+            self.finish_jobs();
+        }
+        self.release_held();
+        std::mem::take(&mut self.actions)
+    }
+
+    fn hear(&mut self, peer: PeerId, reply: Reply) {
+        match reply {
+            Reply::Welcome(welcome) => self.promote(peer, &welcome),
+            Reply::Promoted(promoted) => self.note_promoted(peer, promoted),
+            Reply::Refused(refusal) => self.note_refused(peer, refusal),
+            Reply::Fenced(by) => self.note_fenced(by),
+            Reply::Failed(why) => {
+                self.peers[peer.0].is_condemned = true;
+                self.lose(peer, &why);
+            }
+            Reply::Wrong(what) => self.lose(peer, &what),
+            Reply::Applied(position) => self.peers[peer.0].note_applied(position),
+            Reply::Flushed { id, durable } => {
+                self.take_purpose(id);
+                let known = &mut self.peers[peer.0].durable;
+                *known = (*known).max(durable);
+                self.note_copy_flushed(peer, id);
+            }
+            Reply::Pong { id } => {
+                if let Some((_, Purpose::Ping(sent))) = self.take_purpose(id) {
+                    self.peers[peer.0].heard = Some(sent);
+                    self.peers[peer.0].pinged = None;
+                }
+            }
+            Reply::ListKept { id } => {
+                if self.take_purpose(id).is_some() {
+                    self.note_list_kept(peer, id);
+                }
+            }
+            Reply::Read { id, .. }
+            | Reply::Looked { id, .. }
+            | Reply::Digested { id, .. }
+            | Reply::Taken { id, .. } => match self.take_purpose(id) {
+                Some((from, Purpose::Read(piece))) if from == peer => self.note_read(peer, piece, reply),
+                Some((from, Purpose::Heal(heal))) if from == peer => self.note_heal(peer, heal, id, reply),
+                Some((from, Purpose::Copy)) if from == peer => self.note_copy(peer, id, reply),
+                _ => {}
+            },
+        }
+    }
+
+    fn take_purpose(&mut self, id: u64) -> Option<(PeerId, Purpose)> {
+        self.purposes.remove(&id)
+    }
+
+    /// Asks a member something that is answered.
+    pub(crate) fn ask(
+        &mut self,
+        peer: PeerId,
+        purpose: Purpose,
+        request: impl FnOnce(u64) -> Request,
+    ) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.purposes.insert(id, (peer, purpose));
+        self.act(Action::Send(peer, request(id)));
+        id
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    /// What this member was asked will not be answered.
+    pub(crate) fn forget_asked(&mut self, peer: PeerId) -> Vec<Purpose> {
+        let all = std::mem::take(&mut self.purposes);
+        let (lost, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, (of, _))| *of == peer);
+        self.purposes = kept.into_iter().collect();
+        lost.into_iter().map(|(_, (_, purpose))| purpose).collect()
+    }
+
+    /// The members that count: full in the list in force, and in the one that is to follow it.
+    pub(crate) fn counting(&self) -> Vec<PeerId> {
+        let is_in = |list: &List, peer: PeerId| list.full.contains(&self.peers[peer.0].member);
+        let counts = |peer: &PeerId| {
+            let is_full = is_in(&self.list, *peer) || !Rule::FillingNeverCounts.is_kept();
+            is_full && self.pending.as_ref().is_none_or(|pending| is_in(&pending.list, *peer))
+        };
+        (0..self.peers.len()).map(PeerId).filter(counts).collect()
+    }
+
+    pub(crate) fn is_full(&self, peer: PeerId) -> bool {
+        self.list.full.contains(&self.peers[peer.0].member)
+    }
+
+    /// What two of those that count have.
+    pub(crate) fn two_have(&self, of: impl Fn(&Peer) -> Position) -> Position {
+        let mut have: Vec<Position> = self.counting().iter().map(|peer| of(&self.peers[peer.0])).collect();
+        have.sort_unstable();
+        have.len().checked_sub(2).map_or(Position::NONE, |second| have[second])
+    }
+
+    /// Whether two full members were heard of lately: if not, somebody else may be writing.
+    fn has_right(&self) -> bool {
+        let is_heard = |peer: &PeerId| {
+            self.peers[peer.0].heard.is_some_and(|heard| self.now.saturating_sub(heard) <= SILENCE_MAX)
+        };
+        let full = (0..self.peers.len()).map(PeerId).filter(|peer| self.is_full(*peer));
+        let needed = self.list.full.len().min(2);
+        full.filter(is_heard).count() >= needed || !Rule::SilenceStopsReads.is_kept()
+    }
+
+    /// An answer that is held while nobody is heard of.
+    pub(crate) fn answer(&mut self, action: Action) {
+        self.held.push(action);
+    }
+
+    fn release_held(&mut self) {
+        if matches!(self.phase, Phase::Ended(_)) {
+            // What was read before may be old by now. That a job has failed is said all the same.
+            let is_told = |action: &Action| matches!(action, Action::Done(_, Err(_)));
+            self.actions.extend(std::mem::take(&mut self.held).into_iter().filter(is_told));
+        } else if !self.held.is_empty() && self.has_right() {
+            self.actions.append(&mut self.held);
+        }
+    }
+
+    /// Sends each member what it is to be sent next.
+    pub(crate) fn send_stream(&mut self) {
+        for peer in (0..self.peers.len()).map(PeerId) {
+            while self.peers[peer.0].is_streaming() && self.peers[peer.0].has_room() {
+                let number = self.peers[peer.0].next;
+                let Some(entry) = self.window.get(number) else { break };
+                self.peers[peer.0].next += 1;
+                if entry.is_flush() {
+                    self.ask(peer, Purpose::Flush, |id| Request::Flush { id });
+                } else {
+                    let (position, bytes, request) = (entry.position(), entry.bytes(), entry.request());
+                    self.peers[peer.0].note_sent(position, bytes);
+                    self.act(Action::Send(peer, request));
+                }
+            }
+        }
+    }
+
+    /// Goes on to be active, as far as what is known allows.
+    fn go_on_activating(&mut self) {
+        loop {
+            let next = match &self.phase {
+                Phase::Gathering(since) => self.decide_full(*since),
+                Phase::BringingUp(full) => self.bring_up(&full.clone()),
+                Phase::Listing(_) if self.pending.is_none() => Some(Phase::Active),
+                _ => None,
+            };
+            let Some(next) = next else { return };
+            let becomes_active = matches!(next, Phase::Active);
+            self.phase = next;
+            if becomes_active {
+                self.become_active();
+            }
+        }
+    }
+
+    fn decide_full(&self, since: Option<Duration>) -> Option<Phase> {
+        let told: BTreeMap<PeerId, Promoted> = (0..)
+            .map(PeerId)
+            .zip(&self.peers)
+            .filter(|(_, peer)| peer.state == State::Told)
+            .filter_map(|(id, peer)| Some((id, peer.told.clone()?)))
+            .collect();
+        let waited = since.map_or(Duration::ZERO, |since| self.now.saturating_sub(since));
+        match decide(&self.config.members, &told, waited, self.config.accepts_possible_loss) {
+            Decision::Go(full) => Some(Phase::BringingUp(full)),
+            // From the first one on: with a clock that stands still nobody would be waited for.
+            Decision::Wait if since.is_none() && !told.is_empty() => Some(Phase::Gathering(Some(self.now))),
+            Decision::Wait => None,
+        }
+    }
+
+    /// Those that have less than the first are brought up to it.
+    fn bring_up(&mut self, full: &[PeerId]) -> Option<Phase> {
+        let most = self.peers[full[0].0].applied;
+        if most < self.window.forgotten {
+            return Some(Phase::Ended(End::Lost(self.window.forgotten)));
+        }
+        if let Some(behind) = full.iter().find(|peer| self.peers[peer.0].applied < most) {
+            if self.copier.is_none() {
+                self.copier = Some(Copier::staging(full[0], *behind));
+            }
+            self.go_on_copying();
+            return None;
+        }
+        self.copier = None;
+        let members = full.iter().map(|peer| self.peers[peer.0].member).collect();
+        self.begin_list(members, most);
+        Some(Phase::Listing(full.to_vec()))
+    }
+
+    fn become_active(&mut self) {
+        // Before the first write of this epoch nobody needs anything that is older.
+        if self.window.forgotten.epoch < self.config.promotion.epoch && self.window.is_empty() {
+            self.window.forgotten = self.list.base;
+        }
+        for peer in (0..self.peers.len()).map(PeerId) {
+            if self.peers[peer.0].state == State::Told {
+                self.begin_stream(peer);
+            }
+        }
+    }
+
+    /// From the start: everybody says again what it has.
+    pub(crate) fn gather_again(&mut self) {
+        self.phase = Phase::Gathering(None);
+        self.pending = None;
+        self.copier = None;
+        for peer in (0..self.peers.len()).map(PeerId) {
+            if !matches!(self.peers[peer.0].state, State::Away(_) | State::Connecting) {
+                self.lose(peer, "all members are asked again what they have");
+            }
+        }
+    }
+
+    /// A version that is newer than any that this one has made.
+    pub(crate) fn next_list_version(&mut self) -> ListVersion {
+        let number = self.next_list;
+        self.next_list += 1;
+        ListVersion { epoch: self.config.promotion.epoch, number }
+    }
+}

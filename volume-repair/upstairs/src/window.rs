@@ -1,0 +1,132 @@
+//! The stream of writes that some member may still need: from the first one that not all have, to the newest.
+
+use region::Position;
+use region_wire::{BlockData, Blocks, Request};
+use std::collections::VecDeque;
+
+/// Bytes of blocks that are kept at most. More is not begun: so much is the memory of a volume under load.
+pub(crate) const BYTES_MAX: usize = 32 << 20;
+
+/// Writes that are kept at most.
+const ENTRIES_MAX: usize = 8_192;
+
+/// Something that each member is sent once, in order.
+#[derive(Clone, Debug)]
+pub(crate) enum Entry {
+    Write(Position, BlockData),
+    Zero(Position, Blocks),
+    /// The members make durable what came before: the writes up to this one.
+    Flush(Position),
+}
+
+impl Entry {
+    /// The write that it is, or follows. Never less than that of the entry before.
+    pub(crate) fn position(&self) -> Position {
+        match self {
+            Entry::Write(position, _) | Entry::Zero(position, _) | Entry::Flush(position) => *position,
+        }
+    }
+
+    pub(crate) fn is_flush(&self) -> bool {
+        matches!(self, Entry::Flush(_))
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        if let Entry::Write(_, data) = self { data.bytes.len() } else { 0 }
+    }
+
+    /// What a member is sent. A flush is asked with the number 0: whoever wants to hear of it asks it in its own words.
+    pub(crate) fn request(&self) -> Request {
+        match self {
+            Entry::Write(position, data) => Request::Write(*position, data.clone()),
+            Entry::Zero(position, blocks) => Request::Zero(*position, *blocks),
+            Entry::Flush(_) => Request::Flush { id: 0 },
+        }
+    }
+}
+
+/// The entries, by numbers that go on for as long as the process does.
+#[derive(Debug)]
+pub(crate) struct Window {
+    entries: VecDeque<Entry>,
+    /// The number of the first.
+    start: u64,
+    /// The last write that is not there any more: all that need it have it.
+    pub(crate) forgotten: Position,
+    /// The last write.
+    pub(crate) last: Position,
+    bytes: usize,
+}
+
+impl Window {
+    /// Before the first write of an epoch.
+    pub(crate) fn new(epoch: u32) -> Window {
+        let last = Position { epoch, counter: 0 };
+        Window { entries: VecDeque::new(), start: 0, forgotten: Position::NONE, last, bytes: 0 }
+    }
+
+    /// Whether there is room for another one.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes < BYTES_MAX && self.entries.len() < ENTRIES_MAX
+    }
+
+    /// Whether it is so full that whoever is behind has to be left behind.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.bytes > BYTES_MAX / 2 || self.entries.len() > ENTRIES_MAX / 2
+    }
+
+    pub(crate) fn push_write(&mut self, entry: impl FnOnce(Position) -> Entry) -> Position {
+        self.last = self.last.next();
+        let entry = entry(self.last);
+        self.bytes += entry.bytes();
+        self.entries.push_back(entry);
+        self.last
+    }
+
+    pub(crate) fn push_flush(&mut self) {
+        self.entries.push_back(Entry::Flush(self.last));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The number behind the last.
+    pub(crate) fn end(&self) -> u64 {
+        self.start + self.entries.len() as u64
+    }
+
+    pub(crate) fn get(&self, number: u64) -> Option<&Entry> {
+        self.entries.get(usize::try_from(number.checked_sub(self.start)?).ok()?)
+    }
+
+    /// The number of the first that a member needs that has applied so much. None if it is not there any more.
+    pub(crate) fn behind(&self, applied: Position) -> Option<u64> {
+        if applied < self.forgotten || applied > self.last {
+            return None;
+        }
+        // A flush behind the last write that it has may not have been heard.
+        let is_applied =
+            |entry: &Entry| entry.position() < applied || (entry.position() == applied && !entry.is_flush());
+        Some(self.start + self.entries.partition_point(is_applied) as u64)
+    }
+
+    /// Whether a member that has applied so much needs more than half of what is kept.
+    pub(crate) fn is_far_behind(&self, applied: Position) -> bool {
+        let half = self.entries.get(self.entries.len() / 2);
+        half.is_some_and(|half| applied < half.position())
+    }
+
+    /// All that need them have those up to this position, and have been sent those before this number.
+    pub(crate) fn forget(&mut self, applied: Position, sent: u64) {
+        while self.start < sent
+            && let Some(first) = self.entries.front()
+            && first.position() <= applied
+        {
+            self.bytes -= first.bytes();
+            self.forgotten = self.forgotten.max(first.position());
+            self.entries.pop_front();
+            self.start += 1;
+        }
+    }
+}
