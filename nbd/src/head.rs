@@ -16,7 +16,7 @@ pub struct Cookie(pub u64);
 
 /// The first bytes of a reply, or all of it. What the method that made it says has to follow is sent right behind it, from
 /// wherever it lies; nothing of another reply may come between.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 #[must_use = "a reply that is not sent leaves its client waiting"]
 pub struct Head {
     bytes: [u8; HEAD_BYTES_MAX],
