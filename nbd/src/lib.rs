@@ -18,9 +18,39 @@
 //!                                                         └── Request ─► caller ─► reply's Head, data
 //! ```
 //!
-//! **The caller's loop.** Read until `NeedMore` is satisfied (`input.reserve(bytes)`, then read into the room that is there, so that
-//! a large payload takes one system call); call again until it says `NeedMore`. How many requests are in flight, in which order
-//! they are answered, how long a silent client is borne, and when everything ends, is the caller's.
+//! **The caller's loop.** Read until `NeedMore` is satisfied, into all the room that there is, so that a large payload takes few
+//! system calls; then call again, until it says `NeedMore`. How many requests are in flight, in which order they are answered, how long
+//! a silent client is borne, and when everything ends, is the caller's.
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use nbd_server::{Event, ProtocolError, Request, Transmission};
+//!
+//! /// What the input holds, done and answered; returns how many bytes must be read before the next call, or nothing at the end.
+//! fn work(
+//!     transmission: &mut Transmission,
+//!     input: &mut BytesMut,
+//!     disk: &mut [u8],
+//!     output: &mut BytesMut,
+//! ) -> Result<Option<usize>, ProtocolError> {
+//!     loop {
+//!         match transmission.next_event(input)? {
+//!             Event::NeedMore { bytes } => return Ok(Some(bytes)),
+//!             Event::Disconnect => return Ok(None),
+//!             Event::Refused { reply, .. } => output.extend_from_slice(&reply),
+//!             Event::Request(Request::Write { offset, data, reply, .. }) => {
+//!                 disk[offset as usize..][..data.len()].copy_from_slice(&data);
+//!                 output.extend_from_slice(&reply.success());
+//!             }
+//!             Event::Request(Request::Read { offset, length, reply }) => {
+//!                 output.extend_from_slice(&reply.whole());
+//!                 output.extend_from_slice(&disk[offset as usize..][..length as usize]);
+//!             }
+//!             Event::Request(_) => unreachable!("the export offers nothing else"),
+//!         }
+//!     }
+//! }
+//! ```
 //!
 //! **Bounds.** No call allocates more than the answer to one option (the list of all exports at most), one error message, or one list
 //! of extents. The input never has to be longer than a payload ([`Exports::payload_bytes_max`]) or an option's data

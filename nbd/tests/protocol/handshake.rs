@@ -344,8 +344,8 @@ fn block_status_is_served_if_the_last_selection_was_for_the_chosen_export() {
         (vec![selected.clone(), all(&[])], "all", false),
         (vec![selected.clone(), option(OPT_SET_META_CONTEXT, &[1])], "all", false),
         (vec![selected.clone(), too_big], "all", false),
-        (vec![selected.clone(), option(OPT_LIST_META_CONTEXT, &meta_data("all", &[]))], "all", true),
         (vec![], "all", false),
+        (vec![selected, option(OPT_LIST_META_CONTEXT, &meta_data("all", &[]))], "all", true),
     ] {
         let mut talk = greeted(MODERN);
         talk.receive(&option(OPT_STRUCTURED_REPLY, &[]));

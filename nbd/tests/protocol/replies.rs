@@ -168,7 +168,8 @@ fn chunks_of_every_kind_are_what_they_say() {
 
 #[test]
 fn chunks_that_a_client_could_not_take_are_not_made() {
-    let wrong: [(&str, fn(&mut ReadChunks)); 8] = [
+    type Make = fn(&mut ReadChunks);
+    let wrong: [(&str, Make); 8] = [
         ("before the read", |chunks| drop(chunks.data(8191, 2))),
         ("beyond the read", |chunks| drop(chunks.hole(12_287, 2))),
         ("far beyond", |chunks| drop(chunks.data(u64::MAX, 2))),
