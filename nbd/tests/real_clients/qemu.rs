@@ -89,6 +89,19 @@ fn fast_zeroing_that_is_not_fast_is_told_to_qemu_as_such() {
 }
 
 #[test]
+fn qemu_keeps_to_blocks_of_4096_and_does_the_rest_itself() {
+    let mut export = capable("volume");
+    export.block_size = BlockSize::of(4096);
+    let server = Server::start(vec![export]);
+    let uri = server.unix_uri("volume");
+    qemu_io(&uri, &["write -P 1 0 8k", "write -P 2 512 512", "write -z 7k 2k"]).success();
+    let said = qemu_io(&uri, &["read -P 2 512 512", "read -P 1 1k 6k", "read -P 0 7k 1k"]).success();
+    assert!(!said.contains("verification failed"), "{said}");
+    let refused = server.all_seen().into_keys().find(|what| what.starts_with("refused"));
+    assert_eq!(refused, None);
+}
+
+#[test]
 fn qemu_io_cannot_write_what_is_read_only() {
     let mut export = capable("volume");
     export.access = Access::ReadOnly;
