@@ -1,7 +1,8 @@
 //! `cargo xtask test`: all tests. Owns which runner runs what, in which order.
 //!
 //! ```text
-//!   build programs and tests, together ─► doc tests ─► PostgreSQL ─► nextest, or else `cargo test`: its summary is the last word
+//!   build programs and tests, together ─► doc tests ─► PostgreSQL, NBD clients
+//!                                      ─► nextest, or else `cargo test`: its summary is the last word
 //! ```
 //!
 //! Programs and tests are built in one go because cargo then chooses the features of shared dependencies once; built
@@ -17,8 +18,8 @@ use test_postgres::{Programs, SERVER_VARIABLE, Server};
 /// Builds the programs and runs all tests.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Needs cargo and a C compiler, nothing else. cargo-nextest and PostgreSQL are used if they are there;\n\
-with CI=true PostgreSQL must be.\n\
+    after_help = "Needs cargo, a C compiler, and for the tests of the NBD export Debian's qemu-utils, libnbd-bin and fio.\n\
+cargo-nextest and PostgreSQL are used if they are there; with CI=true PostgreSQL must be.\n\
 FILTER and what follows it go to the runner: cargo xtask test keeper, cargo xtask test -- --no-capture"
 )]
 pub(crate) struct TestArgs {
@@ -37,6 +38,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     let doc_tests =
         !args.runner_args.is_empty() || succeeds(cargo()?.args(["test", "--workspace", "--doc", "--quiet"]))?;
     let server = postgres()?;
+    nbd_clients()?;
     let mut runner = cargo()?;
     if let Some(server) = &server {
         runner.env(SERVER_VARIABLE, server.directory());
@@ -61,7 +63,8 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
 /// The PostgreSQL server of this run. It ends with this process, however that ends.
 fn postgres() -> Result<Option<Server>> {
     if Programs::find().is_none() {
-        install_postgres()?;
+        // Its own server is not wanted, only its programs; without it the tests say what is missing.
+        install("PostgreSQL", &["postgresql"])?;
     }
     match Programs::find() {
         Some(_) => test_postgres::start_for_run().map(Some),
@@ -70,19 +73,30 @@ fn postgres() -> Result<Option<Server>> {
     }
 }
 
-/// Installs PostgreSQL where that is as easy as it gets: as root of a Debian.
-fn install_postgres() -> Result<()> {
+/// The clients that the NBD export is tested with: a program of each package, and the package.
+const NBD_CLIENTS: [(&str, &str); 3] = [("qemu-io", "qemu-utils"), ("nbdinfo", "libnbd-bin"), ("fio", "fio")];
+
+/// Sees to it that they are there. If they cannot be, the tests that need them fail and say what is missing.
+fn nbd_clients() -> Result<()> {
+    let absent = |program: &str| Command::new(program).arg("--version").output().is_err();
+    let packages = NBD_CLIENTS.iter().filter(|(program, _)| absent(program)).map(|(_, package)| *package);
+    let packages = packages.collect::<Vec<_>>();
+    if packages.is_empty() { Ok(()) } else { install("a client of NBD", &packages) }
+}
+
+/// Installs what is not there where that is as easy as it gets: as root of a Debian.
+fn install(what: &str, packages: &[&str]) -> Result<()> {
     let apt = "/usr/bin/apt-get";
     if !rustix::process::geteuid().is_root() || !Utf8Path::new(apt).is_file() {
         return Ok(());
     }
-    eprintln!("PostgreSQL is not there; installing it");
+    eprintln!("{what} is not there; installing {}", packages.join(", "));
     let run =
         |words: &[&str]| succeeds(Command::new(apt).args(words).env("DEBIAN_FRONTEND", "noninteractive"));
-    // Its own server is not wanted, only its programs; without it the tests say what is missing.
-    let installed = run(&["update"])? && run(&["install", "--yes", "--no-install-recommends", "postgresql"])?;
+    let words = [&["install", "--yes", "--no-install-recommends"], packages].concat();
+    let installed = run(&["update"])? && run(&words)?;
     if !installed {
-        eprintln!("warning: PostgreSQL could not be installed");
+        eprintln!("warning: {} could not be installed", packages.join(", "));
     }
     Ok(())
 }
