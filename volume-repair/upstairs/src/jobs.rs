@@ -3,11 +3,11 @@
 use crate::{
     rules::Rule,
     types::{Action, Job, JobError, JobId},
-    upstairs::{Phase, Upstairs},
+    upstairs::{End, Phase, Upstairs},
     window::Entry,
 };
 use bytes::Bytes;
-use region::{Position, Promotion, checksum};
+use region::{Position, checksum};
 use region_wire::{BlockData, Blocks, WRITE_BYTES_MAX, ZERO_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -146,15 +146,26 @@ impl Upstairs {
         }
     }
 
-    /// Somebody else may write: nothing more is done.
-    pub(crate) fn fail_all(&mut self, by: Promotion) {
+    /// A member that was away may not have heard the flushes that are waited for.
+    pub(crate) fn flush_again(&mut self) {
+        if !self.jobs.flushes.is_empty() {
+            self.window.push_flush();
+        }
+    }
+
+    /// Nothing more is done.
+    pub(crate) fn fail_all(&mut self, end: End) {
         let ours = self.config.promotion.epoch;
+        let error = match end {
+            End::Fenced(by) => JobError::Fenced { by, ours },
+            End::Lost(position) => JobError::Lost { position },
+        };
         let jobs = std::mem::take(&mut self.jobs);
         let waiting = jobs.waiting.into_iter().map(|(id, _)| id);
         let written = jobs.writes.into_iter().chain(jobs.flushes).map(|(_, id)| id);
         self.reads.forget_all();
         for id in waiting.chain(written).chain(jobs.reads.into_keys()) {
-            self.act(Action::Done(id, Err(JobError::Fenced { by, ours })));
+            self.act(Action::Done(id, Err(error.clone())));
         }
     }
 }

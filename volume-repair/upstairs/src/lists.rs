@@ -140,8 +140,7 @@ impl Upstairs {
             if !is_behind || peer.is_condemned {
                 continue;
             }
-            let holds_the_window =
-                self.window.behind(peer.applied).is_some_and(|next| next < self.window.end() / 2 + next / 2);
+            let holds_the_window = self.window.is_far_behind(peer.applied);
             if self.is_full(id) {
                 if holds_the_window {
                     self.peers[id.0].is_condemned = true;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ids::RegionSetId;
-use region::{Geometry, Member, Promotion};
+use region::{Geometry, Member, Position, Promotion};
 use region_wire::Request;
 
 /// What it is made with.
@@ -81,6 +81,12 @@ pub enum JobError {
         by: Promotion,
         /// The epoch of this one.
         ours: u32,
+    },
+    /// The power of too many members was gone at once.
+    #[error("the members have lost writes that were acknowledged, up to {position}, and not flushed")]
+    Lost {
+        /// The last of them.
+        position: Position,
     },
     /// No member has the right bytes of a block.
     #[error("no member has the right bytes of block {block}")]
