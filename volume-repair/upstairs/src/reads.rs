@@ -41,6 +41,8 @@ pub(crate) struct Reads {
     /// Those that nobody was there to be asked for.
     unasked: BTreeSet<u64>,
     turn: usize,
+    /// What some read may have seen: who reads later sees it, too, wherever it reads.
+    floor: Position,
 }
 
 #[derive(Debug)]
@@ -66,7 +68,7 @@ struct Heal {
 
 impl Reads {
     pub(crate) fn forget_all(&mut self) {
-        *self = Reads { next: self.next, ..Reads::default() };
+        *self = Reads { next: self.next, floor: self.floor, ..Reads::default() };
     }
 }
 
@@ -105,7 +107,7 @@ impl Upstairs {
             let known = &self.peers[peer.0];
             known.is_streaming()
                 && (self.is_full(*peer) || !Rule::FillingIsNoSource.is_kept())
-                && known.sent >= piece.behind
+                && known.sent >= piece.behind.max(self.reads.floor)
                 && !piece.asked.contains(peer)
                 && !piece.wrong.contains(peer)
         };
@@ -120,6 +122,7 @@ impl Upstairs {
             return;
         };
         self.reads.turn = peer.0 + 1;
+        self.reads.floor = self.reads.floor.max(self.peers[peer.0].sent);
         self.peers[peer.0].reading += u64::from(blocks.count);
         let now = self.now;
         if let Some(piece) = self.reads.pieces.get_mut(&id) {

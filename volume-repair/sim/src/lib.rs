@@ -1,0 +1,28 @@
+//! A simulation of whole volumes: the real region, Downstairs and Upstairs, on simulated disks, network and clock.
+//!
+//! **Problem.** What the block store promises has to hold for every order in which messages are late, connections break, processes die
+//! and the power fails; no number of tests on real machines sees more than a few of them.
+//!
+//! **Theory.** The state machines touch no socket, thread or clock, so one thread can be all machines at once, and a seed decides everything
+//! that happens: the same seed is the same run. Clients write values that are never written twice, so whatever is read says which write it
+//! is from; [`history`] knows which may be read.
+//!
+//! ```text
+//!   clients ──jobs──► Upstairs (one, or two that both believe it is theirs) ──messages──► network ──► Downstairs ──► disk
+//!      │                                                                      late, lost, cut,        killed,       loses power:
+//!      └── what was read, and what was said to be done ──► history            half-open, blocked      paused        any pieces
+//! ```
+//!
+//! - [`world`]: the machines and what happens to them. [`network`]: connections. [`sled`]: one machine with a region.
+//!   [`writer`]: one Upstairs and its client.
+//! - [`history`]: which values may be read, by the promises of `docs/BLOCK.md`.
+//! - [`run`]: one seed, and what is left of it.
+
+mod history;
+mod network;
+mod run;
+mod sled;
+mod world;
+mod writer;
+
+pub use run::{Mutant, Summary, mutants, run};

@@ -1,0 +1,117 @@
+//! One seed: faults for a while, then none; what was promised has to have held all the time, and in the end everything has to work and
+//! all members have to be the same.
+
+use crate::world::{Broken, World};
+use std::time::Duration;
+
+/// Things go wrong for so long.
+const FAULTS: Duration = Duration::from_secs(60);
+
+/// So long after the last fault everything works again.
+const CALM: Duration = Duration::from_secs(60);
+
+/// And what was asked is answered.
+const QUIET: Duration = Duration::from_secs(15);
+
+/// What has happened in one run, or in many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Things that went wrong.
+    pub faults: u64,
+    /// Upstairs that there were.
+    pub writers: u64,
+    /// Jobs that were done.
+    pub jobs: u64,
+    /// Reads that were checked.
+    pub reads: u64,
+}
+
+impl Summary {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Summary) -> Summary {
+        Summary {
+            faults: self.faults + other.faults,
+            writers: self.writers + other.writers,
+            jobs: self.jobs + other.jobs,
+            reads: self.reads + other.reads,
+        }
+    }
+}
+
+/// A rule that may be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// Of the region's format.
+    Region(region::Rule),
+    /// Of fencing and membership.
+    Downstairs(downstairs::Rule),
+    /// Of writing and reading.
+    Upstairs(upstairs::Rule),
+}
+
+impl Mutant {
+    /// Leaves it out while `act` runs.
+    pub fn left_out<T>(self, act: impl FnOnce() -> T) -> T {
+        match self {
+            Mutant::Region(rule) => rule.left_out(act),
+            Mutant::Downstairs(rule) => rule.left_out(act),
+            Mutant::Upstairs(rule) => rule.left_out(act),
+        }
+    }
+}
+
+/// All of them.
+#[must_use]
+pub fn mutants() -> Vec<Mutant> {
+    let region = region::Rule::ALL.into_iter().map(Mutant::Region);
+    let downstairs = downstairs::Rule::ALL.into_iter().map(Mutant::Downstairs);
+    region.chain(downstairs).chain(upstairs::Rule::ALL.into_iter().map(Mutant::Upstairs)).collect()
+}
+
+/// Runs a seed.
+///
+/// # Errors
+/// The promise that was broken, in words.
+pub fn run(seed: u64) -> Result<Summary, Broken> {
+    let mut world = World::new(seed)?;
+    world.run_until(FAULTS)?;
+    world.heal()?;
+    world.run_until(FAULTS + CALM)?;
+    world.writers.iter_mut().for_each(|writer| writer.is_busy = false);
+    world.run_until(FAULTS + CALM + QUIET)?;
+    check_end(&mut world)?;
+    Ok(Summary {
+        faults: world.faults,
+        writers: world.writers.len() as u64,
+        jobs: world.writers.iter().map(|writer| writer.done).sum(),
+        reads: world.history.reads,
+    })
+}
+
+fn check_end(world: &mut World) -> Result<(), Broken> {
+    let newest = world.writers.last().ok_or("there is no Upstairs")?;
+    if newest.is_over {
+        return Err("the newest Upstairs was taken over from by nobody".to_owned());
+    }
+    if newest.done == 0 || newest.has_jobs() {
+        return Err(format!(
+            "the newest Upstairs hangs: {} jobs were done. {:?}",
+            newest.done, newest.upstairs
+        ));
+    }
+    let mut digests = Vec::new();
+    let blocks = world.geometry.blocks;
+    for (number, sled) in world.sleds.iter_mut().enumerate() {
+        let member = sled.member.as_mut().ok_or_else(|| format!("sled {number} does not run"))?;
+        if !member.region().is_full() {
+            return Err(format!("member {number} is not full, with nothing in its way"));
+        }
+        let applied = member.region().applied();
+        digests.push((applied, member.region_mut().digest(0..blocks).map_err(|failed| failed.to_string())?));
+    }
+    if digests.iter().any(|digest| *digest != digests[0]) {
+        return Err(format!("members that are full are not the same: {digests:?}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! One machine with a region: its disk, and the process that serves it, if it runs.
+
+use camino::Utf8Path;
+use downstairs::Member;
+use durable_fs::{SimDisk, SimMachine};
+use ids::{RegionId, RegionSetId};
+use region::{Geometry, Identity, List, ListVersion, Member as Named, NewRegion, Opening, Position};
+use std::time::Duration;
+use uuid::Uuid;
+
+const PATH: &str = "region";
+
+/// Bytes of its disk: much more than its region takes.
+const DISK: u64 = 1 << 24;
+
+/// A machine.
+#[derive(Debug)]
+pub(crate) struct Sled {
+    pub(crate) machine: SimMachine,
+    disk: SimDisk,
+    /// None while the process does not run.
+    pub(crate) member: Option<Member>,
+    /// Which process of this machine it is.
+    pub(crate) life: u64,
+    boots: u128,
+    /// Until then it does nothing: stopped, or busy.
+    pub(crate) paused_until: Duration,
+}
+
+pub(crate) fn set() -> RegionSetId {
+    RegionSetId(Uuid::from_u128(1_000))
+}
+
+/// The member of this number.
+pub(crate) fn named(sled: usize) -> Named {
+    Named { region: RegionId(Uuid::from_u128(sled as u128 + 1)), incarnation: 1 }
+}
+
+impl Sled {
+    /// With a new region, one of `members` full ones of its set.
+    pub(crate) fn new(number: usize, members: usize, geometry: Geometry, salt: u64) -> Sled {
+        let machine = SimMachine::new();
+        let disk = machine.add_disk(DISK);
+        let identity = Identity { region: named(number).region, set: set(), geometry };
+        let full = (0..members).map(named).collect();
+        let list = List { version: ListVersion { epoch: 0, number: 1 }, base: Position::NONE, full };
+        let new = NewRegion { identity, incarnation: 1, list, salt };
+        region::create(&disk, Utf8Path::new(PATH), &new).expect("a region can be made on a disk that works");
+        Sled { machine, disk, member: None, life: 0, boots: 1, paused_until: Duration::ZERO }
+    }
+
+    /// Starts the process. It ends again if the power fails meanwhile.
+    pub(crate) fn start(&mut self) -> Result<(), String> {
+        self.life += 1;
+        let opening = Opening { life: self.life, boot: Uuid::from_u128(self.boots) };
+        match region::open(&self.disk, Utf8Path::new(PATH), opening) {
+            Ok(region) => {
+                self.member = Some(Member::new(region));
+                Ok(())
+            }
+            Err(_) if self.machine.is_off() => Ok(()),
+            Err(error) => Err(format!("region {} does not open: {error:?}", self.life)),
+        }
+    }
+
+    /// The process is killed; the machine goes on.
+    pub(crate) fn kill(&mut self) {
+        self.member = None;
+        self.life += 1;
+        self.machine.power_on();
+    }
+
+    /// The power fails, and comes back with what it has left.
+    pub(crate) fn lose_power(&mut self, seed: u64) {
+        self.member = None;
+        self.life += 1;
+        self.boots += 1;
+        self.machine.crash(seed);
+    }
+}

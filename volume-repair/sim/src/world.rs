@@ -1,0 +1,504 @@
+//! All machines, and what happens to them, in the order of a clock that only this knows.
+
+use crate::{
+    history::History,
+    network::{Connection, delay, disk_delay},
+    sled::Sled,
+    writer::Writer,
+};
+use downstairs::{ConnectionId, Effect, Work};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use region::{BlockSize, Geometry};
+use region_wire::{Reply, Request};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use upstairs::{Action, PeerId};
+
+const UPSTAIRS_TICK: Duration = Duration::from_millis(250);
+const DOWNSTAIRS_TICK: Duration = Duration::from_millis(500);
+
+/// What happens at some time.
+#[derive(Debug)]
+enum Event {
+    ToSled(u64, Request),
+    ToWriter(u64, Reply),
+    /// A writer that wants to connect hears how that went.
+    Connected(usize, PeerId),
+    /// One end of a connection notices that it is closed.
+    ClosedAtSled(u64),
+    ClosedAtWriter(u64),
+    /// The disk has done this, for the process of this life.
+    Worked(usize, u64, Work),
+    TickSled(usize),
+    TickWriter(usize),
+    Ask(usize),
+    Start(usize),
+    /// Something goes wrong.
+    Fault,
+    /// A new Upstairs is started, by whoever believes that the older one is gone.
+    TakeOver,
+    Unblock(usize, usize),
+}
+
+/// Everything.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) random: SmallRng,
+    pub(crate) now: Duration,
+    queue: BTreeMap<(Duration, u64), Event>,
+    next_event: u64,
+    pub(crate) geometry: Geometry,
+    pub(crate) sleds: Vec<Sled>,
+    pub(crate) writers: Vec<Writer>,
+    connections: BTreeMap<u64, Connection>,
+    next_connection: u64,
+    /// Between which writer and which sled nothing gets through.
+    blocked: BTreeSet<(usize, usize)>,
+    pub(crate) history: History,
+    pub(crate) has_faults: bool,
+    pub(crate) faults: u64,
+    next_epoch: u32,
+}
+
+/// A promise that was broken, in words.
+pub(crate) type Broken = String;
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Result<World, Broken> {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let blocks = random.random_range(4..40);
+        let geometry = Geometry { block_size: BlockSize::B512, blocks, is_sealed: false };
+        let sleds = (0..3).map(|number| Sled::new(number, 3, geometry, random.random())).collect();
+        let mut world = World {
+            random,
+            now: Duration::ZERO,
+            queue: BTreeMap::new(),
+            next_event: 0,
+            geometry,
+            sleds,
+            writers: Vec::new(),
+            connections: BTreeMap::new(),
+            next_connection: 1,
+            blocked: BTreeSet::new(),
+            history: History::default(),
+            has_faults: true,
+            faults: 0,
+            next_epoch: 1,
+        };
+        for sled in 0..world.sleds.len() {
+            world.start_sled(sled)?;
+            world.at(DOWNSTAIRS_TICK, Event::TickSled(sled));
+        }
+        world.add_writer(0)?;
+        let soon = world.soon(3_000);
+        world.at(soon, Event::Fault);
+        Ok(world)
+    }
+
+    fn soon(&mut self, milliseconds: u64) -> Duration {
+        Duration::from_micros(self.random.random_range(0..milliseconds * 1_000))
+    }
+
+    fn at(&mut self, later: Duration, event: Event) {
+        self.next_event += 1;
+        self.queue.insert((self.now + later, self.next_event), event);
+    }
+
+    /// Lets things happen until this time.
+    pub(crate) fn run_until(&mut self, end: Duration) -> Result<(), Broken> {
+        while let Some(entry) = self.queue.first_entry()
+            && entry.key().0 <= end
+        {
+            let ((at, _), event) = entry.remove_entry();
+            self.now = at;
+            if let Some(until) = self.paused_until(&event)
+                && until > at
+            {
+                self.at(until - at, event);
+                continue;
+            }
+            self.happen(event)?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    /// Whoever is stopped does nothing until then.
+    fn paused_until(&self, event: &Event) -> Option<Duration> {
+        let of_writer = |writer: usize| self.writers.get(writer).map(|writer| writer.paused_until);
+        match event {
+            Event::ToSled(connection, _) | Event::ClosedAtSled(connection) => {
+                Some(self.sleds[self.connections.get(connection)?.sled].paused_until)
+            }
+            Event::Worked(sled, _, _) | Event::TickSled(sled) => Some(self.sleds[*sled].paused_until),
+            Event::ToWriter(connection, _) | Event::ClosedAtWriter(connection) => {
+                of_writer(self.connections.get(connection)?.writer)
+            }
+            Event::Connected(writer, _) | Event::TickWriter(writer) | Event::Ask(writer) => {
+                of_writer(*writer)
+            }
+            Event::Start(_) | Event::Fault | Event::TakeOver | Event::Unblock(..) => None,
+        }
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), Broken> {
+        match event {
+            Event::ToSled(connection, request) => self.deliver_to_sled(connection, request),
+            Event::ToWriter(connection, reply) => self.deliver_to_writer(connection, reply),
+            Event::Connected(writer, peer) => self.connect(writer, peer),
+            Event::ClosedAtSled(connection) => {
+                let sled = self.connections[&connection].sled;
+                self.with_sled(sled, |member| member.disconnect(ConnectionId(connection)))
+            }
+            Event::ClosedAtWriter(connection) => {
+                let Connection { writer, sled, .. } = self.connections[&connection];
+                self.close(connection);
+                if self.writers[writer].connections.get(&PeerId(sled)) == Some(&connection) {
+                    self.writers[writer].connections.remove(&PeerId(sled));
+                    return self
+                        .with_writer(writer, |upstairs, now| upstairs.disconnected(now, PeerId(sled)));
+                }
+                Ok(())
+            }
+            Event::Worked(sled, life, work) => {
+                if self.sleds[sled].life != life || self.sleds[sled].member.is_none() {
+                    return Ok(());
+                }
+                let ended = work.run();
+                self.with_sled(sled, |member| member.ended(ended))
+            }
+            Event::TickSled(sled) => {
+                self.at(DOWNSTAIRS_TICK, Event::TickSled(sled));
+                self.with_sled(sled, downstairs::Member::tick)
+            }
+            Event::TickWriter(writer) => {
+                if !self.writers[writer].is_alive {
+                    return Ok(());
+                }
+                self.at(UPSTAIRS_TICK, Event::TickWriter(writer));
+                self.with_writer(writer, upstairs::Upstairs::tick)
+            }
+            Event::Ask(writer) => self.ask(writer),
+            Event::Start(sled) => {
+                if self.sleds[sled].member.is_none() {
+                    self.start_sled(sled)
+                } else {
+                    Ok(())
+                }
+            }
+            Event::Fault => self.fault(),
+            Event::TakeOver => self.add_writer(0),
+            Event::Unblock(writer, sled) => {
+                self.blocked.remove(&(writer, sled));
+                Ok(())
+            }
+        }
+    }
+
+    fn deliver_to_sled(&mut self, connection: u64, request: Request) -> Result<(), Broken> {
+        if self.is_lost(connection) || self.connections[&connection].is_closed {
+            return Ok(());
+        }
+        let sled = self.connections[&connection].sled;
+        self.with_sled(sled, |member| match request {
+            Request::Hello(hello) => member.connect(ConnectionId(connection), &hello),
+            request => member.receive(ConnectionId(connection), vec![request]),
+        })
+    }
+
+    fn deliver_to_writer(&mut self, connection: u64, reply: Reply) -> Result<(), Broken> {
+        let known = &self.connections[&connection];
+        let (writer, peer) = (known.writer, PeerId(known.sled));
+        if self.is_lost(connection) || self.writers[writer].connections.get(&peer) != Some(&connection) {
+            return Ok(());
+        }
+        self.with_writer(writer, |upstairs, now| upstairs.received(now, peer, vec![reply]))
+    }
+
+    /// Whether a message is lost. Then those behind it are, too: there are no gaps in a connection.
+    fn is_lost(&mut self, connection: u64) -> bool {
+        let Some(known) = self.connections.get_mut(&connection) else { return true };
+        known.is_dark |= self.blocked.contains(&(known.writer, known.sled));
+        known.is_dark
+    }
+
+    fn connect(&mut self, writer: usize, peer: PeerId) -> Result<(), Broken> {
+        let sled = peer.0;
+        let is_there = self.sleds[sled].member.is_some() && !self.blocked.contains(&(writer, sled));
+        if is_there && self.writers[writer].is_alive {
+            let id = self.next_connection;
+            self.next_connection += 1;
+            let connection = Connection {
+                writer,
+                sled,
+                is_dark: false,
+                is_closed: false,
+                to_sled: self.now,
+                to_writer: self.now,
+            };
+            self.connections.insert(id, connection);
+            self.writers[writer].connections.insert(peer, id);
+        }
+        self.with_writer(writer, |upstairs, now| upstairs.connected(now, peer, is_there))
+    }
+
+    /// Both ends notice, sooner or later.
+    fn break_connection(&mut self, id: u64) {
+        let (at_sled, at_writer) = (delay(&mut self.random), delay(&mut self.random));
+        self.close(id);
+        self.at(at_sled, Event::ClosedAtSled(id));
+        self.at(at_writer, Event::ClosedAtWriter(id));
+    }
+
+    fn close(&mut self, id: u64) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.is_closed = true;
+        }
+    }
+
+    fn with_sled(
+        &mut self,
+        sled: usize,
+        act: impl FnOnce(&mut downstairs::Member) -> Vec<Effect>,
+    ) -> Result<(), Broken> {
+        let Some(member) = &mut self.sleds[sled].member else { return Ok(()) };
+        let effects = act(member);
+        if self.sleds[sled].machine.is_off() {
+            return self.lose_power(sled);
+        }
+        let life = self.sleds[sled].life;
+        for effect in effects {
+            match effect {
+                Effect::Send(connection, reply) => self.send_to_writer(connection.0, reply),
+                Effect::Close(connection) => {
+                    // Behind what was sent before.
+                    let known = &self.connections[&connection.0];
+                    let later = known.to_writer.saturating_sub(self.now) + delay(&mut self.random);
+                    self.at(later, Event::ClosedAtWriter(connection.0));
+                }
+                Effect::Run(work) => {
+                    let later = disk_delay(&mut self.random);
+                    self.at(later, Event::Worked(sled, life, work));
+                }
+                Effect::TryAgain => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn send_to_writer(&mut self, id: u64, reply: Reply) {
+        let later = delay(&mut self.random);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.to_writer = connection.to_writer.max(self.now + later);
+        let later = connection.to_writer.saturating_sub(self.now);
+        self.at(later, Event::ToWriter(id, reply));
+    }
+
+    fn with_writer(
+        &mut self,
+        writer: usize,
+        act: impl FnOnce(&mut upstairs::Upstairs, Duration) -> Vec<Action>,
+    ) -> Result<(), Broken> {
+        if !self.writers[writer].is_alive {
+            return Ok(());
+        }
+        let actions = act(&mut self.writers[writer].upstairs, self.now);
+        self.perform(writer, actions)
+    }
+
+    fn perform(&mut self, writer: usize, actions: Vec<Action>) -> Result<(), Broken> {
+        let size = self.geometry.block_size.bytes();
+        for action in actions {
+            match action {
+                Action::Connect(peer) => {
+                    let later = delay(&mut self.random);
+                    self.at(later, Event::Connected(writer, peer));
+                }
+                Action::Disconnect(peer) => {
+                    if let Some(id) = self.writers[writer].connections.remove(&peer) {
+                        self.close(id);
+                        let later = delay(&mut self.random);
+                        self.at(later, Event::ClosedAtSled(id));
+                    }
+                }
+                Action::Send(peer, request) => {
+                    let Some(id) = self.writers[writer].connections.get(&peer).copied() else { continue };
+                    let later = delay(&mut self.random);
+                    if let Some(connection) = self.connections.get_mut(&id) {
+                        connection.to_sled = connection.to_sled.max(self.now + later);
+                        let later = connection.to_sled.saturating_sub(self.now);
+                        self.at(later, Event::ToSled(id, request));
+                    }
+                }
+                Action::Read(job, first, data) => self.writers[writer].read(job, first, &data, size)?,
+                Action::Done(job, result) => {
+                    self.writers[writer].end(job, result, &mut self.history, self.now)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, writer: usize) -> Result<(), Broken> {
+        if !self.writers[writer].is_alive || self.writers[writer].is_over {
+            return Ok(());
+        }
+        let later = Duration::from_micros(self.random.random_range(100..20_000));
+        self.at(later, Event::Ask(writer));
+        let World { writers, random, history, geometry, now, .. } = self;
+        let actions = writers[writer].ask(random, history, *geometry, *now);
+        self.perform(writer, actions)
+    }
+
+    /// A new Upstairs, with the next epoch, or one that is lower by so much.
+    pub(crate) fn add_writer(&mut self, lower: u32) -> Result<(), Broken> {
+        let epoch = self.next_epoch.saturating_sub(lower).max(1);
+        if lower == 0 {
+            self.next_epoch += 1;
+        }
+        let session = self.random.random();
+        self.writers.push(Writer::new(self.writers.len(), epoch, session, self.sleds.len(), self.geometry));
+        let writer = self.writers.len() - 1;
+        self.at(UPSTAIRS_TICK, Event::TickWriter(writer));
+        self.at(Duration::ZERO, Event::Ask(writer));
+        self.with_writer(writer, upstairs::Upstairs::activate)
+    }
+
+    fn start_sled(&mut self, sled: usize) -> Result<(), Broken> {
+        self.sleds[sled].start()?;
+        if self.sleds[sled].machine.is_off() { self.lose_power(sled) } else { Ok(()) }
+    }
+
+    fn lose_power(&mut self, sled: usize) -> Result<(), Broken> {
+        self.history.power_failed(sled, self.now);
+        let seed = self.random.random();
+        self.sleds[sled].lose_power(seed);
+        self.lose_connections(sled);
+        let later = self.soon(4_000);
+        self.at(later, Event::Start(sled));
+        Ok(())
+    }
+
+    /// The process of a sled is gone: the writers notice, or not before they ask.
+    fn lose_connections(&mut self, sled: usize) {
+        let of_sled = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.sled == sled && !connection.is_closed);
+        let ids: Vec<u64> = of_sled.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.close(id);
+            if self.random.random_bool(0.8) {
+                let later = delay(&mut self.random);
+                self.at(later, Event::ClosedAtWriter(id));
+            }
+        }
+    }
+
+    fn kill_sled(&mut self, sled: usize) {
+        if self.sleds[sled].member.is_some() {
+            self.sleds[sled].kill();
+            self.lose_connections(sled);
+            let later = self.soon(4_000);
+            self.at(later, Event::Start(sled));
+        }
+    }
+
+    fn kill_writer(&mut self, writer: usize) {
+        self.writers[writer].is_alive = false;
+        let ids: Vec<u64> = self.writers[writer].connections.values().copied().collect();
+        for id in ids {
+            self.close(id);
+            let later = delay(&mut self.random);
+            self.at(later, Event::ClosedAtSled(id));
+        }
+    }
+
+    fn fault(&mut self) -> Result<(), Broken> {
+        let later = self.soon(2_500);
+        self.at(later, Event::Fault);
+        if !self.has_faults {
+            return Ok(());
+        }
+        self.faults += 1;
+        let sled = self.random.random_range(0..self.sleds.len());
+        let newest = self.writers.len() - 1;
+        match self.random.random_range(0..100) {
+            0..20 => self.kill_sled(sled),
+            20..30 => {
+                // At some operation of the disk, a little later.
+                let machine = &self.sleds[sled].machine;
+                machine.stop_after_changes(machine.changes() + self.random.random_range(0..40));
+            }
+            30..33 => {
+                for sled in 0..self.sleds.len() {
+                    self.lose_power(sled)?;
+                }
+            }
+            33..36 => (0..self.sleds.len()).for_each(|sled| self.kill_sled(sled)),
+            36..52 => {
+                let open: Vec<u64> = self
+                    .connections
+                    .iter()
+                    .filter(|(_, known)| !known.is_closed)
+                    .map(|(id, _)| *id)
+                    .collect();
+                if let Some(id) = open.get(self.random.random_range(0..open.len().max(1))) {
+                    self.break_connection(*id);
+                }
+            }
+            52..60 => {
+                for connection in self.connections.values_mut().filter(|known| known.sled == sled) {
+                    connection.is_dark = true;
+                }
+            }
+            60..68 => {
+                self.blocked.insert((newest, sled));
+                let later = self.soon(8_000);
+                self.at(later, Event::Unblock(newest, sled));
+            }
+            68..76 => {
+                self.sleds[sled].paused_until =
+                    self.now + Duration::from_micros(self.random.random_range(0..6_000_000))
+            }
+            76..82 => {
+                self.writers[newest].paused_until =
+                    self.now + Duration::from_micros(self.random.random_range(0..12_000_000));
+            }
+            82..88 => {
+                self.kill_writer(newest);
+                let later = self.soon(2_000);
+                self.at(later, Event::TakeOver);
+            }
+            // Somebody believes that the older one is gone, and it is not.
+            88..94 => self.add_writer(0)?,
+            _ => {
+                let lower = self.random.random_range(1..3);
+                self.add_writer(lower)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing goes wrong from now on: everybody runs, and one new Upstairs has the volume.
+    pub(crate) fn heal(&mut self) -> Result<(), Broken> {
+        self.has_faults = false;
+        self.blocked.clear();
+        for connection in self.connections.values_mut() {
+            connection.is_dark |= connection.is_closed;
+        }
+        for sled in 0..self.sleds.len() {
+            self.sleds[sled].paused_until = self.now;
+            if self.sleds[sled].machine.is_off() {
+                self.lose_power(sled)?;
+            }
+            self.sleds[sled].machine.stop_after_changes(u64::MAX);
+        }
+        for writer in 0..self.writers.len() {
+            self.writers[writer].paused_until = self.now;
+        }
+        self.add_writer(0)
+    }
+}

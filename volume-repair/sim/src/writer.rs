@@ -1,0 +1,190 @@
+//! One Upstairs, and the client that uses it.
+
+use crate::{
+    history::{Asked, History, Session, Stamp},
+    sled::{named, set},
+};
+use bytes::Bytes;
+use rand::{Rng, rngs::SmallRng};
+use region::{Geometry, Promotion};
+use std::{collections::BTreeMap, time::Duration};
+use upstairs::{Action, Config, Data, Job, JobError, JobId, PeerId, Upstairs};
+use uuid::Uuid;
+
+/// Jobs that the client has under way at most.
+const JOBS: usize = 12;
+
+/// Blocks of a job at most.
+const BLOCKS: u64 = 6;
+
+/// An Upstairs with a client.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) upstairs: Upstairs,
+    pub(crate) session: Session,
+    pub(crate) is_alive: bool,
+    /// Whether its client asks for more.
+    pub(crate) is_busy: bool,
+    /// Somebody has taken over, or it has failed for good.
+    pub(crate) is_over: bool,
+    pub(crate) paused_until: Duration,
+    /// Its connections, by peer.
+    pub(crate) connections: BTreeMap<PeerId, u64>,
+    jobs: BTreeMap<JobId, Asking>,
+    next_job: u64,
+    next_number: u64,
+    pub(crate) done: u64,
+}
+
+#[derive(Debug)]
+enum Asking {
+    Read(Asked, BTreeMap<u64, Stamp>),
+    Write(Stamp),
+    /// A write that is to be durable, and what is durable with it.
+    Durable(Stamp),
+    Flush(Vec<Stamp>),
+}
+
+fn content(stamp: Stamp, size: usize) -> Vec<u8> {
+    let mut bytes = vec![0xa5; size];
+    bytes[..4].copy_from_slice(&stamp.session.epoch.to_le_bytes());
+    bytes[4..12].copy_from_slice(&(stamp.session.writer as u64).to_le_bytes());
+    bytes[12..20].copy_from_slice(&stamp.number.to_le_bytes());
+    bytes
+}
+
+fn stamp_of(bytes: &[u8]) -> Option<Stamp> {
+    let epoch = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?);
+    let writer = usize::try_from(u64::from_le_bytes(bytes.get(4..12)?.try_into().ok()?)).ok()?;
+    let number = u64::from_le_bytes(bytes.get(12..20)?.try_into().ok()?);
+    let stamp = Stamp { session: Session { epoch, writer }, number };
+    bytes[20..].iter().all(|byte| *byte == 0xa5).then_some(stamp)
+}
+
+impl Writer {
+    pub(crate) fn new(
+        number: usize,
+        epoch: u32,
+        session: u128,
+        members: usize,
+        geometry: Geometry,
+    ) -> Writer {
+        let config = Config {
+            set: set(),
+            geometry,
+            members: (0..members).map(named).collect(),
+            promotion: Promotion { epoch, session: Uuid::from_u128(session) },
+            accepts_possible_loss: false,
+        };
+        Writer {
+            upstairs: Upstairs::new(config),
+            session: Session { epoch, writer: number },
+            is_alive: true,
+            is_busy: true,
+            is_over: false,
+            paused_until: Duration::ZERO,
+            connections: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            next_job: 0,
+            next_number: 1,
+            done: 0,
+        }
+    }
+
+    pub(crate) fn has_jobs(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
+    /// The client asks something, perhaps.
+    pub(crate) fn ask(
+        &mut self,
+        random: &mut SmallRng,
+        history: &mut History,
+        geometry: Geometry,
+        now: Duration,
+    ) -> Vec<Action> {
+        if self.jobs.len() >= JOBS || !self.is_busy || self.is_over || !self.upstairs.has_room() {
+            return Vec::new();
+        }
+        let first = random.random_range(0..geometry.blocks);
+        let count = random.random_range(1..=BLOCKS.min(geometry.blocks - first));
+        let id = JobId(self.next_job);
+        self.next_job += 1;
+        let size = geometry.block_size.bytes();
+        let (asking, job) = match random.random_range(0..100) {
+            0..45 => {
+                let asked = history.read_asked(self.session, first..first + count);
+                (Asking::Read(asked, BTreeMap::new()), Job::Read { first, count })
+            }
+            45..90 => {
+                let stamp = self.next_stamp();
+                history.write_asked(stamp, first..first + count, now);
+                let bytes: Vec<u8> = (0..count).flat_map(|_| content(stamp, size)).collect();
+                let is_durable = random.random_bool(0.15);
+                let asking = if is_durable { Asking::Durable(stamp) } else { Asking::Write(stamp) };
+                (asking, Job::Write { first, bytes: Bytes::from(bytes), is_durable })
+            }
+            _ => (Asking::Flush(history.flush_asked(self.session)), Job::Flush),
+        };
+        self.jobs.insert(id, asking);
+        self.upstairs.submit(now, id, job)
+    }
+
+    fn next_stamp(&mut self) -> Stamp {
+        let number = self.next_number;
+        self.next_number += 1;
+        Stamp { session: self.session, number }
+    }
+
+    /// A part of what was read.
+    pub(crate) fn read(&mut self, id: JobId, first: u64, data: &Data, size: usize) -> Result<(), String> {
+        let Some(Asking::Read(_, values)) = self.jobs.get_mut(&id) else {
+            return Err(format!("{id:?} was not to be read"));
+        };
+        match data {
+            Data::Never(count) => {
+                values.extend((first..first + count).map(|block| (block, Stamp::default())));
+            }
+            Data::Zeros(_) => return Err(format!("block {first} has zeros that nobody wrote")),
+            Data::Bytes(bytes) => {
+                for (block, bytes) in (first..).zip(bytes.chunks_exact(size)) {
+                    let stamp = stamp_of(bytes);
+                    values.insert(
+                        block,
+                        stamp.ok_or_else(|| format!("block {block} has bytes that nobody wrote"))?,
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A job has ended.
+    pub(crate) fn end(
+        &mut self,
+        id: JobId,
+        result: Result<(), JobError>,
+        history: &mut History,
+        now: Duration,
+    ) -> Result<(), String> {
+        let asking = self.jobs.remove(&id).ok_or_else(|| format!("{id:?} ends twice"))?;
+        match result {
+            Ok(()) => self.done += 1,
+            Err(JobError::Fenced { .. } | JobError::Lost { .. }) => {
+                self.is_over = true;
+                return Ok(());
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+        match asking {
+            Asking::Read(asked, values) => history.read_done(self.session, &asked, &values, now)?,
+            Asking::Write(stamp) => history.write_done(stamp, now),
+            Asking::Durable(stamp) => {
+                history.write_done(stamp, now);
+                history.flush_done(self.session, &[stamp], now);
+            }
+            Asking::Flush(covered) => history.flush_done(self.session, &covered, now),
+        }
+        Ok(())
+    }
+}
