@@ -4,6 +4,10 @@ use volume_sim::{Summary, run};
 
 const SEEDS: u64 = 200;
 
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("it is a number"))
+}
+
 #[test]
 fn what_is_promised_holds_whatever_happens() {
     let number =
@@ -25,4 +29,22 @@ fn what_is_promised_holds_whatever_happens() {
     if seeds.end >= SEEDS {
         assert!(all.reads > 50_000 && all.faults > 5_000, "{all:?}");
     }
+}
+
+#[test]
+fn leaving_out_any_rule_breaks_a_promise() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = Vec::new();
+    for mutant in volume_sim::mutants() {
+        let breaks = |seed: &u64| {
+            let left_out = || std::panic::catch_unwind(|| run(*seed));
+            !matches!(mutant.left_out(left_out), Ok(Ok(_)))
+        };
+        match (0..number("VOLUME_SIM_MUTANT_RUNS").unwrap_or(100)).find(breaks) {
+            Some(seed) => println!("{mutant:?} is noticed by seed {seed}"),
+            None => missed.push(mutant),
+        }
+    }
+    let _ = std::panic::take_hook();
+    println!("not noticed: {missed:?}");
 }
