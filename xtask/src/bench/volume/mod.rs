@@ -3,13 +3,13 @@
 //!
 //! ```text
 //!   start all subjects ─► write each one's whole region through its socket
-//!   for each job, N times:   look at the disk
+//!   for each job, N times:   look at the machine
 //!                            for each subject:  run the job ─► flush, syncfs
 //!   end all processes, remove the directory: also after a failure, SIGINT, SIGTERM
 //! ```
 //!
-//! **Turns.** What is compared runs within seconds of each other, because the machine drifts: its disk has been seen to
-//! sync fifty times slower for half a minute.
+//! **Turns.** What is compared runs within seconds of each other, because the machine drifts. Each round tells what the
+//! machine could do just before it, and whether somebody else was at work: then its figures are worth little.
 //!
 //! **Between two runs** whoever ran is flushed through its socket, and then `syncfs` writes back whatever else is dirty, so
 //! that each run begins without dirty pages and nobody's run pays for the writes of the one before. It is the same for
@@ -22,9 +22,9 @@
 //!
 //! **Memory** of the machine should hold all files, 2 GiB each; else reads measure the disk.
 
-mod disk;
 mod fio;
 mod jobs;
+mod machine;
 mod report;
 mod server;
 mod subject;
@@ -49,6 +49,9 @@ const REGION_BYTES: u64 = 2 << 30;
 
 /// Room that is left on the disk when all files have their full size.
 const SPARE_BYTES: u64 = 1 << 30;
+
+/// Share of the processors that others may use before a person is told.
+const BUSY_SHARE: f64 = 0.10;
 
 const GIB: f64 = (1_u64 << 30) as f64;
 
@@ -119,8 +122,10 @@ impl Place {
         let dir = &place.dir;
         std::fs::create_dir_all(dir).with_context(|| format!("creating {dir}"))?;
         let disk = rustix::fs::statvfs(dir.as_str()).with_context(|| format!("asking for room at {dir}"))?;
-        let (free, needed) =
-            (disk.f_bavail * disk.f_frsize, subject::FILES * REGION_BYTES + disk::FILE_BYTES + SPARE_BYTES);
+        let (free, needed) = (
+            disk.f_bavail * disk.f_frsize,
+            subject::FILES * REGION_BYTES + machine::FILE_BYTES + SPARE_BYTES,
+        );
         ensure!(
             free >= needed,
             "{dir} has room for {:.1} GiB; {:.1} GiB are needed",
@@ -162,9 +167,9 @@ async fn measure(
     let mut all = Vec::new();
     for job in jobs {
         let sides = subjects.iter().map(Side::of).collect();
-        let mut measured = Measured { job: *job, sides, disks: Vec::new() };
+        let mut measured = Measured { job: *job, sides, machine: Vec::new() };
         for round in 1..=samples {
-            measured.disks.push(look(dir).await?);
+            measured.machine.push(look(dir).await?);
             for (subject, side) in subjects.iter().zip(&mut measured.sides) {
                 let run = run_once(dir, subject, *job).await;
                 let run = run.with_context(|| format!("{} on {}", job.name, subject.role.word()))?;
@@ -199,9 +204,15 @@ async fn settle(dir: &Utf8Path, subject: &Subject) -> Result<()> {
     synced.await.context("syncing")?
 }
 
-async fn look(dir: &Utf8Path) -> Result<disk::Disk> {
-    let file = dir.join("disk");
-    tokio::task::spawn_blocking(move || disk::look(&file)).await.context("looking at the disk")?
+async fn look(dir: &Utf8Path) -> Result<machine::Machine> {
+    let look = machine::look(dir.join("disk")).await?;
+    if look.busy_share > BUSY_SHARE {
+        eprintln!(
+            "somebody else uses {:.0} % of the processors: these figures are worth little",
+            look.busy_share * 100.0
+        );
+    }
+    Ok(look)
 }
 
 async fn run_once(dir: &Utf8Path, subject: &Subject, job: Job) -> Result<Run> {

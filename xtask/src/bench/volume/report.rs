@@ -2,9 +2,9 @@
 //! the rows as JSON and the page for people.
 
 use super::{
-    disk::Disk,
     fio::Counted,
     jobs::Job,
+    machine::Machine,
     subject::{Role, Subject},
 };
 use crate::bench::row::{Limit, Peer, Samples};
@@ -26,8 +26,8 @@ pub(super) struct Run {
 pub(super) struct Measured {
     pub(super) job: Job,
     pub(super) sides: Vec<Side>,
-    /// One look at the disk before each round.
-    pub(super) disks: Vec<Disk>,
+    /// One look at the machine before each round.
+    pub(super) machine: Vec<Machine>,
 }
 
 /// The runs on one subject.
@@ -63,7 +63,7 @@ pub(crate) struct VolumeRow {
     argv: Vec<String>,
     note: String,
     subjects: Vec<SubjectFigures>,
-    disk: DiskFigures,
+    machine: MachineFigures,
 }
 
 /// All that was seen of a subject while it did the job.
@@ -85,9 +85,10 @@ struct SubjectFigures {
     memory_highest_mib: BTreeMap<String, f64>,
 }
 
-/// The disk without any subject.
+/// The machine while no subject works.
 #[derive(Debug, Serialize)]
-struct DiskFigures {
+struct MachineFigures {
+    busy_share: Samples,
     sequential_mib_per_second: Samples,
     fdatasync_us: Samples,
 }
@@ -128,9 +129,10 @@ fn row(measured: &Measured, ours: Option<Role>, suffix: &str) -> VolumeRow {
         argv: ["cargo", "xtask", "bench", "volume", "--only", job.name].map(str::to_owned).to_vec(),
         note: format!("fio {}", job.fio_args().join(" ")),
         subjects: subjects.map(|side| subject_figures(job, side, limit.as_ref())).collect(),
-        disk: DiskFigures {
-            sequential_mib_per_second: samples_of(&measured.disks, |disk| disk.sequential_mib_per_second),
-            fdatasync_us: samples_of(&measured.disks, |disk| disk.fdatasync_us),
+        machine: MachineFigures {
+            busy_share: samples_of(&measured.machine, |look| look.busy_share),
+            sequential_mib_per_second: samples_of(&measured.machine, |look| look.sequential_mib_per_second),
+            fdatasync_us: samples_of(&measured.machine, |look| look.fdatasync_us),
         },
         limit: side(measured, Role::Limit)
             .zip(limit)
@@ -224,16 +226,16 @@ fn write_row(text: &mut String, row: &VolumeRow) -> std::fmt::Result {
             memory.join(", "),
         )?;
     }
+    let list = |samples: &Samples, unit: f64| {
+        samples.samples.iter().map(|sample| format!("{:.0}", sample * unit)).collect::<Vec<_>>().join(", ")
+    };
     writeln!(
         text,
-        "  the disk alone: fdatasync {} us, sequential {} MiB/s",
-        list(&row.disk.fdatasync_us),
-        list(&row.disk.sequential_mib_per_second)
+        "  the machine alone: fdatasync {} us, sequential {} MiB/s; others use {} % of its processors",
+        list(&row.machine.fdatasync_us, 1.0),
+        list(&row.machine.sequential_mib_per_second, 1.0),
+        list(&row.machine.busy_share, 100.0),
     )
-}
-
-fn list(samples: &Samples) -> String {
-    samples.samples.iter().map(|sample| format!("{sample:.0}")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -265,8 +267,8 @@ mod tests {
     }
 
     fn measured(name: &str, sides: Vec<Side>) -> Measured {
-        let disk = Disk { sequential_mib_per_second: 1700.0, fdatasync_us: 65.0 };
-        Measured { job: job(name), sides, disks: vec![disk; 3] }
+        let look = Machine { busy_share: 0.02, sequential_mib_per_second: 1700.0, fdatasync_us: 65.0 };
+        Measured { job: job(name), sides, machine: vec![look; 3] }
     }
 
     fn all() -> Measured {
