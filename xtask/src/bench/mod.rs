@@ -42,7 +42,7 @@ enum Name {
     Depot,
     /// Sagas per second, recovery, memory
     Sagas,
-    /// Volumes by fio over NBD: the limit and the peer, side by side (some 10 minutes; `--samples 1`: 2)
+    /// Volumes by fio over NBD: the limit and the peer, side by side (some 6 minutes; `--samples 1`: 2)
     Volume,
 }
 

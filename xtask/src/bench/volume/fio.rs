@@ -77,7 +77,8 @@ pub(super) async fn run(
 ) -> Result<Counted> {
     let mut command = Command::new("fio");
     command
-        .args(["--output-format=json", "--ioengine=nbd", &format!("--uri={}", uri(socket))])
+        // One process, so that ending it ends all of it.
+        .args(["--output-format=json", "--thread", "--ioengine=nbd", &format!("--uri={}", uri(socket))])
         .args(args)
         .current_dir(dir)
         .stdin(Stdio::null())

@@ -86,11 +86,19 @@ pub(super) async fn run(only: &[String], samples: usize) -> Result<Vec<VolumeRow
         _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted; nothing is left")),
         _ = terminate.recv() => Err(anyhow::anyhow!("terminated; nothing is left")),
     };
+    let stopped = stop_all(subjects).await;
+    // What went wrong first is what is told.
+    let measured = measured?;
+    stopped?;
+    place.remove()?;
+    Ok(measured.iter().flat_map(report::rows).collect())
+}
+
+async fn stop_all(subjects: Vec<Subject>) -> Result<()> {
     for subject in subjects {
         subject.stop().await?;
     }
-    place.remove()?;
-    Ok(measured?.iter().flat_map(report::rows).collect())
+    Ok(())
 }
 
 /// Says all that is missing at once.
