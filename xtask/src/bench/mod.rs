@@ -7,11 +7,13 @@ mod process;
 mod row;
 mod sagas;
 mod sagas_http;
+mod volume;
 
 use crate::cargo::{Profile, build_also, build_programs};
 use anyhow::{Context, Result};
 use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
@@ -40,29 +42,46 @@ enum Name {
     Depot,
     /// Sagas per second, recovery, memory
     Sagas,
+    /// Volumes by fio over NBD: the limit and the peer, side by side (some 6 minutes; `--samples 1`: 2)
+    Volume,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
-    // Before the programs are built, which takes minutes.
-    match args.name {
-        Name::Depot => depot::check(&args.only)?,
-        Name::Sagas => sagas::check(&args.only)?,
-    }
-    let programs = match &args.bin_dir {
-        Some(bin_dir) => camino::absolute_utf8(bin_dir).with_context(|| format!("--bin-dir {bin_dir}"))?,
-        None if args.name == Name::Sagas => build_also("nexus-saga-bench", Profile::Release)?,
-        None => build_programs(Profile::Release)?,
-    };
+    let (only, samples) = (&args.only, args.samples.max(1));
     let runtime = Runtime::new()?;
-    let rows = match args.name {
-        Name::Depot => runtime.block_on(depot::run(&programs, &args.only, args.samples.max(1)))?,
-        Name::Sagas => runtime.block_on(sagas::run(&programs, &args.only, args.samples.max(1)))?,
-    };
+    // Each one checks its rows before the programs are built, which takes minutes.
+    match args.name {
+        Name::Depot => {
+            depot::check(only)?;
+            let programs = programs(args, || build_programs(Profile::Release))?;
+            print(args, &runtime.block_on(depot::run(&programs, only, samples))?, row::table)
+        }
+        Name::Sagas => {
+            sagas::check(only)?;
+            let programs = programs(args, || build_also("nexus-saga-bench", Profile::Release))?;
+            print(args, &runtime.block_on(sagas::run(&programs, only, samples))?, row::table)
+        }
+        Name::Volume => {
+            volume::check(only)?;
+            print(args, &runtime.block_on(volume::run(only, samples))?, volume::table)
+        }
+    }
+}
+
+/// The directory of the programs that are measured.
+fn programs(args: &BenchArgs, build: impl FnOnce() -> Result<Utf8PathBuf>) -> Result<Utf8PathBuf> {
+    match &args.bin_dir {
+        Some(bin_dir) => camino::absolute_utf8(bin_dir).with_context(|| format!("--bin-dir {bin_dir}")),
+        None => build(),
+    }
+}
+
+fn print<R: Serialize>(args: &BenchArgs, rows: &[R], table: fn(&[R]) -> String) -> Result<ExitCode> {
     if args.json {
-        say!("{}", serde_json::to_string_pretty(&rows)?);
+        say!("{}", serde_json::to_string_pretty(rows)?);
     } else {
-        say!("{}", row::table(&rows).trim_end());
+        say!("{}", table(rows).trim_end());
     }
     Ok(ExitCode::SUCCESS)
 }

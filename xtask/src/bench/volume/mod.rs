@@ -1,0 +1,248 @@
+//! Volumes: fio over NBD on subjects that run side by side. Owns the order of things: what is needed, the turns, what
+//! happens between two runs, and that nothing is left.
+//!
+//! ```text
+//!   start all subjects ─► write each one's whole region through its socket
+//!   for each job, N times:   look at the machine
+//!                            for each subject:  run the job ─► flush, syncfs
+//!   end all processes, remove the directory: also after a failure, SIGINT, SIGTERM
+//! ```
+//!
+//! **Turns.** What is compared runs within seconds of each other, because the machine drifts. Each round tells what the
+//! machine could do just before it, and whether somebody else was at work: then its figures are worth little.
+//!
+//! **Between two runs** whoever ran is flushed through its socket, and then `syncfs` writes back whatever else is dirty, so
+//! that each run begins without dirty pages and nobody's run pays for the writes of the one before. It is the same for
+//! all. The page cache is not dropped: reads find it warm, for all alike, as the region was written through the socket
+//! just before. Nobody's figure contains its last writeback; `randwrite_4k_fsync` shows what durability costs.
+//!
+//! **Filled** means written, through the socket, in pieces of 1 MiB. The size of the pieces matters: ext4 keeps what came in
+//! large writes in large folios, and a write of 4 KiB into one of them costs the kernel 10 to 20 µs instead of 2. A raw
+//! file that was filled in pieces of 64 KiB takes twice as many random writes; such a limit is not measured here.
+//!
+//! **Memory** of the machine should hold all files, 2 GiB each; else reads measure the disk.
+
+mod fio;
+mod jobs;
+mod machine;
+mod report;
+mod server;
+mod subject;
+
+pub(super) use report::{VolumeRow, table};
+
+use crate::workspace;
+use anyhow::{Context, Result, bail, ensure};
+use camino::{Utf8Path, Utf8PathBuf};
+use fio::Direction;
+use jobs::{JOBS, Job};
+use report::{Measured, Run, Side};
+use std::{fs::File, process::Stdio};
+use subject::Subject;
+use tokio::{
+    process::Command,
+    signal::unix::{SignalKind, signal},
+};
+
+/// What each subject serves.
+const REGION_BYTES: u64 = 2 << 30;
+
+/// Room that is left on the disk when all files have their full size.
+const SPARE_BYTES: u64 = 1 << 30;
+
+/// Share of the processors that others may use before a person is told.
+const BUSY_SHARE: f64 = 0.10;
+
+const GIB: f64 = (1_u64 << 30) as f64;
+
+/// Programs that are needed, with an argument that makes them answer, and what is to be found in the answer.
+const PROGRAMS: [(&str, &str, &str); 4] = [
+    ("fio", "--enghelp", "nbd"),
+    ("qemu-nbd", "--version", "qemu-nbd"),
+    ("qemu-io", "--version", "qemu-io"),
+    ("setpriv", "--help", "--pdeathsig"),
+];
+
+/// Refuses rows that there are not.
+pub(super) fn check(only: &[String]) -> Result<()> {
+    let names = JOBS.map(|job| job.name);
+    match only.iter().find(|name| !names.contains(&name.as_str())) {
+        Some(unknown) => bail!("no row {unknown:?}; there are {}", names.join(", ")),
+        None => Ok(()),
+    }
+}
+
+/// Measures the rows that are asked for; all of them if none is named.
+pub(super) async fn run(only: &[String], samples: usize) -> Result<Vec<VolumeRow>> {
+    check_programs().await?;
+    let wanted = |job: &Job| only.is_empty() || only.iter().any(|one| one == job.name);
+    let jobs: Vec<Job> = JOBS.into_iter().filter(wanted).collect();
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let place = Place::create(workspace::target_dir()?.join("bench").join("volume"))?;
+    let subjects = subject::start_all(&place.dir).await?;
+    let measured = tokio::select! {
+        measured = measure(&place.dir, &subjects, &jobs, samples) => measured,
+        _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted; nothing is left")),
+        _ = terminate.recv() => Err(anyhow::anyhow!("terminated; nothing is left")),
+    };
+    let stopped = stop_all(subjects).await;
+    // What went wrong first is what is told.
+    let measured = measured?;
+    stopped?;
+    place.remove()?;
+    Ok(measured.iter().flat_map(report::rows).collect())
+}
+
+async fn stop_all(subjects: Vec<Subject>) -> Result<()> {
+    for subject in subjects {
+        subject.stop().await?;
+    }
+    Ok(())
+}
+
+/// Says all that is missing at once.
+async fn check_programs() -> Result<()> {
+    let mut missing = Vec::new();
+    for (program, argument, answer) in PROGRAMS {
+        let output = Command::new(program).arg(argument).stdin(Stdio::null()).output().await;
+        let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        if !said.is_ok_and(|said| said.contains(answer)) {
+            missing.push(format!("{program} (whose {argument} tells of {answer})"));
+        }
+    }
+    let install = "apt-get install --no-install-recommends fio qemu-utils util-linux";
+    ensure!(missing.is_empty(), "missing: {}; on Debian: {install}", missing.join(", "));
+    Ok(())
+}
+
+/// The directory of everything that is written.
+struct Place {
+    dir: Utf8PathBuf,
+}
+
+impl Place {
+    /// An empty one, on a disk that has room.
+    fn create(dir: Utf8PathBuf) -> Result<Place> {
+        let place = Place { dir };
+        // A run that was killed has left it.
+        place.remove()?;
+        let dir = &place.dir;
+        std::fs::create_dir_all(dir).with_context(|| format!("creating {dir}"))?;
+        let disk = rustix::fs::statvfs(dir.as_str()).with_context(|| format!("asking for room at {dir}"))?;
+        let (free, needed) = (
+            disk.f_bavail * disk.f_frsize,
+            subject::FILES * REGION_BYTES + machine::FILE_BYTES + SPARE_BYTES,
+        );
+        ensure!(
+            free >= needed,
+            "{dir} has room for {:.1} GiB; {:.1} GiB are needed",
+            free as f64 / GIB,
+            needed as f64 / GIB
+        );
+        Ok(place)
+    }
+
+    fn remove(&self) -> Result<()> {
+        match std::fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing {}", self.dir))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Place {
+    /// Also after a start that failed.
+    fn drop(&mut self) {
+        let _ = self.remove();
+    }
+}
+
+/// Fills all subjects, and gives them turns.
+async fn measure(
+    dir: &Utf8Path,
+    subjects: &[Subject],
+    jobs: &[Job],
+    samples: usize,
+) -> Result<Vec<Measured>> {
+    for subject in subjects {
+        eprintln!("filling {}: {}", subject.role.word(), subject.what);
+        fill(dir, subject).await?;
+        settle(dir, subject).await?;
+    }
+    let mut all = Vec::new();
+    for job in jobs {
+        let sides = subjects.iter().map(Side::of).collect();
+        let mut measured = Measured { job: *job, sides, machine: Vec::new() };
+        for round in 1..=samples {
+            measured.machine.push(look(dir).await?);
+            for (subject, side) in subjects.iter().zip(&mut measured.sides) {
+                let run = run_once(dir, subject, *job).await;
+                let run = run.with_context(|| format!("{} on {}", job.name, subject.role.word()))?;
+                let (figure, unit) = (report::figure(*job, &run.counted), job.unit());
+                let role = subject.role.word();
+                eprintln!("{} {round}/{samples}  {role}: {figure:.0} {unit}", job.name);
+                side.runs.push(run);
+                settle(dir, subject).await?;
+            }
+        }
+        all.push(measured);
+    }
+    Ok(all)
+}
+
+/// Writes the whole region once.
+async fn fill(dir: &Utf8Path, subject: &Subject) -> Result<()> {
+    let size = format!("--size={REGION_BYTES}");
+    let args = ["--name=fill", "--rw=write", "--bs=1M", "--iodepth=8", &size].map(str::to_owned);
+    let filled = fio::run(dir, &subject.socket, &args, Direction::Write).await;
+    filled.with_context(|| format!("filling {}", subject.role.word())).map(drop)
+}
+
+/// Lets nothing of a run be left for the next one.
+async fn settle(dir: &Utf8Path, subject: &Subject) -> Result<()> {
+    subject.flush().await?;
+    let dir = dir.to_owned();
+    let synced = tokio::task::spawn_blocking(move || {
+        let opened = File::open(&dir).with_context(|| format!("opening {dir}"))?;
+        rustix::fs::syncfs(opened).with_context(|| format!("syncing the file system of {dir}"))
+    });
+    synced.await.context("syncing")?
+}
+
+async fn look(dir: &Utf8Path) -> Result<machine::Machine> {
+    let look = machine::look(dir.join("disk")).await?;
+    if look.busy_share > BUSY_SHARE {
+        eprintln!(
+            "somebody else uses {:.0} % of the processors: these figures are worth little",
+            look.busy_share * 100.0
+        );
+    }
+    Ok(look)
+}
+
+async fn run_once(dir: &Utf8Path, subject: &Subject, job: Job) -> Result<Run> {
+    for server in &subject.servers {
+        server.forget_highest_memory()?;
+    }
+    let before = subject.cpu_seconds()?;
+    let counted = fio::run(dir, &subject.socket, &job.fio_args(), job.direction()).await?;
+    let cpu_seconds = subject.cpu_seconds()? - before;
+    let memory = subject.servers.iter().map(|server| Ok((server.name.clone(), server.highest_memory_mib()?)));
+    Ok(Run { counted, cpu_seconds, memory_mib: memory.collect::<Result<_>>()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_rows_that_there_are_can_be_asked_for() {
+        assert!(check(&[]).is_ok());
+        assert!(check(&["seqread_1m_qd8".to_owned(), "randwrite_4k_fsync".to_owned()]).is_ok());
+        let error = check(&["seqread_1m_qd9".to_owned()]).unwrap_err().to_string();
+        assert!(error.starts_with("no row \"seqread_1m_qd9\"; there are seqwrite_1m_qd1,"), "{error}");
+    }
+}

@@ -1,0 +1,181 @@
+//! What is measured side by side: things that serve a region's worth of bytes over NBD on a unix socket. Owns which
+//! processes each one consists of, with which arguments; what a process is, is `server`'s.
+//!
+//! ```text
+//!   limit    fio ─► qemu-nbd ─► file
+//!   peer     fio ─► qemu-nbd with QEMU's quorum driver ─┬─► qemu-nbd ─► file
+//!                                                       ├─► qemu-nbd ─► file
+//!                                                       └─► qemu-nbd ─► file
+//! ```
+//!
+//! A subject more is a [`Role`], a function like [`limit`], and its call in [`start_all`]; jobs, books and report know it
+//! by its role.
+
+use super::{REGION_BYTES, fio, server::Server};
+use anyhow::{Context, Result, ensure};
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::{FallocateFlags, fallocate};
+use serde::Serialize;
+use std::process::Stdio;
+use tokio::process::Command;
+
+/// Connections that an export allows at once: fio has one, and a person who looks has one more.
+const CONNECTIONS: u32 = 16;
+
+/// Children of the peer.
+const CHILDREN: usize = 3;
+
+/// Files of a whole region that all subjects together write.
+pub(super) const FILES: u64 = 1 + CHILDREN as u64;
+
+/// What a subject is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Role {
+    /// What cannot be beaten: one export of one file.
+    Limit,
+    /// Another program that keeps three copies.
+    Peer,
+    /// Ours.
+    Ours,
+    /// Ours, with encryption.
+    OursEncrypted,
+}
+
+impl Role {
+    /// For people.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Role::Limit => "limit",
+            Role::Peer => "peer",
+            Role::Ours => "ours",
+            Role::OursEncrypted => "ours, encrypted",
+        }
+    }
+}
+
+/// Something that serves [`REGION_BYTES`] over NBD.
+pub(super) struct Subject {
+    pub(super) role: Role,
+    /// What it is made of, for people.
+    pub(super) what: String,
+    /// Of the program that answers.
+    pub(super) version: String,
+    /// Where it listens.
+    pub(super) socket: Utf8PathBuf,
+    /// In the order in which they were started.
+    pub(super) servers: Vec<Server>,
+}
+
+/// Starts every subject that there is, in the order in which they take turns.
+pub(super) async fn start_all(dir: &Utf8Path) -> Result<Vec<Subject>> {
+    Ok(vec![limit(dir).await?, peer(dir).await?])
+}
+
+/// One export of one file.
+async fn limit(dir: &Utf8Path) -> Result<Subject> {
+    let mut servers = Vec::new();
+    let socket = file_export(dir, "limit", &mut servers).await?;
+    let what = "one qemu-nbd export of a raw file".to_owned();
+    Ok(Subject { role: Role::Limit, what, version: version("qemu-nbd").await?, socket, servers })
+}
+
+/// QEMU's quorum over three such exports, served by a fourth process.
+async fn peer(dir: &Utf8Path) -> Result<Subject> {
+    let mut servers = Vec::new();
+    let mut options = "driver=quorum,vote-threshold=2".to_owned();
+    for child in 0..CHILDREN {
+        let socket = file_export(dir, &format!("quorum-{child}"), &mut servers).await?;
+        options.push_str(&quorum_child(child, &socket));
+    }
+    let socket = dir.join("quorum.sock");
+    let args = ["--image-opts".to_owned(), options];
+    servers.push(export(dir, "quorum", &socket, &args).await?);
+    let what = "QEMU quorum (2 of 3) over three qemu-nbd exports".to_owned();
+    Ok(Subject { role: Role::Peer, what, version: version("qemu-nbd").await?, socket, servers })
+}
+
+/// The options of one child of a quorum. A comma within a value is doubled.
+fn quorum_child(child: usize, socket: &Utf8Path) -> String {
+    let path = socket.as_str().replace(',', ",,");
+    format!(
+        ",children.{child}.driver=nbd,children.{child}.server.type=unix,children.{child}.server.path={path}"
+    )
+}
+
+/// `qemu-nbd` on a new raw file.
+async fn file_export(dir: &Utf8Path, name: &str, servers: &mut Vec<Server>) -> Result<Utf8PathBuf> {
+    let file = dir.join(format!("{name}.raw"));
+    let created = std::fs::File::create(&file).with_context(|| format!("creating {file}"))?;
+    fallocate(created, FallocateFlags::empty(), 0, REGION_BYTES)
+        .with_context(|| format!("reserving {REGION_BYTES} bytes for {file}"))?;
+    let socket = dir.join(format!("{name}.sock"));
+    let args = ["--format=raw".to_owned(), file.into_string()];
+    servers.push(export(dir, name, &socket, &args).await?);
+    Ok(socket)
+}
+
+/// `qemu-nbd` on an image.
+async fn export(dir: &Utf8Path, name: &str, socket: &Utf8Path, image: &[String]) -> Result<Server> {
+    let mut args = vec![
+        "--cache=writeback".to_owned(),
+        "--persistent".to_owned(),
+        format!("--shared={CONNECTIONS}"),
+        format!("--socket={socket}"),
+    ];
+    args.extend_from_slice(image);
+    let mut server = Server::start(dir, name, "qemu-nbd", &args)?;
+    server.wait_ready(socket).await?;
+    Ok(server)
+}
+
+impl Subject {
+    /// A flush through its socket.
+    pub(super) async fn flush(&self) -> Result<()> {
+        let output = Command::new("qemu-io")
+            .args(["-f", "raw", "-c", "flush", &fio::uri(&self.socket)])
+            .stdin(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .output()
+            .await
+            .context("running qemu-io")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "flushing {}: {}", self.role.word(), said.trim());
+        Ok(())
+    }
+
+    /// Processor time of all of its processes so far, in seconds.
+    pub(super) fn cpu_seconds(&self) -> Result<f64> {
+        self.servers.iter().map(Server::cpu_seconds).sum()
+    }
+
+    /// Ends its processes, the one that uses the others first.
+    pub(super) async fn stop(self) -> Result<()> {
+        for server in self.servers.into_iter().rev() {
+            server.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a program of QEMU calls its version.
+async fn version(program: &str) -> Result<String> {
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().await;
+    let output = output.with_context(|| format!("running {program} --version"))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    Ok(said.split_whitespace().nth(1).with_context(|| format!("{program} tells no version"))?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comma_in_a_path_stays_within_its_option() {
+        assert_eq!(
+            quorum_child(1, Utf8Path::new("/a,b/q.sock")),
+            ",children.1.driver=nbd,children.1.server.type=unix,children.1.server.path=/a,,b/q.sock"
+        );
+    }
+}
