@@ -14,6 +14,7 @@
 //! - [`copy_jobs`]: fetching artifacts from peers.
 //! - [`registration`]: telling the coordinators that this sled lives.
 //! - [`inventory`]: what this host is. [`faults`]: disk faults on command, for tests.
+//! - [`volumes`]: regions and exports by hand.
 //! - [`http`]: the two APIs, call by call.
 
 pub mod app;
@@ -27,6 +28,7 @@ pub mod inventory;
 mod limits;
 pub mod registration;
 pub mod tokens;
+pub mod volumes;
 
 pub use app::{Agent, StartError};
 pub use config::Config;

@@ -3,7 +3,10 @@
 use camino::Utf8PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use daemon::program::{self, Program};
-use sled_agent::{Agent, Config, StartError, tokens};
+use sled_agent::{
+    Agent, Config, StartError, tokens,
+    volumes::{self, VolumeCommand},
+};
 use std::process::ExitCode;
 
 /// The agent of one Bobsled host.
@@ -28,6 +31,18 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Utf8PathBuf,
     },
+    /// Serve the regions of a directory until SIGTERM or SIGINT.
+    Downstairs {
+        /// The directory.
+        #[arg(long)]
+        directory: Utf8PathBuf,
+        /// Where Upstairs come: ADDRESS:PORT.
+        #[arg(long)]
+        listen: std::net::SocketAddr,
+    },
+    /// Volumes by hand, with no coordinator.
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// Print the OpenAPI document of an API.
     Openapi {
         /// Which API.
@@ -74,6 +89,8 @@ fn main() -> ExitCode {
             Ok::<(), StartError>(())
         }),
         Command::Check { config } => CHECK.check(&config),
+        Command::Downstairs { directory, listen } => volumes::run_downstairs(&directory, listen),
+        Command::Volume(command) => volumes::run(command),
         Command::Openapi { api } => program::print(openapi(api).to_pretty_json()),
     }
 }

@@ -58,6 +58,22 @@ impl Outbox {
         }
     }
 
+    /// Adds bytes of another protocol, which are few.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.open.extend_from_slice(bytes);
+        self.bytes += bytes.len();
+    }
+
+    /// Adds bytes of another protocol, which may be many.
+    pub fn put_bulk(&mut self, bytes: &Bytes) {
+        if bytes.len() <= COPIED_MAX {
+            return self.put(bytes);
+        }
+        self.close();
+        self.bytes += bytes.len();
+        self.chunks.push_back(bytes.clone());
+    }
+
     /// The first of them, as many slices as there is room for. Returns how many.
     pub fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
         let all = self.chunks.iter().map(|chunk| &chunk[..]).chain(Some(&self.open[..]));

@@ -1,0 +1,98 @@
+//! The connection to one member.
+
+use crate::socket::{Got, Socket};
+use mio::{Registry, Token, net::TcpStream};
+use region_wire::{Inbox, Outbox, Reply, Request};
+use std::{io, net::SocketAddr};
+
+/// Bytes that are read from one member before others have their turn.
+const TURN: usize = 4 << 20;
+
+/// A member's connection, if there is one.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    address: SocketAddr,
+    socket: Option<Socket>,
+    is_connected: bool,
+    pub(crate) is_readable: bool,
+    is_writable: bool,
+    inbox: Inbox,
+    outbox: Outbox,
+}
+
+impl Peer {
+    pub(crate) fn new(address: SocketAddr) -> Peer {
+        Peer {
+            address,
+            socket: None,
+            is_connected: false,
+            is_readable: false,
+            is_writable: false,
+            inbox: Inbox::new(),
+            outbox: Outbox::new(),
+        }
+    }
+
+    /// Begins to connect.
+    pub(crate) fn connect(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.close();
+        let mut socket = Socket::Tcp(TcpStream::connect(self.address)?);
+        socket.register(registry, token)?;
+        self.socket = Some(socket);
+        Ok(())
+    }
+
+    pub(crate) fn close(&mut self) {
+        *self = Peer::new(self.address);
+    }
+
+    /// Something has happened on its socket. Whether connecting has worked, if that was waited for.
+    pub(crate) fn note(&mut self, is_readable: bool, is_writable: bool) -> Option<bool> {
+        self.is_readable |= is_readable;
+        self.is_writable |= is_writable;
+        let socket = self.socket.as_ref().filter(|_| !self.is_connected)?;
+        let is_connected = socket.is_connected()?;
+        self.is_connected = is_connected;
+        if let Socket::Tcp(socket) = socket
+            && is_connected
+        {
+            // Without it small messages would wait for others; it goes on all the same.
+            let _ = socket.set_nodelay(true);
+        }
+        Some(is_connected)
+    }
+
+    pub(crate) fn put(&mut self, request: &Request) {
+        request.encode(&mut self.outbox);
+    }
+
+    /// What has arrived, as far as it is this one's turn.
+    pub(crate) fn receive(&mut self) -> io::Result<Vec<Reply>> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let (mut replies, mut read) = (Vec::new(), 0);
+        let Some(socket) = &self.socket else { return Ok(replies) };
+        while read < TURN {
+            match socket.read_into(self.inbox.fill())? {
+                Got::Some(count) => read += count,
+                Got::Nothing => {
+                    self.is_readable = false;
+                    break;
+                }
+                Got::End if replies.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
+                // What came before is heard first.
+                Got::End => break,
+            }
+            while let Some(frame) = self.inbox.next_frame().map_err(invalid)? {
+                replies.push(Reply::parse(frame).map_err(invalid)?);
+            }
+        }
+        Ok(replies)
+    }
+
+    pub(crate) fn send(&mut self) -> io::Result<()> {
+        if let Some(socket) = self.socket.as_ref().filter(|_| self.is_connected && self.is_writable) {
+            self.is_writable = socket.send(&mut self.outbox)?;
+        }
+        Ok(())
+    }
+}
