@@ -7,7 +7,7 @@ use crate::{
 use bytes::Bytes;
 use durable_fs::StorageError;
 use region::{NewContent, Onto, Position, Write, WriteError, checksum};
-use region_wire::{BlockData, Blocks, Reply, Request};
+use region_wire::{BlockData, Blocks, Reply, Request, WRITE_BYTES_MAX};
 use std::io;
 
 /// Bytes of blocks that one record of the journal is written for at most: what comes together is written together.
@@ -99,7 +99,13 @@ impl Member {
 
     pub(crate) fn read(&mut self, id: u64, blocks: Blocks) -> Result<Reply, NotDone> {
         self.check_blocks(blocks)?;
-        let mut bytes = Vec::new();
+        let size = self.geometry().block_size.bytes() * blocks.count as usize;
+        if size > WRITE_BYTES_MAX {
+            return Err(NotDone::Wrong(format!(
+                "a read of {size} bytes; there are {WRITE_BYTES_MAX} at most"
+            )));
+        }
+        let mut bytes = Vec::with_capacity(size);
         let held = self.region.read(blocks.range(), &mut bytes)?;
         let whats = held.into_iter().map(|held| held.what).collect();
         Ok(Reply::Read { id, first: blocks.first, whats, bytes: Bytes::from(bytes) })
@@ -116,12 +122,9 @@ impl Member {
     }
 
     fn check_blocks(&self, blocks: Blocks) -> Result<(), NotDone> {
-        let geometry = self.geometry();
-        let (range, size) = (blocks.range(), geometry.block_size.bytes() as u64);
-        if range.end > geometry.blocks
-            || u64::from(blocks.count) * size > region_wire::WRITE_BYTES_MAX as u64 * 16
-        {
-            return Err(NotDone::Wrong(format!("blocks {range:?} of a region that has {}", geometry.blocks)));
+        let (range, count) = (blocks.range(), self.geometry().blocks);
+        if range.end > count {
+            return Err(NotDone::Wrong(format!("blocks {range:?} of a region that has {count}")));
         }
         Ok(())
     }

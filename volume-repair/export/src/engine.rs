@@ -141,13 +141,14 @@ impl Export {
     pub fn new(volume: Volume, address: Address) -> Result<Export, ExportError> {
         let poll = Poll::new().map_err(ExportError::System)?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(ExportError::System)?;
+        let exports = Arc::new(exports(&volume).map_err(ExportError::Export)?);
         let listener = listen(&poll, &address).map_err(|source| ExportError::Listen { address, source })?;
         let geometry = volume.config.geometry;
         let block_size = geometry.block_size.bytes();
         Ok(Export {
             poll,
             listener,
-            exports: Arc::new(exports(&volume).map_err(ExportError::Export)?),
+            exports,
             handle: Handle { waker: Arc::new(waker), asked: Arc::default() },
             upstairs: Upstairs::new(volume.config),
             block_size: block_size as u64,
@@ -330,7 +331,11 @@ impl Export {
                         self.perform(actions);
                     }
                 }
-                Action::Disconnect(peer) => self.peers[peer.0].close(),
+                Action::Disconnect(peer) => {
+                    let why = self.upstairs.trouble(peer).unwrap_or("this one has ended");
+                    tracing::warn!(peer = peer.0, why, "the connection to a member is closed");
+                    self.peers[peer.0].close();
+                }
                 Action::Send(peer, request) => self.peers[peer.0].put(&request),
                 Action::Read(job, block, data) => {
                     let client = self.jobs.get(&job).and_then(|client| self.clients.get_mut(client));
@@ -384,7 +389,9 @@ fn exports(volume: &Volume) -> Result<Exports, nbd_server::ExportError> {
     export.features = Features { fast_zero: true, block_status: false, ..Features::all() };
     let mut exports = Exports::new(nbd_server::PAYLOAD_BYTES_MAX_USUAL)?;
     exports.add(export)?;
-    exports.set_default(&volume.name)?;
+    if !volume.name.is_empty() {
+        exports.set_default(&volume.name)?;
+    }
     Ok(exports)
 }
 

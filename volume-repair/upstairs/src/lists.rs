@@ -14,7 +14,16 @@ use crate::{
 };
 use region::{List, Member, Position};
 use region_wire::Request;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// Clients wait so long in all for a member that is behind, before it is left out.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Of the time in which they do not have to wait, one part in so many makes up for that.
+const FORGIVEN: u32 = 8;
 
 /// A list that is to be kept by all its members.
 #[derive(Debug)]
@@ -128,11 +137,18 @@ impl Upstairs {
         self.forget_what_all_have();
     }
 
-    /// When the window is pressed, whoever is far behind two others is not waited for.
+    /// When clients have had to wait for long because the window was full, whoever is far behind two others is not waited for.
     fn condemn_laggards(&mut self) {
-        if !self.window.is_pressed() {
+        let elapsed = self.now.saturating_sub(std::mem::replace(&mut self.pressed_at, self.now));
+        if self.window.has_room() {
+            self.pressed_for = self.pressed_for.saturating_sub(elapsed / FORGIVEN);
             return;
         }
+        self.pressed_for += elapsed;
+        if self.pressed_for < PATIENCE {
+            return;
+        }
+        self.pressed_for = Duration::ZERO;
         let two_have = self.two_have(|peer| peer.applied);
         for id in (0..self.peers.len()).map(PeerId) {
             let peer = &self.peers[id.0];

@@ -83,6 +83,9 @@ pub struct Upstairs {
     pub(crate) list: List,
     pub(crate) pending: Option<Pending>,
     pub(crate) next_list: u32,
+    /// When it was looked at last whether clients have to wait for room, and for how long they had to.
+    pub(crate) pressed_at: Duration,
+    pub(crate) pressed_for: Duration,
     pub(crate) jobs: Jobs,
     pub(crate) reads: Reads,
     pub(crate) copier: Option<Copier>,
@@ -107,6 +110,8 @@ impl Upstairs {
             list: List::default(),
             pending: None,
             next_list: 1,
+            pressed_at: Duration::ZERO,
+            pressed_for: Duration::ZERO,
             jobs: Jobs::default(),
             reads: Reads::default(),
             copier: None,
@@ -115,6 +120,12 @@ impl Upstairs {
             actions: Vec::new(),
             held: Vec::new(),
         }
+    }
+
+    /// Why a member is not of use, or was not last time.
+    #[must_use]
+    pub fn trouble(&self, peer: PeerId) -> Option<&str> {
+        self.peers[peer.0].trouble.as_deref()
     }
 
     /// Begins to look for its members.
@@ -241,7 +252,7 @@ impl Upstairs {
             | Reply::Taken { id, .. } => match self.take_purpose(id) {
                 Some((from, Purpose::Read(piece))) if from == peer => self.note_read(peer, piece, reply),
                 Some((from, Purpose::Heal(heal))) if from == peer => self.note_heal(peer, heal, id, reply),
-                Some((from, Purpose::Copy)) if from == peer => self.note_copy(peer, id, reply),
+                Some((from, Purpose::Copy)) if from == peer => self.note_copy(id, reply),
                 _ => {}
             },
         }

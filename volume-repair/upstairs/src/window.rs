@@ -70,11 +70,6 @@ impl Window {
         self.bytes < BYTES_MAX && self.entries.len() < ENTRIES_MAX
     }
 
-    /// Whether it is so full that whoever is behind has to be left behind.
-    pub(crate) fn is_pressed(&self) -> bool {
-        self.bytes > BYTES_MAX / 2 || self.entries.len() > ENTRIES_MAX / 2
-    }
-
     pub(crate) fn push_write(&mut self, entry: impl FnOnce(Position) -> Entry) -> Position {
         self.last = self.last.next();
         let entry = entry(self.last);
