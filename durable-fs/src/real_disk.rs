@@ -20,6 +20,7 @@ use std::{
     io::{self, IoSlice, Write},
     num::NonZeroU64,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    sync::{Mutex, PoisonError},
 };
 
 /// Slices handed to one `writev`; the kernel takes 1024 at most.
@@ -90,7 +91,7 @@ impl RealDisk {
             let file = options.custom_flags(flags(PLAINLY)).open(path).map_err(plain_or_not)?;
             if file.metadata()?.is_file() { Ok(file) } else { Err(NotAFile.into()) }
         })?;
-        Ok(RealFile { file, path: self.root.join(path) })
+        Ok(RealFile { file, path: self.root.join(path), failed_sync: Mutex::new(None) })
     }
 
     /// What a directory has, in no order: names, and what is known of them without following links.
@@ -210,6 +211,9 @@ impl Storage for RealDisk {
 struct RealFile {
     file: File,
     path: Utf8PathBuf,
+    /// The first sync of a file that is written in place that has failed. The system tells of a failed writeback once, to
+    /// whoever happens to sync next; here everybody is told, from then on.
+    failed_sync: Mutex<Option<i32>>,
 }
 
 impl RealFile {
@@ -302,7 +306,15 @@ impl InPlaceFile for RealFile {
     }
 
     fn sync_data(&self) -> Result<(), StorageError> {
-        self.attempt(Operation::Sync, self.file.sync_data())
+        let mut failed = self.failed_sync.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = match *failed {
+            Some(error) => Err(io::Error::from_raw_os_error(error)),
+            None => self.file.sync_data(),
+        };
+        if let Err(error) = &result {
+            *failed = Some(error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()));
+        }
+        self.attempt(Operation::Sync, result)
     }
 
     fn size(&self) -> Result<u64, StorageError> {

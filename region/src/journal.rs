@@ -3,7 +3,7 @@
 //! ```text
 //!   0       4        8        16      24     32        40        50     51        55         63
 //!   ┌───────┬────────┬────────┬───────┬──────┬─────────┬─────────┬──────┬─────────┬──────────┬───────────────┐
-//!   │ magic │ length │ number │ chain │ life │ durable │ applied │ last │ changes │ checksum │ the changes   │
+//!   │ magic │ length │ number │ chain │ life │ durable │ applied │ flags│ changes │ checksum │ the changes   │
 //!   └───────┴────────┴────────┴───────┴──────┴─────────┴─────────┴──────┴─────────┴──────────┴───────────────┘
 //! ```
 //!
@@ -12,7 +12,8 @@
 //! is answered: so what an earlier life had written behind the end that this one has found, and what may still be there, is
 //! never taken for a continuation of what this one writes.
 //!
-//! Records up to a *last* one are a group, which counts as a whole or not at all.
+//! Records up to a *last* one (a flag) are a group, which counts as a whole or not at all. A record with the flag *end of life* is the last
+//! one that its process wrote: if it is there, nothing was lost behind it.
 //!
 //! A record lies where the one before it ends, or, if it does not fit there, at the start of the ring.
 
@@ -84,14 +85,9 @@ pub(crate) struct Record {
     pub(crate) applied: Position,
     /// Whether it ends its group.
     pub(crate) is_last: bool,
+    /// Whether its writer wrote nothing behind it, ever.
+    pub(crate) is_end_of_life: bool,
     pub(crate) changes: Vec<Change>,
-}
-
-impl Record {
-    /// Whether it was written for that alone: nothing that was written before it can have been lost.
-    pub(crate) fn says_all_is_durable(&self) -> bool {
-        self.changes.is_empty() && self.durable + 1 == self.number
-    }
 }
 
 /// What every record says of the moment in which it was written.
@@ -101,7 +97,13 @@ pub(crate) struct Stamp {
     pub(crate) durable: u64,
     /// What will have been applied.
     pub(crate) applied: Position,
+    /// Whether nothing will be written behind it.
+    pub(crate) is_end_of_life: bool,
 }
+
+/// Flags of a record.
+const LAST: u8 = 1;
+const END_OF_LIFE: u8 = 2;
 
 const NEVER: u8 = 0;
 const ZEROS: u8 = 1;
@@ -268,7 +270,8 @@ impl Journal {
         header.put_u64(self.life);
         header.put_u64(stamp.durable);
         header.put_position(stamp.applied);
-        header.put_u8(u8::from(is_last));
+        let end_of_life = if stamp.is_end_of_life { END_OF_LIFE } else { 0 };
+        header.put_u8(if is_last { LAST } else { 0 } | end_of_life);
         header.put_u32(changes);
         let chain = xxh3_64_with_seed(&bytes, self.layout.salt);
         bytes[CHECKSUM].copy_from_slice(&chain.to_le_bytes());
@@ -322,14 +325,15 @@ fn parse(mut bytes: Vec<u8>, layout: &Layout) -> Option<(Record, u64)> {
     }
     let mut fields = Fields(&bytes[8..]);
     let (number, _chain, _life, durable) = (fields.u64()?, fields.u64()?, fields.u64()?, fields.u64()?);
-    let (applied, is_last, count) = (fields.position()?, fields.u8()? != 0, fields.u32()?);
+    let (applied, flags, count) = (fields.position()?, fields.u8()?, fields.u32()?);
+    let (is_last, is_end_of_life) = (flags & LAST != 0, flags & END_OF_LIFE != 0);
     fields.u64()?;
     let mut changes = Vec::new();
     for _ in 0..count {
         changes.push(change(&mut fields, layout)?);
     }
     let is_all = fields.0.is_empty();
-    is_all.then_some((Record { number, durable, applied, is_last, changes }, kept))
+    is_all.then_some((Record { number, durable, applied, is_last, is_end_of_life, changes }, kept))
 }
 
 fn put_change(bytes: &mut Vec<u8>, change: &Change) {

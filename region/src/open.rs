@@ -212,7 +212,9 @@ pub fn open(storage: &dyn Storage, path: &Utf8Path, opening: Opening) -> Result<
     let found = Journal::scan(file.as_ref(), &layout, &kept.cut)?;
     let durable = found.iter().map(|found| found.record.durable).fold(kept.cut.record, u64::max);
     let found = right_prefix(file.as_ref(), &layout, durable, found);
-    let is_clean = found.last().is_none_or(|found| found.record.says_all_is_durable());
+    // Of a region that was never opened nothing can be lost.
+    let is_new = found.is_empty() && kept.cut.record == 0;
+    let is_clean = is_new || found.last().is_some_and(|found| found.record.is_end_of_life);
     let end = found.last().map_or(kept.cut.record, |found| found.record.number);
     let durable = match Rule::DurableIsMissed.is_kept() {
         true => durable.max(Journal::durable_behind(file.as_ref(), &layout, end)?),
@@ -286,27 +288,33 @@ impl Region {
             let is_suspect = self.control.is_suspect || !(had_power || is_clean);
             self.set_control(Control { boot: opening.boot, is_suspect, ..self.control.clone() })?;
         }
-        self.say_all_is_durable()
+        self.say_all_is_durable(false)
     }
 
     /// Writes a record that says so, and syncs it.
-    fn say_all_is_durable(&mut self) -> Result<(), Failed> {
+    fn say_all_is_durable(&mut self, is_end_of_life: bool) -> Result<(), Failed> {
         if !self.journal.has_room(journal::bytes_max(&self.layout, 0, 0)) {
+            if self.is_in_checkpoint {
+                // What is durable is so without being said.
+                return Ok(());
+            }
             self.checkpoint()?;
         }
-        let stamp = Stamp { durable: self.durable.record, applied: self.applied };
+        let stamp = Stamp { durable: self.durable.record, applied: self.applied, is_end_of_life };
         let written = self.journal.append(self.file.as_ref(), stamp, &[]);
         written.map_err(|error| self.fail("the journal cannot be written", &error))?;
         if Rule::LifeBeginsDurably.is_kept() { self.sync().map(drop) } else { Ok(()) }
     }
 
-    /// Makes everything durable, and says so: the next opening has nothing to look for. The region may be used on.
+    /// Makes everything durable, and says so, as the last thing that is done with it: the next opening has nothing to look for.
     ///
     /// # Errors
     /// If the disk refuses; then the region has failed.
     pub fn settle(&mut self) -> Result<(), Failed> {
         self.sync()?;
-        self.say_all_is_durable()
+        self.say_all_is_durable(true)?;
+        self.fail_because("it was closed");
+        Ok(())
     }
 }
 

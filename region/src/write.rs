@@ -232,7 +232,7 @@ impl Region {
         for write in staged.writes {
             self.commit_one(write, &mut changes).map_err(|failed| (failed.into(), None))?;
         }
-        let stamp = Stamp { durable: self.durable.record, applied };
+        let stamp = Stamp { durable: self.durable.record, applied, is_end_of_life: false };
         let written = self.journal.append(self.file.as_ref(), stamp, &changes);
         written.map_err(|error| (self.fail("the journal cannot be written", &error).into(), None))?;
         self.applied = applied;

@@ -446,7 +446,11 @@ impl World {
                 self.sync_now();
             }
             84..86 => match self.region.as_mut().expect("it is open").settle() {
-                Ok(()) => self.durable = self.now().applied,
+                Ok(()) => {
+                    self.durable = self.now().applied;
+                    self.machine.power_on();
+                    self.open();
+                }
                 Err(failed) => self.expect_power_cut(&failed),
             },
             86..90 => self.set_control(),

@@ -52,6 +52,9 @@ impl Member {
 
     pub(crate) fn commit(&mut self, id: u64, applied: Position) -> Result<Reply, NotDone> {
         let now = self.region.applied();
+        if applied.epoch > self.region.control().promoted.epoch {
+            return Err(NotDone::Wrong(format!("{applied} is of a later epoch than its writer's")));
+        }
         if applied < now {
             return Err(NotDone::Wrong(format!("{applied} is before {now}, which is applied")));
         }

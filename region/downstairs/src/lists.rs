@@ -40,6 +40,9 @@ impl Member {
         if self.region.is_full() {
             return Err(NotDone::Wrong("a full member has its place in the stream".to_owned()));
         }
+        if position.epoch > self.region.control().promoted.epoch {
+            return Err(NotDone::Wrong(format!("{position} is of a later epoch than its writer's")));
+        }
         match self.region.write(position, &[]) {
             Ok(_) => {
                 self.unsynced += 1;

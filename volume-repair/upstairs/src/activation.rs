@@ -27,8 +27,10 @@ const LONG_PATIENCE: Duration = Duration::from_secs(30);
 /// What follows from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Not yet.
+    /// Too few are here.
     Wait,
+    /// Those who are here are enough, and another one may come.
+    WaitForMore,
     /// These are full, and the first of them has the longest prefix.
     Go(Vec<PeerId>),
 }
@@ -59,7 +61,7 @@ pub(crate) fn decide(
         let suspects = here.iter().filter(|peer| told[peer].is_suspect).count();
         let patience = if (1..here.len()).contains(&suspects) { LONG_PATIENCE } else { PATIENCE };
         if here.len() < list.full.len() && waited < patience {
-            return Decision::Wait;
+            return Decision::WaitForMore;
         }
         here.sort_by_key(|peer| std::cmp::Reverse(told[peer].applied));
         if !Rule::LongestPrefix.is_kept() {

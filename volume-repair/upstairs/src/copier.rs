@@ -24,6 +24,9 @@ use region::{Held, Position, What, checksum};
 use region_wire::{BlockCopy, BlockData, Blocks, LOOK_MAX, Reply, Request, WRITE_BYTES_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+/// Full members at most: of more, two that acknowledge need not meet two that are activated.
+const FULL_MAX: usize = 3;
+
 /// Runs that are copied at a time.
 const RUNS: usize = 4;
 
@@ -91,8 +94,10 @@ impl Upstairs {
             let streams =
                 |peer: &PeerId| self.peers[peer.0].is_streaming() && !self.peers[peer.0].is_condemned;
             let all = || (0..self.peers.len()).map(PeerId).filter(streams);
-            let target = all().find(|peer| !self.is_full(*peer));
-            let source = all().find(|peer| self.is_full(*peer) && !self.has_just_failed(*peer));
+            let target = all().find(|peer| !self.is_full(*peer) && self.list.full.len() < FULL_MAX);
+            // One that was wrong lately only if there is no other.
+            let sources = all().filter(|peer| self.is_full(*peer));
+            let source = sources.min_by_key(|peer| self.has_just_failed(*peer));
             self.copier = target.zip(source).map(|(target, source)| Copier::installing(source, target));
         }
         if let Some(Copier { step: Step::Ready, .. }) = self.copier {
@@ -103,7 +108,6 @@ impl Upstairs {
     /// Whether a block of it was found wrong and is not healed yet: another source is better.
     fn has_just_failed(&self, peer: PeerId) -> bool {
         self.peers[peer.0].wrong_blocks > self.peers[peer.0].healed_blocks
-            && self.peers.iter().filter(|other| other.is_streaming()).count() > 2
     }
 
     /// Whether both are where the stream is.
@@ -180,7 +184,7 @@ impl Upstairs {
         self.copier.take_if(|copier| copier.source == peer || copier.target == peer);
     }
 
-    pub(crate) fn note_copy(&mut self, id: u64, reply: Reply) {
+    pub(crate) fn note_copy(&mut self, peer: PeerId, id: u64, reply: Reply) {
         let Some(copier) = &mut self.copier else { return };
         match (&mut copier.step, reply) {
             (Step::Digests { range, of_source, of_target }, Reply::Digested { digest, .. }) => {
@@ -201,6 +205,9 @@ impl Upstairs {
                     id if id == of_target.id => of_target,
                     _ => return,
                 };
+                if held.len() != range.count as usize {
+                    return self.lose(peer, "it answers other blocks than it was asked for");
+                }
                 answer.is = Some(held);
                 self.compare_versions(range);
             }
@@ -213,11 +220,7 @@ impl Upstairs {
                 let Some(run) = runs.remove(&id) else { return };
                 self.put_run(&run, &whats, bytes);
             }
-            (Step::Copying { puts, .. }, Reply::Taken { .. }) => {
-                if puts.remove(&id) {
-                    self.copy_runs();
-                }
-            }
+            (Step::Copying { puts, .. }, Reply::Taken { .. }) if puts.remove(&id) => self.copy_runs(),
             (Step::Committing(asked), Reply::Taken { .. }) if *asked == id => {
                 let (source, target) = (copier.source, copier.target);
                 self.copier = None;

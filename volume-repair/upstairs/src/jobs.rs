@@ -25,6 +25,8 @@ pub(crate) struct Jobs {
     flushes: VecDeque<(Position, JobId)>,
     /// Reads, and how many of their pieces are missing.
     pub(crate) reads: BTreeMap<JobId, usize>,
+    /// The last write that two have had at any time: what is read is not older.
+    pub(crate) acknowledged: Position,
     /// Writes that are to be durable before they are done.
     durable: BTreeSet<JobId>,
 }
@@ -123,6 +125,7 @@ impl Upstairs {
         if !Rule::TwoHaveAWrite.is_kept() {
             applied = self.counting().iter().map(|peer| self.peers[peer.0].applied).max().unwrap_or(applied);
         }
+        self.jobs.acknowledged = self.jobs.acknowledged.max(applied);
         while let Some((position, id)) = self.jobs.writes.front().copied()
             && position <= applied
         {
@@ -153,13 +156,17 @@ impl Upstairs {
         }
     }
 
+    /// What clients are told about it.
+    pub(crate) fn error_of(&self, end: End) -> JobError {
+        match end {
+            End::Fenced(by) => JobError::Fenced { by, ours: self.config.promotion.epoch },
+            End::Lost(position) => JobError::Lost { position },
+        }
+    }
+
     /// Nothing more is done.
     pub(crate) fn fail_all(&mut self, end: End) {
-        let ours = self.config.promotion.epoch;
-        let error = match end {
-            End::Fenced(by) => JobError::Fenced { by, ours },
-            End::Lost(position) => JobError::Lost { position },
-        };
+        let error = self.error_of(end);
         let jobs = std::mem::take(&mut self.jobs);
         let waiting = jobs.waiting.into_iter().map(|(id, _)| id);
         let written = jobs.writes.into_iter().chain(jobs.flushes).map(|(_, id)| id);

@@ -102,9 +102,10 @@ impl Upstairs {
         let Some(pending) = &mut self.pending else { return };
         pending.asked.remove(&peer);
         let member = self.peers[peer.0].member;
-        let was_to_be_full = pending.list.full.contains(&member) && !self.list.full.contains(&member);
-        if was_to_be_full && matches!(self.phase, Phase::Active) {
-            // It may have kept the list, or not. The next one says what is true either way.
+        let is_in = pending.list.full.contains(&member);
+        let differs = pending.list.full != self.list.full;
+        if is_in && differs && matches!(self.phase, Phase::Active) {
+            // It may have kept the list, or not; and the others need not wait for it. The next list says what is true either way.
             let (full, base) = (self.list.full.clone(), self.list.base);
             self.begin_list(full, base);
         }
@@ -113,25 +114,20 @@ impl Upstairs {
     /// Leaves out who has to be, if the others are enough; and forgets what nobody needs.
     pub(crate) fn go_on_listing(&mut self) {
         self.condemn_laggards();
-        let condemned: Vec<PeerId> = (0..self.peers.len())
+        let rest: Vec<Member> = (0..self.peers.len())
             .map(PeerId)
-            .filter(|peer| self.is_full(*peer) && self.peers[peer.0].is_condemned)
+            .filter(|peer| self.is_full(*peer) && !self.peers[peer.0].is_condemned)
+            .map(|peer| self.peers[peer.0].member)
             .collect();
-        if self.pending.is_none()
-            && let Some(out) = condemned.first()
-        {
-            let out = self.peers[out.0].member;
-            let rest: Vec<Member> = self.list.full.iter().copied().filter(|member| *member != out).collect();
-            let streams = |member: &&Member| {
-                self.peers
-                    .iter()
-                    .any(|peer| peer.member == **member && peer.is_streaming() && !peer.is_condemned)
-            };
-            if rest.len() >= 2 && rest.iter().filter(streams).count() == rest.len() {
-                // Up to here it may have been one of the two that had what was acknowledged.
-                let base = self.two_have(|peer| peer.applied).max(self.list.base);
-                self.begin_list(rest, base);
-            }
+        let streams =
+            |member: &Member| self.peers.iter().any(|peer| peer.member == *member && peer.is_streaming());
+        // One at a time; and a list that waits for somebody who is away makes room for one that does not.
+        let is_one_less = rest.len() >= 2 && rest.len() + 1 == self.list.full.len();
+        let is_free = self.pending.as_ref().is_none_or(|pending| !pending.list.full.iter().all(streams));
+        if is_one_less && is_free && rest.iter().all(streams) {
+            // Up to here it may have been one of the two that had what was acknowledged.
+            let base = self.jobs.acknowledged.max(self.list.base);
+            self.begin_list(rest, base);
         }
         self.ask_list();
         self.forget_what_all_have();
@@ -139,7 +135,9 @@ impl Upstairs {
 
     /// When clients have had to wait for long because the window was full, whoever is far behind two others is not waited for.
     fn condemn_laggards(&mut self) {
-        let elapsed = self.now.saturating_sub(std::mem::replace(&mut self.pressed_at, self.now));
+        // Who was stopped for a while was not kept waiting by anybody.
+        let elapsed =
+            self.now.saturating_sub(std::mem::replace(&mut self.pressed_at, self.now)).min(PATIENCE / 2);
         if self.window.has_room() {
             self.pressed_for = self.pressed_for.saturating_sub(elapsed / FORGIVEN);
             return;

@@ -102,21 +102,32 @@ impl Upstairs {
 
     /// It is active, and this one has said what it has.
     pub(crate) fn begin_stream(&mut self, id: PeerId) {
-        let (applied, is_condemned) = (self.peers[id.0].applied, self.peers[id.0].is_condemned);
+        let applied = self.peers[id.0].applied;
         if !self.is_full(id) {
             return self.join(id);
         }
+        let is_left_out = self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| !pending.list.full.contains(&self.peers[id.0].member));
         match self.window.behind(applied) {
-            Some(next) if !is_condemned => {
+            // It is filled when the list without it is in force.
+            Some(_) if is_left_out => {}
+            Some(next) => {
+                self.peers[id.0].is_condemned = false;
                 self.peers[id.0].stream_from(next, applied);
                 self.flush_again();
             }
-            // It has lost what it had. If it can be spared it is filled; otherwise it is brought up to what the others have.
-            _ => {
-                self.peers[id.0].is_condemned = true;
-                let others = self.list.full.len() - 1;
+            // It has lost what it had. If it can be spared it is left out, and filled; otherwise it is brought up to what the
+            // others have.
+            None => {
+                let is_enough = |peer: &PeerId| {
+                    let known = &self.peers[peer.0];
+                    *peer != id && self.is_full(*peer) && known.is_streaming() && !known.is_condemned
+                };
+                let others = (0..self.peers.len()).map(PeerId).filter(is_enough).count();
+                self.peers[id.0].is_condemned = others >= 2;
                 if others < 2 {
-                    self.peers[id.0].is_condemned = false;
                     self.gather_again();
                 }
             }

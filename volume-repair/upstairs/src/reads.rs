@@ -75,7 +75,7 @@ impl Reads {
 impl Upstairs {
     pub(crate) fn begin_read(&mut self, job: JobId, first: u64, count: u64) {
         let per_piece = (PIECE_BYTES / self.config.geometry.block_size.bytes() as u64).max(1);
-        let behind = self.two_have(|peer| peer.applied);
+        let behind = self.jobs.acknowledged;
         let mut at = first;
         let mut pieces = 0;
         while at < first + count {

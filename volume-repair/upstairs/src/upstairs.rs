@@ -252,7 +252,7 @@ impl Upstairs {
             | Reply::Taken { id, .. } => match self.take_purpose(id) {
                 Some((from, Purpose::Read(piece))) if from == peer => self.note_read(peer, piece, reply),
                 Some((from, Purpose::Heal(heal))) if from == peer => self.note_heal(peer, heal, id, reply),
-                Some((from, Purpose::Copy)) if from == peer => self.note_copy(id, reply),
+                Some((from, Purpose::Copy)) if from == peer => self.note_copy(peer, id, reply),
                 _ => {}
             },
         }
@@ -325,10 +325,14 @@ impl Upstairs {
     }
 
     fn release_held(&mut self) {
-        if matches!(self.phase, Phase::Ended(_)) {
-            // What was read before may be old by now. That a job has failed is said all the same.
-            let is_told = |action: &Action| matches!(action, Action::Done(_, Err(_)));
-            self.actions.extend(std::mem::take(&mut self.held).into_iter().filter(is_told));
+        if let Phase::Ended(end) = self.phase {
+            // What was read before may be old by now.
+            let error = self.error_of(end);
+            for action in std::mem::take(&mut self.held) {
+                if let Action::Done(id, result) = action {
+                    self.actions.push(Action::Done(id, result.and(Err(error.clone()))));
+                }
+            }
         } else if !self.held.is_empty() && self.has_right() {
             self.actions.append(&mut self.held);
         }
@@ -378,11 +382,12 @@ impl Upstairs {
             .filter_map(|(id, peer)| Some((id, peer.told.clone()?)))
             .collect();
         let waited = since.map_or(Duration::ZERO, |since| self.now.saturating_sub(since));
-        match decide(&self.config.members, &told, waited, self.config.accepts_possible_loss) {
-            Decision::Go(full) => Some(Phase::BringingUp(full)),
-            // From the first one on: with a clock that stands still nobody would be waited for.
-            Decision::Wait if since.is_none() && !told.is_empty() => Some(Phase::Gathering(Some(self.now))),
-            Decision::Wait => None,
+        match (decide(&self.config.members, &told, waited, self.config.accepts_possible_loss), since) {
+            (Decision::Go(full), _) => Some(Phase::BringingUp(full)),
+            // From now on, and not from when the first one was here.
+            (Decision::WaitForMore, None) => Some(Phase::Gathering(Some(self.now))),
+            (Decision::Wait, Some(_)) => Some(Phase::Gathering(None)),
+            (Decision::WaitForMore | Decision::Wait, _) => None,
         }
     }
 
@@ -406,6 +411,7 @@ impl Upstairs {
     }
 
     fn become_active(&mut self) {
+        self.pressed_at = self.now;
         // Before the first write of this epoch nobody needs anything that is older.
         if self.window.forgotten.epoch < self.config.promotion.epoch && self.window.is_empty() {
             self.window.forgotten = self.list.base;
@@ -423,6 +429,7 @@ impl Upstairs {
         self.pending = None;
         self.copier = None;
         for peer in (0..self.peers.len()).map(PeerId) {
+            self.peers[peer.0].is_condemned = false;
             if !matches!(self.peers[peer.0].state, State::Away(_) | State::Connecting) {
                 self.lose(peer, "all members are asked again what they have");
             }

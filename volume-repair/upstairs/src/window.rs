@@ -116,10 +116,12 @@ impl Window {
     pub(crate) fn forget(&mut self, applied: Position, sent: u64) {
         while self.start < sent
             && let Some(first) = self.entries.front()
-            && first.position() <= applied
+            && (first.is_flush() || first.position() <= applied)
         {
             self.bytes -= first.bytes();
-            self.forgotten = self.forgotten.max(first.position());
+            if !first.is_flush() {
+                self.forgotten = first.position();
+            }
             self.entries.pop_front();
             self.start += 1;
         }
