@@ -2,7 +2,7 @@
 
 use rand::{Rng, rngs::SmallRng};
 use region::BlockSize;
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 use upstairs::Limits;
 
 /// Something that goes wrong.
@@ -115,6 +115,9 @@ const RIVALS: &[(Fault, u32)] = &[
 const ROT: &[(Fault, u32)] =
     &[(Rot, 60), (Break, 10), (KillSled, 10), (Block, 8), (KillWriter, 3), (TakeOver, 3)];
 
+/// A slow disk takes so long at most: nobody believes that it is gone.
+const DISK_MAX: Duration = Duration::from_secs(2);
+
 /// Every so many seeds there are many blocks.
 const LARGE: u64 = 61;
 
@@ -173,6 +176,11 @@ impl Climate {
             climate.between_jobs *= 2;
         }
         climate
+    }
+
+    /// How long a disk takes for what takes another one so long.
+    pub(crate) fn slow(&self, sled: usize, delay: Duration) -> Duration {
+        (delay * self.slowness[sled]).min(DISK_MAX.max(delay))
     }
 
     /// What goes wrong next.

@@ -3,6 +3,7 @@
 use crate::{
     climate::Fault,
     network::delay,
+    sled::Sled,
     world::{Broken, Event, World},
 };
 use rand::Rng;
@@ -195,6 +196,14 @@ impl World {
 
     fn rot(&mut self) -> Result<(), Broken> {
         let Some(sled) = self.climate.rotten else { return Ok(()) };
+        // What only one member has, nobody can give back if it is changed.
+        let applied = |sled: &Sled| sled.member.as_ref().map(|member| member.region().applied());
+        let is_full = |sled: &Sled| sled.member.as_ref().is_some_and(|member| member.region().is_full());
+        let ours = applied(&self.sleds[sled]);
+        let mut others = (0..self.sleds.len()).filter(|other| *other != sled).map(|other| &self.sleds[other]);
+        if !others.any(|other| is_full(other) && applied(other) >= ours) {
+            return Ok(());
+        }
         let part: f64 = self.random.random();
         self.sleds[sled].rot(part, self.geometry)
     }
@@ -203,6 +212,7 @@ impl World {
     /// new one.
     pub(crate) fn heal(&mut self) -> Result<(), Broken> {
         self.has_faults = false;
+        self.climate.slowness = [1; 3];
         self.blocked.clear();
         for connection in self.connections.values_mut() {
             connection.is_dark |= connection.is_closed;

@@ -207,7 +207,7 @@ impl World {
                 }
             }
             Event::Fault => self.fault(),
-            Event::TakeOver => self.add_writer(0),
+            Event::TakeOver if self.has_faults => self.add_writer(0),
             Event::Unblock(writer, sled) => {
                 self.blocked.remove(&(writer, sled));
                 Ok(())
@@ -221,7 +221,7 @@ impl World {
                 self.kill_writer(writer);
                 self.add_writer(0)
             }
-            Event::Cut(..) | Event::Pause(..) | Event::KillWriter(_) => Ok(()),
+            Event::TakeOver | Event::Cut(..) | Event::Pause(..) | Event::KillWriter(_) => Ok(()),
         }
     }
 
@@ -313,7 +313,7 @@ impl World {
                     self.at(later, Event::ClosedAtWriter(connection.0));
                 }
                 Effect::Run(work) => {
-                    let later = disk_delay(&mut self.random) * self.climate.slowness[sled];
+                    let later = self.climate.slow(sled, disk_delay(&mut self.random));
                     self.at(later, Event::Worked(sled, life, work));
                 }
                 Effect::TryAgain => {}

@@ -53,6 +53,8 @@ pub(crate) struct Peer {
     /// Blocks that it had wrong.
     pub(crate) wrong_blocks: u64,
     pub(crate) healed_blocks: u64,
+    /// How often it was to be a source and had wrong bytes, since members were gathered.
+    pub(crate) failed_copies: u32,
 }
 
 impl Peer {
@@ -74,11 +76,17 @@ impl Peer {
             trouble: None,
             wrong_blocks: 0,
             healed_blocks: 0,
+            failed_copies: 0,
         }
     }
 
     pub(crate) fn is_streaming(&self) -> bool {
         self.state == State::Streaming
+    }
+
+    /// Whether it does what it is asked.
+    pub(crate) fn is_promoted(&self) -> bool {
+        matches!(self.state, State::Told | State::Streaming)
     }
 
     /// It gets the stream from this entry on.

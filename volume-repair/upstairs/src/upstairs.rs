@@ -269,6 +269,11 @@ impl Upstairs {
         self.actions.push(action);
     }
 
+    /// Answers to a copy that was given up are not those that the next one waits for.
+    pub(crate) fn forget_copy_asked(&mut self) {
+        self.purposes.retain(|_, (_, purpose)| *purpose != Purpose::Copy);
+    }
+
     /// What this member was asked will not be answered.
     pub(crate) fn forget_asked(&mut self, peer: PeerId) -> Vec<Purpose> {
         let all = std::mem::take(&mut self.purposes);
