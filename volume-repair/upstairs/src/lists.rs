@@ -109,20 +109,13 @@ impl Upstairs {
             .filter(|peer| self.is_full(*peer) && self.peers[peer.0].is_condemned)
             .collect();
         if self.pending.is_none()
-            && let Some(out) = condemned.first()
+            && let Some(out) = condemned.into_iter().find(|out| self.can_be_spared(*out))
         {
             let out = self.peers[out.0].member;
             let rest: Vec<Member> = self.list.full.iter().copied().filter(|member| *member != out).collect();
-            let streams = |member: &&Member| {
-                self.peers
-                    .iter()
-                    .any(|peer| peer.member == **member && peer.is_streaming() && !peer.is_condemned)
-            };
-            if rest.len() >= 2 && rest.iter().filter(streams).count() == rest.len() {
-                // Up to here it may have been one of the two that had what was acknowledged.
-                let base = self.two_have(|peer| peer.applied).max(self.list.base);
-                self.begin_list(rest, base);
-            }
+            // Up to here it may have been one of the two that had what was acknowledged.
+            let base = self.two_have(|peer| peer.applied).max(self.list.base);
+            self.begin_list(rest, base);
         }
         self.ask_list();
         self.forget_what_all_have();
@@ -142,13 +135,31 @@ impl Upstairs {
             }
             let holds_the_window = self.window.is_far_behind(peer.applied);
             if self.is_full(id) {
-                if holds_the_window {
+                if holds_the_window && self.can_be_spared(id) {
                     self.peers[id.0].is_condemned = true;
                 }
             } else if peer.is_streaming() && holds_the_window {
                 self.lose(id, "it is too far behind, and is filled again");
             }
         }
+    }
+
+    /// Whether all other full members, two at least, have the stream: a list without this one can be made.
+    fn can_be_spared(&self, id: PeerId) -> bool {
+        let others = (0..self.peers.len()).map(PeerId).filter(|peer| *peer != id && self.is_full(*peer));
+        let (mut count, mut all_stream) = (0, true);
+        for other in others {
+            let peer = &self.peers[other.0];
+            count += 1;
+            all_stream &= peer.is_streaming() && !peer.is_condemned;
+        }
+        count >= 2 && all_stream
+    }
+
+    /// Whether the list that is to follow the one in force is without this member.
+    pub(crate) fn is_being_left_out(&self, id: PeerId) -> bool {
+        let member = self.peers[id.0].member;
+        self.pending.as_ref().is_some_and(|pending| !pending.list.full.contains(&member))
     }
 
     fn forget_what_all_have(&mut self) {

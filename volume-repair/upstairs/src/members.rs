@@ -102,21 +102,24 @@ impl Upstairs {
 
     /// It is active, and this one has said what it has.
     pub(crate) fn begin_stream(&mut self, id: PeerId) {
-        let (applied, is_condemned) = (self.peers[id.0].applied, self.peers[id.0].is_condemned);
+        let applied = self.peers[id.0].applied;
         if !self.is_full(id) {
             return self.join(id);
         }
         match self.window.behind(applied) {
-            Some(next) if !is_condemned => {
+            // Whoever is not left out already can go on. To be condemned for good it would have to be spared.
+            Some(next) if !self.is_being_left_out(id) => {
+                self.peers[id.0].is_condemned = false;
                 self.peers[id.0].stream_from(next, applied);
                 self.flush_again();
             }
             // It has lost what it had. If it can be spared it is filled; otherwise it is brought up to what the others have.
             _ => {
-                self.peers[id.0].is_condemned = true;
-                let others = self.list.full.len() - 1;
+                let is_other = |peer: &PeerId| *peer != id && !self.peers[peer.0].is_condemned;
+                let all = (0..self.peers.len()).map(PeerId);
+                let others = all.filter(|peer| self.is_full(*peer) && is_other(peer)).count();
+                self.peers[id.0].is_condemned = others >= 2;
                 if others < 2 {
-                    self.peers[id.0].is_condemned = false;
                     self.gather_again();
                 }
             }
