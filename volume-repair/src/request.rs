@@ -114,6 +114,7 @@ impl ConstructionRequest {
             members: set.members.iter().map(named).collect(),
             promotion: Promotion { epoch: self.epoch, session },
             accepts_possible_loss: false,
+            limits: upstairs::Limits::default(),
         };
         Ok((config, set.members.iter().map(|member| member.address).collect()))
     }

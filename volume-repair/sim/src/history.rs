@@ -6,11 +6,17 @@
 //! | P3 | whoever reads twice never reads an older value the second time |
 //! | P4 | of an epoch that is over, all blocks are read as of one instant |
 //! | P5 | an Upstairs that was taken over from answers no reads 5 s later |
+//! | P7 | what was written is not read as what nobody ever wrote |
 //!
 //! A write that was acknowledged survives if the power of at most one sled was gone since it was asked for; one that a flush was
-//! acknowledged for survives anything.
+//! acknowledged for survives anything. Bytes say which write they are from; zeros may be from any zeroing of their block that may be
+//! read, and say which if only one may.
 
-use std::{collections::BTreeMap, ops::Bound, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::{Bound, Range},
+    time::Duration,
+};
 
 /// After so long an Upstairs that was taken over from is silent.
 const FENCED_MAX: Duration = Duration::from_secs(5);
@@ -29,30 +35,56 @@ pub(crate) struct Stamp {
     pub(crate) number: u64,
 }
 
-#[derive(Clone, Debug)]
-struct Written {
-    blocks: std::ops::Range<u64>,
-    asked_at: Duration,
-    acknowledged_at: Option<Duration>,
+/// What a block was read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    Never,
+    Zeros,
+    Bytes(Stamp),
 }
 
-/// A read that was asked for, and what it has to be at least.
+#[derive(Clone, Debug)]
+struct Written {
+    blocks: Range<u64>,
+    is_zeros: bool,
+    asked_at: Duration,
+    is_acknowledged: bool,
+}
+
+/// A read that was asked for, and what it has to be at least, block by block.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
-    blocks: std::ops::Range<u64>,
-    at_least: BTreeMap<u64, Stamp>,
+    blocks: Range<u64>,
+    at_least: Vec<Stamp>,
+}
+
+/// One block: what was ever to be written to it.
+#[derive(Debug, Default)]
+struct Block {
+    asked: BTreeSet<Stamp>,
+    acknowledged: BTreeSet<Stamp>,
+    /// What survives anything.
+    flushed: Stamp,
+    /// Who has read what last.
+    seen: BTreeMap<Session, Stamp>,
+}
+
+/// The writes of one Upstairs that were acknowledged, in that order, and how many of them are known to be durable.
+#[derive(Debug, Default)]
+struct Acknowledged {
+    stamps: Vec<Stamp>,
+    flushed: usize,
 }
 
 /// All that clients have asked and were told.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     writes: BTreeMap<Stamp, Written>,
-    /// By block: what survives anything.
-    flushed: BTreeMap<u64, Stamp>,
-    /// When the power of which sled failed.
-    power_failures: Vec<(Duration, usize)>,
-    /// Who has read what last, by epoch and block.
-    seen: BTreeMap<(Session, u64), Stamp>,
+    blocks: BTreeMap<u64, Block>,
+    /// Who has asked for writes.
+    sessions: BTreeMap<Session, Acknowledged>,
+    /// When the power of each sled failed last.
+    power_failures: BTreeMap<usize, Duration>,
     /// Of epochs that are over: the write up to which they are read (at least), and the first one that is not.
     cuts: BTreeMap<Session, (u64, u64)>,
     /// When each epoch was first known to be the one that writes.
@@ -61,70 +93,82 @@ pub(crate) struct History {
 }
 
 impl History {
-    pub(crate) fn write_asked(&mut self, stamp: Stamp, blocks: std::ops::Range<u64>, now: Duration) {
-        self.writes.insert(stamp, Written { blocks, asked_at: now, acknowledged_at: None });
+    pub(crate) fn write_asked(&mut self, stamp: Stamp, blocks: Range<u64>, is_zeros: bool, now: Duration) {
+        for block in blocks.clone() {
+            self.blocks.entry(block).or_default().asked.insert(stamp);
+        }
+        self.sessions.entry(stamp.session).or_default();
+        self.writes.insert(stamp, Written { blocks, is_zeros, asked_at: now, is_acknowledged: false });
     }
 
     pub(crate) fn write_done(&mut self, stamp: Stamp, now: Duration) {
         self.first_done.entry(stamp.session).or_insert(now);
-        if let Some(write) = self.writes.get_mut(&stamp) {
-            write.acknowledged_at = Some(now);
+        let Some(write) = self.writes.get_mut(&stamp) else { return };
+        write.is_acknowledged = true;
+        for block in write.blocks.clone() {
+            self.blocks.entry(block).or_default().acknowledged.insert(stamp);
+        }
+        self.sessions.entry(stamp.session).or_default().stamps.push(stamp);
+    }
+
+    /// A flush is asked for: so many writes as were acknowledged until now will survive anything once it is done.
+    pub(crate) fn flush_asked(&self, session: Session) -> usize {
+        self.sessions.get(&session).map_or(0, |acknowledged| acknowledged.stamps.len())
+    }
+
+    pub(crate) fn flush_done(&mut self, session: Session, covered: usize, now: Duration) {
+        self.first_done.entry(session).or_insert(now);
+        let acknowledged = self.sessions.entry(session).or_default();
+        if covered > acknowledged.flushed {
+            let from = std::mem::replace(&mut acknowledged.flushed, covered);
+            for stamp in acknowledged.stamps[from..covered].to_vec() {
+                self.durable(stamp);
+            }
         }
     }
 
-    /// A flush is asked for: what was acknowledged until now will survive anything once it is done.
-    pub(crate) fn flush_asked(&self, session: Session) -> Vec<Stamp> {
-        of_session(&self.writes, session, 0)
-            .filter(|(_, write)| write.acknowledged_at.is_some())
-            .map(|(stamp, _)| *stamp)
-            .collect()
-    }
-
-    pub(crate) fn flush_done(&mut self, session: Session, covered: &[Stamp], now: Duration) {
-        self.first_done.entry(session).or_insert(now);
-        for stamp in covered {
-            for block in self.writes[stamp].blocks.clone() {
-                let flushed = self.flushed.entry(block).or_default();
-                *flushed = (*flushed).max(*stamp);
-            }
+    /// One write that survives anything from now on.
+    pub(crate) fn durable(&mut self, stamp: Stamp) {
+        for block in self.writes[&stamp].blocks.clone() {
+            let flushed = &mut self.blocks.entry(block).or_default().flushed;
+            *flushed = (*flushed).max(stamp);
         }
     }
 
     pub(crate) fn power_failed(&mut self, sled: usize, now: Duration) {
-        self.power_failures.push((now, sled));
+        self.power_failures.insert(sled, now);
     }
 
     /// Whether a write that was asked for then may have been lost with the power.
     fn may_be_lost(&self, asked_at: Duration) -> bool {
-        let mut sleds: Vec<usize> =
-            self.power_failures.iter().filter(|(at, _)| *at >= asked_at).map(|(_, sled)| *sled).collect();
-        sleds.sort_unstable();
-        sleds.dedup();
-        sleds.len() > 1
+        self.power_failures.values().filter(|at| **at >= asked_at).count() > 1
     }
 
-    pub(crate) fn read_asked(&self, session: Session, blocks: std::ops::Range<u64>) -> Asked {
-        let mut at_least: BTreeMap<u64, Stamp> = BTreeMap::new();
-        for block in blocks.clone() {
-            let flushed = self.flushed.get(&block).copied().unwrap_or_default();
-            if flushed.session <= session {
-                at_least.insert(block, flushed);
-            }
-            if let Some(seen) = self.seen.get(&(session, block)) {
-                let least = at_least.entry(block).or_default();
-                *least = (*least).max(*seen);
-            }
+    /// An Upstairs says that this write is lost. `counter` is its place in the stream, which is its number.
+    pub(crate) fn lost(&self, epoch: u32, counter: u64) -> Result<(), String> {
+        let of_epoch = self.writes.iter().filter(|(stamp, _)| stamp.session.epoch == epoch);
+        let mut asked =
+            of_epoch.filter(|(stamp, _)| stamp.number == counter).map(|(_, write)| write.asked_at);
+        if asked.any(|at| self.may_be_lost(at)) {
+            return Ok(());
         }
-        for (stamp, write) in self.writes.range(..=Stamp { session, number: u64::MAX }) {
-            if write.acknowledged_at.is_none() || self.may_be_lost(write.asked_at) {
-                continue;
-            }
-            for block in write.blocks.clone().filter(|block| blocks.contains(block)) {
-                let least = at_least.entry(block).or_default();
-                *least = (*least).max(*stamp);
-            }
-        }
+        Err(format!(
+            "write {counter} of epoch {epoch} is said to be lost, and two sleds had power all the time"
+        ))
+    }
+
+    pub(crate) fn read_asked(&self, session: Session, blocks: Range<u64>) -> Asked {
+        let at_least = blocks.clone().map(|block| self.least(session, block)).collect();
         Asked { blocks, at_least }
+    }
+
+    fn least(&self, session: Session, block: u64) -> Stamp {
+        let Some(known) = self.blocks.get(&block) else { return Stamp::default() };
+        let flushed = if known.flushed.session <= session { known.flushed } else { Stamp::default() };
+        let seen = known.seen.get(&session).copied().unwrap_or_default();
+        let acknowledged = known.acknowledged.range(..=Stamp { session, number: u64::MAX }).rev();
+        let mut surviving = acknowledged.filter(|stamp| !self.may_be_lost(self.writes[stamp].asked_at));
+        flushed.max(seen).max(surviving.next().copied().unwrap_or_default())
     }
 
     /// What was read. The power that failed meanwhile may have taken what had to be there when it was asked for.
@@ -132,27 +176,23 @@ impl History {
         &mut self,
         session: Session,
         asked: &Asked,
-        values: &BTreeMap<u64, Stamp>,
+        values: &BTreeMap<u64, Value>,
         now: Duration,
     ) -> Result<(), String> {
         self.reads += 1;
         self.first_done.entry(session).or_insert(now);
-        let newer = self
-            .first_done
-            .range((Bound::Excluded(session), Bound::Unbounded))
-            .map(|(newer, at)| (*newer, *at))
-            .next();
+        let newer = self.first_done.range((Bound::Excluded(session), Bound::Unbounded)).next();
         if let Some((newer, at)) = newer
-            && now > at + FENCED_MAX
+            && now > *at + FENCED_MAX
         {
             return Err(format!(
                 "{session:?} answers a read at {now:?}, and {newer:?} was at work at {at:?}"
             ));
         }
-        for block in asked.blocks.clone() {
+        for (block, least) in asked.blocks.clone().zip(&asked.at_least) {
             let value =
                 values.get(&block).copied().ok_or_else(|| format!("block {block} was not answered"))?;
-            self.check_value(session, asked, block, value)?;
+            self.check_value(session, block, *least, value)?;
         }
         Ok(())
     }
@@ -160,45 +200,65 @@ impl History {
     fn check_value(
         &mut self,
         session: Session,
-        asked: &Asked,
         block: u64,
-        value: Stamp,
+        least: Stamp,
+        value: Value,
     ) -> Result<(), String> {
-        if value != Stamp::default() {
-            let write = self.writes.get(&value);
-            let write = write.ok_or_else(|| format!("block {block} has {value:?}, which nobody wrote"))?;
-            if !write.blocks.contains(&block) {
+        let must_survive = self.survives(block, least);
+        let (from, is_certain) = match value {
+            Value::Never => (Stamp::default(), true),
+            Value::Bytes(stamp) => (stamp, true),
+            Value::Zeros => {
+                self.zeroing(session, block, if must_survive { least } else { Stamp::default() })?
+            }
+        };
+        if let Value::Bytes(stamp) = value {
+            let write = self.writes.get(&stamp);
+            let write = write.ok_or_else(|| format!("block {block} has {stamp:?}, which nobody wrote"))?;
+            if !write.blocks.contains(&block) || write.is_zeros {
                 return Err(format!("block {block} has what was written to {:?}", write.blocks));
             }
         }
-        if value.session > session {
+        if from.session > session {
             return Err(format!("{session:?} reads {value:?} in block {block}"));
         }
-        let least = asked.at_least.get(&block).copied().unwrap_or_default();
-        let survives = |stamp: Stamp| {
-            self.flushed.get(&block).is_some_and(|flushed| *flushed >= stamp)
-                || self.writes.get(&stamp).is_some_and(|write| !self.may_be_lost(write.asked_at))
-        };
-        if value < least && survives(least) {
+        if from < least && must_survive {
             return Err(format!(
                 "block {block} is read by {session:?} as {value:?} and has to be {least:?} at least"
             ));
         }
-        self.seen.insert((session, block), value);
-        self.check_cut(session, block, value)
+        self.blocks.entry(block).or_default().seen.insert(session, from);
+        if is_certain { self.check_cut(session, block, from) } else { Ok(()) }
+    }
+
+    fn survives(&self, block: u64, stamp: Stamp) -> bool {
+        self.blocks.get(&block).is_some_and(|known| known.flushed >= stamp)
+            || self.writes.get(&stamp).is_some_and(|write| !self.may_be_lost(write.asked_at))
+    }
+
+    /// The oldest zeroing that these zeros may be from, and whether it is the only one.
+    fn zeroing(&self, session: Session, block: u64, least: Stamp) -> Result<(Stamp, bool), String> {
+        let none = || format!("{session:?} reads zeros in block {block}, which has to be {least:?} at least");
+        let known = self.blocks.get(&block).ok_or_else(none)?;
+        let mut may_be = known
+            .asked
+            .range(least..=Stamp { session, number: u64::MAX })
+            .filter(|stamp| self.writes[stamp].is_zeros);
+        let first = *may_be.next().ok_or_else(none)?;
+        Ok((first, may_be.next().is_none()))
     }
 
     /// All blocks are as of one instant of each epoch that is over.
     fn check_cut(&mut self, session: Session, block: u64, value: Stamp) -> Result<(), String> {
-        let over: Vec<Session> =
-            self.sessions().into_iter().filter(|over| (value.session..session).contains(over)).collect();
-        for over in over {
+        let History { sessions, blocks, cuts, .. } = self;
+        for (over, _) in sessions.range(value.session..session) {
             // What it shows of that epoch: everything up to the value, and nothing of this block behind it.
-            let from = if over == value.session { value.number } else { 0 };
-            let mut behind = of_session(&self.writes, over, from + 1);
-            let behind = behind.find(|(_, write)| write.blocks.contains(&block));
-            let first_missing = behind.map_or(u64::MAX, |(stamp, _)| stamp.number);
-            let (least, first) = self.cuts.entry(over).or_insert((0, u64::MAX));
+            let from = if *over == value.session { value.number } else { 0 };
+            let behind =
+                Stamp { session: *over, number: from + 1 }..=Stamp { session: *over, number: u64::MAX };
+            let first_behind = blocks.get(&block).and_then(|known| known.asked.range(behind).next());
+            let first_missing = first_behind.map_or(u64::MAX, |stamp| stamp.number);
+            let (least, first) = cuts.entry(*over).or_insert((0, u64::MAX));
             *least = (*least).max(from);
             *first = (*first).min(first_missing);
             if *least >= *first {
@@ -209,19 +269,4 @@ impl History {
         }
         Ok(())
     }
-
-    fn sessions(&self) -> Vec<Session> {
-        let mut sessions: Vec<Session> = self.writes.keys().map(|stamp| stamp.session).collect();
-        sessions.dedup();
-        sessions
-    }
-}
-
-/// The writes of one Upstairs, from this number on.
-fn of_session(
-    writes: &BTreeMap<Stamp, Written>,
-    session: Session,
-    from: u64,
-) -> impl Iterator<Item = (&Stamp, &Written)> {
-    writes.range(Stamp { session, number: from }..=Stamp { session, number: u64::MAX })
 }

@@ -13,16 +13,23 @@
 //!      └── what was read, and what was said to be done ──► history            half-open, blocked      paused        any pieces
 //! ```
 //!
+//! - [`climate`]: what kind of trouble a seed has. [`faults`]: what goes wrong.
 //! - [`world`]: the machines and what happens to them. [`network`]: connections. [`sled`]: one machine with a region.
 //!   [`writer`]: one Upstairs and its client.
 //! - [`history`]: which values may be read, by the promises of `docs/BLOCK.md`.
-//! - [`run`]: one seed, and what is left of it.
+//! - [`run`]: one seed, and what is left of it. [`campaign`]: many of them. [`mutants`]: the rules that are left out.
 
+mod campaign;
+mod climate;
+mod faults;
 mod history;
+mod mutants;
 mod network;
 mod run;
 mod sled;
 mod world;
 mod writer;
 
-pub use run::{Mutant, Summary, mutants, run};
+pub use campaign::{Campaign, campaign};
+pub use mutants::{Mutant, mutants};
+pub use run::{Summary, run};

@@ -2,7 +2,7 @@
 
 use camino::Utf8Path;
 use downstairs::Member;
-use durable_fs::{SimDisk, SimMachine};
+use durable_fs::{SimDisk, SimMachine, Storage};
 use ids::{RegionId, RegionSetId};
 use region::{Geometry, Identity, List, ListVersion, Member as Named, NewRegion, Opening, Position};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 const PATH: &str = "region";
 
 /// Bytes of its disk: much more than its region takes.
-const DISK: u64 = 1 << 24;
+const DISK: u64 = 1 << 27;
 
 /// A machine.
 #[derive(Debug)]
@@ -61,6 +61,29 @@ impl Sled {
             Err(_) if self.machine.is_off() => Ok(()),
             Err(error) => Err(format!("region {} does not open: {error:?}", self.life)),
         }
+    }
+
+    /// What it has, in one number; none if it does not run or its disk has gone.
+    pub(crate) fn digest(&mut self) -> Option<u128> {
+        let member = self.member.as_mut()?;
+        let blocks = member.region().identity().geometry.blocks;
+        member.region_mut().digest(0..blocks).ok()
+    }
+
+    /// The medium changes a bit of a block, at this part of them: blocks are at the end of the file, and there are more places than blocks.
+    pub(crate) fn rot(&self, part: f64, geometry: Geometry) -> Result<(), String> {
+        let path = Utf8Path::new(PATH);
+        let wrong = |error: durable_fs::StorageError| format!("the file of a region is gone: {error:?}");
+        let size = self.disk.metadata(path).map_err(wrong)?.size;
+        let bytes = geometry.blocks * geometry.block_size.bytes() as u64;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "some byte"
+        )]
+        let offset = size - bytes + (bytes as f64 * part) as u64;
+        self.disk.flip_bit(path, offset).map_err(wrong)
     }
 
     /// The process is killed; the machine goes on.

@@ -1,6 +1,7 @@
 //! All machines, and what happens to them, in the order of a clock that only this knows.
 
 use crate::{
+    climate::Climate,
     history::History,
     network::{Connection, delay, disk_delay},
     sled::Sled,
@@ -8,20 +9,21 @@ use crate::{
 };
 use downstairs::{ConnectionId, Effect, Work};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use region::{BlockSize, Geometry};
+use region::{Geometry, Promotion};
 use region_wire::{Reply, Request};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 use upstairs::{Action, PeerId};
+use uuid::Uuid;
 
 const UPSTAIRS_TICK: Duration = Duration::from_millis(250);
 const DOWNSTAIRS_TICK: Duration = Duration::from_millis(500);
 
 /// What happens at some time.
 #[derive(Debug)]
-enum Event {
+pub(crate) enum Event {
     ToSled(u64, Request),
     ToWriter(u64, Reply),
     /// A writer that wants to connect hears how that went.
@@ -40,6 +42,11 @@ enum Event {
     /// A new Upstairs is started, by whoever believes that the older one is gone.
     TakeOver,
     Unblock(usize, usize),
+    /// The power of a sled fails, and comes back after so long.
+    Cut(usize, Duration),
+    Pause(usize, Duration),
+    /// The newest Upstairs dies, if it is this one.
+    KillWriter(usize),
 }
 
 /// Everything.
@@ -49,17 +56,20 @@ pub(crate) struct World {
     pub(crate) now: Duration,
     queue: BTreeMap<(Duration, u64), Event>,
     next_event: u64,
+    pub(crate) climate: Climate,
     pub(crate) geometry: Geometry,
     pub(crate) sleds: Vec<Sled>,
     pub(crate) writers: Vec<Writer>,
-    connections: BTreeMap<u64, Connection>,
+    pub(crate) connections: BTreeMap<u64, Connection>,
     next_connection: u64,
     /// Between which writer and which sled nothing gets through.
-    blocked: BTreeSet<(usize, usize)>,
+    pub(crate) blocked: BTreeSet<(usize, usize)>,
     pub(crate) history: History,
     pub(crate) has_faults: bool,
     pub(crate) faults: u64,
     next_epoch: u32,
+    /// Which Upstairs has the volume in the end.
+    pub(crate) last_writer: usize,
 }
 
 /// A promise that was broken, in words.
@@ -68,14 +78,15 @@ pub(crate) type Broken = String;
 impl World {
     pub(crate) fn new(seed: u64) -> Result<World, Broken> {
         let mut random = SmallRng::seed_from_u64(seed);
-        let blocks = random.random_range(4..40);
-        let geometry = Geometry { block_size: BlockSize::B512, blocks, is_sealed: false };
+        let climate = Climate::new(seed, &mut random);
+        let geometry = Geometry { block_size: climate.block_size, blocks: climate.blocks, is_sealed: false };
         let sleds = (0..3).map(|number| Sled::new(number, 3, geometry, random.random())).collect();
         let mut world = World {
             random,
             now: Duration::ZERO,
             queue: BTreeMap::new(),
             next_event: 0,
+            climate,
             geometry,
             sleds,
             writers: Vec::new(),
@@ -86,6 +97,7 @@ impl World {
             has_faults: true,
             faults: 0,
             next_epoch: 1,
+            last_writer: 0,
         };
         for sled in 0..world.sleds.len() {
             world.start_sled(sled)?;
@@ -97,11 +109,11 @@ impl World {
         Ok(world)
     }
 
-    fn soon(&mut self, milliseconds: u64) -> Duration {
+    pub(crate) fn soon(&mut self, milliseconds: u64) -> Duration {
         Duration::from_micros(self.random.random_range(0..milliseconds * 1_000))
     }
 
-    fn at(&mut self, later: Duration, event: Event) {
+    pub(crate) fn at(&mut self, later: Duration, event: Event) {
         self.next_event += 1;
         self.queue.insert((self.now + later, self.next_event), event);
     }
@@ -139,7 +151,13 @@ impl World {
             Event::Connected(writer, _) | Event::TickWriter(writer) | Event::Ask(writer) => {
                 of_writer(*writer)
             }
-            Event::Start(_) | Event::Fault | Event::TakeOver | Event::Unblock(..) => None,
+            Event::Start(_)
+            | Event::Fault
+            | Event::TakeOver
+            | Event::Unblock(..)
+            | Event::Cut(..)
+            | Event::Pause(..)
+            | Event::KillWriter(_) => None,
         }
     }
 
@@ -189,11 +207,21 @@ impl World {
                 }
             }
             Event::Fault => self.fault(),
-            Event::TakeOver => self.add_writer(0),
+            Event::TakeOver if self.has_faults => self.add_writer(0),
             Event::Unblock(writer, sled) => {
                 self.blocked.remove(&(writer, sled));
                 Ok(())
             }
+            Event::Cut(sled, away) if self.has_faults => self.cut(sled, away),
+            Event::Pause(sled, until) if self.has_faults => {
+                self.sleds[sled].paused_until = until;
+                Ok(())
+            }
+            Event::KillWriter(writer) if self.has_faults && self.writers.len() == writer + 1 => {
+                self.kill_writer(writer);
+                self.add_writer(0)
+            }
+            Event::TakeOver | Event::Cut(..) | Event::Pause(..) | Event::KillWriter(_) => Ok(()),
         }
     }
 
@@ -202,6 +230,7 @@ impl World {
             return Ok(());
         }
         let sled = self.connections[&connection].sled;
+        self.aim(sled, &request);
         self.with_sled(sled, |member| match request {
             Request::Hello(hello) => member.connect(ConnectionId(connection), &hello),
             request => member.receive(ConnectionId(connection), vec![request]),
@@ -245,14 +274,14 @@ impl World {
     }
 
     /// Both ends notice, sooner or later.
-    fn break_connection(&mut self, id: u64) {
+    pub(crate) fn break_connection(&mut self, id: u64) {
         let (at_sled, at_writer) = (delay(&mut self.random), delay(&mut self.random));
         self.close(id);
         self.at(at_sled, Event::ClosedAtSled(id));
         self.at(at_writer, Event::ClosedAtWriter(id));
     }
 
-    fn close(&mut self, id: u64) {
+    pub(crate) fn close(&mut self, id: u64) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.is_closed = true;
         }
@@ -264,9 +293,14 @@ impl World {
         act: impl FnOnce(&mut downstairs::Member) -> Vec<Effect>,
     ) -> Result<(), Broken> {
         let Some(member) = &mut self.sleds[sled].member else { return Ok(()) };
+        let before = member.region().applied();
         let effects = act(member);
+        let has_applied = member.region().applied() != before;
         if self.sleds[sled].machine.is_off() {
             return self.lose_power(sled);
+        }
+        if has_applied {
+            self.compare_full(sled)?;
         }
         let life = self.sleds[sled].life;
         for effect in effects {
@@ -279,7 +313,7 @@ impl World {
                     self.at(later, Event::ClosedAtWriter(connection.0));
                 }
                 Effect::Run(work) => {
-                    let later = disk_delay(&mut self.random);
+                    let later = self.climate.slow(sled, disk_delay(&mut self.random));
                     self.at(later, Event::Worked(sled, life, work));
                 }
                 Effect::TryAgain => {}
@@ -334,7 +368,10 @@ impl World {
                 }
                 Action::Read(job, first, data) => self.writers[writer].read(job, first, &data, size)?,
                 Action::Done(job, result) => {
-                    self.writers[writer].end(job, result, &mut self.history, self.now)?;
+                    let is_flushed = self.writers[writer].end(job, result, &mut self.history, self.now)?;
+                    if is_flushed {
+                        self.aim_at_flush();
+                    }
                 }
             }
         }
@@ -345,10 +382,10 @@ impl World {
         if !self.writers[writer].is_alive || self.writers[writer].is_over {
             return Ok(());
         }
-        let later = Duration::from_micros(self.random.random_range(100..20_000));
+        let later = Duration::from_micros(self.random.random_range(100..self.climate.between_jobs));
         self.at(later, Event::Ask(writer));
-        let World { writers, random, history, geometry, now, .. } = self;
-        let actions = writers[writer].ask(random, history, *geometry, *now);
+        let World { writers, random, history, climate, now, .. } = self;
+        let actions = writers[writer].ask(random, history, climate, *now);
         self.perform(writer, actions)
     }
 
@@ -359,143 +396,40 @@ impl World {
             self.next_epoch += 1;
         }
         let session = self.random.random();
-        self.writers.push(Writer::new(self.writers.len(), epoch, session, self.sleds.len(), self.geometry));
+        self.writers.push(Writer::new(
+            self.writers.len(),
+            self.sleds.len(),
+            self.geometry,
+            self.climate.limits,
+            Promotion { epoch, session: Uuid::from_u128(session) },
+        ));
         let writer = self.writers.len() - 1;
         self.at(UPSTAIRS_TICK, Event::TickWriter(writer));
         self.at(Duration::ZERO, Event::Ask(writer));
         self.with_writer(writer, upstairs::Upstairs::activate)
     }
 
-    fn start_sled(&mut self, sled: usize) -> Result<(), Broken> {
-        self.sleds[sled].start()?;
-        if self.sleds[sled].machine.is_off() { self.lose_power(sled) } else { Ok(()) }
-    }
-
-    fn lose_power(&mut self, sled: usize) -> Result<(), Broken> {
-        self.history.power_failed(sled, self.now);
-        let seed = self.random.random();
-        self.sleds[sled].lose_power(seed);
-        self.lose_connections(sled);
-        let later = self.soon(4_000);
-        self.at(later, Event::Start(sled));
-        Ok(())
-    }
-
-    /// The process of a sled is gone: the writers notice, or not before they ask.
-    fn lose_connections(&mut self, sled: usize) {
-        let of_sled = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| connection.sled == sled && !connection.is_closed);
-        let ids: Vec<u64> = of_sled.map(|(id, _)| *id).collect();
-        for id in ids {
-            self.close(id);
-            if self.random.random_bool(0.8) {
-                let later = delay(&mut self.random);
-                self.at(later, Event::ClosedAtWriter(id));
+    /// P6: whoever is full and has applied as much as another one that is full has the same.
+    fn compare_full(&mut self, sled: usize) -> Result<(), Broken> {
+        let is_cheap = self.geometry.blocks < 100 || self.random.random_bool(0.002);
+        let applied_if_full = |sled: &Sled| {
+            let region = sled.member.as_ref()?.region();
+            region.is_full().then(|| region.applied())
+        };
+        let Some(applied) = applied_if_full(&self.sleds[sled]).filter(|_| is_cheap) else { return Ok(()) };
+        for other in 0..self.sleds.len() {
+            if other == sled || applied_if_full(&self.sleds[other]) != Some(applied) {
+                continue;
             }
-        }
-    }
-
-    fn kill_sled(&mut self, sled: usize) {
-        if self.sleds[sled].member.is_some() {
-            self.sleds[sled].kill();
-            self.lose_connections(sled);
-            let later = self.soon(4_000);
-            self.at(later, Event::Start(sled));
-        }
-    }
-
-    fn kill_writer(&mut self, writer: usize) {
-        self.writers[writer].is_alive = false;
-        let ids: Vec<u64> = self.writers[writer].connections.values().copied().collect();
-        for id in ids {
-            self.close(id);
-            let later = delay(&mut self.random);
-            self.at(later, Event::ClosedAtSled(id));
-        }
-    }
-
-    fn fault(&mut self) -> Result<(), Broken> {
-        let later = self.soon(2_500);
-        self.at(later, Event::Fault);
-        if !self.has_faults {
-            return Ok(());
-        }
-        self.faults += 1;
-        let sled = self.random.random_range(0..self.sleds.len());
-        let newest = self.writers.len() - 1;
-        match self.random.random_range(0..100) {
-            0..20 => self.kill_sled(sled),
-            20..30 => {
-                // At some operation of the disk, a little later.
-                let machine = &self.sleds[sled].machine;
-                machine.stop_after_changes(machine.changes() + self.random.random_range(0..40));
-            }
-            30..33 => {
-                for sled in 0..self.sleds.len() {
-                    self.lose_power(sled)?;
-                }
-            }
-            33..36 => (0..self.sleds.len()).for_each(|sled| self.kill_sled(sled)),
-            36..52 => {
-                let open: Vec<u64> = self
-                    .connections
-                    .iter()
-                    .filter(|(_, known)| !known.is_closed)
-                    .map(|(id, _)| *id)
-                    .collect();
-                if let Some(id) = open.get(self.random.random_range(0..open.len().max(1))) {
-                    self.break_connection(*id);
-                }
-            }
-            52..60 => {
-                for connection in self.connections.values_mut().filter(|known| known.sled == sled) {
-                    connection.is_dark = true;
-                }
-            }
-            60..68 => {
-                self.blocked.insert((newest, sled));
-                let later = self.soon(8_000);
-                self.at(later, Event::Unblock(newest, sled));
-            }
-            68..76 => {
-                self.sleds[sled].paused_until =
-                    self.now + Duration::from_micros(self.random.random_range(0..6_000_000))
-            }
-            76..82 => {
-                self.writers[newest].paused_until =
-                    self.now + Duration::from_micros(self.random.random_range(0..12_000_000));
-            }
-            82..88 => {
-                self.kill_writer(newest);
-                let later = self.soon(2_000);
-                self.at(later, Event::TakeOver);
-            }
-            // Somebody believes that the older one is gone, and it is not.
-            88..94 => self.add_writer(0)?,
-            _ => {
-                let lower = self.random.random_range(1..3);
-                self.add_writer(lower)?;
+            let (Some(ours), Some(theirs)) = (self.sleds[sled].digest(), self.sleds[other].digest()) else {
+                continue;
+            };
+            if ours != theirs {
+                return Err(format!(
+                    "members {sled} and {other} are full, have applied {applied}, and differ"
+                ));
             }
         }
         Ok(())
-    }
-
-    /// Nothing goes wrong from now on: everybody runs, and one new Upstairs has the volume.
-    pub(crate) fn heal(&mut self) -> Result<(), Broken> {
-        self.has_faults = false;
-        self.blocked.clear();
-        for connection in self.connections.values_mut() {
-            connection.is_dark |= connection.is_closed;
-        }
-        for sled in 0..self.sleds.len() {
-            if self.sleds[sled].machine.is_off() {
-                self.lose_power(sled)?;
-            }
-            self.sleds[sled].machine.stop_after_changes(u64::MAX);
-        }
-        // Whoever is stopped goes on when it would have: what waits for it is not to be overtaken.
-        self.add_writer(0)
     }
 }

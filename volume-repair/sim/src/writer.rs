@@ -1,15 +1,15 @@
 //! One Upstairs, and the client that uses it.
 
 use crate::{
-    history::{Asked, History, Session, Stamp},
+    climate::Climate,
+    history::{Asked, History, Session, Stamp, Value},
     sled::{named, set},
 };
 use bytes::Bytes;
 use rand::{Rng, rngs::SmallRng};
 use region::{Geometry, Promotion};
 use std::{collections::BTreeMap, time::Duration};
-use upstairs::{Action, Config, Data, Job, JobError, JobId, PeerId, Upstairs};
-use uuid::Uuid;
+use upstairs::{Action, Config, Data, Job, JobError, JobId, Limits, PeerId, Upstairs};
 
 /// Jobs that the client has under way at most.
 const JOBS: usize = 12;
@@ -38,11 +38,12 @@ pub(crate) struct Writer {
 
 #[derive(Debug)]
 enum Asking {
-    Read(Asked, BTreeMap<u64, Stamp>),
+    Read(Asked, BTreeMap<u64, Value>),
     Write(Stamp),
     /// A write that is to be durable, and what is durable with it.
     Durable(Stamp),
-    Flush(Vec<Stamp>),
+    /// How many writes it covers.
+    Flush(usize),
 }
 
 fn content(stamp: Stamp, size: usize) -> Vec<u8> {
@@ -64,21 +65,22 @@ fn stamp_of(bytes: &[u8]) -> Option<Stamp> {
 impl Writer {
     pub(crate) fn new(
         number: usize,
-        epoch: u32,
-        session: u128,
         members: usize,
         geometry: Geometry,
+        limits: Limits,
+        promotion: Promotion,
     ) -> Writer {
         let config = Config {
             set: set(),
             geometry,
             members: (0..members).map(named).collect(),
-            promotion: Promotion { epoch, session: Uuid::from_u128(session) },
+            promotion,
             accepts_possible_loss: false,
+            limits,
         };
         Writer {
             upstairs: Upstairs::new(config),
-            session: Session { epoch, writer: number },
+            session: Session { epoch: promotion.epoch, writer: number },
             is_alive: true,
             is_busy: true,
             is_over: false,
@@ -100,29 +102,35 @@ impl Writer {
         &mut self,
         random: &mut SmallRng,
         history: &mut History,
-        geometry: Geometry,
+        climate: &Climate,
         now: Duration,
     ) -> Vec<Action> {
         if self.jobs.len() >= JOBS || !self.is_busy || self.is_over || !self.upstairs.has_room() {
             return Vec::new();
         }
-        let first = random.random_range(0..geometry.blocks);
-        let count = random.random_range(1..=BLOCKS.min(geometry.blocks - first));
+        let spot = climate.spots[random.random_range(0..climate.spots.len())].clone();
+        let first = random.random_range(spot.clone());
+        let count = random.random_range(1..=BLOCKS.min(spot.end - first));
         let id = JobId(self.next_job);
         self.next_job += 1;
-        let size = geometry.block_size.bytes();
+        let size = climate.block_size.bytes();
         let (asking, job) = match random.random_range(0..100) {
             0..45 => {
                 let asked = history.read_asked(self.session, first..first + count);
                 (Asking::Read(asked, BTreeMap::new()), Job::Read { first, count })
             }
-            45..90 => {
-                let stamp = self.next_stamp();
-                history.write_asked(stamp, first..first + count, now);
-                let bytes: Vec<u8> = (0..count).flat_map(|_| content(stamp, size)).collect();
+            kind @ 45..90 => {
+                let (stamp, is_zeros) = (self.next_stamp(), kind < 51);
+                history.write_asked(stamp, first..first + count, is_zeros, now);
                 let is_durable = random.random_bool(0.15);
                 let asking = if is_durable { Asking::Durable(stamp) } else { Asking::Write(stamp) };
-                (asking, Job::Write { first, bytes: Bytes::from(bytes), is_durable })
+                let bytes = || Bytes::from(content(stamp, size).repeat(usize::try_from(count).unwrap_or(0)));
+                let job = if is_zeros {
+                    Job::Zero { first, count, is_durable }
+                } else {
+                    Job::Write { first, bytes: bytes(), is_durable }
+                };
+                (asking, job)
             }
             _ => (Asking::Flush(history.flush_asked(self.session)), Job::Flush),
         };
@@ -143,48 +151,53 @@ impl Writer {
         };
         match data {
             Data::Never(count) => {
-                values.extend((first..first + count).map(|block| (block, Stamp::default())));
+                values.extend((first..first + count).map(|block| (block, Value::Never)));
             }
-            Data::Zeros(_) => return Err(format!("block {first} has zeros that nobody wrote")),
+            Data::Zeros(count) => {
+                values.extend((first..first + count).map(|block| (block, Value::Zeros)));
+            }
             Data::Bytes(bytes) => {
                 for (block, bytes) in (first..).zip(bytes.chunks_exact(size)) {
                     let stamp = stamp_of(bytes);
-                    values.insert(
-                        block,
-                        stamp.ok_or_else(|| format!("block {block} has bytes that nobody wrote"))?,
-                    );
+                    let stamp = stamp.ok_or_else(|| format!("block {block} has bytes that nobody wrote"))?;
+                    values.insert(block, Value::Bytes(stamp));
                 }
             }
         }
         Ok(())
     }
 
-    /// A job has ended.
+    /// A job has ended. Whether it was one that makes something durable.
     pub(crate) fn end(
         &mut self,
         id: JobId,
         result: Result<(), JobError>,
         history: &mut History,
         now: Duration,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         let asking = self.jobs.remove(&id).ok_or_else(|| format!("{id:?} ends twice"))?;
         match result {
             Ok(()) => self.done += 1,
-            Err(JobError::Fenced { .. } | JobError::Lost { .. }) => {
+            Err(JobError::Fenced { .. }) => {
                 self.is_over = true;
-                return Ok(());
+                return Ok(false);
+            }
+            Err(JobError::Lost { position }) => {
+                self.is_over = true;
+                return history.lost(position.epoch, position.counter).map(|()| false);
             }
             Err(error) => return Err(error.to_string()),
         }
+        let makes_durable = matches!(asking, Asking::Durable(_) | Asking::Flush(_));
         match asking {
             Asking::Read(asked, values) => history.read_done(self.session, &asked, &values, now)?,
             Asking::Write(stamp) => history.write_done(stamp, now),
             Asking::Durable(stamp) => {
                 history.write_done(stamp, now);
-                history.flush_done(self.session, &[stamp], now);
+                history.durable(stamp);
             }
-            Asking::Flush(covered) => history.flush_done(self.session, &covered, now),
+            Asking::Flush(covered) => history.flush_done(self.session, covered, now),
         }
-        Ok(())
+        Ok(makes_durable)
     }
 }

@@ -30,6 +30,9 @@ const FULL_MAX: usize = 3;
 /// Runs that are copied at a time.
 const RUNS: usize = 4;
 
+/// So often a source that has wrong bytes is healed before those are asked again who may have come meanwhile.
+const HEAL_TRIES: u32 = 20;
+
 /// How what is copied becomes the target's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -181,7 +184,9 @@ impl Upstairs {
 
     /// One of the two is gone.
     pub(crate) fn note_copy_lost(&mut self, peer: PeerId) {
-        self.copier.take_if(|copier| copier.source == peer || copier.target == peer);
+        if self.copier.take_if(|copier| copier.source == peer || copier.target == peer).is_some() {
+            self.forget_copy_asked();
+        }
     }
 
     pub(crate) fn note_copy(&mut self, peer: PeerId, id: u64, reply: Reply) {
@@ -220,7 +225,10 @@ impl Upstairs {
                 let Some(run) = runs.remove(&id) else { return };
                 self.put_run(&run, &whats, bytes);
             }
-            (Step::Copying { puts, .. }, Reply::Taken { .. }) if puts.remove(&id) => self.copy_runs(),
+            (Step::Copying { puts, .. }, Reply::Taken { .. }) => {
+                puts.remove(&id);
+                self.copy_runs();
+            }
             (Step::Committing(asked), Reply::Taken { .. }) if *asked == id => {
                 let (source, target) = (copier.source, copier.target);
                 self.copier = None;
@@ -302,10 +310,7 @@ impl Upstairs {
         };
         let Some(copies) = copies_of(run.blocks.first, held, bytes, size, self.config.geometry.is_sealed)
         else {
-            // It has wrong bytes: not what anybody is to have.
-            self.peers[source.0].wrong_blocks += 1;
-            self.copier = None;
-            return;
+            return self.give_up_copy(source, run.blocks, mode);
         };
         for copy in copies {
             let id = match mode {
@@ -317,6 +322,22 @@ impl Upstairs {
             }
         }
         self.copy_runs();
+    }
+
+    /// The source has wrong bytes: not what anybody is to have. Healed like those that a read has found, and then copied. Whoever brings
+    /// others up and cannot be healed by those that are here may be by one that comes.
+    fn give_up_copy(&mut self, source: PeerId, blocks: Blocks, mode: Mode) {
+        self.copier = None;
+        self.forget_copy_asked();
+        self.peers[source.0].wrong_blocks += 1;
+        let failures = &mut self.peers[source.0].failed_copies;
+        *failures += 1;
+        if mode == Mode::Stage && *failures > HEAL_TRIES {
+            *failures = 0;
+            self.gather_again();
+        } else {
+            self.begin_heals(source, blocks.range());
+        }
     }
 }
 

@@ -32,5 +32,5 @@ mod upstairs;
 mod window;
 
 pub use rules::Rule;
-pub use types::{Action, Config, Data, Job, JobError, JobId, PeerId};
+pub use types::{Action, Config, Data, Job, JobError, JobId, Limits, PeerId};
 pub use upstairs::Upstairs;

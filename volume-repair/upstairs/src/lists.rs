@@ -156,13 +156,31 @@ impl Upstairs {
             }
             let holds_the_window = self.window.is_far_behind(peer.applied);
             if self.is_full(id) {
-                if holds_the_window {
+                if holds_the_window && self.can_be_spared(id) {
                     self.peers[id.0].is_condemned = true;
                 }
             } else if peer.is_streaming() && holds_the_window {
                 self.lose(id, "it is too far behind, and is filled again");
             }
         }
+    }
+
+    /// Whether all other full members, two at least, have the stream: a list without this one can be made.
+    fn can_be_spared(&self, id: PeerId) -> bool {
+        let others = (0..self.peers.len()).map(PeerId).filter(|peer| *peer != id && self.is_full(*peer));
+        let (mut count, mut all_stream) = (0, true);
+        for other in others {
+            let peer = &self.peers[other.0];
+            count += 1;
+            all_stream &= peer.is_streaming() && !peer.is_condemned;
+        }
+        count >= 2 && all_stream
+    }
+
+    /// Whether the list that is to follow the one in force is without this member.
+    pub(crate) fn is_being_left_out(&self, id: PeerId) -> bool {
+        let member = self.peers[id.0].member;
+        self.pending.as_ref().is_some_and(|pending| !pending.list.full.contains(&member))
     }
 
     fn forget_what_all_have(&mut self) {

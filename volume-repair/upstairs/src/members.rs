@@ -106,10 +106,7 @@ impl Upstairs {
         if !self.is_full(id) {
             return self.join(id);
         }
-        let is_left_out = self
-            .pending
-            .as_ref()
-            .is_some_and(|pending| !pending.list.full.contains(&self.peers[id.0].member));
+        let is_left_out = self.is_being_left_out(id);
         match self.window.behind(applied) {
             // It is filled when the list without it is in force.
             Some(_) if is_left_out => {}

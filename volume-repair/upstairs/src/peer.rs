@@ -9,15 +9,10 @@
 //! *Told* has said what it has, and waits until it is decided what that is worth. *Streaming* gets every write: as a full member from where
 //! it is, as another one from now on.
 
+use crate::types::Limits;
 use region::{Member, Position};
 use region_wire::Promoted;
 use std::{collections::VecDeque, time::Duration};
-
-/// Bytes of blocks that are on their way to one member at most.
-const IN_FLIGHT: usize = 8 << 20;
-
-/// Writes that are on their way to one member at most.
-const ENTRIES_IN_FLIGHT: usize = 2_048;
 
 /// Where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +53,8 @@ pub(crate) struct Peer {
     /// Blocks that it had wrong.
     pub(crate) wrong_blocks: u64,
     pub(crate) healed_blocks: u64,
+    /// How often it was to be a source and had wrong bytes, since members were gathered.
+    pub(crate) failed_copies: u32,
 }
 
 impl Peer {
@@ -79,11 +76,17 @@ impl Peer {
             trouble: None,
             wrong_blocks: 0,
             healed_blocks: 0,
+            failed_copies: 0,
         }
     }
 
     pub(crate) fn is_streaming(&self) -> bool {
         self.state == State::Streaming
+    }
+
+    /// Whether it does what it is asked.
+    pub(crate) fn is_promoted(&self) -> bool {
+        matches!(self.state, State::Told | State::Streaming)
     }
 
     /// It gets the stream from this entry on.
@@ -96,8 +99,8 @@ impl Peer {
         self.in_flight_bytes = 0;
     }
 
-    pub(crate) fn has_room(&self) -> bool {
-        self.in_flight_bytes < IN_FLIGHT && self.in_flight.len() < ENTRIES_IN_FLIGHT
+    pub(crate) fn has_room(&self, limits: &Limits) -> bool {
+        self.in_flight_bytes < limits.in_flight_bytes && self.in_flight.len() < limits.in_flight_entries
     }
 
     /// It was sent this write.

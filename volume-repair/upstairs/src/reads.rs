@@ -10,7 +10,7 @@
 use crate::{
     rules::Rule,
     types::{Action, Data, JobError, JobId, PeerId},
-    upstairs::{Purpose, Upstairs},
+    upstairs::{Phase, Purpose, Upstairs},
 };
 use bytes::Bytes;
 use region::{Held, Position, What, checksum};
@@ -171,7 +171,7 @@ impl Upstairs {
             }
         }
         for block in wrong {
-            self.begin_heal(peer, block);
+            self.begin_heals(peer, block..block + 1);
         }
         self.give_up_piece_if_all_wrong(id);
     }
@@ -221,15 +221,25 @@ impl Upstairs {
         }
     }
 
-    fn begin_heal(&mut self, of: PeerId, block: u64) {
+    /// Heals blocks of a member: those that another one has right, of the same version.
+    pub(crate) fn begin_heals(&mut self, of: PeerId, blocks: std::ops::Range<u64>) {
+        let is_source = |peer: &PeerId| {
+            // Before it is active nobody knows who else has them; and a version is one write, whoever has it.
+            let may_have_them = self.is_full(*peer) || matches!(self.phase, Phase::BringingUp(_));
+            *peer != of && may_have_them && self.peers[peer.0].is_promoted()
+        };
+        let sources = (0..self.peers.len()).map(PeerId).filter(is_source);
+        if let Some(from) = sources.max_by_key(|peer| self.peers[peer.0].applied) {
+            blocks.for_each(|block| self.begin_heal(of, from, block));
+        }
+    }
+
+    fn begin_heal(&mut self, of: PeerId, from: PeerId, block: u64) {
         let heals = &self.reads.heals;
         if heals.len() >= HEALS_MAX || heals.values().any(|heal| heal.of == of && heal.block == block) {
             // It is found again by the next read.
             return;
         }
-        let is_source =
-            |peer: &PeerId| *peer != of && self.is_full(*peer) && self.peers[peer.0].is_streaming();
-        let Some(from) = (0..self.peers.len()).map(PeerId).find(is_source) else { return };
         let id = self.reads.next;
         self.reads.next += 1;
         self.reads.heals.insert(id, Heal { of, from, block, version: None });
@@ -248,7 +258,7 @@ impl Upstairs {
             Reply::Read { whats, bytes, .. } if whats.len() == 1 && peer == known.from => {
                 let (of, block, version) = (known.of, known.block, known.version);
                 let What::Bytes { checksum: kept, seal } = whats[0] else { return self.give_up_heal(heal) };
-                let is_right = checksum(block, &bytes) == kept && self.peers[of.0].is_streaming();
+                let is_right = checksum(block, &bytes) == kept && self.peers[of.0].is_promoted();
                 let Some(version) = version.filter(|_| is_right) else { return self.give_up_heal(heal) };
                 let seals = if self.config.geometry.is_sealed { vec![seal] } else { Vec::new() };
                 let data = BlockData { first: block, checksums: vec![kept], seals, bytes };

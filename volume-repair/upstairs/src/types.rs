@@ -18,6 +18,33 @@ pub struct Config {
     pub promotion: Promotion,
     /// Whether one full member is enough to begin with, though others may have what it never had.
     pub accepts_possible_loss: bool,
+    /// How much it keeps and sends ahead.
+    pub limits: Limits,
+}
+
+/// How much an Upstairs keeps and sends ahead. The default is what volumes are served with; a simulation takes less, so that members
+/// fall behind all the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of blocks in the window at most. More is not begun: so much is the memory of a volume under load.
+    pub window_bytes: usize,
+    /// Writes in the window at most.
+    pub window_entries: usize,
+    /// Bytes of blocks that are on their way to one member at most.
+    pub in_flight_bytes: usize,
+    /// Writes that are on their way to one member at most.
+    pub in_flight_entries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            window_bytes: 32 << 20,
+            window_entries: 8_192,
+            in_flight_bytes: 8 << 20,
+            in_flight_entries: 2_048,
+        }
+    }
 }
 
 /// One of the members, by its place in [`Config::members`].

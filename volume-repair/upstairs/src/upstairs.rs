@@ -102,7 +102,7 @@ impl Upstairs {
     pub fn new(config: Config) -> Upstairs {
         let peers = config.members.iter().map(|member| Peer::new(*member)).collect();
         Upstairs {
-            window: Window::new(config.promotion.epoch),
+            window: Window::new(config.promotion.epoch, config.limits),
             config,
             phase: Phase::Idle,
             peers,
@@ -280,6 +280,11 @@ impl Upstairs {
         self.actions.push(action);
     }
 
+    /// Answers to a copy that was given up are not those that the next one waits for.
+    pub(crate) fn forget_copy_asked(&mut self) {
+        self.purposes.retain(|_, (_, purpose)| *purpose != Purpose::Copy);
+    }
+
     /// What this member was asked will not be answered.
     pub(crate) fn forget_asked(&mut self, peer: PeerId) -> Vec<Purpose> {
         let all = std::mem::take(&mut self.purposes);
@@ -341,7 +346,8 @@ impl Upstairs {
     /// Sends each member what it is to be sent next.
     pub(crate) fn send_stream(&mut self) {
         for peer in (0..self.peers.len()).map(PeerId) {
-            while self.peers[peer.0].is_streaming() && self.peers[peer.0].has_room() {
+            let limits = self.config.limits;
+            while self.peers[peer.0].is_streaming() && self.peers[peer.0].has_room(&limits) {
                 let number = self.peers[peer.0].next;
                 let Some(entry) = self.window.get(number) else { break };
                 self.peers[peer.0].next += 1;

@@ -1,14 +1,9 @@
 //! The stream of writes that some member may still need: from the first one that not all have, to the newest.
 
+use crate::types::Limits;
 use region::Position;
 use region_wire::{BlockData, Blocks, Request};
 use std::collections::VecDeque;
-
-/// Bytes of blocks that are kept at most. More is not begun: so much is the memory of a volume under load.
-pub(crate) const BYTES_MAX: usize = 32 << 20;
-
-/// Writes that are kept at most.
-const ENTRIES_MAX: usize = 8_192;
 
 /// Something that each member is sent once, in order.
 #[derive(Clone, Debug)]
@@ -56,18 +51,19 @@ pub(crate) struct Window {
     /// The last write.
     pub(crate) last: Position,
     bytes: usize,
+    limits: Limits,
 }
 
 impl Window {
     /// Before the first write of an epoch.
-    pub(crate) fn new(epoch: u32) -> Window {
+    pub(crate) fn new(epoch: u32, limits: Limits) -> Window {
         let last = Position { epoch, counter: 0 };
-        Window { entries: VecDeque::new(), start: 0, forgotten: Position::NONE, last, bytes: 0 }
+        Window { entries: VecDeque::new(), start: 0, forgotten: Position::NONE, last, bytes: 0, limits }
     }
 
     /// Whether there is room for another one.
     pub(crate) fn has_room(&self) -> bool {
-        self.bytes < BYTES_MAX && self.entries.len() < ENTRIES_MAX
+        self.bytes < self.limits.window_bytes && self.entries.len() < self.limits.window_entries
     }
 
     pub(crate) fn push_write(&mut self, entry: impl FnOnce(Position) -> Entry) -> Position {

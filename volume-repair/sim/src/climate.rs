@@ -1,0 +1,198 @@
+//! What kind of trouble a seed has: which faults, how often, with how much room. Each kind makes some of the promises hard to keep.
+
+use rand::{Rng, rngs::SmallRng};
+use region::BlockSize;
+use std::{ops::Range, time::Duration};
+use upstairs::Limits;
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The process of a sled is killed.
+    KillSled,
+    /// Those of two sleds are.
+    KillTwo,
+    KillAll,
+    /// The power of a sled fails, at some operation of its disk.
+    LosePower,
+    LosePowerOfAll,
+    /// A connection breaks, and both ends hear of it.
+    Break,
+    /// What is sent to a sled and by it is lost, on the connections that it has.
+    GoDark,
+    /// Nothing gets through between the newest Upstairs and a sled, for a while.
+    Block,
+    PauseSled,
+    PauseWriter,
+    KillWriter,
+    /// Somebody believes that the older Upstairs is gone, and it is not.
+    TakeOver,
+    /// Somebody begins with an epoch that was given before.
+    LowerWriter,
+    /// One sled is away until it is left out and comes back; then another one is stopped; then the power of the third one fails, and the
+    /// Upstairs dies with it.
+    ThreeInARow,
+    /// The power of one sled fails, and the Upstairs dies with it.
+    TwoAtOnce,
+    /// The medium changes a bit of a block.
+    Rot,
+}
+
+/// What kind of trouble.
+#[derive(Clone, Debug)]
+pub(crate) struct Climate {
+    pub(crate) block_size: BlockSize,
+    pub(crate) blocks: u64,
+    /// Where clients write and read: parts of the blocks, if there are many.
+    pub(crate) spots: Vec<Range<u64>>,
+    faults: &'static [(Fault, u32)],
+    /// Milliseconds between faults at most.
+    pub(crate) between_faults: u64,
+    /// Milliseconds that somebody is away at most.
+    pub(crate) away: u64,
+    pub(crate) limits: Limits,
+    /// How likely the power fails right behind a request that makes something durable.
+    pub(crate) aimed: f64,
+    /// How likely the power of everything fails right behind a flush that is acknowledged.
+    pub(crate) aimed_at_flushes: f64,
+    /// How much longer the disk of each sled takes.
+    pub(crate) slowness: [u32; 3],
+    /// The one sled whose medium changes bytes. Its power stays: then bytes that are lost and such as are changed would be the same.
+    pub(crate) rotten: Option<usize>,
+    /// Microseconds between jobs at most.
+    pub(crate) between_jobs: u64,
+}
+
+use Fault::{
+    Block, Break, GoDark, KillAll, KillSled, KillTwo, KillWriter, LosePower, LosePowerOfAll, LowerWriter,
+    PauseSled, PauseWriter, Rot, TakeOver, ThreeInARow, TwoAtOnce,
+};
+
+const MIXED: &[(Fault, u32)] = &[
+    (KillSled, 20),
+    (LosePower, 10),
+    (LosePowerOfAll, 3),
+    (KillAll, 3),
+    (Break, 16),
+    (GoDark, 8),
+    (Block, 8),
+    (PauseSled, 8),
+    (PauseWriter, 6),
+    (KillWriter, 6),
+    (TakeOver, 6),
+    (LowerWriter, 6),
+];
+const POWER: &[(Fault, u32)] =
+    &[(LosePower, 30), (LosePowerOfAll, 15), (TwoAtOnce, 10), (KillSled, 5), (KillWriter, 5), (PauseSled, 5)];
+const NETWORK: &[(Fault, u32)] = &[
+    (Break, 30),
+    (GoDark, 15),
+    (Block, 15),
+    (TakeOver, 10),
+    (PauseWriter, 5),
+    (PauseSled, 5),
+    (KillWriter, 5),
+];
+const LAGGARDS: &[(Fault, u32)] = &[
+    (ThreeInARow, 30),
+    (KillTwo, 15),
+    (KillSled, 15),
+    (Block, 15),
+    (PauseSled, 10),
+    (TwoAtOnce, 5),
+    (LosePower, 5),
+    (Break, 10),
+];
+const RIVALS: &[(Fault, u32)] = &[
+    (TakeOver, 30),
+    (LowerWriter, 15),
+    (PauseWriter, 15),
+    (Block, 15),
+    (KillSled, 10),
+    (LosePower, 5),
+    (GoDark, 10),
+];
+const ROT: &[(Fault, u32)] =
+    &[(Rot, 60), (Break, 10), (KillSled, 10), (Block, 8), (KillWriter, 3), (TakeOver, 3)];
+
+/// A slow disk takes so long at most: nobody believes that it is gone.
+const DISK_MAX: Duration = Duration::from_secs(2);
+
+/// Every so many seeds there are many blocks.
+const LARGE: u64 = 61;
+
+impl Climate {
+    pub(crate) fn new(seed: u64, random: &mut SmallRng) -> Climate {
+        let entries = random.random_range(6..40);
+        let few = Limits {
+            window_entries: entries,
+            in_flight_entries: random.random_range(2..=entries),
+            ..Limits::default()
+        };
+        let limits = if random.random_bool(0.5) { few } else { Limits::default() };
+        let blocks = random.random_range(4..40);
+        let mut climate = Climate {
+            block_size: if random.random_bool(0.1) { BlockSize::B4096 } else { BlockSize::B512 },
+            blocks,
+            spots: vec![0..blocks],
+            faults: MIXED,
+            between_faults: 2_500,
+            away: 4_000,
+            limits,
+            aimed: 0.0,
+            aimed_at_flushes: 0.0,
+            slowness: [1; 3],
+            rotten: None,
+            between_jobs: 20_000,
+        };
+        match seed % 6 {
+            1 => {
+                climate.faults = POWER;
+                climate.aimed = 0.05;
+                climate.aimed_at_flushes = 0.01;
+                climate.away = 8_000;
+                climate.slowness = std::array::from_fn(|_| [1, 1, 30, 300][random.random_range(0..4)]);
+            }
+            2 => climate.faults = NETWORK,
+            3 => {
+                climate.faults = LAGGARDS;
+                climate.limits = few;
+                climate.between_faults = 6_000;
+                climate.away = 8_000;
+            }
+            4 => climate.faults = RIVALS,
+            5 => {
+                climate.faults = ROT;
+                climate.between_faults = 500;
+                climate.rotten = Some(random.random_range(0..3));
+            }
+            _ => climate.aimed = 0.005,
+        }
+        if seed % LARGE == LARGE - 1 {
+            climate.block_size = BlockSize::B512;
+            climate.blocks = random.random_range(8_192..20_000);
+            let last = climate.blocks;
+            climate.spots = vec![0..20, 8_180..8_192, last - 10..last];
+            climate.between_jobs *= 2;
+        }
+        climate
+    }
+
+    /// How long a disk takes for what takes another one so long.
+    pub(crate) fn slow(&self, sled: usize, delay: Duration) -> Duration {
+        (delay * self.slowness[sled]).min(DISK_MAX.max(delay))
+    }
+
+    /// What goes wrong next.
+    pub(crate) fn fault(&self, random: &mut SmallRng) -> Fault {
+        let all: u32 = self.faults.iter().map(|(_, weight)| weight).sum();
+        let mut at = random.random_range(0..all);
+        for (fault, weight) in self.faults {
+            if at < *weight {
+                return *fault;
+            }
+            at -= weight;
+        }
+        self.faults[0].0
+    }
+}

@@ -1,0 +1,242 @@
+//! What goes wrong, and that it stops.
+
+use crate::{
+    climate::Fault,
+    network::delay,
+    sled::Sled,
+    world::{Broken, Event, World},
+};
+use rand::Rng;
+use region_wire::Request;
+use std::time::Duration;
+
+impl World {
+    pub(crate) fn start_sled(&mut self, sled: usize) -> Result<(), Broken> {
+        self.sleds[sled].start()?;
+        if self.sleds[sled].machine.is_off() { self.lose_power(sled) } else { Ok(()) }
+    }
+
+    pub(crate) fn lose_power(&mut self, sled: usize) -> Result<(), Broken> {
+        let away = self.soon(self.climate.away);
+        self.cut(sled, away)
+    }
+
+    /// The power of a sled fails, and comes back after so long.
+    pub(crate) fn cut(&mut self, sled: usize, away: Duration) -> Result<(), Broken> {
+        if self.climate.rotten == Some(sled) {
+            return Ok(());
+        }
+        self.history.power_failed(sled, self.now);
+        let seed = self.random.random();
+        self.sleds[sled].lose_power(seed);
+        self.lose_connections(sled);
+        self.at(away, Event::Start(sled));
+        Ok(())
+    }
+
+    /// The process of a sled is gone: the writers notice, or not before they ask.
+    fn lose_connections(&mut self, sled: usize) {
+        let of_sled = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.sled == sled && !connection.is_closed);
+        let ids: Vec<u64> = of_sled.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.close(id);
+            if self.random.random_bool(0.8) {
+                let later = delay(&mut self.random);
+                self.at(later, Event::ClosedAtWriter(id));
+            }
+        }
+    }
+
+    fn kill_sled(&mut self, sled: usize) {
+        if self.sleds[sled].member.is_some() && self.climate.rotten != Some(sled) {
+            self.sleds[sled].kill();
+            self.lose_connections(sled);
+            let later = self.soon(self.climate.away);
+            self.at(later, Event::Start(sled));
+        }
+    }
+
+    pub(crate) fn kill_writer(&mut self, writer: usize) {
+        self.writers[writer].is_alive = false;
+        let ids: Vec<u64> = self.writers[writer].connections.values().copied().collect();
+        for id in ids {
+            self.close(id);
+            let later = delay(&mut self.random);
+            self.at(later, Event::ClosedAtSled(id));
+        }
+    }
+
+    /// The power of a sled fails in or right behind what this makes durable, perhaps.
+    pub(crate) fn aim(&mut self, sled: usize, request: &Request) {
+        let is_aimed_at = matches!(
+            request,
+            Request::Promote(_)
+                | Request::SetList { .. }
+                | Request::Commit { .. }
+                | Request::Join(_)
+                | Request::Install { .. }
+        ) || (matches!(request, Request::Flush { .. }) && self.random.random_bool(0.1));
+        let is_hit = is_aimed_at && self.has_faults && self.climate.aimed > 0.0;
+        if !is_hit || self.climate.rotten == Some(sled) || !self.random.random_bool(self.climate.aimed) {
+            return;
+        }
+        self.faults += 1;
+        if self.random.random_bool(0.5) {
+            let machine = &self.sleds[sled].machine;
+            machine.stop_after_changes(machine.changes() + self.random.random_range(0..12));
+        } else {
+            let (later, away) = (self.soon(3), self.soon(self.climate.away));
+            self.at(later, Event::Cut(sled, away));
+        }
+    }
+
+    /// The power of all sleds fails right behind a flush that was acknowledged, perhaps; and one of them stays away.
+    pub(crate) fn aim_at_flush(&mut self) {
+        if !self.has_faults || !self.random.random_bool(self.climate.aimed_at_flushes) {
+            return;
+        }
+        self.faults += 1;
+        let last = self.random.random_range(0..self.sleds.len());
+        for sled in 0..self.sleds.len() {
+            let later = if sled == last { Duration::from_secs(6) } else { Duration::ZERO };
+            let away = later + self.soon(1_000);
+            self.at(Duration::ZERO, Event::Cut(sled, away));
+        }
+    }
+
+    pub(crate) fn fault(&mut self) -> Result<(), Broken> {
+        let later = self.soon(self.climate.between_faults);
+        self.at(later, Event::Fault);
+        if !self.has_faults {
+            return Ok(());
+        }
+        self.faults += 1;
+        let sled = self.random.random_range(0..self.sleds.len());
+        let newest = self.writers.len() - 1;
+        match self.climate.fault(&mut self.random) {
+            Fault::KillSled => self.kill_sled(sled),
+            Fault::KillTwo => {
+                (0..self.sleds.len()).filter(|other| *other != sled).for_each(|other| self.kill_sled(other));
+            }
+            Fault::KillAll => (0..self.sleds.len()).for_each(|sled| self.kill_sled(sled)),
+            Fault::LosePower if self.climate.rotten != Some(sled) => {
+                // At some operation of the disk, a little later.
+                let machine = &self.sleds[sled].machine;
+                machine.stop_after_changes(machine.changes() + self.random.random_range(0..40));
+            }
+            Fault::LosePower => {}
+            Fault::LosePowerOfAll => {
+                for sled in 0..self.sleds.len() {
+                    self.lose_power(sled)?;
+                }
+            }
+            Fault::Break => self.break_one(),
+            Fault::GoDark => {
+                for connection in self.connections.values_mut().filter(|known| known.sled == sled) {
+                    connection.is_dark = true;
+                }
+            }
+            Fault::Block => {
+                let later = self.soon(self.climate.away * 2);
+                self.block(newest, sled, later);
+            }
+            Fault::PauseSled => self.sleds[sled].paused_until = self.now + self.soon(6_000),
+            Fault::PauseWriter => self.writers[newest].paused_until = self.now + self.soon(12_000),
+            Fault::KillWriter => {
+                self.kill_writer(newest);
+                let later = self.soon(2_000);
+                self.at(later, Event::TakeOver);
+            }
+            Fault::TakeOver => self.add_writer(0)?,
+            Fault::LowerWriter => {
+                let lower = self.random.random_range(1..3);
+                self.add_writer(lower)?;
+            }
+            Fault::TwoAtOnce => {
+                self.lose_power(sled)?;
+                self.kill_writer(newest);
+                self.add_writer(0)?;
+            }
+            Fault::ThreeInARow => self.three_in_a_row(newest, sled),
+            Fault::Rot => self.rot()?,
+        }
+        Ok(())
+    }
+
+    fn break_one(&mut self) {
+        let open = self.connections.iter().filter(|(_, known)| !known.is_closed);
+        let open: Vec<u64> = open.map(|(id, _)| *id).collect();
+        if let Some(id) = open.get(self.random.random_range(0..open.len().max(1))) {
+            self.break_connection(*id);
+        }
+    }
+
+    fn block(&mut self, writer: usize, sled: usize, time: Duration) {
+        self.blocked.insert((writer, sled));
+        self.at(time, Event::Unblock(writer, sled));
+    }
+
+    /// The first sled is left out and comes back; the second one stops; the third one loses its power, and the Upstairs dies with it.
+    fn three_in_a_row(&mut self, writer: usize, first: usize) {
+        let count = self.sleds.len();
+        let second = (first + self.random.random_range(1..count)) % count;
+        let Some(third) = (0..count).find(|sled| *sled != first && *sled != second) else { return };
+        let back = Duration::from_millis(2_000) + self.soon(1_000);
+        self.block(writer, first, back);
+        let stops = back.saturating_sub(self.soon(400));
+        let until = self.now + back + Duration::from_secs(5);
+        self.at(stops, Event::Pause(second, until));
+        let (end, away) = (back + Duration::from_millis(500) + self.soon(2_500), self.soon(2_000));
+        self.at(end, Event::Cut(third, away));
+        self.at(end, Event::KillWriter(writer));
+    }
+
+    fn rot(&mut self) -> Result<(), Broken> {
+        let Some(sled) = self.climate.rotten else { return Ok(()) };
+        // What only one member has, nobody can give back if it is changed.
+        let applied = |sled: &Sled| sled.member.as_ref().map(|member| member.region().applied());
+        let is_full = |sled: &Sled| sled.member.as_ref().is_some_and(|member| member.region().is_full());
+        let ours = applied(&self.sleds[sled]);
+        let mut others = (0..self.sleds.len()).filter(|other| *other != sled).map(|other| &self.sleds[other]);
+        if !others.any(|other| is_full(other) && applied(other) >= ours) {
+            return Ok(());
+        }
+        let part: f64 = self.random.random();
+        self.sleds[sled].rot(part, self.geometry)
+    }
+
+    /// Nothing goes wrong from now on: everybody runs, and one Upstairs has the volume: the newest, if it is sure that there is one, or a
+    /// new one.
+    pub(crate) fn heal(&mut self) -> Result<(), Broken> {
+        self.has_faults = false;
+        self.climate.slowness = [1; 3];
+        self.blocked.clear();
+        for connection in self.connections.values_mut() {
+            connection.is_dark |= connection.is_closed;
+        }
+        for sled in 0..self.sleds.len() {
+            if self.sleds[sled].machine.is_off() {
+                self.lose_power(sled)?;
+            }
+            self.sleds[sled].machine.stop_after_changes(u64::MAX);
+        }
+        // Whoever is stopped goes on when it would have: what waits for it is not to be overtaken.
+        let highest = self.writers.iter().map(|writer| writer.session.epoch).max().unwrap_or(0);
+        let mut newest = (0..).zip(&self.writers).filter(|(_, writer)| writer.session.epoch == highest);
+        let one = newest.next().filter(|(_, writer)| writer.is_alive && !writer.is_over);
+        let goes_on = one.map(|(number, _)| number).filter(|_| newest.next().is_none());
+        match goes_on {
+            Some(writer) if self.random.random_bool(0.5) => {
+                self.last_writer = writer;
+                Ok(())
+            }
+            _ => {
+                self.last_writer = self.writers.len();
+                self.add_writer(0)
+            }
+        }
+    }
+}
