@@ -2,7 +2,10 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Subcommand;
-use daemon::log::{self, LogFormat, LogSettings};
+use daemon::{
+    log::{self, LogFormat, LogSettings},
+    state_lock::StateLock,
+};
 use downstairs::{Disk, Server};
 use durable_fs::RealDisk;
 use ids::{RegionId, RegionSetId};
@@ -192,6 +195,8 @@ fn create(
 
 fn downstairs(directory: &Utf8Path, address: SocketAddr) -> Result<(), Box<dyn Error>> {
     log::start(&LogSettings { format: LogFormat::Text, filter: None })?;
+    // Two that serve the same regions would each believe that they know who may write.
+    let _only_one = StateLock::take(directory)?;
     let disk = Disk::new(Arc::new(RealDisk::new(directory)));
     let regions = disk.regions()?.len();
     let server = Server::start(disk, address)?;

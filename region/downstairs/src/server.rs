@@ -89,7 +89,9 @@ struct Served {
     state: Mutex<State>,
     /// Something that waited may go on.
     changed: Condvar,
-    work: [mpsc::Sender<Work>; 2],
+    /// None once it is to be closed.
+    work: Mutex<Option<[mpsc::Sender<Work>; 2]>>,
+    workers: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
@@ -253,6 +255,9 @@ impl Shared {
     /// The region, opened if it is not.
     fn served(&self, region: RegionId) -> Result<Arc<Served>, DiskError> {
         let mut regions = lock(&self.regions);
+        if self.is_stopping.load(Ordering::SeqCst) {
+            return Err(DiskError::NoRegion { region });
+        }
         if let Some(served) = regions.get(&region) {
             return Ok(Arc::clone(served));
         }
@@ -289,19 +294,20 @@ impl Served {
         let served = Arc::new(Served {
             state: Mutex::new(state),
             changed: Condvar::new(),
-            work: [syncs, checkpoints],
+            work: Mutex::new(Some([syncs, checkpoints])),
+            workers: Mutex::default(),
         });
         for work in [sync, checkpoint] {
-            let served = Arc::downgrade(&served);
+            let of = Arc::downgrade(&served);
             let run = move || {
                 while let Ok(work) = work.recv() {
                     let work: Work = work;
                     let ended = work.run();
-                    let Some(served) = served.upgrade() else { break };
+                    let Some(served) = of.upgrade() else { break };
                     served.with(|member| member.ended(ended));
                 }
             };
-            start("work", run).map_err(io::Error::other)?;
+            lock(&served.workers).push(start("work", run).map_err(io::Error::other)?);
         }
         Ok(served)
     }
@@ -343,10 +349,16 @@ impl Served {
         state.links.is_empty() && state.unused_since.elapsed() >= UNUSED_MAX
     }
 
-    /// Closes the region in order. Whoever is connected hears no more.
+    /// Closes the region in order. Whoever is connected hears no more. Whatever is under way on its file has ended on return: it may
+    /// be opened again.
     fn close(&self) {
+        lock(&self.state).links.values().for_each(|link| link.close());
+        drop(lock(&self.work).take());
+        for worker in std::mem::take(&mut *lock(&self.workers)) {
+            // One that has panicked has said so.
+            let _ = worker.join();
+        }
         let mut state = lock(&self.state);
-        state.links.values().for_each(|link| link.close());
         let Some(mut member) = state.member.take() else { return };
         if let Err(error) = member.region_mut().settle() {
             tracing::warn!(%error, "a region is closed as it is");
@@ -386,10 +398,10 @@ impl Served {
     }
 
     fn run_work(&self, work: Work) {
-        let worker = match work {
-            Work::Sync(_) => &self.work[0],
-            Work::Checkpoint(_) => &self.work[1],
-        };
+        // Of a region that is being closed nothing more is begun: closing it makes everything durable.
+        let workers = lock(&self.work);
+        let Some([syncs, checkpoints]) = workers.as_ref() else { return };
+        let worker = if matches!(work, Work::Sync(_)) { syncs } else { checkpoints };
         worker.send(work).expect("a worker lives as long as its region");
     }
 
