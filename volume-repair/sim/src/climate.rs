@@ -57,6 +57,8 @@ pub(crate) struct Climate {
     pub(crate) aimed_at_flushes: f64,
     /// How much longer the disk of each sled takes.
     pub(crate) slowness: [u32; 3],
+    /// How much longer messages take to and from each sled.
+    pub(crate) distance: [u32; 3],
     /// The one sled whose medium changes bytes. Its power stays: then bytes that are lost and such as are changed would be the same.
     pub(crate) rotten: Option<usize>,
     /// Microseconds between jobs at most.
@@ -118,6 +120,9 @@ const ROT: &[(Fault, u32)] =
 /// A slow disk takes so long at most: nobody believes that it is gone.
 const DISK_MAX: Duration = Duration::from_secs(2);
 
+/// A message takes so long at most for the distance alone.
+const DISTANCE_MAX: Duration = Duration::from_millis(50);
+
 /// Every so many seeds there are many blocks.
 const LARGE: u64 = 61;
 
@@ -142,6 +147,7 @@ impl Climate {
             aimed: 0.0,
             aimed_at_flushes: 0.0,
             slowness: [1; 3],
+            distance: [1; 3],
             rotten: None,
             between_jobs: 20_000,
         };
@@ -160,7 +166,11 @@ impl Climate {
                 climate.between_faults = 6_000;
                 climate.away = 8_000;
             }
-            4 => climate.faults = RIVALS,
+            4 => {
+                climate.faults = RIVALS;
+                climate.between_jobs = 8_000;
+                climate.distance = std::array::from_fn(|_| [1, 1, 10, 100][random.random_range(0..4)]);
+            }
             5 => {
                 climate.faults = ROT;
                 climate.between_faults = 500;
@@ -181,6 +191,11 @@ impl Climate {
     /// How long a disk takes for what takes another one so long.
     pub(crate) fn slow(&self, sled: usize, delay: Duration) -> Duration {
         (delay * self.slowness[sled]).min(DISK_MAX.max(delay))
+    }
+
+    /// How long a message takes to or from a sled that takes so long from a near one.
+    pub(crate) fn far(&self, sled: usize, delay: Duration) -> Duration {
+        (delay * self.distance[sled]).min(DISTANCE_MAX.max(delay))
     }
 
     /// What goes wrong next.

@@ -63,10 +63,19 @@ impl World {
         self.writers[writer].is_alive = false;
         let ids: Vec<u64> = self.writers[writer].connections.values().copied().collect();
         for id in ids {
-            self.close(id);
-            let later = delay(&mut self.random);
-            self.at(later, Event::ClosedAtSled(id));
+            self.end_connection(id);
         }
+    }
+
+    /// The writer has no use for it any more. What it has sent before may arrive, or not.
+    pub(crate) fn end_connection(&mut self, id: u64) {
+        let mut later = delay(&mut self.random);
+        if self.random.random_bool(0.5) {
+            self.close(id);
+        } else if let Some(connection) = self.connections.get(&id) {
+            later += connection.to_sled.saturating_sub(self.now);
+        }
+        self.at(later, Event::ClosedAtSled(id));
     }
 
     /// The power of a sled fails in or right behind what this makes durable, perhaps.
@@ -213,6 +222,7 @@ impl World {
     pub(crate) fn heal(&mut self) -> Result<(), Broken> {
         self.has_faults = false;
         self.climate.slowness = [1; 3];
+        self.climate.distance = [1; 3];
         self.blocked.clear();
         for connection in self.connections.values_mut() {
             connection.is_dark |= connection.is_closed;
