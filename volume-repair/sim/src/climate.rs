@@ -117,6 +117,8 @@ const RIVALS: &[(Fault, u32)] = &[
 const ROT: &[(Fault, u32)] =
     &[(Rot, 60), (Break, 10), (KillSled, 10), (Block, 8), (KillWriter, 3), (TakeOver, 3)];
 
+const ROWS: &[(Fault, u32)] = &[(ThreeInARow, 1)];
+
 /// A slow disk takes so long at most: nobody believes that it is gone.
 const DISK_MAX: Duration = Duration::from_secs(2);
 
@@ -151,13 +153,13 @@ impl Climate {
             rotten: None,
             between_jobs: 20_000,
         };
-        match seed % 6 {
+        match seed % 7 {
             1 => {
                 climate.faults = POWER;
                 climate.aimed = 0.05;
-                climate.aimed_at_flushes = 0.01;
+                climate.aimed_at_flushes = 0.02;
                 climate.away = 8_000;
-                climate.slowness = std::array::from_fn(|_| [1, 1, 30, 300][random.random_range(0..4)]);
+                climate.slowness = std::array::from_fn(|_| [1, 30, 100, 300][random.random_range(0..4)]);
             }
             2 => climate.faults = NETWORK,
             3 => {
@@ -175,6 +177,12 @@ impl Climate {
                 climate.faults = ROT;
                 climate.between_faults = 500;
                 climate.rotten = Some(random.random_range(0..3));
+            }
+            6 => {
+                climate.faults = ROWS;
+                climate.limits = few;
+                climate.between_faults = 9_000;
+                climate.between_jobs = 8_000;
             }
             _ => climate.aimed = 0.005,
         }

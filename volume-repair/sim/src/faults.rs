@@ -114,6 +114,9 @@ impl World {
             let away = later + self.soon(1_000);
             self.at(Duration::ZERO, Event::Cut(sled, away));
         }
+        if self.random.random_bool(0.7) {
+            self.at(Duration::ZERO, Event::KillWriter(self.writers.len() - 1));
+        }
     }
 
     pub(crate) fn fault(&mut self) -> Result<(), Broken> {
