@@ -34,6 +34,8 @@ pub(crate) enum Fault {
     ThreeInARow,
     /// The power of one sled fails, and the Upstairs dies with it.
     TwoAtOnce,
+    /// Nothing gets through to the newest Upstairs for a while; another one takes over, and dies.
+    Partition,
     /// The medium changes a bit of a block.
     Rot,
 }
@@ -67,7 +69,7 @@ pub(crate) struct Climate {
 
 use Fault::{
     Block, Break, GoDark, KillAll, KillSled, KillTwo, KillWriter, LosePower, LosePowerOfAll, LowerWriter,
-    PauseSled, PauseWriter, Rot, TakeOver, ThreeInARow, TwoAtOnce,
+    Partition, PauseSled, PauseWriter, Rot, TakeOver, ThreeInARow, TwoAtOnce,
 };
 
 const MIXED: &[(Fault, u32)] = &[
@@ -106,6 +108,7 @@ const LAGGARDS: &[(Fault, u32)] = &[
     (Break, 10),
 ];
 const RIVALS: &[(Fault, u32)] = &[
+    (Partition, 30),
     (TakeOver, 30),
     (LowerWriter, 15),
     (PauseWriter, 15),
@@ -157,9 +160,13 @@ impl Climate {
             1 => {
                 climate.faults = POWER;
                 climate.aimed = 0.05;
-                climate.aimed_at_flushes = 0.02;
+                climate.aimed_at_flushes = 0.04;
                 climate.away = 8_000;
-                climate.slowness = std::array::from_fn(|_| [1, 30, 100, 300][random.random_range(0..4)]);
+                climate.slowness = std::array::from_fn(|_| [1, 30, 300][random.random_range(0..3)]);
+                if random.random_bool(0.5) {
+                    climate.slowness = [300; 3];
+                    climate.slowness[random.random_range(0..3)] = 1;
+                }
             }
             2 => climate.faults = NETWORK,
             3 => {
@@ -182,7 +189,7 @@ impl Climate {
                 climate.faults = ROWS;
                 climate.limits = few;
                 climate.between_faults = 9_000;
-                climate.between_jobs = 8_000;
+                climate.between_jobs = 10_000;
             }
             _ => climate.aimed = 0.005,
         }

@@ -108,13 +108,16 @@ impl World {
             return;
         }
         self.faults += 1;
-        let last = self.random.random_range(0..self.sleds.len());
+        // The one with the fastest disk may be the only one that has it.
+        let fastest = (0..self.sleds.len()).min_by_key(|sled| self.climate.slowness[*sled]);
+        let any = self.random.random_range(0..self.sleds.len());
+        let last = fastest.filter(|_| self.random.random_bool(0.7)).unwrap_or(any);
         for sled in 0..self.sleds.len() {
             let later = if sled == last { Duration::from_secs(6) } else { Duration::ZERO };
             let away = later + self.soon(1_000);
             self.at(Duration::ZERO, Event::Cut(sled, away));
         }
-        if self.random.random_bool(0.7) {
+        if self.random.random_bool(0.9) {
             self.at(Duration::ZERO, Event::KillWriter(self.writers.len() - 1));
         }
     }
@@ -173,6 +176,7 @@ impl World {
                 self.add_writer(0)?;
             }
             Fault::ThreeInARow => self.three_in_a_row(newest, sled),
+            Fault::Partition => self.partition(newest),
             Fault::Rot => self.rot()?,
         }
         Ok(())
@@ -204,6 +208,18 @@ impl World {
         let (end, away) = (back + Duration::from_millis(500) + self.soon(2_500), self.soon(2_000));
         self.at(end, Event::Cut(third, away));
         self.at(end, Event::KillWriter(writer));
+    }
+
+    /// Nothing gets through to an Upstairs; another one takes over, and dies when the first one comes back.
+    fn partition(&mut self, writer: usize) {
+        let end = Duration::from_millis(1_500) + self.soon(4_000);
+        for sled in 0..self.sleds.len() {
+            self.block(writer, sled, end);
+        }
+        let takes_over = self.soon(1_000);
+        self.at(takes_over, Event::TakeOver);
+        let dies = end.saturating_sub(self.soon(1_000));
+        self.at(dies, Event::KillWriter(writer + 1));
     }
 
     fn rot(&mut self) -> Result<(), Broken> {
