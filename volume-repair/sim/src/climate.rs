@@ -188,7 +188,8 @@ impl Climate {
             6 => {
                 climate.faults = ROWS;
                 climate.limits = few;
-                climate.between_faults = 9_000;
+                climate.between_faults = 8_000;
+                climate.slowness = [300; 3];
                 climate.between_jobs = 10_000;
             }
             _ => climate.aimed = 0.005,

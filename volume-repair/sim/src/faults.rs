@@ -205,7 +205,7 @@ impl World {
         let stops = back.saturating_sub(self.soon(400));
         let until = self.now + back + Duration::from_secs(5);
         self.at(stops, Event::Pause(second, until));
-        let (end, away) = (back + Duration::from_millis(500) + self.soon(2_500), self.soon(2_000));
+        let (end, away) = (back + Duration::from_millis(200) + self.soon(1_300), self.soon(2_000));
         self.at(end, Event::Cut(third, away));
         self.at(end, Event::KillWriter(writer));
     }
