@@ -144,7 +144,7 @@ impl Climate {
         let mut climate = Climate {
             block_size: if random.random_bool(0.1) { BlockSize::B4096 } else { BlockSize::B512 },
             blocks,
-            spots: vec![0..blocks],
+            spots: std::iter::once(0..blocks).collect(),
             faults: MIXED,
             between_faults: 2_500,
             away: 4_000,
