@@ -34,6 +34,8 @@ pub(crate) enum Fault {
     ThreeInARow,
     /// The power of one sled fails, and the Upstairs dies with it.
     TwoAtOnce,
+    /// Nothing gets through to the newest Upstairs for a while; another one takes over, and dies.
+    Partition,
     /// The medium changes a bit of a block.
     Rot,
 }
@@ -57,6 +59,8 @@ pub(crate) struct Climate {
     pub(crate) aimed_at_flushes: f64,
     /// How much longer the disk of each sled takes.
     pub(crate) slowness: [u32; 3],
+    /// How much longer messages take to and from each sled.
+    pub(crate) distance: [u32; 3],
     /// The one sled whose medium changes bytes. Its power stays: then bytes that are lost and such as are changed would be the same.
     pub(crate) rotten: Option<usize>,
     /// Microseconds between jobs at most.
@@ -65,7 +69,7 @@ pub(crate) struct Climate {
 
 use Fault::{
     Block, Break, GoDark, KillAll, KillSled, KillTwo, KillWriter, LosePower, LosePowerOfAll, LowerWriter,
-    PauseSled, PauseWriter, Rot, TakeOver, ThreeInARow, TwoAtOnce,
+    Partition, PauseSled, PauseWriter, Rot, TakeOver, ThreeInARow, TwoAtOnce,
 };
 
 const MIXED: &[(Fault, u32)] = &[
@@ -104,6 +108,7 @@ const LAGGARDS: &[(Fault, u32)] = &[
     (Break, 10),
 ];
 const RIVALS: &[(Fault, u32)] = &[
+    (Partition, 30),
     (TakeOver, 30),
     (LowerWriter, 15),
     (PauseWriter, 15),
@@ -115,8 +120,13 @@ const RIVALS: &[(Fault, u32)] = &[
 const ROT: &[(Fault, u32)] =
     &[(Rot, 60), (Break, 10), (KillSled, 10), (Block, 8), (KillWriter, 3), (TakeOver, 3)];
 
+const ROWS: &[(Fault, u32)] = &[(ThreeInARow, 1)];
+
 /// A slow disk takes so long at most: nobody believes that it is gone.
 const DISK_MAX: Duration = Duration::from_secs(2);
+
+/// A message takes so long at most for the distance alone.
+const DISTANCE_MAX: Duration = Duration::from_millis(50);
 
 /// Every so many seeds there are many blocks.
 const LARGE: u64 = 61;
@@ -134,7 +144,7 @@ impl Climate {
         let mut climate = Climate {
             block_size: if random.random_bool(0.1) { BlockSize::B4096 } else { BlockSize::B512 },
             blocks,
-            spots: vec![0..blocks],
+            spots: std::iter::once(0..blocks).collect(),
             faults: MIXED,
             between_faults: 2_500,
             away: 4_000,
@@ -142,16 +152,21 @@ impl Climate {
             aimed: 0.0,
             aimed_at_flushes: 0.0,
             slowness: [1; 3],
+            distance: [1; 3],
             rotten: None,
             between_jobs: 20_000,
         };
-        match seed % 6 {
+        match seed % 7 {
             1 => {
                 climate.faults = POWER;
                 climate.aimed = 0.05;
-                climate.aimed_at_flushes = 0.01;
+                climate.aimed_at_flushes = 0.04;
                 climate.away = 8_000;
-                climate.slowness = std::array::from_fn(|_| [1, 1, 30, 300][random.random_range(0..4)]);
+                climate.slowness = std::array::from_fn(|_| [1, 30, 300][random.random_range(0..3)]);
+                if random.random_bool(0.5) {
+                    climate.slowness = [300; 3];
+                    climate.slowness[random.random_range(0..3)] = 1;
+                }
             }
             2 => climate.faults = NETWORK,
             3 => {
@@ -160,11 +175,22 @@ impl Climate {
                 climate.between_faults = 6_000;
                 climate.away = 8_000;
             }
-            4 => climate.faults = RIVALS,
+            4 => {
+                climate.faults = RIVALS;
+                climate.between_jobs = 8_000;
+                climate.distance = std::array::from_fn(|_| [1, 1, 10, 100][random.random_range(0..4)]);
+            }
             5 => {
                 climate.faults = ROT;
                 climate.between_faults = 500;
                 climate.rotten = Some(random.random_range(0..3));
+            }
+            6 => {
+                climate.faults = ROWS;
+                climate.limits = few;
+                climate.between_faults = 8_000;
+                climate.slowness = [300; 3];
+                climate.between_jobs = 10_000;
             }
             _ => climate.aimed = 0.005,
         }
@@ -181,6 +207,11 @@ impl Climate {
     /// How long a disk takes for what takes another one so long.
     pub(crate) fn slow(&self, sled: usize, delay: Duration) -> Duration {
         (delay * self.slowness[sled]).min(DISK_MAX.max(delay))
+    }
+
+    /// How long a message takes to or from a sled that takes so long from a near one.
+    pub(crate) fn far(&self, sled: usize, delay: Duration) -> Duration {
+        (delay * self.distance[sled]).min(DISTANCE_MAX.max(delay))
     }
 
     /// What goes wrong next.

@@ -63,10 +63,19 @@ impl World {
         self.writers[writer].is_alive = false;
         let ids: Vec<u64> = self.writers[writer].connections.values().copied().collect();
         for id in ids {
-            self.close(id);
-            let later = delay(&mut self.random);
-            self.at(later, Event::ClosedAtSled(id));
+            self.end_connection(id);
         }
+    }
+
+    /// The writer has no use for it any more. What it has sent before may arrive, or not.
+    pub(crate) fn end_connection(&mut self, id: u64) {
+        let mut later = delay(&mut self.random);
+        if self.random.random_bool(0.5) {
+            self.close(id);
+        } else if let Some(connection) = self.connections.get(&id) {
+            later += connection.to_sled.saturating_sub(self.now);
+        }
+        self.at(later, Event::ClosedAtSled(id));
     }
 
     /// The power of a sled fails in or right behind what this makes durable, perhaps.
@@ -99,11 +108,17 @@ impl World {
             return;
         }
         self.faults += 1;
-        let last = self.random.random_range(0..self.sleds.len());
+        // The one with the fastest disk may be the only one that has it.
+        let fastest = (0..self.sleds.len()).min_by_key(|sled| self.climate.slowness[*sled]);
+        let any = self.random.random_range(0..self.sleds.len());
+        let last = fastest.filter(|_| self.random.random_bool(0.7)).unwrap_or(any);
         for sled in 0..self.sleds.len() {
             let later = if sled == last { Duration::from_secs(6) } else { Duration::ZERO };
             let away = later + self.soon(1_000);
             self.at(Duration::ZERO, Event::Cut(sled, away));
+        }
+        if self.random.random_bool(0.9) {
+            self.at(Duration::ZERO, Event::KillWriter(self.writers.len() - 1));
         }
     }
 
@@ -161,6 +176,7 @@ impl World {
                 self.add_writer(0)?;
             }
             Fault::ThreeInARow => self.three_in_a_row(newest, sled),
+            Fault::Partition => self.partition(newest),
             Fault::Rot => self.rot()?,
         }
         Ok(())
@@ -189,9 +205,21 @@ impl World {
         let stops = back.saturating_sub(self.soon(400));
         let until = self.now + back + Duration::from_secs(5);
         self.at(stops, Event::Pause(second, until));
-        let (end, away) = (back + Duration::from_millis(500) + self.soon(2_500), self.soon(2_000));
+        let (end, away) = (back + Duration::from_millis(200) + self.soon(1_300), self.soon(2_000));
         self.at(end, Event::Cut(third, away));
         self.at(end, Event::KillWriter(writer));
+    }
+
+    /// Nothing gets through to an Upstairs; another one takes over, and dies when the first one comes back.
+    fn partition(&mut self, writer: usize) {
+        let end = Duration::from_millis(1_500) + self.soon(4_000);
+        for sled in 0..self.sleds.len() {
+            self.block(writer, sled, end);
+        }
+        let takes_over = self.soon(1_000);
+        self.at(takes_over, Event::TakeOver);
+        let dies = end.saturating_sub(self.soon(1_000));
+        self.at(dies, Event::KillWriter(writer + 1));
     }
 
     fn rot(&mut self) -> Result<(), Broken> {
@@ -213,6 +241,7 @@ impl World {
     pub(crate) fn heal(&mut self) -> Result<(), Broken> {
         self.has_faults = false;
         self.climate.slowness = [1; 3];
+        self.climate.distance = [1; 3];
         self.blocked.clear();
         for connection in self.connections.values_mut() {
             connection.is_dark |= connection.is_closed;

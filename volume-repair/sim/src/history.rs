@@ -121,9 +121,8 @@ impl History {
         let acknowledged = self.sessions.entry(session).or_default();
         if covered > acknowledged.flushed {
             let from = std::mem::replace(&mut acknowledged.flushed, covered);
-            for stamp in acknowledged.stamps[from..covered].to_vec() {
-                self.durable(stamp);
-            }
+            let newly: Vec<Stamp> = acknowledged.stamps[from..covered].into();
+            newly.into_iter().for_each(|stamp| self.durable(stamp));
         }
     }
 

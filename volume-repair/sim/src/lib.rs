@@ -31,5 +31,5 @@ mod world;
 mod writer;
 
 pub use campaign::{Campaign, campaign};
-pub use mutants::{Mutant, mutants};
+pub use mutants::{Mutant, mutants, second_line};
 pub use run::{Summary, run};

@@ -1,4 +1,18 @@
 //! The rules that are left out, one at a time, to see that the simulation notices.
+//!
+//! Some rules are a second line: what they forbid never comes, as long as everybody else keeps the others, so that a whole volume does
+//! not notice when one of them alone is left out. Their own tests do, which put in their way what they forbid.
+//!
+//! | rule | what keeps it from being needed | noticed by |
+//! |---|---|---|
+//! | `NoGaps` | an Upstairs sends each connection its window from what the member has applied, one by one | `region/downstairs/tests` |
+//! | `BaseIsApplied` | an Upstairs asks a list of those only whom it has sent all before its base, on the same connection | the same |
+//! | `OnlyFillingInstalls` | who is filled was told the list without it before, on the same connection; if it refuses, it is not filled | the same |
+//! | `FullIsDurable` | an Upstairs has the target flushed between the last copy and the list | the same |
+//! | `PromotionIsDurable` | nothing is acknowledged before a list of this epoch is kept, and what is kept with it is the promotion; before, only the connection is used that was promoted, and it does not outlive the process | the same |
+//! | `ListIsKeptByAll` | of a list of three any two have what was acknowledged, of one that was to get a third one of the two; and nobody keeps one without having what is before it. It keeps the third in the choice | `activation` of the Upstairs |
+//! | `FullAfterAQuietRound` | a round copies all that differs, behind one position, and what is newer is in the stream. The second one is for what nobody has thought of | nobody |
+//! | `SamePosition` | copies of any position are put by their versions. It is what lets a round be quiet under load | nobody |
 
 /// A rule that may be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,6 +22,18 @@ pub enum Mutant {
     /// Of writing and reading.
     Upstairs(upstairs::Rule),
 }
+
+/// Those that are a second line.
+const SECOND_LINE: [Mutant; 8] = [
+    Mutant::Downstairs(downstairs::Rule::NoGaps),
+    Mutant::Downstairs(downstairs::Rule::BaseIsApplied),
+    Mutant::Downstairs(downstairs::Rule::OnlyFillingInstalls),
+    Mutant::Downstairs(downstairs::Rule::FullIsDurable),
+    Mutant::Downstairs(downstairs::Rule::PromotionIsDurable),
+    Mutant::Upstairs(upstairs::Rule::ListIsKeptByAll),
+    Mutant::Upstairs(upstairs::Rule::FullAfterAQuietRound),
+    Mutant::Upstairs(upstairs::Rule::SamePosition),
+];
 
 impl Mutant {
     /// Leaves it out while `act` runs.
@@ -19,9 +45,16 @@ impl Mutant {
     }
 }
 
-/// All of them.
+/// All that the simulation notices, each by itself.
 #[must_use]
 pub fn mutants() -> Vec<Mutant> {
     let downstairs = downstairs::Rule::ALL.into_iter().map(Mutant::Downstairs);
-    downstairs.chain(upstairs::Rule::ALL.into_iter().map(Mutant::Upstairs)).collect()
+    let all = downstairs.chain(upstairs::Rule::ALL.into_iter().map(Mutant::Upstairs));
+    all.filter(|mutant| !SECOND_LINE.contains(mutant)).collect()
+}
+
+/// Those that it need not notice: a second line, with tests of their own.
+#[must_use]
+pub fn second_line() -> &'static [Mutant] {
+    &SECOND_LINE
 }

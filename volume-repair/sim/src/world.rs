@@ -168,6 +168,7 @@ impl World {
             Event::Connected(writer, peer) => self.connect(writer, peer),
             Event::ClosedAtSled(connection) => {
                 let sled = self.connections[&connection].sled;
+                self.close(connection);
                 self.with_sled(sled, |member| member.disconnect(ConnectionId(connection)))
             }
             Event::ClosedAtWriter(connection) => {
@@ -323,8 +324,8 @@ impl World {
     }
 
     fn send_to_writer(&mut self, id: u64, reply: Reply) {
-        let later = delay(&mut self.random);
         let Some(connection) = self.connections.get_mut(&id) else { return };
+        let later = self.climate.far(connection.sled, delay(&mut self.random));
         connection.to_writer = connection.to_writer.max(self.now + later);
         let later = connection.to_writer.saturating_sub(self.now);
         self.at(later, Event::ToWriter(id, reply));
@@ -352,14 +353,12 @@ impl World {
                 }
                 Action::Disconnect(peer) => {
                     if let Some(id) = self.writers[writer].connections.remove(&peer) {
-                        self.close(id);
-                        let later = delay(&mut self.random);
-                        self.at(later, Event::ClosedAtSled(id));
+                        self.end_connection(id);
                     }
                 }
                 Action::Send(peer, request) => {
                     let Some(id) = self.writers[writer].connections.get(&peer).copied() else { continue };
-                    let later = delay(&mut self.random);
+                    let later = self.climate.far(peer.0, delay(&mut self.random));
                     if let Some(connection) = self.connections.get_mut(&id) {
                         connection.to_sled = connection.to_sled.max(self.now + later);
                         let later = connection.to_sled.saturating_sub(self.now);

@@ -71,3 +71,43 @@ pub(crate) fn decide(
     }
     Decision::Wait
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ids::RegionId;
+    use region::{ListVersion, Position};
+    use uuid::Uuid;
+
+    fn named(number: u128) -> Member {
+        Member { region: RegionId(Uuid::from_u128(number)), incarnation: 1 }
+    }
+
+    fn tells(number: u32, full: &[u128], counter: u64) -> Promoted {
+        let applied = Position { epoch: 1, counter };
+        let full = full.iter().copied().map(named).collect();
+        let list = List { version: ListVersion { epoch: 1, number }, base: Position::NONE, full };
+        Promoted { list, applied, durable: applied, is_suspect: false }
+    }
+
+    /// A third member that has more than both is not left out for a list that was never in force.
+    fn who_counts_when_one_of_two_knows_no_newer_list() -> Decision {
+        let members = [named(1), named(2), named(3)];
+        let told = [tells(2, &[1, 2], 5), tells(1, &[1, 2, 3], 5), tells(1, &[1, 2, 3], 7)];
+        let told = (0..).map(PeerId).zip(told).collect();
+        decide(&members, &told, Duration::ZERO, false)
+    }
+
+    #[test]
+    fn a_list_that_not_all_its_members_kept_does_not_count() {
+        let all = vec![PeerId(2), PeerId(0), PeerId(1)];
+        assert_eq!(who_counts_when_one_of_two_knows_no_newer_list(), Decision::Go(all));
+    }
+
+    #[cfg(feature = "mutants")]
+    #[test]
+    fn leaving_out_that_all_keep_a_list_leaves_out_the_third() {
+        let left_out = Rule::ListIsKeptByAll.left_out(who_counts_when_one_of_two_knows_no_newer_list);
+        assert_eq!(left_out, Decision::Go(vec![PeerId(0), PeerId(1)]));
+    }
+}
