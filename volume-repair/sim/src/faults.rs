@@ -229,7 +229,7 @@ impl World {
         let is_full = |sled: &Sled| sled.member.as_ref().is_some_and(|member| member.region().is_full());
         let ours = applied(&self.sleds[sled]);
         let mut others = (0..self.sleds.len()).filter(|other| *other != sled).map(|other| &self.sleds[other]);
-        if !others.any(|other| is_full(other) && applied(other) >= ours) {
+        if !others.all(|other| is_full(other) && applied(other) >= ours) {
             return Ok(());
         }
         let part: f64 = self.random.random();

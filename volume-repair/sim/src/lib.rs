@@ -17,7 +17,7 @@
 //! - [`world`]: the machines and what happens to them. [`network`]: connections. [`sled`]: one machine with a region.
 //!   [`writer`]: one Upstairs and its client.
 //! - [`history`]: which values may be read, by the promises of `docs/BLOCK.md`.
-//! - [`run`]: one seed, and what is left of it. [`campaign`]: many of them. [`mutants`]: the rules that are left out.
+//! - [`mod@run`]: one seed, and what is left of it. [`mod@campaign`]: many of them. [`mod@mutants`]: the rules that are left out.
 
 mod campaign;
 mod climate;

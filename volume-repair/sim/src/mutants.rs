@@ -12,7 +12,6 @@
 //! | `PromotionIsDurable` | nothing is acknowledged before a list of this epoch is kept, and what is kept with it is the promotion; before, only the connection is used that was promoted, and it does not outlive the process | the same |
 //! | `ListIsKeptByAll` | of a list of three any two have what was acknowledged, of one that was to get a third one of the two; and nobody keeps one without having what is before it. It keeps the third in the choice | `activation` of the Upstairs |
 //! | `FullAfterAQuietRound` | a round copies all that differs, behind one position, and what is newer is in the stream. The second one is for what nobody has thought of | nobody |
-//! | `SamePosition` | copies of any position are put by their versions. It is what lets a round be quiet under load | nobody |
 
 /// A rule that may be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +23,7 @@ pub enum Mutant {
 }
 
 /// Those that are a second line.
-const SECOND_LINE: [Mutant; 8] = [
+const SECOND_LINE: [Mutant; 7] = [
     Mutant::Downstairs(downstairs::Rule::NoGaps),
     Mutant::Downstairs(downstairs::Rule::BaseIsApplied),
     Mutant::Downstairs(downstairs::Rule::OnlyFillingInstalls),
@@ -32,7 +31,6 @@ const SECOND_LINE: [Mutant; 8] = [
     Mutant::Downstairs(downstairs::Rule::PromotionIsDurable),
     Mutant::Upstairs(upstairs::Rule::ListIsKeptByAll),
     Mutant::Upstairs(upstairs::Rule::FullAfterAQuietRound),
-    Mutant::Upstairs(upstairs::Rule::SamePosition),
 ];
 
 impl Mutant {

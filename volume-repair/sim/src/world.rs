@@ -197,6 +197,10 @@ impl World {
                     return Ok(());
                 }
                 self.at(UPSTAIRS_TICK, Event::TickWriter(writer));
+                if !self.has_faults && self.last_writer == writer && self.writers[writer].is_lost {
+                    self.last_writer = self.writers.len();
+                    return self.add_writer(0);
+                }
                 self.with_writer(writer, upstairs::Upstairs::tick)
             }
             Event::Ask(writer) => self.ask(writer),

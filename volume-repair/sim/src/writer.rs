@@ -27,6 +27,8 @@ pub(crate) struct Writer {
     pub(crate) is_busy: bool,
     /// Somebody has taken over, or it has failed for good.
     pub(crate) is_over: bool,
+    /// It was told that acknowledged writes are lost, and rightly: whoever goes on begins anew.
+    pub(crate) is_lost: bool,
     pub(crate) paused_until: Duration,
     /// Its connections, by peer.
     pub(crate) connections: BTreeMap<PeerId, u64>,
@@ -84,6 +86,7 @@ impl Writer {
             is_alive: true,
             is_busy: true,
             is_over: false,
+            is_lost: false,
             paused_until: Duration::ZERO,
             connections: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -183,7 +186,7 @@ impl Writer {
                 return Ok(false);
             }
             Err(JobError::Lost { position }) => {
-                self.is_over = true;
+                (self.is_over, self.is_lost) = (true, true);
                 return history.lost(position.epoch, position.counter).map(|()| false);
             }
             Err(error) => return Err(error.to_string()),

@@ -32,7 +32,7 @@ fn what_is_promised_holds_whatever_happens() {
     };
     let broken: Vec<String> = all.broken.iter().map(again).collect();
     assert!(broken.is_empty(), "{} of {seeds:?}:\n{}", broken.len(), broken.join("\n"));
-    if seeds.end >= SEEDS {
+    if seeds.start == 0 && seeds.end >= SEEDS {
         assert!(all.summary.reads > 50_000 && all.summary.faults > 3_000, "{all:?}");
     }
 }
