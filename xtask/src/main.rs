@@ -10,6 +10,7 @@
 
 #[macro_use]
 mod say;
+mod sim;
 
 mod bench;
 mod cargo;
@@ -52,6 +53,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Sagas under load and SIGKILL: none is lost, none runs twice
     Soak(soak::SoakArgs),
+    /// Whole volumes in a simulation: what is promised has to hold whatever happens
+    Sim(sim::SimArgs),
     /// Ends a cluster when its owner has died; started by the testbed itself
     #[command(hide = true)]
     TestbedKeeper(testbed::keeper::KeeperArgs),
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         Command::Release(command) => release::run(command),
         Command::Bench(args) => bench::run(&args),
         Command::Soak(args) => soak::run(&args),
+        Command::Sim(args) => sim::run(&args),
         Command::TestbedKeeper(args) => testbed::keeper::run(&args),
     };
     outcome.unwrap_or_else(|error| {
