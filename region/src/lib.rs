@@ -22,7 +22,7 @@
 //!   is read.
 //! - [`free`], [`pages`]: what of it is in memory.
 //! - [`rules`]: what the tests leave out, one at a time, to see that they notice.
-//! - [`region`]: the whole; [`open`], [`mod@write`], [`sync`]: how it comes to be, changes, and lasts.
+//! - [`region`]: the whole; [`mod@open`], [`mod@write`], [`mod@sync`]: how it comes to be, changes, and lasts.
 
 mod control;
 pub mod fields;

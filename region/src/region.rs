@@ -1,4 +1,4 @@
-//! An open region: what it knows, and what may be asked of it at any time. How it comes to be is [`crate::open`]'s, how it changes
+//! An open region: what it knows, and what may be asked of it at any time. How it comes to be is [`mod@crate::open`]'s, how it changes
 //! [`crate::write`]'s, what makes changes durable [`crate::sync`]'s.
 //!
 //! ```text

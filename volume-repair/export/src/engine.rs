@@ -124,6 +124,8 @@ pub struct Export {
     upstairs: Upstairs,
     block_size: u64,
     peers: Vec<Peer>,
+    /// What was said of each member last.
+    told: Vec<Option<String>>,
     clients: BTreeMap<usize, Client>,
     next_client: usize,
     /// Whose jobs they are.
@@ -152,6 +154,7 @@ impl Export {
             handle: Handle { waker: Arc::new(waker), asked: Arc::default() },
             upstairs: Upstairs::new(volume.config),
             block_size: block_size as u64,
+            told: vec![None; volume.members.len()],
             peers: volume.members.into_iter().map(Peer::new).collect(),
             clients: BTreeMap::new(),
             next_client: 0,
@@ -197,6 +200,7 @@ impl Export {
             }
             if self.now() >= self.next_tick {
                 self.next_tick = self.now() + TICK;
+                (0..self.peers.len()).map(PeerId).for_each(|peer| self.tell_trouble(peer));
                 let actions = self.upstairs.tick(self.now());
                 self.perform(actions);
             }
@@ -332,8 +336,7 @@ impl Export {
                     }
                 }
                 Action::Disconnect(peer) => {
-                    let why = self.upstairs.trouble(peer).unwrap_or("this one has ended");
-                    tracing::warn!(peer = peer.0, why, "the connection to a member is closed");
+                    self.tell_trouble(peer);
                     self.peers[peer.0].close();
                 }
                 Action::Send(peer, request) => self.peers[peer.0].put(&request),
@@ -349,6 +352,17 @@ impl Export {
                         client.end(job, result);
                     }
                 }
+            }
+        }
+    }
+
+    /// Says why a member is of no use, once.
+    fn tell_trouble(&mut self, peer: PeerId) {
+        let why = self.upstairs.trouble(peer);
+        if self.told[peer.0].as_deref() != why {
+            self.told[peer.0] = why.map(str::to_owned);
+            if let Some(why) = why {
+                tracing::warn!(peer = peer.0, why, "a member is not of use");
             }
         }
     }
