@@ -1,82 +1,30 @@
 //! The rules of which the crash tests must be able to tell when one is left out. In a build with the feature `mutants` a test
 //! leaves one out, for its own thread; in any other they are kept, at no cost.
 
-/// A rule of `docs/BLOCK.md`, by what it says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
-    /// What was replaced is written over only when its replacement is durable.
-    ReplacedIsKeptUntilDurable,
-    /// The pages of a checkpoint, and the records that are in them, are durable before the super names them.
-    PagesBeforeSuper,
-    /// A page is written over the half that does not count.
-    OtherHalf,
-    /// Of super and control, one copy is durable before the other is written.
-    OneCopyAtATime,
-    /// An opening makes copies that differ equal.
-    CopiesAreEqual,
-    /// An opening syncs what a killed process left in the cache.
-    OpeningSyncs,
-    /// An opening begins with a record of its own, which is durable before anything else is.
-    LifeBeginsDurably,
-    /// The journal ends where a record's bytes are missing.
-    EndHasItsBytes,
-    /// What is looked for are the bytes of all blocks at the end that is tried, and not those that later records replaced.
-    BytesInForceAtTheEnd,
-    /// A group of records counts as a whole.
-    GroupIsWhole,
-    /// Records that were durable and are missing are noticed.
-    DurableIsMissed,
-}
-
-impl Rule {
-    /// All of them.
-    pub const ALL: [Rule; 11] = [
-        Rule::ReplacedIsKeptUntilDurable,
-        Rule::PagesBeforeSuper,
-        Rule::OtherHalf,
-        Rule::OneCopyAtATime,
-        Rule::CopiesAreEqual,
-        Rule::OpeningSyncs,
-        Rule::LifeBeginsDurably,
-        Rule::EndHasItsBytes,
-        Rule::BytesInForceAtTheEnd,
-        Rule::GroupIsWhole,
-        Rule::DurableIsMissed,
-    ];
-
-    /// Whether it is kept.
-    #[cfg(not(feature = "mutants"))]
-    pub(crate) fn is_kept(self) -> bool {
-        true
-    }
-}
-
-#[cfg(feature = "mutants")]
-mod mutants {
-    use super::Rule;
-    use std::cell::Cell;
-
-    thread_local! {
-        static LEFT_OUT: Cell<Option<Rule>> = const { Cell::new(None) };
-    }
-
-    impl Rule {
-        /// Whether it is kept.
-        pub(crate) fn is_kept(self) -> bool {
-            LEFT_OUT.get() != Some(self)
-        }
-
-        /// Leaves it out in this thread while `act` runs. If that panics, too.
-        pub fn left_out<T>(self, act: impl FnOnce() -> T) -> T {
-            struct PutBack;
-            impl Drop for PutBack {
-                fn drop(&mut self) {
-                    LEFT_OUT.set(None);
-                }
-            }
-            LEFT_OUT.set(Some(self));
-            let _put_back = PutBack;
-            act()
-        }
+named_rules::named_rules! {
+    /// A rule of `docs/BLOCK.md`, by what it says.
+    pub enum Rule {
+        /// What was replaced is written over only when its replacement is durable.
+        ReplacedIsKeptUntilDurable,
+        /// The pages of a checkpoint, and the records that are in them, are durable before the super names them.
+        PagesBeforeSuper,
+        /// A page is written over the half that does not count.
+        OtherHalf,
+        /// Of super and control, one copy is durable before the other is written.
+        OneCopyAtATime,
+        /// An opening makes copies that differ equal.
+        CopiesAreEqual,
+        /// An opening syncs what a killed process left in the cache.
+        OpeningSyncs,
+        /// An opening begins with a record of its own, which is durable before anything else is.
+        LifeBeginsDurably,
+        /// The journal ends where a record's bytes are missing.
+        EndHasItsBytes,
+        /// What is looked for are the bytes of all blocks at the end that is tried, and not those that later records replaced.
+        BytesInForceAtTheEnd,
+        /// A group of records counts as a whole.
+        GroupIsWhole,
+        /// Records that were durable and are missing are noticed.
+        DurableIsMissed,
     }
 }

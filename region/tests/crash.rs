@@ -555,7 +555,7 @@ const ELSEWHERE: [Rule; 3] = [Rule::DurableIsMissed, Rule::CopiesAreEqual, Rule:
 #[test]
 fn leaving_out_any_rule_is_noticed() {
     std::panic::set_hook(Box::new(|_| {}));
-    for rule in Rule::ALL.into_iter().filter(|rule| !ELSEWHERE.contains(rule)) {
+    for rule in Rule::ALL.iter().copied().filter(|rule| !ELSEWHERE.contains(rule)) {
         let mut seeds = 0..3_000;
         let noticed = seeds.find(|seed| rule.left_out(|| catch_unwind(|| run(*seed))).is_err());
         let seed = noticed.unwrap_or_else(|| {

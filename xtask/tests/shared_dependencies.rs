@@ -30,17 +30,10 @@ fn choices(arguments: &[&str]) -> Choices {
     choices
 }
 
-/// A choice that only the tests make.
-const MEANT: &str = "mutants";
-
 /// What is compiled otherwise by the second, of what both compile.
 fn differences(first: &Choices, second: &Choices) -> Vec<String> {
     let shared = first.iter().filter_map(|(package, ours)| Some((package, ours, second.get(package)?)));
-    let differ = shared.filter(|(_, ours, theirs)| {
-        // Rules may be left out in tests alone: what is shipped is built without that, on purpose.
-        let is_meant = theirs.iter().any(|features| features == MEANT);
-        !ours.is_subset(theirs) && !is_meant
-    });
+    let differ = shared.filter(|(_, ours, theirs)| !ours.is_subset(theirs));
     differ.map(|(package, ours, theirs)| format!("{package}: {ours:?} and {theirs:?}")).collect()
 }
 

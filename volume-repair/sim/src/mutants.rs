@@ -46,8 +46,8 @@ impl Mutant {
 /// All that the simulation notices, each by itself.
 #[must_use]
 pub fn mutants() -> Vec<Mutant> {
-    let downstairs = downstairs::Rule::ALL.into_iter().map(Mutant::Downstairs);
-    let all = downstairs.chain(upstairs::Rule::ALL.into_iter().map(Mutant::Upstairs));
+    let downstairs = downstairs::Rule::ALL.iter().copied().map(Mutant::Downstairs);
+    let all = downstairs.chain(upstairs::Rule::ALL.iter().copied().map(Mutant::Upstairs));
     all.filter(|mutant| !SECOND_LINE.contains(mutant)).collect()
 }
 
