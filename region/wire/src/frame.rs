@@ -37,29 +37,6 @@ pub struct Frame {
     pub(crate) bulk: Bytes,
 }
 
-impl Frame {
-    /// The same with other bytes in its fields, or fewer: what a peer might send that has another idea of them.
-    #[must_use]
-    pub fn changed(&self, changes: &[(usize, u8)], cut: usize) -> Frame {
-        let mut fields = self.fields.to_vec();
-        for (at, byte) in changes {
-            if let Some(field) = fields.get_mut(*at) {
-                *field = *byte;
-            }
-        }
-        if !changes.is_empty() {
-            fields.truncate(cut);
-        }
-        Frame { kind: self.kind, fields: fields.into(), bulk: self.bulk.clone() }
-    }
-
-    /// Bytes that it took.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        HEADER + self.fields.len() + self.bulk.len()
-    }
-}
-
 /// Bytes that are no message. The connection is of no further use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
