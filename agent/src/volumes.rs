@@ -128,9 +128,7 @@ pub fn run_downstairs(directory: &Utf8Path, address: SocketAddr) -> ExitCode {
 
 fn say(result: Result<(), Box<dyn Error>>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    let words = causes.fold(error.to_string(), |words, cause| format!("{words}: {cause}"));
-    eprintln!("error: {words}");
+    eprintln!("error: {}", problem::chain(error.as_ref()));
     ExitCode::FAILURE
 }
 
