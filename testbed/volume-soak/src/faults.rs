@@ -7,8 +7,8 @@ use std::time::Duration;
 /// Members of the volume.
 pub(crate) const MEMBERS: usize = 3;
 
-/// Every so many rounds bits are flipped; the others are of chance.
-const ROT_EVERY: u32 = 5;
+/// Every so many rounds bits are flipped, and one member is away for long; the others are of chance.
+const CYCLE: u32 = 5;
 
 /// Blocks whose bits are flipped at a time, at most.
 const ROTTEN_MAX: usize = 24;
@@ -31,6 +31,8 @@ pub(crate) enum Fault {
     /// The first one is killed; so much later the second one is paused or killed, too, and so much later it comes back, and then the
     /// first. Clients wait meanwhile.
     Two { first: usize, second: usize, alone: Duration, both: Duration, is_second_killed: bool },
+    /// SIGKILL, and started again when so much was written that the Upstairs has left it out, and has to fill it.
+    Away(usize),
     /// One is stopped, bits of so many blocks are flipped in its file, and it goes on.
     Rot(usize, usize),
 }
@@ -55,8 +57,10 @@ pub(crate) fn faults(order: &VolumeOrder) -> Vec<Fault> {
 fn fault(random: &mut StdRng, order: &VolumeOrder, round: u32) -> Fault {
     let member = random.random_range(0..MEMBERS);
     let down = Duration::from_millis(random.random_range(0..=order.down_ms_max));
-    if round % ROT_EVERY == ROT_EVERY - 2 {
-        return Fault::Rot(member, random.random_range(1..=ROTTEN_MAX));
+    match round % CYCLE {
+        0 => return Fault::Away(member),
+        3 => return Fault::Rot(member, random.random_range(1..=ROTTEN_MAX)),
+        _ => {}
     }
     match random.random_range(0..100) {
         0..40 => Fault::Kill(member, down),
@@ -115,13 +119,15 @@ mod tests {
                 |fault: &Fault| matches!(fault, Fault::Pause(..)),
                 |fault: &Fault| matches!(fault, Fault::Loop(..)),
                 |fault: &Fault| matches!(fault, Fault::Two { .. }),
+                |fault: &Fault| matches!(fault, Fault::Away(..)),
                 |fault: &Fault| matches!(fault, Fault::Rot(..)),
             ] {
                 assert!(all.iter().any(kind), "seed {seed}: {all:?}");
             }
             let short = VolumeOrder::short(seed);
-            let rots = faults(&short).iter().filter(|fault| matches!(fault, Fault::Rot(..))).count();
-            assert!(rots >= 2, "seed {seed}");
+            let count = |kind: fn(&Fault) -> bool| faults(&short).iter().filter(|fault| kind(fault)).count();
+            assert!(count(|fault| matches!(fault, Fault::Rot(..))) >= 2, "seed {seed}");
+            assert!(count(|fault| matches!(fault, Fault::Away(..))) >= 2, "seed {seed}");
             assert!(ends(&short).contains(&End::Export) && ends(&short).contains(&End::Everything));
         }
     }
@@ -137,6 +143,7 @@ mod tests {
                 Fault::Two { first, second, .. } => assert!(first != second && second < MEMBERS),
                 Fault::Kill(_, down) => assert!(down.as_millis() as u64 <= order.down_ms_max),
                 Fault::Loop(_, times, _) => assert!((2..=LOOP_MAX).contains(&times)),
+                Fault::Away(member) => assert!(member < MEMBERS),
                 Fault::Rot(_, blocks) => assert!((1..=ROTTEN_MAX).contains(&blocks)),
             }
         }

@@ -12,7 +12,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{process::Command, task::JoinHandle, time::timeout};
+use tokio::{process::Command, task::JoinSet, time::timeout};
 
 /// How long one run may take. It takes a second or two, and waits whenever the volume does.
 const RUN_LIMIT: Duration = Duration::from_secs(180);
@@ -20,7 +20,8 @@ const RUN_LIMIT: Duration = Duration::from_secs(180);
 /// fio, running again and again.
 #[derive(Debug)]
 pub(crate) struct Fio {
-    task: JoinHandle<()>,
+    /// One. It is ended with whoever holds it.
+    tasks: JoinSet<()>,
     shared: Arc<Shared>,
 }
 
@@ -60,7 +61,8 @@ impl Fio {
             runs: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
         });
-        let task = tokio::spawn({
+        let mut tasks = JoinSet::new();
+        tasks.spawn({
             let (shared, findings) = (Arc::clone(&shared), Arc::clone(findings));
             async move {
                 while !shared.is_over.load(Ordering::SeqCst) && !findings.are_there() {
@@ -71,13 +73,19 @@ impl Fio {
                 }
             }
         });
-        Fio { task, shared }
+        Fio { tasks, shared }
     }
 
-    /// Lets the run that is under way end. How many there were.
-    pub(crate) async fn end(self) -> Result<u64> {
+    /// Lets the run that is under way end, unless nobody wants to know any more. How many there were.
+    pub(crate) async fn end(mut self, wants_to_know: bool) -> Result<u64> {
         self.shared.is_over.store(true, Ordering::SeqCst);
-        self.task.await.context("waiting for fio")?;
+        if wants_to_know {
+            while let Some(ended) = self.tasks.join_next().await {
+                ended.context("waiting for fio")?;
+            }
+        } else {
+            self.tasks.shutdown().await;
+        }
         Ok(self.shared.runs.load(Ordering::SeqCst))
     }
 }

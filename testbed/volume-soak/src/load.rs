@@ -133,6 +133,12 @@ impl Load {
         self.wait("clients to be answered", || self.clients.iter().zip(&before).all(is_enough)).await
     }
 
+    /// Waits until all clients together have written so many blocks from now on.
+    pub(crate) async fn written(&self, blocks: u64) -> Result<()> {
+        let enough = self.counts().blocks_written + blocks;
+        self.wait("clients to write", || self.counts().blocks_written >= enough).await
+    }
+
     /// Waits until each client has lost so many connections, and has read everything again on a new one.
     pub(crate) async fn came_again(&self, connections: u32) -> Result<()> {
         let is_there = |client: &Arc<Client>| {

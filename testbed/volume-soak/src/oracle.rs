@@ -66,6 +66,8 @@ pub struct Counts {
     pub reads: u64,
     /// Writes that were acknowledged.
     pub writes: u64,
+    /// Blocks of them.
+    pub blocks_written: u64,
     /// Zeroings and trims that were acknowledged.
     pub zeroings: u64,
     /// Flushes that were acknowledged.
@@ -80,6 +82,7 @@ impl AddAssign for Counts {
     fn add_assign(&mut self, other: Counts) {
         self.reads += other.reads;
         self.writes += other.writes;
+        self.blocks_written += other.blocks_written;
         self.zeroings += other.zeroings;
         self.flushes += other.flushes;
         self.blocks_checked += other.blocks_checked;
@@ -318,7 +321,12 @@ impl Oracle {
                     }
                     cell.note(now, Past::Acknowledged(number));
                 }
-                if request.what == What::Write { self.counts.writes += 1 } else { self.counts.zeroings += 1 }
+                if request.what == What::Write {
+                    self.counts.writes += 1;
+                    self.counts.blocks_written += u64::from(request.count);
+                } else {
+                    self.counts.zeroings += 1;
+                }
             }
         }
         Ok(())

@@ -13,6 +13,9 @@ pub struct VolumeSite {
     pub keeps_files: bool,
 }
 
+/// Blocks at the end of the volume that nobody ever writes: they are to stay so in all copies.
+const NEVER_WRITTEN: u64 = 256;
+
 /// A run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VolumeOrder {
@@ -66,10 +69,10 @@ impl VolumeOrder {
         }
     }
 
-    /// Blocks of the whole volume: the clients', and behind them fio's.
+    /// Blocks of the whole volume: the clients', behind them fio's, and behind those nobody's.
     #[must_use]
     pub(crate) fn blocks(&self) -> u64 {
-        self.fio_first() + u64::from(self.fio_blocks)
+        self.fio_first() + u64::from(self.fio_blocks) + NEVER_WRITTEN
     }
 
     /// The first of fio's blocks.

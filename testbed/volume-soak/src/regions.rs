@@ -19,6 +19,9 @@ const PIECE: u64 = 1_024;
 /// What the blocks of each of the regions are, when all are the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Blocks {
+    /// The list that all members have: the epoch of its maker, and its number among that one's. Each time that a member is left out,
+    /// and each time that it is full again, is one.
+    pub list: (u32, u32),
     /// All.
     pub all: u64,
     /// Nobody ever wrote them.
@@ -79,7 +82,8 @@ pub(crate) fn compare(files: &[Utf8PathBuf], book: &Book) -> Result<Result<Block
     }
     let Some((_, first)) = regions.first() else { bail!("there is nothing to compare") };
     let all = first.identity().geometry.blocks;
-    let mut blocks = Blocks { all, ..Blocks::default() };
+    let list = first.control().list.version;
+    let mut blocks = Blocks { list: (list.epoch, list.number), all, ..Blocks::default() };
     for start in (0..all).step_by(PIECE as usize) {
         let piece = start..all.min(start + PIECE);
         let mut held: Option<(&Utf8Path, Vec<Held>)> = None;

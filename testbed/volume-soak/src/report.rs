@@ -41,6 +41,8 @@ pub struct Done {
     pub pauses: u64,
     /// Times that two were away at once.
     pub two_at_once: u64,
+    /// Times that one was away until it was left out.
+    pub long_away: u64,
     /// SIGKILLs of the export.
     pub export_kills: u64,
     /// Of those, with everything else at once.
@@ -74,7 +76,7 @@ impl fmt::Display for VolumeReport {
         line(f, "part 1: rounds", done.rounds)?;
         let faults = format!("{}, {}", done.kills, done.pauses);
         line(f, "Downstairs killed, paused", faults)?;
-        line(f, "two away at once", done.two_at_once)?;
+        line(f, "two away at once, one for long", format!("{}, {}", done.two_at_once, done.long_away))?;
         line(f, "blocks rotten, healed", format!("{}, {}", done.rotten_blocks, done.healed_blocks))?;
         line(f, "runs of fio, verified", done.fio_runs)?;
         line(f, "part 2: rounds", done.ends)?;
@@ -89,8 +91,10 @@ impl fmt::Display for VolumeReport {
             .into_iter()
             .flatten();
         for blocks in all {
-            let Blocks { never, zeros, bytes, in_the_book, .. } = blocks;
-            let what = format!("{bytes} bytes, {zeros} zeros, {never} never; {in_the_book} in the book");
+            let Blocks { list: (epoch, number), never, zeros, bytes, in_the_book, .. } = blocks;
+            let what = format!(
+                "{bytes} bytes, {zeros} zeros, {never} never; {in_the_book} in the book; list {epoch}.{number}"
+            );
             line(f, "three equal regions", what)?;
         }
         line(f, "seconds", format!("{:.1}", self.seconds))?;

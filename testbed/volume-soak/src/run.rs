@@ -32,6 +32,9 @@ use tokio::{task::spawn_blocking, time::sleep};
 /// Answers that every client has to get after a fault, before the next one.
 const ANSWERS: u64 = 50;
 
+/// What is written while one member is away for long, in blocks: half more than an Upstairs keeps for it (32 MiB).
+const AWAY_BLOCKS: u64 = 12_288;
+
 /// How long the export lives at least between two kills, once clients have read everything.
 const LIFE: Duration = Duration::from_millis(300);
 
@@ -83,8 +86,7 @@ impl Run<'_> {
             self.must("clients wait, although every process is there", progress);
             self.done.rounds += 1;
         }
-        // A run of fio that has begun ends by itself, or has failed.
-        self.done.fio_runs = fio.end().await?;
+        self.done.fio_runs = fio.end(!self.findings.are_there()).await?;
         self.done.blocks_after_part_1 = self.compare_live("after part 1").await?;
         for (number, end) in (1..).zip(ends(&self.order)) {
             if !self.begin_round(&format!("end {number}: {end:?}")) {
@@ -137,6 +139,14 @@ impl Run<'_> {
                 }
                 self.done.kills += 1;
                 self.site.start_member(first).await
+            }
+            Fault::Away(member) => {
+                self.site.kill_member(member).await?;
+                self.done.kills += 1;
+                let written = self.load.written(AWAY_BLOCKS).await;
+                self.must("clients wait, although two members are there", written);
+                self.done.long_away += 1;
+                self.site.start_member(member).await
             }
             Fault::Rot(member, blocks) => self.rot(member, blocks).await,
         }
@@ -275,7 +285,7 @@ impl Run<'_> {
         self.must("clients do not come to rest", settled);
         let words = if self.findings.are_there() { self.site.last_words() } else { String::new() };
         let (counts, longest_wait, book) = (self.load.counts(), self.load.longest_wait(), self.book());
-        let Run { order, mut site, load, findings, done, .. } = self;
+        let Run { order, mut site, load, findings, mut done, .. } = self;
         if findings.are_there() {
             // Ending in order could take for ever.
             site.kill_everything().await?;
@@ -285,7 +295,6 @@ impl Run<'_> {
                 findings.add(None, wrong, "");
             }
         }
-        let mut done = done;
         if !findings.are_there() {
             let files = (0..MEMBERS).map(|member| site.region_file(member)).collect::<Result<Vec<_>>>()?;
             let compared = spawn_blocking(move || regions::compare(&files, &book)).await;

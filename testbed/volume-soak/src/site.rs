@@ -38,11 +38,12 @@ const EXPORT: &str = "export";
 #[derive(Debug)]
 pub(crate) struct Site {
     agent: Utf8PathBuf,
-    place: Place,
     addresses: Vec<SocketAddr>,
-    members: Vec<Option<Process>>,
     export: Option<Process>,
+    members: Vec<Option<Process>>,
     epoch: u32,
+    /// Behind the processes: they end before their files are removed.
+    place: Place,
 }
 
 impl Site {
@@ -56,11 +57,11 @@ impl Site {
         let addresses = place.addresses()?;
         let mut site = Site {
             agent: bin_dir.join("sled-agent"),
-            place,
             addresses,
-            members: (0..MEMBERS).map(|_| None).collect(),
             export: None,
+            members: (0..MEMBERS).map(|_| None).collect(),
             epoch: 0,
+            place,
         };
         let mut args = vec![
             "volume".to_owned(),
@@ -174,9 +175,8 @@ impl Site {
 
     /// SIGKILL to all of them, before any of them is waited for.
     pub(crate) async fn kill_everything(&mut self) -> Result<()> {
-        let all: Vec<Process> =
-            self.export.take().into_iter().chain(self.members.iter_mut().filter_map(Option::take)).collect();
-        let mut all = all;
+        let members = self.members.iter_mut().filter_map(Option::take);
+        let mut all: Vec<Process> = self.export.take().into_iter().chain(members).collect();
         for process in &mut all {
             process.signal(Signal::KILL)?;
         }
