@@ -44,6 +44,9 @@ pub(crate) enum End {
     Export,
     /// SIGKILL to the export, and to this member a moment before.
     ExportAndMember(usize),
+    /// The two others are paused, so that only this member gets what is written; then SIGKILL to the export and to it. The two others go
+    /// on alone, and have everything that was acknowledged.
+    Alone(usize),
     /// SIGKILL to all processes.
     Everything,
 }
@@ -84,15 +87,17 @@ fn pause(random: &mut StdRng, order: &VolumeOrder) -> Duration {
     Duration::from_millis(random.random_range(least..most).exp() as u64)
 }
 
-/// The rounds of part 2. Whatever the seed, the first two are of different kinds.
+/// The rounds of part 2. Whatever the seed, the first three are of different kinds.
 pub(crate) fn ends(order: &VolumeOrder) -> Vec<End> {
     let mut random = StdRng::seed_from_u64(order.seed ^ u64::MAX);
     (0..order.ends)
         .map(|round| match (round, random.random_range(0..10)) {
             (0, _) => End::Export,
             (1, _) => End::Everything,
-            (_, 0..5) => End::Export,
-            (_, 5..7) => End::ExportAndMember(random.random_range(0..MEMBERS)),
+            (2, _) => End::Alone(random.random_range(0..MEMBERS)),
+            (_, 0..3) => End::Export,
+            (_, 3..5) => End::ExportAndMember(random.random_range(0..MEMBERS)),
+            (_, 5..7) => End::Alone(random.random_range(0..MEMBERS)),
             _ => End::Everything,
         })
         .collect()
@@ -128,7 +133,9 @@ mod tests {
             let count = |kind: fn(&Fault) -> bool| faults(&short).iter().filter(|fault| kind(fault)).count();
             assert!(count(|fault| matches!(fault, Fault::Rot(..))) >= 2, "seed {seed}");
             assert!(count(|fault| matches!(fault, Fault::Away(..))) >= 2, "seed {seed}");
-            assert!(ends(&short).contains(&End::Export) && ends(&short).contains(&End::Everything));
+            let ends = ends(&short);
+            assert!(ends.contains(&End::Export) && ends.contains(&End::Everything), "seed {seed}");
+            assert!(ends.iter().any(|end| matches!(end, End::Alone(_))), "seed {seed}");
         }
     }
 

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! A block has one write under way at most, so its writes have an order. A read may see whatever the block may have held at some
-//! instant between its sending and its answer; and what a read has seen, every read that is sent later sees, or something newer. That
-//! holds for each block; a request of several blocks is several.
+//! instant between its sending and its answer; and what a read has seen, every read that is sent later sees, or something newer. But what
+//! was never acknowledged may be gone with the export, also if a read has seen it: what was acknowledged last is possible again. All of
+//! that holds for each block; a request of several blocks is several.
 
 use crate::block::{Seen, see};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IteratorRandom};
@@ -344,7 +345,11 @@ impl Oracle {
             }
             for cell in self.cells_of(request) {
                 cell.is_written = false;
-                cell.candidates.iter_mut().for_each(|candidate| candidate.is_under_way = false);
+                for candidate in &mut cell.candidates {
+                    candidate.is_under_way = false;
+                    // Only a read that saw this very write can have put it out since.
+                    candidate.until = candidate.until.filter(|until| *until < request.number);
+                }
                 cell.note(now, Past::Lost(request.number));
             }
         }
@@ -531,6 +536,19 @@ mod tests {
             read(&mut book, Content::Write(other)).unwrap_err();
             assert_eq!(book.counts().lost_answers, 1);
         }
+    }
+
+    #[test]
+    fn what_was_seen_and_never_acknowledged_may_be_gone_with_the_connection() {
+        let mut book = book();
+        let first = write(&mut book);
+        book.answered(first, &[]).unwrap();
+        let second = write(&mut book);
+        read(&mut book, Content::Write(second)).unwrap();
+        book.lose_connection();
+        read(&mut book, Content::Zeros).unwrap_err();
+        read(&mut book, Content::Write(first)).unwrap();
+        read(&mut book, Content::Write(second)).unwrap_err();
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct Done {
     pub export_kills: u64,
     /// Of those, with everything else at once.
     pub everything_kills: u64,
+    /// Of those, with the only member that had the last writes.
+    pub alone: u64,
     /// Blocks whose bits were flipped on one member.
     pub rotten_blocks: u64,
     /// Of those, seen to be right again on the disk.
@@ -80,7 +82,10 @@ impl fmt::Display for VolumeReport {
         line(f, "blocks rotten, healed", format!("{}, {}", done.rotten_blocks, done.healed_blocks))?;
         line(f, "runs of fio, verified", done.fio_runs)?;
         line(f, "part 2: rounds", done.ends)?;
-        let kills = format!("{} ({} with everything)", done.export_kills, done.everything_kills);
+        let kills = format!(
+            "{} ({} with everything, {} with the member that was ahead)",
+            done.export_kills, done.everything_kills, done.alone
+        );
         line(f, "export killed", kills)?;
         line(f, "answers lost with it", counts.lost_answers)?;
         line(f, "reads, writes", format!("{}, {}", counts.reads, counts.writes))?;

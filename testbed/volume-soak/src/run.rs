@@ -38,6 +38,9 @@ const AWAY_BLOCKS: u64 = 12_288;
 /// How long the export lives at least between two kills, once clients have read everything.
 const LIFE: Duration = Duration::from_millis(300);
 
+/// How long two members are paused while the third one gets what is written.
+const ALONE: Duration = Duration::from_millis(300);
+
 /// How much later the other one is started again, where two are killed in part 2.
 const APART: Duration = Duration::from_millis(700);
 
@@ -220,6 +223,26 @@ impl Run<'_> {
                 sleep(APART).await;
                 self.site.start_member(member).await?;
                 self.done.kills += 1;
+            }
+            End::Alone(member) => {
+                let others = (1..MEMBERS).map(|offset| (member + offset) % MEMBERS);
+                for other in others.clone() {
+                    self.site.signal_member(other, Signal::STOP)?;
+                }
+                sleep(ALONE).await;
+                self.site.kill_export().await?;
+                self.site.kill_member(member).await?;
+                for other in others {
+                    self.site.signal_member(other, Signal::CONT)?;
+                }
+                self.site.start_export()?;
+                // Before the third one is there: what only it has was never acknowledged.
+                let came_again = self.load.came_again(self.connections + 1).await;
+                self.must("clients cannot go on with the two others", came_again);
+                self.site.start_member(member).await?;
+                self.done.kills += 1;
+                self.done.pauses += 2;
+                self.done.alone += 1;
             }
             End::Everything => {
                 self.site.kill_everything().await?;
