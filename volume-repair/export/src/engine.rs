@@ -1,6 +1,11 @@
 //! The loop: wait, read all, decide, send all.
 
-use crate::{client::Client, peer::Peer, socket::Socket};
+use crate::{
+    client::Client,
+    peer::Peer,
+    socket::{Happened, Socket},
+    watch::Watch,
+};
 use camino::{Utf8Path, Utf8PathBuf};
 use mio::{
     Events, Interest, Poll, Token, Waker,
@@ -176,18 +181,13 @@ impl Export {
     /// # Errors
     /// If the system does not say what happens.
     pub fn run(mut self) -> Result<(), ExportError> {
-        let mut events = Events::with_capacity(256);
+        let (mut events, mut watch) = (Events::with_capacity(256), Watch::default());
         let (mut is_active, mut stop_at) = (false, None);
         loop {
             let now = self.now();
             let wait =
                 if self.has_more_to_read() { Duration::ZERO } else { self.next_tick.saturating_sub(now) };
-            match self.poll.poll(&mut events, Some(wait)) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                    return Err(ExportError::System(error));
-                }
-                _ => {}
-            }
+            watch.wait(&mut self.poll, &mut events, wait).map_err(ExportError::System)?;
             self.note(&events);
             if self.handle.asked.activate.load(Ordering::SeqCst) && !is_active {
                 is_active = true;
@@ -225,20 +225,20 @@ impl Export {
 
     fn note(&mut self, events: &Events) {
         for event in events {
-            let (is_readable, is_writable) = (event.is_readable() || event.is_error(), event.is_writable());
+            let happened = Happened::of(event);
             match event.token() {
                 WAKER => {}
                 LISTENER => self.accept(),
                 Token(token) if token - PEERS < self.peers.len() => {
                     let peer = token - PEERS;
-                    if let Some(is_there) = self.peers[peer].note(is_readable, is_writable) {
+                    if let Some(is_there) = self.peers[peer].note(happened) {
                         let actions = self.upstairs.connected(self.now(), PeerId(peer), is_there);
                         self.perform(actions);
                     }
                 }
                 Token(token) => {
                     if let Some(client) = self.clients.get_mut(&(token - PEERS - self.peers.len())) {
-                        client.note(is_readable, is_writable);
+                        client.note(happened);
                     }
                 }
             }

@@ -12,11 +12,12 @@
 //!                            engine.rs: wait ──► read all ──► decide ──► send all ──► wait
 //! ```
 //!
-//! - [`engine`]: the loop. [`peer`]: a member's connection. [`client`]: an NBD client's. [`socket`]: either kind of socket.
+//! - [`engine`]: the loop. [`peer`]: a member's connection. [`client`]: an NBD client's. [`socket`]: either kind of socket. [`watch`]: waiting.
 
 mod client;
 mod engine;
 mod peer;
 mod socket;
+mod watch;
 
 pub use engine::{Address, Export, ExportError, Handle, Volume};
