@@ -17,7 +17,7 @@
 //! - [`peer`], [`members`]: each member, from away to streaming. [`lists`]: which are full.
 //! - [`window`]: the stream, as long as somebody may need it. [`jobs`]: what clients have asked.
 //! - [`reads`]: reading and healing. [`copier`]: making one member have what another one has.
-//! - [`status`]: what it believes, for people and programs.
+//! - [`status`]: what it believes, for people and programs; [`report`]: how that is made.
 //! - [`rules`]: what the simulation leaves out, one at a time, to see that it notices.
 
 mod activation;
@@ -27,6 +27,7 @@ mod lists;
 mod members;
 mod peer;
 mod reads;
+mod report;
 mod rules;
 mod status;
 mod types;
