@@ -145,6 +145,16 @@ fn what_one_member_alone_keeps_waiting_is_told_and_for_whom() {
 }
 
 #[test]
+fn a_member_whose_disk_is_full_is_told_until_it_goes_on() {
+    let mut upstairs = active();
+    upstairs.received(SECOND, PeerId(2), vec![Reply::Waits("its disk is full".to_owned())]);
+    let member = upstairs.status(SECOND).members[2].clone();
+    assert_eq!((member.state, member.trouble.as_deref()), (MemberState::Streaming, Some("its disk is full")));
+    upstairs.received(SECOND, PeerId(2), vec![Reply::Applied(Position { epoch: 2, counter: 1 })]);
+    assert_eq!(upstairs.status(SECOND).members[2].trouble, None);
+}
+
+#[test]
 fn an_epoch_is_given_once_and_not_lower_than_the_volume_has_had() {
     let mut upstairs = upstairs();
     assert_eq!(upstairs.activate_with(SECOND, 0).err(), Some(ActivateError::NoEpoch));
