@@ -51,8 +51,9 @@ enum Command {
     Release(release::ReleaseCommand),
     /// Benchmarks on a release build, each beside its limit or a peer
     Bench(bench::BenchArgs),
-    /// Sagas under load and SIGKILL: none is lost, none runs twice
-    Soak(soak::SoakArgs),
+    /// Real processes under load and SIGKILL, for as long as one likes
+    #[command(subcommand)]
+    Soak(soak::SoakCommand),
     /// Whole volumes in a simulation: what is promised has to hold whatever happens
     Sim(sim::SimArgs),
     /// Ends a cluster when its owner has died; started by the testbed itself
@@ -83,7 +84,7 @@ fn main() -> ExitCode {
         Command::Errors(args) => errors::run(&args),
         Command::Release(command) => release::run(command),
         Command::Bench(args) => bench::run(&args),
-        Command::Soak(args) => soak::run(&args),
+        Command::Soak(command) => soak::run(&command),
         Command::Sim(args) => sim::run(&args),
         Command::TestbedKeeper(args) => testbed::keeper::run(&args),
     };

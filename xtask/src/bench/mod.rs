@@ -9,7 +9,7 @@ mod sagas;
 mod sagas_http;
 mod volume;
 
-use crate::cargo::{Profile, build_also, build_programs};
+use crate::cargo::{Profile, build_agent_alone, build_also, build_programs};
 use anyhow::{Context, Result};
 use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
@@ -26,8 +26,14 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "ROW", value_delimiter = ',')]
     only: Vec<String>,
     /// Samples of each row
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, visible_alias = "rounds", value_name = "N", default_value_t = 3)]
     samples: usize,
+    /// Volume: longest time of a job, in seconds
+    #[arg(long, value_name = "N", default_value_t = volume::JOB_SECONDS, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// Volume: only these subjects
+    #[arg(long, value_name = "ROLE", value_delimiter = ',')]
+    roles: Vec<volume::Role>,
     /// Measure the programs in this directory instead of building them
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<Utf8PathBuf>,
@@ -42,7 +48,7 @@ enum Name {
     Depot,
     /// Sagas per second, recovery, memory
     Sagas,
-    /// Volumes by fio over NBD: the limit and the peer, side by side (some 6 minutes; `--samples 1`: 2)
+    /// Volumes by fio over NBD: the limit, the peer and ours, side by side (some 10 minutes; `--samples 1`: 4)
     Volume,
 }
 
@@ -63,8 +69,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
             print(args, &runtime.block_on(sagas::run(&programs, only, samples))?, row::table)
         }
         Name::Volume => {
-            volume::check(only)?;
-            print(args, &runtime.block_on(volume::run(only, samples))?, volume::table)
+            let (seconds, roles) = (args.seconds, args.roles.clone());
+            let order = volume::Order { only: only.clone(), roles, samples, seconds };
+            order.check()?;
+            let programs = programs(args, || build_agent_alone(Profile::Release))?;
+            print(args, &runtime.block_on(volume::run(&order, &programs))?, volume::table)
         }
     }
 }

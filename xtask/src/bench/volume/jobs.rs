@@ -3,8 +3,8 @@
 
 use super::{REGION_BYTES, fio::Direction};
 
-/// Longest time of a job, in seconds. Sequential ones end earlier if they have gone through the whole region.
-pub(super) const JOB_SECONDS: u32 = 5;
+/// Longest time of a job, in seconds, unless another is asked for. Sequential ones end earlier if they have gone through the whole region.
+pub(in crate::bench) const JOB_SECONDS: u32 = 5;
 
 /// One way of using a volume.
 #[derive(Clone, Copy, Debug)]
@@ -75,8 +75,8 @@ impl Job {
         if self.is_sequential() { "MiB/s" } else { "IOPS" }
     }
 
-    /// fio's arguments, but for where.
-    pub(super) fn fio_args(&self) -> Vec<String> {
+    /// fio's arguments, but for where; so many seconds at most.
+    pub(super) fn fio_args(&self, seconds: u32) -> Vec<String> {
         let (rw, block) = match self.pattern {
             SequentialWrite => ("write", "1M"),
             SequentialRead => ("read", "1M"),
@@ -89,7 +89,7 @@ impl Job {
             format!("--bs={block}"),
             format!("--iodepth={}", self.depth),
             format!("--size={REGION_BYTES}"),
-            format!("--runtime={JOB_SECONDS}"),
+            format!("--runtime={seconds}"),
         ];
         if !self.is_sequential() {
             args.push("--time_based".to_owned());
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_jobs_name_says_what_fio_is_told() {
         for job in JOBS {
-            let args = job.fio_args().join(" ");
+            let args = job.fio_args(JOB_SECONDS).join(" ");
             let words: Vec<&str> = job.name.split('_').collect();
             let rw = words[0].trim_start_matches("seq");
             assert!(args.contains(&format!("--rw={rw} --bs={} ", words[1].replace("1m", "1M"))), "{args}");

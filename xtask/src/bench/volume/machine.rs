@@ -37,6 +37,27 @@ pub(super) struct Machine {
     pub(super) fdatasync_us: f64,
 }
 
+/// Tells a person if what is served does not fit into the memory that is available.
+pub(super) fn warn_of_little_memory(bytes: u64) -> Result<()> {
+    let text = std::fs::read_to_string("/proc/meminfo").context("reading /proc/meminfo")?;
+    let available = available(&text).context("/proc/meminfo is not understood")?;
+    if available < bytes {
+        eprintln!(
+            "{:.1} GiB of memory are available, and the files have {:.1} GiB: reads may measure the disk; --roles leaves some out",
+            available as f64 / super::GIB,
+            bytes as f64 / super::GIB
+        );
+    }
+    Ok(())
+}
+
+/// Bytes that could be cached, by the contents of `/proc/meminfo`.
+fn available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
+
 /// Looks, by means of this file; creates it if it is not there.
 pub(super) async fn look(path: Utf8PathBuf) -> Result<Machine> {
     let busy_share = busy_share().await?;
@@ -112,6 +133,12 @@ mod tests {
         let after = "cpu  110 0 60 1075 15 0 0 0 9 0\ncpu0 1 2 3\n";
         let share = share_between(before, after).unwrap();
         assert!((share - 0.2).abs() < 1e-9, "{share}");
+    }
+
+    #[test]
+    fn available_memory_is_told_in_bytes() {
+        assert_eq!(available("MemTotal: 9 kB\nMemAvailable:   22000 kB\n"), Some(22_000 << 10));
+        assert_eq!(available("MemTotal: 9 kB\n"), None);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //! happens between two runs, and that nothing is left.
 //!
 //! ```text
-//!   start all subjects ─► write each one's whole region through its socket
+//!   start the subjects that are asked for ─► write each one's whole region through its socket
 //!   for each job, N times:   look at the machine
 //!                            for each subject:  run the job ─► flush, syncfs
-//!   end all processes, remove the directory: also after a failure, SIGINT, SIGTERM
+//!   end all processes, remove the directory ─► the memory of idle regions, by itself
+//!   ending and removing: also after a failure, SIGINT, SIGTERM
 //! ```
 //!
 //! **Turns.** What is compared runs within seconds of each other, because the machine drifts. Each round tells what the
@@ -20,16 +21,22 @@
 //! large writes in large folios, and a write of 4 KiB into one of them costs the kernel 10 to 20 µs instead of 2. A raw
 //! file that was filled in pieces of 64 KiB takes twice as many random writes; such a limit is not measured here.
 //!
-//! **Memory** of the machine should hold all files, 2 GiB each; else reads measure the disk.
+//! **Memory** of the machine should hold all files of all subjects; else reads measure the disk. A person is told if it
+//! does not, and can leave a subject out.
 
 mod fio;
+mod idle;
 mod jobs;
 mod machine;
+mod memory;
+mod ours;
 mod report;
 mod server;
 mod subject;
 
+pub(super) use jobs::JOB_SECONDS;
 pub(super) use report::{VolumeRow, table};
+pub(super) use subject::Role;
 
 use crate::workspace;
 use anyhow::{Context, Result, bail, ensure};
@@ -63,35 +70,88 @@ const PROGRAMS: [(&str, &str, &str); 4] = [
     ("setpriv", "--help", "--pdeathsig"),
 ];
 
-/// Refuses rows that there are not.
-pub(super) fn check(only: &[String]) -> Result<()> {
-    let names = JOBS.map(|job| job.name);
-    match only.iter().find(|name| !names.contains(&name.as_str())) {
-        Some(unknown) => bail!("no row {unknown:?}; there are {}", names.join(", ")),
-        None => Ok(()),
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    /// Only these rows; all of them if none is named.
+    pub(super) only: Vec<String>,
+    /// Only these subjects; all of them if none is named.
+    pub(super) roles: Vec<Role>,
+    /// Rounds of each job.
+    pub(super) samples: usize,
+    /// Longest time of a job.
+    pub(super) seconds: u32,
+}
+
+impl Order {
+    /// Refuses rows and subjects that there are not.
+    pub(super) fn check(&self) -> Result<()> {
+        let names: Vec<&str> = JOBS.iter().map(|job| job.name).chain([idle::NAME]).collect();
+        if let Some(unknown) = self.only.iter().find(|name| !names.contains(&name.as_str())) {
+            bail!("no row {unknown:?}; there are {}", names.join(", "));
+        }
+        if self.roles.contains(&Role::OursEncrypted) && !ours::ENCRYPTS {
+            bail!("there is no subject that encrypts yet");
+        }
+        Ok(())
+    }
+
+    fn wants(&self, row: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|one| one == row)
+    }
+
+    fn jobs(&self) -> Vec<Job> {
+        JOBS.into_iter().filter(|job| self.wants(job.name)).collect()
+    }
+
+    /// In the order in which they take turns, whatever the order in which they were named.
+    fn roles(&self) -> Vec<Role> {
+        Role::all().into_iter().filter(|role| self.roles.is_empty() || self.roles.contains(role)).collect()
+    }
+
+    /// Whether ours is among them, and the row of idle regions is asked for.
+    fn wants_idle(&self) -> bool {
+        self.wants(idle::NAME) && self.roles().iter().any(|role| *role > Role::Peer)
     }
 }
 
-/// Measures the rows that are asked for; all of them if none is named.
-pub(super) async fn run(only: &[String], samples: usize) -> Result<Vec<VolumeRow>> {
+/// Measures what is asked for. `programs` has ours.
+pub(super) async fn run(order: &Order, programs: &Utf8Path) -> Result<Vec<VolumeRow>> {
     check_programs().await?;
-    let wanted = |job: &Job| only.is_empty() || only.iter().any(|one| one == job.name);
-    let jobs: Vec<Job> = JOBS.into_iter().filter(wanted).collect();
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let place = Place::create(workspace::target_dir()?.join("bench").join("volume"))?;
-    let subjects = subject::start_all(&place.dir).await?;
-    let measured = tokio::select! {
-        measured = measure(&place.dir, &subjects, &jobs, samples) => measured,
-        _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted; nothing is left")),
-        _ = terminate.recv() => Err(anyhow::anyhow!("terminated; nothing is left")),
-    };
-    let stopped = stop_all(subjects).await;
-    // What went wrong first is what is told.
-    let measured = measured?;
-    stopped?;
-    place.remove()?;
-    Ok(measured.iter().flat_map(report::rows).collect())
+    tokio::select! {
+        // Processes end with whoever holds them, and files with their place.
+        rows = rows(order, programs) => rows,
+        _ = interrupt.recv() => bail!("interrupted; nothing is left"),
+        _ = terminate.recv() => bail!("terminated; nothing is left"),
+    }
+}
+
+async fn rows(order: &Order, programs: &Utf8Path) -> Result<Vec<VolumeRow>> {
+    let dir = workspace::target_dir()?.join("bench").join("volume");
+    let (jobs, roles) = (order.jobs(), order.roles());
+    let mut rows = Vec::new();
+    if !jobs.is_empty() {
+        let bytes: u64 = roles.iter().map(|role| role.bytes()).sum();
+        machine::warn_of_little_memory(bytes)?;
+        let place = Place::create(dir.clone(), bytes)?;
+        let subjects = subject::start_all(&place.dir, programs, &roles).await?;
+        let measured = measure(&place.dir, &subjects, &jobs, order).await;
+        let stopped = stop_all(subjects).await;
+        // What went wrong first is what is told.
+        let measured = measured?;
+        stopped?;
+        place.remove()?;
+        rows.extend(measured.iter().flat_map(report::rows).map(|row| VolumeRow::Job(Box::new(row))));
+        rows.extend(memory::rows(&measured).into_iter().map(|row| VolumeRow::Memory(Box::new(row))));
+    }
+    if order.wants_idle() {
+        let place = Place::create(dir, idle::BYTES)?;
+        rows.push(VolumeRow::Memory(Box::new(idle::run(&place, programs).await?)));
+        place.remove()?;
+    }
+    Ok(rows)
 }
 
 async fn stop_all(subjects: Vec<Subject>) -> Result<()> {
@@ -122,18 +182,15 @@ struct Place {
 }
 
 impl Place {
-    /// An empty one, on a disk that has room.
-    fn create(dir: Utf8PathBuf) -> Result<Place> {
+    /// An empty one, on a disk that has room for so many bytes of subjects.
+    fn create(dir: Utf8PathBuf, bytes: u64) -> Result<Place> {
         let place = Place { dir };
         // A run that was killed has left it.
         place.remove()?;
         let dir = &place.dir;
         std::fs::create_dir_all(dir).with_context(|| format!("creating {dir}"))?;
         let disk = rustix::fs::statvfs(dir.as_str()).with_context(|| format!("asking for room at {dir}"))?;
-        let (free, needed) = (
-            disk.f_bavail * disk.f_frsize,
-            subject::FILES * REGION_BYTES + machine::FILE_BYTES + SPARE_BYTES,
-        );
+        let (free, needed) = (disk.f_bavail * disk.f_frsize, bytes + machine::FILE_BYTES + SPARE_BYTES);
         ensure!(
             free >= needed,
             "{dir} has room for {:.1} GiB; {:.1} GiB are needed",
@@ -161,12 +218,7 @@ impl Drop for Place {
 }
 
 /// Fills all subjects, and gives them turns.
-async fn measure(
-    dir: &Utf8Path,
-    subjects: &[Subject],
-    jobs: &[Job],
-    samples: usize,
-) -> Result<Vec<Measured>> {
+async fn measure(dir: &Utf8Path, subjects: &[Subject], jobs: &[Job], order: &Order) -> Result<Vec<Measured>> {
     for subject in subjects {
         eprintln!("filling {}: {}", subject.role.word(), subject.what);
         fill(dir, subject).await?;
@@ -175,15 +227,15 @@ async fn measure(
     let mut all = Vec::new();
     for job in jobs {
         let sides = subjects.iter().map(Side::of).collect();
-        let mut measured = Measured { job: *job, sides, machine: Vec::new() };
-        for round in 1..=samples {
+        let mut measured = Measured { job: *job, seconds: order.seconds, sides, machine: Vec::new() };
+        for round in 1..=order.samples {
             measured.machine.push(look(dir).await?);
             for (subject, side) in subjects.iter().zip(&mut measured.sides) {
-                let run = run_once(dir, subject, *job).await;
+                let run = run_once(dir, subject, *job, order.seconds).await;
                 let run = run.with_context(|| format!("{} on {}", job.name, subject.role.word()))?;
                 let (figure, unit) = (report::figure(*job, &run.counted), job.unit());
                 let role = subject.role.word();
-                eprintln!("{} {round}/{samples}  {role}: {figure:.0} {unit}", job.name);
+                eprintln!("{} {round}/{}  {role}: {figure:.0} {unit}", job.name, order.samples);
                 side.runs.push(run);
                 settle(dir, subject).await?;
             }
@@ -223,12 +275,12 @@ async fn look(dir: &Utf8Path) -> Result<machine::Machine> {
     Ok(look)
 }
 
-async fn run_once(dir: &Utf8Path, subject: &Subject, job: Job) -> Result<Run> {
+async fn run_once(dir: &Utf8Path, subject: &Subject, job: Job, seconds: u32) -> Result<Run> {
     for server in &subject.servers {
         server.forget_highest_memory()?;
     }
     let before = subject.cpu_seconds()?;
-    let counted = fio::run(dir, &subject.socket, &job.fio_args(), job.direction()).await?;
+    let counted = fio::run(dir, &subject.socket, &job.fio_args(seconds), job.direction()).await?;
     let cpu_seconds = subject.cpu_seconds()? - before;
     let memory = subject.servers.iter().map(|server| Ok((server.name.clone(), server.highest_memory_mib()?)));
     Ok(Run { counted, cpu_seconds, memory_mib: memory.collect::<Result<_>>()? })
@@ -238,11 +290,30 @@ async fn run_once(dir: &Utf8Path, subject: &Subject, job: Job) -> Result<Run> {
 mod tests {
     use super::*;
 
+    fn order(only: &[&str], roles: &[Role]) -> Order {
+        let only = only.iter().map(|row| (*row).to_owned()).collect();
+        Order { only, roles: roles.to_vec(), samples: 3, seconds: JOB_SECONDS }
+    }
+
     #[test]
     fn only_rows_that_there_are_can_be_asked_for() {
-        assert!(check(&[]).is_ok());
-        assert!(check(&["seqread_1m_qd8".to_owned(), "randwrite_4k_fsync".to_owned()]).is_ok());
-        let error = check(&["seqread_1m_qd9".to_owned()]).unwrap_err().to_string();
+        assert!(order(&[], &[]).check().is_ok());
+        assert!(order(&["seqread_1m_qd8", "randwrite_4k_fsync", "idle_regions_memory"], &[]).check().is_ok());
+        let error = order(&["seqread_1m_qd9"], &[]).check().unwrap_err().to_string();
         assert!(error.starts_with("no row \"seqread_1m_qd9\"; there are seqwrite_1m_qd1,"), "{error}");
+    }
+
+    #[test]
+    fn subjects_take_turns_in_one_order_however_they_are_named() {
+        assert_eq!(order(&[], &[Role::Ours, Role::Limit]).roles(), [Role::Limit, Role::Ours]);
+        assert_eq!(order(&[], &[]).roles(), Role::all());
+    }
+
+    #[test]
+    fn idle_regions_are_measured_where_ours_is() {
+        assert!(order(&[], &[]).wants_idle() && order(&["idle_regions_memory"], &[]).wants_idle());
+        assert!(!order(&[], &[Role::Limit, Role::Peer]).wants_idle());
+        assert!(!order(&["seqread_1m_qd8"], &[]).wants_idle());
+        assert!(order(&["idle_regions_memory"], &[]).jobs().is_empty());
     }
 }

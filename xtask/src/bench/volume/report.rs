@@ -7,7 +7,7 @@ use super::{
     machine::Machine,
     subject::{Role, Subject},
 };
-use crate::bench::row::{Limit, Peer, Samples};
+use crate::bench::row::{self, Limit, Peer, Row, Samples};
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -25,6 +25,8 @@ pub(super) struct Run {
 #[derive(Debug)]
 pub(super) struct Measured {
     pub(super) job: Job,
+    /// Longest time of a run.
+    pub(super) seconds: u32,
     pub(super) sides: Vec<Side>,
     /// One look at the machine before each round.
     pub(super) machine: Vec<Machine>,
@@ -46,9 +48,27 @@ impl Side {
     }
 }
 
+/// What one line of the result is about.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum VolumeRow {
+    /// A job: more is better.
+    Job(Box<JobRow>),
+    /// Memory: less is better.
+    Memory(Box<Row>),
+}
+
+/// Whether ours is as good as it is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Reached,
+    Missed,
+}
+
 /// A row as the outside contract has it, with what explains it.
 #[derive(Debug, Serialize)]
-pub(crate) struct VolumeRow {
+pub(crate) struct JobRow {
     name: String,
     unit: &'static str,
     /// None where only limit and peer were measured.
@@ -60,6 +80,8 @@ pub(crate) struct VolumeRow {
     ratio_limit: Option<f64>,
     /// Share of the limit that ours is to reach.
     target: f64,
+    /// None where ours or the limit was not measured.
+    verdict: Option<Verdict>,
     argv: Vec<String>,
     note: String,
     subjects: Vec<SubjectFigures>,
@@ -95,7 +117,7 @@ struct MachineFigures {
 
 /// The rows of a job: one for ours and one for ours with encryption where they were measured, else one with what ours is
 /// to stand beside.
-pub(super) fn rows(measured: &Measured) -> Vec<VolumeRow> {
+pub(super) fn rows(measured: &Measured) -> Vec<JobRow> {
     let ours = [(Role::Ours, ""), (Role::OursEncrypted, "_enc")];
     let there: Vec<_> = ours.into_iter().filter(|(role, _)| side(measured, *role).is_some()).collect();
     if there.is_empty() {
@@ -108,7 +130,7 @@ fn side(measured: &Measured, role: Role) -> Option<&Side> {
     measured.sides.iter().find(|side| side.role == role)
 }
 
-fn row(measured: &Measured, ours: Option<Role>, suffix: &str) -> VolumeRow {
+fn row(measured: &Measured, ours: Option<Role>, suffix: &str) -> JobRow {
     let job = measured.job;
     let samples = |role: Role| side(measured, role).map(|side| figures(job, side));
     let (limit, peer) = (samples(Role::Limit), side(measured, Role::Peer));
@@ -120,14 +142,17 @@ fn row(measured: &Measured, ours: Option<Role>, suffix: &str) -> VolumeRow {
     let own = ours.and_then(samples);
     let shown = |role: Role| matches!(role, Role::Limit | Role::Peer) || Some(role) == ours;
     let subjects = measured.sides.iter().filter(|side| shown(side.role));
-    VolumeRow {
+    let target = if ours == Some(Role::OursEncrypted) { job.target.encrypted } else { job.target.plain };
+    let share = own.as_ref().zip(limit.as_ref()).map(|(own, limit)| own.median / limit.median);
+    JobRow {
         name: format!("{}{suffix}", job.name),
         unit: job.unit(),
         ratio: own.as_ref().zip(peer.as_ref()).map(|(own, peer)| own.median / peer.samples.median),
-        ratio_limit: own.as_ref().zip(limit.as_ref()).map(|(own, limit)| own.median / limit.median),
-        target: if ours == Some(Role::OursEncrypted) { job.target.encrypted } else { job.target.plain },
+        ratio_limit: share,
+        target,
+        verdict: share.map(|share| if share >= target { Verdict::Reached } else { Verdict::Missed }),
         argv: ["cargo", "xtask", "bench", "volume", "--only", job.name].map(str::to_owned).to_vec(),
-        note: format!("fio {}", job.fio_args().join(" ")),
+        note: format!("fio {}", job.fio_args(measured.seconds).join(" ")),
         subjects: subjects.map(|side| subject_figures(job, side, limit.as_ref())).collect(),
         machine: MachineFigures {
             busy_share: samples_of(&measured.machine, |look| look.busy_share),
@@ -186,16 +211,46 @@ fn spread(samples: &Samples) -> f64 {
     (highest - lowest) / samples.median
 }
 
-/// The rows for people.
+impl VolumeRow {
+    /// Whether it is as it is to be; none if that was not measured.
+    fn is_reached(&self) -> Option<bool> {
+        match self {
+            VolumeRow::Job(row) => row.verdict.map(|verdict| verdict == Verdict::Reached),
+            VolumeRow::Memory(row) => row.ratio_limit.map(|ratio| ratio >= 1.0),
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            VolumeRow::Job(row) => &row.name,
+            VolumeRow::Memory(row) => &row.name,
+        }
+    }
+}
+
+/// The rows for people, and at the end how many are as they are to be.
 pub(crate) fn table(rows: &[VolumeRow]) -> String {
     let mut text = String::new();
     for row in rows {
-        write_row(&mut text, row).expect("writing to a string succeeds");
+        match row {
+            VolumeRow::Job(row) => write_job(&mut text, row).expect("writing to a string succeeds"),
+            VolumeRow::Memory(row) => text.push_str(&row::table(std::slice::from_ref(&**row))),
+        }
+    }
+    let missed: Vec<&str> =
+        rows.iter().filter(|row| row.is_reached() == Some(false)).map(VolumeRow::name).collect();
+    let measured = rows.iter().filter(|row| row.is_reached().is_some()).count();
+    if measured > 0 {
+        let names =
+            if missed.is_empty() { String::new() } else { format!("; missed: {}", missed.join(", ")) };
+        let reached = measured - missed.len();
+        writeln!(text, "{reached} of {measured} are as they are to be{names}")
+            .expect("writing to a string succeeds");
     }
     text
 }
 
-fn write_row(text: &mut String, row: &VolumeRow) -> std::fmt::Result {
+fn write_job(text: &mut String, row: &JobRow) -> std::fmt::Result {
     let reached = match row.ratio_limit {
         Some(share) if share >= row.target => format!("ours has {share:.2}"),
         Some(share) => format!("ours has {share:.2}: TOO LITTLE"),
@@ -268,7 +323,11 @@ mod tests {
 
     fn measured(name: &str, sides: Vec<Side>) -> Measured {
         let look = Machine { busy_share: 0.02, sequential_mib_per_second: 1700.0, fdatasync_us: 65.0 };
-        Measured { job: job(name), sides, machine: vec![look; 3] }
+        Measured { job: job(name), seconds: 5, sides, machine: vec![look; 3] }
+    }
+
+    fn page(rows: Vec<JobRow>) -> String {
+        table(&rows.into_iter().map(|row| VolumeRow::Job(Box::new(row))).collect::<Vec<_>>())
     }
 
     fn all() -> Measured {
@@ -300,9 +359,10 @@ mod tests {
             rows.iter().map(|row| (row.name.as_str(), row.target, row.subjects.len())).collect();
         assert_eq!(told, [("randread_4k_qd1", 0.80, 3), ("randread_4k_qd1_enc", 0.75, 3)]);
         assert_eq!(rows[1].subjects[2].role, Role::OursEncrypted);
-        let page = table(&rows);
+        let page = page(rows);
         assert!(page.contains("0.80 or more; ours has 0.80\n"), "{page}");
         assert!(page.contains("0.75 or more; ours has 0.71: TOO LITTLE\n"), "{page}");
+        assert!(page.ends_with("1 of 2 are as they are to be; missed: randread_4k_qd1_enc\n"), "{page}");
     }
 
     #[test]
@@ -313,7 +373,8 @@ mod tests {
         assert_eq!(rows.len(), 1);
         assert!(rows[0].ours.is_none() && rows[0].ratio.is_none() && rows[0].ratio_limit.is_none());
         assert_eq!(rows[0].subjects[1].share, Some(0.25));
-        assert!(table(&rows).contains("0.80 or more; not measured"));
+        let page = page(rows);
+        assert!(page.contains("0.80 or more; not measured") && !page.contains("as they are to be"), "{page}");
     }
 
     #[test]
@@ -326,6 +387,21 @@ mod tests {
             BTreeMap::from([("one".to_owned(), 11.0), ("other".to_owned(), 7.0)])
         );
         assert_eq!(limit.cpu_us_per_operation, 0.1 / 5000.0 * 1e6);
+    }
+
+    #[test]
+    fn what_is_bounded_of_memory_is_the_worst_of_all_jobs() {
+        let mut ours = side(Role::Ours, [1.0; 3]);
+        let memory = [("export", [100.0, 129.0, 90.0]), ("disk1", [30.0; 3]), ("disk2", [40.0, 20.0, 20.0])];
+        for (index, run) in ours.runs.iter_mut().enumerate() {
+            run.memory_mib = memory.map(|(name, mib)| (name.to_owned(), mib[index])).into();
+        }
+        let rows = crate::bench::volume::memory::rows(&[measured("randread_4k_qd1", vec![ours])]);
+        let told: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.ours.median)).collect();
+        assert_eq!(told, [("upstairs_memory", 129.0), ("downstairs_memory", 40.0)]);
+        let reached: Vec<_> =
+            rows.into_iter().map(|row| VolumeRow::Memory(Box::new(row)).is_reached()).collect();
+        assert_eq!(reached, [Some(false), Some(true)]);
     }
 
     #[test]
@@ -346,5 +422,6 @@ mod tests {
         assert_eq!(rows[0]["peer"]["version"], "1");
         assert_eq!(rows[0]["subjects"][3], serde_json::Value::Null);
         assert_eq!(rows[1]["subjects"][2]["role"], "ours_encrypted");
+        assert_eq!([&rows[0]["verdict"], &rows[1]["verdict"]], ["reached", "missed"]);
     }
 }

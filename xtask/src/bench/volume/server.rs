@@ -1,14 +1,14 @@
 //! One process of a subject: starting it, waiting until its socket answers, what it uses, ending it. Which programs with
-//! which arguments is the business of `subject`.
+//! which arguments is the business of `subject` and `ours`.
 
 use crate::bench::process::{cpu_seconds, memory_mib};
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::process::{Pid, Signal, kill_process};
-use std::{process::Stdio, time::Duration};
+use std::{fmt, io, net::SocketAddr, process::Stdio, time::Duration};
 use testbed::wait_for;
 use tokio::{
-    net::UnixStream,
+    net::{TcpStream, UnixStream},
     process::{Child, Command},
     time::timeout,
 };
@@ -18,6 +18,31 @@ const READY_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a process may take to end by itself before it is killed.
 const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// Where a process listens.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Door<'a> {
+    Unix(&'a Utf8Path),
+    Tcp(SocketAddr),
+}
+
+impl Door<'_> {
+    async fn knock(self) -> io::Result<()> {
+        match self {
+            Door::Unix(socket) => UnixStream::connect(socket).await.map(drop),
+            Door::Tcp(address) => TcpStream::connect(address).await.map(drop),
+        }
+    }
+}
+
+impl fmt::Display for Door<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Door::Unix(socket) => socket.fmt(f),
+            Door::Tcp(address) => address.fmt(f),
+        }
+    }
+}
 
 /// A running process, which ends with whoever holds it, also when this program is killed.
 pub(super) struct Server {
@@ -51,14 +76,14 @@ impl Server {
         Ok(Server { name: name.to_owned(), child, pid, log })
     }
 
-    /// Waits until it listens on this socket.
-    pub(super) async fn wait_ready(&mut self, socket: &Utf8Path) -> Result<()> {
+    /// Waits until it listens there.
+    pub(super) async fn wait_ready(&mut self, door: Door<'_>) -> Result<()> {
         let (name, log, child) = (&self.name, &self.log, &mut self.child);
-        let ended = wait_for(&format!("{name} to listen on {socket}"), READY_LIMIT, async || {
+        let ended = wait_for(&format!("{name} to listen on {door}"), READY_LIMIT, async || {
             if let Ok(Some(status)) = child.try_wait() {
                 return Ok(Some(status));
             }
-            UnixStream::connect(socket).await.map(|_| None)
+            door.knock().await.map(|()| None)
         })
         .await?;
         match ended {
@@ -80,6 +105,11 @@ impl Server {
         // 5 is this request, by proc(5).
         let file = format!("/proc/{}/clear_refs", self.pid);
         std::fs::write(&file, "5").with_context(|| format!("writing {file}"))
+    }
+
+    /// Resident memory now, in MiB.
+    pub(super) fn memory_mib(&self) -> Result<f64> {
+        Ok(memory_mib(self.pid).with_context(|| format!("{} is gone", self.name))?.0)
     }
 
     /// Highest resident memory since then, in MiB.

@@ -6,14 +6,22 @@
 //!   peer     fio ─► qemu-nbd with QEMU's quorum driver ─┬─► qemu-nbd ─► file
 //!                                                       ├─► qemu-nbd ─► file
 //!                                                       └─► qemu-nbd ─► file
+//!   ours     fio ─► sled-agent volume export ─┬─► sled-agent downstairs ─► region    (`ours`)
+//!                                             ├─► sled-agent downstairs ─► region
+//!                                             └─► sled-agent downstairs ─► region
 //! ```
 //!
 //! A subject more is a [`Role`], a function like [`limit`], and its call in [`start_all`]; jobs, books and report know it
 //! by its role.
 
-use super::{REGION_BYTES, fio, server::Server};
+use super::{
+    REGION_BYTES, fio,
+    ours::{self, Keys},
+    server::{Door, Server},
+};
 use anyhow::{Context, Result, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
+use clap::ValueEnum;
 use rustix::fs::{FallocateFlags, fallocate};
 use serde::Serialize;
 use std::process::Stdio;
@@ -25,13 +33,10 @@ const CONNECTIONS: u32 = 16;
 /// Children of the peer.
 const CHILDREN: usize = 3;
 
-/// Files of a whole region that all subjects together write.
-pub(super) const FILES: u64 = 1 + CHILDREN as u64;
-
 /// What a subject is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Role {
+pub(in crate::bench) enum Role {
     /// What cannot be beaten: one export of one file.
     Limit,
     /// Another program that keeps three copies.
@@ -43,6 +48,24 @@ pub(super) enum Role {
 }
 
 impl Role {
+    /// All that there are, in the order in which they take turns.
+    pub(super) fn all() -> Vec<Role> {
+        let mut all = vec![Role::Limit, Role::Peer, Role::Ours];
+        if ours::ENCRYPTS {
+            all.push(Role::OursEncrypted);
+        }
+        all
+    }
+
+    /// Bytes of disk that its files take at their full size.
+    pub(super) fn bytes(self) -> u64 {
+        match self {
+            Role::Limit => REGION_BYTES,
+            Role::Peer => CHILDREN as u64 * REGION_BYTES,
+            Role::Ours | Role::OursEncrypted => ours::bytes(REGION_BYTES),
+        }
+    }
+
     /// For people.
     pub(super) fn word(self) -> &'static str {
         match self {
@@ -67,9 +90,18 @@ pub(super) struct Subject {
     pub(super) servers: Vec<Server>,
 }
 
-/// Starts every subject that there is, in the order in which they take turns.
-pub(super) async fn start_all(dir: &Utf8Path) -> Result<Vec<Subject>> {
-    Ok(vec![limit(dir).await?, peer(dir).await?])
+/// Starts these, in the order in which they take turns. `programs` has ours.
+pub(super) async fn start_all(dir: &Utf8Path, programs: &Utf8Path, roles: &[Role]) -> Result<Vec<Subject>> {
+    let mut subjects = Vec::new();
+    for role in roles {
+        subjects.push(match role {
+            Role::Limit => limit(dir).await?,
+            Role::Peer => peer(dir).await?,
+            Role::Ours => ours::start(dir, programs, Keys::None).await?,
+            Role::OursEncrypted => ours::start(dir, programs, Keys::File).await?,
+        });
+    }
+    Ok(subjects)
 }
 
 /// One export of one file.
@@ -125,7 +157,7 @@ async fn export(dir: &Utf8Path, name: &str, socket: &Utf8Path, image: &[String])
     ];
     args.extend_from_slice(image);
     let mut server = Server::start(dir, name, "qemu-nbd", &args)?;
-    server.wait_ready(socket).await?;
+    server.wait_ready(Door::Unix(socket)).await?;
     Ok(server)
 }
 
@@ -159,8 +191,8 @@ impl Subject {
     }
 }
 
-/// What a program of QEMU calls its version.
-async fn version(program: &str) -> Result<String> {
+/// What a program calls its version, as the second word of what it says of it.
+pub(super) async fn version(program: &str) -> Result<String> {
     let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().await;
     let output = output.with_context(|| format!("running {program} --version"))?;
     let said = String::from_utf8_lossy(&output.stdout);

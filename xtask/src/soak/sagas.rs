@@ -1,6 +1,7 @@
 //! `soak sagas`: sagas under load and SIGKILL, for as long as one likes. Owns the command line and what is said; what is
 //! done and what is right is the `soak` crate's.
 
+use super::{INTERRUPTED, progress, seed_of_now};
 use crate::{
     cargo::{Profile, build_programs},
     testbed::signals::Interrupts,
@@ -10,27 +11,18 @@ use anyhow::{Context, Result};
 use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
 use soak::{CreationOrder, KillOrder, SoakReport, SoakSite, run_creation, run_kills};
-use std::{
-    io::{IsTerminal, Write},
-    process::ExitCode,
-    time::SystemTime,
-};
+use std::process::ExitCode;
 use testbed::{DatabaseKind, KeeperCommand};
 use tokio::runtime::Runtime;
 
-/// Exit code of a run that Ctrl-C ended before it was done, as shells have it.
-const INTERRUPTED: u8 = 130;
-
-/// What is soaked, and for how long.
+/// What is done, and for how long.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 nothing was found wrong; 1 something was, or the run could not be made.\n\
 A: clients create sagas while recovery is activated in a loop. B: clients create sagas while the coordinator is killed.\n\
 Short: 600 sagas, 60 activations, 50 kills. Full: 100,000 sagas, 1,000 activations, 1,000 kills."
 )]
-pub(crate) struct SoakArgs {
-    /// What is soaked
-    what: What,
+pub(crate) struct SagasArgs {
     /// Only this run
     #[arg(long, value_name = "RUN")]
     only: Option<Run>,
@@ -64,12 +56,6 @@ pub(crate) struct SoakArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum What {
-    /// Created, recovered and killed
-    Sagas,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Run {
     /// Creating while recovery runs in a loop
     A,
@@ -86,8 +72,7 @@ enum Db {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &SoakArgs) -> Result<ExitCode> {
-    let What::Sagas = args.what;
+pub(crate) fn run(args: &SagasArgs) -> Result<ExitCode> {
     if args.db == Db::Postgres {
         test_postgres::Programs::required().context("--db postgres")?;
     }
@@ -124,33 +109,23 @@ pub(crate) fn run(args: &SoakArgs) -> Result<ExitCode> {
     Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn soak(args: &SoakArgs, site: &SoakSite) -> Result<SoakReport> {
+async fn soak(args: &SagasArgs, site: &SoakSite) -> Result<SoakReport> {
     let seed = args.seed.unwrap_or_else(seed_of_now);
     eprintln!("seed {seed}");
-    let terminal = std::io::stderr().is_terminal();
-    let progress = |run: &str, text: &str| {
-        if terminal {
-            let mut err = std::io::stderr();
-            // Who does not read it misses nothing.
-            let _ = write!(err, "\r\x1b[2K{run}  {text}").and_then(|()| err.flush());
-        }
-    };
     let mut report = SoakReport::default();
     if args.only != Some(Run::B) {
-        let run = run_creation(site, &args.creation(seed), &|text| progress("A", text)).await;
+        let run = run_creation(site, &args.creation(seed), &|text| progress(&format!("A  {text}"))).await;
         report.creation = Some(run.with_context(|| format!("run A, seed {seed}"))?);
     }
     if args.only != Some(Run::A) {
-        let run = run_kills(site, &args.kills(seed), &|text| progress("B", text)).await;
+        let run = run_kills(site, &args.kills(seed), &|text| progress(&format!("B  {text}"))).await;
         report.kills = Some(run.with_context(|| format!("run B, seed {seed}"))?);
     }
-    if terminal {
-        eprintln!();
-    }
+    super::end_progress();
     Ok(report)
 }
 
-impl SoakArgs {
+impl SagasArgs {
     fn creation(&self, seed: u64) -> CreationOrder {
         let form = if self.short { CreationOrder::short(seed) } else { CreationOrder::full(seed) };
         CreationOrder {
@@ -169,10 +144,4 @@ impl SoakArgs {
             ..form
         }
     }
-}
-
-/// Another one each time, short enough to be typed again.
-fn seed_of_now() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::from(now.subsec_micros())
 }

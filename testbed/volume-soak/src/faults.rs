@@ -1,0 +1,158 @@
+//! What is done to processes, by the seed alone. Pure: the doing is the run's.
+
+use crate::order::VolumeOrder;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use std::time::Duration;
+
+/// Members of the volume.
+pub(crate) const MEMBERS: usize = 3;
+
+/// Every so many rounds bits are flipped, and one member is away for long; the others are of chance.
+const CYCLE: u32 = 5;
+
+/// Blocks whose bits are flipped at a time, at most.
+const ROTTEN_MAX: usize = 24;
+
+/// A process is paused for so long at least, in milliseconds.
+const PAUSE_MS_MIN: u64 = 100;
+
+/// Times that one is killed in a row, at most.
+const LOOP_MAX: u32 = 5;
+
+/// What is done to the Downstairs in one round. Members are numbered from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// SIGKILL, and started again so much later.
+    Kill(usize, Duration),
+    /// SIGSTOP, and SIGCONT so much later.
+    Pause(usize, Duration),
+    /// SIGKILL and start so many times in a row; each life is so long.
+    Loop(usize, u32, Duration),
+    /// The first one is killed; so much later the second one is paused or killed, too, and so much later it comes back, and then the
+    /// first. Clients wait meanwhile.
+    Two { first: usize, second: usize, alone: Duration, both: Duration, is_second_killed: bool },
+    /// SIGKILL, and started again when so much was written that the Upstairs has left it out, and has to fill it.
+    Away(usize),
+    /// One is stopped, bits of so many blocks are flipped in its file, and it goes on.
+    Rot(usize, usize),
+}
+
+/// What ends in one round of part 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// SIGKILL to the export; started again with the next epoch.
+    Export,
+    /// SIGKILL to the export, and to this member a moment before.
+    ExportAndMember(usize),
+    /// The two others are paused, so that only this member gets what is written; then SIGKILL to the export and to it. The two others go
+    /// on alone, and have everything that was acknowledged.
+    Alone(usize),
+    /// SIGKILL to all processes.
+    Everything,
+}
+
+/// The rounds of part 1.
+pub(crate) fn faults(order: &VolumeOrder) -> Vec<Fault> {
+    let mut random = StdRng::seed_from_u64(order.seed);
+    (1..=order.rounds).map(|round| fault(&mut random, order, round)).collect()
+}
+
+fn fault(random: &mut StdRng, order: &VolumeOrder, round: u32) -> Fault {
+    let member = random.random_range(0..MEMBERS);
+    let down = Duration::from_millis(random.random_range(0..=order.down_ms_max));
+    match round % CYCLE {
+        0 => return Fault::Away(member),
+        3 => return Fault::Rot(member, random.random_range(1..=ROTTEN_MAX)),
+        _ => {}
+    }
+    match random.random_range(0..100) {
+        0..40 => Fault::Kill(member, down),
+        40..65 => Fault::Pause(member, pause(random, order)),
+        65..80 => {
+            Fault::Loop(member, random.random_range(2..=LOOP_MAX), down / 4 + Duration::from_millis(20))
+        }
+        _ => Fault::Two {
+            first: member,
+            second: (member + random.random_range(1..MEMBERS)) % MEMBERS,
+            alone: down / 4,
+            both: down / 2,
+            is_second_killed: random.random_bool(0.5),
+        },
+    }
+}
+
+/// As often short as long: each doubling is as likely as the next one.
+fn pause(random: &mut StdRng, order: &VolumeOrder) -> Duration {
+    let (least, most) = ((PAUSE_MS_MIN as f64).ln(), (order.pause_ms_max.max(PAUSE_MS_MIN + 1) as f64).ln());
+    Duration::from_millis(random.random_range(least..most).exp() as u64)
+}
+
+/// The rounds of part 2. Whatever the seed, the first three are of different kinds.
+pub(crate) fn ends(order: &VolumeOrder) -> Vec<End> {
+    let mut random = StdRng::seed_from_u64(order.seed ^ u64::MAX);
+    (0..order.ends)
+        .map(|round| match (round, random.random_range(0..10)) {
+            (0, _) => End::Export,
+            (1, _) => End::Everything,
+            (2, _) => End::Alone(random.random_range(0..MEMBERS)),
+            (_, 0..3) => End::Export,
+            (_, 3..5) => End::ExportAndMember(random.random_range(0..MEMBERS)),
+            (_, 5..7) => End::Alone(random.random_range(0..MEMBERS)),
+            _ => End::Everything,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_seed_is_one_order_of_things() {
+        let one = VolumeOrder::full(1);
+        assert_eq!((faults(&one), ends(&one)), (faults(&one), ends(&one)));
+        assert_ne!(faults(&one), faults(&VolumeOrder::full(2)));
+    }
+
+    #[test]
+    fn every_kind_is_done_whatever_the_seed() {
+        for seed in 0..50 {
+            let all = faults(&VolumeOrder::full(seed));
+            assert_eq!(all.len(), 100);
+            for kind in [
+                |fault: &Fault| matches!(fault, Fault::Kill(..)),
+                |fault: &Fault| matches!(fault, Fault::Pause(..)),
+                |fault: &Fault| matches!(fault, Fault::Loop(..)),
+                |fault: &Fault| matches!(fault, Fault::Two { .. }),
+                |fault: &Fault| matches!(fault, Fault::Away(..)),
+                |fault: &Fault| matches!(fault, Fault::Rot(..)),
+            ] {
+                assert!(all.iter().any(kind), "seed {seed}: {all:?}");
+            }
+            let short = VolumeOrder::short(seed);
+            let count = |kind: fn(&Fault) -> bool| faults(&short).iter().filter(|fault| kind(fault)).count();
+            assert!(count(|fault| matches!(fault, Fault::Rot(..))) >= 2, "seed {seed}");
+            assert!(count(|fault| matches!(fault, Fault::Away(..))) >= 2, "seed {seed}");
+            let ends = ends(&short);
+            assert!(ends.contains(&End::Export) && ends.contains(&End::Everything), "seed {seed}");
+            assert!(ends.iter().any(|end| matches!(end, End::Alone(_))), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn times_are_within_what_is_ordered_and_two_are_two() {
+        let order = VolumeOrder::full(3);
+        for fault in faults(&order) {
+            match fault {
+                Fault::Pause(_, pause) => {
+                    assert!((PAUSE_MS_MIN..=order.pause_ms_max).contains(&(pause.as_millis() as u64)));
+                }
+                Fault::Two { first, second, .. } => assert!(first != second && second < MEMBERS),
+                Fault::Kill(_, down) => assert!(down.as_millis() as u64 <= order.down_ms_max),
+                Fault::Loop(_, times, _) => assert!((2..=LOOP_MAX).contains(&times)),
+                Fault::Away(member) => assert!(member < MEMBERS),
+                Fault::Rot(_, blocks) => assert!((1..=ROTTEN_MAX).contains(&blocks)),
+            }
+        }
+    }
+}

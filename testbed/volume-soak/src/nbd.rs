@@ -1,0 +1,120 @@
+//! NBD as a client speaks it, written from the protocol's document and not from our own library: fixed newstyle, simple replies. (fio, the
+//! other client of a run, speaks structured ones.) Owns the bytes; knows no book.
+
+use crate::{
+    block::{BLOCK, fill},
+    oracle::{Request, What},
+};
+use std::io;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+const GREETING: &[u8; 16] = b"NBDMAGICIHAVEOPT";
+const OPTION: &[u8; 8] = b"IHAVEOPT";
+const OPTION_REPLY: u64 = 0x0003_e889_0455_65a9;
+const REQUEST: u32 = 0x2560_9513;
+const SIMPLE_REPLY: u32 = 0x6744_6698;
+
+/// Fixed newstyle, and no zeroes where nobody wants them.
+const CLIENT_FLAGS: u32 = 3;
+
+const GO: u32 = 7;
+const ACK: u32 = 1;
+const INFO: u32 = 3;
+
+/// Bytes of a server's answer to an option, at most: a few numbers and words.
+const OPTION_REPLY_MAX: u32 = 64 << 10;
+
+const FUA: u16 = 1;
+const NO_HOLE: u16 = 2;
+
+/// An answer to a request; what a read was answered follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) error: u32,
+    pub(crate) number: u64,
+}
+
+/// Asks for the only export. Returns its size in bytes.
+pub(crate) async fn shake_hands(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<u64> {
+    let mut greeting = [0; 18];
+    stream.read_exact(&mut greeting).await?;
+    if greeting[..16] != GREETING[..] {
+        return Err(invalid("whoever is there does not speak NBD"));
+    }
+    let mut hello = CLIENT_FLAGS.to_be_bytes().to_vec();
+    hello.extend(OPTION);
+    hello.extend(GO.to_be_bytes());
+    // A name of no bytes, and no wishes.
+    hello.extend(6_u32.to_be_bytes());
+    hello.extend([0; 6]);
+    stream.write_all(&hello).await?;
+    let mut size = None;
+    loop {
+        if stream.read_u64().await? != OPTION_REPLY || stream.read_u32().await? != GO {
+            return Err(invalid("an answer to another option"));
+        }
+        let (kind, length) = (stream.read_u32().await?, stream.read_u32().await?);
+        if length > OPTION_REPLY_MAX {
+            return Err(invalid("an endless answer to an option"));
+        }
+        let mut data = vec![0; length as usize];
+        stream.read_exact(&mut data).await?;
+        match (kind, &data[..]) {
+            (INFO, [0, 0, told @ ..]) if told.len() == 10 => {
+                size = told.first_chunk().map(|size| u64::from_be_bytes(*size));
+            }
+            (INFO, _) => {}
+            (ACK, _) => return size.ok_or_else(|| invalid("an export without a size")),
+            (kind, data) => {
+                let words = String::from_utf8_lossy(data);
+                return Err(invalid(&format!("the export is refused with {kind:#x}: {words}")));
+            }
+        }
+    }
+}
+
+/// The bytes of a request, with its payload.
+pub(crate) fn encode(request: &Request, salt: u64) -> Vec<u8> {
+    let command: u16 = match request.what {
+        What::Read => 0,
+        What::Write => 1,
+        What::Flush => 3,
+        What::Trim => 4,
+        What::Zero => 6,
+    };
+    let mut flags = if request.is_durable { FUA } else { 0 };
+    if request.what == What::Zero {
+        flags |= NO_HOLE;
+    }
+    let mut bytes = REQUEST.to_be_bytes().to_vec();
+    bytes.extend(flags.to_be_bytes());
+    bytes.extend(command.to_be_bytes());
+    bytes.extend(request.number.to_be_bytes());
+    bytes.extend((request.first * BLOCK as u64).to_be_bytes());
+    bytes.extend((request.count * BLOCK as u32).to_be_bytes());
+    if request.what == What::Write {
+        let head = bytes.len();
+        bytes.resize(head + request.count as usize * BLOCK, 0);
+        for (block, into) in (request.first..).zip(bytes[head..].chunks_exact_mut(BLOCK)) {
+            fill(into, salt, block, request.number);
+        }
+    }
+    if request.what == What::Flush {
+        // A flush is of everything: its offset is none.
+        bytes[16..24].fill(0);
+    }
+    bytes
+}
+
+/// The next answer.
+pub(crate) async fn next_reply(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Reply> {
+    let magic = stream.read_u32().await?;
+    if magic != SIMPLE_REPLY {
+        return Err(invalid(&format!("a reply begins with {magic:#010x}")));
+    }
+    Ok(Reply { error: stream.read_u32().await?, number: stream.read_u64().await? })
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
+}

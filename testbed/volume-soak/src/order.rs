@@ -1,0 +1,86 @@
+//! What is wanted: how much, on what, and who is told meanwhile.
+
+use camino::Utf8PathBuf;
+
+/// Where a run takes place.
+#[derive(Clone, Debug)]
+pub struct VolumeSite {
+    /// Directory in which the run's directory lies while it lasts.
+    pub parent: Utf8PathBuf,
+    /// The programs; none for those beside the running test.
+    pub bin_dir: Option<Utf8PathBuf>,
+    /// Whether the run's directory stays if something was found wrong.
+    pub keeps_files: bool,
+}
+
+/// Blocks at the end of the volume that nobody ever writes: they are to stay so in all copies.
+const NEVER_WRITTEN: u64 = 256;
+
+/// A run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VolumeOrder {
+    /// Rounds of part 1: each does something to the Downstairs.
+    pub rounds: u32,
+    /// Rounds of part 2: each kills the export, or everything.
+    pub ends: u32,
+    /// Clients at once, each with a connection and blocks of its own.
+    pub clients: u32,
+    /// Blocks of each client.
+    pub client_blocks: u32,
+    /// Blocks that fio writes and verifies.
+    pub fio_blocks: u32,
+    /// A process is paused for so long at most.
+    pub pause_ms_max: u64,
+    /// A killed process is started again after so long at most.
+    pub down_ms_max: u64,
+    /// Chooses what is done when, and what clients do.
+    pub seed: u64,
+}
+
+impl VolumeOrder {
+    /// For every run of all tests.
+    #[must_use]
+    pub fn short(seed: u64) -> VolumeOrder {
+        VolumeOrder {
+            rounds: 12,
+            ends: 4,
+            clients: 2,
+            client_blocks: 1_024,
+            fio_blocks: 2_048,
+            pause_ms_max: 1_500,
+            down_ms_max: 800,
+            seed,
+        }
+    }
+
+    /// What a release has to stand.
+    #[must_use]
+    pub fn full(seed: u64) -> VolumeOrder {
+        VolumeOrder {
+            rounds: 100,
+            ends: 20,
+            clients: 4,
+            client_blocks: 4_096,
+            fio_blocks: 16_384,
+            // Beyond what an Upstairs waits for a silent member.
+            pause_ms_max: 12_000,
+            down_ms_max: 5_000,
+            seed,
+        }
+    }
+
+    /// Blocks of the whole volume: the clients', behind them fio's, and behind those nobody's.
+    #[must_use]
+    pub(crate) fn blocks(&self) -> u64 {
+        self.fio_first() + u64::from(self.fio_blocks) + NEVER_WRITTEN
+    }
+
+    /// The first of fio's blocks.
+    #[must_use]
+    pub(crate) fn fio_first(&self) -> u64 {
+        u64::from(self.clients) * u64::from(self.client_blocks)
+    }
+}
+
+/// Hears how far a run is, after each round.
+pub type Progress<'a> = &'a (dyn Fn(&str) + Sync);

@@ -1,0 +1,122 @@
+//! What is told when it is over: JSON for programs, a table for people, every finding with its evidence.
+
+use crate::{finding::Finding, oracle::Counts, regions::Blocks};
+use serde::Serialize;
+use std::fmt;
+
+/// What a run did and saw.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VolumeReport {
+    /// The seed.
+    pub seed: u64,
+    /// Clients at once.
+    pub clients: u32,
+    /// What was done.
+    #[serde(flatten)]
+    pub done: Done,
+    /// What clients were answered.
+    pub counts: Counts,
+    /// The longest that one request took, in milliseconds.
+    pub longest_wait_ms: u64,
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// What must not be.
+    pub findings: Vec<Finding>,
+    /// What the processes said at last, if something was found.
+    pub logs: String,
+    /// Where all files are, if they were to be kept.
+    pub files_kept: Option<String>,
+}
+
+/// What was done to processes and files, and what the files were afterwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Done {
+    /// Rounds of part 1 that were done, and right.
+    pub rounds: u64,
+    /// Rounds of part 2.
+    pub ends: u64,
+    /// SIGKILLs of Downstairs.
+    pub kills: u64,
+    /// SIGSTOPs of Downstairs.
+    pub pauses: u64,
+    /// Times that two were away at once.
+    pub two_at_once: u64,
+    /// Times that one was away until it was left out.
+    pub long_away: u64,
+    /// SIGKILLs of the export.
+    pub export_kills: u64,
+    /// Of those, with everything else at once.
+    pub everything_kills: u64,
+    /// Of those, with the only member that had the last writes.
+    pub alone: u64,
+    /// Blocks whose bits were flipped on one member.
+    pub rotten_blocks: u64,
+    /// Of those, seen to be right again on the disk.
+    pub healed_blocks: u64,
+    /// Runs of fio, each verified.
+    pub fio_runs: u64,
+    /// What the three regions were, all alike, when part 1 was over.
+    pub blocks_after_part_1: Option<Blocks>,
+    /// The same of part 2.
+    pub blocks_after_part_2: Option<Blocks>,
+    /// The same of the files, after all processes had ended.
+    pub blocks_at_the_end: Option<Blocks>,
+}
+
+impl VolumeReport {
+    /// Whether nothing was found wrong.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+impl fmt::Display for VolumeReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (done, counts) = (&self.done, &self.counts);
+        writeln!(f, "volume  {} clients and fio over NBD (seed {})", self.clients, self.seed)?;
+        line(f, "part 1: rounds", done.rounds)?;
+        let faults = format!("{}, {}", done.kills, done.pauses);
+        line(f, "Downstairs killed, paused", faults)?;
+        line(f, "two away at once, one for long", format!("{}, {}", done.two_at_once, done.long_away))?;
+        line(f, "blocks rotten, healed", format!("{}, {}", done.rotten_blocks, done.healed_blocks))?;
+        line(f, "runs of fio, verified", done.fio_runs)?;
+        line(f, "part 2: rounds", done.ends)?;
+        let kills = format!(
+            "{} ({} with everything, {} with the member that was ahead)",
+            done.export_kills, done.everything_kills, done.alone
+        );
+        line(f, "export killed", kills)?;
+        line(f, "answers lost with it", counts.lost_answers)?;
+        line(f, "reads, writes", format!("{}, {}", counts.reads, counts.writes))?;
+        line(f, "zeroings, flushes", format!("{}, {}", counts.zeroings, counts.flushes))?;
+        line(f, "blocks held against the book", counts.blocks_checked)?;
+        line(f, "longest wait", format!("{:.1} s", self.longest_wait_ms as f64 / 1e3))?;
+        let all = [done.blocks_after_part_1, done.blocks_after_part_2, done.blocks_at_the_end]
+            .into_iter()
+            .flatten();
+        for blocks in all {
+            let Blocks { list: (epoch, number), never, zeros, bytes, in_the_book, .. } = blocks;
+            let what = format!(
+                "{bytes} bytes, {zeros} zeros, {never} never; {in_the_book} in the book; list {epoch}.{number}"
+            );
+            line(f, "three equal regions", what)?;
+        }
+        line(f, "seconds", format!("{:.1}", self.seconds))?;
+        line(f, "findings", self.findings.len())?;
+        for finding in &self.findings {
+            write!(f, "\nwrong (seed {}): {finding}", self.seed)?;
+        }
+        if !self.logs.is_empty() {
+            write!(f, "\n{}", self.logs)?;
+        }
+        if let Some(dir) = &self.files_kept {
+            write!(f, "\nall files are in {dir}")?;
+        }
+        Ok(())
+    }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, what: &str, value: impl fmt::Display) -> fmt::Result {
+    writeln!(f, "   {what:<30} {value}")
+}

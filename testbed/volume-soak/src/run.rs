@@ -1,0 +1,370 @@
+//! The rounds: what is done to the processes, and what must hold after each. Owns the order of things.
+//!
+//! ```text
+//!   part 1, a round:  a fault ──► every process is there again ──► clients are answered        fio writes and verifies meanwhile
+//!   part 2, a round:  the export or everything is killed, and started ──► clients come again, and read every block
+//!   after each part:  clients rest ──► three full members that are the same, and what the book says
+//!   at the end:       all processes end in order ──► the files themselves are compared
+//! ```
+
+use crate::{
+    faults::{End, Fault, MEMBERS, ends, faults},
+    finding::Findings,
+    fio::{self, Fio},
+    load::{Load, PATIENCE},
+    order::{Progress, VolumeOrder, VolumeSite},
+    regions::{self, Blocks, Book, Difference},
+    report::{Done, VolumeReport},
+    rot,
+    site::Site,
+};
+use anyhow::{Context, Result};
+use camino::Utf8PathBuf;
+use rustix::process::Signal;
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use testbed::wait_for;
+use tokio::{task::spawn_blocking, time::sleep};
+
+/// Answers that every client has to get after a fault, before the next one.
+const ANSWERS: u64 = 50;
+
+/// What is written while one member is away for long, in blocks: half more than an Upstairs keeps for it (32 MiB).
+const AWAY_BLOCKS: u64 = 12_288;
+
+/// How long the export lives at least between two kills, once clients have read everything.
+const LIFE: Duration = Duration::from_millis(300);
+
+/// How long two members are paused while the third one gets what is written.
+const ALONE: Duration = Duration::from_millis(300);
+
+/// How much later the other one is started again, where two are killed in part 2.
+const APART: Duration = Duration::from_millis(700);
+
+/// A run that is under way.
+struct Run<'a> {
+    order: VolumeOrder,
+    site: Site,
+    load: Load,
+    findings: Arc<Findings>,
+    progress: Progress<'a>,
+    done: Done,
+    /// Times that clients lost their connections.
+    connections: u32,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// The run could not be made; what it finds wrong is in the report.
+pub async fn run_volume(
+    site: &VolumeSite,
+    order: &VolumeOrder,
+    progress: Progress<'_>,
+) -> Result<VolumeReport> {
+    fio::check().await?;
+    let started = Instant::now();
+    let findings = Arc::new(Findings::default());
+    let site = Site::start(site, order).await?;
+    let load = Load::start(order, &site.socket(), &findings);
+    let (order, done) = (*order, Done::default());
+    let mut run = Run { order, site, load, findings, progress, done, connections: 0 };
+    run.rounds().await?;
+    run.close(started).await
+}
+
+impl Run<'_> {
+    async fn rounds(&mut self) -> Result<()> {
+        let fio = Fio::start(&self.order, self.site.dir(), &self.site.socket(), &self.findings);
+        for (number, fault) in (1..).zip(faults(&self.order)) {
+            if !self.begin_round(&format!("round {number}: {fault:?}")) {
+                break;
+            }
+            self.fault(fault).await?;
+            self.check_processes()?;
+            let progress = self.load.progress(ANSWERS).await;
+            self.must("clients wait, although every process is there", progress);
+            self.done.rounds += 1;
+        }
+        self.done.fio_runs = fio.end(!self.findings.are_there()).await?;
+        self.done.blocks_after_part_1 = self.compare_live("after part 1").await?;
+        for (number, end) in (1..).zip(ends(&self.order)) {
+            if !self.begin_round(&format!("end {number}: {end:?}")) {
+                break;
+            }
+            self.end(end).await?;
+            self.check_processes()?;
+            self.done.ends += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether there is a point in it.
+    fn begin_round(&self, round: &str) -> bool {
+        let is_well = !self.findings.are_there();
+        if is_well {
+            self.findings.begin_round(round);
+            (self.progress)(&format!("{round}, {} answers", self.load.counts().answered()));
+        }
+        is_well
+    }
+
+    async fn fault(&mut self, fault: Fault) -> Result<()> {
+        match fault {
+            Fault::Kill(member, down) => self.kill(member, down).await,
+            Fault::Pause(member, pause) => {
+                self.site.signal_member(member, Signal::STOP)?;
+                sleep(pause).await;
+                self.done.pauses += 1;
+                self.site.signal_member(member, Signal::CONT)
+            }
+            Fault::Loop(member, times, life) => {
+                for _ in 0..times {
+                    self.kill(member, Duration::ZERO).await?;
+                    sleep(life).await;
+                }
+                Ok(())
+            }
+            Fault::Two { first, second, alone, both, is_second_killed } => {
+                self.site.kill_member(first).await?;
+                sleep(alone).await;
+                self.done.two_at_once += 1;
+                if is_second_killed {
+                    self.kill(second, both).await?;
+                } else {
+                    self.site.signal_member(second, Signal::STOP)?;
+                    sleep(both).await;
+                    self.done.pauses += 1;
+                    self.site.signal_member(second, Signal::CONT)?;
+                }
+                self.done.kills += 1;
+                self.site.start_member(first).await
+            }
+            Fault::Away(member) => {
+                self.site.kill_member(member).await?;
+                self.done.kills += 1;
+                let written = self.load.written(AWAY_BLOCKS).await;
+                self.must("clients wait, although two members are there", written);
+                self.done.long_away += 1;
+                self.site.start_member(member).await
+            }
+            Fault::Rot(member, blocks) => self.rot(member, blocks).await,
+        }
+    }
+
+    async fn kill(&mut self, member: usize, down: Duration) -> Result<()> {
+        self.site.kill_member(member).await?;
+        self.done.kills += 1;
+        sleep(down).await;
+        self.site.start_member(member).await
+    }
+
+    /// Bits are flipped on one member alone; whoever reads sees nothing of it, and the blocks are right again.
+    async fn rot(&mut self, member: usize, blocks: usize) -> Result<()> {
+        let held = self.load.hold(member, blocks);
+        let (path, salt) = (self.site.region_file(member)?, self.order.seed);
+        let healed_before = self.site.healed().await?;
+        self.site.signal_member(member, Signal::STOP)?;
+        let flipped = spawn_blocking({
+            let (path, held, seed) = (path.clone(), held.clone(), salt ^ self.done.rotten_blocks);
+            move || rot::flip(&path, salt, &held, seed)
+        });
+        let flipped: BTreeSet<rot::Written> = flipped.await.context("flipping bits")??;
+        self.site.signal_member(member, Signal::CONT)?;
+        self.done.rotten_blocks += flipped.len() as u64;
+        let waited = wait_for("blocks to be healed", PATIENCE, async || {
+            if self.findings.are_there() {
+                return Ok(());
+            }
+            let (path, held) = (path.clone(), held.clone());
+            let right = spawn_blocking(move || rot::right(&path, salt, &held)).await;
+            let right = right.map_err(anyhow::Error::new).flatten().map_err(|error| format!("{error:#}"))?;
+            let left: Vec<_> = flipped.difference(&right).collect();
+            if left.is_empty() { Ok(()) } else { Err(format!("not yet: blocks and writes {left:?}")) }
+        });
+        let waited = waited.await;
+        let is_healed = waited.is_ok();
+        self.must(&format!("flipped bits of {} are not healed", Site::name(member)), waited);
+        self.load.release();
+        if is_healed {
+            self.done.healed_blocks += flipped.len() as u64;
+            self.check_count(healed_before, flipped.len() as u64).await?;
+        }
+        Ok(())
+    }
+
+    /// What was healed is counted, where anybody can see it.
+    async fn check_count(&mut self, before: Option<u64>, flipped: u64) -> Result<()> {
+        let (Some(before), Some(after)) = (before, self.site.healed().await?) else { return Ok(()) };
+        if after < before + flipped {
+            let what = format!(
+                "{flipped} blocks were healed, and the export counts {before} before and {after} afterwards"
+            );
+            self.findings.add(None, what, self.site.last_words());
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self, end: End) -> Result<()> {
+        sleep(LIFE).await;
+        self.load.may_lose(true);
+        match end {
+            End::Export => {
+                self.site.kill_export().await?;
+                self.site.start_export()?;
+            }
+            End::ExportAndMember(member) => {
+                self.site.kill_member(member).await?;
+                self.site.kill_export().await?;
+                self.site.start_export()?;
+                sleep(APART).await;
+                self.site.start_member(member).await?;
+                self.done.kills += 1;
+            }
+            End::Alone(member) => {
+                let others = (1..MEMBERS).map(|offset| (member + offset) % MEMBERS);
+                for other in others.clone() {
+                    self.site.signal_member(other, Signal::STOP)?;
+                }
+                sleep(ALONE).await;
+                self.site.kill_export().await?;
+                self.site.kill_member(member).await?;
+                for other in others {
+                    self.site.signal_member(other, Signal::CONT)?;
+                }
+                self.site.start_export()?;
+                // Before the third one is there: what only it has was never acknowledged.
+                let came_again = self.load.came_again(self.connections + 1).await;
+                self.must("clients cannot go on with the two others", came_again);
+                self.site.start_member(member).await?;
+                self.done.kills += 1;
+                self.done.pauses += 2;
+                self.done.alone += 1;
+            }
+            End::Everything => {
+                self.site.kill_everything().await?;
+                for member in 0..MEMBERS {
+                    self.site.start_member(member).await?;
+                }
+                self.site.start_export()?;
+                self.done.kills += MEMBERS as u64;
+                self.done.everything_kills += 1;
+            }
+        }
+        self.done.export_kills += 1;
+        self.connections += 1;
+        let came_again = self.load.came_again(self.connections).await;
+        self.must("clients cannot go on after a kill", came_again);
+        self.load.may_lose(false);
+        let progress = self.load.progress(ANSWERS).await;
+        self.must("clients wait, although every process is there", progress);
+        Ok(())
+    }
+
+    /// The members' files, while they are served and nobody writes. None if something was found wrong.
+    async fn compare_live(&mut self, when: &str) -> Result<Option<Blocks>> {
+        if !self.begin_round(when) {
+            return Ok(None);
+        }
+        let settled = self.load.settle().await;
+        self.must("clients do not come to rest", settled);
+        if self.findings.are_there() {
+            return Ok(None);
+        }
+        let (files, dir, book) = (self.files()?, self.site.dir().to_owned(), self.book());
+        let mut last: Option<Difference> = None;
+        let compared = wait_for("three full members that are the same", PATIENCE, async || {
+            let (files, dir, book) = (files.clone(), dir.clone(), book.clone());
+            let compared = spawn_blocking(move || regions::compare_copies(&files, &dir, &book)).await;
+            let compared = compared.map_err(anyhow::Error::new).flatten();
+            match compared.map_err(|error| format!("{error:#}"))? {
+                Ok(blocks) => Ok(blocks),
+                Err(difference) => {
+                    let told = format!("{difference:?}");
+                    last = Some(difference);
+                    Err(told)
+                }
+            }
+        })
+        .await;
+        self.load.go_on();
+        match compared {
+            Ok(blocks) => Ok(Some(blocks)),
+            Err(error) => {
+                let block = last.and_then(|difference| difference.block);
+                self.found_difference(block, format!("{error:#}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Ends everything, and compares the files themselves.
+    async fn close(mut self, started: Instant) -> Result<VolumeReport> {
+        self.done.blocks_after_part_2 = self.compare_live("after part 2").await?;
+        let settled = self.load.settle().await;
+        self.must("clients do not come to rest", settled);
+        let words = if self.findings.are_there() { self.site.last_words() } else { String::new() };
+        let (counts, longest_wait, book) = (self.load.counts(), self.load.longest_wait(), self.book());
+        let Run { order, mut site, load, findings, mut done, .. } = self;
+        if findings.are_there() {
+            // Ending in order could take for ever.
+            site.kill_everything().await?;
+        } else {
+            load.end().await?;
+            for wrong in site.stop().await? {
+                findings.add(None, wrong, "");
+            }
+        }
+        if !findings.are_there() {
+            let files = (0..MEMBERS).map(|member| site.region_file(member)).collect::<Result<Vec<_>>>()?;
+            let compared = spawn_blocking(move || regions::compare(&files, &book)).await;
+            match compared.context("comparing the regions")?? {
+                Ok(blocks) => done.blocks_at_the_end = Some(blocks),
+                Err(Difference { block, what }) => findings.add(block, what, "after all processes had ended"),
+            }
+        }
+        let findings = findings.take();
+        let files_kept = if findings.is_empty() { None } else { site.keep_files().map(ToString::to_string) };
+        Ok(VolumeReport {
+            seed: order.seed,
+            clients: order.clients,
+            done,
+            counts,
+            longest_wait_ms: longest_wait.as_millis() as u64,
+            seconds: started.elapsed().as_secs_f64(),
+            findings,
+            logs: words,
+            files_kept,
+        })
+    }
+
+    fn files(&self) -> Result<Vec<Utf8PathBuf>> {
+        (0..MEMBERS).map(|member| self.site.region_file(member)).collect()
+    }
+
+    fn book(&self) -> Book {
+        Book { salt: self.order.seed, contents: self.load.settled() }
+    }
+
+    fn found_difference(&self, block: Option<u64>, what: String) {
+        let history = block.map(|block| self.load.history(block)).unwrap_or_default();
+        self.findings.add(block, what, history);
+    }
+
+    /// What does not come about in time is found wrong.
+    fn must(&self, what: &str, result: Result<()>) {
+        if let Err(error) = result {
+            self.findings.add(None, what, format!("{error:#}"));
+        }
+    }
+
+    fn check_processes(&mut self) -> Result<()> {
+        for ended in self.site.ended_by_themselves()? {
+            self.findings.add(None, "a process has ended by itself", ended);
+        }
+        Ok(())
+    }
+}

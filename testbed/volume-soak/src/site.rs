@@ -1,0 +1,336 @@
+//! The processes that it is done to: three Downstairs and an export, as a person starts them by hand. Owns their files, addresses and
+//! epochs; what is done to them when is the run's.
+
+use crate::{
+    block::BLOCK,
+    faults::MEMBERS,
+    order::{VolumeOrder, VolumeSite},
+    process::Process,
+};
+use anyhow::{Context, Result, bail, ensure};
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::Signal,
+};
+use std::{
+    fs::{self, File},
+    net::SocketAddr,
+    process::Stdio,
+    time::Duration,
+};
+use testbed::{ClaimOrder, Claims, ClusterDirectory, addresses::ClusterNumber, wait_for};
+use tokio::{net::TcpStream, process::Command};
+
+/// Whether `sled-agent` tells how many blocks were healed (`volume look --json`). Where it does not, only the files show it.
+const LOOKS: bool = false;
+
+/// Where Downstairs listen, on an address of the run's own.
+const PORT: u16 = 12_400;
+
+/// How long a Downstairs may take until it listens.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// What the export is called, in logs and findings.
+const EXPORT: &str = "export";
+
+/// A volume whose processes run.
+#[derive(Debug)]
+pub(crate) struct Site {
+    agent: Utf8PathBuf,
+    addresses: Vec<SocketAddr>,
+    export: Option<Process>,
+    members: Vec<Option<Process>>,
+    epoch: u32,
+    /// Behind the processes: they end before their files are removed.
+    place: Place,
+}
+
+impl Site {
+    /// Makes a volume, and starts all of it.
+    pub(crate) async fn start(site: &VolumeSite, order: &VolumeOrder) -> Result<Site> {
+        let bin_dir = match &site.bin_dir {
+            Some(bin_dir) => bin_dir.clone(),
+            None => testbed::binaries::beside_this_test()?,
+        };
+        let place = Place::take(&site.parent, site.keeps_files)?;
+        let addresses = place.addresses()?;
+        let mut site = Site {
+            agent: bin_dir.join("sled-agent"),
+            addresses,
+            export: None,
+            members: (0..MEMBERS).map(|_| None).collect(),
+            epoch: 0,
+            place,
+        };
+        let mut args = vec![
+            "volume".to_owned(),
+            "create".to_owned(),
+            format!("--size={}", order.blocks() * BLOCK as u64),
+            format!("--output={}", site.volume_file()),
+        ];
+        for member in 0..MEMBERS {
+            args.push(format!("--member={}@{}", site.disk(member), site.addresses[member]));
+        }
+        site.run_agent(&args).await?;
+        for member in 0..MEMBERS {
+            site.start_member(member).await?;
+        }
+        site.start_export()?;
+        Ok(site)
+    }
+
+    /// Where clients come.
+    pub(crate) fn socket(&self) -> Utf8PathBuf {
+        self.dir().join("volume.sock")
+    }
+
+    /// Everything of the run is below it.
+    pub(crate) fn dir(&self) -> &Utf8Path {
+        &self.place.dir
+    }
+
+    /// Nothing is removed at the end, if that was asked for.
+    pub(crate) fn keep_files(&mut self) -> Option<&Utf8Path> {
+        self.place.is_kept = self.place.may_be_kept;
+        self.place.is_kept.then_some(&*self.place.dir)
+    }
+
+    /// A member's name, as it is told.
+    pub(crate) fn name(member: usize) -> String {
+        format!("disk{}", member + 1)
+    }
+
+    fn disk(&self, member: usize) -> Utf8PathBuf {
+        self.dir().join(Site::name(member))
+    }
+
+    fn volume_file(&self) -> Utf8PathBuf {
+        self.dir().join("volume.json")
+    }
+
+    /// The file of a member's region.
+    pub(crate) fn region_file(&self, member: usize) -> Result<Utf8PathBuf> {
+        let disk = self.disk(member);
+        let entries = disk.read_dir_utf8().with_context(|| format!("listing {disk}"))?;
+        for entry in entries {
+            let path = entry.with_context(|| format!("listing {disk}"))?.into_path();
+            if path.extension() == Some("region") {
+                return Ok(path);
+            }
+        }
+        bail!("there is no region in {disk}")
+    }
+
+    /// Starts a Downstairs, and waits until it listens.
+    pub(crate) async fn start_member(&mut self, member: usize) -> Result<()> {
+        ensure!(self.members[member].is_none(), "{} runs already", Site::name(member));
+        let address = self.addresses[member];
+        let args = [
+            "downstairs".to_owned(),
+            format!("--directory={}", self.disk(member)),
+            format!("--listen={address}"),
+        ];
+        let process = Process::start(self.dir(), &Site::name(member), &self.agent, &args)?;
+        let started = self.members[member].insert(process);
+        wait_for(&format!("{} to listen on {address}", Site::name(member)), READY_LIMIT, async || {
+            match started.ended() {
+                Ok(Some(status)) => Ok(Err(status)),
+                _ => TcpStream::connect(address).await.map(|_| Ok(())),
+            }
+        })
+        .await?
+        .map_err(|status| anyhow::anyhow!("it ended at its start, {status}: {}", started.last_words()))
+    }
+
+    pub(crate) async fn kill_member(&mut self, member: usize) -> Result<()> {
+        let process = self.members[member].take();
+        process.with_context(|| format!("{} does not run", Site::name(member)))?.kill().await
+    }
+
+    /// SIGSTOP or SIGCONT.
+    pub(crate) fn signal_member(&mut self, member: usize, signal: Signal) -> Result<()> {
+        let process = self.members[member].as_mut();
+        process.with_context(|| format!("{} does not run", Site::name(member)))?.signal(signal)
+    }
+
+    /// With the next epoch. Clients may come before it serves.
+    pub(crate) fn start_export(&mut self) -> Result<()> {
+        ensure!(self.export.is_none(), "the export runs already");
+        self.epoch += 1;
+        let args = [
+            "volume".to_owned(),
+            "export".to_owned(),
+            format!("--volume={}", self.volume_file()),
+            format!("--epoch={}", self.epoch),
+            format!("--listen=unix:{}", self.socket()),
+        ];
+        self.export = Some(Process::start(self.dir(), EXPORT, &self.agent, &args)?);
+        Ok(())
+    }
+
+    pub(crate) async fn kill_export(&mut self) -> Result<()> {
+        self.export.take().context("the export does not run")?.kill().await
+    }
+
+    /// SIGKILL to all of them, before any of them is waited for.
+    pub(crate) async fn kill_everything(&mut self) -> Result<()> {
+        let members = self.members.iter_mut().filter_map(Option::take);
+        let mut all: Vec<Process> = self.export.take().into_iter().chain(members).collect();
+        for process in &mut all {
+            process.signal(Signal::KILL)?;
+        }
+        for process in all {
+            process.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends all of it in order, the export first. What did not end as it should is told.
+    pub(crate) async fn stop(&mut self) -> Result<Vec<String>> {
+        let mut wrong = Vec::new();
+        let names = std::iter::once(EXPORT.to_owned()).chain((0..MEMBERS).map(Site::name));
+        let all =
+            std::iter::once(self.export.take()).chain(self.members.iter_mut().map(Option::take)).zip(names);
+        for (process, name) in all.collect::<Vec<_>>() {
+            let Some(process) = process else { continue };
+            match process.stop().await? {
+                Some(status) if status.success() => {}
+                Some(status) => wrong.push(format!("{name} ended with {status} when it was asked to end")),
+                None => wrong.push(format!("{name} did not end when it was asked to, and was killed")),
+            }
+        }
+        Ok(wrong)
+    }
+
+    /// Processes that have ended although nobody has ended them, with what they said.
+    pub(crate) fn ended_by_themselves(&mut self) -> Result<Vec<String>> {
+        let mut ended = Vec::new();
+        for process in self.export.iter_mut().chain(self.members.iter_mut().flatten()) {
+            if let Some(status) = process.ended()? {
+                ended.push(format!("{status}; {}", process.last_words()));
+            }
+        }
+        Ok(ended)
+    }
+
+    /// What all processes said at last.
+    pub(crate) fn last_words(&self) -> String {
+        self.export.iter().chain(self.members.iter().flatten()).map(Process::last_words).collect()
+    }
+
+    /// Blocks that were healed since the export began, as it tells itself; none if it does not tell.
+    pub(crate) async fn healed(&self) -> Result<Option<u64>> {
+        if !LOOKS {
+            return Ok(None);
+        }
+        let args = ["volume".to_owned(), "look".to_owned(), self.volume_file().into_string()];
+        let said = self.run_agent(&[&args[..], &["--json".to_owned()]].concat()).await?;
+        let look: serde_json::Value =
+            serde_json::from_str(&said).context("what `volume look --json` says is not JSON")?;
+        Ok(Some(sum_of(&look, "healed_blocks")))
+    }
+
+    async fn run_agent(&self, args: &[String]) -> Result<String> {
+        let output = Command::new(&self.agent)
+            .args(args)
+            .stdin(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .output()
+            .await
+            .with_context(|| format!("running {}", self.agent))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "sled-agent {}: {}", args.join(" "), said.trim());
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// Of all numbers that are called like this, however deep.
+fn sum_of(value: &serde_json::Value, name: &str) -> u64 {
+    let children: u64 = match value {
+        serde_json::Value::Array(all) => all.iter().map(|one| sum_of(one, name)).sum(),
+        serde_json::Value::Object(fields) => fields.values().map(|one| sum_of(one, name)).sum(),
+        _ => 0,
+    };
+    children + value.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0)
+}
+
+/// The run's directory, and its addresses. Both are given back when it is dropped.
+#[derive(Debug)]
+struct Place {
+    dir: Utf8PathBuf,
+    claims: Claims,
+    cluster: ClusterDirectory,
+    number: Option<ClusterNumber>,
+    may_be_kept: bool,
+    is_kept: bool,
+    /// Held as long as the directory is in use.
+    _lock: File,
+}
+
+impl Place {
+    fn take(parent: &Utf8Path, may_be_kept: bool) -> Result<Place> {
+        fs::create_dir_all(parent).with_context(|| format!("creating {parent}"))?;
+        let cluster = ClusterDirectory::new(parent, "volume")?;
+        let dir = cluster.root().to_owned();
+        let lock_file = cluster.lock_file();
+        let lock = File::create(&lock_file).with_context(|| format!("creating {lock_file}"))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .with_context(|| format!("another soak of volumes runs in {parent}"))?;
+        // A run that was killed has left it.
+        remove(&dir)?;
+        fs::create_dir(&dir).with_context(|| format!("creating {dir}"))?;
+        let claims = Claims::of_this_user()?;
+        let mut place =
+            Place { dir, claims, cluster, number: None, may_be_kept, is_kept: false, _lock: lock };
+        let listens = |number: ClusterNumber| addresses_of(number);
+        let number = place.claims.claim(&place.cluster, None, ClaimOrder::HighestFirst, listens)?;
+        place.number = Some(number);
+        Ok(place)
+    }
+
+    fn addresses(&self) -> Result<Vec<SocketAddr>> {
+        addresses_of(self.number.context("a place that was taken has a number")?)
+    }
+}
+
+impl Drop for Place {
+    /// Also after a run that failed.
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            // Whoever claims next finds that this one holds no more.
+            let _ = self.claims.release(&self.cluster, number);
+        }
+        if !self.is_kept {
+            let _ = remove(&self.dir);
+        }
+    }
+}
+
+fn addresses_of(number: ClusterNumber) -> Result<Vec<SocketAddr>> {
+    (0..MEMBERS).map(|member| Ok(SocketAddr::new(number.sled_address(member)?, PORT))).collect()
+}
+
+fn remove(dir: &Utf8Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {dir}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_one_name_are_summed_however_deep() {
+        let look = serde_json::json!({
+            "members": [{"healed_blocks": 3, "more": {"healed_blocks": 2}}, {"healed_blocks": 1}],
+            "healed": 9,
+        });
+        assert_eq!(sum_of(&look, "healed_blocks"), 6);
+    }
+}

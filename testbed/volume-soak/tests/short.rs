@@ -1,0 +1,27 @@
+//! The short form, for every run of all tests. Needs `fio`, which `cargo xtask test` installs where it can.
+
+use camino_tempfile::Utf8TempDir;
+use volume_soak::{VolumeOrder, VolumeSite, run_volume};
+
+/// Another one each time would find more, and nobody could tell why a test failed that went well before.
+const SEED: u64 = 4_004;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_paused_and_rotten_a_volume_loses_nothing_and_keeps_three_equal_copies() {
+    let temp = Utf8TempDir::new().expect("a directory for the test");
+    let site = VolumeSite { parent: temp.path().to_owned(), bin_dir: None, keeps_files: false };
+    let order = VolumeOrder::short(SEED);
+    let report = run_volume(&site, &order, &|_| {}).await.expect("the run is made");
+    assert!(report.is_well(), "{report}");
+    let done = &report.done;
+    assert_eq!((done.rounds, done.ends), (u64::from(order.rounds), u64::from(order.ends)), "{report}");
+    assert!(done.kills > 0 && done.pauses > 0 && done.everything_kills > 0, "{report}");
+    assert!(done.rotten_blocks > 0 && done.healed_blocks == done.rotten_blocks, "{report}");
+    assert!(report.counts.lost_answers > 0, "no kill of the export hit anything: {report}");
+    let (_, lists) = done.blocks_after_part_1.expect("the files were compared").list;
+    assert!(done.long_away > 0 && u64::from(lists) > 2 * done.long_away, "nobody was left out: {report}");
+    let blocks = done.blocks_at_the_end.expect("the files were compared");
+    assert!(blocks.bytes > 0 && blocks.zeros > 0 && blocks.never > 0 && blocks.in_the_book > 0, "{report}");
+    let left = temp.path().join("volume");
+    assert!(!left.exists(), "{left} is left behind");
+}
