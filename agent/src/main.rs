@@ -3,11 +3,16 @@
 use camino::Utf8PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use daemon::program::{self, Program};
+use mimalloc::MiMalloc;
 use sled_agent::{
     Agent, Config, StartError, tokens,
-    volumes::{self, VolumeCommand},
+    volumes::{self, RegionCommand, VolumeCommand},
 };
 use std::process::ExitCode;
+
+/// A volume and its copies ask for much memory in many sizes, all the time.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The agent of one Bobsled host.
 #[derive(Debug, Parser)]
@@ -43,6 +48,9 @@ enum Command {
     /// Volumes by hand, with no coordinator.
     #[command(subcommand)]
     Volume(VolumeCommand),
+    /// Single regions, at rest.
+    #[command(subcommand)]
+    Region(RegionCommand),
     /// Print the OpenAPI document of an API.
     Openapi {
         /// Which API.
@@ -91,6 +99,7 @@ fn main() -> ExitCode {
         Command::Check { config } => CHECK.check(&config),
         Command::Downstairs { directory, listen } => volumes::run_downstairs(&directory, listen),
         Command::Volume(command) => volumes::run(command),
+        Command::Region(command) => volumes::run_region(command),
         Command::Openapi { api } => program::print(openapi(api).to_pretty_json()),
     }
 }

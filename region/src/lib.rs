@@ -20,18 +20,21 @@
 //! - [`position`]: the number of a write.
 //! - [`layout`], [`sealed`], [`superblock`], [`control`], [`tree`], [`map`], [`journal`]: what is where in the file, and how it
 //!   is read.
-//! - [`free`], [`pages`]: what of it is in memory.
+//! - [`free`], [`places`], [`pages`]: what of it is in memory.
 //! - [`rules`]: what the tests leave out, one at a time, to see that they notice.
 //! - [`region`]: the whole; [`mod@open`], [`mod@write`], [`mod@sync`]: how it comes to be, changes, and lasts.
+//! - [`look`]: what is told of one that is not opened.
 
 mod control;
 pub mod fields;
 mod free;
 mod journal;
 mod layout;
+mod look;
 mod map;
 mod open;
 mod pages;
+mod places;
 mod position;
 mod region;
 mod rules;
@@ -43,6 +46,7 @@ mod write;
 
 pub use control::{Control, List, ListVersion, MEMBERS_MAX, Member, Promotion};
 pub use layout::{BLOCKS_MAX, BlockSize, Geometry};
+pub use look::{Inside, Outside, look_inside, look_outside};
 pub use map::{SEAL, Seal};
 pub use open::{CreateError, NewRegion, OpenError, Opening, create, open};
 pub use position::Position;

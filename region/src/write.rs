@@ -211,6 +211,12 @@ impl Region {
         Ok(staged)
     }
 
+    /// Whether the journal ever has room for so much at a time.
+    #[must_use]
+    pub fn can_ever_commit(&self, staged: &Staged) -> bool {
+        self.journal.ever_has_room(journal::bytes_max(&self.layout, staged.pieces, staged.blocks))
+    }
+
     /// Makes what was staged the content of its blocks, as a whole, and `applied` the position that has been reached. Returns how
     /// many blocks have taken it.
     ///
@@ -221,7 +227,7 @@ impl Region {
             return Err((failed.into(), None));
         }
         let bytes = journal::bytes_max(&self.layout, staged.pieces, staged.blocks);
-        if !self.journal.ever_has_room(bytes) {
+        if !self.can_ever_commit(&staged) {
             let (blocks, pieces) = (staged.blocks, staged.pieces);
             return Err((WriteError::TooMuch { blocks, pieces }, Some(staged)));
         }

@@ -40,6 +40,9 @@ impl Member {
 
     pub(crate) fn stage(&mut self, id: u64, copy: &BlockCopy, request: &Request) -> Result<Reply, NotDone> {
         check(copy)?;
+        if !self.region.can_ever_commit(&self.staged) {
+            return Err(NotDone::Wrong("more was staged than can be committed at once".to_owned()));
+        }
         match self.region.stage(&[write_of(copy, Onto::Older)]) {
             Ok(staged) => {
                 let blocks = staged.blocks();

@@ -41,6 +41,9 @@ const CONNECTIONS_MAX: usize = 1_024;
 /// Who says nothing for so long is gone. An Upstairs says something every second.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
+/// Blocks that are read before it is looked whether their answers are taken.
+const BLOCKS_AT_ONCE: u64 = 1_024;
+
 /// How often members are ticked: what was written is durable a moment later also if nobody asks for it.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -76,12 +79,16 @@ pub struct Server {
 #[derive(Debug)]
 struct Shared {
     disk: Disk,
-    regions: Mutex<BTreeMap<RegionId, Arc<Served>>>,
+    /// Each region has a lock of its own, so that one that is slow to open or to close keeps no other waiting.
+    regions: Mutex<BTreeMap<RegionId, Arc<Place>>>,
     next_connection: AtomicU64,
     connections: AtomicUsize,
     is_stopping: AtomicBool,
     stopped: (Mutex<bool>, Condvar),
 }
+
+/// Where a region is while it is open. Locked while it is opened or closed.
+type Place = Mutex<Option<Arc<Served>>>;
 
 /// An open region.
 #[derive(Debug)]
@@ -99,6 +106,8 @@ struct State {
     /// None once it was closed.
     member: Option<Member>,
     links: BTreeMap<ConnectionId, Arc<Link>>,
+    /// Somebody waits for something to change.
+    is_waited_for: bool,
     unused_since: Instant,
 }
 
@@ -157,7 +166,8 @@ impl Server {
             // One that has panicked has said so.
             let _ = thread.join();
         }
-        for (_, served) in std::mem::take(&mut *lock(&self.shared.regions)) {
+        let places = std::mem::take(&mut *lock(&self.shared.regions));
+        for served in places.into_values().filter_map(|place| lock(&place).take()) {
             served.close();
         }
     }
@@ -254,17 +264,38 @@ impl Shared {
 
     /// The region, opened if it is not.
     fn served(&self, region: RegionId) -> Result<Arc<Served>, DiskError> {
-        let mut regions = lock(&self.regions);
-        if self.is_stopping.load(Ordering::SeqCst) {
-            return Err(DiskError::NoRegion { region });
+        let place = {
+            let mut regions = lock(&self.regions);
+            if self.is_stopping.load(Ordering::SeqCst) {
+                return Err(DiskError::NoRegion { region });
+            }
+            Arc::clone(regions.entry(region).or_default())
+        };
+        let opened = self.open_in(&place, region);
+        if opened.is_err() {
+            self.forget_if_empty(region, &place);
         }
-        if let Some(served) = regions.get(&region) {
+        opened
+    }
+
+    fn open_in(&self, place: &Place, region: RegionId) -> Result<Arc<Served>, DiskError> {
+        let mut place = lock(place);
+        if let Some(served) = &*place {
             return Ok(Arc::clone(served));
         }
         let served = Served::start(self.disk.open(region)?)
             .map_err(|source| DiskError::Machine { path: "/proc/self/task", source })?;
-        regions.insert(region, Arc::clone(&served));
-        Ok(served)
+        Ok(Arc::clone(place.insert(served)))
+    }
+
+    /// A place that nobody else knows, or will ever know, is gone if nothing is there.
+    fn forget_if_empty(&self, region: RegionId, place: &Arc<Place>) {
+        let mut regions = lock(&self.regions);
+        let is_it = regions.get(&region).is_some_and(|there| Arc::ptr_eq(there, place));
+        // Others get theirs under this lock.
+        if is_it && Arc::strong_count(place) == 2 && lock(place).is_none() {
+            regions.remove(&region);
+        }
     }
 
     fn run_clock(&self) {
@@ -272,16 +303,26 @@ impl Shared {
         let mut is_stopped = lock(stopped);
         while !*is_stopped {
             (is_stopped, _) = changed.wait_timeout(is_stopped, TICK).unwrap_or_else(PoisonError::into_inner);
-            let mut regions = lock(&self.regions);
-            let all: Vec<_> = regions.iter().map(|(id, served)| (*id, Arc::clone(served))).collect();
-            for (id, served) in all {
-                if served.is_unused() {
-                    regions.remove(&id);
-                    served.close();
-                } else {
-                    served.tick();
+            drop(is_stopped);
+            let all: Vec<_> =
+                lock(&self.regions).iter().map(|(id, place)| (*id, Arc::clone(place))).collect();
+            for (id, place) in all {
+                // One that is being opened needs no clock yet.
+                let Ok(mut there) = place.try_lock() else { continue };
+                match there.as_ref().map(Arc::clone) {
+                    Some(served) if !served.is_unused() => {
+                        drop(there);
+                        served.tick();
+                    }
+                    unused => {
+                        *there = None;
+                        unused.iter().for_each(|served| served.close());
+                        drop(there);
+                        self.forget_if_empty(id, &place);
+                    }
                 }
             }
+            is_stopped = lock(stopped);
         }
     }
 }
@@ -290,7 +331,12 @@ impl Served {
     fn start(member: Member) -> io::Result<Arc<Served>> {
         let (syncs, sync) = mpsc::channel();
         let (checkpoints, checkpoint) = mpsc::channel();
-        let state = State { member: Some(member), links: BTreeMap::new(), unused_since: Instant::now() };
+        let state = State {
+            member: Some(member),
+            links: BTreeMap::new(),
+            is_waited_for: false,
+            unused_since: Instant::now(),
+        };
         let served = Arc::new(Served {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -325,12 +371,18 @@ impl Served {
     }
 
     fn run(&self, connection: ConnectionId, link: &Link, requests: &mut Requests) -> io::Result<()> {
-        while link.wait_for_room() {
-            let Some(some) = requests.next()? else { return Ok(()) };
-            self.with(|member| member.receive(connection, some));
-            self.wait_while(|member| member.is_waiting(connection));
+        loop {
+            let Some(all) = requests.next()? else { return Ok(()) };
+            let mut all = all.into_iter().peekable();
+            while all.peek().is_some() {
+                if !link.wait_for_room() {
+                    return Ok(());
+                }
+                let some = answered_at_once(&mut all);
+                self.with(|member| member.receive(connection, some));
+                self.wait_while(|member| member.is_waiting(connection));
+            }
         }
-        Ok(())
     }
 
     fn disconnect(&self, connection: ConnectionId) {
@@ -392,9 +444,12 @@ impl Served {
                 touched.push(Arc::clone(link));
             }
         }
+        let is_waited_for = std::mem::take(&mut state.is_waited_for);
         drop(state);
         touched.iter().for_each(|link| link.flush());
-        self.changed.notify_all();
+        if is_waited_for {
+            self.changed.notify_all();
+        }
     }
 
     fn run_work(&self, work: Work) {
@@ -408,9 +463,22 @@ impl Served {
     fn wait_while(&self, waits: impl Fn(&Member) -> bool) {
         let mut state = lock(&self.state);
         while state.member.as_ref().is_some_and(&waits) {
+            state.is_waited_for = true;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+/// So many of them that their answers are not much more than a connection may have waiting.
+fn answered_at_once(requests: &mut std::iter::Peekable<std::vec::IntoIter<Request>>) -> Vec<Request> {
+    let (mut some, mut blocks) = (Vec::new(), 0);
+    while let Some(request) = requests.next_if(|_| blocks < BLOCKS_AT_ONCE) {
+        if let Request::Read { blocks: asked, .. } | Request::Look { blocks: asked, .. } = &request {
+            blocks += u64::from(asked.count);
+        }
+        some.push(request);
+    }
+    some
 }
 
 /// What a peer asks.

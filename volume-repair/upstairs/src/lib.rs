@@ -17,6 +17,7 @@
 //! - [`peer`], [`members`]: each member, from away to streaming. [`lists`]: which are full.
 //! - [`window`]: the stream, as long as somebody may need it. [`jobs`]: what clients have asked.
 //! - [`reads`]: reading and healing. [`copier`]: making one member have what another one has.
+//! - [`status`]: what it believes, for people and programs; [`report`]: how that is made.
 //! - [`rules`]: what the simulation leaves out, one at a time, to see that it notices.
 
 mod activation;
@@ -26,11 +27,17 @@ mod lists;
 mod members;
 mod peer;
 mod reads;
+mod report;
 mod rules;
+mod status;
 mod types;
 mod upstairs;
 mod window;
 
 pub use rules::Rule;
-pub use types::{Action, Config, Data, Job, JobError, JobId, Limits, PeerId};
+pub use status::{
+    At, Behind, CopyStatus, JobsStatus, ListStatus, MemberState, MemberStatus, PhaseName, Role, Status,
+    Totals, Wait, WaitCode, WindowStatus, Writer,
+};
+pub use types::{Action, ActivateError, Config, Data, Holds, Job, JobError, JobId, Limits, PeerId, Run};
 pub use upstairs::Upstairs;

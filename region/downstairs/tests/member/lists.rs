@@ -159,6 +159,21 @@ fn what_is_staged_is_seen_when_all_of_it_is() {
 }
 
 #[test]
+fn what_could_never_be_committed_is_not_staged() {
+    let mut desk = Desk::new();
+    let writer = desk.promoted(promotion(5, 1));
+    let stage =
+        |id: u64| Request::Stage { id, copy: BlockCopy::Zeros(at(4, 1), Blocks { first: 0, count: 1 }) };
+    // The journal of the smallest region has 64 KiB, and each of them takes a part of it.
+    let said = (1..10_000).flat_map(|id| desk.ask(writer, stage(id))).find(|reply| !is_taken(reply));
+    assert!(matches!(&said, Some(Reply::Wrong(why)) if why.contains("more was staged")), "{said:?}");
+}
+
+fn is_taken(reply: &Reply) -> bool {
+    matches!(reply, Reply::Taken { .. })
+}
+
+#[test]
 fn wrong_bytes_are_healed_by_those_of_the_same_version_only() {
     let mut desk = Desk::new();
     let writer = desk.promoted(promotion(5, 1));

@@ -1,0 +1,53 @@
+//! `volume export`: is the volume's one writer, and serves it over NBD.
+
+use super::signals::wait_for_signal;
+use camino::Utf8Path;
+use daemon::log::{self, LogFormat, LogSettings};
+use std::{error::Error, fs, sync::mpsc, thread};
+use uuid::Uuid;
+use volume_export::{Address, Control, Export, Volume};
+use volume_repair::ConstructionRequest;
+
+/// What an export is given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order<'a> {
+    pub(super) volume: &'a Utf8Path,
+    /// None if it is activated later.
+    pub(super) epoch: Option<u32>,
+    pub(super) control: &'a Utf8Path,
+    pub(super) accepts_possible_loss: bool,
+}
+
+pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Error>> {
+    log::start(&LogSettings { format: LogFormat::Text, filter: None })?;
+    let mut request: ConstructionRequest = serde_json::from_slice(&fs::read(order.volume)?)?;
+    let (mut config, members) = match order.epoch {
+        Some(epoch) => {
+            request.epoch = epoch;
+            request.build(Uuid::new_v4())?
+        }
+        None => request.build_unactivated(Uuid::new_v4())?,
+    };
+    config.accepts_possible_loss = order.accepts_possible_loss;
+    let export = Export::new(Volume { config, members, name: String::new() }, listen)?;
+    let handle = export.handle();
+    let _control = Control::start(order.control, handle.clone())?;
+    match order.epoch {
+        Some(epoch) => {
+            handle.activate();
+            println!("serving volume {} with epoch {epoch}", request.id);
+        }
+        None => println!("serving volume {}, not activated", request.id),
+    }
+    let (failed, failure) = mpsc::channel();
+    // It goes on waiting if the export is ended by its control socket.
+    thread::spawn(move || {
+        if let Err(error) = wait_for_signal() {
+            // Nobody listens if the export has ended.
+            let _ = failed.send(error.to_string());
+        }
+        handle.stop();
+    });
+    export.run()?;
+    failure.try_recv().map_or(Ok(()), |error| Err(error.into()))
+}
