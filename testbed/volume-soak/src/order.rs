@@ -42,8 +42,8 @@ impl VolumeOrder {
     #[must_use]
     pub fn short(seed: u64) -> VolumeOrder {
         VolumeOrder {
-            rounds: 12,
-            ends: 4,
+            rounds: 10,
+            ends: 3,
             clients: 2,
             client_blocks: 1_024,
             fio_blocks: 2_048,

@@ -22,9 +22,6 @@ use std::{
 use testbed::{ClaimOrder, Claims, ClusterDirectory, addresses::ClusterNumber, wait_for};
 use tokio::{net::TcpStream, process::Command};
 
-/// Whether `sled-agent` tells how many blocks were healed (`volume look --json`). Where it does not, only the files show it.
-const LOOKS: bool = false;
-
 /// Where Downstairs listen, on an address of the run's own.
 const PORT: u16 = 12_400;
 
@@ -219,16 +216,13 @@ impl Site {
         self.export.iter().chain(self.members.iter().flatten()).map(Process::last_words).collect()
     }
 
-    /// Blocks that were healed since the export began, as it tells itself; none if it does not tell.
-    pub(crate) async fn healed(&self) -> Result<Option<u64>> {
-        if !LOOKS {
-            return Ok(None);
-        }
+    /// Blocks that were healed since the export began, as it tells itself.
+    pub(crate) async fn healed(&self) -> Result<u64> {
         let args = ["volume".to_owned(), "look".to_owned(), self.volume_file().into_string()];
         let said = self.run_agent(&[&args[..], &["--json".to_owned()]].concat()).await?;
         let look: serde_json::Value =
             serde_json::from_str(&said).context("what `volume look --json` says is not JSON")?;
-        Ok(Some(sum_of(&look, "healed_blocks")))
+        Ok(sum_of(&look, "healed_blocks"))
     }
 
     async fn run_agent(&self, args: &[String]) -> Result<String> {

@@ -20,7 +20,7 @@ use volume_soak::{VolumeOrder, VolumeSite, run_volume};
     after_help = "Exit codes: 0 nothing was found wrong; 1 something was, or the run could not be made.\n\
 Part 1: clients and fio work while Downstairs are killed, paused, killed in a row, two at once, and bits of one copy flipped.\n\
 Part 2: clients work while the export, or everything at once, is killed; they come again and read every block.\n\
-After each part the three copies are compared, block by block. Short: 12 rounds and 4. Full: 100 and 20. Needs fio."
+After each part the three copies are compared, block by block. Short: 10 rounds and 3. Full: 100 and 20. Needs fio."
 )]
 pub(crate) struct VolumeArgs {
     /// The short form, on programs as they are compiled for development; without it the full one, as they are shipped
