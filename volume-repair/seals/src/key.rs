@@ -6,6 +6,7 @@ use aws_lc_rs::{
     rand,
 };
 use ids::RegionSetId;
+use serde::{Deserialize, Serialize};
 use std::{fmt, fmt::Write as _, str::FromStr};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -113,7 +114,8 @@ impl FromStr for VolumeKey {
 }
 
 /// What is kept beside a volume's description, to tell a wrong key before anything is done with it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct KeyCheck([u8; CHECK]);
 
 impl PartialEq for KeyCheck {
@@ -145,6 +147,20 @@ impl FromStr for KeyCheck {
         let is_check = text.len() == 2 * CHECK && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let number = u128::from_str_radix(text, 16).ok().filter(|_| is_check);
         number.map(|number| KeyCheck(number.to_be_bytes())).ok_or(KeyCheckTextError)
+    }
+}
+
+impl From<KeyCheck> for String {
+    fn from(check: KeyCheck) -> String {
+        check.to_string()
+    }
+}
+
+impl TryFrom<String> for KeyCheck {
+    type Error = KeyCheckTextError;
+
+    fn try_from(text: String) -> Result<KeyCheck, KeyCheckTextError> {
+        text.parse()
     }
 }
 

@@ -210,6 +210,9 @@ fn a_check_value_is_of_one_key_and_one_set_and_a_key_shows_nothing_of_itself() {
     let check = key(0).check(set(1));
     assert!(check != key(1).check(set(1)) && check != key(0).check(set(2)));
     assert_eq!(check.to_string().parse(), Ok(check));
+    let json = serde_json::to_string(&check).expect("it is data");
+    assert_eq!(json, format!("\"{check}\""));
+    assert_eq!(serde_json::from_str::<volume_seals::KeyCheck>(&json).expect("it is one"), check);
     assert!("+a26e9ca4b9d372b4c20a8d44dca227b".parse::<volume_seals::KeyCheck>().is_err());
     assert_eq!(format!("{:?}", key(0)), "VolumeKey(..)");
     let sealer = format!("{:?}", sealer(BlockSize::B512, 0x80));
