@@ -93,6 +93,31 @@ impl StateLock {
     }
 }
 
+/// Whether a process has a directory, as far as can be seen without taking it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// Nobody has.
+    Free,
+    /// One has: this one, if it has said so yet.
+    Held(Option<u32>),
+}
+
+/// Looks whether a process has this directory. Makes nothing, writes nothing, and is true for the instant only.
+pub fn look(directory: &Utf8Path) -> Result<Holding, StateLockError> {
+    let path = directory.join(FILE_NAME);
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Holding::Free),
+        Err(source) => return Err(StateLockError::Open { path, source }),
+    };
+    // Shared: whoever looks at the same time does not see this. Given back at once.
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Holding::Free),
+        Err(TryLockError::WouldBlock) => Ok(Holding::Held(read_pid(&mut file))),
+        Err(TryLockError::Error(source)) => Err(StateLockError::Lock { path, source }),
+    }
+}
+
 /// Who says to hold the lock; nobody if it has just been taken.
 fn read_pid(file: &mut File) -> Option<u32> {
     let mut text = String::new();
@@ -115,7 +140,9 @@ mod tests {
             refusal.to_string(),
             format!("the state directory {directory} is in use by another process (pid {me})")
         );
+        assert_eq!(look(&directory).unwrap(), Holding::Held(Some(me)));
         drop(lock);
+        assert_eq!(look(&directory).unwrap(), Holding::Free);
         StateLock::take(&directory).unwrap();
     }
 

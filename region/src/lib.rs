@@ -23,12 +23,14 @@
 //! - [`free`], [`pages`]: what of it is in memory.
 //! - [`rules`]: what the tests leave out, one at a time, to see that they notice.
 //! - [`region`]: the whole; [`mod@open`], [`mod@write`], [`mod@sync`]: how it comes to be, changes, and lasts.
+//! - [`look`]: what is told of one that is not opened.
 
 mod control;
 pub mod fields;
 mod free;
 mod journal;
 mod layout;
+mod look;
 mod map;
 mod open;
 mod pages;
@@ -43,6 +45,7 @@ mod write;
 
 pub use control::{Control, List, ListVersion, MEMBERS_MAX, Member, Promotion};
 pub use layout::{BLOCKS_MAX, BlockSize, Geometry};
+pub use look::{Inside, Outside, look_inside, look_outside};
 pub use map::{SEAL, Seal};
 pub use open::{CreateError, NewRegion, OpenError, Opening, create, open};
 pub use position::Position;

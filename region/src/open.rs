@@ -6,7 +6,7 @@
 //! | control, super written and synced | the same |
 //! | renamed, the directory synced | the region |
 //!
-//! Opening reads in this order, and writes only in the last two steps:
+//! Opening reads in this order (looking at a region at rest does the same without the first and the last two), and writes only in the last two steps:
 //!
 //! 1. The system's cache of the file is dropped and the file synced: what is looked at is what the disk has, and what a killed
 //!    process had left in the cache is durable before any data block counts as free.
@@ -26,6 +26,7 @@ use crate::{
     layout::{BLOCKS_MAX, Layout},
     map::{Content, Entry},
     pages::Pages,
+    position::Position,
     region::{Failed, Point, Region, checksum},
     rules::Rule,
     sealed::{Mirrored, PAGE},
@@ -177,30 +178,63 @@ fn make(
 /// [`OpenError`]; nothing is changed, but for the last one.
 pub fn open(storage: &dyn Storage, path: &Utf8Path, opening: Opening) -> Result<Region, OpenError> {
     let file: Arc<dyn InPlaceFile> = Arc::from(storage.open_in_place(path)?);
-    let name = || path.to_string();
     file.drop_cache();
     if Rule::OpeningSyncs.is_kept() {
         file.sync_data()?;
     }
-    let Some(top) = Layout::super_mirror().read(file.as_ref())? else {
+    let AtRest { mut region, is_clean, kept: [top, control_kept], .. } = find(file, path, opening.life)?;
+    let begun = region.begin_life(opening, is_clean, [&top, &control_kept]);
+    begun.map_err(|failed| OpenError::NotWritten { path: path.to_string(), failed })?;
+    Ok(region)
+}
+
+/// The first that is read: what says that it is a region, and who may write it.
+pub(crate) struct Head {
+    pub(crate) top: Super,
+    pub(crate) layout: Layout,
+    pub(crate) control: Control,
+    kept: [Mirrored; 2],
+}
+
+pub(crate) fn read_head(file: &dyn InPlaceFile, path: &Utf8Path) -> Result<Head, OpenError> {
+    let name = || path.to_string();
+    let Some(kept) = Layout::super_mirror().read(file)? else {
         return Err(OpenError::NotARegion { path: name() });
     };
     let unusable = |why: Unusable| OpenError::Unusable { path: name(), why: why.to_string() };
-    let kept = Super::read(&top.page).map_err(unusable)?;
-    let layout = Layout::of(kept.identity.geometry, kept.salt);
+    let top = Super::read(&kept.page).map_err(unusable)?;
+    let layout = Layout::of(top.identity.geometry, top.salt);
     let size = file.size()?;
     if size < layout.size() {
         return Err(OpenError::Short { path: name(), size, needed: layout.size() });
     }
+    let control_kept = layout.control_mirror().read(file)?;
+    let control = control_kept.and_then(|kept| Some((Control::read(&kept.page)?, kept)));
+    let (control, control_kept) = control.ok_or_else(|| {
+        let what = "who may write it is in neither of its places".to_owned();
+        OpenError::Rotten { path: name(), what }
+    })?;
+    Ok(Head { top, layout, control, kept: [kept, control_kept] })
+}
+
+/// A region as its file has it: nothing was written yet.
+pub(crate) struct AtRest {
+    pub(crate) region: Region,
+    /// Whether its last life has ended in order.
+    pub(crate) is_clean: bool,
+    /// The last write that it was known to have durably, before it was looked at.
+    pub(crate) known_durable: Position,
+    kept: [Mirrored; 2],
+}
+
+pub(crate) fn find(file: Arc<dyn InPlaceFile>, path: &Utf8Path, life: u64) -> Result<AtRest, OpenError> {
+    let name = || path.to_string();
+    let Head { top: kept, layout, control, kept: [top, control_kept] } = read_head(file.as_ref(), path)?;
     let rotten = |what: String| OpenError::Rotten { path: name(), what };
     let not_read = |error: NotRead| match error {
         NotRead::Disk(error) => OpenError::Disk(error),
         NotRead::Rotten { .. } => rotten(error.to_string()),
     };
-    let control_kept = layout.control_mirror().read(file.as_ref())?;
-    let (control, control_kept) = control_kept
-        .and_then(|kept| Some((Control::read(&kept.page)?, kept)))
-        .ok_or_else(|| rotten("who may write it is in neither of its places".to_owned()))?;
     let mut tree = Tree::open(file.as_ref(), &layout, &kept.top).map_err(not_read)?;
     let mut free = FreeSpace::new(layout.data_blocks);
     for number in 0..layout.free_pages {
@@ -226,6 +260,8 @@ pub fn open(storage: &dyn Storage, path: &Utf8Path, opening: Opening) -> Result<
         )));
     }
     let mark = found.last().map(|found| found.mark);
+    let known = found.iter().rfind(|found| found.record.number <= durable);
+    let known_durable = known.map_or(kept.cut.applied, |found| found.record.applied);
     let mut region = Region {
         identity: kept.identity,
         layout,
@@ -234,7 +270,7 @@ pub fn open(storage: &dyn Storage, path: &Utf8Path, opening: Opening) -> Result<
         tree,
         pages: Pages::new(&layout),
         free,
-        journal: Journal::resume(&layout, opening.life, &kept.cut, mark),
+        journal: Journal::resume(&layout, life, &kept.cut, mark),
         applied: kept.cut.applied,
         durable: Point { record: end, position: kept.cut.applied },
         checkpoints: top.generation,
@@ -246,9 +282,7 @@ pub fn open(storage: &dyn Storage, path: &Utf8Path, opening: Opening) -> Result<
         region.replay(found).map_err(not_read)?;
     }
     region.durable.position = region.applied;
-    let begun = region.begin_life(opening, is_clean, [&top, &control_kept]);
-    begun.map_err(|failed| OpenError::NotWritten { path: name(), failed })?;
-    Ok(region)
+    Ok(AtRest { region, is_clean, known_durable, kept: [top, control_kept] })
 }
 
 impl Region {

@@ -146,6 +146,18 @@ impl ConstructionRequest {
         session: Uuid,
         key: Option<&VolumeKey>,
     ) -> Result<(upstairs::Config, Vec<SocketAddr>), BuildError> {
+        if self.epoch == 0 { Err(BuildError::NoEpoch) } else { self.build_unactivated(session, key) }
+    }
+
+    /// The same, also without an epoch: it is given when the Upstairs is activated, and not lower than the one here.
+    ///
+    /// # Errors
+    /// [`BuildError`], but not [`BuildError::NoEpoch`].
+    pub fn build_unactivated(
+        &self,
+        session: Uuid,
+        key: Option<&VolumeKey>,
+    ) -> Result<(upstairs::Config, Vec<SocketAddr>), BuildError> {
         let block_size = BlockSize::of(self.block_size).ok_or(BuildError::BlockSize(self.block_size))?;
         let [SubVolume::RegionSet(set)] = &self.sub_volumes[..] else {
             return Err(BuildError::Shape { parts: self.sub_volumes.len() });
@@ -155,9 +167,6 @@ impl ConstructionRequest {
         }
         if !(2..=3).contains(&set.members.len()) {
             return Err(BuildError::Members(set.members.len()));
-        }
-        if self.epoch == 0 {
-            return Err(BuildError::NoEpoch);
         }
         let blocks = set.blocks_per_extent.saturating_mul(set.extent_count);
         let geometry = Geometry { block_size, blocks, is_sealed: set.encryption.is_some() };

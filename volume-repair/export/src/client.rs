@@ -3,12 +3,12 @@
 use crate::socket::{Got, Socket};
 use bytes::{Bytes, BytesMut};
 use nbd_server::{
-    BlockStatusReply, ErrorCode, Event, Exports, Handshake, HandshakeProgress, ReadChunks, ReadReply,
+    BlockStatusReply, ErrorCode, Event, Exports, Extent, Handshake, HandshakeProgress, ReadChunks, ReadReply,
     Request, StatusReply, Transmission, ZeroesReply,
 };
 use region_wire::Outbox;
 use std::{collections::BTreeMap, io, sync::Arc};
-use upstairs::{Data, Job, JobError, JobId};
+use upstairs::{Data, Holds, Job, JobError, JobId, Run};
 
 /// Bytes that are read at once, but of a payload that is larger.
 const READ: usize = 64 << 10;
@@ -54,6 +54,7 @@ enum Asked {
     Whole(ReadReply, BTreeMap<u64, Data>),
     Status(StatusReply, usize),
     Zeroes(ZeroesReply),
+    Look(BlockStatusReply, Vec<Extent>),
 }
 
 impl Client {
@@ -199,20 +200,15 @@ impl Client {
                 self.outbox.put(&reply.success());
                 return None;
             }
-            Request::BlockStatus { reply, .. } => {
-                self.tell_data(reply);
-                return None;
+            Request::BlockStatus { offset, length, reply, .. } => {
+                let (first, count) = blocks(offset, length);
+                (Asked::Look(reply, Vec::new()), Job::Look { first, count })
             }
         };
         let id = JobId(*next_job);
         *next_job += 1;
         self.asked.insert(id, asked);
         Some((id, job))
-    }
-
-    /// That all of it is data is always true enough.
-    fn tell_data(&mut self, reply: BlockStatusReply) {
-        self.outbox.put(&reply.extents([]));
     }
 
     /// A part of what a job has read.
@@ -233,6 +229,16 @@ impl Client {
             Some(Asked::Whole(_, parts)) => drop(parts.insert(block, data)),
             _ => {}
         }
+    }
+
+    /// What a job has looked at. What nobody ever wrote is a hole; written zeros have no place on a disk either, but are somebody's.
+    pub(crate) fn put_look(&mut self, id: JobId, runs: &[Run]) {
+        let Some(Asked::Look(_, extents)) = self.asked.get_mut(&id) else { return };
+        extents.extend(runs.iter().map(|run| Extent {
+            length: run.blocks * self.block_size,
+            hole: run.holds == Holds::Never,
+            zero: run.holds != Holds::Bytes,
+        }));
     }
 
     /// A job has ended.
@@ -270,6 +276,8 @@ impl Client {
                 self.bytes -= bytes;
                 self.outbox.put(&reply.error(code, &why));
             }
+            (Asked::Look(reply, extents), None) => self.outbox.put(&reply.extents(extents)),
+            (Asked::Look(reply, _), Some((code, why))) => self.outbox.put(&reply.error(code, &why)),
             (Asked::Zeroes(reply), None) => self.outbox.put(&reply.success()),
             (Asked::Zeroes(reply), Some((code, why))) => self.outbox.put(&reply.error(code, &why)),
         }

@@ -1,20 +1,20 @@
 //! The loop: wait, read all, decide, send all.
 
-use crate::{client::Client, peer::Peer, socket::Socket};
-use camino::{Utf8Path, Utf8PathBuf};
-use mio::{
-    Events, Interest, Poll, Token, Waker,
-    net::{TcpListener, UnixListener},
+use crate::{
+    client::Client,
+    handle::{Handle, Order},
+    listener::{Address, Listener},
+    peer::Peer,
+    socket::Socket,
+    status::ExportStatus,
 };
+use mio::{Events, Poll, Token, Waker};
 use nbd_server::{BlockSize, Exports, Features};
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, mpsc::Receiver},
     time::{Duration, Instant},
 };
 use upstairs::{Action, Config, Job, JobId, PeerId, Upstairs};
@@ -36,15 +36,6 @@ const LISTENER: Token = Token(1);
 /// Members have the tokens from here on, clients those behind them.
 const PEERS: usize = 2;
 
-/// Where clients come.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// A socket in the file system. Whatever has the name is replaced if nobody listens there.
-    Unix(Utf8PathBuf),
-    /// A port.
-    Tcp(SocketAddr),
-}
-
 /// What is served.
 #[derive(Debug)]
 pub struct Volume {
@@ -60,7 +51,7 @@ pub struct Volume {
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// Where clients are to come is not to be had.
-    #[error("cannot listen on {address:?}")]
+    #[error("cannot listen on {address}")]
     Listen {
         /// Where.
         address: Address,
@@ -76,44 +67,6 @@ pub enum ExportError {
     Export(#[source] nbd_server::ExportError),
 }
 
-/// What may be asked of an export from other threads.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    waker: Arc<Waker>,
-    asked: Arc<Asked>,
-}
-
-#[derive(Debug, Default)]
-struct Asked {
-    activate: AtomicBool,
-    stop: AtomicBool,
-}
-
-impl Handle {
-    /// Begins to be the writer.
-    pub fn activate(&self) {
-        self.asked.activate.store(true, Ordering::SeqCst);
-        self.wake();
-    }
-
-    /// Answers what is under way, and ends.
-    pub fn stop(&self) {
-        self.asked.stop.store(true, Ordering::SeqCst);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        // The loop looks when it ticks, too.
-        let _ = self.waker.wake();
-    }
-}
-
-#[derive(Debug)]
-enum Listener {
-    Unix(UnixListener, Utf8PathBuf),
-    Tcp(TcpListener),
-}
-
 /// A volume that is served.
 #[derive(Debug)]
 pub struct Export {
@@ -121,6 +74,8 @@ pub struct Export {
     listener: Listener,
     exports: Arc<Exports>,
     handle: Handle,
+    orders: Receiver<Order>,
+    is_stopping: bool,
     upstairs: Upstairs,
     block_size: u64,
     peers: Vec<Peer>,
@@ -145,14 +100,21 @@ impl Export {
         let poll = Poll::new().map_err(ExportError::System)?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(ExportError::System)?;
         let exports = Arc::new(exports(&volume).map_err(ExportError::Export)?);
-        let listener = listen(&poll, &address).map_err(|source| ExportError::Listen { address, source })?;
+        let listener = Listener::bind(&address).and_then(|mut listener| {
+            listener.register(poll.registry(), LISTENER)?;
+            Ok(listener)
+        });
+        let listener = listener.map_err(|source| ExportError::Listen { address, source })?;
+        let (handle, orders) = Handle::new(waker);
         let geometry = volume.config.geometry;
         let block_size = geometry.block_size.bytes();
         Ok(Export {
             poll,
             listener,
             exports,
-            handle: Handle { waker: Arc::new(waker), asked: Arc::default() },
+            handle,
+            orders,
+            is_stopping: false,
             upstairs: Upstairs::new(volume.config),
             block_size: block_size as u64,
             told: vec![None; volume.members.len()],
@@ -191,11 +153,12 @@ impl Export {
                 _ => {}
             }
             self.note(&events);
-            if self.handle.asked.activate.load(Ordering::SeqCst) && !is_active {
+            if self.handle.is_to_activate() && !is_active {
                 is_active = true;
                 let actions = self.upstairs.activate(self.now());
                 self.perform(actions);
             }
+            self.obey();
             self.hear_peers();
             if stop_at.is_none() {
                 self.hear_clients();
@@ -207,12 +170,42 @@ impl Export {
                 self.perform(actions);
             }
             self.send();
-            if self.handle.asked.stop.load(Ordering::SeqCst) {
+            if self.handle.is_to_stop() {
+                self.is_stopping = true;
                 let end = *stop_at.get_or_insert_with(|| self.now() + STOP_MAX);
                 if self.jobs.is_empty() || self.now() >= end {
                     return Ok(());
                 }
             }
+        }
+    }
+
+    /// Does what other threads ask. An answer that nobody waits for any more goes nowhere.
+    fn obey(&mut self) {
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Status(answer) => drop(answer.try_send(Box::new(self.status()))),
+                Order::Activate(epoch, answer) => {
+                    let activated = self.upstairs.activate_with(self.now(), epoch);
+                    let told = activated.map(|actions| self.perform(actions));
+                    drop(answer.try_send(told));
+                }
+            }
+        }
+    }
+
+    fn status(&self) -> ExportStatus {
+        let mut upstairs = self.upstairs.status(self.now());
+        for (member, peer) in upstairs.members.iter_mut().zip(&self.peers) {
+            member.address = Some(peer.address());
+        }
+        ExportStatus {
+            pid: std::process::id(),
+            listen: self.listener.address().to_string(),
+            running_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            clients: self.clients.len() as u64,
+            is_stopping: self.is_stopping,
+            upstairs,
         }
     }
 
@@ -249,15 +242,7 @@ impl Export {
 
     fn accept(&mut self) {
         loop {
-            let accepted = match &self.listener {
-                Listener::Unix(listener, _) => listener.accept().map(|(socket, _)| Socket::Unix(socket)),
-                Listener::Tcp(listener) => listener.accept().map(|(socket, _)| {
-                    // Without it small answers would wait for others; it goes on all the same.
-                    let _ = socket.set_nodelay(true);
-                    Socket::Tcp(socket)
-                }),
-            };
-            match accepted {
+            match self.listener.accept() {
                 Ok(socket) if self.clients.len() < CLIENTS_MAX => self.add_client(socket),
                 Ok(_) => tracing::warn!(CLIENTS_MAX, "too many clients: one is refused"),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -348,6 +333,12 @@ impl Export {
                         client.put_read(job, block, data);
                     }
                 }
+                Action::Looked(job, runs) => {
+                    let client = self.jobs.get(&job).and_then(|client| self.clients.get_mut(client));
+                    if let Some(client) = client {
+                        client.put_look(job, &runs);
+                    }
+                }
                 Action::Done(job, result) => {
                     let client = self.jobs.remove(&job);
                     if let Some(client) = client.and_then(|client| self.clients.get_mut(&client)) {
@@ -397,49 +388,16 @@ impl Export {
     }
 }
 
-impl Drop for Export {
-    fn drop(&mut self) {
-        if let Listener::Unix(_, path) = &self.listener {
-            // Whoever comes later is told at once that nobody is there.
-            let _ = fs::remove_file(path);
-        }
-    }
-}
-
 fn exports(volume: &Volume) -> Result<Exports, nbd_server::ExportError> {
     let geometry = volume.config.geometry;
     let block_size = u32::try_from(geometry.block_size.bytes()).expect("a block is small");
     let size = geometry.blocks * u64::from(block_size);
     let mut export = nbd_server::Export::new(volume.name.clone(), size, BlockSize::of(block_size));
-    export.features = Features { fast_zero: true, block_status: false, ..Features::all() };
+    export.features = Features::all();
     let mut exports = Exports::new(nbd_server::PAYLOAD_BYTES_MAX_USUAL)?;
     exports.add(export)?;
     if !volume.name.is_empty() {
         exports.set_default(&volume.name)?;
     }
     Ok(exports)
-}
-
-fn listen(poll: &Poll, address: &Address) -> io::Result<Listener> {
-    match address {
-        Address::Unix(path) => {
-            remove_if_nobody_listens(path)?;
-            let mut listener = UnixListener::bind(path)?;
-            poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-            Ok(Listener::Unix(listener, path.clone()))
-        }
-        Address::Tcp(address) => {
-            let mut listener = TcpListener::bind(*address)?;
-            poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-            Ok(Listener::Tcp(listener))
-        }
-    }
-}
-
-/// What a killed process has left.
-fn remove_if_nobody_listens(path: &Utf8Path) -> io::Result<()> {
-    match std::os::unix::net::UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        _ => Ok(()),
-    }
 }

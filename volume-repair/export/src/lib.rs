@@ -13,10 +13,23 @@
 //! ```
 //!
 //! - [`engine`]: the loop. [`peer`]: a member's connection. [`client`]: an NBD client's. [`socket`]: either kind of socket.
+//! - [`listener`]: where clients come.
+//! - [`handle`]: what other threads ask. [`status`]: what they are told.
+//! - [`control`]: the socket by which people and programs ask. [`talk`]: what is said there.
 
 mod client;
+mod control;
 mod engine;
+mod handle;
+mod listener;
 mod peer;
 mod socket;
+mod status;
+mod talk;
 
-pub use engine::{Address, Export, ExportError, Handle, Volume};
+pub use control::{Control, ControlError};
+pub use engine::{Export, ExportError, Volume};
+pub use handle::{Handle, NoAnswer};
+pub use listener::Address;
+pub use status::ExportStatus;
+pub use talk::{Answer, AskError, Refusal, RefusalCode, Request, ask};

@@ -33,6 +33,11 @@ impl Peer {
         }
     }
 
+    /// Where it is served.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Begins to connect.
     pub(crate) fn connect(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         self.close();

@@ -378,6 +378,7 @@ impl World {
                     }
                 }
                 Action::Read(job, first, data) => self.writers[writer].read(job, first, &data, size)?,
+                Action::Looked(job, runs) => self.writers[writer].looked(job, &runs)?,
                 Action::Done(job, result) => {
                     let is_flushed = self.writers[writer].end(job, result, &mut self.history, self.now)?;
                     if is_flushed {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rand::{Rng, rngs::SmallRng};
 use region::{Geometry, Promotion};
 use std::{collections::BTreeMap, time::Duration};
-use upstairs::{Action, Config, Data, Job, JobError, JobId, Limits, PeerId, Upstairs};
+use upstairs::{Action, Config, Data, Holds, Job, JobError, JobId, Limits, PeerId, Run, Upstairs};
 use volume_seals::{Sealer, SealingSession, VolumeKey};
 
 /// Jobs that the client has under way at most.
@@ -45,6 +45,8 @@ pub(crate) struct Writer {
 #[derive(Debug)]
 enum Asking {
     Read(Asked, BTreeMap<u64, Value>),
+    /// What of it is known without bytes.
+    Look(Asked, BTreeMap<u64, Value>),
     Write(Stamp),
     /// A write that is to be durable, and what is durable with it.
     Durable(Stamp),
@@ -126,7 +128,11 @@ impl Writer {
         self.next_job += 1;
         let size = climate.block_size.bytes();
         let (asking, job) = match random.random_range(0..100) {
-            0..45 => {
+            0..5 => {
+                let asked = history.read_asked(self.session, first..first + count);
+                (Asking::Look(asked, BTreeMap::new()), Job::Look { first, count })
+            }
+            5..45 => {
                 let asked = history.read_asked(self.session, first..first + count);
                 (Asking::Read(asked, BTreeMap::new()), Job::Read { first, count })
             }
@@ -178,6 +184,25 @@ impl Writer {
         Ok(())
     }
 
+    /// What a job has looked at. Of which write bytes are is not said.
+    pub(crate) fn looked(&mut self, id: JobId, runs: &[Run]) -> Result<(), String> {
+        let Some(Asking::Look(asked, values)) = self.jobs.get_mut(&id) else {
+            return Err(format!("{id:?} was not to be looked at"));
+        };
+        let mut block = asked.first();
+        for run in runs {
+            let value = match run.holds {
+                Holds::Never => Some(Value::Never),
+                Holds::Zeros => Some(Value::Zeros),
+                Holds::Bytes => None,
+            };
+            let blocks = block..block + run.blocks;
+            values.extend(blocks.filter_map(|block| Some((block, value?))));
+            block += run.blocks;
+        }
+        Ok(())
+    }
+
     /// A job has ended. Whether it was one that makes something durable.
     pub(crate) fn end(
         &mut self,
@@ -202,6 +227,7 @@ impl Writer {
         let makes_durable = matches!(asking, Asking::Durable(_) | Asking::Flush(_));
         match asking {
             Asking::Read(asked, values) => history.read_done(self.session, &asked, &values, now)?,
+            Asking::Look(asked, values) => history.look_done(self.session, &asked, &values, now)?,
             Asking::Write(stamp) => history.write_done(stamp, now),
             Asking::Durable(stamp) => {
                 history.write_done(stamp, now);

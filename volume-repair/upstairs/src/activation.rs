@@ -35,6 +35,19 @@ pub(crate) enum Decision {
     Go(Vec<PeerId>),
 }
 
+/// How long whoever is missing is waited for, once enough of these members are here.
+pub(crate) fn patience(members: &[Member], told: &BTreeMap<PeerId, Promoted>) -> Duration {
+    let newest = told.values().map(|promoted| &promoted.list).max_by_key(|list| list.version);
+    let is_full = |peer: &PeerId| newest.is_some_and(|list| list.full.contains(&members[peer.0]));
+    let here: Vec<PeerId> = told.keys().copied().filter(is_full).collect();
+    patience_for(&here, told)
+}
+
+fn patience_for(here: &[PeerId], told: &BTreeMap<PeerId, Promoted>) -> Duration {
+    let suspects = here.iter().filter(|peer| told[peer].is_suspect).count();
+    if (1..here.len()).contains(&suspects) { LONG_PATIENCE } else { PATIENCE }
+}
+
 /// Decides. `waited` since two were here that may be enough.
 pub(crate) fn decide(
     members: &[Member],
@@ -58,9 +71,7 @@ pub(crate) fn decide(
         if here.len() < needed {
             return Decision::Wait;
         }
-        let suspects = here.iter().filter(|peer| told[peer].is_suspect).count();
-        let patience = if (1..here.len()).contains(&suspects) { LONG_PATIENCE } else { PATIENCE };
-        if here.len() < list.full.len() && waited < patience {
+        if here.len() < list.full.len() && waited < patience_for(&here, told) {
             return Decision::WaitForMore;
         }
         here.sort_by_key(|peer| std::cmp::Reverse(told[peer].applied));

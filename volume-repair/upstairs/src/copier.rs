@@ -87,6 +87,20 @@ impl Copier {
         Copier { source, target, mode: Mode::Stage, next: 0, has_found: false, step: Step::Ready }
     }
 
+    /// Source and target.
+    pub(crate) fn between(&self) -> (PeerId, PeerId) {
+        (self.source, self.target)
+    }
+
+    pub(crate) fn is_staging(&self) -> bool {
+        self.mode == Mode::Stage
+    }
+
+    /// Of this round.
+    pub(crate) fn blocks_done(&self) -> u64 {
+        self.next
+    }
+
     fn installing(source: PeerId, target: PeerId) -> Copier {
         Copier { mode: Mode::Install, ..Copier::staging(source, target) }
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     rules::Rule,
+    status::JobsStatus,
     types::{Action, Job, JobError, JobId},
     upstairs::{End, Phase, Upstairs},
     window::Entry,
@@ -35,13 +36,24 @@ impl Jobs {
     pub(crate) fn has_room(&self) -> bool {
         self.waiting.len() < WAITING_MAX
     }
+
+    pub(crate) fn status(&self) -> JobsStatus {
+        JobsStatus {
+            waiting: self.waiting.len() as u64,
+            reads: self.reads.len() as u64,
+            writes: self.writes.len() as u64,
+            flushes: self.flushes.len() as u64,
+        }
+    }
 }
 
 impl Upstairs {
     pub(crate) fn submit_job(&mut self, id: JobId, job: Job) {
         let size = self.config.geometry.block_size.bytes();
         let (first, count) = match &job {
-            Job::Read { first, count } | Job::Zero { first, count, .. } => (*first, *count),
+            Job::Read { first, count } | Job::Look { first, count } | Job::Zero { first, count, .. } => {
+                (*first, *count)
+            }
             Job::Write { first, bytes, .. } => (*first, (bytes.len() / size) as u64),
             Job::Flush => (0, 0),
         };
@@ -52,19 +64,41 @@ impl Upstairs {
         } else if count == 0 && !matches!(job, Job::Flush) {
             self.act(Action::Done(id, Ok(())));
         } else {
+            self.count(&job, count * size as u64);
             self.jobs.waiting.push_back((id, job));
+        }
+    }
+
+    fn count(&mut self, job: &Job, bytes: u64) {
+        let totals = &mut self.totals;
+        match job {
+            Job::Read { .. } => {
+                totals.reads += 1;
+                totals.read_bytes += bytes;
+            }
+            Job::Write { .. } => {
+                totals.writes += 1;
+                totals.written_bytes += bytes;
+            }
+            Job::Zero { .. } => {
+                totals.zeroings += 1;
+                totals.zeroed_bytes += bytes;
+            }
+            Job::Flush => totals.flushes += 1,
+            Job::Look { .. } => {}
         }
     }
 
     /// Begins those for which there is room, in their order.
     pub(crate) fn begin_waiting_jobs(&mut self) {
         while let Some((_, job)) = self.jobs.waiting.front() {
-            if !matches!(job, Job::Read { .. }) && !self.window.has_room() {
+            if !matches!(job, Job::Read { .. } | Job::Look { .. }) && !self.window.has_room() {
                 break;
             }
             let Some((id, job)) = self.jobs.waiting.pop_front() else { break };
             match job {
                 Job::Read { first, count } => self.begin_read(id, first, count),
+                Job::Look { first, count } => self.begin_look(id, first, count),
                 Job::Write { first, bytes, is_durable } => {
                     self.push_bytes(first, bytes);
                     self.note_written(id, is_durable);

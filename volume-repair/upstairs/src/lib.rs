@@ -18,6 +18,7 @@
 //! - [`window`]: the stream, as long as somebody may need it. [`jobs`]: what clients have asked.
 //! - [`reads`]: reading. [`heals`]: healing what was read wrong. [`copier`]: making one member have what another one has.
 //! - [`sealing`]: what members get to see of a block, and whether what they give back is that.
+//! - [`status`]: what it believes, for people and programs.
 //! - [`rules`]: what the simulation leaves out, one at a time, to see that it notices.
 
 mod activation;
@@ -30,10 +31,15 @@ mod peer;
 mod reads;
 mod rules;
 mod sealing;
+mod status;
 mod types;
 mod upstairs;
 mod window;
 
 pub use rules::Rule;
-pub use types::{Action, Config, Data, Job, JobError, JobId, Limits, PeerId};
+pub use status::{
+    At, Behind, CopyStatus, JobsStatus, ListStatus, MemberState, MemberStatus, PhaseName, Role, Status,
+    Totals, Wait, WaitCode, WindowStatus, Writer,
+};
+pub use types::{Action, ActivateError, Config, Data, Holds, Job, JobError, JobId, Limits, PeerId, Run};
 pub use upstairs::Upstairs;

@@ -34,6 +34,12 @@ pub(crate) struct Pending {
     kept: BTreeSet<PeerId>,
 }
 
+impl Pending {
+    pub(crate) fn is_kept(&self, peer: PeerId) -> bool {
+        self.kept.contains(&peer)
+    }
+}
+
 impl Upstairs {
     /// Wants these to be the full ones, from this position on.
     pub(crate) fn begin_list(&mut self, full: Vec<Member>, base: Position) {

@@ -10,12 +10,12 @@
 use crate::{
     rules::Rule,
     sealing::Wrong,
-    types::{Action, Data, JobError, JobId, PeerId},
+    types::{Action, Data, Holds, JobError, JobId, PeerId, Run},
     upstairs::{Purpose, Upstairs},
 };
 use bytes::Bytes;
 use region::{Held, Position, What, checksum};
-use region_wire::{Blocks, Reply, Request};
+use region_wire::{Blocks, LOOK_MAX, Reply, Request};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -39,9 +39,19 @@ pub(crate) struct Reads {
     floor: Position,
 }
 
+/// What is wanted of blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// Their content.
+    Content,
+    /// Whether they have any.
+    Look,
+}
+
 #[derive(Debug)]
 struct Piece {
     job: JobId,
+    wanted: Wanted,
     blocks: Blocks,
     /// Whoever is asked has at least this.
     behind: Position,
@@ -62,22 +72,33 @@ impl Reads {
 impl Upstairs {
     pub(crate) fn begin_read(&mut self, job: JobId, first: u64, count: u64) {
         let per_piece = (PIECE_BYTES / self.config.geometry.block_size.bytes() as u64).max(1);
-        let behind = self.jobs.acknowledged;
         let mut at = first;
         let mut pieces = 0;
         while at < first + count {
             let size = per_piece.min(first + count - at);
             let blocks = Blocks { first: at, count: u32::try_from(size).expect("a piece is small") };
-            let id = self.reads.next;
-            self.reads.next += 1;
-            let (asked, wrong) = (BTreeSet::new(), BTreeSet::new());
-            let piece = Piece { job, blocks, behind, asked, asked_at: self.now, wrong, wrong_seal: None };
-            self.reads.pieces.insert(id, piece);
-            self.reads.unasked.insert(id);
+            self.begin_piece(job, Wanted::Content, blocks);
             at += size;
             pieces += 1;
         }
         self.jobs.reads.insert(job, pieces);
+    }
+
+    /// Asked like a read, so it is as new as one. What does not fit one message is not told.
+    pub(crate) fn begin_look(&mut self, job: JobId, first: u64, count: u64) {
+        let count = u32::try_from(count.min(LOOK_MAX)).expect("a message is small");
+        self.begin_piece(job, Wanted::Look, Blocks { first, count });
+        self.jobs.reads.insert(job, 1);
+    }
+
+    fn begin_piece(&mut self, job: JobId, wanted: Wanted, blocks: Blocks) {
+        let id = self.reads.next;
+        self.reads.next += 1;
+        let (behind, asked_at) = (self.jobs.acknowledged, self.now);
+        let (asked, wrong) = (BTreeSet::new(), BTreeSet::new());
+        let piece = Piece { job, wanted, blocks, behind, asked, asked_at, wrong, wrong_seal: None };
+        self.reads.pieces.insert(id, piece);
+        self.reads.unasked.insert(id);
     }
 
     /// Asks for what was not asked for.
@@ -89,7 +110,7 @@ impl Upstairs {
 
     fn ask_read(&mut self, id: u64) {
         let Some(piece) = self.reads.pieces.get(&id) else { return };
-        let blocks = piece.blocks;
+        let (blocks, wanted) = (piece.blocks, piece.wanted);
         let is_source = |peer: &PeerId| {
             let known = &self.peers[peer.0];
             known.is_streaming()
@@ -113,10 +134,14 @@ impl Upstairs {
         self.peers[peer.0].reading += u64::from(blocks.count);
         let now = self.now;
         if let Some(piece) = self.reads.pieces.get_mut(&id) {
+            self.totals.hedged_reads += u64::from(!piece.asked.is_empty());
             piece.asked.insert(peer);
             piece.asked_at = now;
         }
-        self.ask(peer, Purpose::Read(id), |id| Request::Read { id, blocks });
+        self.ask(peer, Purpose::Read(id), |id| match wanted {
+            Wanted::Content => Request::Read { id, blocks },
+            Wanted::Look => Request::Look { id, blocks },
+        });
     }
 
     /// Who is slow is not waited for alone.
@@ -133,10 +158,14 @@ impl Upstairs {
     }
 
     pub(crate) fn note_read(&mut self, peer: PeerId, id: u64, reply: Reply) {
-        let Reply::Read { first, whats, bytes, .. } = reply else {
-            return self.lose(peer, "it answers something else than it was asked");
+        let wanted = self.reads.pieces.get(&id).map(|piece| piece.wanted);
+        let (first, whats, bytes) = match (reply, wanted) {
+            (Reply::Looked { held, .. }, Some(Wanted::Look)) => return self.note_look(peer, id, &held),
+            (Reply::Read { first, whats, bytes, .. }, Some(Wanted::Content)) => (first, whats, bytes),
+            // Another one was faster.
+            (_, None) => return,
+            (_, Some(_)) => return self.lose(peer, "it answers something else than it was asked"),
         };
-        // Another one may have been faster.
         let Some(piece) = self.reads.pieces.get_mut(&id) else { return };
         piece.asked.remove(&peer);
         let blocks = piece.blocks;
@@ -172,6 +201,18 @@ impl Upstairs {
             self.begin_heals(peer, block..block + 1);
         }
         self.give_up_piece_if_all_wrong(id);
+    }
+
+    fn note_look(&mut self, peer: PeerId, id: u64, held: &[Held]) {
+        let Some(piece) = self.reads.pieces.get_mut(&id) else { return };
+        piece.asked.remove(&peer);
+        let (job, count) = (piece.job, piece.blocks.count);
+        self.peers[peer.0].reading = self.peers[peer.0].reading.saturating_sub(count.into());
+        if held.len() != count as usize {
+            return self.lose(peer, "it answers other blocks than it was asked for");
+        }
+        self.answer(Action::Looked(job, runs(held)));
+        self.answer_piece(id, Vec::new());
     }
 
     fn answer_piece(&mut self, id: u64, parts: Vec<(u64, Data)>) {
@@ -256,6 +297,23 @@ fn parts(first: u64, whats: &[What], mut bytes: Bytes, size: usize) -> Option<(V
         at += run;
     }
     Some((parts, wrong))
+}
+
+/// What blocks hold, as whoever asks for it is told.
+fn runs(held: &[Held]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for held in held {
+        let holds = match held.what {
+            What::Never => Holds::Never,
+            What::Zeros => Holds::Zeros,
+            What::Bytes { .. } => Holds::Bytes,
+        };
+        match runs.last_mut() {
+            Some(last) if last.holds == holds => last.blocks += 1,
+            _ => runs.push(Run { blocks: 1, holds }),
+        }
+    }
+    runs
 }
 
 /// The runs of blocks that have the same version and the same kind of content: what one copy is made of.

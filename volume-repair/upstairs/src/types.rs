@@ -15,7 +15,7 @@ pub struct Config {
     pub geometry: Geometry,
     /// Its regions: full ones and others.
     pub members: Vec<Member>,
-    /// The right to write, and this process.
+    /// The right to write, and this process. If the right is given by [`crate::Upstairs::activate_with`], the least that is taken.
     pub promotion: Promotion,
     /// Whether one full member is enough to begin with, though others may have what it never had.
     pub accepts_possible_loss: bool,
@@ -68,6 +68,13 @@ pub enum Job {
         /// How many.
         count: u64,
     },
+    /// What these blocks hold, without their content. Told of the first of them, as many as one message tells of.
+    Look {
+        /// The first.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
     /// New content.
     Write {
         /// The first block.
@@ -99,6 +106,26 @@ pub enum Data {
     Zeros(u64),
     /// So many blocks that nobody ever wrote.
     Never(u64),
+}
+
+/// Blocks that follow each other and are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// How many.
+    pub blocks: u64,
+    /// What they hold.
+    pub holds: Holds,
+}
+
+/// What a block holds, without its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Nobody ever wrote it.
+    Never,
+    /// Zeros, which were written.
+    Zeros,
+    /// Bytes.
+    Bytes,
 }
 
 /// Why a job was not done.
@@ -143,6 +170,36 @@ pub enum JobError {
     },
 }
 
+/// Why it is not activated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ActivateError {
+    /// No epoch, no right.
+    #[error("epoch 0 is nobody's: an epoch is from 1 on")]
+    NoEpoch,
+    /// The volume is known to have had a higher one.
+    #[error("epoch {epoch} is lower than {least}, which the volume has had")]
+    Lower {
+        /// Which was given.
+        epoch: u32,
+        /// The least that is taken.
+        least: u32,
+    },
+    /// It is at work already, with another one, and keeps it for good.
+    #[error("it was activated with epoch {ours}, and not with {epoch}: another epoch is another Upstairs'")]
+    Other {
+        /// Which was given.
+        epoch: u32,
+        /// Which it has.
+        ours: u32,
+    },
+    /// It does nothing more.
+    #[error("it does nothing more")]
+    Ended {
+        /// Why.
+        source: JobError,
+    },
+}
+
 /// What is to be done outside.
 #[derive(Clone, Debug)]
 pub enum Action {
@@ -154,6 +211,8 @@ pub enum Action {
     Send(PeerId, Request),
     /// A part of what a job has read, from this block on.
     Read(JobId, u64, Data),
+    /// What a job has looked at, from its first block on.
+    Looked(JobId, Vec<Run>),
     /// It is done.
     Done(JobId, Result<(), JobError>),
 }

@@ -19,7 +19,8 @@ use crate::{
     peer::{Peer, State},
     reads::Reads,
     rules::Rule,
-    types::{Action, Config, Job, JobId, PeerId},
+    status::Totals,
+    types::{Action, ActivateError, Config, Job, JobId, PeerId},
     window::Window,
 };
 use region::{List, ListVersion, Position, Promotion};
@@ -28,7 +29,7 @@ use std::{collections::BTreeMap, time::Duration};
 use volume_seals::Sealer;
 
 /// An Upstairs that has not heard of two full members for so long answers nothing.
-const SILENCE_MAX: Duration = Duration::from_secs(4);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(4);
 
 /// What an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,7 @@ pub struct Upstairs {
     pub(crate) reads: Reads,
     pub(crate) heals: Heals,
     pub(crate) copier: Option<Copier>,
+    pub(crate) totals: Totals,
     purposes: BTreeMap<u64, (PeerId, Purpose)>,
     next_id: u64,
     actions: Vec<Action>,
@@ -130,6 +132,7 @@ impl Upstairs {
             reads: Reads::default(),
             heals: Heals::default(),
             copier: None,
+            totals: Totals::default(),
             purposes: BTreeMap::new(),
             next_id: 1,
             actions: Vec::new(),
@@ -156,6 +159,26 @@ impl Upstairs {
             self.phase = Phase::Gathering(None);
         }
         self.step()
+    }
+
+    /// The same, with a right that was not known when it was made. With the same one a second time nothing happens.
+    ///
+    /// # Errors
+    /// [`ActivateError`]; nothing has changed.
+    pub fn activate_with(&mut self, now: Duration, epoch: u32) -> Result<Vec<Action>, ActivateError> {
+        let ours = self.config.promotion.epoch;
+        match self.phase {
+            _ if epoch == 0 => Err(ActivateError::NoEpoch),
+            Phase::Idle if epoch < ours => Err(ActivateError::Lower { epoch, least: ours }),
+            Phase::Idle => {
+                self.config.promotion.epoch = epoch;
+                self.window = Window::new(epoch, self.config.limits);
+                Ok(self.activate(now))
+            }
+            Phase::Ended(end) => Err(ActivateError::Ended { source: self.error_of(end) }),
+            _ if epoch != ours => Err(ActivateError::Other { epoch, ours }),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// Whether more may be asked: otherwise what is asked waits, here.
@@ -337,12 +360,17 @@ impl Upstairs {
 
     /// Whether two full members were heard of lately: if not, somebody else may be writing.
     fn has_right(&self) -> bool {
-        let is_heard = |peer: &PeerId| {
-            self.peers[peer.0].heard.is_some_and(|heard| self.now.saturating_sub(heard) <= SILENCE_MAX)
-        };
+        self.has_right_at(self.now)
+    }
+
+    pub(crate) fn is_heard(&self, now: Duration, peer: PeerId) -> bool {
+        self.peers[peer.0].heard.is_some_and(|heard| now.saturating_sub(heard) <= SILENCE_MAX)
+    }
+
+    pub(crate) fn has_right_at(&self, now: Duration) -> bool {
         let full = (0..self.peers.len()).map(PeerId).filter(|peer| self.is_full(*peer));
         let needed = self.list.full.len().min(2);
-        full.filter(is_heard).count() >= needed || !Rule::SilenceStopsReads.is_kept()
+        full.filter(|peer| self.is_heard(now, *peer)).count() >= needed || !Rule::SilenceStopsReads.is_kept()
     }
 
     /// An answer that is held while nobody is heard of.
@@ -401,15 +429,19 @@ impl Upstairs {
         }
     }
 
+    /// What those have said that have said what they have.
+    pub(crate) fn told(&self) -> BTreeMap<PeerId, Promoted> {
+        let told = (0..).map(PeerId).zip(&self.peers).filter(|(_, peer)| peer.state == State::Told);
+        told.filter_map(|(id, peer)| Some((id, peer.told.clone()?))).collect()
+    }
+
+    pub(crate) fn decide_now(&self, told: &BTreeMap<PeerId, Promoted>, waited: Duration) -> Decision {
+        decide(&self.config.members, told, waited, self.config.accepts_possible_loss)
+    }
+
     fn decide_full(&self, since: Option<Duration>) -> Option<Phase> {
-        let told: BTreeMap<PeerId, Promoted> = (0..)
-            .map(PeerId)
-            .zip(&self.peers)
-            .filter(|(_, peer)| peer.state == State::Told)
-            .filter_map(|(id, peer)| Some((id, peer.told.clone()?)))
-            .collect();
         let waited = since.map_or(Duration::ZERO, |since| self.now.saturating_sub(since));
-        match (decide(&self.config.members, &told, waited, self.config.accepts_possible_loss), since) {
+        match (self.decide_now(&self.told(), waited), since) {
             (Decision::Go(full), _) => Some(Phase::BringingUp(full)),
             // From now on, and not from when the first one was here.
             (Decision::WaitForMore, None) => Some(Phase::Gathering(Some(self.now))),

@@ -1,6 +1,9 @@
 //! The stream of writes that some member may still need: from the first one that not all have, to the newest.
 
-use crate::types::Limits;
+use crate::{
+    status::{Behind, WindowStatus},
+    types::Limits,
+};
 use region::Position;
 use region_wire::{BlockData, Blocks, Request};
 use std::collections::VecDeque;
@@ -100,6 +103,26 @@ impl Window {
         let is_applied =
             |entry: &Entry| entry.position() < applied || (entry.position() == applied && !entry.is_flush());
         Some(self.start + self.entries.partition_point(is_applied) as u64)
+    }
+
+    /// What a member lacks that has applied so much. None if that is not there any more.
+    pub(crate) fn lag(&self, applied: Position) -> Option<Behind> {
+        let first = usize::try_from(self.behind(applied)? - self.start).ok()?;
+        let writes = self.entries.range(first..).filter(|entry| !entry.is_flush());
+        let add = |sum: Behind, entry: &Entry| Behind {
+            writes: sum.writes + 1,
+            bytes: sum.bytes + entry.bytes() as u64,
+        };
+        Some(writes.fold(Behind::default(), add))
+    }
+
+    pub(crate) fn status(&self) -> WindowStatus {
+        WindowStatus {
+            entries: self.entries.len() as u64,
+            entries_max: self.limits.window_entries as u64,
+            bytes: self.bytes as u64,
+            bytes_max: self.limits.window_bytes as u64,
+        }
     }
 
     /// Whether a member that has applied so much needs more than half of what is kept.

@@ -130,6 +130,7 @@ impl Writer {
                     self.parts.push((block, data));
                     continue;
                 }
+                Action::Looked(..) => continue,
                 Action::Done(_, result) => {
                     self.done = Some(result);
                     continue;

@@ -1,0 +1,67 @@
+//! Looking at a region without opening it: nothing is written, and nothing is changed. Owns what is told of one.
+//!
+//! At rest all of it can be told. While a process has it open, that one's writes are under way, and only what it keeps in two copies
+//! can: who it is, who may write it, who is full.
+
+use crate::{
+    control::Control,
+    open::{AtRest, Head, OpenError, find, read_head},
+    position::Position,
+    superblock::Identity,
+};
+use camino::Utf8Path;
+use durable_fs::InPlaceFile;
+use std::sync::Arc;
+
+/// What can be told of any region.
+#[derive(Clone, Debug)]
+pub struct Outside {
+    /// Which one, and how it is made.
+    pub identity: Identity,
+    /// Who may write it, and who is full.
+    pub control: Control,
+}
+
+/// What can be told of a region that nobody has open.
+#[derive(Clone, Debug)]
+pub struct Inside {
+    /// The last write that an opening would find.
+    pub applied: Position,
+    /// The last write that it was known to have also after a power cut; an opening makes it the one that it finds.
+    pub durable: Position,
+    /// Whether it was closed in order, or never opened.
+    pub is_clean: bool,
+    /// Blocks that hold bytes: neither zeros, nor never written.
+    pub blocks_with_bytes: u64,
+    /// Data blocks that are free.
+    pub room: u64,
+    /// Checkpoints since it was made.
+    pub checkpoints: u64,
+}
+
+/// Reads what is outside.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn look_outside(file: &dyn InPlaceFile, path: &Utf8Path) -> Result<Outside, OpenError> {
+    let Head { top, control, .. } = read_head(file, path)?;
+    Ok(Outside { identity: top.identity, control })
+}
+
+/// Reads what is inside, as an opening would; nobody must have it open.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn look_inside(file: Arc<dyn InPlaceFile>, path: &Utf8Path) -> Result<Inside, OpenError> {
+    // It writes nothing, so it is no life of the region, and has no number of one.
+    let AtRest { region, is_clean, known_durable, .. } = find(file, path, 0)?;
+    Ok(Inside {
+        applied: region.applied,
+        durable: known_durable,
+        is_clean,
+        blocks_with_bytes: region.layout.data_blocks - region.free.free(),
+        room: region.free.free(),
+        // It is made with the first one's super.
+        checkpoints: region.checkpoints.saturating_sub(1),
+    })
+}

@@ -1,0 +1,241 @@
+//! The control socket of an export: who may write this file may look at the volume, activate it, and end it. Owns its threads and their
+//! limits; what is asked goes to the loop, which never waits for it.
+//!
+//! | limit | |
+//! |---|---|
+//! | [`CONNECTIONS_MAX`] | connections at a time; another one is told that, and closed |
+//! | [`LINE_MAX`] | bytes of a request |
+//! | [`SILENCE_MAX`] | for a whole request, from the answer before it on; then the connection is closed |
+
+use crate::{
+    handle::Handle,
+    listener::remove_if_nobody_listens,
+    talk::{Answer, Refusal, RefusalCode, Request},
+};
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::{
+    fs::{Mode, fchmod},
+    net::{AddressFamily, Shutdown, SocketAddrUnix, SocketType, bind, listen, shutdown, socket},
+};
+use std::{
+    fs, io,
+    io::{Read, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Connections at a time: a live view, a script, and some to spare.
+const CONNECTIONS_MAX: usize = 16;
+
+/// Bytes of a request at most. The longest one has some 40.
+const LINE_MAX: usize = 4 << 10;
+
+/// How long a connection may go without a whole request. A live view asks every second.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// How long whoever asks may leave an answer unread.
+const UNREAD_MAX: Duration = Duration::from_secs(5);
+
+/// Before somebody is accepted again, when that was not possible.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Its place is not to be had.
+    #[error("cannot listen for orders on {path}: give another place with --control")]
+    Listen {
+        /// Which.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No thread.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+}
+
+/// A control socket, while this lives.
+#[derive(Debug)]
+pub struct Control {
+    path: Utf8PathBuf,
+    listener: Arc<UnixListener>,
+    /// The acceptor goes on until this is gone.
+    goes_on: Option<Sender<()>>,
+    acceptor: Option<thread::JoinHandle<()>>,
+}
+
+impl Control {
+    /// Listens; only the user whose process this is may ask. A socket that nobody listens on any more is replaced.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn start(path: &Utf8Path, handle: Handle) -> Result<Control, ControlError> {
+        let error = |source| ControlError::Listen { path: path.to_owned(), source };
+        let listener = Arc::new(listen_for_owner(path).map_err(error)?);
+        let (goes_on, ending) = channel();
+        let accept = {
+            let listener = Arc::clone(&listener);
+            move || accept(&listener, &handle, &ending)
+        };
+        let acceptor = thread::Builder::new().name("control".to_owned()).spawn(accept);
+        let acceptor = Some(acceptor.map_err(ControlError::Thread)?);
+        Ok(Control { path: path.to_owned(), listener, goes_on: Some(goes_on), acceptor })
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        drop(self.goes_on.take());
+        // It waits in accept, and this ends that.
+        let _ = shutdown(&self.listener, Shutdown::Both);
+        if let Some(acceptor) = self.acceptor.take() {
+            // One that has panicked has said so.
+            let _ = acceptor.join();
+        }
+        // Whoever comes later is told at once that nobody is there.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A socket has the mode that its descriptor had when it got its name: at no time may others connect.
+fn listen_for_owner(path: &Utf8Path) -> io::Result<UnixListener> {
+    remove_if_nobody_listens(path)?;
+    let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    fchmod(&listener, Mode::RUSR | Mode::WUSR)?;
+    bind(&listener, &SocketAddrUnix::new(path.as_str())?)?;
+    listen(&listener, 16)?;
+    Ok(UnixListener::from(listener))
+}
+
+fn accept(listener: &UnixListener, handle: &Handle, ending: &Receiver<()>) {
+    let connections = Arc::new(AtomicUsize::new(0));
+    loop {
+        let accepted = listener.accept();
+        if ending.try_recv() == Err(TryRecvError::Disconnected) {
+            return;
+        }
+        let socket = match accepted {
+            Ok((socket, _)) => socket,
+            Err(error) => {
+                tracing::warn!(%error, "nobody can be accepted at the control socket");
+                // For lack of files, most likely: others will end.
+                match ending.recv_timeout(RETRY) {
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    _ => return,
+                }
+            }
+        };
+        let one = Counted::new(&connections);
+        if one.others >= CONNECTIONS_MAX {
+            let refusal = Refusal::new(RefusalCode::Busy, format!("{CONNECTIONS_MAX} are connected already"));
+            // Who does not hear it sees the end.
+            let _ = say(&socket, &Answer::Refused(refusal));
+            continue;
+        }
+        let handle = handle.clone();
+        let serve = move || {
+            let _one = one;
+            if let Err(error) = serve(&socket, &handle) {
+                tracing::debug!(%error, "a connection to the control socket has ended");
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("controlled".to_owned()).spawn(serve) {
+            tracing::warn!(%error, "nobody can be served at the control socket");
+        }
+    }
+}
+
+/// One of the connections.
+struct Counted {
+    all: Arc<AtomicUsize>,
+    others: usize,
+}
+
+impl Counted {
+    fn new(all: &Arc<AtomicUsize>) -> Counted {
+        Counted { others: all.fetch_add(1, Ordering::SeqCst), all: Arc::clone(all) }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn serve(socket: &UnixStream, handle: &Handle) -> io::Result<()> {
+    let mut input = Vec::new();
+    while let Some(line) = next_line(socket, &mut input)? {
+        let Some(line) = line else {
+            let refusal =
+                Refusal::new(RefusalCode::LineTooLong, format!("a request has {LINE_MAX} bytes at most"));
+            return say(socket, &Answer::Refused(refusal));
+        };
+        let answer = match serde_json::from_slice(&line) {
+            Ok(request) => obey(request, handle).unwrap_or_else(Answer::Refused),
+            Err(error) => {
+                Answer::Refused(Refusal::new(RefusalCode::NotARequest, format!("not a request: {error}")))
+            }
+        };
+        say(socket, &answer)?;
+    }
+    Ok(())
+}
+
+fn obey(request: Request, handle: &Handle) -> Result<Answer, Refusal> {
+    match request {
+        Request::Status => Ok(Answer::Status(handle.status()?)),
+        Request::Activate { epoch } => {
+            handle.activate_with(epoch)??;
+            Ok(Answer::Done)
+        }
+        Request::Stop => {
+            handle.stop();
+            Ok(Answer::Done)
+        }
+    }
+}
+
+fn say(mut socket: &UnixStream, answer: &Answer) -> io::Result<()> {
+    socket.set_write_timeout(Some(UNREAD_MAX))?;
+    let mut line = serde_json::to_vec(answer).map_err(io::Error::other)?;
+    line.push(b'\n');
+    socket.write_all(&line)
+}
+
+/// The next line without its end; inside, none if it is too long. None at the end of what is said.
+#[expect(clippy::option_option, reason = "the end of all, and the end of a line's patience, are two things")]
+fn next_line(mut socket: &UnixStream, input: &mut Vec<u8>) -> io::Result<Option<Option<Vec<u8>>>> {
+    let deadline = Instant::now() + SILENCE_MAX;
+    loop {
+        if let Some(end) = input.iter().position(|byte| *byte == b'\n') {
+            let rest = input.split_off(end + 1);
+            let mut line = std::mem::replace(input, rest);
+            line.pop();
+            return Ok(Some(Some(line)));
+        }
+        if input.len() > LINE_MAX {
+            return Ok(Some(None));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        socket.set_read_timeout(Some(left))?;
+        let mut some = [0; 1024];
+        match socket.read(&mut some) {
+            Ok(0) => return Ok(None),
+            Ok(count) => input.extend_from_slice(&some[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What other threads may ask of an export. Owns the way into the loop and out of it again: the loop never waits for whoever asks.
+//!
+//! ```text
+//!   thread ──order, with the place for its answer──► queue ──waker──► loop: takes orders, answers, goes on
+//!          ◄──────────────── answer, or nothing in time ─────────────┘
+//! ```
+
+use crate::status::ExportStatus;
+use mio::Waker;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
+    time::Duration,
+};
+use upstairs::ActivateError;
+
+/// Orders that wait for the loop at most. It takes all of them in each turn.
+const ORDERS_MAX: usize = 32;
+
+/// Who has no answer after so long gets none: the loop answers within a turn, and a turn takes milliseconds.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// What is asked, and where the answer goes. There is room for it: the loop does not wait.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Status(SyncSender<Box<ExportStatus>>),
+    Activate(u32, SyncSender<Result<(), ActivateError>>),
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAnswer {
+    /// Others ask, too.
+    #[error("{ORDERS_MAX} others wait for an answer already")]
+    Busy,
+    /// It has taken too long.
+    #[error("the export has not answered within {} s", ANSWER_MAX.as_secs())]
+    Late,
+    /// There is no export any more.
+    #[error("the export has ended")]
+    Gone,
+}
+
+/// What may be asked of an export from other threads.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    waker: Arc<Waker>,
+    flags: Arc<Flags>,
+    orders: SyncSender<Order>,
+}
+
+#[derive(Debug, Default)]
+struct Flags {
+    activate: AtomicBool,
+    stop: AtomicBool,
+}
+
+impl Handle {
+    pub(crate) fn new(waker: Waker) -> (Handle, Receiver<Order>) {
+        let (orders, taken) = sync_channel(ORDERS_MAX);
+        (Handle { waker: Arc::new(waker), flags: Arc::default(), orders }, taken)
+    }
+
+    /// Begins to be the writer.
+    pub fn activate(&self) {
+        self.flags.activate.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// The same, with a right that the volume was not made with.
+    ///
+    /// # Errors
+    /// If there is no answer; inside, [`ActivateError`].
+    pub fn activate_with(&self, epoch: u32) -> Result<Result<(), ActivateError>, NoAnswer> {
+        self.ask(|answer| Order::Activate(epoch, answer))
+    }
+
+    /// What it believes.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub fn status(&self) -> Result<Box<ExportStatus>, NoAnswer> {
+        self.ask(Order::Status)
+    }
+
+    /// Answers what is under way, and ends.
+    pub fn stop(&self) {
+        self.flags.stop.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    pub(crate) fn is_to_activate(&self) -> bool {
+        self.flags.activate.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn is_to_stop(&self) -> bool {
+        self.flags.stop.load(Ordering::SeqCst)
+    }
+
+    fn ask<T>(&self, order: impl FnOnce(SyncSender<T>) -> Order) -> Result<T, NoAnswer> {
+        let (answer, answered) = sync_channel(1);
+        self.orders.try_send(order(answer)).map_err(|error| match error {
+            TrySendError::Full(_) => NoAnswer::Busy,
+            TrySendError::Disconnected(_) => NoAnswer::Gone,
+        })?;
+        self.wake();
+        answered.recv_timeout(ANSWER_MAX).map_err(|error| match error {
+            RecvTimeoutError::Timeout => NoAnswer::Late,
+            RecvTimeoutError::Disconnected => NoAnswer::Gone,
+        })
+    }
+
+    fn wake(&self) {
+        // The loop looks when it ticks, too.
+        let _ = self.waker.wake();
+    }
+}

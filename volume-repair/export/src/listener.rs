@@ -1,0 +1,102 @@
+//! Where clients come: a unix or a TCP socket. Owns the name in the file system, and what a killed process has left under it.
+
+use crate::socket::Socket;
+use camino::{Utf8Path, Utf8PathBuf};
+use mio::{
+    Interest, Registry, Token,
+    net::{TcpListener, UnixListener},
+};
+use std::{
+    fmt, fs, io,
+    net::SocketAddr,
+    os::unix::{fs::FileTypeExt, net::UnixStream},
+};
+
+/// Where clients come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A socket in the file system. One that has the name is replaced if nobody listens there.
+    Unix(Utf8PathBuf),
+    /// A port.
+    Tcp(SocketAddr),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Unix(path) => write!(f, "unix:{path}"),
+            Address::Tcp(address) => write!(f, "tcp:{address}"),
+        }
+    }
+}
+
+/// A socket that clients come to. Its name ends with it.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: Kind,
+    address: Address,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    pub(crate) fn bind(address: &Address) -> io::Result<Listener> {
+        match address {
+            Address::Unix(path) => {
+                remove_if_nobody_listens(path)?;
+                Ok(Listener { socket: Kind::Unix(UnixListener::bind(path)?), address: address.clone() })
+            }
+            Address::Tcp(wanted) => {
+                let listener = TcpListener::bind(*wanted)?;
+                // Port 0 is any port: this is which.
+                let address = Address::Tcp(listener.local_addr()?);
+                Ok(Listener { socket: Kind::Tcp(listener), address })
+            }
+        }
+    }
+
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match &mut self.socket {
+            Kind::Unix(listener) => registry.register(listener, token, Interest::READABLE),
+            Kind::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(crate) fn accept(&self) -> io::Result<Socket> {
+        match &self.socket {
+            Kind::Unix(listener) => listener.accept().map(|(socket, _)| Socket::Unix(socket)),
+            Kind::Tcp(listener) => listener.accept().map(|(socket, _)| {
+                // Without it small answers would wait for others; it goes on all the same.
+                let _ = socket.set_nodelay(true);
+                Socket::Tcp(socket)
+            }),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Address::Unix(path) = &self.address {
+            // Whoever comes later is told at once that nobody is there.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// What a killed process has left. What is no socket is somebody's file, and stays.
+pub(crate) fn remove_if_nobody_listens(path: &Utf8Path) -> io::Result<()> {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    match UnixStream::connect(path) {
+        Err(error) if is_socket && error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,21 @@
+//! What an export says of itself: plain data. What it says of the volume is the Upstairs' own [`Status`].
+
+use serde::{Deserialize, Serialize};
+use upstairs::Status;
+
+/// An export, and the Upstairs that it runs. A part of the outside contract, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportStatus {
+    /// Its process.
+    pub pid: u32,
+    /// Where clients come: `unix:PATH` or `tcp:ADDRESS:PORT`.
+    pub listen: String,
+    /// Milliseconds since it began.
+    pub running_ms: u64,
+    /// Clients that are connected.
+    pub clients: u64,
+    /// Whether it ends when what is under way was answered.
+    pub is_stopping: bool,
+    /// What the volume's writer believes.
+    pub upstairs: Status,
+}

@@ -1,0 +1,187 @@
+//! What is said on a control socket, and how it is asked: one JSON value in a line, each way.
+//!
+//! ```text
+//!   {"request":"status"}                 {"status":{…}}
+//!   {"request":"activate","epoch":3}     "done"    or    {"refused":{"code":"other_epoch","words":"…"}}
+//!   {"request":"stop"}                   "done"
+//! ```
+
+use crate::{handle::NoAnswer, status::ExportStatus};
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt, io,
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::net::UnixStream,
+    time::Duration,
+};
+use upstairs::{ActivateError, JobError};
+
+/// Who asks waits so long for an answer: longer than the export lets anybody wait.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of an answer at most.
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// What do you believe?
+    Status,
+    /// Be the writer.
+    Activate {
+        /// With this right.
+        epoch: u32,
+    },
+    /// Answer what is under way, and end.
+    Stop,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// To status.
+    Status(Box<ExportStatus>),
+    /// It is done, or is being done.
+    Done,
+    /// It is not.
+    Refused(Refusal),
+}
+
+/// Why something is not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{words}")]
+pub struct Refusal {
+    /// For programs.
+    pub code: RefusalCode,
+    /// For people.
+    pub words: String,
+}
+
+/// Why something is not done. The names are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalCode {
+    /// The line is no request.
+    NotARequest,
+    /// The line is longer than any request.
+    LineTooLong,
+    /// Too many ask at once.
+    Busy,
+    /// The export has not answered in time.
+    NoAnswer,
+    /// Epoch 0 is nobody's.
+    NoEpoch,
+    /// The volume has had a higher epoch.
+    EpochTooLow,
+    /// It was activated with another epoch.
+    OtherEpoch,
+    /// Somebody else has taken over.
+    Fenced,
+    /// Acknowledged writes are lost.
+    Lost,
+}
+
+impl fmt::Display for RefusalCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RefusalCode::NotARequest => "not_a_request",
+            RefusalCode::LineTooLong => "line_too_long",
+            RefusalCode::Busy => "busy",
+            RefusalCode::NoAnswer => "no_answer",
+            RefusalCode::NoEpoch => "no_epoch",
+            RefusalCode::EpochTooLow => "epoch_too_low",
+            RefusalCode::OtherEpoch => "other_epoch",
+            RefusalCode::Fenced => "fenced",
+            RefusalCode::Lost => "lost",
+        })
+    }
+}
+
+impl Refusal {
+    pub(crate) fn new(code: RefusalCode, words: impl Into<String>) -> Refusal {
+        Refusal { code, words: words.into() }
+    }
+}
+
+impl From<NoAnswer> for Refusal {
+    fn from(no_answer: NoAnswer) -> Refusal {
+        let code = match no_answer {
+            NoAnswer::Busy => RefusalCode::Busy,
+            NoAnswer::Late | NoAnswer::Gone => RefusalCode::NoAnswer,
+        };
+        Refusal::new(code, no_answer.to_string())
+    }
+}
+
+impl From<ActivateError> for Refusal {
+    fn from(error: ActivateError) -> Refusal {
+        let words = error.to_string();
+        match error {
+            ActivateError::NoEpoch => Refusal::new(RefusalCode::NoEpoch, words),
+            ActivateError::Lower { .. } => Refusal::new(RefusalCode::EpochTooLow, words),
+            ActivateError::Other { .. } => Refusal::new(RefusalCode::OtherEpoch, words),
+            ActivateError::Ended { source } => {
+                let is_lost = matches!(source, JobError::Lost { .. });
+                let code = if is_lost { RefusalCode::Lost } else { RefusalCode::Fenced };
+                Refusal::new(code, format!("{words}: {source}"))
+            }
+        }
+    }
+}
+
+/// Why something was not asked, or not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody is there.
+    #[error("no export answers at {path}")]
+    NotThere {
+        /// The socket.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It has ended in between, or takes too long.
+    #[error("the export at {path} has not answered")]
+    NotAnswered {
+        /// The socket.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Of another program, or of another version.
+    #[error("what answers at {path} is no export, or one of another version")]
+    Strange {
+        /// The socket.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// Asks once.
+///
+/// # Errors
+/// [`AskError`]. That it refuses is an answer.
+pub fn ask(path: &Utf8Path, request: Request) -> Result<Answer, AskError> {
+    let not_there = |source| AskError::NotThere { path: path.to_owned(), source };
+    let not_answered = |source| AskError::NotAnswered { path: path.to_owned(), source };
+    let mut socket = UnixStream::connect(path).map_err(not_there)?;
+    socket.set_read_timeout(Some(ANSWER_MAX)).map_err(not_answered)?;
+    socket.set_write_timeout(Some(ANSWER_MAX)).map_err(not_answered)?;
+    let mut line = serde_json::to_vec(&request).expect("a request is JSON");
+    line.push(b'\n');
+    socket.write_all(&line).map_err(not_answered)?;
+    let mut answer = Vec::new();
+    let mut reader = BufReader::new(socket.take(ANSWER_BYTES_MAX));
+    reader.read_until(b'\n', &mut answer).map_err(not_answered)?;
+    if answer.is_empty() {
+        return Err(not_answered(io::ErrorKind::UnexpectedEof.into()));
+    }
+    serde_json::from_slice(&answer).map_err(|source| AskError::Strange { path: path.to_owned(), source })
+}

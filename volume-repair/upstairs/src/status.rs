@@ -1,0 +1,511 @@
+//! What an Upstairs believes, at one instant: plain data for people and programs. Owns its form, which is a part of the outside
+//! contract as JSON; decides nothing.
+
+use crate::{
+    activation::{Decision, patience},
+    peer::{Peer, State},
+    types::PeerId,
+    upstairs::{End, Phase, SILENCE_MAX, Upstairs},
+};
+use ids::{RegionId, RegionSetId};
+use region::{List, ListVersion, Member, Position, Promotion};
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, time::Duration};
+use uuid::Uuid;
+
+/// What an Upstairs believes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The region set that it is the writer of.
+    pub set: RegionSetId,
+    /// Bytes of a block.
+    pub block_bytes: u32,
+    /// How many there are.
+    pub blocks: u64,
+    /// Whether members see ciphertext alone.
+    pub is_encrypted: bool,
+    /// How far it is.
+    pub phase: PhaseName,
+    /// What does not go on at the moment, and for whom it waits. Empty if all is well.
+    pub waits: Vec<Wait>,
+    /// The right to write; none before it is activated.
+    pub epoch: Option<u32>,
+    /// This process.
+    pub session: Uuid,
+    /// Who has taken over, if somebody has.
+    pub fenced_by: Option<Writer>,
+    /// The last write that is lost, if acknowledged ones are.
+    pub lost_up_to: Option<At>,
+    /// The last write of the stream.
+    pub newest: At,
+    /// The last write that clients were told is done.
+    pub acknowledged: At,
+    /// The list in force; none before the first one is.
+    pub list: Option<ListStatus>,
+    /// The list that is to follow it, while its members are asked to keep it.
+    pub next_list: Option<ListStatus>,
+    /// The members, in the order in which the volume names them.
+    pub members: Vec<MemberStatus>,
+    /// A copy from member to member that is under way.
+    pub copy: Option<CopyStatus>,
+    /// What is kept because some member may need it.
+    pub window: WindowStatus,
+    /// What clients have asked and were not answered.
+    pub jobs: JobsStatus,
+    /// What clients have asked since it began.
+    pub totals: Totals,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PhaseName {
+    /// It was not activated.
+    Idle,
+    /// It looks for two members that hold everything.
+    Gathering,
+    /// Those are brought to the same state.
+    BringingUp,
+    /// They are to keep the list of themselves.
+    Listing,
+    /// It reads and writes.
+    Active,
+    /// Somebody with a higher epoch has taken over: it does nothing more.
+    Fenced,
+    /// The members have lost acknowledged writes that were not flushed: it does nothing more.
+    Lost,
+}
+
+/// Something that does not go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// What it is.
+    pub code: WaitCode,
+    /// For whom it waits.
+    pub members: Vec<RegionId>,
+    /// The same for people.
+    pub words: String,
+}
+
+/// What does not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitCode {
+    /// It is to be given an epoch.
+    Activation,
+    /// Fewer members are here than are needed to begin.
+    TooFewMembers,
+    /// Enough are here to begin, and another one may know better.
+    AnotherMember,
+    /// Members are brought to the same state.
+    BringUp,
+    /// A list is to be kept by its members.
+    List,
+    /// Writes and flushes wait for a second full member.
+    SecondMember,
+    /// Reads are held because two full members were not heard of lately.
+    Silence,
+    /// Writes wait for room: a member has not taken what was sent.
+    Room,
+}
+
+/// Who may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writer {
+    /// Its right.
+    pub epoch: u32,
+    /// Its process.
+    pub session: Uuid,
+}
+
+/// A write: the position of `docs/BLOCK.md`. Zeros are before all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct At {
+    /// Of its writer.
+    pub epoch: u32,
+    /// Its number.
+    pub counter: u64,
+}
+
+/// A list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListStatus {
+    /// Of its maker.
+    pub epoch: u32,
+    /// Its number among that one's.
+    pub number: u32,
+    /// The position from which on it holds.
+    pub base: At,
+    /// The full members.
+    pub full: Vec<RegionId>,
+}
+
+/// A member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// Its region.
+    pub region: RegionId,
+    /// Which of those that had this id.
+    pub incarnation: u64,
+    /// Where it is served, if whoever runs the Upstairs says so.
+    pub address: Option<SocketAddr>,
+    /// How far its connection is.
+    pub state: MemberState,
+    /// Milliseconds until it is tried again, if it is away.
+    pub retry_in_ms: Option<u64>,
+    /// Whether it counts.
+    pub role: Role,
+    /// Whether it said that a power cut may have taken something from it.
+    pub is_suspect: bool,
+    /// Whether it has to be filled before it may be full again.
+    pub is_condemned: bool,
+    /// The last write that it is known to have.
+    pub applied: At,
+    /// The same, also after a power cut.
+    pub durable: At,
+    /// What of the stream it does not have; none if that is not known, or is more than is kept.
+    pub behind: Option<Behind>,
+    /// Milliseconds since the last question was sent that it has answered.
+    pub heard_ms_ago: Option<u64>,
+    /// Why it is not of use, if it is not.
+    pub trouble: Option<String>,
+    /// Blocks that were found wrong.
+    pub wrong_blocks: u64,
+    /// Those of them that had their checksums, and that the volume's key has not sealed: somebody has changed them.
+    pub wrong_seals: u64,
+    /// Those of them that were healed.
+    pub healed_blocks: u64,
+}
+
+/// How far a member's connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberState {
+    /// There is none.
+    Away,
+    /// It is being made.
+    Connecting,
+    /// It was asked who it is.
+    Greeting,
+    /// It was asked to let this Upstairs write.
+    Promoting,
+    /// It has said what it has, and waits for what follows from it.
+    Told,
+    /// It gets every write.
+    Streaming,
+}
+
+/// Whether a member counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Nobody knows yet.
+    Unknown,
+    /// It has a prefix of the stream.
+    Full,
+    /// It is being made to have one, or is to be.
+    Filling,
+}
+
+/// A part of the stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behind {
+    /// Writes.
+    pub writes: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+/// A copy from member to member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyStatus {
+    /// Who has it.
+    pub from: RegionId,
+    /// Who is to have it.
+    pub to: RegionId,
+    /// Whether the target is full, and only lacks the newest writes.
+    pub is_bring_up: bool,
+    /// Blocks of this round that were compared, and copied where they differed.
+    pub blocks_done: u64,
+    /// Blocks of a round.
+    pub blocks: u64,
+}
+
+/// The stream, as far as it is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowStatus {
+    /// Writes and flushes.
+    pub entries: u64,
+    /// At most.
+    pub entries_max: u64,
+    /// Bytes of blocks.
+    pub bytes: u64,
+    /// At most, but for the last one that was begun.
+    pub bytes_max: u64,
+}
+
+/// What clients have asked and were not answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobsStatus {
+    /// Not begun: there is no room, or nobody to ask.
+    pub waiting: u64,
+    /// Reads that are under way.
+    pub reads: u64,
+    /// Writes.
+    pub writes: u64,
+    /// Flushes, and writes that are to be durable.
+    pub flushes: u64,
+}
+
+/// What clients have asked since the Upstairs began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Reads.
+    pub reads: u64,
+    /// Bytes of them.
+    pub read_bytes: u64,
+    /// Writes of bytes.
+    pub writes: u64,
+    /// Bytes of them.
+    pub written_bytes: u64,
+    /// Zeroings, which trims are, too.
+    pub zeroings: u64,
+    /// Bytes of them.
+    pub zeroed_bytes: u64,
+    /// Flushes, not counting those of single writes.
+    pub flushes: u64,
+    /// Times that a second member was asked, because the first one was slow.
+    pub hedged_reads: u64,
+}
+
+impl From<Position> for At {
+    fn from(Position { epoch, counter }: Position) -> At {
+        At { epoch, counter }
+    }
+}
+
+impl From<Promotion> for Writer {
+    fn from(Promotion { epoch, session }: Promotion) -> Writer {
+        Writer { epoch, session }
+    }
+}
+
+impl From<&List> for ListStatus {
+    fn from(list: &List) -> ListStatus {
+        let ListVersion { epoch, number } = list.version;
+        let full = list.full.iter().map(|member| member.region).collect();
+        ListStatus { epoch, number, base: list.base.into(), full }
+    }
+}
+
+impl From<State> for MemberState {
+    fn from(state: State) -> MemberState {
+        match state {
+            State::Away(_) => MemberState::Away,
+            State::Connecting => MemberState::Connecting,
+            State::Greeting => MemberState::Greeting,
+            State::Promoting => MemberState::Promoting,
+            State::Told => MemberState::Told,
+            State::Streaming => MemberState::Streaming,
+        }
+    }
+}
+
+impl Upstairs {
+    /// What it believes. Takes no longer than a look at all that is kept; changes nothing.
+    #[must_use]
+    pub fn status(&self, now: Duration) -> Status {
+        let geometry = self.config.geometry;
+        let end = if let Phase::Ended(end) = self.phase { Some(end) } else { None };
+        let is_idle = matches!(self.phase, Phase::Idle);
+        Status {
+            set: self.config.set,
+            block_bytes: u32::try_from(geometry.block_size.bytes()).expect("a block is small"),
+            blocks: geometry.blocks,
+            is_encrypted: geometry.is_sealed,
+            phase: self.phase_name(),
+            waits: self.waits(now),
+            epoch: (!is_idle).then_some(self.config.promotion.epoch),
+            session: self.config.promotion.session,
+            fenced_by: match end {
+                Some(End::Fenced(by)) => Some(by.into()),
+                _ => None,
+            },
+            lost_up_to: match end {
+                Some(End::Lost(position)) => Some(position.into()),
+                _ => None,
+            },
+            newest: self.newest().into(),
+            acknowledged: self.jobs.acknowledged.into(),
+            list: self.has_list().then(|| (&self.list).into()),
+            next_list: self.pending.as_ref().map(|pending| (&pending.list).into()),
+            members: (0..)
+                .map(PeerId)
+                .zip(&self.peers)
+                .map(|(id, peer)| self.member(now, id, peer))
+                .collect(),
+            copy: self.copier.as_ref().map(|copier| {
+                let (from, to) = copier.between();
+                CopyStatus {
+                    from: self.region_of(from),
+                    to: self.region_of(to),
+                    is_bring_up: copier.is_staging(),
+                    blocks_done: copier.blocks_done(),
+                    blocks: geometry.blocks,
+                }
+            }),
+            window: self.window.status(),
+            jobs: self.jobs.status(),
+            totals: self.totals,
+        }
+    }
+
+    fn phase_name(&self) -> PhaseName {
+        match self.phase {
+            Phase::Idle => PhaseName::Idle,
+            Phase::Gathering(_) => PhaseName::Gathering,
+            Phase::BringingUp(_) => PhaseName::BringingUp,
+            Phase::Listing(_) => PhaseName::Listing,
+            Phase::Active => PhaseName::Active,
+            Phase::Ended(End::Fenced(_)) => PhaseName::Fenced,
+            Phase::Ended(End::Lost(_)) => PhaseName::Lost,
+        }
+    }
+
+    /// Whether any list was in force yet.
+    fn has_list(&self) -> bool {
+        self.list.version != ListVersion::default()
+    }
+
+    fn region_of(&self, peer: PeerId) -> RegionId {
+        self.peers[peer.0].member.region
+    }
+
+    fn member(&self, now: Duration, id: PeerId, peer: &Peer) -> MemberStatus {
+        let role = match (self.has_list(), self.is_full(id)) {
+            (false, _) => Role::Unknown,
+            (true, true) => Role::Full,
+            (true, false) => Role::Filling,
+        };
+        let retry = match peer.state {
+            // Nobody tries any more.
+            State::Away(Duration::MAX) => None,
+            State::Away(until) => Some(milliseconds(until.saturating_sub(now))),
+            _ => None,
+        };
+        let is_known = role == Role::Full || peer.is_streaming();
+        MemberStatus {
+            region: peer.member.region,
+            incarnation: peer.member.incarnation,
+            address: None,
+            state: peer.state.into(),
+            retry_in_ms: retry,
+            role,
+            is_suspect: peer.told.as_ref().is_some_and(|told| told.is_suspect),
+            is_condemned: peer.is_condemned,
+            applied: peer.applied.into(),
+            durable: peer.durable.into(),
+            behind: if is_known { self.window.lag(peer.applied) } else { None },
+            heard_ms_ago: peer.heard.map(|heard| milliseconds(now.saturating_sub(heard))),
+            trouble: peer.trouble.clone(),
+            wrong_blocks: peer.wrong_blocks,
+            wrong_seals: peer.wrong_seals,
+            healed_blocks: peer.healed_blocks,
+        }
+    }
+
+    /// What does not go on.
+    fn waits(&self, now: Duration) -> Vec<Wait> {
+        match &self.phase {
+            Phase::Idle => {
+                vec![wait(WaitCode::Activation, [], "it was not activated: nobody gave it an epoch")]
+            }
+            Phase::Gathering(since) => self.gathering_waits(now, *since),
+            Phase::BringingUp(full) => {
+                let behind = full[1..].iter().map(|peer| self.region_of(*peer));
+                vec![wait(
+                    WaitCode::BringUp,
+                    behind,
+                    "members are brought to the state of the one that has most",
+                )]
+            }
+            Phase::Listing(_) => self.list_wait().into_iter().collect(),
+            Phase::Active => self.active_waits(now),
+            Phase::Ended(_) => Vec::new(),
+        }
+    }
+
+    fn gathering_waits(&self, now: Duration, since: Option<Duration>) -> Vec<Wait> {
+        let told = self.told();
+        let missing = (0..self.peers.len()).map(PeerId).filter(|peer| !told.contains_key(peer));
+        let missing: Vec<RegionId> = missing.map(|peer| self.region_of(peer)).collect();
+        let waited = since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        let needed = if self.config.accepts_possible_loss { "one member" } else { "two members" };
+        match self.decide_now(&told, waited) {
+            Decision::Go(_) => Vec::new(),
+            Decision::WaitForMore => {
+                let left = patience(&self.config.members, &told).saturating_sub(waited).as_secs_f32();
+                let words = format!(
+                    "enough are here to begin; another one may know better and is waited for, {left:.0} s longer"
+                );
+                vec![wait(WaitCode::AnotherMember, missing, words)]
+            }
+            Decision::Wait => {
+                let here = told.len();
+                let words = format!(
+                    "{needed} of the newest list are needed to begin, because they hold everything that was \
+                     acknowledged; of the members {here} {} here",
+                    if here == 1 { "is" } else { "are" }
+                );
+                vec![wait(WaitCode::TooFewMembers, missing, words)]
+            }
+        }
+    }
+
+    fn list_wait(&self) -> Option<Wait> {
+        let pending = self.pending.as_ref()?;
+        let asked = |member: &&Member| {
+            self.peers
+                .iter()
+                .position(|peer| peer.member == **member)
+                .is_none_or(|at| !pending.is_kept(PeerId(at)))
+        };
+        let missing = pending.list.full.iter().filter(asked).map(|member| member.region);
+        let words = format!("list {} of the full members is to be kept by all of them", pending.list.version);
+        Some(wait(WaitCode::List, missing, words))
+    }
+
+    fn active_waits(&self, now: Duration) -> Vec<Wait> {
+        let mut waits = Vec::new();
+        let streams = |peer: &PeerId| self.peers[peer.0].is_streaming();
+        let missing = (0..self.peers.len()).map(PeerId).filter(|peer| !streams(peer) || !self.is_full(*peer));
+        if self.counting().iter().filter(|peer| streams(peer)).count() < 2 {
+            let words = "writes and flushes wait, without errors, until a second full member is there";
+            waits.push(wait(WaitCode::SecondMember, missing.map(|peer| self.region_of(peer)), words));
+        }
+        if !self.has_right_at(now) {
+            let silent = (0..self.peers.len()).map(PeerId).filter(|peer| !self.is_heard(now, *peer));
+            let words = format!(
+                "reads are held: two full members were not heard of in the last {} s",
+                SILENCE_MAX.as_secs()
+            );
+            waits.push(wait(WaitCode::Silence, silent.map(|peer| self.region_of(peer)), words));
+        }
+        if !self.window.has_room() {
+            let two_have = self.two_have(|peer| peer.applied);
+            let slow = self.peers.iter().filter(|peer| peer.applied < two_have || !peer.is_streaming());
+            let words = "writes wait for room: so much was written that a member has not taken yet";
+            waits.push(wait(WaitCode::Room, slow.map(|peer| peer.member.region), words));
+        }
+        waits.extend(self.list_wait());
+        waits
+    }
+}
+
+fn wait(code: WaitCode, members: impl IntoIterator<Item = RegionId>, words: impl Into<String>) -> Wait {
+    Wait { code, members: members.into_iter().collect(), words: words.into() }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
