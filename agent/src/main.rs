@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use daemon::program::{self, Program};
 use sled_agent::{
     Agent, Config, StartError, tokens,
-    volumes::{self, VolumeCommand},
+    volumes::{self, RegionCommand, VolumeCommand},
 };
 use std::process::ExitCode;
 
@@ -43,6 +43,9 @@ enum Command {
     /// Volumes by hand, with no coordinator.
     #[command(subcommand)]
     Volume(VolumeCommand),
+    /// Single regions, at rest.
+    #[command(subcommand)]
+    Region(RegionCommand),
     /// Print the OpenAPI document of an API.
     Openapi {
         /// Which API.
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Command::Check { config } => CHECK.check(&config),
         Command::Downstairs { directory, listen } => volumes::run_downstairs(&directory, listen),
         Command::Volume(command) => volumes::run(command),
+        Command::Region(command) => volumes::run_region(command),
         Command::Openapi { api } => program::print(openapi(api).to_pretty_json()),
     }
 }

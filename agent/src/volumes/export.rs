@@ -3,34 +3,56 @@
 use super::{keys, signals::wait_for_signal};
 use camino::Utf8Path;
 use daemon::log::{self, LogFormat, LogSettings};
-use std::{error::Error, fs, thread};
+use std::{error::Error, fs, sync::mpsc, thread};
 use uuid::Uuid;
-use volume_export::{Address, Export, Volume};
+use volume_export::{Address, Control, Export, Volume};
 use volume_repair::ConstructionRequest;
 
-pub(super) fn export(
-    volume: &Utf8Path,
-    epoch: u32,
-    listen: Address,
-    key_file: Option<&Utf8Path>,
-) -> Result<(), Box<dyn Error>> {
+/// What an export is given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order<'a> {
+    pub(super) volume: &'a Utf8Path,
+    /// None if it is activated later.
+    pub(super) epoch: Option<u32>,
+    pub(super) control: &'a Utf8Path,
+    pub(super) accepts_possible_loss: bool,
+    /// None if it is not encrypted.
+    pub(super) key_file: Option<&'a Utf8Path>,
+}
+
+pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Error>> {
     log::start(&LogSettings { format: LogFormat::Text, filter: None })?;
-    let mut request: ConstructionRequest = serde_json::from_slice(&fs::read(volume)?)?;
-    request.epoch = epoch;
-    let key = key_file.map(keys::read).transpose()?;
+    let mut request: ConstructionRequest = serde_json::from_slice(&fs::read(order.volume)?)?;
+    let key = order.key_file.map(keys::read).transpose()?;
     // A wrong key is told here, before any member hears of the epoch.
-    let (config, members) = request.build(Uuid::new_v4(), key.as_ref())?;
+    let (mut config, members) = match order.epoch {
+        Some(epoch) => {
+            request.epoch = epoch;
+            request.build(Uuid::new_v4(), key.as_ref())?
+        }
+        None => request.build_unactivated(Uuid::new_v4(), key.as_ref())?,
+    };
     drop(key);
+    config.accepts_possible_loss = order.accepts_possible_loss;
     let export = Export::new(Volume { config, members, name: String::new() }, listen)?;
     let handle = export.handle();
-    handle.activate();
-    println!("serving volume {} with epoch {epoch}", request.id);
-    let stopper = thread::spawn(move || {
-        let signal = wait_for_signal();
+    let _control = Control::start(order.control, handle.clone())?;
+    match order.epoch {
+        Some(epoch) => {
+            handle.activate();
+            println!("serving volume {} with epoch {epoch}", request.id);
+        }
+        None => println!("serving volume {}, not activated", request.id),
+    }
+    let (failed, failure) = mpsc::channel();
+    // It goes on waiting if the export is ended by its control socket.
+    thread::spawn(move || {
+        if let Err(error) = wait_for_signal() {
+            // Nobody listens if the export has ended.
+            let _ = failed.send(error.to_string());
+        }
         handle.stop();
-        signal.map_err(|error| error.to_string())
     });
     export.run()?;
-    stopper.join().map_err(|_| "the thread that waits for signals has panicked")??;
-    Ok(())
+    failure.try_recv().map_or(Ok(()), |error| Err(error.into()))
 }

@@ -3,20 +3,31 @@
 //! - [`arguments`]: what is written on the command line.
 //! - [`create`], [`export`], [`downstairs`]: a command each.
 //! - [`keys`]: the files with their keys.
+//! - [`control`], [`look`]: what is asked of a running export; [`view`]: how people see it.
+//! - [`region_look`]: what a region's file says.
 //! - [`signals`]: how they are ended.
 
 mod arguments;
+mod control;
 mod create;
 mod downstairs;
 mod export;
 mod keys;
+mod look;
+mod region_look;
 mod signals;
+mod view;
+
+pub use region_look::RegionCommand;
 
 use arguments::{ListenAt, Place, Size};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Subcommand;
+use control::{Goal, NotReached, Which};
 use keys::KeyFileError;
+use region_look::LookError;
 use std::{error::Error, net::SocketAddr, process::ExitCode};
+use volume_export::{AskError, Refusal};
 use volume_repair::BuildError;
 
 /// What is done with volumes.
@@ -45,20 +56,72 @@ pub enum VolumeCommand {
         /// The file; it must not exist.
         file: Utf8PathBuf,
     },
-    /// Serve a volume over NBD until SIGTERM or SIGINT.
+    /// Serve a volume over NBD until SIGTERM, SIGINT or `volume stop`.
+    ///
+    /// Its control socket is how `volume look`, `volume activate` and `volume stop` find it. Only this user may open it.
     Export {
         /// The file that describes the volume.
         #[arg(long, value_name = "FILE")]
         volume: Utf8PathBuf,
         /// The right to write: higher than that of every export of this volume before.
+        #[arg(long, required_unless_present = "unactivated", conflicts_with = "unactivated")]
+        epoch: Option<u32>,
+        /// Tell clients the volume's size, and let their reads and writes wait until `volume activate` gives an epoch.
         #[arg(long)]
-        epoch: u32,
+        unactivated: bool,
         /// Where clients come: unix:PATH or tcp:ADDRESS:PORT.
         #[arg(long)]
         listen: ListenAt,
         /// The file with the key of the volume, if it is encrypted.
         #[arg(long, value_name = "FILE")]
         key_file: Option<Utf8PathBuf>,
+        /// The control socket; beside the volume's file, ending with .control, unless said.
+        #[arg(long, value_name = "PATH")]
+        control: Option<Utf8PathBuf>,
+        /// Begin with one full member, though others may have acknowledged writes that it never had: these are then lost.
+        #[arg(long)]
+        accept_possible_loss: bool,
+    },
+    /// Let an export that was started with --unactivated write.
+    ///
+    /// A second time, the same epoch is no mistake; another one is refused. If members know a higher one, the export has ended, and says so.
+    Activate {
+        /// Which export.
+        #[command(flatten)]
+        which: Which,
+        /// The right to write: higher than that of every export of this volume before.
+        #[arg(long)]
+        epoch: u32,
+    },
+    /// Show what an export believes: who is there, who lags, what is being copied, what waits for whom.
+    Look {
+        /// Which export.
+        #[command(flatten)]
+        which: Which,
+        /// As JSON; with --watch, one value in a line.
+        #[arg(long)]
+        json: bool,
+        /// Every second, until it is ended: on a terminal the whole page, otherwise a line whenever a state has changed.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Wait until an export is in a state, and show it in a line.
+    Wait {
+        /// Which export.
+        #[command(flatten)]
+        which: Which,
+        /// The state.
+        #[arg(long = "for", value_name = "STATE")]
+        goal: Goal,
+        /// How long at most.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+    /// End an export when what is under way was answered.
+    Stop {
+        /// Which export.
+        #[command(flatten)]
+        which: Which,
     },
 }
 
@@ -70,10 +133,37 @@ pub fn run(command: VolumeCommand) -> ExitCode {
             create::create(size, block_size, &member, &output, key_file.as_deref())
         }
         VolumeCommand::Key { file } => keys::make(&file).map_err(Into::into),
-        VolumeCommand::Export { volume, epoch, listen, key_file } => {
-            export::export(&volume, epoch, listen.0, key_file.as_deref())
+        VolumeCommand::Export {
+            volume,
+            epoch,
+            unactivated: _,
+            listen,
+            key_file,
+            control,
+            accept_possible_loss,
+        } => {
+            let control = control::socket(&volume, control.as_deref());
+            let order = export::Order {
+                volume: &volume,
+                epoch,
+                control: &control,
+                accepts_possible_loss: accept_possible_loss,
+                key_file: key_file.as_deref(),
+            };
+            export::export(order, listen.0)
         }
+        VolumeCommand::Activate { which, epoch } => control::activate(&which, epoch),
+        VolumeCommand::Look { which, json, watch } => look::look(&which, look::Form { json, watch }),
+        VolumeCommand::Wait { which, goal, seconds } => control::wait(&which, goal, seconds),
+        VolumeCommand::Stop { which } => control::stop(&which),
     })
+}
+
+/// Does it with a region.
+#[must_use]
+pub fn run_region(command: RegionCommand) -> ExitCode {
+    let RegionCommand::Look { path, json } = command;
+    say(region_look::look(&path, json))
 }
 
 /// Serves the regions of a directory until SIGTERM or SIGINT.
@@ -84,13 +174,24 @@ pub fn run_downstairs(directory: &Utf8Path, address: SocketAddr) -> ExitCode {
 
 fn say(result: Result<(), Box<dyn Error>>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    let code = code_of(error.as_ref()).map(|code| format!("[{code}]")).unwrap_or_default();
+    let code = code(error.as_ref()).map(|code| format!("[{code}]")).unwrap_or_default();
     eprintln!("error{code}: {}", problem::chain(error.as_ref()));
     ExitCode::FAILURE
 }
 
-/// The name of an error for programs, if it has one.
-fn code_of(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let of_build = error.downcast_ref().map(BuildError::code);
-    of_build.or_else(|| error.downcast_ref().map(KeyFileError::code))
+/// What programs know an error by, if it has a name. The names are stable.
+fn code(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+        return Some(refusal.code.to_string());
+    }
+    if error.is::<NotReached>() {
+        return Some("not_reached".to_owned());
+    }
+    if let Some(AskError::NotThere { .. }) = error.downcast_ref() {
+        return Some("no_export".to_owned());
+    }
+    let of_look = error.downcast_ref().map(LookError::code);
+    let of_build = || error.downcast_ref().map(BuildError::code);
+    let of_key = || error.downcast_ref().map(KeyFileError::code);
+    of_look.or_else(of_build).or_else(of_key).map(str::to_owned)
 }

@@ -1,0 +1,181 @@
+//! `volume activate`, `volume wait`, `volume stop`: what is asked of a running export by its control socket, and where that is.
+
+use super::view;
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::{Args, ValueEnum};
+use std::{
+    error::Error,
+    io,
+    time::{Duration, Instant},
+};
+use tokio::runtime::{Builder, Runtime};
+use upstairs::{Behind, MemberState, MemberStatus, PhaseName, Role};
+use volume_export::{Answer, ExportStatus, Refusal, RefusalCode, Request, ask};
+
+/// `volume activate` looks so long whether the volume becomes active, before it says what it waits for.
+const ACTIVATION: Duration = Duration::from_secs(5);
+
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What the control socket's name ends with, in place of what the volume's file ends with.
+const EXTENSION: &str = "control";
+
+/// Which export is asked.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// The file that describes the volume, which an export on this machine serves.
+    #[arg(value_name = "VOLUME")]
+    pub(super) volume: Utf8PathBuf,
+    /// The export's control socket, if it is not where exports have it: beside VOLUME, ending with .control.
+    #[arg(long, value_name = "PATH")]
+    pub(super) control: Option<Utf8PathBuf>,
+}
+
+/// What may be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Goal {
+    /// An export answers.
+    Served,
+    /// It reads and writes.
+    Active,
+    /// It reads and writes, and a member is away, is being filled or lags.
+    Degraded,
+    /// It reads and writes, and all members are there, full, and have everything.
+    Whole,
+}
+
+impl Goal {
+    fn is_reached(self, status: &ExportStatus) -> bool {
+        let is_active = status.upstairs.phase == PhaseName::Active;
+        let are_whole = || status.upstairs.members.iter().all(is_whole);
+        match self {
+            Goal::Served => true,
+            Goal::Active => is_active,
+            Goal::Degraded => is_active && !are_whole(),
+            Goal::Whole => is_active && are_whole(),
+        }
+    }
+}
+
+fn is_whole(member: &MemberStatus) -> bool {
+    let has_all = member.behind == Some(Behind::default());
+    member.state == MemberState::Streaming && member.role == Role::Full && has_all
+}
+
+/// It was not reached in time.
+#[derive(Debug, thiserror::Error)]
+#[error("not {goal} after {seconds} s: {state}")]
+pub(super) struct NotReached {
+    goal: &'static str,
+    seconds: u64,
+    state: String,
+}
+
+impl Which {
+    pub(super) fn socket(&self) -> Utf8PathBuf {
+        socket(&self.volume, self.control.as_deref())
+    }
+}
+
+/// Where the export of a volume listens for orders.
+pub(super) fn socket(volume: &Utf8Path, control: Option<&Utf8Path>) -> Utf8PathBuf {
+    control.map_or_else(|| volume.with_extension(EXTENSION), Utf8Path::to_owned)
+}
+
+pub(super) fn activate(which: &Which, epoch: u32) -> Result<(), Box<dyn Error>> {
+    let socket = which.socket();
+    done(ask(&socket, Request::Activate { epoch })?)?;
+    let mut clock = Clock::start(ACTIVATION)?;
+    loop {
+        let status = status(&socket)?;
+        match status.upstairs.phase {
+            PhaseName::Active => {
+                println!("active with epoch {epoch}");
+                return Ok(());
+            }
+            PhaseName::Fenced => return Err(ended(RefusalCode::Fenced, &status).into()),
+            PhaseName::Lost => return Err(ended(RefusalCode::Lost, &status).into()),
+            _ if clock.goes_on() => {}
+            _ => {
+                println!("activated with epoch {epoch}, and not active yet");
+                view::waits(&status).iter().for_each(|wait| println!("{wait}"));
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Looks until the goal is reached, or the time is over, or it will never be.
+pub(super) fn wait(which: &Which, goal: Goal, seconds: u64) -> Result<(), Box<dyn Error>> {
+    let socket = which.socket();
+    let mut clock = Clock::start(Duration::from_secs(seconds))?;
+    loop {
+        let state = match status(&socket) {
+            Ok(status) if goal.is_reached(&status) => {
+                println!("{}", view::line(&status));
+                return Ok(());
+            }
+            Ok(status) => match status.upstairs.phase {
+                PhaseName::Fenced => return Err(ended(RefusalCode::Fenced, &status).into()),
+                PhaseName::Lost => return Err(ended(RefusalCode::Lost, &status).into()),
+                _ => view::line(&status),
+            },
+            Err(error) => problem::chain(error.as_ref()),
+        };
+        if !clock.goes_on() {
+            let goal = match goal {
+                Goal::Served => "served",
+                Goal::Active => "active",
+                Goal::Degraded => "degraded",
+                Goal::Whole => "whole",
+            };
+            return Err(NotReached { goal, seconds, state }.into());
+        }
+    }
+}
+
+/// The time between looks, and the time for all of them.
+struct Clock {
+    runtime: Runtime,
+    end: Instant,
+}
+
+impl Clock {
+    fn start(length: Duration) -> io::Result<Clock> {
+        let runtime = Builder::new_current_thread().enable_time().build()?;
+        Ok(Clock { runtime, end: Instant::now() + length })
+    }
+
+    /// Waits until it is time for the next look. False if there is none.
+    fn goes_on(&mut self) -> bool {
+        let is_over = Instant::now() >= self.end;
+        if !is_over {
+            self.runtime.block_on(async { tokio::time::sleep(LOOK).await });
+        }
+        !is_over
+    }
+}
+
+pub(super) fn stop(which: &Which) -> Result<(), Box<dyn Error>> {
+    done(ask(&which.socket(), Request::Stop)?)?;
+    println!("it ends when what is under way was answered");
+    Ok(())
+}
+
+pub(super) fn status(socket: &Utf8Path) -> Result<Box<ExportStatus>, Box<dyn Error>> {
+    match ask(socket, Request::Status)? {
+        Answer::Status(status) => Ok(status),
+        Answer::Refused(refusal) => Err(refusal.into()),
+        Answer::Done => Err("the export answers something else than it was asked".into()),
+    }
+}
+
+fn ended(code: RefusalCode, status: &ExportStatus) -> Refusal {
+    let words = format!("{}; a later export needs a higher epoch", view::end(status));
+    Refusal { code, words }
+}
+
+fn done(answer: Answer) -> Result<(), Refusal> {
+    if let Answer::Refused(refusal) = answer { Err(refusal) } else { Ok(()) }
+}

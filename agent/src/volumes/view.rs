@@ -1,0 +1,273 @@
+//! What an export says of itself, for people: a page, and a line. Pure: data in, text out.
+
+use super::region_look::at;
+use ids::RegionId;
+use std::fmt::Write;
+use upstairs::{At, CopyStatus, MemberState, MemberStatus, PhaseName, Role, Totals};
+use volume_export::ExportStatus;
+
+/// What was done in the time between two looks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rates {
+    before: Totals,
+    seconds: f64,
+}
+
+impl Rates {
+    /// Since that look. None if it was not one at this export, or none of another instant.
+    pub(super) fn since(before: &ExportStatus, now: &ExportStatus) -> Option<Rates> {
+        let is_same = before.pid == now.pid && before.running_ms < now.running_ms;
+        let seconds = now.running_ms.saturating_sub(before.running_ms) as f64 / 1_000.0;
+        is_same.then_some(Rates { before: before.upstairs.totals, seconds })
+    }
+}
+
+/// All of it.
+pub(super) fn page(status: &ExportStatus, rates: Option<Rates>) -> String {
+    let upstairs = &status.upstairs;
+    let mut lines = vec![headline(status)];
+    let size = upstairs.blocks * u64::from(upstairs.block_bytes);
+    let encrypted = if upstairs.is_encrypted { ", encrypted" } else { "" };
+    let blocks = format!("in blocks of {} bytes{encrypted}", upstairs.block_bytes);
+    lines.push(format!("{} {blocks}; set {}", bytes(size), upstairs.set));
+    let clients = if status.clients == 1 { "1 client" } else { &format!("{} clients", status.clients) };
+    let running = status.running_ms as f64 / 1_000.0;
+    lines.push(format!("{clients} at {}; process {}, for {running:.0} s", status.listen, status.pid));
+    if let Some(list) = &upstairs.list {
+        let number = format!("{}.{}", list.epoch, list.number);
+        let since = at(list.base);
+        lines.push(format!("list {number} in force from {since} on, with {} full members", list.full.len()));
+    }
+    lines.push(String::new());
+    lines.extend(table(&upstairs.members));
+    lines.extend(troubles(&upstairs.members));
+    lines.push(String::new());
+    if let Some(copy) = &upstairs.copy {
+        lines.push(copying(status, copy));
+    }
+    let (window, jobs) = (&upstairs.window, &upstairs.jobs);
+    lines.push(format!(
+        "kept for members: {} of {} writes, {} of {}",
+        window.entries,
+        window.entries_max,
+        bytes(window.bytes),
+        bytes(window.bytes_max)
+    ));
+    lines.push(format!(
+        "under way: {} reads, {} writes, {} flushes; not begun: {}",
+        jobs.reads, jobs.writes, jobs.flushes, jobs.waiting
+    ));
+    lines.push(totals(&upstairs.totals));
+    lines.extend(rates.map(|rates| pace(&upstairs.totals, rates)));
+    let waits = waits(status);
+    if !waits.is_empty() {
+        lines.push(String::new());
+        lines.extend(waits);
+    }
+    lines.join("\n") + "\n"
+}
+
+/// What has changed if it has: who is there, and what does not go on. Without figures that change all the time.
+pub(super) fn line(status: &ExportStatus) -> String {
+    let mut parts = vec![headline(status)];
+    parts.extend(status.upstairs.members.iter().map(|member| {
+        let trouble = member.trouble.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
+        format!("{} {} {}{trouble}", place(member), state(member.state), role(member))
+    }));
+    let codes = status.upstairs.waits.iter().map(|wait| format!("waits: {}", wait.words));
+    parts.extend(codes);
+    parts.join("; ")
+}
+
+fn headline(status: &ExportStatus) -> String {
+    let upstairs = &status.upstairs;
+    let epoch = upstairs.epoch.map(|epoch| format!(" with epoch {epoch}")).unwrap_or_default();
+    let ends = if status.is_stopping { "; it is ending" } else { "" };
+    match upstairs.phase {
+        PhaseName::Idle => format!("not activated: reads and writes wait{ends}"),
+        PhaseName::Gathering => format!("gathering{epoch}: reads and writes wait{ends}"),
+        PhaseName::BringingUp => format!("bringing up{epoch}: reads and writes wait{ends}"),
+        PhaseName::Listing => format!("listing{epoch}: reads and writes wait{ends}"),
+        PhaseName::Active => format!("active{epoch}{ends}"),
+        PhaseName::Fenced | PhaseName::Lost => format!("ended: {}{ends}", end(status)),
+    }
+}
+
+/// Why nothing more is done.
+pub(super) fn end(status: &ExportStatus) -> String {
+    let upstairs = &status.upstairs;
+    match (upstairs.fenced_by, upstairs.lost_up_to) {
+        (Some(by), _) => {
+            let ours = upstairs.epoch.unwrap_or_default();
+            if by.epoch == ours {
+                return format!("fenced: another process has epoch {ours}, and this one does nothing more");
+            }
+            format!("fenced: epoch {} has the volume, and epoch {ours} does nothing more", by.epoch)
+        }
+        (_, Some(position)) => {
+            format!("lost: acknowledged writes up to {} that were not flushed are gone", at(position))
+        }
+        _ => "it goes on".to_owned(),
+    }
+}
+
+/// What does not go on, and for whom it waits.
+pub(super) fn waits(status: &ExportStatus) -> Vec<String> {
+    let upstairs = &status.upstairs;
+    let named = |region: &RegionId| {
+        let member = upstairs.members.iter().find(|member| member.region == *region);
+        member.map_or_else(|| region.to_string(), place)
+    };
+    let line = |wait: &upstairs::Wait| {
+        let members: Vec<String> = wait.members.iter().map(named).collect();
+        let whom = if members.is_empty() { String::new() } else { format!(" [for {}]", members.join(", ")) };
+        format!("waits: {}{whom}", wait.words)
+    };
+    upstairs.waits.iter().map(line).collect()
+}
+
+fn table(members: &[MemberStatus]) -> Vec<String> {
+    let head = ["MEMBER", "STATE", "ROLE", "BEHIND", "APPLIED", "DURABLE", "HEARD", "WRONG/HEALED", "REGION"];
+    let row = |member: &MemberStatus| {
+        let behind = member.behind.map_or("?".to_owned(), |behind| match behind.writes {
+            0 => "-".to_owned(),
+            writes => format!("{writes} ({})", bytes(behind.bytes)),
+        });
+        let heard =
+            member.heard_ms_ago.map_or("never".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1_000.0));
+        [
+            place(member),
+            state(member.state).to_owned(),
+            role(member),
+            behind,
+            position(member.applied),
+            position(member.durable),
+            heard,
+            format!("{}/{}", member.wrong_blocks, member.healed_blocks),
+            member.region.to_string(),
+        ]
+    };
+    let rows: Vec<[String; 9]> =
+        std::iter::once(head.map(str::to_owned)).chain(members.iter().map(row)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let text = |row: &[String; 9]| {
+        let mut text = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            // Writing to a text does not fail.
+            let _ = write!(text, "{cell:<width$}  ");
+        }
+        text.trim_end().to_owned()
+    };
+    rows.iter().map(text).collect()
+}
+
+fn troubles(members: &[MemberStatus]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for member in members {
+        let name = place(member);
+        if let Some(why) = &member.trouble {
+            let retry = member.retry_in_ms.map(|ms| format!("; tried again in {:.1} s", ms as f64 / 1_000.0));
+            lines.push(format!("{name}: {why}{}", retry.unwrap_or_default()));
+        }
+        if member.is_suspect {
+            lines.push(format!("{name}: a power cut may have taken something from it"));
+        }
+        if member.wrong_seals > 0 {
+            let blocks = member.wrong_seals;
+            lines.push(format!("{name}: it had {blocks} blocks that the volume's key has not sealed: somebody has changed them"));
+        }
+        if member.is_condemned {
+            lines.push(format!("{name}: it has to be filled before it counts again"));
+        }
+    }
+    lines
+}
+
+fn copying(status: &ExportStatus, copy: &CopyStatus) -> String {
+    let named = |region: RegionId| {
+        let member = status.upstairs.members.iter().find(|member| member.region == region);
+        member.map_or_else(|| region.to_string(), place)
+    };
+    let percent = copy.blocks_done * 100 / copy.blocks.max(1);
+    let what = if copy.is_bring_up { "bringing up" } else { "filling" };
+    format!("{what} {} from {}: {percent} % of this round", named(copy.to), named(copy.from))
+}
+
+fn totals(totals: &Totals) -> String {
+    format!(
+        "so far: {} reads ({}), {} writes ({}), {} zeroings ({}), {} flushes; {} reads were asked twice",
+        totals.reads,
+        bytes(totals.read_bytes),
+        totals.writes,
+        bytes(totals.written_bytes),
+        totals.zeroings,
+        bytes(totals.zeroed_bytes),
+        totals.flushes,
+        totals.hedged_reads
+    )
+}
+
+fn pace(now: &Totals, Rates { before, seconds }: Rates) -> String {
+    let per_second = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
+    format!(
+        "now: {:.0} reads/s ({}/s), {:.0} writes/s ({}/s), {:.0} flushes/s",
+        per_second(now.reads, before.reads),
+        bytes(per_second(now.read_bytes, before.read_bytes) as u64),
+        per_second(now.writes, before.writes),
+        bytes(per_second(now.written_bytes, before.written_bytes) as u64),
+        per_second(now.flushes, before.flushes)
+    )
+}
+
+/// What people know a member by.
+fn place(member: &MemberStatus) -> String {
+    member.address.map_or_else(|| member.region.to_string(), |address| address.to_string())
+}
+
+fn position(position: At) -> String {
+    if position == At::default() { "-".to_owned() } else { at(position) }
+}
+
+fn state(state: MemberState) -> &'static str {
+    match state {
+        MemberState::Away => "away",
+        MemberState::Connecting => "connecting",
+        MemberState::Greeting => "greeting",
+        MemberState::Promoting => "promoting",
+        MemberState::Told => "told",
+        MemberState::Streaming => "streaming",
+    }
+}
+
+fn role(member: &MemberStatus) -> String {
+    match member.role {
+        Role::Unknown => "?",
+        Role::Full => "full",
+        Role::Filling => "filling",
+    }
+    .to_owned()
+}
+
+/// A number of bytes as people say it.
+fn bytes(bytes: u64) -> String {
+    const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let unit = UNITS.iter().find(|(_, shift)| bytes >= 1 << shift);
+    unit.map_or(format!("{bytes} B"), |(unit, shift)| {
+        let whole = bytes as f64 / (1_u64 << shift) as f64;
+        if whole.fract() == 0.0 { format!("{whole:.0} {unit}") } else { format!("{whole:.1} {unit}") }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_said_in_the_largest_unit_that_they_fill() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(4_096), "4 KiB");
+        assert_eq!(bytes(3 << 19), "1.5 MiB");
+        assert_eq!(bytes(2 << 30), "2 GiB");
+    }
+}

@@ -1,0 +1,165 @@
+//! The page about volumes by hand, typed into a shell: every block of commands in `docs/VOLUMES.md`, in their order, and behind each what
+//! the page shows. Needs `qemu-io`, `nbdinfo` and `fio`.
+//!
+//! Blocks marked `sh` are run, in one shell; a block marked `text` has lines that the commands before it must have shown, in this order.
+//! `…` stands for anything, and one space for any number of them. The addresses of the page are other ones of this machine here, so that
+//! several runs go beside each other.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid},
+};
+use std::{
+    env, fs,
+    os::fd::AsFd,
+    os::unix::process::CommandExt,
+    process::{Child, Command, Stdio},
+};
+
+/// The page.
+const PAGE: &str = include_str!("../../docs/VOLUMES.md");
+
+/// The address that the page has.
+const ADDRESS: &str = "127.0.0.1";
+
+/// Seconds that all of it may take. Alone it takes some 15.
+const SECONDS_MAX: i64 = 120;
+
+/// What is said between two blocks.
+const NEXT: &str = "@@ next block of the page";
+
+/// Commands, and what they are to show.
+#[derive(Debug, PartialEq, Eq)]
+struct Step {
+    commands: String,
+    shows: Vec<String>,
+}
+
+fn steps(page: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some(kind) = line.strip_prefix("```") else { continue };
+        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        match kind {
+            "sh" => steps.push(Step { commands: block.join("\n"), shows: Vec::new() }),
+            "text" => {
+                let step = steps.last_mut().expect("something is shown by commands before it");
+                step.shows.extend(block.into_iter().filter(|line| !line.is_empty()).map(str::to_owned));
+            }
+            other => panic!("a block of the page is neither sh nor text: {other:?}"),
+        }
+    }
+    steps
+}
+
+/// An address of this machine that no other process of the test uses: loopback has 16 million.
+fn address_of_this_process() -> String {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    format!("127.{}.{middle}.{low}", 64 + high % 128)
+}
+
+fn in_words(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a line is what the page shows.
+fn is_like(shown: &str, line: &str) -> bool {
+    let (shown, line) = (in_words(shown), in_words(line));
+    let parts: Vec<&str> = shown.split('…').collect();
+    let (first, last) = (parts[0], parts[parts.len() - 1]);
+    if parts.len() == 1 {
+        return shown == line;
+    }
+    let Some(mut rest) = line.strip_prefix(first) else { return false };
+    for part in &parts[1..parts.len() - 1] {
+        let Some((_, behind)) = rest.split_once(part) else { return false };
+        rest = behind;
+    }
+    rest.ends_with(last)
+}
+
+/// The first line of the page that was not shown, if there is one.
+fn not_shown<'a>(shows: &'a [String], output: &str) -> Option<&'a String> {
+    let mut lines = output.lines();
+    shows.iter().find(|shown| !lines.any(|line| is_like(shown, line)))
+}
+
+/// A shell, and all that it has started; ended with this.
+struct Shell(Child);
+
+impl Shell {
+    fn start(script: &str, directory: &Utf8Path, output: &Utf8Path) -> Shell {
+        let program = Utf8Path::new(env!("CARGO_BIN_EXE_sled-agent"));
+        let programs = program.parent().expect("a program lies in a directory");
+        let path = format!("{programs}:{}", env::var("PATH").unwrap_or_default());
+        let said = fs::File::options().create(true).append(true).open(output).unwrap();
+        let mut command = Command::new("bash");
+        command.args(["-eu", "-o", "pipefail", "-c", script]).current_dir(directory).env("PATH", path);
+        command.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said).process_group(0);
+        Shell(command.spawn().expect("bash is there"))
+    }
+
+    /// Whether it has ended in time, and without an error.
+    fn ends_well(&mut self) -> bool {
+        let ended = pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty()).unwrap();
+        let limit = Timespec { tv_sec: SECONDS_MAX, tv_nsec: 0 };
+        let ready = poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&limit)).unwrap();
+        // It stays where it is until what it has started is ended: its number is that of the group.
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        ready == 1 && waitid(WaitId::PidFd(ended.as_fd()), look).unwrap().unwrap().exit_status() == Some(0)
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        // The shell is waited for below, so the group is still its own.
+        let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs the steps; what each has said, and whether all ended well.
+fn run(steps: &[Step], directory: &Utf8Path) -> (Vec<String>, bool) {
+    let output: Utf8PathBuf = directory.join("said");
+    let blocks = steps.iter().map(|step| format!("{}\necho '{NEXT}'\n", step.commands));
+    let ended_well = Shell::start(&blocks.collect::<String>(), directory, &output).ends_well();
+    let said = fs::read_to_string(&output).unwrap();
+    (said.split(NEXT).map(str::to_owned).collect(), ended_well)
+}
+
+#[test]
+fn every_command_of_the_page_does_what_the_page_shows() {
+    let directory = camino_tempfile::tempdir().unwrap();
+    let page = PAGE.replace(ADDRESS, &address_of_this_process());
+    let steps = steps(&page);
+    assert!(steps.len() >= 8, "the page has {} blocks of commands", steps.len());
+    let (said, ended_well) = run(&steps, directory.path());
+    for (step, said) in steps.iter().zip(&said) {
+        if let Some(missing) = not_shown(&step.shows, said) {
+            panic!("not shown: {missing:?}\nby:\n{}\nwhich said:\n{said}", step.commands);
+        }
+    }
+    assert!(ended_well, "the last block that was begun did not end well:\n{}", said.last().unwrap());
+}
+
+#[test]
+fn a_line_of_the_page_stands_for_what_it_leaves_open() {
+    assert!(is_like("a … c", "a   b  c"));
+    assert!(is_like("127.0.0.1:1 away …", "127.0.0.1:1  away  full  2"));
+    assert!(!is_like("a … c", "a b c d"));
+    assert!(!is_like("a b", "a b c"));
+    assert!(not_shown(&["x".to_owned(), "y".to_owned()], "y\nx").is_some(), "the order counts");
+}
+
+#[test]
+fn what_fails_or_is_not_shown_is_noticed() {
+    let directory = camino_tempfile::tempdir().unwrap();
+    let page = "```sh\necho a\n```\n```text\nb\n```\n```sh\nfalse\necho c\n```\n";
+    let steps = steps(page);
+    let (said, ended_well) = run(&steps, directory.path());
+    assert!(!ended_well);
+    assert_eq!(not_shown(&steps[0].shows, &said[0]), Some(&"b".to_owned()));
+    assert!(!said.concat().contains('c'));
+}
