@@ -15,8 +15,8 @@ const BLOCK_LABEL: &[u8] = b"bobsled block key 1";
 /// (RFC 8446, 5.5), for the 2^36 steps of the cipher that they take.
 const BLOCKS_PER_KEY_SHIFT: u32 = 28;
 
-/// Keys that are kept at most. A volume that was often begun anew has blocks of more; to derive one takes about as long as to open two
-/// blocks, so that a few too few are no harm.
+/// Keys that are kept at most. A volume that was often begun anew has blocks of more; to derive one takes about as long as to open a few
+/// blocks, so that too few are no harm.
 const KEPT_MAX: usize = 64;
 
 /// Which key.
