@@ -3,11 +3,16 @@
 use camino::Utf8PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use daemon::program::{self, Program};
+use mimalloc::MiMalloc;
 use sled_agent::{
     Agent, Config, StartError, tokens,
     volumes::{self, RegionCommand, VolumeCommand},
 };
 use std::process::ExitCode;
+
+/// A volume and its copies ask for much memory in many sizes, all the time.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The agent of one Bobsled host.
 #[derive(Debug, Parser)]

@@ -5,6 +5,8 @@
 //! `…` stands for anything, and one space for any number of them. The addresses of the page are other ones of this machine here, so that
 //! several runs go beside each other.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},

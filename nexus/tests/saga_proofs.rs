@@ -153,6 +153,12 @@ fn prove_all(backend: &dyn Backend, depth: Depth) {
             backend,
             Depth::Gaps,
         ),
+        // Nothing runs beside its first node: an executor that was fenced there is told nothing until it goes on.
+        prove(
+            &demo("abandoned_alone", &fails("join", Some("begin"))).operator(Verdict::Abandon),
+            backend,
+            Depth::Gaps,
+        ),
     ];
     reports.iter().for_each(|report| println!("{report}"));
     reports.iter().for_each(nexus_saga_harness::Report::assert_proven);

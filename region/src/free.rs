@@ -15,6 +15,7 @@
 use crate::{
     fields::{Fields, PutFields},
     layout::BITS,
+    places::{Places, WORD},
     rules::Rule,
     sealed::{HEADER, Page},
 };
@@ -23,18 +24,11 @@ use std::{
     ops::Range,
 };
 
-/// Bits of a word.
-const WORD: u64 = u64::BITS as u64;
-
 /// The data blocks of a region.
 #[derive(Debug)]
 pub(crate) struct FreeSpace {
-    /// A bit for each that may not be taken.
-    used: Vec<u64>,
     count: u64,
-    free: u64,
-    /// Where the search goes on.
-    cursor: u64,
+    places: Places,
     /// Those that were replaced, by the record that did it.
     replaced: VecDeque<(u64, Range<u64>)>,
     waiting: u64,
@@ -47,12 +41,9 @@ pub(crate) struct FreeSpace {
 impl FreeSpace {
     /// All of them free.
     pub(crate) fn new(count: u64) -> FreeSpace {
-        let words = usize::try_from(count.div_ceil(WORD)).expect("bits of a region fit in memory");
         FreeSpace {
-            used: vec![0; words],
             count,
-            free: count,
-            cursor: 0,
+            places: Places::new(count),
             replaced: VecDeque::new(),
             waiting: 0,
             taken: BTreeMap::new(),
@@ -67,7 +58,7 @@ impl FreeSpace {
 
     /// How many may be taken now.
     pub(crate) fn free(&self) -> u64 {
-        self.free
+        self.places.free()
     }
 
     /// How many will be free once what replaced them is durable.
@@ -77,23 +68,11 @@ impl FreeSpace {
 
     /// Takes so many, in as few runs as are easily found; the first choice is the run from `home` on. None if there are not
     /// so many.
-    pub(crate) fn take(&mut self, home: u64, mut count: u64) -> Option<Vec<Range<u64>>> {
-        if count > self.free {
-            return None;
-        }
-        let mut runs: Vec<Range<u64>> = Vec::new();
-        if home + count <= self.count && (home..home + count).all(|place| !self.is_used(place)) {
-            self.take_run(home..home + count);
-            return Some(std::iter::once(home..home + count).collect());
-        }
-        while count > 0 {
-            let start = self.next_free();
-            let most = (start + count).min(self.count);
-            let end = (start..most).find(|place| self.is_used(*place)).unwrap_or(most);
-            self.take_run(start..end);
-            self.cursor = if end == self.count { 0 } else { end };
-            count -= end - start;
-            runs.push(start..end);
+    pub(crate) fn take(&mut self, home: u64, count: u64) -> Option<Vec<Range<u64>>> {
+        let runs = self.places.take(home, count)?;
+        for run in &runs {
+            self.taken.insert(run.start, run.end);
+            self.note_changed(run);
         }
         Some(runs)
     }
@@ -110,11 +89,6 @@ impl FreeSpace {
     /// Gives back one that was settled, and did not become part of the map after all.
     pub(crate) fn give_back(&mut self, place: u64) {
         self.clear(place..place + 1);
-    }
-
-    fn take_run(&mut self, run: Range<u64>) {
-        self.taken.insert(run.start, run.end);
-        self.set(run);
     }
 
     /// A record of the journal has replaced what is in these.
@@ -144,8 +118,11 @@ impl FreeSpace {
 
     /// Says of one what an opening has found: it is in the map, or no longer.
     pub(crate) fn found(&mut self, place: u64, is_used: bool) {
-        match (self.is_used(place), is_used) {
-            (false, true) => self.set(place..place + 1),
+        match (self.places.is_used(place), is_used) {
+            (false, true) => {
+                self.places.set(place..place + 1);
+                self.note_changed(&(place..place + 1));
+            }
             (true, false) => self.clear(place..place + 1),
             _ => {}
         }
@@ -156,8 +133,7 @@ impl FreeSpace {
         let first = number * BITS;
         let mut body = &mut page[HEADER..];
         for word in 0..BITS / WORD {
-            let at = usize::try_from(first / WORD + word).expect("bits of a region fit in memory");
-            body.put_u64(self.used.get(at).copied().unwrap_or(0));
+            body.put_u64(self.places.word(first + word * WORD));
         }
         let end = (first + BITS).min(self.count);
         // A run of those that are taken may begin on the page before.
@@ -178,59 +154,11 @@ impl FreeSpace {
         let mut fields = Fields(&page[HEADER..]);
         for word in 0..BITS / WORD {
             let bits = fields.u64().expect("a page has so many words");
-            let start = first + word * WORD;
-            let there = self.count.saturating_sub(start).min(WORD);
-            if there < WORD && bits >> there != 0 {
+            if !self.places.set_word(first + word * WORD, bits) {
                 return false;
-            }
-            if there > 0 {
-                let at = usize::try_from(start / WORD).expect("bits of a region fit in memory");
-                self.free += u64::from(self.used[at].count_ones());
-                self.used[at] = bits;
-                self.free -= u64::from(bits.count_ones());
             }
         }
         true
-    }
-
-    /// The next that is free, from the cursor on, around the end. There is one.
-    fn next_free(&self) -> u64 {
-        let around = |range: Range<u64>| {
-            let mut place = range.start;
-            while place < range.end {
-                let (word, bit) = self.word(place);
-                let free = !self.used[word] >> bit;
-                if free != 0 {
-                    let found = place + u64::from(free.trailing_zeros());
-                    return (found < range.end).then_some(found);
-                }
-                place += WORD - bit;
-            }
-            None
-        };
-        around(self.cursor..self.count)
-            .or_else(|| around(0..self.cursor))
-            .expect("somebody has counted a free block that is not there")
-    }
-
-    fn word(&self, place: u64) -> (usize, u64) {
-        let word = usize::try_from(place / WORD).expect("bits of a region fit in memory");
-        (word, place % WORD)
-    }
-
-    fn is_used(&self, place: u64) -> bool {
-        let (word, bit) = self.word(place);
-        self.used[word] >> bit & 1 == 1
-    }
-
-    fn set(&mut self, run: Range<u64>) {
-        self.free -= run.end - run.start;
-        self.note_changed(&run);
-        for place in run {
-            let (word, bit) = self.word(place);
-            assert!(self.used[word] >> bit & 1 == 0, "data block {place} is taken twice");
-            self.used[word] |= 1 << bit;
-        }
     }
 
     fn note_changed(&mut self, run: &Range<u64>) {
@@ -240,13 +168,8 @@ impl FreeSpace {
     }
 
     fn clear(&mut self, run: Range<u64>) {
-        self.free += run.end - run.start;
         self.note_changed(&run);
-        for place in run {
-            let (word, bit) = self.word(place);
-            assert!(self.used[word] >> bit & 1 == 1, "data block {place} is freed twice");
-            self.used[word] &= !(1 << bit);
-        }
+        self.places.clear(run);
     }
 }
 
@@ -259,17 +182,6 @@ mod tests {
 
     fn one(run: Range<u64>) -> Option<Vec<Range<u64>>> {
         Some(Vec::from([run]))
-    }
-
-    #[test]
-    fn home_is_taken_first_and_then_what_comes_next() {
-        let mut free = FreeSpace::new(200);
-        assert_eq!(free.take(10, 5), one(10..15));
-        assert_eq!(free.take(12, 4), one(0..4), "some of it is taken");
-        assert_eq!(free.take(12, 10), Some(vec![4..10, 15..19]));
-        assert_eq!(free.take(199, 2), one(19..21), "it would be beyond the end");
-        assert_eq!(free.free(), 200 - 5 - 4 - 10 - 2);
-        assert_eq!(free.take(0, 180), None);
     }
 
     #[test]
@@ -292,8 +204,8 @@ mod tests {
         /// Beside a set of numbers; and pages say what is in the map, whatever waits.
         #[test]
         fn no_block_is_given_twice_and_none_is_lost(
-            count in 1..300_u64,
-            steps in prop::collection::vec((0..3_u8, 0..300_u64, 1..20_u64), 0..60),
+            count in 1..900_u64,
+            steps in prop::collection::vec((0..3_u8, 0..900_u64, 1..40_u64), 0..60),
         ) {
             let mut free = FreeSpace::new(count);
             let mut mapped = BTreeSet::new();
@@ -339,7 +251,7 @@ mod tests {
             free.write_page(0, &mut page);
             let mut read = FreeSpace::new(count);
             prop_assert!(read.read_page(0, &page));
-            let used: BTreeSet<u64> = (0..count).filter(|place| read.is_used(*place)).collect();
+            let used: BTreeSet<u64> = (0..count).filter(|place| read.places.is_used(*place)).collect();
             prop_assert_eq!(used, mapped.difference(&staged).copied().collect::<BTreeSet<u64>>());
         }
     }

@@ -20,7 +20,7 @@
 //! - [`position`]: the number of a write.
 //! - [`layout`], [`sealed`], [`superblock`], [`control`], [`tree`], [`map`], [`journal`]: what is where in the file, and how it
 //!   is read.
-//! - [`free`], [`pages`]: what of it is in memory.
+//! - [`free`], [`places`], [`pages`]: what of it is in memory.
 //! - [`rules`]: what the tests leave out, one at a time, to see that they notice.
 //! - [`region`]: the whole; [`mod@open`], [`mod@write`], [`mod@sync`]: how it comes to be, changes, and lasts.
 //! - [`look`]: what is told of one that is not opened.
@@ -34,6 +34,7 @@ mod look;
 mod map;
 mod open;
 mod pages;
+mod places;
 mod position;
 mod region;
 mod rules;

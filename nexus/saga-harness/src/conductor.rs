@@ -255,7 +255,8 @@ impl<W: World> Conductor<'_, W> {
     }
 
     /// The next coordinator adopts the saga. The old one goes on when the new one has brought it to its end, or, if
-    /// late, before the new one begins. Either way it is fenced, and changes nothing of what the new one has done.
+    /// late, before the new one begins. Either way it is fenced, and changes nothing of what the new one has done. (What
+    /// an operator has told the new one to abandon it has not done: its end says that this may be left.)
     async fn adopt(
         &mut self,
         old: &Arc<Life>,
@@ -273,11 +274,11 @@ impl<W: World> Conductor<'_, W> {
             self.live_to_end(next, None).await;
         } else {
             self.live_to_end(next, None).await;
-            let before = self.stage.effects();
+            let before = self.stage.effects_to_answer_for();
             self.stage.line(format!("life {}  released", old.number));
             let _ = release.send(());
             old.idle().await;
-            let after = self.stage.effects();
+            let after = self.stage.effects_to_answer_for();
             if before != after {
                 return Err(format!(
                     "the executor that was fenced has changed effects: {before:?} became {after:?}"

@@ -382,6 +382,16 @@ impl Stage {
     // --- checks ---
 
     /// The effects that are there, by saga and node.
+    /// The effects without those whose undo was skipped: nobody was told of that undo, so the action of an executor
+    /// that was fenced may still come to be, and the end of its saga says so.
+    pub(crate) fn effects_to_answer_for(&self) -> BTreeMap<(SagaId, String), i64> {
+        let mut effects = self.effects();
+        let state = self.lock();
+        effects
+            .retain(|(id, path), _| !state.has_written(*id, &format!("mark:undo_skipped:{}", node_of(path))));
+        effects
+    }
+
     pub(crate) fn effects(&self) -> BTreeMap<(SagaId, String), i64> {
         let mut effects = BTreeMap::new();
         for (key, count) in self.world.effects() {
@@ -418,9 +428,6 @@ impl Stage {
         lines: Option<(SagaId, &[String])>,
     ) -> Vec<String> {
         let state = self.lock();
-        let has_written = |id: &SagaId, write: &str| {
-            state.sagas.get(id).is_some_and(|mirror| mirror.written.contains(write))
-        };
         let mut wrong = Vec::new();
         for ((id, path), count) in effects {
             if *count != 1 {
@@ -429,7 +436,7 @@ impl Stage {
                     words_of(moment)
                 ));
             }
-            if !has_written(id, &format!("started:{}", node_of(path))) {
+            if !state.has_written(*id, &format!("started:{}", node_of(path))) {
                 wrong.push(format!(
                     "the effect of {path} of {id} is there before its log says that it was begun"
                 ));
@@ -441,7 +448,7 @@ impl Stage {
             let ending = line.strip_prefix("failed:").or_else(|| line.strip_prefix("undo_finished:"));
             if let Some(node) = ending
                 && left(node)
-                && !has_written(&id, &format!("mark:undo_skipped:{node}"))
+                && !state.has_written(id, &format!("mark:undo_skipped:{node}"))
             {
                 wrong.push(format!(
                     "the effect of {node} of {id} is there, and its log is about to say {line}"
@@ -458,6 +465,10 @@ impl Stage {
 }
 
 impl State {
+    fn has_written(&self, id: SagaId, write: &str) -> bool {
+        self.sagas.get(&id).is_some_and(|mirror| mirror.written.contains(write))
+    }
+
     /// Sagas by number: their ids may be others in the next run.
     fn named(&self, text: &str) -> String {
         let mut text = text.to_owned();

@@ -118,6 +118,9 @@ pub struct Member {
     queue: VecDeque<Request>,
     waits: Option<Wait>,
     pub(crate) tries: u32,
+    /// Why the disk has refused what waits for it, and whether the active connection was told.
+    pub(crate) refusal: Option<String>,
+    is_refusal_told: bool,
     /// Flushes that no sync serves yet, and those that the one under way does.
     flushes: Vec<(ConnectionId, u64)>,
     served: Vec<(ConnectionId, u64)>,
@@ -144,6 +147,8 @@ impl Member {
             queue: VecDeque::new(),
             waits: None,
             tries: 0,
+            refusal: None,
+            is_refusal_told: false,
             flushes: Vec::new(),
             served: Vec::new(),
             is_syncing: false,
@@ -336,11 +341,15 @@ impl Member {
         while self.waits.is_none() && self.region.failed().is_none() {
             let Some(request) = self.queue.pop_front() else { break };
             match self.act(request, effects) {
-                Ok(()) => self.tries = 0,
+                Ok(()) => {
+                    self.tries = 0;
+                    self.is_refusal_told = false;
+                }
                 Err(NotDone::Wait(wait)) => {
                     self.waits = Some(wait);
                     self.wants_sync |= wait == Wait::Sync;
                     if wait == Wait::Disk {
+                        self.tell_refusal(effects);
                         effects.push(Effect::TryAgain);
                     }
                 }
@@ -389,6 +398,16 @@ impl Member {
             Request::Hello(_) => return Err(NotDone::Wrong("Hello is said once".to_owned())),
         }
         Ok(())
+    }
+
+    /// Told once, however often it is tried again.
+    fn tell_refusal(&mut self, effects: &mut Vec<Effect>) {
+        let Some(why) = self.refusal.take().filter(|_| !self.is_refusal_told) else { return };
+        if let Some(active) = self.active {
+            self.tell_applied(effects);
+            effects.push(Effect::Send(active, Reply::Waits(why)));
+            self.is_refusal_told = true;
+        }
     }
 
     /// Told once for many writes.
@@ -488,6 +507,8 @@ impl Member {
         self.queue.clear();
         self.waits = None;
         self.tries = 0;
+        self.refusal = None;
+        self.is_refusal_told = false;
         self.flushes.clear();
         self.served.clear();
         self.tells_applied = false;

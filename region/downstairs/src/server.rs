@@ -99,6 +99,8 @@ struct State {
     /// None once it was closed.
     member: Option<Member>,
     links: BTreeMap<ConnectionId, Arc<Link>>,
+    /// Somebody waits for something to change.
+    is_waited_for: bool,
     unused_since: Instant,
 }
 
@@ -290,7 +292,12 @@ impl Served {
     fn start(member: Member) -> io::Result<Arc<Served>> {
         let (syncs, sync) = mpsc::channel();
         let (checkpoints, checkpoint) = mpsc::channel();
-        let state = State { member: Some(member), links: BTreeMap::new(), unused_since: Instant::now() };
+        let state = State {
+            member: Some(member),
+            links: BTreeMap::new(),
+            is_waited_for: false,
+            unused_since: Instant::now(),
+        };
         let served = Arc::new(Served {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -392,9 +399,12 @@ impl Served {
                 touched.push(Arc::clone(link));
             }
         }
+        let is_waited_for = std::mem::take(&mut state.is_waited_for);
         drop(state);
         touched.iter().for_each(|link| link.flush());
-        self.changed.notify_all();
+        if is_waited_for {
+            self.changed.notify_all();
+        }
     }
 
     fn run_work(&self, work: Work) {
@@ -408,6 +418,7 @@ impl Served {
     fn wait_while(&self, waits: impl Fn(&Member) -> bool) {
         let mut state = lock(&self.state);
         while state.member.as_ref().is_some_and(&waits) {
+            state.is_waited_for = true;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }

@@ -82,8 +82,12 @@ impl Member {
         match error {
             WriteError::NoRoom { waiting, .. } if waiting > 0 => NotDone::Wait(Wait::Sync),
             WriteError::JournalFull => NotDone::Wait(Wait::Checkpoint),
-            WriteError::Disk(error) if is_no_room(&error) => NotDone::Wait(Wait::Disk),
+            WriteError::Disk(error) if is_no_room(&error) => {
+                self.refusal = Some(in_words(&error));
+                NotDone::Wait(Wait::Disk)
+            }
             WriteError::Disk(error) => {
+                self.refusal = Some(in_words(&error));
                 self.tries += 1;
                 if self.tries <= TRIES {
                     return NotDone::Wait(Wait::Disk);
@@ -132,6 +136,11 @@ impl Member {
 
 fn is_no_room(error: &StorageError) -> bool {
     matches!(error.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What its writer is told of it.
+fn in_words(error: &StorageError) -> String {
+    format!("its disk refuses writes, and is tried again: {}", error.source)
 }
 
 fn position_of(request: &Request) -> Option<Position> {

@@ -125,7 +125,7 @@ impl Any {
 
     fn reply(&mut self) -> Reply {
         let id = self.0.random();
-        match self.0.random_range(0..13) {
+        match self.0.random_range(0..15) {
             0 => Reply::Welcome(Welcome {
                 version: self.0.random(),
                 geometry: Geometry {
@@ -161,6 +161,7 @@ impl Any {
             10 => Reply::Pong { id },
             11 => Reply::Fenced(self.promotion()),
             12 => Reply::Failed("the disk".to_owned()),
+            13 => Reply::Waits("no room".to_owned()),
             _ => Reply::Wrong("a gap".to_owned()),
         }
     }

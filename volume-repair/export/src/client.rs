@@ -1,6 +1,6 @@
 //! One NBD client: what it asks becomes jobs, and what they end with becomes replies.
 
-use crate::socket::{Got, Socket};
+use crate::socket::{Got, Happened, Socket};
 use bytes::{Bytes, BytesMut};
 use nbd_server::{
     BlockStatusReply, ErrorCode, Event, Exports, Extent, Handshake, HandshakeProgress, ReadChunks, ReadReply,
@@ -29,14 +29,17 @@ pub(crate) struct Client {
     state: State,
     block_size: u64,
     input: BytesMut,
-    needed: usize,
+    /// What replaces the input when it is full. Has room only while a large payload is on its way.
+    large: Vec<u8>,
     outbox: Outbox,
     pub(crate) is_readable: bool,
+    /// The other end has said its last.
+    is_closed: bool,
     is_writable: bool,
     is_ending: bool,
     asked: BTreeMap<JobId, Asked>,
     bytes: usize,
-    scratch: Box<[u8]>,
+    scratch: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -68,20 +71,22 @@ impl Client {
             state: State::Handshake(handshake),
             block_size,
             input: BytesMut::new(),
-            needed: 0,
+            large: Vec::new(),
             outbox,
             is_readable: true,
+            is_closed: false,
             is_writable: true,
             is_ending: false,
             asked: BTreeMap::new(),
             bytes: 0,
-            scratch: vec![0; READ].into(),
+            scratch: Vec::with_capacity(READ),
         }
     }
 
-    pub(crate) fn note(&mut self, is_readable: bool, is_writable: bool) {
-        self.is_readable |= is_readable;
-        self.is_writable |= is_writable;
+    pub(crate) fn note(&mut self, event: Happened) {
+        self.is_readable |= event.is_readable;
+        self.is_closed |= event.is_closed;
+        self.is_writable |= event.is_writable;
     }
 
     /// Whether more may be read from it.
@@ -100,33 +105,30 @@ impl Client {
 
     /// Reads once, and says what was asked.
     pub(crate) fn receive(&mut self, next_job: &mut u64) -> io::Result<Vec<(JobId, Job)>> {
-        let missing = self.needed.saturating_sub(self.input.len());
-        let got = if missing > READ {
-            let start = self.input.len();
-            self.input.resize(start + missing, 0);
-            let got = self.socket.read(&mut self.input[start..]);
-            let count = if let Ok(Got::Some(count)) = got { count } else { 0 };
-            self.input.truncate(start + count);
-            got?
+        let got = if self.large.capacity() > 0 {
+            self.socket.read_into(&mut self.large)?
         } else {
-            let got = self.socket.read(&mut self.scratch)?;
-            if let Got::Some(count) = got {
-                self.input.extend_from_slice(&self.scratch[..count]);
-            }
+            self.scratch.clear();
+            let got = self.socket.read_into(&mut self.scratch)?;
+            self.input.extend_from_slice(&self.scratch);
             got
         };
         match got {
-            Got::Some(_) => self.parse(next_job),
-            Got::Nothing => {
-                self.is_readable = false;
-                Ok(Vec::new())
-            }
+            Got::Some => {}
+            Got::Rest => self.is_readable = self.is_closed,
+            Got::Nothing => self.is_readable = false,
             Got::End => {
                 self.is_ending = true;
                 self.is_readable = false;
-                Ok(Vec::new())
             }
         }
+        if self.large.capacity() > 0 {
+            if self.large.len() < self.large.capacity() {
+                return Ok(Vec::new());
+            }
+            self.input = BytesMut::from(Bytes::from(std::mem::take(&mut self.large)));
+        }
+        self.parse(next_job)
     }
 
     fn parse(&mut self, next_job: &mut u64) -> io::Result<Vec<(JobId, Job)>> {
@@ -139,9 +141,8 @@ impl Client {
                     let progress = handshake.advance(&mut self.input, &mut output).map_err(invalid)?;
                     self.outbox.put(&output);
                     match progress {
-                        HandshakeProgress::NeedMore { handshake, bytes } => {
+                        HandshakeProgress::NeedMore { handshake, .. } => {
                             self.state = State::Handshake(handshake);
-                            self.needed = bytes;
                             return Ok(jobs);
                         }
                         HandshakeProgress::Answered(handshake) => self.state = State::Handshake(handshake),
@@ -154,7 +155,7 @@ impl Client {
                     self.state = State::Transmission(transmission);
                     match event {
                         Event::NeedMore { bytes } => {
-                            self.needed = self.input.len() + bytes;
+                            self.make_room(bytes);
                             return Ok(jobs);
                         }
                         Event::Request(request) => jobs.extend(self.begin(request, next_job)),
@@ -167,6 +168,15 @@ impl Client {
                 }
                 State::Ended => return Ok(jobs),
             }
+        }
+    }
+
+    /// A large payload is read into a place of its own, and never moved. Small ones keep no more memory than they need.
+    fn make_room(&mut self, missing: usize) {
+        if missing > READ {
+            self.large = Vec::with_capacity(self.input.len() + missing);
+            self.large.extend_from_slice(&self.input);
+            self.input.clear();
         }
     }
 

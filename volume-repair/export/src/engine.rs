@@ -5,8 +5,9 @@ use crate::{
     handle::{Handle, Order},
     listener::{Address, Listener},
     peer::Peer,
-    socket::Socket,
+    socket::{Happened, Socket},
     status::ExportStatus,
+    watch::Watch,
 };
 use mio::{Events, Poll, Token, Waker};
 use nbd_server::{BlockSize, Exports, Features};
@@ -140,18 +141,13 @@ impl Export {
     /// # Errors
     /// If the system does not say what happens.
     pub fn run(mut self) -> Result<(), ExportError> {
-        let mut events = Events::with_capacity(256);
+        let (mut events, mut watch) = (Events::with_capacity(256), Watch::default());
         let (mut is_active, mut stop_at) = (false, None);
         loop {
             let now = self.now();
             let wait =
                 if self.has_more_to_read() { Duration::ZERO } else { self.next_tick.saturating_sub(now) };
-            match self.poll.poll(&mut events, Some(wait)) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                    return Err(ExportError::System(error));
-                }
-                _ => {}
-            }
+            watch.wait(&mut self.poll, &mut events, wait).map_err(ExportError::System)?;
             self.note(&events);
             if self.handle.is_to_activate() && !is_active {
                 is_active = true;
@@ -220,20 +216,20 @@ impl Export {
 
     fn note(&mut self, events: &Events) {
         for event in events {
-            let (is_readable, is_writable) = (event.is_readable() || event.is_error(), event.is_writable());
+            let happened = Happened::of(event);
             match event.token() {
                 WAKER => {}
                 LISTENER => self.accept(),
                 Token(token) if token - PEERS < self.peers.len() => {
                     let peer = token - PEERS;
-                    if let Some(is_there) = self.peers[peer].note(is_readable, is_writable) {
+                    if let Some(is_there) = self.peers[peer].note(happened) {
                         let actions = self.upstairs.connected(self.now(), PeerId(peer), is_there);
                         self.perform(actions);
                     }
                 }
                 Token(token) => {
                     if let Some(client) = self.clients.get_mut(&(token - PEERS - self.peers.len())) {
-                        client.note(is_readable, is_writable);
+                        client.note(happened);
                     }
                 }
             }

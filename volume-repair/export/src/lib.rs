@@ -12,7 +12,7 @@
 //!                            engine.rs: wait ──► read all ──► decide ──► send all ──► wait
 //! ```
 //!
-//! - [`engine`]: the loop. [`peer`]: a member's connection. [`client`]: an NBD client's. [`socket`]: either kind of socket.
+//! - [`engine`]: the loop. [`peer`]: a member's connection. [`client`]: an NBD client's. [`socket`]: either kind of socket. [`watch`]: waiting.
 //! - [`listener`]: where clients come.
 //! - [`handle`]: what other threads ask. [`status`]: what they are told.
 //! - [`control`]: the socket by which people and programs ask. [`talk`]: what is said there.
@@ -26,6 +26,7 @@ mod peer;
 mod socket;
 mod status;
 mod talk;
+mod watch;
 
 pub use control::{Control, ControlError};
 pub use engine::{Export, ExportError, Volume};

@@ -1,6 +1,6 @@
 //! The connection to one member.
 
-use crate::socket::{Got, Socket};
+use crate::socket::{Got, Happened, Socket};
 use mio::{Registry, Token, net::TcpStream};
 use region_wire::{Inbox, Outbox, Reply, Request};
 use std::{io, net::SocketAddr};
@@ -15,6 +15,8 @@ pub(crate) struct Peer {
     socket: Option<Socket>,
     is_connected: bool,
     pub(crate) is_readable: bool,
+    /// The other end has said its last.
+    is_closed: bool,
     is_writable: bool,
     inbox: Inbox,
     outbox: Outbox,
@@ -27,6 +29,7 @@ impl Peer {
             socket: None,
             is_connected: false,
             is_readable: false,
+            is_closed: false,
             is_writable: false,
             inbox: Inbox::new(),
             outbox: Outbox::new(),
@@ -52,9 +55,10 @@ impl Peer {
     }
 
     /// Something has happened on its socket. Whether connecting has worked, if that was waited for.
-    pub(crate) fn note(&mut self, is_readable: bool, is_writable: bool) -> Option<bool> {
-        self.is_readable |= is_readable;
-        self.is_writable |= is_writable;
+    pub(crate) fn note(&mut self, event: Happened) -> Option<bool> {
+        self.is_readable |= event.is_readable;
+        self.is_closed |= event.is_closed;
+        self.is_writable |= event.is_writable;
         let socket = self.socket.as_ref().filter(|_| !self.is_connected)?;
         let is_connected = socket.is_connected()?;
         self.is_connected = is_connected;
@@ -76,9 +80,14 @@ impl Peer {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         let (mut replies, mut read) = (Vec::new(), 0);
         let Some(socket) = &self.socket else { return Ok(replies) };
-        while read < TURN {
-            match socket.read_into(self.inbox.fill())? {
-                Got::Some(count) => read += count,
+        while read < TURN && self.is_readable {
+            let filling = self.inbox.fill();
+            let there = filling.len();
+            let got = socket.read_into(filling)?;
+            read += filling.len() - there;
+            match got {
+                Got::Some => {}
+                Got::Rest => self.is_readable = self.is_closed,
                 Got::Nothing => {
                     self.is_readable = false;
                     break;

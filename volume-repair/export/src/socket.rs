@@ -2,7 +2,7 @@
 
 use mio::{
     Interest, Registry, Token,
-    event::Source,
+    event::{Event, Source},
     net::{TcpStream, UnixStream},
 };
 use region_wire::Outbox;
@@ -26,11 +26,30 @@ pub(crate) enum Socket {
     Unix(UnixStream),
 }
 
+/// What an event says of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Happened {
+    pub(crate) is_readable: bool,
+    /// Behind what can be read nothing more will come. Not told again.
+    pub(crate) is_closed: bool,
+    pub(crate) is_writable: bool,
+}
+
+impl Happened {
+    pub(crate) fn of(event: &Event) -> Happened {
+        let is_closed = event.is_read_closed() || event.is_error();
+        let is_readable = event.is_readable() || is_closed;
+        Happened { is_readable, is_closed, is_writable: event.is_writable() }
+    }
+}
+
 /// What came of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Got {
-    /// So many bytes.
-    Some(usize),
+    /// All that there was room for.
+    Some,
+    /// All that had arrived: what comes later is told as an event, but for an end that was told already.
+    Rest,
     /// Nothing, for now.
     Nothing,
     /// Nothing, ever.
@@ -61,12 +80,14 @@ impl Socket {
 
     /// Reads into the room that the vector has, behind what is there.
     pub(crate) fn read_into(&self, into: &mut Vec<u8>) -> io::Result<Got> {
-        got(recv(self, spare_capacity(into), RecvFlags::DONTWAIT).map(|(count, _)| count))
-    }
-
-    /// Reads into these bytes.
-    pub(crate) fn read(&self, into: &mut [u8]) -> io::Result<Got> {
-        got(recv(self, into, RecvFlags::DONTWAIT).map(|(count, _)| count))
+        let room = into.capacity() - into.len();
+        match recv(self, spare_capacity(into), RecvFlags::DONTWAIT) {
+            Ok((0, _)) => Ok(Got::End),
+            Ok((count, _)) if count < room => Ok(Got::Rest),
+            Ok(_) => Ok(Got::Some),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(Got::Nothing),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Sends what it takes. Whether it takes more.
@@ -92,14 +113,5 @@ impl AsFd for Socket {
             Socket::Tcp(socket) => socket.as_fd(),
             Socket::Unix(socket) => socket.as_fd(),
         }
-    }
-}
-
-fn got(read: Result<usize, Errno>) -> io::Result<Got> {
-    match read {
-        Ok(0) => Ok(Got::End),
-        Ok(count) => Ok(Got::Some(count)),
-        Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(Got::Nothing),
-        Err(error) => Err(error.into()),
     }
 }

@@ -18,7 +18,7 @@
 //! - [`window`]: the stream, as long as somebody may need it. [`jobs`]: what clients have asked.
 //! - [`reads`]: reading. [`heals`]: healing what was read wrong. [`copier`]: making one member have what another one has.
 //! - [`sealing`]: what members get to see of a block, and whether what they give back is that.
-//! - [`status`]: what it believes, for people and programs.
+//! - [`status`]: what it believes, for people and programs; [`report`]: how that is made.
 //! - [`rules`]: what the simulation leaves out, one at a time, to see that it notices.
 
 mod activation;
@@ -29,6 +29,7 @@ mod lists;
 mod members;
 mod peer;
 mod reads;
+mod report;
 mod rules;
 mod sealing;
 mod status;

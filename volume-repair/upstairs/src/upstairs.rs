@@ -272,7 +272,12 @@ impl Upstairs {
                 self.lose(peer, &why);
             }
             Reply::Wrong(what) => self.lose(peer, &what),
-            Reply::Applied(position) => self.peers[peer.0].note_applied(position),
+            Reply::Applied(position) => {
+                let peer = &mut self.peers[peer.0];
+                peer.trouble = None;
+                peer.note_applied(position);
+            }
+            Reply::Waits(why) => self.peers[peer.0].trouble = Some(why),
             Reply::Flushed { id, durable } => {
                 self.take_purpose(id);
                 let known = &mut self.peers[peer.0].durable;

@@ -119,7 +119,8 @@ fn a_full_disk_makes_writes_wait_until_there_is_room() {
     let mut desk = Desk::new();
     let writer = desk.promoted(promotion(5, 1));
     desk.faults.full();
-    assert!(desk.ask_all(writer, vec![write(5, 1, 0, 1), read(0)]).is_empty());
+    let said = desk.ask_all(writer, vec![write(5, 1, 0, 1), read(0)]);
+    assert!(matches!(&said[..], [Reply::Waits(why)] if why.contains("refuses writes")), "{said:?}");
     for _ in 0..20 {
         desk.tick();
     }
@@ -128,6 +129,20 @@ fn a_full_disk_makes_writes_wait_until_there_is_room() {
     desk.tick();
     let said = desk.heard(writer);
     assert!(said.contains(&Reply::Applied(at(5, 1))) && said.len() == 2, "{said:?}");
+    desk.faults.full();
+    let said = desk.ask_all(writer, vec![write(5, 2, 0, 2)]);
+    assert!(matches!(said[..], [Reply::Waits(_)]), "it waits anew, and says so anew: {said:?}");
+}
+
+#[test]
+fn what_was_applied_before_the_disk_was_full_is_told_first() {
+    let mut desk = Desk::new();
+    let writer = desk.promoted(promotion(5, 1));
+    desk.ask(writer, write(5, 1, 0, 1));
+    desk.faults.full();
+    // The first one is not news, and the second one finds no room.
+    let said = desk.ask_all(writer, vec![write(5, 1, 0, 1), read(0), write(5, 2, 0, 2)]);
+    assert!(matches!(said[..], [Reply::Read { .. }, Reply::Applied(_), Reply::Waits(_)]), "{said:?}");
 }
 
 #[test]
@@ -136,7 +151,8 @@ fn a_disk_that_fails_is_tried_a_few_times_and_then_everybody_is_told() {
     let writer = desk.promoted(promotion(5, 1));
     let other = desk.connect();
     desk.faults.fail();
-    assert!(desk.ask(writer, write(5, 1, 0, 1)).is_empty());
+    let said = desk.ask(writer, write(5, 1, 0, 1));
+    assert!(matches!(said[..], [Reply::Waits(_)]), "{said:?}");
     for _ in 0..5 {
         desk.tick();
     }

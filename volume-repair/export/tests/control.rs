@@ -1,0 +1,197 @@
+//! The control socket of an export whose members nobody serves: what it answers, what it refuses, and that nothing harms the loop.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use camino::{Utf8Path, Utf8PathBuf};
+use camino_tempfile::{Utf8TempDir, tempdir};
+use ids::{RegionId, RegionSetId};
+use region::{BlockSize, Geometry, Member, Promotion};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    thread::{self, JoinHandle},
+};
+use upstairs::{Config, Limits, MemberState, PhaseName, WaitCode};
+use uuid::Uuid;
+use volume_export::{
+    Address, Answer, AskError, Control, Export, ExportError, ExportStatus, Request, Volume, ask,
+};
+
+/// An export with epoch 3 that was not activated, in its own thread.
+struct Site {
+    directory: Utf8TempDir,
+    control: Option<Control>,
+    runs: Option<JoinHandle<Result<(), ExportError>>>,
+    /// Takes connections, and never answers.
+    _member: TcpListener,
+}
+
+impl Site {
+    fn start() -> Site {
+        let directory = tempdir().unwrap();
+        let member = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = member.local_addr().unwrap();
+        let named = |number: u128| Member { region: RegionId(Uuid::from_u128(number)), incarnation: 1 };
+        let config = Config {
+            set: RegionSetId(Uuid::from_u128(9)),
+            geometry: Geometry { block_size: BlockSize::B4096, blocks: 100, is_sealed: false },
+            members: (1..=3).map(named).collect(),
+            promotion: Promotion { epoch: 3, session: Uuid::from_u128(7) },
+            accepts_possible_loss: false,
+            limits: Limits::default(),
+            sealer: None,
+        };
+        let volume = Volume { config, members: vec![address; 3], name: String::new() };
+        let export = Export::new(volume, Address::Unix(directory.path().join("nbd"))).unwrap();
+        let control = Control::start(&directory.path().join("control"), export.handle()).unwrap();
+        let runs = Some(thread::spawn(|| export.run()));
+        Site { directory, control: Some(control), runs, _member: member }
+    }
+
+    fn socket(&self) -> Utf8PathBuf {
+        self.directory.path().join("control")
+    }
+
+    fn status(&self) -> ExportStatus {
+        match ask(&self.socket(), Request::Status).unwrap() {
+            Answer::Status(status) => *status,
+            other => panic!("not a status: {other:?}"),
+        }
+    }
+
+    fn refusal(&self, request: Request) -> String {
+        match ask(&self.socket(), request).unwrap() {
+            Answer::Refused(refusal) => refusal.code.to_string(),
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    /// All that is answered to these bytes, until it closes or everything was answered.
+    fn says_to(&self, bytes: &[u8]) -> String {
+        let mut socket = UnixStream::connect(self.socket()).unwrap();
+        socket.write_all(bytes).unwrap();
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut said = String::new();
+        socket.read_to_string(&mut said).unwrap();
+        said
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // An export that has ended already answers nothing.
+        let _ = ask(&self.socket(), Request::Stop);
+        if let Some(runs) = self.runs.take() {
+            let _ = runs.join();
+        }
+        drop(self.control.take());
+    }
+}
+
+#[test]
+fn an_export_that_was_not_activated_says_so_and_is_activated_once_with_one_epoch() {
+    let site = Site::start();
+    let status = site.status();
+    assert_eq!((status.upstairs.phase, status.upstairs.epoch, status.clients), (PhaseName::Idle, None, 0));
+    assert_eq!(status.upstairs.waits[0].code, WaitCode::Activation);
+    assert_eq!(status.upstairs.members[0].state, MemberState::Away);
+    assert!(status.upstairs.members[2].address.is_some());
+
+    assert_eq!(site.refusal(Request::Activate { epoch: 0 }), "no_epoch");
+    assert_eq!(site.refusal(Request::Activate { epoch: 2 }), "epoch_too_low");
+    assert_eq!(site.status().upstairs.phase, PhaseName::Idle, "what was refused changes nothing");
+    for _ in 0..2 {
+        assert_eq!(ask(&site.socket(), Request::Activate { epoch: 5 }).unwrap(), Answer::Done);
+    }
+    assert_eq!(site.refusal(Request::Activate { epoch: 6 }), "other_epoch");
+
+    let upstairs = site.status().upstairs;
+    assert_eq!((upstairs.phase, upstairs.epoch), (PhaseName::Gathering, Some(5)));
+    assert_eq!((upstairs.waits[0].code, upstairs.waits[0].members.len()), (WaitCode::TooFewMembers, 3));
+}
+
+#[test]
+fn garbage_is_refused_and_the_next_line_is_heard() {
+    let site = Site::start();
+    let said =
+        site.says_to(b"garbage\n\xff\xfe\n{\"request\":\"stop\",\"more\":\n{\"request\":\"status\"}\n");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 4, "{said}");
+    assert!(
+        lines[..3].iter().all(|line| line.starts_with(r#"{"refused":{"code":"not_a_request""#)),
+        "{said}"
+    );
+    assert!(lines[3].starts_with(r#"{"status":{"pid":"#), "{said}");
+}
+
+#[test]
+fn a_line_without_end_is_refused_and_closed() {
+    let site = Site::start();
+    let mut socket = UnixStream::connect(site.socket()).unwrap();
+    socket.write_all(&[b'a'; 8_000]).unwrap();
+    let mut said = String::new();
+    let mut answers = BufReader::new(socket);
+    answers.read_line(&mut said).unwrap();
+    assert!(said.starts_with(r#"{"refused":{"code":"line_too_long""#), "{said}");
+    // What was not read of it may make the end a reset.
+    assert!(matches!(answers.read_line(&mut said), Ok(0) | Err(_)), "{said}");
+    assert_eq!(site.status().upstairs.phase, PhaseName::Idle);
+}
+
+#[test]
+fn too_many_that_say_nothing_keep_nobody_who_is_connected_from_an_answer() {
+    let site = Site::start();
+    let mut first = UnixStream::connect(site.socket()).unwrap();
+    let mut answers = BufReader::new(first.try_clone().unwrap());
+    let mut answer = String::new();
+    first.write_all(b"{\"request\":\"status\"}\n").unwrap();
+    answers.read_line(&mut answer).unwrap();
+    let _silent: Vec<UnixStream> = (0..15).map(|_| UnixStream::connect(site.socket()).unwrap()).collect();
+    let mut refused = String::new();
+    UnixStream::connect(site.socket()).unwrap().read_to_string(&mut refused).unwrap();
+    assert!(refused.starts_with(r#"{"refused":{"code":"busy""#), "{refused}");
+    answer.clear();
+    first.write_all(b"{\"request\":\"status\"}\n").unwrap();
+    answers.read_line(&mut answer).unwrap();
+    assert!(answer.starts_with(r#"{"status":"#), "{answer}");
+    // There is room for the one that ends the export.
+    drop((first, answers));
+}
+
+#[test]
+fn only_its_user_may_ask_and_its_name_ends_with_it() {
+    let mut site = Site::start();
+    let socket = site.socket();
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(ask(&socket, Request::Stop).unwrap(), Answer::Done);
+    site.runs.take().unwrap().join().unwrap().unwrap();
+    drop(site.control.take());
+    assert!(!socket.exists() && !site.directory.path().join("nbd").exists());
+    assert!(matches!(ask(&socket, Request::Status), Err(AskError::NotThere { .. })));
+}
+
+#[test]
+fn a_socket_that_a_killed_export_has_left_is_replaced_and_a_file_is_not() {
+    let site = Site::start();
+    let here = |name: &str| site.directory.path().join(name);
+    let again = |path: &Utf8Path| {
+        let address = Address::Unix(path.to_owned());
+        let config = Config {
+            set: RegionSetId(Uuid::from_u128(9)),
+            geometry: Geometry { block_size: BlockSize::B512, blocks: 1, is_sealed: false },
+            members: Vec::new(),
+            promotion: Promotion::default(),
+            accepts_possible_loss: false,
+            limits: Limits::default(),
+            sealer: None,
+        };
+        Export::new(Volume { config, members: Vec::new(), name: String::new() }, address)
+    };
+    drop(std::os::unix::net::UnixListener::bind(here("left")).unwrap());
+    assert!(again(&here("left")).is_ok());
+    fs::write(here("file"), "precious").unwrap();
+    assert!(again(&here("file")).is_err() && again(&here("nbd")).is_err());
+    assert_eq!(fs::read_to_string(here("file")).unwrap(), "precious");
+}

@@ -1,0 +1,211 @@
+//! Telling what the machine believes, and what of it does not go on and for whom. Looks at everything; changes nothing, decides nothing.
+
+use crate::{
+    activation::{Decision, patience},
+    peer::{Peer, State},
+    status::{CopyStatus, MemberStatus, PhaseName, Role, Status, Wait, WaitCode},
+    types::PeerId,
+    upstairs::{End, Phase, SILENCE_MAX, Upstairs},
+};
+use ids::RegionId;
+use region::{ListVersion, Member};
+use std::time::Duration;
+
+impl Upstairs {
+    /// What it believes. Takes no longer than a look at all that is kept; changes nothing.
+    #[must_use]
+    pub fn status(&self, now: Duration) -> Status {
+        let geometry = self.config.geometry;
+        let end = if let Phase::Ended(end) = self.phase { Some(end) } else { None };
+        let is_idle = matches!(self.phase, Phase::Idle);
+        Status {
+            set: self.config.set,
+            block_bytes: u32::try_from(geometry.block_size.bytes()).expect("a block is small"),
+            blocks: geometry.blocks,
+            is_encrypted: geometry.is_sealed,
+            phase: self.phase_name(),
+            waits: self.waits(now),
+            epoch: (!is_idle).then_some(self.config.promotion.epoch),
+            session: self.config.promotion.session,
+            fenced_by: match end {
+                Some(End::Fenced(by)) => Some(by.into()),
+                _ => None,
+            },
+            lost_up_to: match end {
+                Some(End::Lost(position)) => Some(position.into()),
+                _ => None,
+            },
+            newest: self.newest().into(),
+            acknowledged: self.jobs.acknowledged.into(),
+            list: self.has_list().then(|| (&self.list).into()),
+            next_list: self.pending.as_ref().map(|pending| (&pending.list).into()),
+            members: (0..)
+                .map(PeerId)
+                .zip(&self.peers)
+                .map(|(id, peer)| self.member(now, id, peer))
+                .collect(),
+            copy: self.copier.as_ref().map(|copier| {
+                let (from, to) = copier.between();
+                CopyStatus {
+                    from: self.region_of(from),
+                    to: self.region_of(to),
+                    is_bring_up: copier.is_staging(),
+                    blocks_done: copier.blocks_done(),
+                    blocks: geometry.blocks,
+                }
+            }),
+            window: self.window.status(),
+            jobs: self.jobs.status(),
+            totals: self.totals,
+        }
+    }
+
+    fn phase_name(&self) -> PhaseName {
+        match self.phase {
+            Phase::Idle => PhaseName::Idle,
+            Phase::Gathering(_) => PhaseName::Gathering,
+            Phase::BringingUp(_) => PhaseName::BringingUp,
+            Phase::Listing(_) => PhaseName::Listing,
+            Phase::Active => PhaseName::Active,
+            Phase::Ended(End::Fenced(_)) => PhaseName::Fenced,
+            Phase::Ended(End::Lost(_)) => PhaseName::Lost,
+        }
+    }
+
+    /// Whether any list was in force yet.
+    fn has_list(&self) -> bool {
+        self.list.version != ListVersion::default()
+    }
+
+    fn region_of(&self, peer: PeerId) -> RegionId {
+        self.peers[peer.0].member.region
+    }
+
+    fn member(&self, now: Duration, id: PeerId, peer: &Peer) -> MemberStatus {
+        let role = match (self.has_list(), self.is_full(id)) {
+            (false, _) => Role::Unknown,
+            (true, true) => Role::Full,
+            (true, false) => Role::Filling,
+        };
+        let retry = match peer.state {
+            // Nobody tries any more.
+            State::Away(Duration::MAX) => None,
+            State::Away(until) => Some(milliseconds(until.saturating_sub(now))),
+            _ => None,
+        };
+        let is_known = role == Role::Full || peer.is_streaming();
+        MemberStatus {
+            region: peer.member.region,
+            incarnation: peer.member.incarnation,
+            address: None,
+            state: peer.state.into(),
+            retry_in_ms: retry,
+            role,
+            is_suspect: peer.told.as_ref().is_some_and(|told| told.is_suspect),
+            is_condemned: peer.is_condemned,
+            applied: peer.applied.into(),
+            durable: peer.durable.into(),
+            behind: if is_known { self.window.lag(peer.applied) } else { None },
+            heard_ms_ago: peer.heard.map(|heard| milliseconds(now.saturating_sub(heard))),
+            trouble: peer.trouble.clone(),
+            wrong_blocks: peer.wrong_blocks,
+            wrong_seals: peer.wrong_seals,
+            healed_blocks: peer.healed_blocks,
+        }
+    }
+
+    /// What does not go on.
+    fn waits(&self, now: Duration) -> Vec<Wait> {
+        match &self.phase {
+            Phase::Idle => {
+                vec![wait(WaitCode::Activation, [], "it was not activated: nobody gave it an epoch")]
+            }
+            Phase::Gathering(since) => self.gathering_waits(now, *since),
+            Phase::BringingUp(full) => {
+                let behind = full[1..].iter().map(|peer| self.region_of(*peer));
+                vec![wait(
+                    WaitCode::BringUp,
+                    behind,
+                    "members are brought to the state of the one that has most",
+                )]
+            }
+            Phase::Listing(_) => self.list_wait().into_iter().collect(),
+            Phase::Active => self.active_waits(now),
+            Phase::Ended(_) => Vec::new(),
+        }
+    }
+
+    fn gathering_waits(&self, now: Duration, since: Option<Duration>) -> Vec<Wait> {
+        let told = self.told();
+        let missing = (0..self.peers.len()).map(PeerId).filter(|peer| !told.contains_key(peer));
+        let missing: Vec<RegionId> = missing.map(|peer| self.region_of(peer)).collect();
+        let waited = since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        let needed = if self.config.accepts_possible_loss { "one member" } else { "two members" };
+        match self.decide_now(&told, waited) {
+            Decision::Go(_) => Vec::new(),
+            Decision::WaitForMore => {
+                let left = patience(&self.config.members, &told).saturating_sub(waited).as_secs_f32();
+                let words = format!(
+                    "enough are here to begin; another one may know better and is waited for, {left:.0} s longer"
+                );
+                vec![wait(WaitCode::AnotherMember, missing, words)]
+            }
+            Decision::Wait => {
+                let here = told.len();
+                let words = format!(
+                    "{needed} of the newest list are needed to begin, because they hold everything that was \
+                     acknowledged; of the members {here} {} here",
+                    if here == 1 { "is" } else { "are" }
+                );
+                vec![wait(WaitCode::TooFewMembers, missing, words)]
+            }
+        }
+    }
+
+    fn list_wait(&self) -> Option<Wait> {
+        let pending = self.pending.as_ref()?;
+        let asked = |member: &&Member| {
+            self.peers
+                .iter()
+                .position(|peer| peer.member == **member)
+                .is_none_or(|at| !pending.is_kept(PeerId(at)))
+        };
+        let missing = pending.list.full.iter().filter(asked).map(|member| member.region);
+        let words = format!("list {} of the full members is to be kept by all of them", pending.list.version);
+        Some(wait(WaitCode::List, missing, words))
+    }
+
+    fn active_waits(&self, now: Duration) -> Vec<Wait> {
+        let mut waits = Vec::new();
+        let streams = |peer: &PeerId| self.peers[peer.0].is_streaming();
+        let missing = (0..self.peers.len()).map(PeerId).filter(|peer| !streams(peer) || !self.is_full(*peer));
+        if self.counting().iter().filter(|peer| streams(peer)).count() < 2 {
+            let words = "writes and flushes wait, without errors, until a second full member is there";
+            waits.push(wait(WaitCode::SecondMember, missing.map(|peer| self.region_of(peer)), words));
+        }
+        if !self.has_right_at(now) {
+            let silent = (0..self.peers.len()).map(PeerId).filter(|peer| !self.is_heard(now, *peer));
+            let words = format!(
+                "reads are held: two full members were not heard of in the last {} s",
+                SILENCE_MAX.as_secs()
+            );
+            waits.push(wait(WaitCode::Silence, silent.map(|peer| self.region_of(peer)), words));
+        }
+        if !self.window.has_room() {
+            let two_have = self.two_have(|peer| peer.applied);
+            let slow = self.peers.iter().filter(|peer| peer.applied < two_have || !peer.is_streaming());
+            let words = "writes wait for room: so much was written that a member has not taken yet";
+            waits.push(wait(WaitCode::Room, slow.map(|peer| peer.member.region), words));
+        }
+        waits.extend(self.list_wait());
+        waits
+    }
+}
+
+fn wait(code: WaitCode, members: impl IntoIterator<Item = RegionId>, words: impl Into<String>) -> Wait {
+    Wait { code, members: members.into_iter().collect(), words: words.into() }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
