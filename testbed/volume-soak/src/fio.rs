@@ -12,7 +12,12 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{process::Command, task::JoinSet, time::timeout};
+use tokio::{
+    process::Command,
+    sync::{Mutex, OwnedMutexGuard},
+    task::JoinSet,
+    time::timeout,
+};
 
 /// How long one run may take. It takes a second or two, and waits whenever the volume does.
 const RUN_LIMIT: Duration = Duration::from_secs(180);
@@ -32,6 +37,8 @@ struct Shared {
     seed: u64,
     runs: AtomicU64,
     is_over: AtomicBool,
+    /// Who has it may use the volume.
+    turn: Arc<Mutex<()>>,
 }
 
 /// Says what to do if fio is not there.
@@ -60,12 +67,14 @@ impl Fio {
             seed: order.seed,
             runs: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
+            turn: Arc::default(),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn({
             let (shared, findings) = (Arc::clone(&shared), Arc::clone(findings));
             async move {
                 while !shared.is_over.load(Ordering::SeqCst) && !findings.are_there() {
+                    let _turn = shared.turn.lock().await;
                     match shared.run_once().await {
                         Ok(()) => drop(shared.runs.fetch_add(1, Ordering::SeqCst)),
                         Err(error) => findings.add(None, "fio has failed", format!("{error:#}")),
@@ -74,6 +83,11 @@ impl Fio {
             }
         });
         Fio { tasks, shared }
+    }
+
+    /// Lets the run that is under way end, and no other one begin while the answer is held.
+    pub(crate) async fn rest(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.shared.turn).lock_owned().await
     }
 
     /// Lets the run that is under way end, unless nobody wants to know any more. How many there were.

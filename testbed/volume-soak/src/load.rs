@@ -242,6 +242,8 @@ impl Client {
             };
             match end {
                 End::Over | End::Wrong => return,
+                // Whatever it was is the consequence of something else.
+                End::Lost(_) if self.findings.are_there() => return,
                 End::Lost(_) if self.may_lose.load(Ordering::SeqCst) => {
                     lock(&self.waits).0.clear();
                     self.book().lose_connection();

@@ -49,6 +49,8 @@ struct Run<'a> {
     order: VolumeOrder,
     site: Site,
     load: Load,
+    /// In part 1.
+    fio: Option<Fio>,
     findings: Arc<Findings>,
     progress: Progress<'a>,
     done: Done,
@@ -70,15 +72,15 @@ pub async fn run_volume(
     let findings = Arc::new(Findings::default());
     let site = Site::start(site, order).await?;
     let load = Load::start(order, &site.socket(), &findings);
+    let fio = Some(Fio::start(order, site.dir(), &site.socket(), &findings));
     let (order, done) = (*order, Done::default());
-    let mut run = Run { order, site, load, findings, progress, done, connections: 0 };
+    let mut run = Run { order, site, load, fio, findings, progress, done, connections: 0 };
     run.rounds().await?;
     run.close(started).await
 }
 
 impl Run<'_> {
     async fn rounds(&mut self) -> Result<()> {
-        let fio = Fio::start(&self.order, self.site.dir(), &self.site.socket(), &self.findings);
         for (number, fault) in (1..).zip(faults(&self.order)) {
             if !self.begin_round(&format!("round {number}: {fault:?}")) {
                 break;
@@ -89,8 +91,10 @@ impl Run<'_> {
             self.must("clients wait, although every process is there", progress);
             self.done.rounds += 1;
         }
-        self.done.fio_runs = fio.end(!self.findings.are_there()).await?;
-        self.done.blocks_after_part_1 = self.compare_live("after part 1").await?;
+        if let Some(fio) = self.fio.take() {
+            self.done.fio_runs = fio.end(!self.findings.are_there()).await?;
+        }
+        self.done.blocks_after_part_1 = self.compare_after("after part 1").await?;
         for (number, end) in (1..).zip(ends(&self.order)) {
             if !self.begin_round(&format!("end {number}: {end:?}")) {
                 break;
@@ -144,6 +148,9 @@ impl Run<'_> {
                 self.site.start_member(first).await
             }
             Fault::Away(member) => {
+                if !self.are_all_full().await? {
+                    return Ok(());
+                }
                 self.site.kill_member(member).await?;
                 self.done.kills += 1;
                 let written = self.load.written(AWAY_BLOCKS).await;
@@ -209,6 +216,9 @@ impl Run<'_> {
     }
 
     async fn end(&mut self, end: End) -> Result<()> {
+        if matches!(end, End::Alone(_)) && !self.are_all_full().await? {
+            return Ok(());
+        }
         sleep(LIFE).await;
         self.load.may_lose(true);
         match end {
@@ -264,11 +274,24 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Whether all three are full, as they soon are; otherwise that was found wrong. Two of three are enough only then.
+    async fn are_all_full(&self) -> Result<bool> {
+        let resting = match &self.fio {
+            Some(fio) => Some(fio.rest().await),
+            None => None,
+        };
+        let compared = self.compare_served().await?;
+        drop(resting);
+        Ok(compared.is_some())
+    }
+
+    /// After a part.
+    async fn compare_after(&self, part: &str) -> Result<Option<Blocks>> {
+        if self.begin_round(part) { self.compare_served().await } else { Ok(None) }
+    }
+
     /// The members' files, while they are served and nobody writes. None if something was found wrong.
-    async fn compare_live(&mut self, when: &str) -> Result<Option<Blocks>> {
-        if !self.begin_round(when) {
-            return Ok(None);
-        }
+    async fn compare_served(&self) -> Result<Option<Blocks>> {
         let settled = self.load.settle().await;
         self.must("clients do not come to rest", settled);
         if self.findings.are_there() {
@@ -303,7 +326,7 @@ impl Run<'_> {
 
     /// Ends everything, and compares the files themselves.
     async fn close(mut self, started: Instant) -> Result<VolumeReport> {
-        self.done.blocks_after_part_2 = self.compare_live("after part 2").await?;
+        self.done.blocks_after_part_2 = self.compare_after("after part 2").await?;
         let settled = self.load.settle().await;
         self.must("clients do not come to rest", settled);
         let words = if self.findings.are_there() { self.site.last_words() } else { String::new() };
