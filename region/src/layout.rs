@@ -20,6 +20,9 @@ use crate::{
 /// Blocks of a region at most: 32 TiB of 4 KiB blocks. What the tree of checksums has leaves for.
 pub const BLOCKS_MAX: u64 = 1 << 33;
 
+/// The same of a region with seals, whose leaves have room for fewer blocks: 24 TiB of 4 KiB blocks.
+pub const SEALED_BLOCKS_MAX: u64 = 3 << 31;
+
 /// Bytes of the journal, at least and at most; a few of its largest records always fit. A checkpoint is begun when half of it is used.
 const JOURNAL_MIN: u64 = 64 << 10;
 const JOURNAL_MAX: u64 = 16 << 20;
@@ -71,7 +74,7 @@ impl BlockSize {
 pub struct Geometry {
     /// Size of its blocks.
     pub block_size: BlockSize,
-    /// How many it has; from 1 to [`BLOCKS_MAX`].
+    /// How many it has; from 1 to [`BLOCKS_MAX`], or [`SEALED_BLOCKS_MAX`].
     pub blocks: u64,
     /// Whether each block has a seal: what an encrypting writer needs to read it back.
     pub is_sealed: bool,
@@ -87,7 +90,8 @@ impl Geometry {
     /// Whether there may be such a region.
     #[must_use]
     pub fn is_possible(self) -> bool {
-        (1..=BLOCKS_MAX).contains(&self.blocks)
+        let max = if self.is_sealed { SEALED_BLOCKS_MAX } else { BLOCKS_MAX };
+        (1..=max).contains(&self.blocks)
     }
 }
 
@@ -189,8 +193,8 @@ mod tests {
     #[test]
     fn parts_follow_each_other_in_pages_and_the_largest_region_still_fits_the_tree() {
         for block_size in [BlockSize::B512, BlockSize::B4096] {
-            for blocks in [1, 1000, 1 << 19, BLOCKS_MAX] {
-                for is_sealed in [false, true] {
+            for (is_sealed, most) in [(false, BLOCKS_MAX), (true, SEALED_BLOCKS_MAX)] {
+                for blocks in [1, 1000, 1 << 19, most] {
                     let layout = Layout::of(Geometry { block_size, blocks, is_sealed }, 1);
                     assert_eq!(layout.journal, layout.control_mirror().offset + PAIR);
                     assert_eq!(layout.page(Node::Lower(0)).0, layout.journal + layout.journal_bytes);

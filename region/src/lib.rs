@@ -45,7 +45,7 @@ mod tree;
 mod write;
 
 pub use control::{Control, List, ListVersion, MEMBERS_MAX, Member, Promotion};
-pub use layout::{BLOCKS_MAX, BlockSize, Geometry};
+pub use layout::{BLOCKS_MAX, BlockSize, Geometry, SEALED_BLOCKS_MAX};
 pub use look::{Inside, Outside, look_inside, look_outside};
 pub use map::{SEAL, Seal};
 pub use open::{CreateError, NewRegion, OpenError, Opening, create, open};

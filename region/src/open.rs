@@ -23,7 +23,7 @@ use crate::{
     control::{Control, List},
     free::FreeSpace,
     journal::{self, Change, Changed, Found, Journal, Stamp},
-    layout::{BLOCKS_MAX, Layout},
+    layout::{BLOCKS_MAX, Layout, SEALED_BLOCKS_MAX},
     map::{Content, Entry},
     pages::Pages,
     position::Position,
@@ -46,7 +46,7 @@ const UNFINISHED: &str = ".new";
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     /// There may be no such region.
-    #[error("a region has 1 to {BLOCKS_MAX} blocks, not {blocks}")]
+    #[error("a region has 1 to {BLOCKS_MAX} blocks, or {SEALED_BLOCKS_MAX} with seals, and not {blocks}")]
     Wrong {
         /// How many were asked for.
         blocks: u64,

@@ -205,16 +205,20 @@ impl Region {
     /// # Panics
     /// If it has no such blocks.
     pub fn digest(&mut self, blocks: Range<u64>) -> Result<u128, Failed> {
-        let mut digest = Xxh3::new();
+        let (mut digest, is_sealed) = (Xxh3::new(), self.identity.geometry.is_sealed);
         for held in self.look(blocks)? {
             digest.update(&held.version.epoch.to_le_bytes());
             digest.update(&held.version.counter.to_le_bytes());
             match held.what {
                 What::Never => digest.update(&[0]),
                 What::Zeros => digest.update(&[1]),
-                What::Bytes { checksum, .. } => {
+                What::Bytes { checksum, seal } => {
                     digest.update(&[2]);
                     digest.update(&checksum.to_le_bytes());
+                    // Bytes that nobody can open are not the same as those that somebody can.
+                    if is_sealed {
+                        digest.update(&seal);
+                    }
                 }
             }
         }

@@ -5,7 +5,7 @@ use durable_fs::{DiskFaults, FaultyDisk, InPlaceFile, SimDisk, SimMachine, Stora
 use ids::{RegionId, RegionSetId};
 use region::{
     BLOCKS_MAX, BlockSize, CreateError, Geometry, Identity, List, NewContent, NewRegion, Onto, OpenError,
-    Opening, Position, Region, Write, WriteError, checksum,
+    Opening, Position, Region, SEALED_BLOCKS_MAX, Write, WriteError, checksum,
 };
 use std::io::IoSlice;
 use uuid::Uuid;
@@ -41,9 +41,10 @@ const FIRST: Position = Position { epoch: 1, counter: 1 };
 
 #[test]
 fn a_region_without_blocks_or_with_too_many_is_not_made() {
-    for blocks in [0, BLOCKS_MAX + 1, u64::MAX] {
+    let too_many = [0, BLOCKS_MAX + 1, u64::MAX].map(|blocks| (blocks, false));
+    for (blocks, is_sealed) in too_many.into_iter().chain([(SEALED_BLOCKS_MAX + 1, true)]) {
         let disk = disk();
-        let refused = region::create(&disk, path(), &new_region(blocks, false));
+        let refused = region::create(&disk, path(), &new_region(blocks, is_sealed));
         assert!(matches!(refused, Err(CreateError::Wrong { blocks: told }) if told == blocks), "{refused:?}");
         assert!(disk.list(Utf8Path::new("")).expect("it can be listed").is_empty());
     }

@@ -7,8 +7,8 @@
 //!
 //! - [`request`]: the construction request, and what of it this program can build.
 //!
-//! Beside it: `upstairs/` (the writer of a region set), `export/` (a volume over NBD), `sim/` (all of it in a simulation).
+//! Beside it: `upstairs/` (the writer of a region set), `seals/` (its encryption), `export/` (a volume over NBD), `sim/` (all of it in a simulation).
 
 mod request;
 
-pub use request::{BuildError, ConstructionRequest, Member, RegionSet, SubVolume};
+pub use request::{BuildError, Cipher, ConstructionRequest, Encryption, Member, RegionSet, SubVolume};

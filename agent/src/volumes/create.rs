@@ -1,6 +1,9 @@
 //! `volume create`: regions in directories, and the file that describes the volume.
 
-use super::arguments::{Place, Size};
+use super::{
+    arguments::{Place, Size},
+    keys,
+};
 use camino::Utf8Path;
 use downstairs::Disk;
 use durable_fs::RealDisk;
@@ -8,15 +11,17 @@ use ids::{RegionId, RegionSetId};
 use region::{BlockSize, Geometry, Identity, List, ListVersion, NewRegion, Position};
 use std::{error::Error, fs, sync::Arc};
 use uuid::Uuid;
-use volume_repair::{ConstructionRequest, Member, RegionSet, SubVolume};
+use volume_repair::{Cipher, ConstructionRequest, Encryption, Member, RegionSet, SubVolume};
 
 pub(super) fn create(
     Size(size): Size,
     block_bytes: u32,
     places: &[Place],
     output: &Utf8Path,
+    key_file: Option<&Utf8Path>,
 ) -> Result<(), Box<dyn Error>> {
     let set = RegionSetId::generate();
+    let key = key_file.map(keys::read).transpose()?;
     let members: Vec<Member> = places
         .iter()
         .map(|place| Member {
@@ -39,16 +44,19 @@ pub(super) fn create(
             blocks_per_extent: blocks,
             extent_count: 1,
             members: members.clone(),
+            encryption: key
+                .as_ref()
+                .map(|key| Encryption { cipher: Cipher::Aes256Gcm, key_check: key.check(set) }),
         })],
         read_only_parent: None,
     };
     // What cannot be used is not made.
-    request.build(Uuid::nil())?;
+    request.build(Uuid::nil(), key.as_ref())?;
     if output.exists() {
         return Err(format!("{output} exists already").into());
     }
     let block_size = BlockSize::of(block_bytes).ok_or("blocks have 512 or 4096 bytes")?;
-    let geometry = Geometry { block_size, blocks, is_sealed: false };
+    let geometry = Geometry { block_size, blocks, is_sealed: key.is_some() };
     let full = members
         .iter()
         .map(|member| region::Member { region: member.region_id, incarnation: member.incarnation });

@@ -1,6 +1,6 @@
 //! `volume export`: is the volume's one writer, and serves it over NBD.
 
-use super::signals::wait_for_signal;
+use super::{keys, signals::wait_for_signal};
 use camino::Utf8Path;
 use daemon::log::{self, LogFormat, LogSettings};
 use std::{error::Error, fs, sync::mpsc, thread};
@@ -16,18 +16,23 @@ pub(super) struct Order<'a> {
     pub(super) epoch: Option<u32>,
     pub(super) control: &'a Utf8Path,
     pub(super) accepts_possible_loss: bool,
+    /// None if it is not encrypted.
+    pub(super) key_file: Option<&'a Utf8Path>,
 }
 
 pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Error>> {
     log::start(&LogSettings { format: LogFormat::Text, filter: None })?;
     let mut request: ConstructionRequest = serde_json::from_slice(&fs::read(order.volume)?)?;
+    let key = order.key_file.map(keys::read).transpose()?;
+    // A wrong key is told here, before any member hears of the epoch.
     let (mut config, members) = match order.epoch {
         Some(epoch) => {
             request.epoch = epoch;
-            request.build(Uuid::new_v4())?
+            request.build(Uuid::new_v4(), key.as_ref())?
         }
-        None => request.build_unactivated(Uuid::new_v4())?,
+        None => request.build_unactivated(Uuid::new_v4(), key.as_ref())?,
     };
+    drop(key);
     config.accepts_possible_loss = order.accepts_possible_loss;
     let export = Export::new(Volume { config, members, name: String::new() }, listen)?;
     let handle = export.handle();

@@ -2,6 +2,7 @@
 //!
 //! - [`arguments`]: what is written on the command line.
 //! - [`create`], [`export`], [`downstairs`]: a command each.
+//! - [`keys`]: the files with their keys.
 //! - [`control`], [`look`]: what is asked of a running export; [`view`]: how people see it.
 //! - [`region_look`]: what a region's file says.
 //! - [`signals`]: how they are ended.
@@ -11,6 +12,7 @@ mod control;
 mod create;
 mod downstairs;
 mod export;
+mod keys;
 mod look;
 mod region_look;
 mod signals;
@@ -22,9 +24,11 @@ use arguments::{ListenAt, Place, Size};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Subcommand;
 use control::{Goal, NotReached, Which};
+use keys::KeyFileError;
 use region_look::LookError;
 use std::{error::Error, net::SocketAddr, process::ExitCode};
 use volume_export::{AskError, Refusal};
+use volume_repair::BuildError;
 
 /// What is done with volumes.
 #[derive(Debug, Subcommand)]
@@ -43,6 +47,14 @@ pub enum VolumeCommand {
         /// The file that describes the volume; it must not exist.
         #[arg(long, value_name = "FILE")]
         output: Utf8PathBuf,
+        /// Encrypt it, with the key of this file. Without the key nobody can read it ever again.
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<Utf8PathBuf>,
+    },
+    /// Make a file with a new key for encrypted volumes, which nobody but its owner may read.
+    Key {
+        /// The file; it must not exist.
+        file: Utf8PathBuf,
     },
     /// Serve a volume over NBD until SIGTERM, SIGINT or `volume stop`.
     ///
@@ -60,6 +72,9 @@ pub enum VolumeCommand {
         /// Where clients come: unix:PATH or tcp:ADDRESS:PORT.
         #[arg(long)]
         listen: ListenAt,
+        /// The file with the key of the volume, if it is encrypted.
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<Utf8PathBuf>,
         /// The control socket; beside the volume's file, ending with .control, unless said.
         #[arg(long, value_name = "PATH")]
         control: Option<Utf8PathBuf>,
@@ -114,13 +129,27 @@ pub enum VolumeCommand {
 #[must_use]
 pub fn run(command: VolumeCommand) -> ExitCode {
     say(match command {
-        VolumeCommand::Create { size, block_size, member, output } => {
-            create::create(size, block_size, &member, &output)
+        VolumeCommand::Create { size, block_size, member, output, key_file } => {
+            create::create(size, block_size, &member, &output, key_file.as_deref())
         }
-        VolumeCommand::Export { volume, epoch, unactivated: _, listen, control, accept_possible_loss } => {
+        VolumeCommand::Key { file } => keys::make(&file).map_err(Into::into),
+        VolumeCommand::Export {
+            volume,
+            epoch,
+            unactivated: _,
+            listen,
+            key_file,
+            control,
+            accept_possible_loss,
+        } => {
             let control = control::socket(&volume, control.as_deref());
-            let accepts_possible_loss = accept_possible_loss;
-            let order = export::Order { volume: &volume, epoch, control: &control, accepts_possible_loss };
+            let order = export::Order {
+                volume: &volume,
+                epoch,
+                control: &control,
+                accepts_possible_loss: accept_possible_loss,
+                key_file: key_file.as_deref(),
+            };
             export::export(order, listen.0)
         }
         VolumeCommand::Activate { which, epoch } => control::activate(&which, epoch),
@@ -161,5 +190,8 @@ fn code(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(AskError::NotThere { .. }) = error.downcast_ref() {
         return Some("no_export".to_owned());
     }
-    error.downcast_ref().map(|error: &LookError| error.code().to_owned())
+    let of_look = error.downcast_ref().map(LookError::code);
+    let of_build = || error.downcast_ref().map(BuildError::code);
+    let of_key = || error.downcast_ref().map(KeyFileError::code);
+    of_look.or_else(of_build).or_else(of_key).map(str::to_owned)
 }

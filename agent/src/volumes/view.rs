@@ -27,7 +27,9 @@ pub(super) fn page(status: &ExportStatus, rates: Option<Rates>) -> String {
     let upstairs = &status.upstairs;
     let mut lines = vec![headline(status)];
     let size = upstairs.blocks * u64::from(upstairs.block_bytes);
-    lines.push(format!("{} in blocks of {} bytes; set {}", bytes(size), upstairs.block_bytes, upstairs.set));
+    let encrypted = if upstairs.is_encrypted { ", encrypted" } else { "" };
+    let blocks = format!("in blocks of {} bytes{encrypted}", upstairs.block_bytes);
+    lines.push(format!("{} {blocks}; set {}", bytes(size), upstairs.set));
     let clients = if status.clients == 1 { "1 client" } else { &format!("{} clients", status.clients) };
     let running = status.running_ms as f64 / 1_000.0;
     lines.push(format!("{clients} at {}; process {}, for {running:.0} s", status.listen, status.pid));
@@ -170,6 +172,10 @@ fn troubles(members: &[MemberStatus]) -> Vec<String> {
         }
         if member.is_suspect {
             lines.push(format!("{name}: a power cut may have taken something from it"));
+        }
+        if member.wrong_seals > 0 {
+            let blocks = member.wrong_seals;
+            lines.push(format!("{name}: it had {blocks} blocks that the volume's key has not sealed: somebody has changed them"));
         }
         if member.is_condemned {
             lines.push(format!("{name}: it has to be filled before it counts again"));

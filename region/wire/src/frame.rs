@@ -15,7 +15,7 @@ use region::fields::{Fields, PutFields};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Bytes of fields at most: a look at [`crate::LOOK_MAX`] blocks takes the most.
-pub const FIELDS_MAX: usize = 384 << 10;
+pub const FIELDS_MAX: usize = 512 << 10;
 
 /// Bytes of bulk at most.
 pub const BULK_MAX: usize = 1 << 20;

@@ -257,7 +257,7 @@ impl Client {
         let failed = result.err().map(|error| {
             let code = match error {
                 JobError::Fenced { .. } | JobError::Lost { .. } => ErrorCode::ShuttingDown,
-                JobError::Unreadable { .. } => ErrorCode::Io,
+                JobError::Unreadable { .. } | JobError::WrongSeal { .. } => ErrorCode::Io,
                 JobError::OutOfRange { .. } => ErrorCode::Invalid,
             };
             (code, error.to_string())

@@ -179,13 +179,20 @@ fn serve(socket: &UnixStream, handle: &Handle) -> io::Result<()> {
                 Refusal::new(RefusalCode::LineTooLong, format!("a request has {LINE_MAX} bytes at most"));
             return say(socket, &Answer::Refused(refusal));
         };
-        let answer = match serde_json::from_slice(&line) {
+        let request = serde_json::from_slice(&line);
+        let is_stop = matches!(request, Ok(Request::Stop));
+        let answer = match request {
             Ok(request) => obey(request, handle).unwrap_or_else(Answer::Refused),
             Err(error) => {
                 Answer::Refused(Refusal::new(RefusalCode::NotARequest, format!("not a request: {error}")))
             }
         };
-        say(socket, &answer)?;
+        let said = say(socket, &answer);
+        // Behind the answer: the process may have ended before it is said.
+        if is_stop {
+            handle.stop();
+        }
+        said?;
     }
     Ok(())
 }
@@ -197,10 +204,8 @@ fn obey(request: Request, handle: &Handle) -> Result<Answer, Refusal> {
             handle.activate_with(epoch)??;
             Ok(Answer::Done)
         }
-        Request::Stop => {
-            handle.stop();
-            Ok(Answer::Done)
-        }
+        // Obeyed when it was answered.
+        Request::Stop => Ok(Answer::Done),
     }
 }
 

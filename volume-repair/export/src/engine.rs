@@ -38,7 +38,7 @@ const LISTENER: Token = Token(1);
 const PEERS: usize = 2;
 
 /// What is served.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Volume {
     /// The region set, and the right to write it.
     pub config: Config,
@@ -80,8 +80,9 @@ pub struct Export {
     upstairs: Upstairs,
     block_size: u64,
     peers: Vec<Peer>,
-    /// What was said of each member last.
+    /// What was said of each member last, and of how many wrong seals.
     told: Vec<Option<String>>,
+    told_seals: Vec<u64>,
     clients: BTreeMap<usize, Client>,
     next_client: usize,
     /// Whose jobs they are.
@@ -118,6 +119,7 @@ impl Export {
             upstairs: Upstairs::new(volume.config),
             block_size: block_size as u64,
             told: vec![None; volume.members.len()],
+            told_seals: vec![0; volume.members.len()],
             peers: volume.members.into_iter().map(Peer::new).collect(),
             clients: BTreeMap::new(),
             next_client: 0,
@@ -343,8 +345,17 @@ impl Export {
         }
     }
 
-    /// Says why a member is of no use, once.
+    /// Says why a member is of no use, once, and that it has blocks that were changed on purpose, when there are more.
     fn tell_trouble(&mut self, peer: PeerId) {
+        let seals = self.upstairs.wrong_seals(peer);
+        if self.told_seals[peer.0] != seals {
+            self.told_seals[peer.0] = seals;
+            tracing::error!(
+                peer = peer.0,
+                blocks = seals,
+                "a member has blocks that the volume's key has not sealed"
+            );
+        }
         let why = self.upstairs.trouble(peer);
         if self.told[peer.0].as_deref() != why {
             self.told[peer.0] = why.map(str::to_owned);

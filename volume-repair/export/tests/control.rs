@@ -41,6 +41,7 @@ impl Site {
             promotion: Promotion { epoch: 3, session: Uuid::from_u128(7) },
             accepts_possible_loss: false,
             limits: Limits::default(),
+            sealer: None,
         };
         let volume = Volume { config, members: vec![address; 3], name: String::new() };
         let export = Export::new(volume, Address::Unix(directory.path().join("nbd"))).unwrap();
@@ -184,6 +185,7 @@ fn a_socket_that_a_killed_export_has_left_is_replaced_and_a_file_is_not() {
             promotion: Promotion::default(),
             accepts_possible_loss: false,
             limits: Limits::default(),
+            sealer: None,
         };
         Export::new(Volume { config, members: Vec::new(), name: String::new() }, address)
     };

@@ -38,6 +38,8 @@ pub(crate) enum Fault {
     Partition,
     /// The medium changes a bit of a block.
     Rot,
+    /// A sled begins to answer with what it has changed on purpose, or ends it.
+    Lie,
 }
 
 /// What kind of trouble.
@@ -45,6 +47,8 @@ pub(crate) enum Fault {
 pub(crate) struct Climate {
     pub(crate) block_size: BlockSize,
     pub(crate) blocks: u64,
+    /// Whether blocks are encrypted.
+    pub(crate) is_sealed: bool,
     /// Where clients write and read: parts of the blocks, if there are many.
     pub(crate) spots: Vec<Range<u64>>,
     faults: &'static [(Fault, u32)],
@@ -63,13 +67,15 @@ pub(crate) struct Climate {
     pub(crate) distance: [u32; 3],
     /// The one sled whose medium changes bytes. Its power stays: then bytes that are lost and such as are changed would be the same.
     pub(crate) rotten: Option<usize>,
+    /// The one sled that lies about blocks, if they are encrypted: about others nobody would notice.
+    pub(crate) liar: usize,
     /// Microseconds between jobs at most.
     pub(crate) between_jobs: u64,
 }
 
 use Fault::{
-    Block, Break, GoDark, KillAll, KillSled, KillTwo, KillWriter, LosePower, LosePowerOfAll, LowerWriter,
-    Partition, PauseSled, PauseWriter, Rot, TakeOver, ThreeInARow, TwoAtOnce,
+    Block, Break, GoDark, KillAll, KillSled, KillTwo, KillWriter, Lie, LosePower, LosePowerOfAll,
+    LowerWriter, Partition, PauseSled, PauseWriter, Rot, TakeOver, ThreeInARow, TwoAtOnce,
 };
 
 const MIXED: &[(Fault, u32)] = &[
@@ -120,6 +126,17 @@ const RIVALS: &[(Fault, u32)] = &[
 const ROT: &[(Fault, u32)] =
     &[(Rot, 60), (Break, 10), (KillSled, 10), (Block, 8), (KillWriter, 3), (TakeOver, 3)];
 
+const LIES: &[(Fault, u32)] = &[
+    (Lie, 40),
+    (ThreeInARow, 10),
+    (KillTwo, 10),
+    (KillSled, 15),
+    (Block, 15),
+    (LosePower, 5),
+    (KillWriter, 5),
+    (Break, 10),
+];
+
 const ROWS: &[(Fault, u32)] = &[(ThreeInARow, 1)];
 
 /// A slow disk takes so long at most: nobody believes that it is gone.
@@ -127,6 +144,9 @@ const DISK_MAX: Duration = Duration::from_secs(2);
 
 /// A message takes so long at most for the distance alone.
 const DISTANCE_MAX: Duration = Duration::from_millis(50);
+
+/// Every so many seeds blocks are encrypted: in each climate some, and in most of them nothing else is different.
+const SEALED: u64 = 3;
 
 /// Every so many seeds there are many blocks.
 const LARGE: u64 = 61;
@@ -144,6 +164,7 @@ impl Climate {
         let mut climate = Climate {
             block_size: if random.random_bool(0.1) { BlockSize::B4096 } else { BlockSize::B512 },
             blocks,
+            is_sealed: seed % SEALED == 1,
             spots: std::iter::once(0..blocks).collect(),
             faults: MIXED,
             between_faults: 2_500,
@@ -154,6 +175,7 @@ impl Climate {
             slowness: [1; 3],
             distance: [1; 3],
             rotten: None,
+            liar: usize::try_from(seed / 7 % 3).unwrap_or(0),
             between_jobs: 20_000,
         };
         match seed % 7 {
@@ -193,6 +215,10 @@ impl Climate {
                 climate.between_jobs = 10_000;
             }
             _ => climate.aimed = 0.005,
+        }
+        if climate.is_sealed && seed % 7 == 3 {
+            climate.faults = LIES;
+            climate.between_faults = 1_500;
         }
         if seed % LARGE == LARGE - 1 {
             climate.block_size = BlockSize::B512;

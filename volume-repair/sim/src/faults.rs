@@ -3,7 +3,7 @@
 use crate::{
     climate::Fault,
     network::delay,
-    sled::Sled,
+    sled::{Lie, Sled},
     world::{Broken, Event, World},
 };
 use rand::Rng;
@@ -178,6 +178,7 @@ impl World {
             Fault::ThreeInARow => self.three_in_a_row(newest, sled),
             Fault::Partition => self.partition(newest),
             Fault::Rot => self.rot()?,
+            Fault::Lie => self.lie(),
         }
         Ok(())
     }
@@ -236,6 +237,12 @@ impl World {
         self.sleds[sled].rot(part, self.geometry)
     }
 
+    fn lie(&mut self) {
+        let lie = if self.random.random_bool(0.5) { Lie::Bytes } else { Lie::Seals };
+        let of_liar = &mut self.sleds[self.climate.liar].lie;
+        *of_liar = if of_liar.is_none() { Some(lie) } else { None };
+    }
+
     /// Nothing goes wrong from now on: everybody runs, and one Upstairs has the volume: the newest, if it is sure that there is one, or a
     /// new one.
     pub(crate) fn heal(&mut self) -> Result<(), Broken> {
@@ -243,6 +250,7 @@ impl World {
         self.climate.slowness = [1; 3];
         self.climate.distance = [1; 3];
         self.blocked.clear();
+        self.sleds.iter_mut().for_each(|sled| sled.lie = None);
         for connection in self.connections.values_mut() {
             connection.is_dark |= connection.is_closed;
         }

@@ -16,9 +16,10 @@
 //! - [`climate`]: what kind of trouble a seed has. [`faults`]: what goes wrong.
 //! - [`world`]: the machines and what happens to them. [`network`]: connections. [`sled`]: one machine with a region.
 //!   [`writer`]: one Upstairs and its client.
-//! - [`history`]: which values may be read, by the promises of `docs/BLOCK.md`.
+//! - [`history`]: which values may be read, by the promises of `docs/BLOCK.md`. [`audit`]: what members may see of an encrypted volume.
 //! - [`mod@run`]: one seed, and what is left of it. [`mod@campaign`]: many of them. [`mod@mutants`]: the rules that are left out.
 
+mod audit;
 mod campaign;
 mod climate;
 mod faults;

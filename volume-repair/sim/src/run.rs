@@ -1,7 +1,10 @@
 //! One seed: faults for a while, then none; what was promised has to have held all the time, and in the end everything has to work and
 //! all members have to be the same.
 
-use crate::world::{Broken, World};
+use crate::{
+    audit::check_unreadable,
+    world::{Broken, World},
+};
 use std::time::Duration;
 
 /// Things go wrong for so long.
@@ -24,6 +27,8 @@ pub struct Summary {
     pub jobs: u64,
     /// Reads that were checked.
     pub reads: u64,
+    /// Blocks that were sealed, each with a nonce of its own.
+    pub sealed: u64,
 }
 
 impl Summary {
@@ -35,6 +40,7 @@ impl Summary {
             writers: self.writers + other.writers,
             jobs: self.jobs + other.jobs,
             reads: self.reads + other.reads,
+            sealed: self.sealed + other.sealed,
         }
     }
 }
@@ -58,6 +64,7 @@ pub fn run(seed: u64) -> Result<Summary, Broken> {
         writers: world.writers.len() as u64,
         jobs: world.writers.iter().map(|writer| writer.done).sum(),
         reads: world.history.reads,
+        sealed: world.audit.nonces(),
     })
 }
 
@@ -71,6 +78,9 @@ fn check_end(world: &mut World) -> Result<(), Broken> {
             "the newest Upstairs hangs: {} jobs were done. {:?}",
             newest.done, newest.upstairs
         ));
+    }
+    if world.geometry.is_sealed {
+        world.sleds.iter().try_for_each(|sled| sled.each_part(check_unreadable))?;
     }
     let mut digests = Vec::new();
     let blocks = world.geometry.blocks;

@@ -1,10 +1,15 @@
 //! One machine with a region: its disk, and the process that serves it, if it runs.
 
+use bytes::BytesMut;
 use camino::Utf8Path;
 use downstairs::Member;
 use durable_fs::{SimDisk, SimMachine, Storage};
 use ids::{RegionId, RegionSetId};
-use region::{Geometry, Identity, List, ListVersion, Member as Named, NewRegion, Opening, Position};
+use region::{
+    Geometry, Identity, List, ListVersion, Member as Named, NewRegion, Opening, Position, SEAL, What,
+    checksum,
+};
+use region_wire::Reply;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -23,8 +28,17 @@ pub(crate) struct Sled {
     /// Which process of this machine it is.
     pub(crate) life: u64,
     boots: u128,
+    /// What it changes of what it answers, if it lies.
+    pub(crate) lie: Option<Lie>,
     /// Until then it does nothing: stopped, or busy.
     pub(crate) paused_until: Duration,
+}
+
+/// What somebody changes who has the disk and the machine, but not the key. Checksums he makes himself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lie {
+    Bytes,
+    Seals,
 }
 
 pub(crate) fn set() -> RegionSetId {
@@ -46,7 +60,7 @@ impl Sled {
         let list = List { version: ListVersion { epoch: 0, number: 1 }, base: Position::NONE, full };
         let new = NewRegion { identity, incarnation: 1, list, salt };
         region::create(&disk, Utf8Path::new(PATH), &new).expect("a region can be made on a disk that works");
-        Sled { machine, disk, member: None, life: 0, boots: 1, paused_until: Duration::ZERO }
+        Sled { machine, disk, member: None, life: 0, boots: 1, lie: None, paused_until: Duration::ZERO }
     }
 
     /// Starts the process. It ends again if the power fails meanwhile.
@@ -84,6 +98,50 @@ impl Sled {
         )]
         let offset = size - bytes + (bytes as f64 * part) as u64;
         self.disk.flip_bit(path, offset).map_err(wrong)
+    }
+
+    /// Changes what it is about to answer, if it lies.
+    pub(crate) fn falsify(&self, reply: &mut Reply, size: usize) {
+        let forge_seal = |what: &mut What| {
+            if let What::Bytes { seal, .. } = what {
+                seal[SEAL - 1] ^= 1;
+            }
+        };
+        match (self.lie, reply) {
+            (Some(Lie::Seals), Reply::Read { whats, .. }) => whats.iter_mut().for_each(forge_seal),
+            (Some(Lie::Seals), Reply::Looked { held, .. }) => {
+                held.iter_mut().for_each(|held| forge_seal(&mut held.what));
+            }
+            (Some(Lie::Bytes), Reply::Read { first, whats, bytes, .. }) => {
+                let mut forged = BytesMut::from(&bytes[..]);
+                let blocks = (*first..).zip(whats.iter_mut()).filter_map(|(block, what)| match what {
+                    What::Bytes { checksum, .. } => Some((block, checksum)),
+                    What::Never | What::Zeros => None,
+                });
+                for ((block, kept), bytes) in blocks.zip(forged.chunks_exact_mut(size)) {
+                    bytes[100] ^= 1;
+                    *kept = checksum(block, bytes);
+                }
+                *bytes = forged.freeze();
+            }
+            _ => {}
+        }
+    }
+
+    /// All that its region has on the disk, part by part.
+    pub(crate) fn each_part(&self, mut look: impl FnMut(&[u8]) -> Result<(), String>) -> Result<(), String> {
+        let wrong =
+            |error: durable_fs::StorageError| format!("the file of a region cannot be read: {error:?}");
+        let file = self.disk.open(Utf8Path::new(PATH)).map_err(wrong)?;
+        let (mut part, mut offset) = (vec![0; 1 << 20], 0);
+        loop {
+            let read = file.read_at(offset, &mut part).map_err(wrong)?;
+            if read == 0 {
+                return Ok(());
+            }
+            look(&part[..read])?;
+            offset += read as u64;
+        }
     }
 
     /// The process is killed; the machine goes on.

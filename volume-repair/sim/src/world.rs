@@ -1,6 +1,7 @@
 //! All machines, and what happens to them, in the order of a clock that only this knows.
 
 use crate::{
+    audit::Audit,
     climate::Climate,
     history::History,
     network::{Connection, delay, disk_delay},
@@ -65,6 +66,7 @@ pub(crate) struct World {
     /// Between which writer and which sled nothing gets through.
     pub(crate) blocked: BTreeSet<(usize, usize)>,
     pub(crate) history: History,
+    pub(crate) audit: Audit,
     pub(crate) has_faults: bool,
     pub(crate) faults: u64,
     next_epoch: u32,
@@ -79,7 +81,8 @@ impl World {
     pub(crate) fn new(seed: u64) -> Result<World, Broken> {
         let mut random = SmallRng::seed_from_u64(seed);
         let climate = Climate::new(seed, &mut random);
-        let geometry = Geometry { block_size: climate.block_size, blocks: climate.blocks, is_sealed: false };
+        let Climate { block_size, blocks, is_sealed, .. } = climate;
+        let geometry = Geometry { block_size, blocks, is_sealed };
         let sleds = (0..3).map(|number| Sled::new(number, 3, geometry, random.random())).collect();
         let mut world = World {
             random,
@@ -94,6 +97,7 @@ impl World {
             next_connection: 1,
             blocked: BTreeSet::new(),
             history: History::default(),
+            audit: Audit::default(),
             has_faults: true,
             faults: 0,
             next_epoch: 1,
@@ -327,8 +331,9 @@ impl World {
         Ok(())
     }
 
-    fn send_to_writer(&mut self, id: u64, reply: Reply) {
+    fn send_to_writer(&mut self, id: u64, mut reply: Reply) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
+        self.sleds[connection.sled].falsify(&mut reply, self.geometry.block_size.bytes());
         let later = self.climate.far(connection.sled, delay(&mut self.random));
         connection.to_writer = connection.to_writer.max(self.now + later);
         let later = connection.to_writer.saturating_sub(self.now);
@@ -361,6 +366,9 @@ impl World {
                     }
                 }
                 Action::Send(peer, request) => {
+                    if self.geometry.is_sealed {
+                        self.audit.sent(&request, size)?;
+                    }
                     let Some(id) = self.writers[writer].connections.get(&peer).copied() else { continue };
                     let later = self.climate.far(peer.0, delay(&mut self.random));
                     if let Some(connection) = self.connections.get_mut(&id) {

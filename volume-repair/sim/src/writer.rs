@@ -10,12 +10,16 @@ use rand::{Rng, rngs::SmallRng};
 use region::{Geometry, Promotion};
 use std::{collections::BTreeMap, time::Duration};
 use upstairs::{Action, Config, Data, Holds, Job, JobError, JobId, Limits, PeerId, Run, Upstairs};
+use volume_seals::{Sealer, SealingSession, VolumeKey};
 
 /// Jobs that the client has under way at most.
 const JOBS: usize = 12;
 
 /// Blocks of a job at most.
 const BLOCKS: u64 = 6;
+
+/// What most of a block is that a client writes.
+pub(crate) const FILL: u8 = 0xa5;
 
 /// An Upstairs with a client.
 #[derive(Debug)]
@@ -51,7 +55,7 @@ enum Asking {
 }
 
 fn content(stamp: Stamp, size: usize) -> Vec<u8> {
-    let mut bytes = vec![0xa5; size];
+    let mut bytes = vec![FILL; size];
     bytes[..4].copy_from_slice(&stamp.session.epoch.to_le_bytes());
     bytes[4..12].copy_from_slice(&(stamp.session.writer as u64).to_le_bytes());
     bytes[12..20].copy_from_slice(&stamp.number.to_le_bytes());
@@ -63,7 +67,7 @@ fn stamp_of(bytes: &[u8]) -> Option<Stamp> {
     let writer = usize::try_from(u64::from_le_bytes(bytes.get(4..12)?.try_into().ok()?)).ok()?;
     let number = u64::from_le_bytes(bytes.get(12..20)?.try_into().ok()?);
     let stamp = Stamp { session: Session { epoch, writer }, number };
-    bytes[20..].iter().all(|byte| *byte == 0xa5).then_some(stamp)
+    bytes[20..].iter().all(|byte| *byte == FILL).then_some(stamp)
 }
 
 impl Writer {
@@ -81,6 +85,10 @@ impl Writer {
             promotion,
             accepts_possible_loss: false,
             limits,
+            sealer: geometry.is_sealed.then(|| {
+                let session = SealingSession::from_unique(promotion.session.as_u128());
+                Sealer::new(&VolumeKey::from_bytes(&mut [7; 32]), set(), geometry.block_size, session)
+            }),
         };
         Writer {
             upstairs: Upstairs::new(config),

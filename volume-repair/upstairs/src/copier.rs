@@ -16,13 +16,15 @@
 use crate::{
     reads::same_runs,
     rules::Rule,
+    sealing::{Wrong, judge},
     types::PeerId,
     upstairs::{Phase, Purpose, Upstairs},
 };
 use bytes::Bytes;
-use region::{Held, Position, What, checksum};
+use region::{Held, Position, What};
 use region_wire::{BlockCopy, BlockData, Blocks, LOOK_MAX, Reply, Request, WRITE_BYTES_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use volume_seals::Sealer;
 
 /// Full members at most: of more, two that acknowledge need not meet two that are activated.
 const FULL_MAX: usize = 3;
@@ -322,9 +324,9 @@ impl Upstairs {
         let Some(held) = run.held.as_ref().filter(|held| held.len() == whats.len()) else {
             return self.lose(source, "it answers other blocks than it was asked for");
         };
-        let Some(copies) = copies_of(run.blocks.first, held, bytes, size, self.config.geometry.is_sealed)
-        else {
-            return self.give_up_copy(source, run.blocks, mode);
+        let copies = match copies_of(run.blocks.first, held, bytes, size, &mut self.config.sealer) {
+            Ok(copies) => copies,
+            Err(wrong) => return self.give_up_copy(source, run.blocks, mode, wrong),
         };
         for copy in copies {
             let id = match mode {
@@ -340,10 +342,10 @@ impl Upstairs {
 
     /// The source has wrong bytes: not what anybody is to have. Healed like those that a read has found, and then copied. Whoever brings
     /// others up and cannot be healed by those that are here may be by one that comes.
-    fn give_up_copy(&mut self, source: PeerId, blocks: Blocks, mode: Mode) {
+    fn give_up_copy(&mut self, source: PeerId, blocks: Blocks, mode: Mode, wrong: Wrong) {
         self.copier = None;
         self.forget_copy_asked();
-        self.peers[source.0].wrong_blocks += 1;
+        self.peers[source.0].note_wrong(wrong, 1);
         let failures = &mut self.peers[source.0].failed_copies;
         *failures += 1;
         if mode == Mode::Stage && *failures > HEAL_TRIES {
@@ -355,35 +357,33 @@ impl Upstairs {
     }
 }
 
-/// What a member is told to have it, too. None if some of it is wrong.
+/// What a member is told to have it, too.
 fn copies_of(
     first: u64,
     held: &[Held],
     mut bytes: Bytes,
     size: usize,
-    is_sealed: bool,
-) -> Option<Vec<BlockCopy>> {
+    sealer: &mut Option<Sealer>,
+) -> Result<Vec<BlockCopy>, Wrong> {
     let mut copies = Vec::new();
     for run in same_runs(held) {
         let (block, count) = (first + run.start as u64, run.len());
-        let blocks = Blocks { first: block, count: u32::try_from(count).ok()? };
+        let blocks = Blocks { first: block, count: u32::try_from(count).expect("a run is small") };
         let version: Position = held[run.start].version;
         copies.push(match held[run.start].what {
             What::Never => BlockCopy::Never(blocks),
             What::Zeros => BlockCopy::Zeros(version, blocks),
             What::Bytes { .. } => {
                 if bytes.len() < count * size {
-                    return None;
+                    return Err(Wrong::Bytes);
                 }
                 let part = bytes.split_to(count * size);
                 let (mut checksums, mut seals) = (Vec::new(), Vec::new());
                 for ((block, bytes), held) in (block..).zip(part.chunks_exact(size)).zip(&held[run.clone()]) {
-                    let What::Bytes { checksum: kept, seal } = held.what else { return None };
-                    if checksum(block, bytes) != kept {
-                        return None;
-                    }
-                    checksums.push(kept);
-                    if is_sealed {
+                    let What::Bytes { checksum, seal } = held.what else { return Err(Wrong::Bytes) };
+                    judge(sealer, block, bytes, checksum, &seal)?;
+                    checksums.push(checksum);
+                    if sealer.is_some() {
                         seals.push(seal);
                     }
                 }
@@ -391,5 +391,5 @@ fn copies_of(
             }
         });
     }
-    bytes.is_empty().then_some(copies)
+    if bytes.is_empty() { Ok(copies) } else { Err(Wrong::Bytes) }
 }

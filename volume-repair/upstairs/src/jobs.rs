@@ -8,8 +8,8 @@ use crate::{
     window::Entry,
 };
 use bytes::Bytes;
-use region::{Position, checksum};
-use region_wire::{BlockData, Blocks, WRITE_BYTES_MAX, ZERO_MAX};
+use region::Position;
+use region_wire::{Blocks, WRITE_BYTES_MAX, ZERO_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Jobs that wait to be begun at most, before nothing more is to be asked.
@@ -100,7 +100,7 @@ impl Upstairs {
                 Job::Read { first, count } => self.begin_read(id, first, count),
                 Job::Look { first, count } => self.begin_look(id, first, count),
                 Job::Write { first, bytes, is_durable } => {
-                    self.push_bytes(first, &bytes);
+                    self.push_bytes(first, bytes);
                     self.note_written(id, is_durable);
                 }
                 Job::Zero { first, count, is_durable } => {
@@ -112,16 +112,11 @@ impl Upstairs {
         }
     }
 
-    fn push_bytes(&mut self, first: u64, bytes: &Bytes) {
-        let size = self.config.geometry.block_size.bytes();
-        let mut rest = bytes.clone();
-        let mut first = first;
+    fn push_bytes(&mut self, mut first: u64, mut rest: Bytes) {
         while !rest.is_empty() {
             let bytes = rest.split_to(rest.len().min(WRITE_BYTES_MAX));
-            let blocks = bytes.chunks_exact(size).zip(first..);
-            let checksums: Vec<u64> = blocks.map(|(bytes, block)| checksum(block, bytes)).collect();
-            let count = checksums.len() as u64;
-            let data = BlockData { first, checksums, seals: Vec::new(), bytes };
+            let data = self.data_of(first, bytes);
+            let count = data.checksums.len() as u64;
             self.window.push_write(|position| Entry::Write(position, data));
             first += count;
         }
@@ -205,6 +200,7 @@ impl Upstairs {
         let waiting = jobs.waiting.into_iter().map(|(id, _)| id);
         let written = jobs.writes.into_iter().chain(jobs.flushes).map(|(_, id)| id);
         self.reads.forget_all();
+        self.heals.forget_all();
         for id in waiting.chain(written).chain(jobs.reads.into_keys()) {
             self.act(Action::Done(id, Err(error.clone())));
         }

@@ -52,6 +52,8 @@ pub(crate) struct Peer {
     pub(crate) trouble: Option<String>,
     /// Blocks that it had wrong.
     pub(crate) wrong_blocks: u64,
+    /// Those of them that had their checksums, and were not sealed by the volume's key.
+    pub(crate) wrong_seals: u64,
     pub(crate) healed_blocks: u64,
     /// How often it was to be a source and had wrong bytes, since members were gathered.
     pub(crate) failed_copies: u32,
@@ -75,6 +77,7 @@ impl Peer {
             is_condemned: false,
             trouble: None,
             wrong_blocks: 0,
+            wrong_seals: 0,
             healed_blocks: 0,
             failed_copies: 0,
         }

@@ -1,20 +1,21 @@
-//! Reading: from one full member, verified; from another one if the first is slow or wrong; and healing what was wrong.
+//! Reading: from one full member, verified; from another one if the first is slow or wrong. What was wrong is healed by
+//! [`crate::heals`].
 //!
 //! ```text
 //!   piece ──ask──► one member ──right──► answered
 //!                    │  └─ slow ──► ask another one, too
-//!                    └─ wrong ──► ask another one ──right──► answered, and the first is healed:
-//!                                        look and read at the one that is right ──► Heal, of that version
+//!                    └─ wrong ──► ask another one ──right──► answered, and the first is healed
 //! ```
 
 use crate::{
     rules::Rule,
+    sealing::Wrong,
     types::{Action, Data, Holds, JobError, JobId, PeerId, Run},
-    upstairs::{Phase, Purpose, Upstairs},
+    upstairs::{Purpose, Upstairs},
 };
 use bytes::Bytes;
 use region::{Held, Position, What, checksum};
-use region_wire::{BlockCopy, BlockData, Blocks, LOOK_MAX, Reply, Request};
+use region_wire::{Blocks, LOOK_MAX, Reply, Request};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -26,17 +27,10 @@ const PIECE_BYTES: u64 = 256 << 10;
 /// A member that takes longer is not waited for alone.
 const HEDGE: Duration = Duration::from_millis(250);
 
-/// Blocks that are healed at a time.
-const HEALS_MAX: usize = 64;
-
-/// A healing that is under way.
-pub(crate) type HealId = u64;
-
-/// Pieces of reads, and healings.
+/// Pieces of reads.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
     pieces: BTreeMap<u64, Piece>,
-    heals: BTreeMap<HealId, Heal>,
     next: u64,
     /// Those that nobody was there to be asked for.
     unasked: BTreeSet<u64>,
@@ -65,15 +59,8 @@ struct Piece {
     asked_at: Duration,
     /// Those that gave wrong bytes.
     wrong: BTreeSet<PeerId>,
-}
-
-/// One block of one member that has the wrong bytes.
-#[derive(Debug)]
-struct Heal {
-    of: PeerId,
-    from: PeerId,
-    block: u64,
-    version: Option<Position>,
+    /// A block that one of them had with its checksum, and that the volume's key does not open.
+    wrong_seal: Option<u64>,
 }
 
 impl Reads {
@@ -109,7 +96,8 @@ impl Upstairs {
         self.reads.next += 1;
         let (behind, asked_at) = (self.jobs.acknowledged, self.now);
         let (asked, wrong) = (BTreeSet::new(), BTreeSet::new());
-        self.reads.pieces.insert(id, Piece { job, wanted, blocks, behind, asked, asked_at, wrong });
+        let piece = Piece { job, wanted, blocks, behind, asked, asked_at, wrong, wrong_seal: None };
+        self.reads.pieces.insert(id, piece);
         self.reads.unasked.insert(id);
     }
 
@@ -188,12 +176,23 @@ impl Upstairs {
             return self.lose(peer, "it answers other blocks than it was asked for");
         };
         let (parts, wrong) = data;
-        if wrong.is_empty() || !Rule::ReadsAreChecked.is_kept() {
-            return self.answer_piece(id, parts);
+        if !wrong.is_empty() && Rule::ReadsAreChecked.is_kept() {
+            return self.note_wrong(peer, id, Wrong::Bytes, wrong);
         }
-        self.peers[peer.0].wrong_blocks += wrong.len() as u64;
+        match self.open_parts(first, &whats, parts) {
+            Ok(parts) => self.answer_piece(id, parts),
+            Err(wrong) => self.note_wrong(peer, id, Wrong::Seal, wrong),
+        }
+    }
+
+    /// A member has given wrong blocks. Another one is asked, and the first one is healed.
+    fn note_wrong(&mut self, peer: PeerId, id: u64, why: Wrong, wrong: Vec<u64>) {
+        self.peers[peer.0].note_wrong(why, wrong.len() as u64);
         if let Some(piece) = self.reads.pieces.get_mut(&id) {
             piece.wrong.insert(peer);
+            if why == Wrong::Seal {
+                piece.wrong_seal = wrong.first().copied();
+            }
             if piece.asked.is_empty() {
                 self.reads.unasked.insert(id);
             }
@@ -242,12 +241,16 @@ impl Upstairs {
         if !(0..self.peers.len()).map(PeerId).filter(|peer| self.is_full(*peer)).all(|peer| is_wrong(&peer)) {
             return;
         }
-        let (job, block) = (piece.job, piece.blocks.first);
+        let error = match piece.wrong_seal {
+            Some(block) => JobError::WrongSeal { block },
+            None => JobError::Unreadable { block: piece.blocks.first },
+        };
+        let job = piece.job;
         self.reads.pieces.retain(|_, piece| piece.job != job);
         let Reads { unasked, pieces, .. } = &mut self.reads;
         unasked.retain(|id| pieces.contains_key(id));
         if self.jobs.reads.remove(&job).is_some() {
-            self.answer(Action::Done(job, Err(JobError::Unreadable { block })));
+            self.answer(Action::Done(job, Err(error)));
         }
     }
 
@@ -259,63 +262,6 @@ impl Upstairs {
                 self.reads.unasked.insert(id);
             }
         }
-    }
-
-    /// Heals blocks of a member: those that another one has right, of the same version.
-    pub(crate) fn begin_heals(&mut self, of: PeerId, blocks: std::ops::Range<u64>) {
-        let is_source = |peer: &PeerId| {
-            // Before it is active nobody knows who else has them; and a version is one write, whoever has it.
-            let may_have_them = self.is_full(*peer) || matches!(self.phase, Phase::BringingUp(_));
-            *peer != of && may_have_them && self.peers[peer.0].is_promoted()
-        };
-        let sources = (0..self.peers.len()).map(PeerId).filter(is_source);
-        if let Some(from) = sources.max_by_key(|peer| self.peers[peer.0].applied) {
-            blocks.for_each(|block| self.begin_heal(of, from, block));
-        }
-    }
-
-    fn begin_heal(&mut self, of: PeerId, from: PeerId, block: u64) {
-        let heals = &self.reads.heals;
-        if heals.len() >= HEALS_MAX || heals.values().any(|heal| heal.of == of && heal.block == block) {
-            // It is found again by the next read.
-            return;
-        }
-        let id = self.reads.next;
-        self.reads.next += 1;
-        self.reads.heals.insert(id, Heal { of, from, block, version: None });
-        let blocks = Blocks { first: block, count: 1 };
-        // One behind the other, with no write between them: of the same version.
-        self.ask(from, Purpose::Heal(id), |id| Request::Look { id, blocks });
-        self.ask(from, Purpose::Heal(id), |id| Request::Read { id, blocks });
-    }
-
-    pub(crate) fn note_heal(&mut self, peer: PeerId, heal: HealId, _request: u64, reply: Reply) {
-        let Some(known) = self.reads.heals.get_mut(&heal) else { return };
-        match reply {
-            Reply::Looked { held, .. } if held.len() == 1 && peer == known.from => {
-                known.version = Some(held[0].version);
-            }
-            Reply::Read { whats, bytes, .. } if whats.len() == 1 && peer == known.from => {
-                let (of, block, version) = (known.of, known.block, known.version);
-                let What::Bytes { checksum: kept, seal } = whats[0] else { return self.give_up_heal(heal) };
-                let is_right = checksum(block, &bytes) == kept && self.peers[of.0].is_promoted();
-                let Some(version) = version.filter(|_| is_right) else { return self.give_up_heal(heal) };
-                let seals = if self.config.geometry.is_sealed { vec![seal] } else { Vec::new() };
-                let data = BlockData { first: block, checksums: vec![kept], seals, bytes };
-                let copy = BlockCopy::Bytes(version, data);
-                self.ask(of, Purpose::Heal(heal), |id| Request::Heal { id, copy });
-            }
-            Reply::Taken { blocks, .. } if peer == known.of => {
-                self.peers[peer.0].healed_blocks += blocks;
-                self.reads.heals.remove(&heal);
-            }
-            _ => self.give_up_heal(heal),
-        }
-    }
-
-    /// The next read of it begins anew.
-    pub(crate) fn give_up_heal(&mut self, heal: HealId) {
-        self.reads.heals.remove(&heal);
     }
 }
 

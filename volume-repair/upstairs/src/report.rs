@@ -22,6 +22,7 @@ impl Upstairs {
             set: self.config.set,
             block_bytes: u32::try_from(geometry.block_size.bytes()).expect("a block is small"),
             blocks: geometry.blocks,
+            is_encrypted: geometry.is_sealed,
             phase: self.phase_name(),
             waits: self.waits(now),
             epoch: (!is_idle).then_some(self.config.promotion.epoch),
@@ -108,6 +109,7 @@ impl Upstairs {
             heard_ms_ago: peer.heard.map(|heard| milliseconds(now.saturating_sub(heard))),
             trouble: peer.trouble.clone(),
             wrong_blocks: peer.wrong_blocks,
+            wrong_seals: peer.wrong_seals,
             healed_blocks: peer.healed_blocks,
         }
     }

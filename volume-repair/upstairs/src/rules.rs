@@ -26,6 +26,10 @@ named_rules::named_rules! {
         FullAfterAQuietRound,
         /// What is read has its checksum.
         ReadsAreChecked,
+        /// What is read from an encrypted volume was sealed with its key, for its place.
+        SealsAreChecked,
+        /// What is copied within one, or heals, was.
+        CopiedSealsAreChecked,
         /// What was not heard of two members lately answers nothing.
         SilenceStopsReads,
         /// What is copied was asked of both behind the same position.

@@ -17,6 +17,8 @@ pub struct Status {
     pub block_bytes: u32,
     /// How many there are.
     pub blocks: u64,
+    /// Whether members see ciphertext alone.
+    pub is_encrypted: bool,
     /// How far it is.
     pub phase: PhaseName,
     /// What does not go on at the moment, and for whom it waits. Empty if all is well.
@@ -164,6 +166,8 @@ pub struct MemberStatus {
     pub trouble: Option<String>,
     /// Blocks that were found wrong.
     pub wrong_blocks: u64,
+    /// Those of them that had their checksums, and that the volume's key has not sealed: somebody has changed them.
+    pub wrong_seals: u64,
     /// Those of them that were healed.
     pub healed_blocks: u64,
 }

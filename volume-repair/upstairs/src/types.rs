@@ -4,9 +4,10 @@ use bytes::Bytes;
 use ids::RegionSetId;
 use region::{Geometry, Member, Position, Promotion};
 use region_wire::Request;
+use volume_seals::Sealer;
 
-/// What it is made with.
-#[derive(Clone, Debug)]
+/// What it is made with. Not `Clone`, because of its sealer: a second one would seal other bytes with the same nonces.
+#[derive(Debug)]
 pub struct Config {
     /// The region set.
     pub set: RegionSetId,
@@ -20,6 +21,8 @@ pub struct Config {
     pub accepts_possible_loss: bool,
     /// How much it keeps and sends ahead.
     pub limits: Limits,
+    /// What seals and opens blocks; there, if and only if the regions are sealed.
+    pub sealer: Option<Sealer>,
 }
 
 /// How much an Upstairs keeps and sends ahead. The default is what volumes are served with; a simulation takes less, so that members
@@ -145,6 +148,13 @@ pub enum JobError {
     /// No member has the right bytes of a block.
     #[error("no member has the right bytes of block {block}")]
     Unreadable {
+        /// Which.
+        block: u64,
+    },
+    /// A member has a block with its checksum, and the volume's key has not sealed it for this place: somebody has changed it. Or the
+    /// key is another one. No member has it right.
+    #[error("no member has block {block} as it was sealed with the key of the volume")]
+    WrongSeal {
         /// Which.
         block: u64,
     },

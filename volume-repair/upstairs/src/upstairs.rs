@@ -1,4 +1,4 @@
-//! The machine: what it knows, and what each event makes of it. Parts of it: [`crate::jobs`], [`crate::reads`], [`crate::lists`],
+//! The machine: what it knows, and what each event makes of it. Parts of it: [`crate::jobs`], [`crate::reads`], [`crate::heals`], [`crate::lists`],
 //! [`crate::members`], [`crate::copier`].
 //!
 //! ```text
@@ -13,10 +13,11 @@
 use crate::{
     activation::{Decision, decide},
     copier::Copier,
+    heals::{HealId, Heals},
     jobs::Jobs,
     lists::Pending,
     peer::{Peer, State},
-    reads::{HealId, Reads},
+    reads::Reads,
     rules::Rule,
     status::Totals,
     types::{Action, ActivateError, Config, Job, JobId, PeerId},
@@ -25,6 +26,7 @@ use crate::{
 use region::{List, ListVersion, Position, Promotion};
 use region_wire::{Promoted, Reply, Request};
 use std::{collections::BTreeMap, time::Duration};
+use volume_seals::Sealer;
 
 /// An Upstairs that has not heard of two full members for so long answers nothing.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(4);
@@ -89,6 +91,7 @@ pub struct Upstairs {
     pub(crate) pressed_for: Duration,
     pub(crate) jobs: Jobs,
     pub(crate) reads: Reads,
+    pub(crate) heals: Heals,
     pub(crate) copier: Option<Copier>,
     pub(crate) totals: Totals,
     purposes: BTreeMap<u64, (PeerId, Purpose)>,
@@ -100,8 +103,19 @@ pub struct Upstairs {
 
 impl Upstairs {
     /// Of these members. Does nothing before it is activated.
+    ///
+    /// # Panics
+    /// If its regions are sealed and it has no sealer for them, or the other way round.
     #[must_use]
     pub fn new(config: Config) -> Upstairs {
+        let geometry = config.geometry;
+        let is_for_them = |sealer: &Sealer| sealer.is_for(config.set, geometry.block_size);
+        assert_eq!(
+            geometry.is_sealed,
+            config.sealer.is_some(),
+            "sealed regions, and only they, have a sealer"
+        );
+        assert!(config.sealer.as_ref().is_none_or(is_for_them), "the sealer is that of the region set");
         let peers = config.members.iter().map(|member| Peer::new(*member)).collect();
         Upstairs {
             window: Window::new(config.promotion.epoch, config.limits),
@@ -116,6 +130,7 @@ impl Upstairs {
             pressed_for: Duration::ZERO,
             jobs: Jobs::default(),
             reads: Reads::default(),
+            heals: Heals::default(),
             copier: None,
             totals: Totals::default(),
             purposes: BTreeMap::new(),
@@ -129,6 +144,12 @@ impl Upstairs {
     #[must_use]
     pub fn trouble(&self, peer: PeerId) -> Option<&str> {
         self.peers[peer.0].trouble.as_deref()
+    }
+
+    /// Blocks of a member that had their checksums, and that the volume's key has not sealed.
+    #[must_use]
+    pub fn wrong_seals(&self, peer: PeerId) -> u64 {
+        self.peers[peer.0].wrong_seals
     }
 
     /// Begins to look for its members.
@@ -279,7 +300,7 @@ impl Upstairs {
             | Reply::Digested { id, .. }
             | Reply::Taken { id, .. } => match self.take_purpose(id) {
                 Some((from, Purpose::Read(piece))) if from == peer => self.note_read(peer, piece, reply),
-                Some((from, Purpose::Heal(heal))) if from == peer => self.note_heal(peer, heal, id, reply),
+                Some((from, Purpose::Heal(heal))) if from == peer => self.note_heal(peer, heal, reply),
                 Some((from, Purpose::Copy)) if from == peer => self.note_copy(peer, id, reply),
                 _ => {}
             },

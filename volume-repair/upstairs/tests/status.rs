@@ -26,6 +26,7 @@ fn upstairs() -> Upstairs {
         promotion: Promotion { epoch: 2, session: Uuid::from_u128(7) },
         accepts_possible_loss: false,
         limits: Limits::default(),
+        sealer: None,
     })
 }
 
