@@ -48,7 +48,7 @@ enum Name {
     Depot,
     /// Sagas per second, recovery, memory
     Sagas,
-    /// Volumes by fio over NBD: the limit, the peer and ours, side by side (some 10 minutes; `--samples 1`: 4)
+    /// Volumes by fio over NBD: the limit, the peer and ours, side by side (some 14 minutes; `--samples 1`: 5)
     Volume,
 }
 

@@ -15,10 +15,6 @@ use std::{
 };
 use tokio::process::Command;
 
-/// Whether `sled-agent volume` has `key`, and `create` and `export` have `--key-file`. Where they do not, there is no
-/// subject that encrypts, and none can be asked for.
-pub(super) const ENCRYPTS: bool = false;
-
 /// What the process that serves NBD is called.
 pub(super) const EXPORT: &str = "export";
 

@@ -49,13 +49,7 @@ pub(in crate::bench) enum Role {
 
 impl Role {
     /// All that there are, in the order in which they take turns.
-    pub(super) fn all() -> Vec<Role> {
-        let mut all = vec![Role::Limit, Role::Peer, Role::Ours];
-        if ours::ENCRYPTS {
-            all.push(Role::OursEncrypted);
-        }
-        all
-    }
+    pub(super) const ALL: [Role; 4] = [Role::Limit, Role::Peer, Role::Ours, Role::OursEncrypted];
 
     /// Bytes of disk that its files take at their full size.
     pub(super) fn bytes(self) -> u64 {
