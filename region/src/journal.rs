@@ -39,6 +39,9 @@ const CHECKSUM: Range<usize> = 55..63;
 /// Bytes of a record at most: a quarter of the smallest journal, so that some always fit.
 const RECORD_MAX: u64 = 16 << 10;
 
+/// So much of the ring is looked through at a time.
+const WINDOW: u64 = 256 << 10;
+
 /// Blocks of one change at most: so that each fits into a record.
 pub(crate) const CHANGE_BLOCKS_MAX: usize = 256;
 
@@ -173,23 +176,19 @@ impl Journal {
         layout: &Layout,
         end: u64,
     ) -> Result<u64, StorageError> {
-        let mut ring = vec![0; usize::try_from(layout.journal_bytes).expect("a journal fits in memory")];
-        file.read_exact_at(layout.journal, &mut ring)?;
-        let magic = MAGIC.to_le_bytes();
         let mut highest = 0;
-        for at in 0..ring.len() {
-            if !ring[at..].starts_with(&magic) {
-                continue;
+        let mut from = 0;
+        while from < layout.journal_bytes {
+            // Whatever begins in the first part of the window ends in it.
+            let size = (WINDOW + RECORD_MAX).min(layout.journal_bytes - from);
+            let mut window = vec![0; usize::try_from(size).expect("a window is small")];
+            file.read_exact_at(layout.journal + from, &mut window)?;
+            for at in 0..window.len().min(usize::try_from(WINDOW).expect("a window is small")) {
+                if let Some(record) = record_at(&window[at..], layout).filter(|record| record.number > end) {
+                    highest = highest.max(record.durable);
+                }
             }
-            let length =
-                Fields(&ring[at + magic.len()..]).u32().and_then(|length| usize::try_from(length).ok());
-            let whole =
-                length.filter(|length| *length >= HEADER).and_then(|length| ring.get(at..at + length));
-            if let Some((record, _)) = whole.and_then(|whole| parse(whole.to_vec(), layout))
-                && record.number > end
-            {
-                highest = highest.max(record.durable);
-            }
+            from += WINDOW;
         }
         Ok(highest)
     }
@@ -315,6 +314,13 @@ fn length_of(header: &[u8], before: &Mark) -> Option<usize> {
     let (magic, length) = (fields.u32()?, usize::try_from(fields.u32()?).ok()?);
     let is_it = magic == MAGIC && fields.u64()? == before.number + 1 && fields.u64()? == before.chain;
     (is_it && length >= HEADER).then_some(length)
+}
+
+/// The record that begins here, if one does: right by itself, whatever it follows.
+fn record_at(bytes: &[u8], layout: &Layout) -> Option<Record> {
+    let rest = bytes.strip_prefix(&MAGIC.to_le_bytes())?;
+    let length = usize::try_from(Fields(rest).u32()?).ok().filter(|length| *length >= HEADER)?;
+    parse(bytes.get(..length)?.to_vec(), layout).map(|(record, _)| record)
 }
 
 fn parse(mut bytes: Vec<u8>, layout: &Layout) -> Option<(Record, u64)> {

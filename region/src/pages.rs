@@ -48,6 +48,11 @@ impl Pages {
         self.changed
     }
 
+    /// Forgets what is on the disk as it is here.
+    pub(crate) fn forget_clean(&mut self) {
+        self.there.retain(|_, cached| cached.is_changed || cached.is_being_written);
+    }
+
     /// Shows what is known of these blocks, one after the other.
     pub(crate) fn for_each(
         &mut self,

@@ -146,6 +146,17 @@ impl Region {
         is_time && !self.is_in_checkpoint && self.failed.is_none()
     }
 
+    /// Whether there is anything for a checkpoint to write, and none writes it.
+    #[must_use]
+    pub fn may_checkpoint(&self) -> bool {
+        self.pages.changed() > 0 && !self.is_in_checkpoint && self.failed.is_none()
+    }
+
+    /// Keeps no more in memory than it must: what is on the disk is read again when it is needed.
+    pub fn rest(&mut self) {
+        self.pages.forget_clean();
+    }
+
     /// Whether one was begun and has not ended.
     #[must_use]
     pub fn is_in_checkpoint(&self) -> bool {

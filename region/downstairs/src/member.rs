@@ -36,6 +36,10 @@ const UNSYNCED: u64 = 32 << 20;
 /// Nothing is written while so many bytes wait for syncs: an opening reads what was not durable.
 pub(crate) const UNSYNCED_MAX: u64 = 512 << 20;
 
+/// After so many ticks in which nothing was asked, a region writes a checkpoint, and keeps in memory no more than it must: a disk has
+/// hundreds of regions that nobody uses just now.
+const QUIET_TICKS: u32 = 4;
+
 /// One connection, by a number that its server never gives again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
@@ -129,6 +133,9 @@ pub struct Member {
     /// Bytes that were written since the last sync was begun, and those that it was begun for.
     pub(crate) unsynced: u64,
     being_synced: u64,
+    /// Whether anything was asked since the last tick, and the ticks since then.
+    was_used: bool,
+    quiet_ticks: u32,
     /// What was staged for the active connection.
     pub(crate) staged: Staged,
     /// Whether the active connection is to be told how far the stream is applied.
@@ -155,6 +162,8 @@ impl Member {
             wants_sync: false,
             unsynced: 0,
             being_synced: 0,
+            was_used: false,
+            quiet_ticks: 0,
             staged: Staged::default(),
             tells_applied: false,
         }
@@ -276,8 +285,18 @@ impl Member {
         let mut effects = Vec::new();
         self.stop_waiting_for(Wait::Disk);
         self.wants_sync |= self.unsynced > 0;
+        let was_used = std::mem::take(&mut self.was_used) || self.waits.is_some();
+        self.quiet_ticks = if was_used { 0 } else { self.quiet_ticks.saturating_add(1) };
         self.go_on(&mut effects);
+        if self.is_quiet() {
+            self.region.rest();
+        }
         effects
+    }
+
+    /// Whether nothing was asked for a while.
+    fn is_quiet(&self) -> bool {
+        self.quiet_ticks >= QUIET_TICKS
     }
 
     pub(crate) fn geometry(&self) -> Geometry {
@@ -380,6 +399,7 @@ impl Member {
 
     fn act(&mut self, request: Request, effects: &mut Vec<Effect>) -> Result<(), NotDone> {
         let Some(active) = self.active else { return Ok(()) };
+        self.was_used |= !matches!(request, Request::Ping { .. });
         let mut answer = |reply| effects.push(Effect::Send(active, reply));
         match request {
             Request::Write(..) | Request::Zero(..) => self.write_stream(request)?,
@@ -424,7 +444,8 @@ impl Member {
             return Ok(());
         }
         let must_checkpoint = self.waits == Some(Wait::Checkpoint) && !self.region.is_in_checkpoint();
-        if must_checkpoint || self.region.wants_checkpoint() {
+        let is_time = self.region.wants_checkpoint() || (self.is_quiet() && self.region.may_checkpoint());
+        if must_checkpoint || is_time {
             effects.push(Effect::Run(Work::Checkpoint(Box::new(self.region.begin_checkpoint()?))));
         }
         if !Rule::FlushIsBehindItsSync.is_kept() && self.is_syncing {

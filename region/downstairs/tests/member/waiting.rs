@@ -203,3 +203,28 @@ fn wrong_requests_end_the_connection_and_change_nothing() {
         desk.promoted(promotion(5, 1));
     }
 }
+
+#[test]
+fn a_region_that_nobody_uses_writes_a_checkpoint_once_and_then_rests() {
+    let mut desk = Desk::new();
+    let writer = desk.promoted(promotion(5, 1));
+    desk.ask(writer, write(5, 1, 0, 1));
+    assert!(desk.member.region().may_checkpoint());
+    // Who only says that he is there is no use.
+    let mut ticks = 0;
+    while desk.member.region().may_checkpoint() {
+        desk.ask(writer, Request::Ping { id: 9 });
+        desk.tick();
+        ticks += 1;
+        assert!(ticks < 10, "it never rests");
+    }
+    assert!(ticks > 2, "it is in use as long as it was a moment ago");
+    desk.runs_work = false;
+    (0..10).for_each(|_| desk.tick());
+    assert!(desk.work.is_empty(), "there is nothing more to do");
+    assert_eq!(desk.fill_of(0), Some(1));
+    desk.runs_work = true;
+    desk.ask(writer, write(5, 2, 0, 2));
+    desk.lose_power(1);
+    assert!(matches!(desk.fill_of(0), Some(1 | 2)));
+}
