@@ -1,6 +1,6 @@
 //! `volume activate`, `volume wait`, `volume stop`: what is asked of a running export by its control socket, and where that is.
 
-use super::view;
+use super::{pause::Pause, view};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, ValueEnum};
 use std::{
@@ -8,7 +8,6 @@ use std::{
     io,
     time::{Duration, Instant},
 };
-use tokio::runtime::{Builder, Runtime};
 use upstairs::{Behind, MemberState, MemberStatus, PhaseName, Role};
 use volume_export::{Answer, ExportStatus, Refusal, RefusalCode, Request, ask};
 
@@ -137,21 +136,20 @@ pub(super) fn wait(which: &Which, goal: Goal, seconds: u64) -> Result<(), Box<dy
 
 /// The time between looks, and the time for all of them.
 struct Clock {
-    runtime: Runtime,
+    pause: Pause,
     end: Instant,
 }
 
 impl Clock {
     fn start(length: Duration) -> io::Result<Clock> {
-        let runtime = Builder::new_current_thread().enable_time().build()?;
-        Ok(Clock { runtime, end: Instant::now() + length })
+        Ok(Clock { pause: Pause::new()?, end: Instant::now() + length })
     }
 
     /// Waits until it is time for the next look. False if there is none.
     fn goes_on(&mut self) -> bool {
         let is_over = Instant::now() >= self.end;
         if !is_over {
-            self.runtime.block_on(async { tokio::time::sleep(LOOK).await });
+            self.pause.wait(LOOK);
         }
         !is_over
     }

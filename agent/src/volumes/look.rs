@@ -2,6 +2,7 @@
 
 use super::{
     control::{Which, status},
+    pause::Pause,
     view::{Rates, line, page},
 };
 use camino::Utf8Path;
@@ -45,7 +46,7 @@ pub(super) fn look(which: &Which, form: Form) -> Result<(), Box<dyn Error>> {
 
 /// Until somebody ends it: an export that is not there now may be in a moment.
 fn watch(socket: &Utf8Path, json: bool) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let pause = Pause::new()?;
     let mut out = io::stdout();
     let is_terminal = out.is_terminal() && !json;
     let (mut before, mut said): (Option<Box<ExportStatus>>, String) = (None, String::new());
@@ -68,6 +69,6 @@ fn watch(socket: &Utf8Path, json: bool) -> io::Result<()> {
         out.flush()?;
         said = text;
         before = status.ok();
-        runtime.block_on(async { tokio::time::sleep(INTERVAL).await });
+        pause.wait(INTERVAL);
     }
 }

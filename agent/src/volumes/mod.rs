@@ -3,7 +3,7 @@
 //! - [`arguments`]: what is written on the command line.
 //! - [`create`], [`export`], [`downstairs`]: a command each.
 //! - [`keys`]: the files with their keys.
-//! - [`control`], [`look`]: what is asked of a running export; [`view`]: how people see it.
+//! - [`control`], [`look`]: what is asked of a running export; [`view`]: how people see it; [`pause`]: between two looks.
 //! - [`region_look`]: what a region's file says.
 //! - [`signals`]: how they are ended.
 
@@ -14,6 +14,7 @@ mod downstairs;
 mod export;
 mod keys;
 mod look;
+mod pause;
 mod region_look;
 mod signals;
 mod view;
