@@ -10,18 +10,15 @@
 //! all are measured open, which is the most that idle ones cost; so all of it must take less than a minute.
 
 use super::{
-    Place, fio,
+    Place,
     ours::{self, Keys, Volume},
     server::Server,
+    subject::qemu_io,
 };
 use crate::bench::row::{Limit, Row};
 use anyhow::{Context, Result, ensure};
 use camino::Utf8Path;
-use std::{
-    process::Stdio,
-    time::{Duration, Instant},
-};
-use tokio::process::Command;
+use std::time::{Duration, Instant};
 
 /// The row.
 pub(super) const NAME: &str = "idle_regions_memory";
@@ -85,15 +82,6 @@ async fn use_once(dir: &Utf8Path, agent: &Utf8Path, volume: &Volume) -> Result<(
     let socket = dir.join("idle.sock");
     let export: Server = volume.export(agent, dir, "idle-export", &socket).await?;
     let write = format!("write -P 7 0 {WRITTEN_MIB}M");
-    let output = Command::new("qemu-io")
-        .args(["-f", "raw", "-c", &write, "-c", "flush", &fio::uri(&socket)])
-        .stdin(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true)
-        .output()
-        .await
-        .context("running qemu-io")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "writing to {socket}: {}", said.trim());
+    qemu_io(&socket, &[&write, "flush"]).await?;
     export.stop().await
 }

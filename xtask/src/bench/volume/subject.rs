@@ -155,20 +155,28 @@ async fn export(dir: &Utf8Path, name: &str, socket: &Utf8Path, image: &[String])
     Ok(server)
 }
 
+/// Lets qemu-io do this on the export behind a unix socket.
+pub(super) async fn qemu_io(socket: &Utf8Path, commands: &[&str]) -> Result<()> {
+    let output = Command::new("qemu-io")
+        .args(["-f", "raw"])
+        .args(commands.iter().flat_map(|command| ["-c", command]))
+        .arg(fio::uri(socket))
+        .stdin(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("running qemu-io")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "qemu-io {commands:?} on {socket}: {}", said.trim());
+    Ok(())
+}
+
 impl Subject {
     /// A flush through its socket.
     pub(super) async fn flush(&self) -> Result<()> {
-        let output = Command::new("qemu-io")
-            .args(["-f", "raw", "-c", "flush", &fio::uri(&self.socket)])
-            .stdin(Stdio::null())
-            .process_group(0)
-            .kill_on_drop(true)
-            .output()
-            .await
-            .context("running qemu-io")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "flushing {}: {}", self.role.word(), said.trim());
-        Ok(())
+        let flushed = qemu_io(&self.socket, &["flush"]).await;
+        flushed.with_context(|| format!("flushing {}", self.role.word()))
     }
 
     /// Processor time of all of its processes so far, in seconds.
