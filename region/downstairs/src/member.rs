@@ -296,7 +296,7 @@ impl Member {
 
     /// Whether nothing was asked for a while.
     fn is_quiet(&self) -> bool {
-        self.quiet_ticks >= QUIET_TICKS
+        self.quiet_ticks >= QUIET_TICKS && !self.was_used
     }
 
     pub(crate) fn geometry(&self) -> Geometry {

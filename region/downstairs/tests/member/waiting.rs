@@ -225,6 +225,7 @@ fn a_region_that_nobody_uses_writes_a_checkpoint_once_and_then_rests() {
     assert_eq!(desk.fill_of(0), Some(1));
     desk.runs_work = true;
     desk.ask(writer, write(5, 2, 0, 2));
+    assert!(desk.member.region().may_checkpoint(), "it is in use again at once, and not at the next tick");
     desk.lose_power(1);
     assert!(matches!(desk.fill_of(0), Some(1 | 2)));
 }
