@@ -5,7 +5,7 @@
 //!
 //! **Theory.** `docs/BLOCK.md`. One state machine for each region, [`Member`], decides everything and touches no socket, thread or
 //! clock: so the simulation of a whole volume runs this very one. Around it are threads that block: one reads for each connection,
-//! two work for each region.
+//! others wait for the disk.
 //!
 //! ```text
 //!   Upstairs ══ socket ══► reader ──requests──► Member ──► region's file
@@ -16,16 +16,19 @@
 //! - [`member`]: who may write, what is done in which order, what has to wait. [`stream`], [`copies`], [`lists`] are parts of it.
 //! - [`rules`]: what the tests leave out, one at a time, to see that they notice.
 //! - [`disk`]: the regions that a disk has, and their files.
-//! - [`server`], [`link`]: threads and sockets.
+//! - [`server`], [`link`], [`requests`]: threads and sockets. [`served`]: a region while it is open. [`workers`]: who waits for the disk.
 
 mod copies;
 mod disk;
 mod link;
 mod lists;
 mod member;
+mod requests;
 mod rules;
+mod served;
 mod server;
 mod stream;
+mod workers;
 
 pub use disk::{Disk, DiskError};
 pub use member::{ConnectionId, Effect, Ended, Member, VERSION, Work};

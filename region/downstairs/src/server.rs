@@ -5,23 +5,19 @@
 //! | acceptor | one | accepts, up to [`CONNECTIONS_MAX`] connections |
 //! | reader | one for each connection | reads requests, gives them to the member, sends what can be sent at once |
 //! | sender | one for each connection | sends the rest |
-//! | workers | two for each open region | syncs and checkpoints: one of each kind may be under way |
+//! | workers | as many as have something to do: [`crate::workers`] | syncs and checkpoints: of a region, one of each kind may be under way |
 //! | clock | one | ticks the members, closes regions that nobody uses |
-//!
-//! The member is under a lock while it decides and while it writes; not while it syncs.
 
 use crate::{
     disk::{Disk, DiskError},
     link::Link,
-    member::{ConnectionId, Effect, Member, Work},
+    member::ConnectionId,
+    requests::Requests,
+    served::Served,
+    workers::Workers,
 };
 use ids::RegionId;
-use region_wire::{Hello, Inbox, Refusal, Reply, Request, WireError};
-use rustix::{
-    buffer::spare_capacity,
-    io::Errno,
-    net::{RecvFlags, recv},
-};
+use region_wire::{Hello, Refusal, Reply, Request};
 use std::{
     collections::BTreeMap,
     io,
@@ -29,10 +25,9 @@ use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-        mpsc,
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Connections at a time: one for each of some hundreds of regions, and some that come again.
@@ -41,14 +36,8 @@ const CONNECTIONS_MAX: usize = 1_024;
 /// Who says nothing for so long is gone. An Upstairs says something every second.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
-/// Blocks that are read before it is looked whether their answers are taken.
-const BLOCKS_AT_ONCE: u64 = 1_024;
-
 /// How often members are ticked: what was written is durable a moment later also if nobody asks for it.
 const TICK: Duration = Duration::from_millis(500);
-
-/// A region to which nobody has been connected for so long is closed.
-const UNUSED_MAX: Duration = Duration::from_secs(60);
 
 /// Why a disk is not served.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +68,7 @@ pub struct Server {
 #[derive(Debug)]
 struct Shared {
     disk: Disk,
+    workers: Arc<Workers>,
     /// Each region has a lock of its own, so that one that is slow to open or to close keeps no other waiting.
     regions: Mutex<BTreeMap<RegionId, Arc<Place>>>,
     next_connection: AtomicU64,
@@ -89,27 +79,6 @@ struct Shared {
 
 /// Where a region is while it is open. Locked while it is opened or closed.
 type Place = Mutex<Option<Arc<Served>>>;
-
-/// An open region.
-#[derive(Debug)]
-struct Served {
-    state: Mutex<State>,
-    /// Something that waited may go on.
-    changed: Condvar,
-    /// None once it is to be closed.
-    work: Mutex<Option<[mpsc::Sender<Work>; 2]>>,
-    workers: Mutex<Vec<thread::JoinHandle<()>>>,
-}
-
-#[derive(Debug)]
-struct State {
-    /// None once it was closed.
-    member: Option<Member>,
-    links: BTreeMap<ConnectionId, Arc<Link>>,
-    /// Somebody waits for something to change.
-    is_waited_for: bool,
-    unused_since: Instant,
-}
 
 impl Server {
     /// Serves a disk.
@@ -122,6 +91,7 @@ impl Server {
         let address = listener.local_addr().map_err(listen)?;
         let shared = Arc::new(Shared {
             disk,
+            workers: Arc::new(Workers::start().map_err(ServerError::Thread)?),
             regions: Mutex::default(),
             next_connection: AtomicU64::new(1),
             connections: AtomicUsize::new(0),
@@ -217,7 +187,7 @@ impl Shared {
     fn serve(&self, socket: TcpStream) -> io::Result<()> {
         socket.set_read_timeout(Some(SILENCE_MAX))?;
         let link = Arc::new(Link::new(socket.try_clone()?)?);
-        let mut requests = Requests { socket, inbox: Inbox::new() };
+        let mut requests = Requests::of(socket);
         let Some(first) = requests.next()? else { return Ok(()) };
         let [Request::Hello(hello)] = first[..] else {
             link.put(&Reply::Wrong(
@@ -283,9 +253,8 @@ impl Shared {
         if let Some(served) = &*place {
             return Ok(Arc::clone(served));
         }
-        let served = Served::start(self.disk.open(region)?)
-            .map_err(|source| DiskError::Machine { path: "/proc/self/task", source })?;
-        Ok(Arc::clone(place.insert(served)))
+        let served = Served::new(self.disk.open(region)?, Arc::clone(&self.workers));
+        Ok(Arc::clone(place.insert(Arc::new(served))))
     }
 
     /// A place that nobody else knows, or will ever know, is gone if nothing is there.
@@ -323,187 +292,6 @@ impl Shared {
                 }
             }
             is_stopped = lock(stopped);
-        }
-    }
-}
-
-impl Served {
-    fn start(member: Member) -> io::Result<Arc<Served>> {
-        let (syncs, sync) = mpsc::channel();
-        let (checkpoints, checkpoint) = mpsc::channel();
-        let state = State {
-            member: Some(member),
-            links: BTreeMap::new(),
-            is_waited_for: false,
-            unused_since: Instant::now(),
-        };
-        let served = Arc::new(Served {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-            work: Mutex::new(Some([syncs, checkpoints])),
-            workers: Mutex::default(),
-        });
-        for work in [sync, checkpoint] {
-            let of = Arc::downgrade(&served);
-            let run = move || {
-                while let Ok(work) = work.recv() {
-                    let work: Work = work;
-                    let ended = work.run();
-                    let Some(served) = of.upgrade() else { break };
-                    served.with(|member| member.ended(ended));
-                }
-            };
-            lock(&served.workers).push(start("work", run).map_err(io::Error::other)?);
-        }
-        Ok(served)
-    }
-
-    /// False if the region was closed.
-    fn connect(&self, connection: ConnectionId, link: &Arc<Link>, hello: &Hello) -> bool {
-        let mut state = lock(&self.state);
-        if state.member.is_none() {
-            return false;
-        }
-        state.links.insert(connection, Arc::clone(link));
-        drop(state);
-        self.with(|member| member.connect(connection, hello));
-        true
-    }
-
-    fn run(&self, connection: ConnectionId, link: &Link, requests: &mut Requests) -> io::Result<()> {
-        loop {
-            let Some(all) = requests.next()? else { return Ok(()) };
-            let mut all = all.into_iter().peekable();
-            while all.peek().is_some() {
-                if !link.wait_for_room() {
-                    return Ok(());
-                }
-                let some = answered_at_once(&mut all);
-                self.with(|member| member.receive(connection, some));
-                self.wait_while(|member| member.is_waiting(connection));
-            }
-        }
-    }
-
-    fn disconnect(&self, connection: ConnectionId) {
-        self.with(|member| member.disconnect(connection));
-        let mut state = lock(&self.state);
-        state.links.remove(&connection);
-        state.unused_since = Instant::now();
-    }
-
-    fn tick(&self) {
-        self.with(Member::tick);
-    }
-
-    fn is_unused(&self) -> bool {
-        let state = lock(&self.state);
-        state.links.is_empty() && state.unused_since.elapsed() >= UNUSED_MAX
-    }
-
-    /// Closes the region in order. Whoever is connected hears no more. Whatever is under way on its file has ended on return: it may
-    /// be opened again.
-    fn close(&self) {
-        lock(&self.state).links.values().for_each(|link| link.close());
-        drop(lock(&self.work).take());
-        for worker in std::mem::take(&mut *lock(&self.workers)) {
-            // One that has panicked has said so.
-            let _ = worker.join();
-        }
-        let mut state = lock(&self.state);
-        let Some(mut member) = state.member.take() else { return };
-        if let Err(error) = member.region_mut().settle() {
-            tracing::warn!(%error, "a region is closed as it is");
-        }
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    /// Lets the member decide, and does what it says.
-    fn with(&self, act: impl FnOnce(&mut Member) -> Vec<Effect>) {
-        let mut state = lock(&self.state);
-        let State { member: Some(member), links, .. } = &mut *state else { return };
-        let effects = act(member);
-        let mut touched: Vec<Arc<Link>> = Vec::new();
-        for effect in effects {
-            let to = match &effect {
-                Effect::Send(connection, _) | Effect::Close(connection) => links.get(connection),
-                Effect::Run(_) | Effect::TryAgain => None,
-            };
-            // Replies get into the outbox under the lock, so that they keep their order.
-            match (effect, to) {
-                (Effect::Send(_, reply), Some(link)) => link.put(&reply),
-                (Effect::Close(_), Some(link)) => link.end(),
-                (Effect::Run(work), _) => self.run_work(work),
-                // The clock ticks soon enough.
-                (Effect::TryAgain, _) | (_, None) => {}
-            }
-            if let Some(link) = to
-                && !touched.iter().any(|other| Arc::ptr_eq(other, link))
-            {
-                touched.push(Arc::clone(link));
-            }
-        }
-        let is_waited_for = std::mem::take(&mut state.is_waited_for);
-        drop(state);
-        touched.iter().for_each(|link| link.flush());
-        if is_waited_for {
-            self.changed.notify_all();
-        }
-    }
-
-    fn run_work(&self, work: Work) {
-        // Of a region that is being closed nothing more is begun: closing it makes everything durable.
-        let workers = lock(&self.work);
-        let Some([syncs, checkpoints]) = workers.as_ref() else { return };
-        let worker = if matches!(work, Work::Sync(_)) { syncs } else { checkpoints };
-        worker.send(work).expect("a worker lives as long as its region");
-    }
-
-    fn wait_while(&self, waits: impl Fn(&Member) -> bool) {
-        let mut state = lock(&self.state);
-        while state.member.as_ref().is_some_and(&waits) {
-            state.is_waited_for = true;
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-/// So many of them that their answers are not much more than a connection may have waiting.
-fn answered_at_once(requests: &mut std::iter::Peekable<std::vec::IntoIter<Request>>) -> Vec<Request> {
-    let (mut some, mut blocks) = (Vec::new(), 0);
-    while let Some(request) = requests.next_if(|_| blocks < BLOCKS_AT_ONCE) {
-        if let Request::Read { blocks: asked, .. } | Request::Look { blocks: asked, .. } = &request {
-            blocks += u64::from(asked.count);
-        }
-        some.push(request);
-    }
-    some
-}
-
-/// What a peer asks.
-struct Requests {
-    socket: TcpStream,
-    inbox: Inbox,
-}
-
-impl Requests {
-    /// At least one, and all that have come with it. None at the end.
-    fn next(&mut self) -> io::Result<Option<Vec<Request>>> {
-        let wrong = |error: WireError| io::Error::new(io::ErrorKind::InvalidData, error);
-        loop {
-            let mut requests = Vec::new();
-            while let Some(frame) = self.inbox.next_frame().map_err(wrong)? {
-                requests.push(Request::parse(frame).map_err(wrong)?);
-            }
-            if !requests.is_empty() {
-                return Ok(Some(requests));
-            }
-            match recv(&self.socket, spare_capacity(self.inbox.fill()), RecvFlags::empty()) {
-                Ok((0, _)) => return Ok(None),
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
         }
     }
 }

@@ -1,0 +1,220 @@
+//! A region while it is open: its member, the connections to it, and the disk's work for it.
+//!
+//! ```text
+//!   open ──connections come and go, work begins and ends──► closing: nothing more is begun ──work has ended──► closed
+//! ```
+//!
+//! The member is under a lock while it decides and while it writes; not while it syncs.
+
+use crate::{
+    link::Link,
+    member::{ConnectionId, Effect, Member, Work},
+    requests::Requests,
+    workers::Workers,
+};
+use region_wire::{Hello, Request};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Blocks that are read before it is looked whether their answers are taken.
+const BLOCKS_AT_ONCE: u64 = 1_024;
+
+/// A region to which nobody has been connected for so long is closed.
+const UNUSED_MAX: Duration = Duration::from_secs(60);
+
+/// An open region.
+#[derive(Debug)]
+pub(crate) struct Served {
+    state: Mutex<State>,
+    /// Something that waited may go on.
+    changed: Condvar,
+    workers: Arc<Workers>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// None once it was closed.
+    member: Option<Member>,
+    links: BTreeMap<ConnectionId, Arc<Link>>,
+    /// Somebody waits for something to change.
+    is_waited_for: bool,
+    unused_since: Instant,
+    /// Syncs and checkpoints that were begun and have not ended.
+    under_way: usize,
+    is_closing: bool,
+}
+
+/// Work that is under way until this is gone.
+struct UnderWay(Arc<Served>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.under_way -= 1;
+        if state.is_closing {
+            self.0.changed.notify_all();
+        }
+    }
+}
+
+impl Served {
+    pub(crate) fn new(member: Member, workers: Arc<Workers>) -> Served {
+        let state = State {
+            member: Some(member),
+            links: BTreeMap::new(),
+            is_waited_for: false,
+            unused_since: Instant::now(),
+            under_way: 0,
+            is_closing: false,
+        };
+        Served { state: Mutex::new(state), changed: Condvar::new(), workers }
+    }
+
+    /// False if the region was closed.
+    pub(crate) fn connect(
+        self: &Arc<Served>,
+        connection: ConnectionId,
+        link: &Arc<Link>,
+        hello: &Hello,
+    ) -> bool {
+        let mut state = self.state();
+        if state.member.is_none() {
+            return false;
+        }
+        state.links.insert(connection, Arc::clone(link));
+        drop(state);
+        self.with(|member| member.connect(connection, hello));
+        true
+    }
+
+    pub(crate) fn run(
+        self: &Arc<Served>,
+        connection: ConnectionId,
+        link: &Link,
+        requests: &mut Requests,
+    ) -> io::Result<()> {
+        loop {
+            let Some(all) = requests.next()? else { return Ok(()) };
+            let mut all = all.into_iter().peekable();
+            while all.peek().is_some() {
+                if !link.wait_for_room() {
+                    return Ok(());
+                }
+                let some = answered_at_once(&mut all);
+                self.with(|member| member.receive(connection, some));
+                self.wait_while(|member| member.is_waiting(connection));
+            }
+        }
+    }
+
+    pub(crate) fn disconnect(self: &Arc<Served>, connection: ConnectionId) {
+        self.with(|member| member.disconnect(connection));
+        let mut state = self.state();
+        state.links.remove(&connection);
+        state.unused_since = Instant::now();
+    }
+
+    pub(crate) fn tick(self: &Arc<Served>) {
+        self.with(Member::tick);
+    }
+
+    pub(crate) fn is_unused(&self) -> bool {
+        let state = self.state();
+        state.links.is_empty() && state.unused_since.elapsed() >= UNUSED_MAX
+    }
+
+    /// Closes the region in order. Whoever is connected hears no more. Whatever is under way on its file has ended on return: it may
+    /// be opened again.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        state.links.values().for_each(|link| link.close());
+        state.is_closing = true;
+        while state.under_way > 0 {
+            state = self.wait(state);
+        }
+        let Some(mut member) = state.member.take() else { return };
+        if let Err(error) = member.region_mut().settle() {
+            tracing::warn!(%error, "a region is closed as it is");
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Lets the member decide, and does what it says.
+    fn with(self: &Arc<Served>, act: impl FnOnce(&mut Member) -> Vec<Effect>) {
+        let mut state = self.state();
+        let State { member: Some(member), links, under_way, is_closing, .. } = &mut *state else { return };
+        let effects = act(member);
+        let mut touched: Vec<Arc<Link>> = Vec::new();
+        for effect in effects {
+            let to = match &effect {
+                Effect::Send(connection, _) | Effect::Close(connection) => links.get(connection),
+                Effect::Run(_) | Effect::TryAgain => None,
+            };
+            // Replies get into the outbox under the lock, so that they keep their order.
+            match (effect, to) {
+                (Effect::Send(_, reply), Some(link)) => link.put(&reply),
+                (Effect::Close(_), Some(link)) => link.end(),
+                // Of a region that is being closed nothing more is begun: closing it makes everything durable.
+                (Effect::Run(work), _) if !*is_closing => {
+                    *under_way += 1;
+                    self.run_work(work);
+                }
+                (Effect::Run(_), _) => {}
+                // The clock ticks soon enough.
+                (Effect::TryAgain, _) | (_, None) => {}
+            }
+            if let Some(link) = to
+                && !touched.iter().any(|other| Arc::ptr_eq(other, link))
+            {
+                touched.push(Arc::clone(link));
+            }
+        }
+        let is_waited_for = std::mem::take(&mut state.is_waited_for);
+        drop(state);
+        touched.iter().for_each(|link| link.flush());
+        if is_waited_for {
+            self.changed.notify_all();
+        }
+    }
+
+    fn run_work(self: &Arc<Served>, work: Work) {
+        let under_way = UnderWay(Arc::clone(self));
+        self.workers.run(Box::new(move || {
+            let ended = work.run();
+            under_way.0.with(|member| member.ended(ended));
+        }));
+    }
+
+    fn wait_while(&self, waits: impl Fn(&Member) -> bool) {
+        let mut state = self.state();
+        while state.member.as_ref().is_some_and(&waits) {
+            state.is_waited_for = true;
+            state = self.wait(state);
+        }
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// So many of them that their answers are not much more than a connection may have waiting.
+fn answered_at_once(requests: &mut std::iter::Peekable<std::vec::IntoIter<Request>>) -> Vec<Request> {
+    let (mut some, mut blocks) = (Vec::new(), 0);
+    while let Some(request) = requests.next_if(|_| blocks < BLOCKS_AT_ONCE) {
+        if let Request::Read { blocks: asked, .. } | Request::Look { blocks: asked, .. } = &request {
+            blocks += u64::from(asked.count);
+        }
+        some.push(request);
+    }
+    some
+}
