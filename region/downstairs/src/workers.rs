@@ -146,11 +146,18 @@ mod tests {
     use super::*;
     use std::sync::mpsc::channel;
 
+    fn wait_until_one_is_idle(workers: &Workers) {
+        while workers.shared.queue().idle == 0 {
+            thread::yield_now();
+        }
+    }
+
     #[test]
     fn a_task_that_hangs_holds_up_no_other() {
         let workers = Workers::start().expect("a thread");
         let (go, may_go) = channel::<()>();
         let (done, is_done) = channel();
+        wait_until_one_is_idle(&workers);
         workers.run(Box::new(move || {
             may_go.recv().expect_err("nobody says go: the test ends");
         }));
@@ -159,9 +166,7 @@ mod tests {
             workers.run(Box::new(move || done.send(number).expect("somebody waits")));
             assert_eq!(is_done.recv_timeout(Duration::from_secs(30)), Ok(number));
             // One hangs, and the other one is there for the next task, too.
-            while workers.shared.queue().idle == 0 {
-                thread::yield_now();
-            }
+            wait_until_one_is_idle(&workers);
             assert_eq!(workers.shared.queue().threads, 2, "{:?}", workers.shared);
         }
         drop(go);
