@@ -14,6 +14,7 @@
 //! ```
 //!
 //! - [`member`]: who may write, what is done in which order, what has to wait. [`stream`], [`copies`], [`lists`] are parts of it.
+//!   [`queue`]: what waits.
 //! - [`rules`]: what the tests leave out, one at a time, to see that they notice.
 //! - [`disk`]: the regions that a disk has, and their files.
 //! - [`server`], [`link`], [`requests`]: threads and sockets. [`served`]: a region while it is open. [`workers`]: who waits for the disk.
@@ -23,6 +24,7 @@ mod disk;
 mod link;
 mod lists;
 mod member;
+mod queue;
 mod requests;
 mod rules;
 mod served;

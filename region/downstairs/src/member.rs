@@ -12,17 +12,17 @@
 //! ```text
 //!              ┌── free data blocks wait for a sync ──► until it has ended ──┐
 //!   doing ─────┼── the journal is full ──► until a checkpoint has ended ─────┼──► doing
-//!              └── the disk has no room, or an error ──► until it is tried again ──┘
+//!              └── the disk has no room, or an error ──► until it is tried again ──┘   (and Pings are answered meanwhile)
 //!                              └── an error that stays ──► the region has failed: everybody is told, and closed
 //! ```
 
-use crate::rules::Rule;
+use crate::{queue::Queue, rules::Rule};
 use ids::RegionSetId;
 use region::{
     Checkpoint, Checkpointed, Control, Failed, Geometry, Position, Promotion, Region, Staged, Sync, Synced,
 };
 use region_wire::{Hello, Promoted, Refusal, Reply, Request, Welcome};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 /// The version of the protocol that is spoken.
 pub const VERSION: u16 = 1;
@@ -119,11 +119,11 @@ pub struct Member {
     /// Those that were promoted before, and have not been told that they are not any more.
     fenced: BTreeSet<ConnectionId>,
     /// What the active one has asked and was not done yet.
-    queue: VecDeque<Request>,
+    queue: Queue,
     waits: Option<Wait>,
     pub(crate) tries: u32,
-    /// Why the disk has refused what waits for it, and whether the active connection was told.
-    pub(crate) refusal: Option<String>,
+    /// Why the disk has refused what waits for it, for its writer, and whether that one was told.
+    pub(crate) refusal: Option<Reply>,
     is_refusal_told: bool,
     /// Flushes that no sync serves yet, and those that the one under way does.
     flushes: Vec<(ConnectionId, u64)>,
@@ -151,7 +151,7 @@ impl Member {
             connections: BTreeSet::new(),
             active: None,
             fenced: BTreeSet::new(),
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             waits: None,
             tries: 0,
             refusal: None,
@@ -186,10 +186,15 @@ impl Member {
         !self.connections.is_empty()
     }
 
-    /// Whether requests of this connection wait: nothing more is to be read from it until they do not.
+    /// Whether nothing more is to be read from this connection for now: what it has asked waits.
     #[must_use]
     pub fn is_waiting(&self, connection: ConnectionId) -> bool {
-        self.active == Some(connection) && self.waits.is_some()
+        let waits = match self.waits {
+            // That may last, and it is to be heard that its writer is there.
+            Some(Wait::Disk) => !self.queue.has_room(),
+            waits => waits.is_some(),
+        };
+        self.active == Some(connection) && waits
     }
 
     /// Somebody is there, and has said Hello.
@@ -238,7 +243,11 @@ impl Member {
                 Request::Promote(promotion) if self.queue.is_empty() || self.active != Some(connection) => {
                     self.promote(connection, promotion, &mut effects);
                 }
-                request if self.acts(connection) => self.queue.push_back(request),
+                // Whatever waits for the disk: this one is still its writer's.
+                Request::Ping { id } if self.acts(connection) && self.waits == Some(Wait::Disk) => {
+                    effects.push(Effect::Send(connection, Reply::Pong { id }));
+                }
+                request if self.acts(connection) => self.queue.push(request),
                 Request::Ping { id } => effects.push(Effect::Send(connection, Reply::Pong { id })),
                 _ if self.fenced.contains(&connection) => {
                     let promoted = self.region.control().promoted;
@@ -358,7 +367,7 @@ impl Member {
     /// Does what can be done.
     fn go_on(&mut self, effects: &mut Vec<Effect>) {
         while self.waits.is_none() && self.region.failed().is_none() {
-            let Some(request) = self.queue.pop_front() else { break };
+            let Some(request) = self.queue.take() else { break };
             match self.act(request, effects) {
                 Ok(()) => {
                     self.tries = 0;
@@ -389,12 +398,12 @@ impl Member {
 
     /// Puts back what could not be done yet.
     pub(crate) fn put_back(&mut self, request: Request) {
-        self.queue.push_front(request);
+        self.queue.put_back(request);
     }
 
     /// The next request, if it is of the kind that is looked for.
     pub(crate) fn next_if(&mut self, is_it: impl Fn(&Request) -> bool) -> Option<Request> {
-        if self.queue.front().is_some_and(is_it) { self.queue.pop_front() } else { None }
+        self.queue.take_if(is_it)
     }
 
     fn act(&mut self, request: Request, effects: &mut Vec<Effect>) -> Result<(), NotDone> {
@@ -422,10 +431,10 @@ impl Member {
 
     /// Told once, however often it is tried again.
     fn tell_refusal(&mut self, effects: &mut Vec<Effect>) {
-        let Some(why) = self.refusal.take().filter(|_| !self.is_refusal_told) else { return };
+        let Some(refusal) = self.refusal.take().filter(|_| !self.is_refusal_told) else { return };
         if let Some(active) = self.active {
             self.tell_applied(effects);
-            effects.push(Effect::Send(active, Reply::Waits(why)));
+            effects.push(Effect::Send(active, refusal));
             self.is_refusal_told = true;
         }
     }

@@ -82,13 +82,10 @@ impl Member {
         match error {
             WriteError::NoRoom { waiting, .. } if waiting > 0 => NotDone::Wait(Wait::Sync),
             WriteError::JournalFull => NotDone::Wait(Wait::Checkpoint),
-            WriteError::Disk(error) if is_no_room(&error) => {
-                self.refusal = Some(in_words(&error));
-                NotDone::Wait(Wait::Disk)
-            }
             WriteError::Disk(error) => {
-                self.refusal = Some(in_words(&error));
-                self.tries += 1;
+                let is_full = is_no_room(&error);
+                self.refusal = Some(Reply::Waits { is_full, why: in_words(&error) });
+                self.tries += u32::from(!is_full);
                 if self.tries <= TRIES {
                     return NotDone::Wait(Wait::Disk);
                 }

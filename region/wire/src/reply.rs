@@ -120,9 +120,13 @@ pub enum Reply {
     },
     /// Somebody else may write now: the last message of this connection.
     Fenced(Promotion),
-    /// The disk refuses what was asked last, for lack of room for example, in words. It is tried again, and nothing behind it is done
-    /// until it is done.
-    Waits(String),
+    /// The disk refuses what was asked last. It is tried again, and nothing behind it is done until it is done.
+    Waits {
+        /// Whether it has no room, and not an error.
+        is_full: bool,
+        /// In words.
+        why: String,
+    },
     /// The region is of no use until somebody looks at it: the last message of this connection.
     Failed(String),
     /// What was asked is not possible; whoever asks it has a mistake. The last message of this connection.
@@ -193,7 +197,10 @@ impl Reply {
             Reply::Fenced(promotion) => {
                 out.push(kind::FENCED, &none, |into| message::put_promotion(into, *promotion));
             }
-            Reply::Waits(why) => out.push(kind::WAITS, &none, |into| put_words(into, why)),
+            Reply::Waits { is_full, why } => out.push(kind::WAITS, &none, |into| {
+                into.put_u8(u8::from(*is_full));
+                put_words(into, why);
+            }),
             Reply::Failed(why) => out.push(kind::FAILED, &none, |into| put_words(into, why)),
             Reply::Wrong(what) => out.push(kind::WRONG, &none, |into| put_words(into, what)),
         }
@@ -249,7 +256,7 @@ fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Reply> {
         kind::TAKEN => Reply::Taken { id: fields.u64()?, blocks: fields.u64()? },
         kind::PONG => Reply::Pong { id: fields.u64()? },
         kind::FENCED => Reply::Fenced(message::promotion(fields)?),
-        kind::WAITS => Reply::Waits(words(fields)?),
+        kind::WAITS => Reply::Waits { is_full: fields.u8()? != 0, why: words(fields)? },
         kind::FAILED => Reply::Failed(words(fields)?),
         kind::WRONG => Reply::Wrong(words(fields)?),
         kind::REFUSED_VERSION => Reply::Refused(Refusal::Version(version(fields)?, version(fields)?)),

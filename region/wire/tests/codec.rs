@@ -161,7 +161,7 @@ impl Any {
             10 => Reply::Pong { id },
             11 => Reply::Fenced(self.promotion()),
             12 => Reply::Failed("the disk".to_owned()),
-            13 => Reply::Waits("no room".to_owned()),
+            13 => Reply::Waits { is_full: self.0.random(), why: "no room".to_owned() },
             _ => Reply::Wrong("a gap".to_owned()),
         }
     }

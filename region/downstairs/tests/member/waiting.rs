@@ -120,18 +120,31 @@ fn a_full_disk_makes_writes_wait_until_there_is_room() {
     let writer = desk.promoted(promotion(5, 1));
     desk.faults.full();
     let said = desk.ask_all(writer, vec![write(5, 1, 0, 1), read(0)]);
-    assert!(matches!(&said[..], [Reply::Waits(why)] if why.contains("refuses writes")), "{said:?}");
+    assert!(
+        matches!(&said[..], [Reply::Waits { is_full: true, why }] if why.contains("refuses writes")),
+        "{said:?}"
+    );
     for _ in 0..20 {
         desk.tick();
     }
-    assert!(desk.member.is_waiting(writer) && desk.heard(writer).is_empty());
+    assert_eq!(desk.heard(writer), []);
+    // It is there all the same, and hears what more is asked, to a bound.
+    assert_eq!(desk.ask(writer, Request::Ping { id: 7 }), [Reply::Pong { id: 7 }]);
+    assert!(!desk.member.is_waiting(writer));
+    let reads = |count| (0..count).map(|_| read(0)).collect();
+    assert_eq!(desk.ask_all(writer, reads(4_094)), []);
+    assert!(desk.member.is_waiting(writer), "4,096 wait");
     desk.faults.heal();
     desk.tick();
     let said = desk.heard(writer);
-    assert!(said.contains(&Reply::Applied(at(5, 1))) && said.len() == 2, "{said:?}");
+    assert!(said.contains(&Reply::Applied(at(5, 1))) && said.len() == 4_096, "{said:?}");
+    assert!(!desk.member.is_waiting(writer));
     desk.faults.full();
     let said = desk.ask_all(writer, vec![write(5, 2, 0, 2)]);
-    assert!(matches!(said[..], [Reply::Waits(_)]), "it waits anew, and says so anew: {said:?}");
+    assert!(
+        matches!(said[..], [Reply::Waits { is_full: true, .. }]),
+        "it waits anew, and says so anew: {said:?}"
+    );
 }
 
 #[test]
@@ -142,7 +155,10 @@ fn what_was_applied_before_the_disk_was_full_is_told_first() {
     desk.faults.full();
     // The first one is not news, and the second one finds no room.
     let said = desk.ask_all(writer, vec![write(5, 1, 0, 1), read(0), write(5, 2, 0, 2)]);
-    assert!(matches!(said[..], [Reply::Read { .. }, Reply::Applied(_), Reply::Waits(_)]), "{said:?}");
+    assert!(
+        matches!(said[..], [Reply::Read { .. }, Reply::Applied(_), Reply::Waits { is_full: true, .. }]),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -152,7 +168,7 @@ fn a_disk_that_fails_is_tried_a_few_times_and_then_everybody_is_told() {
     let other = desk.connect();
     desk.faults.fail();
     let said = desk.ask(writer, write(5, 1, 0, 1));
-    assert!(matches!(said[..], [Reply::Waits(_)]), "{said:?}");
+    assert!(matches!(said[..], [Reply::Waits { is_full: false, .. }]), "{said:?}");
     for _ in 0..5 {
         desk.tick();
     }
