@@ -194,6 +194,7 @@ impl ConstructionRequest {
             promotion: Promotion { epoch: self.epoch, session },
             accepts_possible_loss: false,
             limits: upstairs::Limits::default(),
+            patience: upstairs::Patience::default(),
             sealer,
         };
         Ok((config, set.members.iter().map(|member| member.address).collect()))

@@ -13,7 +13,7 @@ use std::{
     os::unix::{fs::PermissionsExt, net::UnixStream},
     thread::{self, JoinHandle},
 };
-use upstairs::{Config, Limits, MemberState, PhaseName, WaitCode};
+use upstairs::{Config, Limits, MemberState, Patience, PhaseName, WaitCode};
 use uuid::Uuid;
 use volume_export::{
     Address, Answer, AskError, Control, Export, ExportError, ExportStatus, Request, Volume, ask,
@@ -41,6 +41,7 @@ impl Site {
             promotion: Promotion { epoch: 3, session: Uuid::from_u128(7) },
             accepts_possible_loss: false,
             limits: Limits::default(),
+            patience: Patience::default(),
             sealer: None,
         };
         let volume = Volume { config, members: vec![address; 3], name: String::new() };
@@ -185,6 +186,7 @@ fn a_socket_that_a_killed_export_has_left_is_replaced_and_a_file_is_not() {
             promotion: Promotion::default(),
             accepts_possible_loss: false,
             limits: Limits::default(),
+            patience: Patience::default(),
             sealer: None,
         };
         Export::new(Volume { config, members: Vec::new(), name: String::new() }, address)

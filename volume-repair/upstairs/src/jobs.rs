@@ -37,6 +37,14 @@ impl Jobs {
         self.waiting.len() < WAITING_MAX
     }
 
+    /// Those that wait and are of this kind wait no longer.
+    fn take_waiting(&mut self, is_it: impl Fn(&Job) -> bool) -> Vec<JobId> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let (taken, left): (VecDeque<_>, VecDeque<_>) = waiting.into_iter().partition(|(_, job)| is_it(job));
+        self.waiting = left;
+        taken.into_iter().map(|(id, _)| id).collect()
+    }
+
     pub(crate) fn status(&self) -> JobsStatus {
         JobsStatus {
             waiting: self.waiting.len() as u64,
@@ -92,7 +100,7 @@ impl Upstairs {
     /// Begins those for which there is room, in their order.
     pub(crate) fn begin_waiting_jobs(&mut self) {
         while let Some((_, job)) = self.jobs.waiting.front() {
-            if !matches!(job, Job::Read { .. } | Job::Look { .. }) && !self.window.has_room() {
+            if !job.is_reading() && !self.window.has_room() {
                 break;
             }
             let Some((id, job)) = self.jobs.waiting.pop_front() else { break };
@@ -190,6 +198,32 @@ impl Upstairs {
         match end {
             End::Fenced(by) => JobError::Fenced { by, ours: self.config.promotion.epoch },
             End::Lost(position) => JobError::Lost { position },
+        }
+    }
+
+    /// Ends whatever makes or keeps something, with this error.
+    pub(crate) fn end_writes(&mut self, error: &JobError) {
+        let waiting = self.jobs.take_waiting(|job| !job.is_reading());
+        let written = self.jobs.writes.drain(..).chain(self.jobs.flushes.drain(..)).map(|(_, id)| id);
+        let all: Vec<JobId> = waiting.into_iter().chain(written).collect();
+        self.jobs.durable.clear();
+        for id in all {
+            self.act(Action::Done(id, Err(error.clone())));
+        }
+    }
+
+    /// Ends whatever only looks, with this error. What is held of it is not answered.
+    pub(crate) fn end_reads(&mut self, error: &JobError) {
+        let held = std::mem::take(&mut self.held).into_iter();
+        let answered =
+            held.filter_map(|action| if let Action::Done(id, _) = action { Some(id) } else { None });
+        let waiting = self.jobs.take_waiting(Job::is_reading);
+        let begun = std::mem::take(&mut self.jobs.reads).into_keys();
+        let all: Vec<JobId> = answered.chain(waiting).chain(begun).collect();
+        self.reads.forget_all();
+        self.peers.iter_mut().for_each(|peer| peer.reading = 0);
+        for id in all {
+            self.act(Action::Done(id, Err(error.clone())));
         }
     }
 

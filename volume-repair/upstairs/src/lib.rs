@@ -17,6 +17,7 @@
 //! - [`peer`], [`members`]: each member, from away to streaming. [`lists`]: which are full.
 //! - [`window`]: the stream, as long as somebody may need it. [`jobs`]: what clients have asked.
 //! - [`reads`]: reading. [`heals`]: healing what was read wrong. [`copier`]: making one member have what another one has.
+//! - [`standstill`]: how long clients wait for what does not go on.
 //! - [`sealing`]: what members get to see of a block, and whether what they give back is that.
 //! - [`status`]: what it believes, for people and programs; [`report`]: how that is made.
 //! - [`rules`]: what the simulation leaves out, one at a time, to see that it notices.
@@ -32,6 +33,7 @@ mod reads;
 mod report;
 mod rules;
 mod sealing;
+mod standstill;
 mod status;
 mod types;
 mod upstairs;
@@ -42,5 +44,7 @@ pub use status::{
     At, Behind, CopyStatus, JobsStatus, ListStatus, MemberState, MemberStatus, PhaseName, Role, Status,
     Totals, Wait, WaitCode, WindowStatus, Writer,
 };
-pub use types::{Action, ActivateError, Config, Data, Holds, Job, JobError, JobId, Limits, PeerId, Run};
+pub use types::{
+    Action, ActivateError, Config, Data, Holds, Job, JobError, JobId, Limits, Patience, PeerId, Run,
+};
 pub use upstairs::Upstairs;

@@ -50,6 +50,8 @@ pub(crate) struct Peer {
     pub(crate) is_condemned: bool,
     /// Why it is not of use, if it is not.
     pub(crate) trouble: Option<String>,
+    /// Whether what it was sent waits for room on its disk.
+    pub(crate) is_out_of_room: bool,
     /// Blocks that it had wrong.
     pub(crate) wrong_blocks: u64,
     /// Those of them that had their checksums, and were not sealed by the volume's key.
@@ -76,6 +78,7 @@ impl Peer {
             pinged: None,
             is_condemned: false,
             trouble: None,
+            is_out_of_room: false,
             wrong_blocks: 0,
             wrong_seals: 0,
             healed_blocks: 0,
@@ -113,6 +116,11 @@ impl Peer {
         self.in_flight_bytes += bytes;
     }
 
+    /// What it had no room for is done, or nothing was.
+    pub(crate) fn note_going_on(&mut self) {
+        (self.trouble, self.is_out_of_room) = (None, false);
+    }
+
     /// It has applied this.
     pub(crate) fn note_applied(&mut self, position: Position) {
         self.applied = self.applied.max(position);
@@ -128,6 +136,7 @@ impl Peer {
     pub(crate) fn lose(&mut self, until: Duration) {
         self.state = State::Away(until);
         self.told = None;
+        self.is_out_of_room = false;
         self.in_flight.clear();
         self.in_flight_bytes = 0;
         self.reading = 0;

@@ -122,7 +122,9 @@ impl Upstairs {
         let count = self.peers.len();
         let turn = self.reads.turn;
         let sources = (0..count).map(|offset| PeerId((turn + offset) % count)).filter(is_source);
-        let Some(peer) = sources.min_by_key(|peer| self.peers[peer.0].reading) else {
+        // What is asked of one that has no room waits behind what it has no room for.
+        let burden = |peer: &PeerId| (self.peers[peer.0].is_out_of_room, self.peers[peer.0].reading);
+        let Some(peer) = sources.min_by_key(burden) else {
             if self.reads.pieces[&id].asked.is_empty() {
                 self.reads.unasked.insert(id);
                 self.give_up_piece_if_all_wrong(id);
@@ -216,12 +218,7 @@ impl Upstairs {
     }
 
     fn answer_piece(&mut self, id: u64, parts: Vec<(u64, Data)>) {
-        let Some(piece) = self.reads.pieces.remove(&id) else { return };
-        self.reads.unasked.remove(&id);
-        for peer in &piece.asked {
-            let reading = &mut self.peers[peer.0].reading;
-            *reading = reading.saturating_sub(piece.blocks.count.into());
-        }
+        let Some(piece) = self.take_piece(id) else { return };
         let Some(left) = self.jobs.reads.get_mut(&piece.job) else { return };
         *left -= 1;
         let is_done = *left == 0;
@@ -232,6 +229,17 @@ impl Upstairs {
             self.jobs.reads.remove(&piece.job);
             self.answer(Action::Done(piece.job, Ok(())));
         }
+    }
+
+    /// Nobody is waited for any more that was asked for it.
+    fn take_piece(&mut self, id: u64) -> Option<Piece> {
+        let piece = self.reads.pieces.remove(&id)?;
+        self.reads.unasked.remove(&id);
+        for peer in &piece.asked {
+            let reading = &mut self.peers[peer.0].reading;
+            *reading = reading.saturating_sub(piece.blocks.count.into());
+        }
+        Some(piece)
     }
 
     /// Nobody has the right bytes.
@@ -246,9 +254,9 @@ impl Upstairs {
             None => JobError::Unreadable { block: piece.blocks.first },
         };
         let job = piece.job;
-        self.reads.pieces.retain(|_, piece| piece.job != job);
-        let Reads { unasked, pieces, .. } = &mut self.reads;
-        unasked.retain(|id| pieces.contains_key(id));
+        let is_of_it = |(_, piece): &(&u64, &Piece)| piece.job == job;
+        let all: Vec<u64> = self.reads.pieces.iter().filter(is_of_it).map(|(id, _)| *id).collect();
+        all.into_iter().for_each(|id| drop(self.take_piece(id)));
         if self.jobs.reads.remove(&job).is_some() {
             self.answer(Action::Done(job, Err(error)));
         }

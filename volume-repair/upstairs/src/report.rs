@@ -25,6 +25,7 @@ impl Upstairs {
             is_encrypted: geometry.is_sealed,
             phase: self.phase_name(),
             waits: self.waits(now),
+            is_giving_up: self.giving_up(now).is_some(),
             epoch: (!is_idle).then_some(self.config.promotion.epoch),
             session: self.config.promotion.session,
             fenced_by: match end {
@@ -182,6 +183,13 @@ impl Upstairs {
         if self.counting().iter().filter(|peer| streams(peer)).count() < 2 {
             let words = "writes and flushes wait, without errors, until a second full member is there";
             waits.push(wait(WaitCode::SecondMember, missing.map(|peer| self.region_of(peer)), words));
+        }
+        let full: Vec<PeerId> = self.counting().into_iter().filter(streams).collect();
+        let is_out_of_room = |peer: &&PeerId| self.peers[peer.0].is_out_of_room;
+        if full.iter().filter(is_out_of_room).count() + 2 > full.len().max(2) {
+            let these = full.iter().filter(is_out_of_room).map(|peer| self.region_of(*peer));
+            let words = "writes and flushes wait until there is room on the disks of these members";
+            waits.push(wait(WaitCode::DiskRoom, these, words));
         }
         if !self.has_right_at(now) {
             let silent = (0..self.peers.len()).map(PeerId).filter(|peer| !self.is_heard(now, *peer));

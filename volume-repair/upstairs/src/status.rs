@@ -23,6 +23,8 @@ pub struct Status {
     pub phase: PhaseName,
     /// What does not go on at the moment, and for whom it waits. Empty if all is well.
     pub waits: Vec<Wait>,
+    /// Whether that has lasted for longer than clients are to wait: they get errors.
+    pub is_giving_up: bool,
     /// The right to write; none before it is activated.
     pub epoch: Option<u32>,
     /// This process.
@@ -102,6 +104,8 @@ pub enum WaitCode {
     Silence,
     /// Writes wait for room: a member has not taken what was sent.
     Room,
+    /// Writes and flushes wait for room on the disks of members.
+    DiskRoom,
 }
 
 /// Who may write.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use ids::RegionSetId;
 use region::{Geometry, Member, Position, Promotion};
 use region_wire::Request;
+use std::time::Duration;
 use volume_seals::Sealer;
 
 /// What it is made with. Not `Clone`, because of its sealer: a second one would seal other bytes with the same nonces.
@@ -21,6 +22,8 @@ pub struct Config {
     pub accepts_possible_loss: bool,
     /// How much it keeps and sends ahead.
     pub limits: Limits,
+    /// How long clients wait for what may come again.
+    pub patience: Patience,
     /// What seals and opens blocks; there, if and only if the regions are sealed.
     pub sealer: Option<Sealer>,
 }
@@ -37,6 +40,16 @@ pub struct Limits {
     pub in_flight_bytes: usize,
     /// Writes that are on their way to one member at most.
     pub in_flight_entries: usize,
+}
+
+/// How long clients wait for what may come again. By default for ever: a guest whose disk waits goes on when it is there again, and one
+/// that gets errors may not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Patience {
+    /// While fewer than two full members are there. Then reads and writes end with [`JobError::TooFewMembers`].
+    pub for_members: Option<Duration>,
+    /// While fewer than two full members have room on their disks. Then writes end with [`JobError::NoRoom`].
+    pub for_room: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -95,6 +108,13 @@ pub enum Job {
     },
     /// What was done before is to be durable.
     Flush,
+}
+
+impl Job {
+    /// Whether it changes nothing.
+    pub(crate) fn is_reading(&self) -> bool {
+        matches!(self, Job::Read { .. } | Job::Look { .. })
+    }
 }
 
 /// A part of what was read.
@@ -157,6 +177,18 @@ pub enum JobError {
     WrongSeal {
         /// Which.
         block: u64,
+    },
+    /// Two full members were not there for as long as clients are to wait. A write that ends so may be done later, or not.
+    #[error("two full members have not been there for {} s; it may be tried again", .waited.as_secs())]
+    TooFewMembers {
+        /// How long.
+        waited: Duration,
+    },
+    /// The disks of members have had no room for as long as clients are to wait. A write that ends so may be done later, or not.
+    #[error("the disks of members have had no room for {} s; it may be tried again when they have", .waited.as_secs())]
+    NoRoom {
+        /// How long.
+        waited: Duration,
     },
     /// There are no such blocks.
     #[error("blocks {first} to {end} of a volume that has {blocks}")]

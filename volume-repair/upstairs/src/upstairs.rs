@@ -1,5 +1,6 @@
 //! The machine: what it knows, and what each event makes of it. Parts of it: [`crate::jobs`], [`crate::reads`], [`crate::heals`], [`crate::lists`],
-//! [`crate::members`], [`crate::copier`].
+//! [`crate::members`], [`crate::copier`],
+//! [`crate::standstill`].
 //!
 //! ```text
 //!   idle ──activate──► gathering ──two that hold everything──► bringing up ──all have the same──► listing ──kept by all──► active
@@ -19,6 +20,7 @@ use crate::{
     peer::{Peer, State},
     reads::Reads,
     rules::Rule,
+    standstill::Standstill,
     status::Totals,
     types::{Action, ActivateError, Config, Job, JobId, PeerId},
     window::Window,
@@ -98,7 +100,8 @@ pub struct Upstairs {
     next_id: u64,
     actions: Vec<Action>,
     /// What was read while nobody was heard of.
-    held: Vec<Action>,
+    pub(crate) held: Vec<Action>,
+    pub(crate) standstill: Option<Standstill>,
 }
 
 impl Upstairs {
@@ -137,6 +140,7 @@ impl Upstairs {
             next_id: 1,
             actions: Vec::new(),
             held: Vec::new(),
+            standstill: None,
         }
     }
 
@@ -239,6 +243,7 @@ impl Upstairs {
             self.tick_peer(peer);
         }
         self.hedge_reads();
+        self.note_standstill();
         self.step()
     }
 
@@ -248,6 +253,7 @@ impl Upstairs {
             self.fail_all(end);
         } else {
             self.go_on_activating();
+            self.give_up_jobs();
             if matches!(self.phase, Phase::Active) {
                 self.go_on_listing();
                 self.go_on_copying();
@@ -262,6 +268,9 @@ impl Upstairs {
     }
 
     fn hear(&mut self, peer: PeerId, reply: Reply) {
+        if is_in_order(&reply) {
+            self.peers[peer.0].note_going_on();
+        }
         match reply {
             Reply::Welcome(welcome) => self.promote(peer, &welcome),
             Reply::Promoted(promoted) => self.note_promoted(peer, promoted),
@@ -273,11 +282,12 @@ impl Upstairs {
             }
             Reply::Wrong(what) => self.lose(peer, &what),
             Reply::Applied(position) => {
-                let peer = &mut self.peers[peer.0];
-                peer.trouble = None;
-                peer.note_applied(position);
+                self.peers[peer.0].note_applied(position);
             }
-            Reply::Waits(why) => self.peers[peer.0].trouble = Some(why),
+            Reply::Waits { is_full, why } => {
+                let peer = &mut self.peers[peer.0];
+                (peer.trouble, peer.is_out_of_room) = (Some(why), is_full);
+            }
             Reply::Flushed { id, durable } => {
                 self.take_purpose(id);
                 let known = &mut self.peers[peer.0].durable;
@@ -364,7 +374,7 @@ impl Upstairs {
     }
 
     /// Whether two full members were heard of lately: if not, somebody else may be writing.
-    fn has_right(&self) -> bool {
+    pub(crate) fn has_right(&self) -> bool {
         self.has_right_at(self.now)
     }
 
@@ -505,5 +515,26 @@ impl Upstairs {
         let number = self.next_list;
         self.next_list += 1;
         ListVersion { epoch: self.config.promotion.epoch, number }
+    }
+}
+
+/// Whether it is answered behind all that was asked before: then nothing of that waits any more.
+fn is_in_order(reply: &Reply) -> bool {
+    match reply {
+        Reply::Applied(_)
+        | Reply::ListKept { .. }
+        | Reply::Read { .. }
+        | Reply::Looked { .. }
+        | Reply::Digested { .. }
+        | Reply::Taken { .. } => true,
+        Reply::Welcome(_)
+        | Reply::Promoted(_)
+        | Reply::Refused(_)
+        | Reply::Flushed { .. }
+        | Reply::Pong { .. }
+        | Reply::Fenced(_)
+        | Reply::Waits { .. }
+        | Reply::Failed(_)
+        | Reply::Wrong(_) => false,
     }
 }

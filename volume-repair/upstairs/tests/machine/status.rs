@@ -5,8 +5,8 @@ use region::{BlockSize, Geometry, List, ListVersion, Member, Position, Promotion
 use region_wire::{Promoted, Reply, Request, Welcome};
 use std::{collections::VecDeque, time::Duration};
 use upstairs::{
-    Action, ActivateError, At, Behind, Config, Job, JobId, Limits, MemberState, PeerId, PhaseName, Role,
-    Status, Upstairs, WaitCode,
+    Action, ActivateError, At, Behind, Config, Job, JobId, Limits, MemberState, Patience, PeerId, PhaseName,
+    Role, Status, Upstairs, WaitCode,
 };
 use uuid::Uuid;
 
@@ -26,6 +26,7 @@ fn upstairs() -> Upstairs {
         promotion: Promotion { epoch: 2, session: Uuid::from_u128(7) },
         accepts_possible_loss: false,
         limits: Limits::default(),
+        patience: Patience::default(),
         sealer: None,
     })
 }
@@ -148,7 +149,11 @@ fn what_one_member_alone_keeps_waiting_is_told_and_for_whom() {
 #[test]
 fn a_member_whose_disk_is_full_is_told_until_it_goes_on() {
     let mut upstairs = active();
-    upstairs.received(SECOND, PeerId(2), vec![Reply::Waits("its disk is full".to_owned())]);
+    upstairs.received(
+        SECOND,
+        PeerId(2),
+        vec![Reply::Waits { is_full: true, why: "its disk is full".to_owned() }],
+    );
     let member = upstairs.status(SECOND).members[2].clone();
     assert_eq!((member.state, member.trouble.as_deref()), (MemberState::Streaming, Some("its disk is full")));
     upstairs.received(SECOND, PeerId(2), vec![Reply::Applied(Position { epoch: 2, counter: 1 })]);

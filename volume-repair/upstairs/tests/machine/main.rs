@@ -1,0 +1,6 @@
+//! The machine from outside: what it answers, and what it tells of itself.
+
+mod patience;
+mod sealed;
+mod status;
+mod trio;

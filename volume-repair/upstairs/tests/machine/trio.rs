@@ -1,0 +1,237 @@
+//! Three real members on simulated disks, and an Upstairs whose messages arrive at once.
+
+use bytes::Bytes;
+use camino::Utf8Path;
+use downstairs::{ConnectionId, Effect, Member};
+use durable_fs::{DiskFaults, FaultyDisk, SimDisk, SimMachine};
+use ids::{RegionId, RegionSetId};
+use region::{
+    BlockSize, Geometry, Held, Identity, List, ListVersion, Member as Named, NewContent, NewRegion, Onto,
+    Opening, Position, Promotion, Seal, What, Write, checksum,
+};
+use region_wire::Request;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+use upstairs::{Action, Config, Data, Job, JobError, JobId, Limits, Patience, PeerId, Upstairs};
+use uuid::Uuid;
+use volume_seals::{Sealer, SealingSession, VolumeKey};
+
+const PATH: &str = "region";
+pub(crate) const BLOCKS: u64 = 40;
+pub(crate) const SIZE: usize = 512;
+
+pub(crate) fn set() -> RegionSetId {
+    RegionSetId(Uuid::from_u128(50))
+}
+
+fn named(number: usize) -> Named {
+    Named { region: RegionId(Uuid::from_u128(number as u128 + 1)), incarnation: 7 }
+}
+
+/// Three members.
+pub(crate) struct Trio {
+    geometry: Geometry,
+    members: Vec<Member>,
+    pub(crate) faults: Vec<DiskFaults>,
+    /// Those that are not reached.
+    pub(crate) away: Vec<usize>,
+}
+
+impl Trio {
+    /// Of regions with or without seals.
+    pub(crate) fn new(is_sealed: bool) -> Trio {
+        let geometry = Geometry { block_size: BlockSize::B512, blocks: BLOCKS, is_sealed };
+        let machine = SimMachine::new();
+        let faults: Vec<DiskFaults> = (0..3).map(|_| DiskFaults::new()).collect();
+        let disk = |faults: &DiskFaults| FaultyDisk::new(machine.add_disk(1 << 25), faults.clone());
+        let full: Vec<Named> = (0..3).map(named).collect();
+        let list = List { version: ListVersion { epoch: 0, number: 1 }, base: Position::NONE, full };
+        let member = |(number, disk): (usize, FaultyDisk<SimDisk>)| {
+            let identity = Identity { region: named(number).region, set: set(), geometry };
+            let new = NewRegion { identity, incarnation: 7, list: list.clone(), salt: number as u64 };
+            region::create(&disk, Utf8Path::new(PATH), &new).expect("it is made");
+            let opening = Opening { life: 1, boot: Uuid::nil() };
+            Member::new(region::open(&disk, Utf8Path::new(PATH), opening).expect("it opens"))
+        };
+        let members = faults.iter().map(disk).enumerate().map(member).collect();
+        Trio { geometry, members, faults, away: Vec::new() }
+    }
+
+    pub(crate) fn held(&mut self, member: usize, block: u64) -> (Seal, Vec<u8>, Position) {
+        let mut bytes = Vec::new();
+        let held = self.members[member].region_mut().read(block..block + 1, &mut bytes).expect("it reads");
+        let Held { version, what: What::Bytes { seal, .. } } = held[0] else { panic!("no bytes: {held:?}") };
+        (seal, bytes, version)
+    }
+
+    /// Somebody changes a block of one member, and makes its checksum right.
+    pub(crate) fn forge(&mut self, member: usize, block: u64, change: impl FnOnce(&mut Vec<u8>, &mut Seal)) {
+        let (mut seal, mut bytes, version) = self.held(member, block);
+        change(&mut bytes, &mut seal);
+        let (checksums, seals) = ([checksum(block, &bytes)], [seal]);
+        let content = NewContent::Bytes { bytes: &bytes, checksums: &checksums, seals: &seals };
+        let write = Write { version, block, content, onto: Onto::Same };
+        let region = self.members[member].region_mut();
+        assert_eq!(region.write(region.applied(), &[write]).expect("it is written"), 1);
+    }
+
+    pub(crate) fn digests(&mut self) -> Vec<u128> {
+        let all = self.members.iter_mut();
+        all.map(|member| member.region_mut().digest(0..BLOCKS).expect("it reads")).collect()
+    }
+}
+
+/// An Upstairs, and its connections to all three.
+pub(crate) struct Writer {
+    pub(crate) upstairs: Upstairs,
+    epoch: u32,
+    pub(crate) now: Duration,
+    next_job: u64,
+    parts: Vec<(u64, Data)>,
+    /// The jobs that have ended and were not looked at.
+    ended: BTreeMap<JobId, Result<(), JobError>>,
+}
+
+impl Writer {
+    /// Of a session and a key, of which regions without seals need none; active when this returns.
+    pub(crate) fn start(trio: &mut Trio, epoch: u32, key: u8) -> Writer {
+        Writer::start_with(trio, epoch, key, Patience::default())
+    }
+
+    /// The same, for clients that do not wait for ever.
+    pub(crate) fn start_with(trio: &mut Trio, epoch: u32, key: u8, patience: Patience) -> Writer {
+        let mut writer = Writer::idle(trio, epoch, key, patience);
+        let actions = writer.upstairs.activate(Duration::ZERO);
+        writer.perform(trio, actions);
+        writer.tick(trio);
+        writer
+    }
+
+    /// The same, not activated.
+    pub(crate) fn idle(trio: &Trio, epoch: u32, key: u8, patience: Patience) -> Writer {
+        let session = SealingSession::from_unique(u128::from(epoch));
+        let key = VolumeKey::from_bytes(&mut [key; 32]);
+        let config = Config {
+            set: set(),
+            geometry: trio.geometry,
+            members: (0..3).map(named).collect(),
+            promotion: Promotion { epoch, session: Uuid::from_u128(epoch.into()) },
+            accepts_possible_loss: false,
+            limits: Limits::default(),
+            patience,
+            sealer: trio.geometry.is_sealed.then(|| Sealer::new(&key, set(), BlockSize::B512, session)),
+        };
+        let upstairs = Upstairs::new(config);
+        let (now, parts) = (Duration::ZERO, Vec::new());
+        Writer { upstairs, epoch, now, next_job: 0, parts, ended: BTreeMap::new() }
+    }
+
+    pub(crate) fn tick(&mut self, trio: &mut Trio) {
+        self.now += Duration::from_millis(250);
+        let actions = self.upstairs.tick(self.now);
+        self.perform(trio, actions);
+    }
+
+    /// The members' clocks tick.
+    pub(crate) fn tick_members(&mut self, trio: &mut Trio) {
+        for peer in 0..trio.members.len() {
+            let effects = trio.members[peer].tick();
+            let actions = self.carry(trio, PeerId(peer), effects);
+            self.perform(trio, actions);
+        }
+    }
+
+    /// All that follows.
+    fn perform(&mut self, trio: &mut Trio, actions: Vec<Action>) {
+        let mut left = VecDeque::from(actions);
+        while let Some(action) = left.pop_front() {
+            let connection = ConnectionId(self.epoch.into());
+            let (peer, effects) = match action {
+                Action::Connect(peer) => {
+                    let is_there = !trio.away.contains(&peer.0);
+                    left.extend(self.upstairs.connected(self.now, peer, is_there));
+                    continue;
+                }
+                // Its answers get lost, or nothing gets there at all.
+                Action::Send(peer, _) if trio.away.contains(&peer.0) => continue,
+                Action::Disconnect(peer) => (peer, trio.members[peer.0].disconnect(connection)),
+                Action::Send(peer, Request::Hello(hello)) => {
+                    (peer, trio.members[peer.0].connect(connection, &hello))
+                }
+                Action::Send(peer, request) => {
+                    (peer, trio.members[peer.0].receive(connection, vec![request]))
+                }
+                Action::Read(_, block, data) => {
+                    self.parts.push((block, data));
+                    continue;
+                }
+                Action::Looked(..) => continue,
+                Action::Done(id, result) => {
+                    self.ended.insert(id, result);
+                    continue;
+                }
+            };
+            left.extend(self.carry(trio, peer, effects));
+        }
+    }
+
+    /// What a member says gets to the Upstairs; what that answers is left to do.
+    fn carry(&mut self, trio: &mut Trio, peer: PeerId, effects: Vec<Effect>) -> Vec<Action> {
+        let connection = ConnectionId(self.epoch.into());
+        let (mut effects, mut actions) = (VecDeque::from(effects), Vec::new());
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Effect::Send(to, reply) if to == connection => {
+                    actions.extend(self.upstairs.received(self.now, peer, vec![reply]));
+                }
+                Effect::Close(of) if of == connection => {
+                    actions.extend(self.upstairs.disconnected(self.now, peer));
+                }
+                Effect::Run(work) => effects.extend(trio.members[peer.0].ended(work.run())),
+                // Whoever was the writer before is not there any more.
+                Effect::Send(..) | Effect::Close(_) | Effect::TryAgain => {}
+            }
+        }
+        actions
+    }
+
+    /// Asks something.
+    pub(crate) fn ask(&mut self, trio: &mut Trio, job: Job) -> JobId {
+        let id = JobId(self.next_job);
+        self.next_job += 1;
+        let actions = self.upstairs.submit(self.now, id, job);
+        self.perform(trio, actions);
+        id
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn end_of(&mut self, id: JobId) -> Option<Result<(), JobError>> {
+        self.ended.remove(&id)
+    }
+
+    pub(crate) fn job(&mut self, trio: &mut Trio, job: Job) -> Result<(), JobError> {
+        self.parts.clear();
+        let id = self.ask(trio, job);
+        self.end_of(id).expect("all messages arrive at once")
+    }
+
+    pub(crate) fn write(&mut self, trio: &mut Trio, first: u64, fills: &[u8]) {
+        let bytes: Bytes = fills.iter().flat_map(|fill| vec![*fill; SIZE]).collect();
+        self.job(trio, Job::Write { first, bytes, is_durable: true }).expect("it is written");
+    }
+
+    pub(crate) fn read(&mut self, trio: &mut Trio, first: u64, count: u64) -> Result<Vec<u8>, JobError> {
+        self.job(trio, Job::Read { first, count })?;
+        let bytes = |(_, data): &(u64, Data)| match data {
+            Data::Bytes(bytes) => bytes.to_vec(),
+            Data::Zeros(count) | Data::Never(count) => vec![0; SIZE * usize::try_from(*count).expect("few")],
+        };
+        Ok(self.parts.iter().flat_map(bytes).collect())
+    }
+
+    pub(crate) fn wrong_seals(&self) -> [u64; 3] {
+        std::array::from_fn(|peer| self.upstairs.wrong_seals(PeerId(peer)))
+    }
+}
