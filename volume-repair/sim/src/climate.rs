@@ -3,7 +3,7 @@
 use rand::{Rng, rngs::SmallRng};
 use region::BlockSize;
 use std::{ops::Range, time::Duration};
-use upstairs::Limits;
+use upstairs::{Limits, Patience};
 
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub(crate) struct Climate {
     /// Milliseconds that somebody is away at most.
     pub(crate) away: u64,
     pub(crate) limits: Limits,
+    /// How long clients wait for members.
+    pub(crate) patience: Patience,
     /// How likely the power fails right behind a request that makes something durable.
     pub(crate) aimed: f64,
     /// How likely the power of everything fails right behind a flush that is acknowledged.
@@ -148,6 +150,9 @@ const DISTANCE_MAX: Duration = Duration::from_millis(50);
 /// Every so many seeds blocks are encrypted: in each climate some, and in most of them nothing else is different.
 const SEALED: u64 = 3;
 
+/// Every so many seeds clients do not wait for ever.
+const IMPATIENT: u64 = 5;
+
 /// Every so many seeds there are many blocks.
 const LARGE: u64 = 61;
 
@@ -170,6 +175,7 @@ impl Climate {
             between_faults: 2_500,
             away: 4_000,
             limits,
+            patience: Patience::default(),
             aimed: 0.0,
             aimed_at_flushes: 0.0,
             slowness: [1; 3],
@@ -219,6 +225,10 @@ impl Climate {
         if climate.is_sealed && seed % 7 == 3 {
             climate.faults = LIES;
             climate.between_faults = 1_500;
+        }
+        if seed % IMPATIENT == IMPATIENT - 1 {
+            let for_members = Duration::from_millis(300 + seed / IMPATIENT * 37 % 4_000);
+            climate.patience.for_members = Some(for_members);
         }
         if seed % LARGE == LARGE - 1 {
             climate.block_size = BlockSize::B512;

@@ -49,6 +49,8 @@ struct Written {
     is_zeros: bool,
     asked_at: Duration,
     is_acknowledged: bool,
+    /// Its client was told that it was not done in time: it may be done later, or never, though others behind it are.
+    is_given_up: bool,
 }
 
 /// A read that was asked for, and what it has to be at least, block by block.
@@ -105,7 +107,8 @@ impl History {
             self.blocks.entry(block).or_default().asked.insert(stamp);
         }
         self.sessions.entry(stamp.session).or_default();
-        self.writes.insert(stamp, Written { blocks, is_zeros, asked_at: now, is_acknowledged: false });
+        let written = Written { blocks, is_zeros, asked_at: now, is_acknowledged: false, is_given_up: false };
+        self.writes.insert(stamp, written);
     }
 
     pub(crate) fn write_done(&mut self, stamp: Stamp, now: Duration) {
@@ -116,6 +119,13 @@ impl History {
             self.blocks.entry(block).or_default().acknowledged.insert(stamp);
         }
         self.sessions.entry(stamp.session).or_default().stamps.push(stamp);
+    }
+
+    /// Its client waits no longer for it.
+    pub(crate) fn given_up(&mut self, stamp: Stamp) {
+        if let Some(write) = self.writes.get_mut(&stamp) {
+            write.is_given_up = true;
+        }
     }
 
     /// A flush is asked for: so many writes as were acknowledged until now will survive anything once it is done.
@@ -150,11 +160,14 @@ impl History {
         self.power_failures.values().filter(|at| **at >= asked_at).count() > 1
     }
 
-    /// An Upstairs says that this write is lost. `counter` is its place in the stream, which is its number.
+    /// An Upstairs says that this write is lost. `counter` is its place in the stream: its number, but for those before it that were
+    /// given up, which may have no place there.
     pub(crate) fn lost(&self, epoch: u32, counter: u64) -> Result<(), String> {
         let of_epoch = self.writes.iter().filter(|(stamp, _)| stamp.session.epoch == epoch);
-        let mut asked =
-            of_epoch.filter(|(stamp, _)| stamp.number == counter).map(|(_, write)| write.asked_at);
+        let given_up = of_epoch.clone().filter(|(_, write)| write.is_given_up).count() as u64;
+        let mut asked = of_epoch
+            .filter(|(stamp, _)| (counter..=counter + given_up).contains(&stamp.number))
+            .map(|(_, write)| write.asked_at);
         if asked.any(|at| self.may_be_lost(at)) {
             return Ok(());
         }
@@ -271,13 +284,15 @@ impl History {
 
     /// All blocks are as of one instant of each epoch that is over.
     fn check_cut(&mut self, session: Session, block: u64, value: Stamp) -> Result<(), String> {
-        let History { sessions, blocks, cuts, .. } = self;
+        let History { sessions, blocks, cuts, writes, .. } = self;
         for (over, _) in sessions.range(value.session..session) {
             // What it shows of that epoch: everything up to the value, and nothing of this block behind it.
             let from = if *over == value.session { value.number } else { 0 };
-            let behind =
-                Stamp { session: *over, number: from + 1 }..=Stamp { session: *over, number: u64::MAX };
-            let first_behind = blocks.get(&block).and_then(|known| known.asked.range(behind).next());
+            let (next, last) =
+                (Stamp { session: *over, number: from + 1 }, Stamp { session: *over, number: u64::MAX });
+            let mut all_behind =
+                blocks.get(&block).into_iter().flat_map(|known| known.asked.range(next..=last));
+            let first_behind = all_behind.find(|stamp| !writes[stamp].is_given_up);
             let first_missing = first_behind.map_or(u64::MAX, |stamp| stamp.number);
             let (least, first) = cuts.entry(*over).or_insert((0, u64::MAX));
             *least = (*least).max(from);

@@ -27,6 +27,8 @@ pub struct Summary {
     pub jobs: u64,
     /// Reads that were checked.
     pub reads: u64,
+    /// Jobs that were not done in time, and ended with that.
+    pub given_up: u64,
     /// Blocks that were sealed, each with a nonce of its own.
     pub sealed: u64,
 }
@@ -40,6 +42,7 @@ impl Summary {
             writers: self.writers + other.writers,
             jobs: self.jobs + other.jobs,
             reads: self.reads + other.reads,
+            given_up: self.given_up + other.given_up,
             sealed: self.sealed + other.sealed,
         }
     }
@@ -64,6 +67,7 @@ pub fn run(seed: u64) -> Result<Summary, Broken> {
         writers: world.writers.len() as u64,
         jobs: world.writers.iter().map(|writer| writer.done).sum(),
         reads: world.history.reads,
+        given_up: world.writers.iter().map(|writer| writer.given_up).sum(),
         sealed: world.audit.nonces(),
     })
 }

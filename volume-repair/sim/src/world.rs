@@ -413,6 +413,7 @@ impl World {
             self.sleds.len(),
             self.geometry,
             self.climate.limits,
+            self.climate.patience,
             Promotion { epoch, session: Uuid::from_u128(session) },
         ));
         let writer = self.writers.len() - 1;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rand::{Rng, rngs::SmallRng};
 use region::{Geometry, Promotion};
 use std::{collections::BTreeMap, time::Duration};
-use upstairs::{Action, Config, Data, Holds, Job, JobError, JobId, Limits, PeerId, Run, Upstairs};
+use upstairs::{Action, Config, Data, Holds, Job, JobError, JobId, Limits, Patience, PeerId, Run, Upstairs};
 use volume_seals::{Sealer, SealingSession, VolumeKey};
 
 /// Jobs that the client has under way at most.
@@ -40,6 +40,9 @@ pub(crate) struct Writer {
     next_job: u64,
     next_number: u64,
     pub(crate) done: u64,
+    /// Whether its client waits for members only so long, and how much it was told that it has waited for long enough.
+    is_impatient: bool,
+    pub(crate) given_up: u64,
 }
 
 #[derive(Debug)]
@@ -76,6 +79,7 @@ impl Writer {
         members: usize,
         geometry: Geometry,
         limits: Limits,
+        patience: Patience,
         promotion: Promotion,
     ) -> Writer {
         let config = Config {
@@ -85,6 +89,7 @@ impl Writer {
             promotion,
             accepts_possible_loss: false,
             limits,
+            patience,
             sealer: geometry.is_sealed.then(|| {
                 let session = SealingSession::from_unique(promotion.session.as_u128());
                 Sealer::new(&VolumeKey::from_bytes(&mut [7; 32]), set(), geometry.block_size, session)
@@ -103,6 +108,8 @@ impl Writer {
             next_job: 0,
             next_number: 1,
             done: 0,
+            is_impatient: patience.for_members.is_some(),
+            given_up: 0,
         }
     }
 
@@ -221,6 +228,14 @@ impl Writer {
             Err(JobError::Lost { position }) => {
                 (self.is_over, self.is_lost) = (true, true);
                 return history.lost(position.epoch, position.counter).map(|()| false);
+            }
+            // The clients of some climates do not wait for ever. Whatever it was makes no difference to what follows, but a write may.
+            Err(JobError::TooFewMembers { .. } | JobError::NoRoom { .. }) if self.is_impatient => {
+                self.given_up += 1;
+                if let Asking::Write(stamp) | Asking::Durable(stamp) = asking {
+                    history.given_up(stamp);
+                }
+                return Ok(false);
             }
             Err(error) => return Err(error.to_string()),
         }
