@@ -5,7 +5,7 @@ use camino::Utf8Path;
 use daemon::log::{self, LogFormat, LogSettings};
 use std::{error::Error, fs, sync::mpsc, thread};
 use uuid::Uuid;
-use volume_export::{Address, Control, Export, Volume};
+use volume_export::{Address, Control, Export, Patience, Volume};
 use volume_repair::ConstructionRequest;
 
 /// What an export is given.
@@ -16,6 +16,8 @@ pub(super) struct Order<'a> {
     pub(super) epoch: Option<u32>,
     pub(super) control: &'a Utf8Path,
     pub(super) accepts_possible_loss: bool,
+    /// How long clients wait for members and for room.
+    pub(super) patience: Patience,
     /// None if it is not encrypted.
     pub(super) key_file: Option<&'a Utf8Path>,
 }
@@ -34,6 +36,7 @@ pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Er
     };
     drop(key);
     config.accepts_possible_loss = order.accepts_possible_loss;
+    config.patience = order.patience;
     let export = Export::new(Volume { config, members, name: String::new() }, listen)?;
     let handle = export.handle();
     let _control = Control::start(order.control, handle.clone())?;

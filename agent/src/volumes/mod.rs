@@ -27,8 +27,8 @@ use clap::Subcommand;
 use control::{Goal, NotReached, Which};
 use keys::KeyFileError;
 use region_look::LookError;
-use std::{error::Error, net::SocketAddr, process::ExitCode};
-use volume_export::{AskError, Refusal};
+use std::{error::Error, net::SocketAddr, process::ExitCode, time::Duration};
+use volume_export::{AskError, Patience, Refusal};
 use volume_repair::BuildError;
 
 /// What is done with volumes.
@@ -82,6 +82,12 @@ pub enum VolumeCommand {
         /// Begin with one full member, though others may have acknowledged writes that it never had: these are then lost.
         #[arg(long)]
         accept_possible_loss: bool,
+        /// End reads and writes with EIO once two full members have not been there for so long. Unless said, they wait until there are.
+        #[arg(long, value_name = "SECONDS")]
+        members_timeout: Option<u64>,
+        /// End writes with ENOSPC once two full members have had no room on their disks for so long. Unless said, they wait until there is.
+        #[arg(long, value_name = "SECONDS")]
+        room_timeout: Option<u64>,
     },
     /// Let an export that was started with --unactivated write.
     ///
@@ -142,6 +148,8 @@ pub fn run(command: VolumeCommand) -> ExitCode {
             key_file,
             control,
             accept_possible_loss,
+            members_timeout,
+            room_timeout,
         } => {
             let control = control::socket(&volume, control.as_deref());
             let order = export::Order {
@@ -149,6 +157,10 @@ pub fn run(command: VolumeCommand) -> ExitCode {
                 epoch,
                 control: &control,
                 accepts_possible_loss: accept_possible_loss,
+                patience: Patience {
+                    for_members: members_timeout.map(Duration::from_secs),
+                    for_room: room_timeout.map(Duration::from_secs),
+                },
                 key_file: key_file.as_deref(),
             };
             export::export(order, listen.0)

@@ -74,8 +74,8 @@ pub(super) fn line(status: &ExportStatus) -> String {
         let trouble = member.trouble.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
         format!("{} {} {}{trouble}", place(member), state(member.state), role(member))
     }));
-    let codes = status.upstairs.waits.iter().map(|wait| format!("waits: {}", wait.words));
-    parts.extend(codes);
+    parts.extend(status.upstairs.waits.iter().map(|wait| format!("waits: {}", wait.words)));
+    parts.extend(status.upstairs.is_giving_up.then(|| "clients get errors".to_owned()));
     parts.join("; ")
 }
 
@@ -123,7 +123,10 @@ pub(super) fn waits(status: &ExportStatus) -> Vec<String> {
         let whom = if members.is_empty() { String::new() } else { format!(" [for {}]", members.join(", ")) };
         format!("waits: {}{whom}", wait.words)
     };
-    upstairs.waits.iter().map(line).collect()
+    let gives_up = upstairs
+        .is_giving_up
+        .then(|| "gives up: it has waited for as long as it is to; clients get errors".to_owned());
+    upstairs.waits.iter().map(line).chain(gives_up).collect()
 }
 
 fn table(members: &[MemberStatus]) -> Vec<String> {

@@ -34,3 +34,4 @@ pub use handle::{Handle, NoAnswer};
 pub use listener::Address;
 pub use status::ExportStatus;
 pub use talk::{Answer, AskError, Refusal, RefusalCode, Request, ask};
+pub use upstairs::Patience;

@@ -60,6 +60,7 @@ fn simulate(seeds: std::ops::Range<u64>, threads: usize) -> ExitCode {
         summary.faults,
         summary.writers,
         summary.jobs,
+        summary.given_up,
         summary.reads,
         summary.sealed,
         all.broken.len()

@@ -181,14 +181,27 @@ impl Upstairs {
         let streams = |peer: &PeerId| self.peers[peer.0].is_streaming();
         let missing = (0..self.peers.len()).map(PeerId).filter(|peer| !streams(peer) || !self.is_full(*peer));
         if self.counting().iter().filter(|peer| streams(peer)).count() < 2 {
-            let words = "writes and flushes wait, without errors, until a second full member is there";
+            let words = match self.config.patience.for_members {
+                None => {
+                    "writes and flushes wait, without errors, until a second full member is there".to_owned()
+                }
+                Some(limit) => format!(
+                    "writes and flushes wait until a second full member is there, for {} s at most",
+                    limit.as_secs()
+                ),
+            };
             waits.push(wait(WaitCode::SecondMember, missing.map(|peer| self.region_of(peer)), words));
         }
         let full: Vec<PeerId> = self.counting().into_iter().filter(streams).collect();
         let is_out_of_room = |peer: &&PeerId| self.peers[peer.0].is_out_of_room;
         if full.iter().filter(is_out_of_room).count() + 2 > full.len().max(2) {
             let these = full.iter().filter(is_out_of_room).map(|peer| self.region_of(*peer));
-            let words = "writes and flushes wait until there is room on the disks of these members";
+            let limit =
+                self.config.patience.for_room.map(|limit| format!(", for {} s at most", limit.as_secs()));
+            let words = format!(
+                "writes and flushes wait until there is room on the disks of these members{}",
+                limit.unwrap_or_default()
+            );
             waits.push(wait(WaitCode::DiskRoom, these, words));
         }
         if !self.has_right_at(now) {
