@@ -257,7 +257,10 @@ impl Client {
         let failed = result.err().map(|error| {
             let code = match error {
                 JobError::Fenced { .. } | JobError::Lost { .. } => ErrorCode::ShuttingDown,
-                JobError::Unreadable { .. } | JobError::WrongSeal { .. } => ErrorCode::Io,
+                JobError::Unreadable { .. } | JobError::WrongSeal { .. } | JobError::NotFetched { .. } => {
+                    ErrorCode::Io
+                }
+                JobError::ReadOnly => ErrorCode::NotPermitted,
                 JobError::OutOfRange { .. } => ErrorCode::Invalid,
             };
             (code, error.to_string())
