@@ -4,7 +4,7 @@
 use crate::{
     composition::{Composition, Part},
     layered::Layered,
-    sources::{Fetch, FetchError, FetchId, Queue},
+    sources::{Fetch, FetchError, FetchId, Queue, SourceId},
     status::VolumeStatus,
 };
 use bytes::Bytes;
@@ -168,6 +168,15 @@ impl Volume {
         match &mut self.shape {
             Shape::Alone(_) => Vec::new(),
             Shape::Layers(layered) => layered.fetched(now, id, result),
+        }
+    }
+
+    /// What a source is, for people.
+    #[must_use]
+    pub fn source_name(&self, source: SourceId) -> String {
+        match &self.shape {
+            Shape::Alone(_) => String::new(),
+            Shape::Layers(layered) => layered.queues[source.0].source.to_string(),
         }
     }
 
