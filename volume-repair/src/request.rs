@@ -133,7 +133,7 @@ mod tests {
             "sub_volumes":[{"file":{"path":"/images/a.img"}},{"url":{"url":"http://u:secret@h/b","size_bytes":8192}}]}"#;
         let parent: ConstructionRequest = serde_json::from_str(parent).expect("it is one");
         assert!(!format!("{parent:?}").contains("secret"));
-        let request = over(example(), parent.clone());
+        let request = over(example(), parent);
         let json = serde_json::to_value(&request).expect("it is data");
         assert_eq!(json["read_only_parent"]["sub_volumes"][0]["file"]["path"], "/images/a.img");
         assert_eq!(json["read_only_parent"]["sub_volumes"][1]["url"]["size_bytes"], 8192);

@@ -123,7 +123,7 @@ impl Export {
         };
         let (sources, source_blocks) = opened.unzip();
         let volume = Volume::new(composition, &source_blocks.unwrap_or_default());
-        let exports = Arc::new(exports(&volume, block_size, name).map_err(ExportError::Export)?);
+        let exports = Arc::new(exports(&volume, block_size, &name).map_err(ExportError::Export)?);
         let listener = Listener::bind(&address).and_then(|mut listener| {
             listener.register(poll.registry(), LISTENER)?;
             Ok(listener)
@@ -435,10 +435,10 @@ impl Export {
     }
 }
 
-fn exports(volume: &Volume, block_size: u64, name: String) -> Result<Exports, nbd_server::ExportError> {
+fn exports(volume: &Volume, block_size: u64, name: &str) -> Result<Exports, nbd_server::ExportError> {
     let size = volume.blocks().saturating_mul(block_size);
     let block_size = u32::try_from(block_size).expect("a block is small");
-    let mut export = nbd_server::Export::new(name.clone(), size, BlockSize::of(block_size));
+    let mut export = nbd_server::Export::new(name, size, BlockSize::of(block_size));
     export.features = Features::all();
     if volume.is_read_only() {
         export.access = Access::ReadOnly;
@@ -446,7 +446,7 @@ fn exports(volume: &Volume, block_size: u64, name: String) -> Result<Exports, nb
     let mut exports = Exports::new(nbd_server::PAYLOAD_BYTES_MAX_USUAL)?;
     exports.add(export)?;
     if !name.is_empty() {
-        exports.set_default(&name)?;
+        exports.set_default(name)?;
     }
     Ok(exports)
 }

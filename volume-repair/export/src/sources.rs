@@ -142,7 +142,7 @@ impl Sources {
         let (tell_opened, opened) = mpsc::sync_channel(1);
         let serve = move || {
             let desk = Desk { block_bytes, fetched: tell, waker };
-            serve(runtime, sources, desk, &tell_opened, taken);
+            serve(runtime, sources, &desk, &tell_opened, taken);
         };
         let thread = thread::Builder::new().name("sources".to_owned()).spawn(serve);
         let thread = Some(thread.map_err(SourceError::System)?);
@@ -187,7 +187,7 @@ struct Desk {
 fn serve(
     runtime: Runtime,
     sources: Vec<Source>,
-    desk: Desk,
+    desk: &Desk,
     tell_opened: &SyncSender<Result<Vec<u64>, SourceError>>,
     mut orders: UnboundedReceiver<Fetch>,
 ) {
