@@ -70,3 +70,17 @@ fn what_is_asked_before_the_activation_waits_for_it_also_in_a_file() {
     world.submit(Job::Zero { first: 0, count: 1, is_durable: false });
     assert_eq!(world.failed, [JobError::ReadOnly]);
 }
+
+#[test]
+fn a_part_that_cannot_be_read_is_an_error_that_says_which_block_of_the_volume() {
+    let layers = vec![vec![Ground::Set(Site::new(1, 5)), Ground::Source(vec![7; 5])]];
+    let mut world = World::new(1, layers, 1, &[0, 0, 0, 0, 0, 7, 7, 7, 7, 7]);
+    world.activate();
+    world.errors = 1_000;
+    let read = world.submit(Job::Read { first: 2, count: 1 });
+    world.submit(Job::Read { first: 7, count: 2 });
+    world.settle();
+    assert!(!world.is_under_way(read) && world.reads == 1, "the other part is read");
+    let (source_name, why) = ("/base.img".to_owned(), "it is broken".to_owned());
+    assert_eq!(world.failed, [JobError::NotFetched { block: 7, source_name, why }]);
+}
