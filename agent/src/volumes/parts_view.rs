@@ -1,6 +1,6 @@
 //! What is said of a volume of several parts, and of what lies under it, for people. Pure: data in, text out.
 
-use super::view::{bytes, list, set, size as set_size};
+use super::view::{bytes, end_of, list, set, size as set_size};
 use volume_layers::{LayersStatus, PartKind, PartStatus, SourceStatus};
 
 /// What it is like.
@@ -28,6 +28,8 @@ pub(super) fn parts(status: &LayersStatus) -> Vec<String> {
             match &part.kind {
                 PartKind::RegionSet(upstairs) => {
                     lines.push(format!("region set: {}", set_size(upstairs)));
+                    lines.extend(upstairs.epoch.map(|epoch| format!("its epoch is {epoch}")));
+                    lines.extend(end_of(upstairs));
                     lines.extend(list(upstairs));
                     lines.extend(set(upstairs, None));
                 }

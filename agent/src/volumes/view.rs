@@ -100,6 +100,8 @@ pub(super) fn line(status: &ExportStatus) -> String {
     }));
     if let VolumeStatus::Layers(layers) = &status.volume {
         parts.extend(parts_view::troubles(layers));
+        parts
+            .extend(status.volume.ended_parents().filter_map(end_of).map(|why| format!("a parent is {why}")));
     }
     let codes = status.volume.waits().map(|wait| format!("waits: {}", wait.words));
     parts.extend(codes);
@@ -121,20 +123,25 @@ fn headline(status: &ExportStatus) -> String {
 
 /// Why nothing more is done.
 pub(super) fn end(status: &ExportStatus) -> String {
-    let has_ended = |set: &&Status| set.fenced_by.is_some() || set.lost_up_to.is_some();
-    let Some(upstairs) = status.volume.sets().find(has_ended) else { return "it goes on".to_owned() };
-    match (upstairs.fenced_by, upstairs.lost_up_to) {
+    status.volume.own_sets().find_map(end_of).unwrap_or_else(|| "it goes on".to_owned())
+}
+
+/// Why a region set does nothing more, if it does not.
+pub(super) fn end_of(set: &Status) -> Option<String> {
+    match (set.fenced_by, set.lost_up_to) {
         (Some(by), _) => {
-            let ours = upstairs.epoch.unwrap_or_default();
+            let ours = set.epoch.unwrap_or_default();
             if by.epoch == ours {
-                return format!("fenced: another process has epoch {ours}, and this one does nothing more");
+                return Some(format!(
+                    "fenced: another process has epoch {ours}, and this one does nothing more"
+                ));
             }
-            format!("fenced: epoch {} has the volume, and epoch {ours} does nothing more", by.epoch)
+            Some(format!("fenced: epoch {} has the volume, and epoch {ours} does nothing more", by.epoch))
         }
         (_, Some(position)) => {
-            format!("lost: acknowledged writes up to {} that were not flushed are gone", at(position))
+            Some(format!("lost: acknowledged writes up to {} that were not flushed are gone", at(position)))
         }
-        _ => "it goes on".to_owned(),
+        _ => None,
     }
 }
 

@@ -135,6 +135,10 @@ fn garbage_is_refused_and_the_next_line_is_heard() {
         "{said}"
     );
     assert!(lines[3].starts_with(r#"{"status":{"pid":"#), "{said}");
+    let status: serde_json::Value = serde_json::from_str(lines[3]).unwrap();
+    let status = &status["status"];
+    assert_eq!((&status["upstairs"]["phase"], &status["is_stopping"]), (&"idle".into(), &false.into()));
+    assert_eq!(status.get("layers"), None, "one region set is no layers");
 }
 
 #[test]

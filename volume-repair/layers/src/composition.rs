@@ -63,8 +63,8 @@ impl Composition {
         Composition { block_size, layers: vec![vec![Part::RegionSet { config: Box::new(config), members }]] }
     }
 
-    /// Begins with one full member of each of its own region sets, though others may have what it never had. What lies under it is
-    /// never written, so nothing of it is lost that would be worth more than an answer.
+    /// Begins with one full member of each of its own region sets, though others may have what it never had. Those that lie under it
+    /// always need two.
     pub fn accept_possible_loss(&mut self) {
         for part in self.layers.iter_mut().take(1).flatten() {
             if let Part::RegionSet { config, .. } = part {

@@ -114,7 +114,8 @@ impl VolumeStatus {
         members.zip(addresses).for_each(|(member, address)| member.address = Some(address));
     }
 
-    /// How far it is: as far as the region set that is least far, but ended if one has. Without any, it reads when it was activated.
+    /// How far it is: as far as the region set that is least far; without any, it reads when it was activated. It has ended if one of its
+    /// own region sets has. One under it that has ended takes nothing with it but what is seen through to it: [`VolumeStatus::ended_parents`].
     #[must_use]
     pub fn phase(&self) -> PhaseName {
         let distance = |phase: &PhaseName| match phase {
@@ -126,28 +127,46 @@ impl VolumeStatus {
             PhaseName::Listing => 5,
             PhaseName::Active => 6,
         };
-        let of_sets = self.sets().map(|set| set.phase).min_by_key(distance);
-        of_sets.unwrap_or(match self {
+        let others = self.parents().filter(|set| !has_ended(set));
+        let phases = self.own_sets().chain(others).map(|set| set.phase);
+        phases.min_by_key(distance).unwrap_or(match self {
             VolumeStatus::Layers(status) if !status.is_activated => PhaseName::Idle,
             _ => PhaseName::Active,
         })
     }
 
+    /// Region sets under it that have ended: what would be seen through to them is not to be had.
+    pub fn ended_parents(&self) -> impl Iterator<Item = &Status> {
+        self.parents().filter(|set| has_ended(set))
+    }
+
+    /// Its own region sets.
+    pub fn own_sets(&self) -> impl Iterator<Item = &Status> {
+        let own = match self {
+            VolumeStatus::Upstairs(_) => 1,
+            VolumeStatus::Layers(status) => status.layers.first().map_or(0, |layer| layer.sets().count()),
+        };
+        self.sets().take(own)
+    }
+
+    fn parents(&self) -> impl Iterator<Item = &Status> {
+        self.sets().skip(self.own_sets().count())
+    }
+
     /// The right to write its own region sets; none before it is activated, or if it has none.
     #[must_use]
     pub fn epoch(&self) -> Option<u32> {
-        match self {
-            VolumeStatus::Upstairs(status) => status.epoch,
-            VolumeStatus::Layers(status) => {
-                status.layers.iter().take(1).flat_map(LayerStatus::sets).next()?.epoch
-            }
-        }
+        self.own_sets().next()?.epoch
     }
 
     /// What does not go on.
     pub fn waits(&self) -> impl Iterator<Item = &Wait> {
         self.sets().flat_map(|set| &set.waits)
     }
+}
+
+fn has_ended(set: &Status) -> bool {
+    matches!(set.phase, PhaseName::Fenced | PhaseName::Lost)
 }
 
 impl LayerStatus {

@@ -117,8 +117,17 @@ fn a_region_set_under_a_volume_is_read_and_never_written() {
         fill(&mut expected, MIB, MIB + (4 << 10), 8);
         assert!(served.content() == expected);
     }
-    let served = site.export(&parent(3));
+    let child = site.export(&over(request(2, &[&top]), parent(3)));
+    let served = site.export(&parent(4));
     served.io(&["read -P 7 0 1M", "read -P 0 1M 64k"]);
+    // Who had it as a parent has it no more; what it has itself it goes on with.
+    let said =
+        child.io_fails(&["read 0 4k", "read -P 8 512k 128k", "write -P 9 512k 128k", "read -P 9 512k 128k"]);
+    assert_eq!(said.matches("read failed").count(), 1, "{said}");
+    assert_eq!((said.matches("read 131072/131072").count(), said.matches("wrote").count()), (2, 1), "{said}");
+    let status = child.status();
+    assert_eq!((status.phase(), status.epoch()), (PhaseName::Active, Some(2)));
+    assert_eq!(status.ended_parents().count(), 1);
 }
 
 #[test]
