@@ -5,10 +5,21 @@
 //! **Theory.** The description is a *construction request*: data, versioned, the same for all holders. One volume is used by one Upstairs
 //! for each region set in it.
 //!
-//! - [`request`]: the construction request, and what of it this program can build.
+//! ```text
+//!   construction request ──build──► composition: parts, and what lies under them ──opened──► a volume, which jobs are asked of
+//!         (JSON)         refused?                                                  refused?
+//! ```
 //!
-//! Beside it: `upstairs/` (the writer of a region set), `seals/` (its encryption), `export/` (a volume over NBD), `sim/` (all of it in a simulation).
+//! - [`request`]: the construction request.
+//! - [`build`]: what of it can be used, and what for.
+//!
+//! Beside it: `upstairs/` (the writer of a region set), `layers/` (several parts, and what lies under them, as one volume), `seals/` (encryption),
+//! `export/` (a volume over NBD), `sim/` (region sets in a simulation).
 
+mod build;
+#[cfg(test)]
+mod examples;
 mod request;
 
-pub use request::{BuildError, Cipher, ConstructionRequest, Encryption, Member, RegionSet, SubVolume};
+pub use build::{BuildError, PARENTS_MAX, PARTS_MAX};
+pub use request::{Cipher, ConstructionRequest, Encryption, FilePart, Member, RegionSet, SubVolume, UrlPart};

@@ -46,8 +46,8 @@ pub enum Goal {
 
 impl Goal {
     fn is_reached(self, status: &ExportStatus) -> bool {
-        let is_active = status.upstairs.phase == PhaseName::Active;
-        let are_whole = || status.upstairs.members.iter().all(is_whole);
+        let is_active = status.volume.phase() == PhaseName::Active;
+        let are_whole = || status.volume.members().all(is_whole);
         match self {
             Goal::Served => true,
             Goal::Active => is_active,
@@ -88,7 +88,7 @@ pub(super) fn activate(which: &Which, epoch: u32) -> Result<(), Box<dyn Error>> 
     let mut clock = Clock::start(ACTIVATION)?;
     loop {
         let status = status(&socket)?;
-        match status.upstairs.phase {
+        match status.volume.phase() {
             PhaseName::Active => {
                 println!("active with epoch {epoch}");
                 return Ok(());
@@ -115,7 +115,7 @@ pub(super) fn wait(which: &Which, goal: Goal, seconds: u64) -> Result<(), Box<dy
                 println!("{}", view::line(&status));
                 return Ok(());
             }
-            Ok(status) => match status.upstairs.phase {
+            Ok(status) => match status.volume.phase() {
                 PhaseName::Fenced => return Err(ended(RefusalCode::Fenced, &status).into()),
                 PhaseName::Lost => return Err(ended(RefusalCode::Lost, &status).into()),
                 _ => view::line(&status),

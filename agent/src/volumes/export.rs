@@ -5,7 +5,7 @@ use camino::Utf8Path;
 use daemon::log::{self, LogFormat, LogSettings};
 use std::{error::Error, fs, sync::mpsc, thread};
 use uuid::Uuid;
-use volume_export::{Address, Control, Export, Patience, Volume};
+use volume_export::{Address, Control, Export, Offer, Patience};
 use volume_repair::ConstructionRequest;
 
 /// What an export is given.
@@ -27,7 +27,7 @@ pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Er
     let mut request: ConstructionRequest = serde_json::from_slice(&fs::read(order.volume)?)?;
     let key = order.key_file.map(keys::read).transpose()?;
     // A wrong key is told here, before any member hears of the epoch.
-    let (mut config, members) = match order.epoch {
+    let mut composition = match order.epoch {
         Some(epoch) => {
             request.epoch = epoch;
             request.build(Uuid::new_v4(), key.as_ref())?
@@ -35,9 +35,11 @@ pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Er
         None => request.build_unactivated(Uuid::new_v4(), key.as_ref())?,
     };
     drop(key);
-    config.accepts_possible_loss = order.accepts_possible_loss;
-    config.patience = order.patience;
-    let export = Export::new(Volume { config, members, name: String::new() }, listen)?;
+    if order.accepts_possible_loss {
+        composition.accept_possible_loss();
+    }
+    composition.set_patience(order.patience);
+    let export = Export::new(Offer { composition, name: String::new() }, listen)?;
     let handle = export.handle();
     let _control = Control::start(order.control, handle.clone())?;
     match order.epoch {

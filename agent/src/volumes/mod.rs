@@ -3,7 +3,7 @@
 //! - [`arguments`]: what is written on the command line.
 //! - [`create`], [`export`], [`downstairs`]: a command each.
 //! - [`keys`]: the files with their keys.
-//! - [`control`], [`look`]: what is asked of a running export; [`view`]: how people see it; [`pause`]: between two looks.
+//! - [`control`], [`look`]: what is asked of a running export; [`view`], [`parts_view`]: how people see it; [`pause`]: between two looks.
 //! - [`region_look`]: what a region's file says.
 //! - [`signals`]: how they are ended.
 
@@ -14,6 +14,7 @@ mod downstairs;
 mod export;
 mod keys;
 mod look;
+mod parts_view;
 mod pause;
 mod region_look;
 mod signals;
@@ -28,7 +29,7 @@ use control::{Goal, NotReached, Which};
 use keys::KeyFileError;
 use region_look::LookError;
 use std::{error::Error, net::SocketAddr, process::ExitCode, time::Duration};
-use volume_export::{AskError, Patience, Refusal};
+use volume_export::{AskError, ExportError, Patience, Refusal};
 use volume_repair::BuildError;
 
 /// What is done with volumes.
@@ -206,5 +207,6 @@ fn code(error: &(dyn Error + 'static)) -> Option<String> {
     let of_look = error.downcast_ref().map(LookError::code);
     let of_build = || error.downcast_ref().map(BuildError::code);
     let of_key = || error.downcast_ref().map(KeyFileError::code);
-    of_look.or_else(of_build).or_else(of_key).map(str::to_owned)
+    let of_export = || error.downcast_ref().and_then(ExportError::code);
+    of_look.or_else(of_build).or_else(of_key).or_else(of_export).map(str::to_owned)
 }

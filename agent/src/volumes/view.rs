@@ -1,10 +1,12 @@
-//! What an export says of itself, for people: a page, and a line. Pure: data in, text out.
+//! What an export says of itself, for people: a page, and a line. Pure: data in, text out. What is said of several parts is
+//! [`super::parts_view`]'s.
 
-use super::region_look::at;
+use super::{parts_view, region_look::at};
 use ids::RegionId;
 use std::fmt::Write;
-use upstairs::{At, CopyStatus, MemberState, MemberStatus, PhaseName, Role, Totals};
+use upstairs::{At, CopyStatus, MemberState, MemberStatus, PhaseName, Role, Status, Totals};
 use volume_export::ExportStatus;
+use volume_layers::VolumeStatus;
 
 /// What was done in the time between two looks.
 #[derive(Clone, Copy, Debug)]
@@ -14,38 +16,65 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    /// Since that look. None if it was not one at this export, or none of another instant.
+    /// Since that look. None if it was not one at this export, or none of another instant; or if the volume is not one region set, whose
+    /// figures are those of what clients do.
     pub(super) fn since(before: &ExportStatus, now: &ExportStatus) -> Option<Rates> {
         let is_same = before.pid == now.pid && before.running_ms < now.running_ms;
         let seconds = now.running_ms.saturating_sub(before.running_ms) as f64 / 1_000.0;
-        is_same.then_some(Rates { before: before.upstairs.totals, seconds })
+        let VolumeStatus::Upstairs(upstairs) = &before.volume else { return None };
+        is_same.then_some(Rates { before: upstairs.totals, seconds })
     }
 }
 
 /// All of it.
 pub(super) fn page(status: &ExportStatus, rates: Option<Rates>) -> String {
-    let upstairs = &status.upstairs;
     let mut lines = vec![headline(status)];
-    let size = upstairs.blocks * u64::from(upstairs.block_bytes);
-    let encrypted = if upstairs.is_encrypted { ", encrypted" } else { "" };
-    let blocks = format!("in blocks of {} bytes{encrypted}", upstairs.block_bytes);
-    lines.push(format!("{} {blocks}; set {}", bytes(size), upstairs.set));
     let clients = if status.clients == 1 { "1 client" } else { &format!("{} clients", status.clients) };
     let running = status.running_ms as f64 / 1_000.0;
-    lines.push(format!("{clients} at {}; process {}, for {running:.0} s", status.listen, status.pid));
-    if let Some(list) = &upstairs.list {
-        let number = format!("{}.{}", list.epoch, list.number);
-        let since = at(list.base);
-        lines.push(format!("list {number} in force from {since} on, with {} full members", list.full.len()));
+    let clients = format!("{clients} at {}; process {}, for {running:.0} s", status.listen, status.pid);
+    match &status.volume {
+        VolumeStatus::Upstairs(upstairs) => {
+            lines.extend([size(upstairs), clients]);
+            lines.extend(list(upstairs));
+            lines.push(String::new());
+            lines.extend(set(upstairs, rates));
+        }
+        VolumeStatus::Layers(layers) => {
+            lines.extend([parts_view::size(layers), clients]);
+            lines.extend(parts_view::parts(layers));
+        }
     }
-    lines.push(String::new());
-    lines.extend(table(&upstairs.members));
-    lines.extend(troubles(&upstairs.members));
-    lines.push(String::new());
-    if let Some(copy) = &upstairs.copy {
-        lines.push(copying(status, copy));
+    let waits = waits(status);
+    if !waits.is_empty() {
+        lines.push(String::new());
+        lines.extend(waits);
     }
-    let (window, jobs) = (&upstairs.window, &upstairs.jobs);
+    lines.join("\n") + "\n"
+}
+
+/// What a region set is like.
+pub(super) fn size(set: &Status) -> String {
+    let size = set.blocks * u64::from(set.block_bytes);
+    let encrypted = if set.is_encrypted { ", encrypted" } else { "" };
+    format!("{} in blocks of {} bytes{encrypted}; set {}", bytes(size), set.block_bytes, set.set)
+}
+
+/// Its list in force.
+pub(super) fn list(set: &Status) -> Option<String> {
+    let list = set.list.as_ref()?;
+    let (number, since) = (format!("{}.{}", list.epoch, list.number), at(list.base));
+    Some(format!("list {number} in force from {since} on, with {} full members", list.full.len()))
+}
+
+/// Its members, and what they and its writer do.
+pub(super) fn set(set: &Status, rates: Option<Rates>) -> Vec<String> {
+    let mut lines = table(&set.members);
+    lines.extend(troubles(&set.members));
+    lines.push(String::new());
+    if let Some(copy) = &set.copy {
+        lines.push(copying(set, copy));
+    }
+    let (window, jobs) = (&set.window, &set.jobs);
     lines.push(format!(
         "kept for members: {} of {} writes, {} of {}",
         window.entries,
@@ -57,33 +86,33 @@ pub(super) fn page(status: &ExportStatus, rates: Option<Rates>) -> String {
         "under way: {} reads, {} writes, {} flushes; not begun: {}",
         jobs.reads, jobs.writes, jobs.flushes, jobs.waiting
     ));
-    lines.push(totals(&upstairs.totals));
-    lines.extend(rates.map(|rates| pace(&upstairs.totals, rates)));
-    let waits = waits(status);
-    if !waits.is_empty() {
-        lines.push(String::new());
-        lines.extend(waits);
-    }
-    lines.join("\n") + "\n"
+    lines.push(totals(&set.totals));
+    lines.extend(rates.map(|rates| pace(&set.totals, rates)));
+    lines
 }
 
 /// What has changed if it has: who is there, and what does not go on. Without figures that change all the time.
 pub(super) fn line(status: &ExportStatus) -> String {
     let mut parts = vec![headline(status)];
-    parts.extend(status.upstairs.members.iter().map(|member| {
+    parts.extend(status.volume.members().map(|member| {
         let trouble = member.trouble.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
         format!("{} {} {}{trouble}", place(member), state(member.state), role(member))
     }));
-    parts.extend(status.upstairs.waits.iter().map(|wait| format!("waits: {}", wait.words)));
-    parts.extend(status.upstairs.is_giving_up.then(|| "clients get errors".to_owned()));
+    if let VolumeStatus::Layers(layers) = &status.volume {
+        parts.extend(parts_view::troubles(layers));
+        parts
+            .extend(status.volume.ended_parents().filter_map(end_of).map(|why| format!("a parent is {why}")));
+    }
+    let codes = status.volume.waits().map(|wait| format!("waits: {}", wait.words));
+    parts.extend(codes);
+    parts.extend(status.volume.is_giving_up().then(|| "clients get errors".to_owned()));
     parts.join("; ")
 }
 
 fn headline(status: &ExportStatus) -> String {
-    let upstairs = &status.upstairs;
-    let epoch = upstairs.epoch.map(|epoch| format!(" with epoch {epoch}")).unwrap_or_default();
+    let epoch = status.volume.epoch().map(|epoch| format!(" with epoch {epoch}")).unwrap_or_default();
     let ends = if status.is_stopping { "; it is ending" } else { "" };
-    match upstairs.phase {
+    match status.volume.phase() {
         PhaseName::Idle => format!("not activated: reads and writes wait{ends}"),
         PhaseName::Gathering => format!("gathering{epoch}: reads and writes wait{ends}"),
         PhaseName::BringingUp => format!("bringing up{epoch}: reads and writes wait{ends}"),
@@ -95,27 +124,32 @@ fn headline(status: &ExportStatus) -> String {
 
 /// Why nothing more is done.
 pub(super) fn end(status: &ExportStatus) -> String {
-    let upstairs = &status.upstairs;
-    match (upstairs.fenced_by, upstairs.lost_up_to) {
+    status.volume.own_sets().find_map(end_of).unwrap_or_else(|| "it goes on".to_owned())
+}
+
+/// Why a region set does nothing more, if it does not.
+pub(super) fn end_of(set: &Status) -> Option<String> {
+    match (set.fenced_by, set.lost_up_to) {
         (Some(by), _) => {
-            let ours = upstairs.epoch.unwrap_or_default();
+            let ours = set.epoch.unwrap_or_default();
             if by.epoch == ours {
-                return format!("fenced: another process has epoch {ours}, and this one does nothing more");
+                return Some(format!(
+                    "fenced: another process has epoch {ours}, and this one does nothing more"
+                ));
             }
-            format!("fenced: epoch {} has the volume, and epoch {ours} does nothing more", by.epoch)
+            Some(format!("fenced: epoch {} has the volume, and epoch {ours} does nothing more", by.epoch))
         }
         (_, Some(position)) => {
-            format!("lost: acknowledged writes up to {} that were not flushed are gone", at(position))
+            Some(format!("lost: acknowledged writes up to {} that were not flushed are gone", at(position)))
         }
-        _ => "it goes on".to_owned(),
+        _ => None,
     }
 }
 
 /// What does not go on, and for whom it waits.
 pub(super) fn waits(status: &ExportStatus) -> Vec<String> {
-    let upstairs = &status.upstairs;
     let named = |region: &RegionId| {
-        let member = upstairs.members.iter().find(|member| member.region == *region);
+        let member = status.volume.members().find(|member| member.region == *region);
         member.map_or_else(|| region.to_string(), place)
     };
     let line = |wait: &upstairs::Wait| {
@@ -123,10 +157,11 @@ pub(super) fn waits(status: &ExportStatus) -> Vec<String> {
         let whom = if members.is_empty() { String::new() } else { format!(" [for {}]", members.join(", ")) };
         format!("waits: {}{whom}", wait.words)
     };
-    let gives_up = upstairs
-        .is_giving_up
+    let gives_up = status
+        .volume
+        .is_giving_up()
         .then(|| "gives up: it has waited for as long as it is to; clients get errors".to_owned());
-    upstairs.waits.iter().map(line).chain(gives_up).collect()
+    status.volume.waits().map(line).chain(gives_up).collect()
 }
 
 fn table(members: &[MemberStatus]) -> Vec<String> {
@@ -187,9 +222,9 @@ fn troubles(members: &[MemberStatus]) -> Vec<String> {
     lines
 }
 
-fn copying(status: &ExportStatus, copy: &CopyStatus) -> String {
+fn copying(set: &Status, copy: &CopyStatus) -> String {
     let named = |region: RegionId| {
-        let member = status.upstairs.members.iter().find(|member| member.region == region);
+        let member = set.members.iter().find(|member| member.region == region);
         member.map_or_else(|| region.to_string(), place)
     };
     let percent = copy.blocks_done * 100 / copy.blocks.max(1);
@@ -253,7 +288,7 @@ fn role(member: &MemberStatus) -> String {
 }
 
 /// A number of bytes as people say it.
-fn bytes(bytes: u64) -> String {
+pub(super) fn bytes(bytes: u64) -> String {
     const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
     let unit = UNITS.iter().find(|(_, shift)| bytes >= 1 << shift);
     unit.map_or(format!("{bytes} B"), |(unit, shift)| {

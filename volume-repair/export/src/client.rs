@@ -257,10 +257,12 @@ impl Client {
         let failed = result.err().map(|error| {
             let code = match error {
                 JobError::Fenced { .. } | JobError::Lost { .. } => ErrorCode::ShuttingDown,
-                JobError::Unreadable { .. } | JobError::WrongSeal { .. } | JobError::TooFewMembers { .. } => {
-                    ErrorCode::Io
-                }
+                JobError::Unreadable { .. }
+                | JobError::WrongSeal { .. }
+                | JobError::TooFewMembers { .. }
+                | JobError::NotFetched { .. } => ErrorCode::Io,
                 JobError::NoRoom { .. } => ErrorCode::NoSpace,
+                JobError::ReadOnly => ErrorCode::NotPermitted,
                 JobError::OutOfRange { .. } => ErrorCode::Invalid,
             };
             (code, error.to_string())

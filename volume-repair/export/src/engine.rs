@@ -6,21 +6,22 @@ use crate::{
     listener::{Address, Listener},
     peer::Peer,
     socket::{Happened, Socket},
+    sources::{Fetched, SourceError, Sources},
     status::ExportStatus,
     watch::Watch,
 };
 use mio::{Events, Poll, Token, Waker};
-use nbd_server::{BlockSize, Exports, Features};
+use nbd_server::{Access, BlockSize, Exports, Features};
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
     sync::{Arc, mpsc::Receiver},
     time::{Duration, Instant},
 };
-use upstairs::{Action, Config, Job, JobId, PeerId, Upstairs};
+use upstairs::{Action, Job, JobId, PeerId};
+use volume_layers::{Composition, FetchError, SourceId, Volume};
 
-/// How often the Upstairs is told that time goes by.
+/// How often the volume is told that time goes by.
 const TICK: Duration = Duration::from_millis(250);
 
 /// NBD clients at a time.
@@ -39,11 +40,9 @@ const PEERS: usize = 2;
 
 /// What is served.
 #[derive(Debug)]
-pub struct Volume {
-    /// The region set, and the right to write it.
-    pub config: Config,
-    /// Where each of its members is served.
-    pub members: Vec<SocketAddr>,
+pub struct Offer {
+    /// What the volume is made of.
+    pub composition: Composition,
     /// What clients call it; may be empty.
     pub name: String,
 }
@@ -63,9 +62,20 @@ pub enum ExportError {
     /// The system refuses.
     #[error("the volume cannot be served")]
     System(#[source] io::Error),
+    /// A file or a URL that it is made of is not to be had, or of no use.
+    #[error("a part of the volume is not there")]
+    Source(#[source] SourceError),
     /// There can be no such export.
     #[error("the volume cannot be told to clients")]
     Export(#[source] nbd_server::ExportError),
+}
+
+impl ExportError {
+    /// A name for programs, if it has one, which does not change.
+    #[must_use]
+    pub fn code(&self) -> Option<&'static str> {
+        if let ExportError::Source(error) = self { Some(error.code()) } else { None }
+    }
 }
 
 /// A volume that is served.
@@ -77,12 +87,15 @@ pub struct Export {
     handle: Handle,
     orders: Receiver<Order>,
     is_stopping: bool,
-    upstairs: Upstairs,
+    volume: Volume,
     block_size: u64,
     peers: Vec<Peer>,
     /// What was said of each member last, and of how many wrong seals.
     told: Vec<Option<String>>,
     told_seals: Vec<u64>,
+    /// Files and URLs, if the volume has any; and what was said of each of them last.
+    sources: Option<Sources>,
+    told_sources: BTreeMap<SourceId, FetchError>,
     clients: BTreeMap<usize, Client>,
     next_client: usize,
     /// Whose jobs they are.
@@ -93,22 +106,30 @@ pub struct Export {
 }
 
 impl Export {
-    /// Listens. Nobody is answered before [`Export::run`], and no block before [`Handle::activate`].
+    /// Opens the files and URLs that it is made of, and listens. Nobody is answered before [`Export::run`], and no block before
+    /// [`Handle::activate`].
     ///
     /// # Errors
     /// [`ExportError`].
-    pub fn new(volume: Volume, address: Address) -> Result<Export, ExportError> {
+    pub fn new(offer: Offer, address: Address) -> Result<Export, ExportError> {
+        let Offer { composition, name } = offer;
         let poll = Poll::new().map_err(ExportError::System)?;
-        let waker = Waker::new(poll.registry(), WAKER).map_err(ExportError::System)?;
-        let exports = Arc::new(exports(&volume).map_err(ExportError::Export)?);
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(ExportError::System)?);
+        let block_size = composition.block_size.bytes() as u64;
+        let (members, parts) = (composition.members(), composition.sources());
+        let opened = match parts.is_empty() {
+            true => None,
+            false => Some(Sources::open(parts, block_size, Arc::clone(&waker)).map_err(ExportError::Source)?),
+        };
+        let (sources, source_blocks) = opened.unzip();
+        let volume = Volume::new(composition, &source_blocks.unwrap_or_default());
+        let exports = Arc::new(exports(&volume, block_size, &name).map_err(ExportError::Export)?);
         let listener = Listener::bind(&address).and_then(|mut listener| {
             listener.register(poll.registry(), LISTENER)?;
             Ok(listener)
         });
         let listener = listener.map_err(|source| ExportError::Listen { address, source })?;
         let (handle, orders) = Handle::new(waker);
-        let geometry = volume.config.geometry;
-        let block_size = geometry.block_size.bytes();
         Ok(Export {
             poll,
             listener,
@@ -116,11 +137,13 @@ impl Export {
             handle,
             orders,
             is_stopping: false,
-            upstairs: Upstairs::new(volume.config),
-            block_size: block_size as u64,
-            told: vec![None; volume.members.len()],
-            told_seals: vec![0; volume.members.len()],
-            peers: volume.members.into_iter().map(Peer::new).collect(),
+            volume,
+            block_size,
+            told: vec![None; members.len()],
+            told_seals: vec![0; members.len()],
+            peers: members.into_iter().map(Peer::new).collect(),
+            sources,
+            told_sources: BTreeMap::new(),
             clients: BTreeMap::new(),
             next_client: 0,
             jobs: BTreeMap::new(),
@@ -151,20 +174,22 @@ impl Export {
             self.note(&events);
             if self.handle.is_to_activate() && !is_active {
                 is_active = true;
-                let actions = self.upstairs.activate(self.now());
+                let actions = self.volume.activate(self.now());
                 self.perform(actions);
             }
             self.obey();
             self.hear_peers();
+            self.hear_sources();
             if stop_at.is_none() {
                 self.hear_clients();
             }
             if self.now() >= self.next_tick {
                 self.next_tick = self.now() + TICK;
                 (0..self.peers.len()).map(PeerId).for_each(|peer| self.tell_trouble(peer));
-                let actions = self.upstairs.tick(self.now());
+                let actions = self.volume.tick(self.now());
                 self.perform(actions);
             }
+            self.fetch();
             self.send();
             if self.handle.is_to_stop() {
                 self.is_stopping = true;
@@ -182,7 +207,7 @@ impl Export {
             match order {
                 Order::Status(answer) => drop(answer.try_send(Box::new(self.status()))),
                 Order::Activate(epoch, answer) => {
-                    let activated = self.upstairs.activate_with(self.now(), epoch);
+                    let activated = self.volume.activate_with(self.now(), epoch);
                     let told = activated.map(|actions| self.perform(actions));
                     drop(answer.try_send(told));
                 }
@@ -191,17 +216,15 @@ impl Export {
     }
 
     fn status(&self) -> ExportStatus {
-        let mut upstairs = self.upstairs.status(self.now());
-        for (member, peer) in upstairs.members.iter_mut().zip(&self.peers) {
-            member.address = Some(peer.address());
-        }
+        let mut volume = self.volume.status(self.now());
+        volume.set_addresses(self.peers.iter().map(Peer::address));
         ExportStatus {
             pid: std::process::id(),
             listen: self.listener.address().to_string(),
             running_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             clients: self.clients.len() as u64,
             is_stopping: self.is_stopping,
-            upstairs,
+            volume,
         }
     }
 
@@ -211,7 +234,7 @@ impl Export {
 
     fn has_more_to_read(&self) -> bool {
         self.peers.iter().any(|peer| peer.is_readable)
-            || (self.upstairs.has_room() && self.clients.values().any(Client::may_ask))
+            || (self.volume.has_room() && self.clients.values().any(Client::may_ask))
     }
 
     fn note(&mut self, events: &Events) {
@@ -223,7 +246,7 @@ impl Export {
                 Token(token) if token - PEERS < self.peers.len() => {
                     let peer = token - PEERS;
                     if let Some(is_there) = self.peers[peer].note(happened) {
-                        let actions = self.upstairs.connected(self.now(), PeerId(peer), is_there);
+                        let actions = self.volume.connected(self.now(), PeerId(peer), is_there);
                         self.perform(actions);
                     }
                 }
@@ -268,14 +291,42 @@ impl Export {
             }
             let actions = match self.peers[peer].receive() {
                 Ok(replies) if replies.is_empty() => continue,
-                Ok(replies) => self.upstairs.received(self.now(), PeerId(peer), replies),
+                Ok(replies) => self.volume.received(self.now(), PeerId(peer), replies),
                 Err(error) => {
                     tracing::warn!(peer, %error, "the connection to a member is gone");
                     self.peers[peer].close();
-                    self.upstairs.disconnected(self.now(), PeerId(peer))
+                    self.volume.disconnected(self.now(), PeerId(peer))
                 }
             };
             self.perform(actions);
+        }
+    }
+
+    /// What files and URLs have given. What was said of one is said once, until it is something else.
+    fn hear_sources(&mut self) {
+        while let Some(fetched) = self.sources.as_ref().and_then(Sources::next) {
+            let Fetched { id, source, result } = fetched;
+            match &result {
+                Ok(_) => {
+                    if self.told_sources.remove(&source).is_some() {
+                        tracing::info!(source = source.0, "a part of the volume can be read again");
+                    }
+                }
+                Err(error) if self.told_sources.get(&source) != Some(error) => {
+                    self.told_sources.insert(source, error.clone());
+                    let name = self.volume.source_name(source);
+                    tracing::warn!(source = source.0, name, %error, "a part of the volume cannot be read");
+                }
+                Err(_) => {}
+            }
+            let actions = self.volume.fetched(self.now(), id, result);
+            self.perform(actions);
+        }
+    }
+
+    fn fetch(&mut self) {
+        if let Some(sources) = &self.sources {
+            self.volume.take_fetches().into_iter().for_each(|fetch| sources.fetch(fetch));
         }
     }
 
@@ -284,7 +335,7 @@ impl Export {
         for id in ids {
             for _ in 0..READS {
                 let Some(client) = self.clients.get_mut(&id) else { break };
-                if !client.may_ask() || !self.upstairs.has_room() {
+                if !client.may_ask() || !self.volume.has_room() {
                     break;
                 }
                 match client.receive(&mut self.next_job) {
@@ -302,7 +353,7 @@ impl Export {
         let now = self.now();
         for (id, job) in jobs {
             self.jobs.insert(id, client);
-            let actions = self.upstairs.submit(now, id, job);
+            let actions = self.volume.submit(now, id, job);
             self.perform(actions);
         }
     }
@@ -314,7 +365,7 @@ impl Export {
                     let token = Token(PEERS + peer.0);
                     if let Err(error) = self.peers[peer.0].connect(self.poll.registry(), token) {
                         tracing::warn!(peer = peer.0, %error, "a member cannot be reached");
-                        let actions = self.upstairs.connected(self.now(), peer, false);
+                        let actions = self.volume.connected(self.now(), peer, false);
                         self.perform(actions);
                     }
                 }
@@ -347,7 +398,7 @@ impl Export {
 
     /// Says why a member is of no use, once, and that it has blocks that were changed on purpose, when there are more.
     fn tell_trouble(&mut self, peer: PeerId) {
-        let seals = self.upstairs.wrong_seals(peer);
+        let seals = self.volume.wrong_seals(peer);
         if self.told_seals[peer.0] != seals {
             self.told_seals[peer.0] = seals;
             tracing::error!(
@@ -356,7 +407,7 @@ impl Export {
                 "a member has blocks that the volume's key has not sealed"
             );
         }
-        let why = self.upstairs.trouble(peer);
+        let why = self.volume.trouble(peer);
         if self.told[peer.0].as_deref() != why {
             self.told[peer.0] = why.map(str::to_owned);
             if let Some(why) = why {
@@ -370,7 +421,7 @@ impl Export {
             if let Err(error) = self.peers[peer].send() {
                 tracing::warn!(peer, %error, "the connection to a member is gone");
                 self.peers[peer].close();
-                let actions = self.upstairs.disconnected(self.now(), PeerId(peer));
+                let actions = self.volume.disconnected(self.now(), PeerId(peer));
                 self.perform(actions);
             }
         }
@@ -384,16 +435,18 @@ impl Export {
     }
 }
 
-fn exports(volume: &Volume) -> Result<Exports, nbd_server::ExportError> {
-    let geometry = volume.config.geometry;
-    let block_size = u32::try_from(geometry.block_size.bytes()).expect("a block is small");
-    let size = geometry.blocks * u64::from(block_size);
-    let mut export = nbd_server::Export::new(volume.name.clone(), size, BlockSize::of(block_size));
+fn exports(volume: &Volume, block_size: u64, name: &str) -> Result<Exports, nbd_server::ExportError> {
+    let size = volume.blocks().saturating_mul(block_size);
+    let block_size = u32::try_from(block_size).expect("a block is small");
+    let mut export = nbd_server::Export::new(name, size, BlockSize::of(block_size));
     export.features = Features::all();
+    if volume.is_read_only() {
+        export.access = Access::ReadOnly;
+    }
     let mut exports = Exports::new(nbd_server::PAYLOAD_BYTES_MAX_USUAL)?;
     exports.add(export)?;
-    if !volume.name.is_empty() {
-        exports.set_default(&volume.name)?;
+    if !name.is_empty() {
+        exports.set_default(name)?;
     }
     Ok(exports)
 }

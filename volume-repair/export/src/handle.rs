@@ -59,9 +59,9 @@ struct Flags {
 }
 
 impl Handle {
-    pub(crate) fn new(waker: Waker) -> (Handle, Receiver<Order>) {
+    pub(crate) fn new(waker: Arc<Waker>) -> (Handle, Receiver<Order>) {
         let (orders, taken) = sync_channel(ORDERS_MAX);
-        (Handle { waker: Arc::new(waker), flags: Arc::default(), orders }, taken)
+        (Handle { waker, flags: Arc::default(), orders }, taken)
     }
 
     /// Begins to be the writer.

@@ -1,9 +1,9 @@
-//! What an export says of itself: plain data. What it says of the volume is the Upstairs' own [`Status`].
+//! What an export says of itself: plain data. What it says of the volume is that one's own [`VolumeStatus`].
 
 use serde::{Deserialize, Serialize};
-use upstairs::Status;
+use volume_layers::VolumeStatus;
 
-/// An export, and the Upstairs that it runs. A part of the outside contract, as JSON.
+/// An export, and the volume that it serves. A part of the outside contract, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportStatus {
     /// Its process.
@@ -16,6 +16,7 @@ pub struct ExportStatus {
     pub clients: u64,
     /// Whether it ends when what is under way was answered.
     pub is_stopping: bool,
-    /// What the volume's writer believes.
-    pub upstairs: Status,
+    /// What the volume believes: under `upstairs` if it is one region set, and under `layers` otherwise.
+    #[serde(flatten)]
+    pub volume: VolumeStatus,
 }

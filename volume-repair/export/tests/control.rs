@@ -13,11 +13,12 @@ use std::{
     os::unix::{fs::PermissionsExt, net::UnixStream},
     thread::{self, JoinHandle},
 };
-use upstairs::{Config, Limits, MemberState, Patience, PhaseName, WaitCode};
+use upstairs::{Config, Limits, MemberState, Patience, PhaseName, Status, WaitCode};
 use uuid::Uuid;
 use volume_export::{
-    Address, Answer, AskError, Control, Export, ExportError, ExportStatus, Request, Volume, ask,
+    Address, Answer, AskError, Control, Export, ExportError, ExportStatus, Offer, Request, ask,
 };
+use volume_layers::{Composition, VolumeStatus};
 
 /// An export with epoch 3 that was not activated, in its own thread.
 struct Site {
@@ -44,8 +45,9 @@ impl Site {
             patience: Patience::default(),
             sealer: None,
         };
-        let volume = Volume { config, members: vec![address; 3], name: String::new() };
-        let export = Export::new(volume, Address::Unix(directory.path().join("nbd"))).unwrap();
+        let composition = Composition::of_region_set(config, vec![address; 3]);
+        let offer = Offer { composition, name: String::new() };
+        let export = Export::new(offer, Address::Unix(directory.path().join("nbd"))).unwrap();
         let control = Control::start(&directory.path().join("control"), export.handle()).unwrap();
         let runs = Some(thread::spawn(|| export.run()));
         Site { directory, control: Some(control), runs, _member: member }
@@ -59,6 +61,14 @@ impl Site {
         match ask(&self.socket(), Request::Status).unwrap() {
             Answer::Status(status) => *status,
             other => panic!("not a status: {other:?}"),
+        }
+    }
+
+    /// What its Upstairs believes: it is one region set.
+    fn upstairs(&self) -> Status {
+        match self.status().volume {
+            VolumeStatus::Upstairs(status) => *status,
+            other => panic!("not one region set: {other:?}"),
         }
     }
 
@@ -94,21 +104,21 @@ impl Drop for Site {
 #[test]
 fn an_export_that_was_not_activated_says_so_and_is_activated_once_with_one_epoch() {
     let site = Site::start();
-    let status = site.status();
-    assert_eq!((status.upstairs.phase, status.upstairs.epoch, status.clients), (PhaseName::Idle, None, 0));
-    assert_eq!(status.upstairs.waits[0].code, WaitCode::Activation);
-    assert_eq!(status.upstairs.members[0].state, MemberState::Away);
-    assert!(status.upstairs.members[2].address.is_some());
+    let status = site.upstairs();
+    assert_eq!((status.phase, status.epoch, site.status().clients), (PhaseName::Idle, None, 0));
+    assert_eq!(status.waits[0].code, WaitCode::Activation);
+    assert_eq!(status.members[0].state, MemberState::Away);
+    assert!(status.members[2].address.is_some());
 
     assert_eq!(site.refusal(Request::Activate { epoch: 0 }), "no_epoch");
     assert_eq!(site.refusal(Request::Activate { epoch: 2 }), "epoch_too_low");
-    assert_eq!(site.status().upstairs.phase, PhaseName::Idle, "what was refused changes nothing");
+    assert_eq!(site.upstairs().phase, PhaseName::Idle, "what was refused changes nothing");
     for _ in 0..2 {
         assert_eq!(ask(&site.socket(), Request::Activate { epoch: 5 }).unwrap(), Answer::Done);
     }
     assert_eq!(site.refusal(Request::Activate { epoch: 6 }), "other_epoch");
 
-    let upstairs = site.status().upstairs;
+    let upstairs = site.upstairs();
     assert_eq!((upstairs.phase, upstairs.epoch), (PhaseName::Gathering, Some(5)));
     assert_eq!((upstairs.waits[0].code, upstairs.waits[0].members.len()), (WaitCode::TooFewMembers, 3));
 }
@@ -125,6 +135,10 @@ fn garbage_is_refused_and_the_next_line_is_heard() {
         "{said}"
     );
     assert!(lines[3].starts_with(r#"{"status":{"pid":"#), "{said}");
+    let status: serde_json::Value = serde_json::from_str(lines[3]).unwrap();
+    let status = &status["status"];
+    assert_eq!((&status["upstairs"]["phase"], &status["is_stopping"]), (&"idle".into(), &false.into()));
+    assert_eq!(status.get("layers"), None, "one region set is no layers");
 }
 
 #[test]
@@ -138,7 +152,7 @@ fn a_line_without_end_is_refused_and_closed() {
     assert!(said.starts_with(r#"{"refused":{"code":"line_too_long""#), "{said}");
     // What was not read of it may make the end a reset.
     assert!(matches!(answers.read_line(&mut said), Ok(0) | Err(_)), "{said}");
-    assert_eq!(site.status().upstairs.phase, PhaseName::Idle);
+    assert_eq!(site.upstairs().phase, PhaseName::Idle);
 }
 
 #[test]
@@ -189,7 +203,8 @@ fn a_socket_that_a_killed_export_has_left_is_replaced_and_a_file_is_not() {
             patience: Patience::default(),
             sealer: None,
         };
-        Export::new(Volume { config, members: Vec::new(), name: String::new() }, address)
+        let composition = Composition::of_region_set(config, Vec::new());
+        Export::new(Offer { composition, name: String::new() }, address)
     };
     drop(std::os::unix::net::UnixListener::bind(here("left")).unwrap());
     assert!(again(&here("left")).is_ok());

@@ -190,6 +190,19 @@ pub enum JobError {
         /// How long.
         waited: Duration,
     },
+    /// A part of the volume that is only read, or what lies under the volume, has not given its blocks.
+    #[error("block {block} is not to be had from {source_name}: {why}")]
+    NotFetched {
+        /// The first of those that were asked for.
+        block: u64,
+        /// From where: a file or a URL, as people may see it.
+        source_name: String,
+        /// What is wrong, in words.
+        why: String,
+    },
+    /// A part of the volume cannot be written.
+    #[error("the volume is read-only: a part of it is a file or a URL")]
+    ReadOnly,
     /// There are no such blocks.
     #[error("blocks {first} to {end} of a volume that has {blocks}")]
     OutOfRange {

@@ -22,7 +22,7 @@ use crate::{
     rules::Rule,
     standstill::Standstill,
     status::Totals,
-    types::{Action, ActivateError, Config, Job, JobId, PeerId},
+    types::{Action, ActivateError, Config, Job, JobError, JobId, PeerId},
     window::Window,
 };
 use region::{List, ListVersion, Position, Promotion};
@@ -376,6 +376,18 @@ impl Upstairs {
     /// Whether two full members were heard of lately: if not, somebody else may be writing.
     pub(crate) fn has_right(&self) -> bool {
         self.has_right_at(self.now)
+    }
+
+    /// Whether what follows from something that was read here may be told to a client now, long after it was read: not while a second
+    /// full member is not heard of.
+    ///
+    /// # Errors
+    /// If it does nothing more, and what was read may be old by now.
+    pub fn may_answer(&self, now: Duration) -> Result<bool, JobError> {
+        match self.phase {
+            Phase::Ended(end) => Err(self.error_of(end)),
+            _ => Ok(self.has_right_at(now)),
+        }
     }
 
     pub(crate) fn is_heard(&self, now: Duration, peer: PeerId) -> bool {

@@ -1,0 +1,265 @@
+//! Reading from files and URLs, beside the loop, which never waits for them. Owns a thread, which waits for servers, and the few that wait
+//! for disks.
+//!
+//! ```text
+//!   loop ──fetch──► thread "sources" ──┬── a URL: asked, as often as is of use
+//!        ◄──waker, bytes or why not────┴── a file: one of a few threads that wait for a disk
+//! ```
+//!
+//! How many are under way at a time is bounded by whoever asks: [`volume_layers`].
+
+use crate::{
+    file_source::{FileError, FileSource},
+    url_source::{UrlError, UrlSource, client},
+};
+use bytes::Bytes;
+use camino::Utf8PathBuf;
+use mio::Waker;
+use std::{
+    error::Error,
+    io,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, SyncSender},
+    },
+    thread::{self, JoinHandle},
+};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+};
+use volume_layers::{Fetch, FetchError, FetchId, HttpUrl, Source, SourceId};
+
+/// Threads that wait for disks. More would not make a disk faster.
+const FILE_THREADS: usize = 4;
+
+/// Why a file or a URL cannot be a part of a volume.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The file is not to be had.
+    #[error("the file {path} cannot be opened")]
+    NotOpened {
+        /// Which.
+        path: Utf8PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// It is a directory, a device, or something else that has no size or no content.
+    #[error("{path} is no file")]
+    NotAFile {
+        /// Which.
+        path: Utf8PathBuf,
+    },
+    /// It has nothing.
+    #[error("the file {path} is empty")]
+    Empty {
+        /// Which.
+        path: Utf8PathBuf,
+    },
+    /// There is no half block.
+    #[error(
+        "the file {path} has {bytes} bytes, which are not whole blocks of {block}: make it larger, with zeros"
+    )]
+    HalfBlock {
+        /// Which.
+        path: Utf8PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// Bytes of a block.
+        block: u64,
+    },
+    /// The server does not have it, or not in a way that is of use.
+    #[error("{url} cannot be read")]
+    Url {
+        /// Which, without what may be secret.
+        url: HttpUrl,
+        /// For programs.
+        code: &'static str,
+        /// Why not.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The system refuses.
+    #[error("files and URLs cannot be read")]
+    System(#[source] io::Error),
+}
+
+impl SourceError {
+    /// A name for programs, which does not change.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            SourceError::NotOpened { .. } => "volume_file_not_opened",
+            SourceError::NotAFile { .. } => "volume_file_kind",
+            SourceError::Empty { .. } => "volume_source_empty",
+            SourceError::HalfBlock { .. } => "volume_source_size",
+            SourceError::Url { code, .. } => code,
+            SourceError::System(_) => "volume_sources_not_started",
+        }
+    }
+}
+
+/// What came of a fetch.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) id: FetchId,
+    pub(crate) source: SourceId,
+    pub(crate) result: Result<Bytes, FetchError>,
+}
+
+/// Files and URLs that are open.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    /// The thread goes on until this is gone.
+    orders: Option<UnboundedSender<Fetch>>,
+    fetched: Receiver<Fetched>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// One of them.
+#[derive(Debug)]
+enum Open {
+    File(Arc<FileSource>),
+    Url(UrlSource),
+}
+
+impl Sources {
+    /// Opens them, and says how many blocks each has. Waits for servers, as long as one that is started again may take.
+    pub(crate) fn open(
+        sources: Vec<Source>,
+        block_bytes: u64,
+        waker: Arc<Waker>,
+    ) -> Result<(Sources, Vec<u64>), SourceError> {
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(FILE_THREADS)
+            .build()
+            .map_err(SourceError::System)?;
+        let (orders, taken) = unbounded_channel();
+        let (tell, fetched) = mpsc::channel();
+        let (tell_opened, opened) = mpsc::sync_channel(1);
+        let serve = move || {
+            let desk = Desk { block_bytes, fetched: tell, waker };
+            serve(runtime, sources, &desk, &tell_opened, taken);
+        };
+        let thread = thread::Builder::new().name("sources".to_owned()).spawn(serve);
+        let thread = Some(thread.map_err(SourceError::System)?);
+        let sources = Sources { orders: Some(orders), fetched, thread };
+        let gone = |_| SourceError::System(io::Error::other("the thread that reads them has ended"));
+        let blocks = opened.recv().map_err(gone)??;
+        Ok((sources, blocks))
+    }
+
+    /// Begins to read.
+    pub(crate) fn fetch(&self, fetch: Fetch) {
+        if let Some(orders) = &self.orders {
+            // It ends with this one, or by a panic, which has said so.
+            let _ = orders.send(fetch);
+        }
+    }
+
+    /// The next that has ended, if there is one.
+    pub(crate) fn next(&self) -> Option<Fetched> {
+        self.fetched.try_recv().ok()
+    }
+}
+
+impl Drop for Sources {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        if let Some(thread) = self.thread.take() {
+            // One that has panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Where answers go.
+#[derive(Clone, Debug)]
+struct Desk {
+    block_bytes: u64,
+    fetched: mpsc::Sender<Fetched>,
+    waker: Arc<Waker>,
+}
+
+fn serve(
+    runtime: Runtime,
+    sources: Vec<Source>,
+    desk: &Desk,
+    tell_opened: &SyncSender<Result<Vec<u64>, SourceError>>,
+    mut orders: UnboundedReceiver<Fetch>,
+) {
+    runtime.block_on(async {
+        let opened = match open(sources, desk.block_bytes).await {
+            Ok(opened) => Arc::new(opened),
+            // Nobody is there to hear it if the export was given up.
+            Err(error) => return drop(tell_opened.send(Err(error))),
+        };
+        let blocks = opened.iter().map(|source| source.size() / desk.block_bytes).collect();
+        let _ = tell_opened.send(Ok(blocks));
+        while let Some(fetch) = orders.recv().await {
+            let (opened, desk) = (Arc::clone(&opened), desk.clone());
+            tokio::spawn(async move {
+                let Fetch { id, source, .. } = fetch;
+                let result = opened[source.0].read(fetch, desk.block_bytes).await;
+                // The loop takes it when it wakes, or is not there any more.
+                let _ = desk.fetched.send(Fetched { id, source, result });
+                let _ = desk.waker.wake();
+            });
+        }
+    });
+    // A disk that does not answer, or a server, holds up nobody's end.
+    runtime.shutdown_background();
+}
+
+async fn open(sources: Vec<Source>, block_bytes: u64) -> Result<Vec<Open>, SourceError> {
+    let mut opened = Vec::new();
+    let mut http = None;
+    for source in sources {
+        opened.push(match source {
+            Source::File { path } => Open::File(Arc::new(FileSource::open(&path, block_bytes)?)),
+            Source::Url { url, size_bytes } => {
+                let unusable = |error: UrlError| SourceError::Url {
+                    url: url.clone(),
+                    code: error.code(),
+                    source: error.into(),
+                };
+                let client = match &http {
+                    Some(client) => client,
+                    None => http.insert(client().map_err(unusable)?),
+                };
+                let source = UrlSource::open(client.clone(), url.clone(), size_bytes, block_bytes);
+                Open::Url(source.await.map_err(unusable)?)
+            }
+        });
+    }
+    Ok(opened)
+}
+
+impl Open {
+    fn size(&self) -> u64 {
+        match self {
+            Open::File(file) => file.size(),
+            Open::Url(url) => url.size(),
+        }
+    }
+
+    async fn read(&self, fetch: Fetch, block_bytes: u64) -> Result<Bytes, FetchError> {
+        let (offset, length) = (fetch.first * block_bytes, fetch.count * block_bytes);
+        match self {
+            Open::File(file) => {
+                let file = Arc::clone(file);
+                let length = usize::try_from(length).expect("a fetch is small");
+                let reading = tokio::task::spawn_blocking(move || file.read(offset, length));
+                let read = reading.await.map_err(|error| FetchError(error.to_string()))?;
+                read.map_err(|error: FileError| FetchError(problem::chain(&error)))
+            }
+            Open::Url(url) => {
+                let read = url.read(offset..offset + length).await;
+                read.map_err(|error| FetchError(problem::chain(&error)))
+            }
+        }
+    }
+}

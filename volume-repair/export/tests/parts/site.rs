@@ -1,0 +1,204 @@
+//! Region sets on real disks, and exports of what is made of them.
+
+use crate::program::{NBDCOPY, NBDINFO, QEMU_IO};
+use camino::Utf8PathBuf;
+use camino_tempfile::Utf8TempDir;
+use downstairs::{Disk, Server};
+use durable_fs::RealDisk;
+use ids::{RegionId, RegionSetId};
+use region::{BlockSize, Geometry, Identity, List, ListVersion, NewRegion, Position};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+use uuid::Uuid;
+use volume_export::{Address, Export, ExportError, Handle, Offer};
+use volume_layers::VolumeStatus;
+use volume_repair::ConstructionRequest;
+
+pub(crate) const MIB: u64 = 1 << 20;
+const BLOCK: u64 = 4_096;
+
+/// A directory, the Downstairs of three disks in it, and any number of region sets on them.
+pub(crate) struct Site {
+    directory: Utf8TempDir,
+    servers: Vec<Server>,
+    next_set: u128,
+    next_export: u32,
+}
+
+impl Site {
+    pub(crate) fn new() -> Site {
+        let directory = camino_tempfile::tempdir().unwrap();
+        let start = |number: u32| {
+            let path = directory.path().join(format!("disk{number}"));
+            fs::create_dir(&path).unwrap();
+            Server::start(Disk::new(Arc::new(RealDisk::new(&path))), "127.0.0.1:0".parse().unwrap()).unwrap()
+        };
+        let servers = (1..=3).map(start).collect();
+        Site { directory, servers, next_set: 1, next_export: 1 }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> Utf8PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A new region set, as a part of a request.
+    pub(crate) fn region_set(&mut self, bytes: u64) -> Value {
+        let number = self.next_set;
+        self.next_set += 1;
+        let set = RegionSetId(Uuid::from_u128(number << 8));
+        let geometry = Geometry { block_size: BlockSize::B4096, blocks: bytes / BLOCK, is_sealed: false };
+        let named = |place: u128| region::Member {
+            region: RegionId(Uuid::from_u128((number << 8) + place + 1)),
+            incarnation: 7,
+        };
+        let full = (0..3).map(named).collect();
+        let list = List { version: ListVersion { epoch: 0, number: 1 }, base: Position::NONE, full };
+        let mut members = Vec::new();
+        for (place, server) in (0..).zip(&self.servers) {
+            let member = named(place);
+            let identity = Identity { region: member.region, set, geometry };
+            let salt = u64::try_from(number).unwrap();
+            let new = NewRegion { identity, incarnation: member.incarnation, list: list.clone(), salt };
+            server.disk().create(&new).unwrap();
+            let address = server.address();
+            members.push(json!({"region_id": member.region, "incarnation": 7, "address": address}));
+        }
+        let (blocks, one) = (geometry.blocks, 1);
+        json!({"region_set": {
+            "id": set, "blocks_per_extent": blocks, "extent_count": one, "members": members
+        }})
+    }
+
+    /// A file of bytes that say where they are, as a part of a request.
+    pub(crate) fn file(&self, name: &str, bytes: u64) -> Value {
+        fs::write(self.path(name), pattern(bytes)).unwrap();
+        json!({"file": {"path": self.path(name)}})
+    }
+
+    /// Serves it.
+    pub(crate) fn export(&mut self, request: &Value) -> Served {
+        self.try_export(request).unwrap()
+    }
+
+    pub(crate) fn try_export(&mut self, request: &Value) -> Result<Served, ExportError> {
+        let request: ConstructionRequest = serde_json::from_value(request.clone()).unwrap();
+        let composition = request.build(Uuid::new_v4(), None).unwrap();
+        let socket = self.path(&format!("export{}", self.next_export));
+        self.next_export += 1;
+        let offer = Offer { composition, name: String::new() };
+        let export = Export::new(offer, Address::Unix(socket.clone()))?;
+        let handle = export.handle();
+        handle.activate();
+        let runs = Some(thread::spawn(|| export.run()));
+        Ok(Served { socket, handle, runs })
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.servers.drain(..).for_each(Server::stop);
+    }
+}
+
+/// Bytes of which each eight say where they are; none of them are zeros.
+pub(crate) fn pattern(bytes: u64) -> Vec<u8> {
+    (0..bytes / 8).flat_map(|at| (at + (0x5a << 56)).to_le_bytes()).collect()
+}
+
+/// A request for a volume of blocks of 4 KiB, with nothing under it.
+pub(crate) fn request(epoch: u32, parts: &[&Value]) -> Value {
+    json!({
+        "id": Uuid::from_u128(9), "config_version": 1, "epoch": epoch, "block_size": BLOCK,
+        "sub_volumes": parts, "read_only_parent": null
+    })
+}
+
+/// The same, with that under it.
+pub(crate) fn over(mut request: Value, parent: Value) -> Value {
+    request["read_only_parent"] = parent;
+    request
+}
+
+/// A volume that is served, until it is dropped.
+pub(crate) struct Served {
+    socket: Utf8PathBuf,
+    handle: Handle,
+    runs: Option<JoinHandle<Result<(), ExportError>>>,
+}
+
+impl Served {
+    fn uri(&self) -> String {
+        format!("nbd+unix:///?socket={}", self.socket)
+    }
+
+    /// Runs commands of `qemu-io`, all of which are to work; what it has said.
+    #[track_caller]
+    pub(crate) fn io(&self, commands: &[&str]) -> String {
+        let said = self.qemu_io(&[], commands).success();
+        assert!(!said.contains("verification failed"), "{said}");
+        said
+    }
+
+    /// The same, where one is not to work.
+    #[track_caller]
+    pub(crate) fn io_fails(&self, commands: &[&str]) -> String {
+        self.qemu_io(&[], commands).failure()
+    }
+
+    /// The same, opened for reading only.
+    #[track_caller]
+    pub(crate) fn read_only_io(&self, commands: &[&str]) -> String {
+        self.qemu_io(&["-r"], commands).success()
+    }
+
+    fn qemu_io(&self, options: &[&str], commands: &[&str]) -> crate::program::Finished {
+        let uri = self.uri();
+        let commands = commands.iter().flat_map(|command| ["-c", command]);
+        let all = ["-f", "raw", "-t", "writeback"].into_iter().chain(options.iter().copied());
+        QEMU_IO.run(all.chain(commands).chain([uri.as_str()]))
+    }
+
+    /// All of it, copied by a client that leaves out what it is told is zeros.
+    #[track_caller]
+    pub(crate) fn content(&self) -> Vec<u8> {
+        let copy = self.socket.with_extension("copy");
+        NBDCOPY.run([self.uri().as_str(), copy.as_str()]).success();
+        let content = fs::read(&copy).unwrap();
+        fs::remove_file(&copy).unwrap();
+        content
+    }
+
+    /// What is said of blocks without reading them: offset, length and kind, line by line.
+    #[track_caller]
+    pub(crate) fn map(&self) -> Vec<String> {
+        let map = NBDINFO.run(["--map", &self.uri()]).success();
+        map.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn info(&self) -> String {
+        NBDINFO.run([self.uri()]).success()
+    }
+
+    pub(crate) fn status(&self) -> VolumeStatus {
+        self.handle.status().unwrap().volume
+    }
+
+    /// As JSON, as programs see it.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::to_value(self.handle.status().unwrap()).unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.handle.stop();
+        if let Some(runs) = self.runs.take() {
+            let _ = runs.join();
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What a volume is made of, with everything known that a construction request says. Plain data: nothing is opened yet.
+
+use crate::http_url::HttpUrl;
+use camino::Utf8PathBuf;
+use region::BlockSize;
+use std::{fmt, net::SocketAddr};
+use upstairs::{Config, Patience};
+
+/// What a volume is made of.
+#[derive(Debug)]
+pub struct Composition {
+    /// Of all its blocks, and of those that lie under them.
+    pub block_size: BlockSize,
+    /// The volume's own parts, one behind the other; then those of its parent, which lie under them; and so on.
+    pub layers: Vec<Vec<Part>>,
+}
+
+/// A part of a layer.
+#[derive(Debug)]
+pub enum Part {
+    /// Regions that hold the same blocks.
+    RegionSet {
+        /// The set, and the right to write it.
+        config: Box<Config>,
+        /// Where each of its members is served.
+        members: Vec<SocketAddr>,
+    },
+    /// Something that is only read.
+    Source(Source),
+}
+
+/// Something that is only read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file of this machine. It has whole blocks.
+    File {
+        /// Where; from the root on.
+        path: Utf8PathBuf,
+    },
+    /// What a server has, which answers requests for ranges of it.
+    Url {
+        /// Where.
+        url: HttpUrl,
+        /// Its size in bytes: whole blocks.
+        size_bytes: u64,
+    },
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::File { path } => write!(f, "{path}"),
+            Source::Url { url, .. } => write!(f, "{url}"),
+        }
+    }
+}
+
+impl Composition {
+    /// One region set, and nothing under it.
+    #[must_use]
+    pub fn of_region_set(config: Config, members: Vec<SocketAddr>) -> Composition {
+        let block_size = config.geometry.block_size;
+        Composition { block_size, layers: vec![vec![Part::RegionSet { config: Box::new(config), members }]] }
+    }
+
+    /// Begins with one full member of each of its own region sets, though others may have what it never had. Those that lie under it
+    /// always need two.
+    pub fn accept_possible_loss(&mut self) {
+        for part in self.layers.iter_mut().take(1).flatten() {
+            if let Part::RegionSet { config, .. } = part {
+                config.accepts_possible_loss = true;
+            }
+        }
+    }
+
+    /// How long clients wait for members, and for room on their disks: those of all region sets, and of those that lie under it.
+    pub fn set_patience(&mut self, patience: Patience) {
+        for part in self.layers.iter_mut().flatten() {
+            if let Part::RegionSet { config, .. } = part {
+                config.patience = patience;
+            }
+        }
+    }
+
+    /// Where its members are served: those of all region sets, in their order. A member's place here is its [`upstairs::PeerId`].
+    #[must_use]
+    pub fn members(&self) -> Vec<SocketAddr> {
+        let of = |part: &Part| match part {
+            Part::RegionSet { members, .. } => members.clone(),
+            Part::Source(_) => Vec::new(),
+        };
+        self.layers.iter().flatten().flat_map(of).collect()
+    }
+
+    /// All that is only read, in its order. A source's place here is its [`crate::SourceId`].
+    #[must_use]
+    pub fn sources(&self) -> Vec<Source> {
+        let of = |part: &Part| if let Part::Source(source) = part { Some(source.clone()) } else { None };
+        self.layers.iter().flatten().filter_map(of).collect()
+    }
+}

@@ -1,0 +1,251 @@
+//! What clients have asked, from its beginning to its end: divided into pieces, which parts are asked, and put together again.
+//!
+//! ```text
+//!   asked before it is active ──► waits ──activated──┐
+//!   asked ───────────────────────────────────────────┴──► pieces under way ──all ended, nothing held──► done
+//!                                                              └──────────────one failed──────────────► failed, at once
+//! ```
+
+use crate::{
+    layered::Layered,
+    looks::Look,
+    places::{PartId, Section},
+    rules::Rule,
+    sources::Wanted,
+};
+use upstairs::{Action, Data, Job, JobError, JobId};
+
+/// A job that is under way.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// Pieces that have not ended.
+    pub(crate) pieces: usize,
+    /// Answers that are there and must not be told yet.
+    pub(crate) held: usize,
+    /// How far it is, if it looks.
+    pub(crate) look: Option<Look>,
+}
+
+/// What one part was asked for a job.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece {
+    pub(crate) job: JobId,
+    /// Of its part.
+    pub(crate) layer: usize,
+    /// The first block of its part in the layer.
+    pub(crate) base: u64,
+    /// The region set of the uppermost layer whose word it is that nobody ever wrote these blocks.
+    pub(crate) guard: Option<usize>,
+    /// Blocks that a source has not given yet.
+    pub(crate) missing: u64,
+}
+
+/// An answer that follows from the word of a region set, and may have come long after it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    guard: usize,
+    job: JobId,
+    action: Action,
+}
+
+impl Layered {
+    /// Refuses what cannot be, and begins the rest, or lets it wait for the activation.
+    pub(crate) fn submit_job(&mut self, id: JobId, job: Job) {
+        let (first, count) = match &job {
+            Job::Read { first, count } | Job::Look { first, count } | Job::Zero { first, count, .. } => {
+                (*first, *count)
+            }
+            Job::Write { first, bytes, .. } => (*first, bytes.len() as u64 / self.block_bytes),
+            Job::Flush => (0, 0),
+        };
+        let (end, blocks) = (first.saturating_add(count), self.layers[0].blocks);
+        if end > blocks {
+            self.act(Action::Done(id, Err(JobError::OutOfRange { first, end, blocks })));
+        } else if self.is_read_only && matches!(job, Job::Write { .. } | Job::Zero { .. }) {
+            self.act(Action::Done(id, Err(JobError::ReadOnly)));
+        } else if count == 0 && !matches!(job, Job::Flush) {
+            self.act(Action::Done(id, Ok(())));
+        } else if self.is_activated {
+            self.begin(id, job);
+        } else {
+            self.waiting.push_back((id, job));
+        }
+    }
+
+    pub(crate) fn begin(&mut self, id: JobId, job: Job) {
+        self.jobs.insert(id, Asked::default());
+        match job {
+            Job::Read { first, count } => self.begin_read(id, 0, first, count, None),
+            Job::Look { first, count } => self.begin_look(id, first, count),
+            Job::Write { first, mut bytes, is_durable } => {
+                let sections: Vec<Section> = self.layers[0].sections(first, self.blocks_of(&bytes)).collect();
+                for section in sections {
+                    let own = usize::try_from(section.count * self.block_bytes).expect("it is in memory");
+                    let bytes = bytes.split_to(own);
+                    self.ask_set(id, 0, section, None, |first, _| Job::Write { first, bytes, is_durable });
+                }
+            }
+            Job::Zero { first, count, is_durable } => {
+                let sections: Vec<Section> = self.layers[0].sections(first, count).collect();
+                for section in sections {
+                    self.ask_set(id, 0, section, None, |first, count| Job::Zero { first, count, is_durable });
+                }
+            }
+            Job::Flush => {
+                let places = self.layers[0].places.clone();
+                let first_only = if Rule::FlushGoesToAll.is_kept() { places.len() } else { 1 };
+                for place in places.into_iter().take(first_only) {
+                    let section = Section { place, first: place.first, count: 0 };
+                    self.ask_set(id, 0, section, None, |_, _| Job::Flush);
+                }
+            }
+        }
+        self.finish_if_done(id);
+    }
+
+    /// Asks the parts of a layer for the content of these blocks, all of which it has.
+    pub(crate) fn begin_read(
+        &mut self,
+        id: JobId,
+        layer: usize,
+        first: u64,
+        count: u64,
+        guard: Option<usize>,
+    ) {
+        let sections: Vec<Section> = self.layers[layer].sections(first, count).collect();
+        for section in sections {
+            match section.place.part {
+                PartId::Set(_) => {
+                    self.ask_set(id, layer, section, guard, |first, count| Job::Read { first, count });
+                }
+                PartId::Source(source) => {
+                    let piece = self.add_piece(id, layer, section, guard, section.count);
+                    let first = section.first - section.place.first;
+                    self.queues[source].push(Wanted { piece, first, count: section.count });
+                }
+            }
+        }
+    }
+
+    /// Asks the region set of a section, if it is one.
+    pub(crate) fn ask_set(
+        &mut self,
+        id: JobId,
+        layer: usize,
+        section: Section,
+        guard: Option<usize>,
+        job: impl FnOnce(u64, u64) -> Job,
+    ) {
+        let PartId::Set(set) = section.place.part else { return };
+        let piece = self.add_piece(id, layer, section, guard, 0);
+        let job = job(section.first - section.place.first, section.count);
+        let actions = self.sets[set].upstairs.submit(self.now, JobId(piece), job);
+        self.todo.push_back((set, actions));
+    }
+
+    fn add_piece(
+        &mut self,
+        job: JobId,
+        layer: usize,
+        section: Section,
+        guard: Option<usize>,
+        missing: u64,
+    ) -> u64 {
+        let number = self.next_piece;
+        self.next_piece += 1;
+        self.pieces.insert(number, Piece { job, layer, base: section.place.first, guard, missing });
+        if let Some(asked) = self.jobs.get_mut(&job) {
+            asked.pieces += 1;
+        }
+        number
+    }
+
+    /// A region set has said what some blocks of a piece hold, by their numbers in the layer. What nobody ever wrote there is looked for
+    /// in the layer below.
+    pub(crate) fn note_read(&mut self, set: usize, piece: Piece, first: u64, data: Data) {
+        if !self.jobs.contains_key(&piece.job) {
+            return;
+        }
+        let never = match data {
+            Data::Never(count) => Some(count),
+            Data::Zeros(count) if !Rule::ZeroedCovers.is_kept() => Some(count),
+            _ => None,
+        };
+        let lower = piece.layer + 1;
+        let (Some(count), true) = (never, lower < self.layers.len()) else {
+            return self.tell(piece.guard, piece.job, Action::Read(piece.job, first, data));
+        };
+        let mut covered = self.layers[lower].covers(first, count);
+        if !Rule::ParentIsSeenToItsEnd.is_kept() && covered < count {
+            covered = covered.saturating_sub(1);
+        }
+        if covered > 0 {
+            self.begin_read(piece.job, lower, first, covered, piece.guard.or(Some(set)));
+        }
+        if covered < count {
+            let rest = Action::Read(piece.job, first + covered, Data::Never(count - covered));
+            self.tell(piece.guard, piece.job, rest);
+        }
+    }
+
+    /// A piece has ended.
+    pub(crate) fn end_piece(&mut self, number: u64, result: Result<(), JobError>) {
+        let Some(piece) = self.pieces.remove(&number) else { return };
+        if let Err(error) = result {
+            return self.fail(piece.job, error);
+        }
+        if let Some(asked) = self.jobs.get_mut(&piece.job) {
+            asked.pieces -= 1;
+            self.finish_if_done(piece.job);
+        }
+    }
+
+    pub(crate) fn finish_if_done(&mut self, id: JobId) {
+        if self.jobs.get(&id).is_some_and(|asked| asked.pieces == 0 && asked.held == 0) {
+            self.jobs.remove(&id);
+            self.act(Action::Done(id, Ok(())));
+        }
+    }
+
+    /// Ends a job. What its parts say later goes nowhere.
+    pub(crate) fn fail(&mut self, id: JobId, error: JobError) {
+        if self.jobs.remove(&id).is_some() {
+            self.pieces.retain(|_, piece| piece.job != id || piece.missing == 0);
+            self.act(Action::Done(id, Err(error)));
+        }
+    }
+
+    /// Tells a client a part of an answer: now, or when whoever it follows from has the right.
+    pub(crate) fn tell(&mut self, guard: Option<usize>, job: JobId, action: Action) {
+        let guard = guard.filter(|_| Rule::LateAnswersNeedTheRight.is_kept());
+        match (guard, self.jobs.get_mut(&job)) {
+            (_, None) => {}
+            (None, Some(_)) => self.act(action),
+            (Some(guard), Some(asked)) => {
+                asked.held += 1;
+                self.held.push_back(Held { guard, job, action });
+            }
+        }
+    }
+
+    /// Tells what may be told by now, and gives up what never may.
+    pub(crate) fn release_held(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let may: Vec<Result<bool, JobError>> =
+            self.sets.iter().map(|set| set.upstairs.may_answer(self.now)).collect();
+        for held in std::mem::take(&mut self.held) {
+            let Some(asked) = self.jobs.get_mut(&held.job) else { continue };
+            match &may[held.guard] {
+                Ok(true) => {
+                    asked.held -= 1;
+                    self.act(held.action);
+                    self.finish_if_done(held.job);
+                }
+                Ok(false) => self.held.push_back(held),
+                Err(error) => self.fail(held.job, error.clone()),
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The machine: what it knows, and what each event makes of it. What clients ask is [`crate::jobs`]' and [`crate::looks`]'.
+
+use crate::{
+    jobs::{Asked, Held, Piece},
+    places::{Layer, PartId},
+    sources::{Fetch, FetchError, FetchId, Queue, SourceId},
+    status::{LayerStatus, LayersStatus, PartKind, PartStatus, SourceStatus},
+};
+use bytes::Bytes;
+use region_wire::Reply;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+use upstairs::{Action, ActivateError, Data, Job, JobError, JobId, PeerId, Upstairs};
+
+/// Jobs that wait for the activation at most, before nothing more is to be asked.
+const WAITING_MAX: usize = 256;
+
+/// Pieces that are under way, and answers that are held, before nothing more is to be asked. One job more may have as many as it has blocks.
+const PIECES_MAX: usize = 4_096;
+
+/// A region set.
+#[derive(Debug)]
+pub(crate) struct Set {
+    pub(crate) upstairs: Upstairs,
+    pub(crate) layer: usize,
+    first_peer: usize,
+}
+
+/// Layers of parts.
+#[derive(Debug)]
+pub(crate) struct Layered {
+    pub(crate) block_bytes: u64,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) sets: Vec<Set>,
+    /// Of each member of the volume, which set it is in, and its place there.
+    peers: Vec<(usize, PeerId)>,
+    pub(crate) queues: Vec<Queue>,
+    /// Whether a part of the uppermost layer cannot be written.
+    pub(crate) is_read_only: bool,
+    pub(crate) is_activated: bool,
+    pub(crate) now: Duration,
+    pub(crate) waiting: VecDeque<(JobId, Job)>,
+    pub(crate) jobs: BTreeMap<JobId, Asked>,
+    pub(crate) pieces: BTreeMap<u64, Piece>,
+    pub(crate) next_piece: u64,
+    pub(crate) held: VecDeque<Held>,
+    /// What sets have said, and was not looked at.
+    pub(crate) todo: VecDeque<(usize, Vec<Action>)>,
+    actions: Vec<Action>,
+    fetches: Vec<Fetch>,
+    next_fetch: u64,
+    fetch_of: BTreeMap<FetchId, SourceId>,
+}
+
+impl Layered {
+    pub(crate) fn new(block_bytes: u64) -> Layered {
+        Layered {
+            block_bytes,
+            layers: Vec::new(),
+            sets: Vec::new(),
+            peers: Vec::new(),
+            queues: Vec::new(),
+            is_read_only: false,
+            is_activated: false,
+            now: Duration::ZERO,
+            waiting: VecDeque::new(),
+            jobs: BTreeMap::new(),
+            pieces: BTreeMap::new(),
+            next_piece: 0,
+            held: VecDeque::new(),
+            todo: VecDeque::new(),
+            actions: Vec::new(),
+            fetches: Vec::new(),
+            next_fetch: 0,
+            fetch_of: BTreeMap::new(),
+        }
+    }
+
+    /// Puts a layer under the others.
+    pub(crate) fn add_layer(&mut self) {
+        self.layers.push(Layer::default());
+    }
+
+    /// Puts a region set behind the other parts of the lowest layer.
+    pub(crate) fn add_set(&mut self, upstairs: Upstairs, members: usize, blocks: u64) {
+        let (number, layer) = (self.sets.len(), self.layers.len() - 1);
+        let first_peer = self.peers.len();
+        self.peers.extend((0..members).map(|place| (number, PeerId(place))));
+        self.sets.push(Set { upstairs, layer, first_peer });
+        self.layers[layer].push(PartId::Set(number), blocks);
+    }
+
+    /// The same of a source.
+    pub(crate) fn add_source(&mut self, queue: Queue) {
+        let layer = self.layers.len() - 1;
+        self.is_read_only |= layer == 0;
+        self.layers[layer].push(PartId::Source(self.queues.len()), queue.blocks);
+        self.queues.push(queue);
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    pub(crate) fn blocks_of(&self, bytes: &Bytes) -> u64 {
+        bytes.len() as u64 / self.block_bytes
+    }
+
+    pub(crate) fn activate(&mut self, now: Duration) -> Vec<Action> {
+        self.now = now;
+        for set in 0..self.sets.len() {
+            let actions = self.sets[set].upstairs.activate(now);
+            self.todo.push_back((set, actions));
+        }
+        self.begin_waiting_jobs();
+        self.step()
+    }
+
+    pub(crate) fn activate_with(&mut self, now: Duration, epoch: u32) -> Result<Vec<Action>, ActivateError> {
+        self.now = now;
+        if epoch == 0 {
+            return Err(ActivateError::NoEpoch);
+        }
+        // Its own sets are all idle, with the same least epoch, or none is: if one refuses, nothing has changed.
+        for set in (0..self.sets.len()).filter(|set| self.sets[*set].layer == 0).collect::<Vec<_>>() {
+            let actions = self.sets[set].upstairs.activate_with(now, epoch)?;
+            self.todo.push_back((set, actions));
+        }
+        Ok(self.activate(now))
+    }
+
+    fn begin_waiting_jobs(&mut self) {
+        self.is_activated = true;
+        for (id, job) in std::mem::take(&mut self.waiting) {
+            self.begin(id, job);
+        }
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        let waiting: usize = self.queues.iter().map(Queue::waiting).sum();
+        self.waiting.len() < WAITING_MAX
+            && self.pieces.len() + self.held.len() + waiting < PIECES_MAX
+            && self.sets.iter().all(|set| set.upstairs.has_room())
+    }
+
+    pub(crate) fn submit(&mut self, now: Duration, id: JobId, job: Job) -> Vec<Action> {
+        self.now = now;
+        self.submit_job(id, job);
+        self.step()
+    }
+
+    /// Something that a member does, told to the Upstairs that it is a member of.
+    pub(crate) fn tell_upstairs(
+        &mut self,
+        now: Duration,
+        peer: PeerId,
+        tell: impl FnOnce(&mut Upstairs, PeerId) -> Vec<Action>,
+    ) -> Vec<Action> {
+        self.now = now;
+        let (set, place) = self.peers[peer.0];
+        let actions = tell(&mut self.sets[set].upstairs, place);
+        self.todo.push_back((set, actions));
+        self.step()
+    }
+
+    pub(crate) fn received(&mut self, now: Duration, peer: PeerId, replies: Vec<Reply>) -> Vec<Action> {
+        self.tell_upstairs(now, peer, |upstairs, place| upstairs.received(now, place, replies))
+    }
+
+    /// Of which Upstairs a member is, and its place there.
+    pub(crate) fn upstairs_of(&self, peer: PeerId) -> (&Upstairs, PeerId) {
+        let (set, place) = self.peers[peer.0];
+        (&self.sets[set].upstairs, place)
+    }
+
+    pub(crate) fn tick(&mut self, now: Duration) -> Vec<Action> {
+        self.now = now;
+        for (number, set) in self.sets.iter_mut().enumerate() {
+            self.todo.push_back((number, set.upstairs.tick(now)));
+        }
+        self.step()
+    }
+
+    pub(crate) fn fetched(
+        &mut self,
+        now: Duration,
+        id: FetchId,
+        result: Result<Bytes, FetchError>,
+    ) -> Vec<Action> {
+        self.now = now;
+        let Some(source) = self.fetch_of.remove(&id) else { return self.step() };
+        let queue = &mut self.queues[source.0];
+        let Some(fetch) = queue.end(id) else { return self.step() };
+        match result {
+            Ok(bytes) => {
+                let wanted = fetch.count * self.block_bytes;
+                assert_eq!(bytes.len() as u64, wanted, "a fetch is answered with all of its blocks");
+                queue.trouble = None;
+                queue.fetches += 1;
+                queue.fetched_bytes += wanted;
+                for part in fetch.wanted {
+                    let place = |block: u64| {
+                        let offset = (block - fetch.first) * self.block_bytes;
+                        usize::try_from(offset).expect("it is in memory")
+                    };
+                    let own = bytes.slice(place(part.first)..place(part.first + part.count));
+                    self.note_fetched(part.piece, part.first, own);
+                }
+            }
+            Err(FetchError(why)) => {
+                queue.failed += 1;
+                queue.trouble = Some(why.clone());
+                let source_name = queue.source.to_string();
+                for part in fetch.wanted {
+                    let Some(piece) = self.pieces.get(&part.piece) else { continue };
+                    let block = piece.base + part.first;
+                    let (source_name, why) = (source_name.clone(), why.clone());
+                    self.fail(piece.job, JobError::NotFetched { block, source_name, why });
+                }
+            }
+        }
+        self.step()
+    }
+
+    fn note_fetched(&mut self, number: u64, first: u64, bytes: Bytes) {
+        let count = self.blocks_of(&bytes);
+        let Some(piece) = self.pieces.get_mut(&number) else { return };
+        piece.missing -= count;
+        let (piece, is_over) = (*piece, piece.missing == 0);
+        let read = Action::Read(piece.job, piece.base + first, Data::Bytes(bytes));
+        self.tell(piece.guard, piece.job, read);
+        if is_over {
+            self.end_piece(number, Ok(()));
+        }
+    }
+
+    /// What follows from what has changed, and all that is to be done.
+    fn step(&mut self) -> Vec<Action> {
+        while let Some((set, actions)) = self.todo.pop_front() {
+            for action in actions {
+                self.hear(set, action);
+            }
+        }
+        self.release_held();
+        self.begin_fetches();
+        std::mem::take(&mut self.actions)
+    }
+
+    fn hear(&mut self, set: usize, action: Action) {
+        let first_peer = self.sets[set].first_peer;
+        let renumbered = |peer: PeerId| PeerId(first_peer + peer.0);
+        match action {
+            Action::Connect(peer) => self.act(Action::Connect(renumbered(peer))),
+            Action::Disconnect(peer) => self.act(Action::Disconnect(renumbered(peer))),
+            Action::Send(peer, request) => self.act(Action::Send(renumbered(peer), request)),
+            Action::Read(JobId(number), block, data) => {
+                if let Some(piece) = self.pieces.get(&number).copied() {
+                    self.note_read(set, piece, piece.base + block, data);
+                }
+            }
+            Action::Looked(JobId(number), runs) => {
+                if let Some(piece) = self.pieces.get(&number).copied() {
+                    self.note_looked(set, piece, runs);
+                }
+            }
+            Action::Done(JobId(number), result) => self.end_piece(number, result),
+        }
+    }
+
+    fn begin_fetches(&mut self) {
+        let pieces = &self.pieces;
+        for (number, queue) in self.queues.iter_mut().enumerate() {
+            while let Some((first, count)) =
+                queue.begin(FetchId(self.next_fetch), |piece| pieces.contains_key(&piece))
+            {
+                let (id, source) = (FetchId(self.next_fetch), SourceId(number));
+                self.next_fetch += 1;
+                self.fetch_of.insert(id, source);
+                self.fetches.push(Fetch { id, source, first, count });
+            }
+        }
+    }
+
+    pub(crate) fn take_fetches(&mut self) -> Vec<Fetch> {
+        std::mem::take(&mut self.fetches)
+    }
+
+    pub(crate) fn status(&self, now: Duration) -> LayersStatus {
+        let kind = |part: PartId| match part {
+            PartId::Set(set) => PartKind::RegionSet(Box::new(self.sets[set].upstairs.status(now))),
+            PartId::Source(source) => self.source_kind(&self.queues[source]),
+        };
+        let layer = |layer: &Layer| LayerStatus {
+            blocks: layer.blocks,
+            parts: layer
+                .places
+                .iter()
+                .map(|place| PartStatus {
+                    first_block: place.first,
+                    blocks: place.blocks,
+                    kind: kind(place.part),
+                })
+                .collect(),
+        };
+        LayersStatus {
+            block_bytes: u32::try_from(self.block_bytes).expect("a block is small"),
+            blocks: self.layers[0].blocks,
+            is_read_only: self.is_read_only,
+            is_activated: self.is_activated,
+            jobs_waiting: self.waiting.len() as u64,
+            jobs_under_way: self.jobs.len() as u64,
+            layers: self.layers.iter().map(layer).collect(),
+        }
+    }
+
+    fn source_kind(&self, queue: &Queue) -> PartKind {
+        let status = SourceStatus {
+            name: queue.source.to_string(),
+            fetches: queue.fetches,
+            fetched_bytes: queue.fetched_bytes,
+            failed: queue.failed,
+            waiting: queue.waiting() as u64,
+            under_way: queue.under_way() as u64,
+            trouble: queue.trouble.clone(),
+        };
+        match queue.source {
+            crate::Source::File { .. } => PartKind::File(status),
+            crate::Source::Url { .. } => PartKind::Url(status),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The machine's face. A volume that is one region set, with nothing under it, is that set's Upstairs: what it is asked and says goes through
+//! here as it is, so that such a volume, which most are, pays nothing for what others are.
+
+use crate::{
+    composition::{Composition, Part},
+    layered::Layered,
+    sources::{Fetch, FetchError, FetchId, Queue, SourceId},
+    status::VolumeStatus,
+};
+use bytes::Bytes;
+use region_wire::Reply;
+use std::time::Duration;
+use upstairs::{Action, ActivateError, Config, Job, JobId, PeerId, Upstairs};
+
+/// A volume, between its clients and its parts.
+#[derive(Debug)]
+pub struct Volume {
+    shape: Shape,
+    blocks: u64,
+}
+
+#[derive(Debug)]
+enum Shape {
+    /// One region set.
+    Alone(Box<Upstairs>),
+    Layers(Box<Layered>),
+}
+
+impl Volume {
+    /// Of these parts; `source_blocks` says how many blocks each of its sources has, in the order of [`Composition::sources`]. Does nothing
+    /// before it is activated.
+    ///
+    /// # Panics
+    /// If a source has no size, or the blocks cannot be counted: whoever composes it sees to that.
+    #[must_use]
+    pub fn new(composition: Composition, source_blocks: &[u64]) -> Volume {
+        let Composition { block_size, mut layers } = composition;
+        if let [parts] = &mut layers[..]
+            && parts.len() == 1
+        {
+            match parts.pop() {
+                Some(Part::RegionSet { config, .. }) => {
+                    let blocks = config.geometry.blocks;
+                    return Volume { shape: Shape::Alone(Box::new(Upstairs::new(*config))), blocks };
+                }
+                other => parts.extend(other),
+            }
+        }
+        let mut layered = Layered::new(block_size.bytes() as u64);
+        let mut sizes = source_blocks.iter().copied();
+        for parts in layers {
+            layered.add_layer();
+            for part in parts {
+                match part {
+                    Part::RegionSet { config, members } => {
+                        let Config { geometry, .. } = *config;
+                        layered.add_set(Upstairs::new(*config), members.len(), geometry.blocks);
+                    }
+                    Part::Source(source) => {
+                        let blocks = sizes.next().expect("each source has a size");
+                        layered.add_source(Queue::new(source, blocks, block_size.bytes() as u64));
+                    }
+                }
+            }
+        }
+        Volume { blocks: layered.layers[0].blocks, shape: Shape::Layers(Box::new(layered)) }
+    }
+
+    /// How many blocks it has.
+    #[must_use]
+    pub fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    /// Whether nothing can be written, because one of its own parts is a file or a URL.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        matches!(&self.shape, Shape::Layers(layered) if layered.is_read_only)
+    }
+
+    /// Begins to look for the members of all region sets.
+    pub fn activate(&mut self, now: Duration) -> Vec<Action> {
+        match &mut self.shape {
+            Shape::Alone(upstairs) => upstairs.activate(now),
+            Shape::Layers(layered) => layered.activate(now),
+        }
+    }
+
+    /// The same, with a right that was not known when it was made, for its own region sets; those that lie under it use theirs.
+    ///
+    /// # Errors
+    /// [`ActivateError`]; nothing has changed.
+    pub fn activate_with(&mut self, now: Duration, epoch: u32) -> Result<Vec<Action>, ActivateError> {
+        match &mut self.shape {
+            Shape::Alone(upstairs) => upstairs.activate_with(now, epoch),
+            Shape::Layers(layered) => layered.activate_with(now, epoch),
+        }
+    }
+
+    /// Whether more may be asked: otherwise what is asked waits, here.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        match &self.shape {
+            Shape::Alone(upstairs) => upstairs.has_room(),
+            Shape::Layers(layered) => layered.has_room(),
+        }
+    }
+
+    /// A client asks something.
+    pub fn submit(&mut self, now: Duration, id: JobId, job: Job) -> Vec<Action> {
+        match &mut self.shape {
+            Shape::Alone(upstairs) => upstairs.submit(now, id, job),
+            Shape::Layers(layered) => layered.submit(now, id, job),
+        }
+    }
+
+    /// A connection that was asked for is there, or is not.
+    pub fn connected(&mut self, now: Duration, peer: PeerId, is_there: bool) -> Vec<Action> {
+        match &mut self.shape {
+            Shape::Alone(upstairs) => upstairs.connected(now, peer, is_there),
+            Shape::Layers(layered) => {
+                layered.tell_upstairs(now, peer, |upstairs, place| upstairs.connected(now, place, is_there))
+            }
+        }
+    }
+
+    /// A connection is gone.
+    pub fn disconnected(&mut self, now: Duration, peer: PeerId) -> Vec<Action> {
+        match &mut self.shape {
+            Shape::Alone(upstairs) => upstairs.disconnected(now, peer),
+            Shape::Layers(layered) => {
+                layered.tell_upstairs(now, peer, |upstairs, place| upstairs.disconnected(now, place))
+            }
+        }
+    }
+
+    /// A member says something.
+    pub fn received(&mut self, now: Duration, peer: PeerId, replies: Vec<Reply>) -> Vec<Action> {
+        match &mut self.shape {
+            Shape::Alone(upstairs) => upstairs.received(now, peer, replies),
+            Shape::Layers(layered) => layered.received(now, peer, replies),
+        }
+    }
+
+    /// Time has gone by. To be called every quarter of a second or so.
+    pub fn tick(&mut self, now: Duration) -> Vec<Action> {
+        match &mut self.shape {
+            Shape::Alone(upstairs) => upstairs.tick(now),
+            Shape::Layers(layered) => layered.tick(now),
+        }
+    }
+
+    /// What is to be read from files and URLs, behind any event. Each is answered once, with [`Volume::fetched`]. Few are under way at a
+    /// time, so whoever reads needs no limit of its own.
+    #[must_use]
+    pub fn take_fetches(&mut self) -> Vec<Fetch> {
+        match &mut self.shape {
+            Shape::Alone(_) => Vec::new(),
+            Shape::Layers(layered) => layered.take_fetches(),
+        }
+    }
+
+    /// What was read from a source, or why not.
+    ///
+    /// # Panics
+    /// If it has other bytes than were to be read.
+    pub fn fetched(&mut self, now: Duration, id: FetchId, result: Result<Bytes, FetchError>) -> Vec<Action> {
+        match &mut self.shape {
+            Shape::Alone(_) => Vec::new(),
+            Shape::Layers(layered) => layered.fetched(now, id, result),
+        }
+    }
+
+    /// What a source is, for people.
+    #[must_use]
+    pub fn source_name(&self, source: SourceId) -> String {
+        match &self.shape {
+            Shape::Alone(_) => String::new(),
+            Shape::Layers(layered) => layered.queues[source.0].source.to_string(),
+        }
+    }
+
+    /// Why a member is not of use, or was not last time.
+    #[must_use]
+    pub fn trouble(&self, peer: PeerId) -> Option<&str> {
+        let (upstairs, place) = self.upstairs_of(peer);
+        upstairs.trouble(place)
+    }
+
+    /// Blocks of a member that had their checksums, and that the volume's key has not sealed.
+    #[must_use]
+    pub fn wrong_seals(&self, peer: PeerId) -> u64 {
+        let (upstairs, place) = self.upstairs_of(peer);
+        upstairs.wrong_seals(place)
+    }
+
+    fn upstairs_of(&self, peer: PeerId) -> (&Upstairs, PeerId) {
+        match &self.shape {
+            Shape::Alone(upstairs) => (upstairs, peer),
+            Shape::Layers(layered) => layered.upstairs_of(peer),
+        }
+    }
+
+    /// What it believes. Changes nothing.
+    #[must_use]
+    pub fn status(&self, now: Duration) -> VolumeStatus {
+        match &self.shape {
+            Shape::Alone(upstairs) => VolumeStatus::Upstairs(Box::new(upstairs.status(now))),
+            Shape::Layers(layered) => VolumeStatus::Layers(layered.status(now)),
+        }
+    }
+}

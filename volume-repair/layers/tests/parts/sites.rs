@@ -1,0 +1,136 @@
+//! Region sets: their members, each on a simulated disk, and the messages that are on their way to and from them.
+
+use camino::Utf8Path;
+use downstairs::{ConnectionId, Effect, Member};
+use durable_fs::SimMachine;
+use ids::{RegionId, RegionSetId};
+use region::{
+    BlockSize, Geometry, Identity, List, ListVersion, Member as Named, NewRegion, Opening, Position,
+    Promotion,
+};
+use region_wire::{Reply, Request};
+use std::{collections::VecDeque, net::SocketAddr};
+use upstairs::{Config, Limits, Patience};
+use uuid::Uuid;
+use volume_layers::Part;
+
+pub(crate) const BLOCK: usize = 512;
+const PATH: &str = "region";
+
+/// A region set: three members.
+pub(crate) struct Site {
+    number: u128,
+    pub(crate) blocks: u64,
+    pub(crate) members: Vec<Seat>,
+}
+
+/// A member, and its connection.
+pub(crate) struct Seat {
+    member: Member,
+    connection: ConnectionId,
+    pub(crate) to_member: VecDeque<ToMember>,
+    pub(crate) from_member: VecDeque<FromMember>,
+}
+
+pub(crate) enum ToMember {
+    Connect,
+    Request(Request),
+    Disconnect,
+}
+
+#[derive(Debug)]
+pub(crate) enum FromMember {
+    Connected,
+    Reply(Reply),
+    Disconnected,
+}
+
+impl Site {
+    pub(crate) fn new(number: u128, blocks: u64) -> Site {
+        let machine = SimMachine::new();
+        let geometry = Geometry { block_size: BlockSize::B512, blocks, is_sealed: false };
+        let full: Vec<Named> = (0..3).map(|place| named(number, place)).collect();
+        let list = List { version: ListVersion { epoch: 0, number: 1 }, base: Position::NONE, full };
+        let seat = |place: u128| {
+            let disk = machine.add_disk(1 << 25);
+            let identity = Identity { region: named(number, place).region, set: set(number), geometry };
+            let salt = u64::try_from(place).expect("it is small");
+            let new = NewRegion { identity, incarnation: 7, list: list.clone(), salt };
+            region::create(&disk, Utf8Path::new(PATH), &new).expect("it is made");
+            let opening = Opening { life: 1, boot: Uuid::nil() };
+            Seat {
+                member: Member::new(region::open(&disk, Utf8Path::new(PATH), opening).expect("it opens")),
+                connection: ConnectionId(0),
+                to_member: VecDeque::new(),
+                from_member: VecDeque::new(),
+            }
+        };
+        Site { number, blocks, members: (0..3).map(seat).collect() }
+    }
+
+    /// It, as a part of a volume.
+    pub(crate) fn part(&self, epoch: u32) -> Part {
+        let config = Box::new(self.config(epoch));
+        Part::RegionSet { config, members: vec![SocketAddr::from(([127, 0, 0, 1], 1)); 3] }
+    }
+
+    pub(crate) fn config(&self, epoch: u32) -> Config {
+        Config {
+            set: set(self.number),
+            geometry: Geometry { block_size: BlockSize::B512, blocks: self.blocks, is_sealed: false },
+            members: (0..3).map(|place| named(self.number, place)).collect(),
+            promotion: Promotion { epoch, session: Uuid::from_u128(epoch.into()) },
+            accepts_possible_loss: false,
+            limits: Limits::default(),
+            patience: Patience::default(),
+            sealer: None,
+        }
+    }
+
+    /// What was on its way to the last writer, and from it, is gone with it.
+    pub(crate) fn change_hands(&mut self) {
+        for seat in &mut self.members {
+            let _ = seat.member.disconnect(seat.connection);
+            seat.to_member.clear();
+            seat.from_member.clear();
+        }
+    }
+}
+
+impl Seat {
+    pub(crate) fn says(&mut self, what: FromMember) {
+        self.from_member.push_back(what);
+    }
+
+    /// Hears the next thing that was said to it.
+    pub(crate) fn hear(&mut self) {
+        let effects = match self.to_member.pop_front() {
+            None => return,
+            Some(ToMember::Connect) => {
+                self.connection = ConnectionId(self.connection.0 + 1);
+                return self.says(FromMember::Connected);
+            }
+            Some(ToMember::Disconnect) => self.member.disconnect(self.connection),
+            Some(ToMember::Request(Request::Hello(hello))) => self.member.connect(self.connection, &hello),
+            Some(ToMember::Request(request)) => self.member.receive(self.connection, vec![request]),
+        };
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Effect::Send(to, reply) if to == self.connection => self.says(FromMember::Reply(reply)),
+                Effect::Close(of) if of == self.connection => self.says(FromMember::Disconnected),
+                Effect::Run(work) => effects.extend(self.member.ended(work.run())),
+                // The last writer is not there any more.
+                Effect::Send(..) | Effect::Close(_) | Effect::TryAgain => {}
+            }
+        }
+    }
+}
+
+fn set(number: u128) -> RegionSetId {
+    RegionSetId(Uuid::from_u128(1_000 + number))
+}
+
+fn named(number: u128, place: u128) -> Named {
+    Named { region: RegionId(Uuid::from_u128(number * 10 + place + 1)), incarnation: 7 }
+}
