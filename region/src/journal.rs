@@ -66,6 +66,8 @@ pub(crate) enum Changed {
     Zeros(u64),
     /// Bytes: in these data blocks, one after the other, with a checksum for each, and a seal where the region has them.
     Bytes { places: Vec<Range<u64>>, checksums: Vec<u64>, seals: Vec<Seal> },
+    /// Bytes that nobody has any more: the checksum that each would have, and the seal where the region has them.
+    Lost { checksums: Vec<u64>, seals: Vec<Seal> },
 }
 
 impl Changed {
@@ -73,7 +75,7 @@ impl Changed {
     pub(crate) fn count(&self) -> u64 {
         match self {
             Changed::Never(count) | Changed::Zeros(count) => *count,
-            Changed::Bytes { checksums, .. } => checksums.len() as u64,
+            Changed::Bytes { checksums, .. } | Changed::Lost { checksums, .. } => checksums.len() as u64,
         }
     }
 }
@@ -111,6 +113,7 @@ const END_OF_LIFE: u8 = 2;
 const NEVER: u8 = 0;
 const ZEROS: u8 = 1;
 const BYTES: u8 = 2;
+const LOST: u8 = 3;
 
 /// The ring, and where its records are.
 #[derive(Debug)]
@@ -356,10 +359,18 @@ fn put_change(bytes: &mut Vec<u8>, change: &Change) {
                 bytes.put_u48(run.start);
                 bytes.put_u48(run.end - run.start);
             }
-            checksums.iter().for_each(|checksum| bytes.put_u64(*checksum));
-            seals.iter().for_each(|seal| bytes.put(seal));
+            put_checks(bytes, checksums, seals);
+        }
+        Changed::Lost { checksums, seals } => {
+            bytes.put_u8(LOST);
+            put_checks(bytes, checksums, seals);
         }
     }
+}
+
+fn put_checks(bytes: &mut Vec<u8>, checksums: &[u64], seals: &[Seal]) {
+    checksums.iter().for_each(|checksum| bytes.put_u64(*checksum));
+    seals.iter().for_each(|seal| bytes.put(seal));
 }
 
 /// A change that is possible in this region.
@@ -385,12 +396,22 @@ fn change(fields: &mut Fields<'_>, layout: &Layout) -> Option<Change> {
             if there != count {
                 return None;
             }
-            let checksums = (0..count).map(|_| fields.u64()).collect::<Option<_>>()?;
-            let sealed = if layout.geometry.is_sealed { count } else { 0 };
-            let seal = |_| fields.bytes(SEAL)?.try_into().ok();
-            Changed::Bytes { places, checksums, seals: (0..sealed).map(seal).collect::<Option<_>>()? }
+            let (checksums, seals) = checks(fields, layout, count)?;
+            Changed::Bytes { places, checksums, seals }
+        }
+        LOST => {
+            let (checksums, seals) = checks(fields, layout, count)?;
+            Changed::Lost { checksums, seals }
         }
         _ => return None,
     };
     Some(Change { version, block, content })
+}
+
+/// Of each of these blocks a checksum, and a seal where the region has them.
+fn checks(fields: &mut Fields<'_>, layout: &Layout, count: u64) -> Option<(Vec<u64>, Vec<Seal>)> {
+    let checksums = (0..count).map(|_| fields.u64()).collect::<Option<_>>()?;
+    let sealed = if layout.geometry.is_sealed { count } else { 0 };
+    let seal = |_| fields.bytes(SEAL)?.try_into().ok();
+    Some((checksums, (0..sealed).map(seal).collect::<Option<_>>()?))
 }

@@ -33,6 +33,8 @@ pub struct Inside {
     pub is_clean: bool,
     /// Blocks that hold bytes: neither zeros, nor never written.
     pub blocks_with_bytes: u64,
+    /// Blocks whose bytes nobody had right when this region was to get them: they are read as errors until they are written.
+    pub blocks_lost: u64,
     /// Data blocks that are free.
     pub room: u64,
     /// Checkpoints since it was made.
@@ -60,6 +62,7 @@ pub fn look_inside(file: Arc<dyn InPlaceFile>, path: &Utf8Path) -> Result<Inside
         durable: known_durable,
         is_clean,
         blocks_with_bytes: region.layout.data_blocks - region.free.free(),
+        blocks_lost: region.lost,
         room: region.free.free(),
         // It is made with the first one's super.
         checkpoints: region.checkpoints.saturating_sub(1),

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Entries lie one after the other behind the header of a map page. All zeros is a block that nobody ever wrote, so a map page
-//! that was never written says so of all its blocks.
+//! that was never written says so of all its blocks. A block that is *lost* has no place, but the checksum (and the seal) of the
+//! bytes that it is to have: so it is the same block as elsewhere, and whoever finds the bytes knows them.
 
 use crate::{
     fields::{Fields, PutFields},
@@ -41,6 +42,13 @@ pub(crate) enum Content {
         /// Zeros where the region has none.
         seal: Seal,
     },
+    /// Bytes that this region never got, because nobody had them right any more. Which they were to be is known.
+    Lost {
+        /// The [`checksum`](crate::checksum) of those that are right.
+        checksum: u64,
+        /// Zeros where the region has none.
+        seal: Seal,
+    },
 }
 
 /// What is known of a block.
@@ -52,10 +60,11 @@ pub(crate) struct Entry {
     pub(crate) content: Content,
 }
 
-/// `place` as it is kept: the first two numbers say that there are no bytes.
+/// `place` as it is kept: the first two numbers, and the last one, say that there are no bytes.
 const NEVER: u64 = 0;
 const ZEROS: u64 = 1;
 const PLACES: u64 = 2;
+const LOST: u64 = (1 << 48) - 1;
 
 /// Entries of one page.
 pub(crate) const fn entries(is_sealed: bool) -> usize {
@@ -84,6 +93,7 @@ pub(crate) fn entry(page: &Page, index: usize, is_sealed: bool) -> Entry {
         let content = match place {
             NEVER => Content::Never,
             ZEROS => Content::Zeros,
+            LOST => Content::Lost { checksum, seal },
             place => Content::Bytes { place: place - PLACES, checksum, seal },
         };
         Some(Entry { version, content })
@@ -98,6 +108,7 @@ pub(crate) fn set_entry(page: &mut Page, index: usize, is_sealed: bool, entry: &
         Content::Never => (NEVER, 0, [0; SEAL]),
         Content::Zeros => (ZEROS, 0, [0; SEAL]),
         Content::Bytes { place, checksum, seal } => (place + PLACES, checksum, seal),
+        Content::Lost { checksum, seal } => (LOST, checksum, seal),
     };
     fields.put_position(entry.version);
     fields.put_u48(place);
@@ -118,7 +129,8 @@ mod tests {
             checksum,
             seal: [0; SEAL],
         });
-        prop_oneof![Just(Content::Never), Just(Content::Zeros), bytes]
+        let lost = any::<u64>().prop_map(|checksum| Content::Lost { checksum, seal: [0; SEAL] });
+        prop_oneof![Just(Content::Never), Just(Content::Zeros), bytes, lost]
     }
 
     proptest! {
@@ -134,6 +146,7 @@ mod tests {
             let mut page = [0; PAGE];
             let content = match content {
                 Content::Bytes { place, checksum, .. } if is_sealed => Content::Bytes { place, checksum, seal },
+                Content::Lost { checksum, .. } if is_sealed => Content::Lost { checksum, seal },
                 content => content,
             };
             let entry_there = Entry { version: Position { epoch, counter }, content };

@@ -16,7 +16,8 @@
 //!    were known to be durable are not asked for theirs. If any record, wherever it is in the ring, says that later ones than
 //!    the end were durable, those are rotten.
 //! 5. Their changes are made in memory again.
-//! 6. Copies of super or control that differ are made equal: the next change may tear one of them.
+//! 6. Copies of super or control that differ are made equal: the next change may tear one of them. A super that does not name
+//!    all the features of this program does from now on.
 //! 7. A record of this life, synced: nothing that lies behind it in the ring continues it.
 
 use crate::{
@@ -30,9 +31,9 @@ use crate::{
     region::{Failed, Point, Region, checksum},
     rules::Rule,
     sealed::{Mirrored, PAGE},
-    superblock::{Cut, Identity, Super, Unusable},
+    superblock::{Cut, Identity, KNOWN, Super, Unusable},
     tree::{NotRead, Tree},
-    write::NewBlocks,
+    write::{NewBlocks, count_lost},
 };
 use camino::Utf8Path;
 use durable_fs::{InPlaceFile, Storage, StorageError};
@@ -163,7 +164,8 @@ fn make(
     control.write(&mut page);
     layout.control_mirror().write(file.as_ref(), &mut page, 1)?;
     let top = Tree::empty(&layout).top();
-    let first = Super { identity: new.identity, salt: new.salt, cut: Cut::default(), top };
+    let cut = Cut::default();
+    let first = Super { features: KNOWN, identity: new.identity, salt: new.salt, cut, top, lost: 0 };
     let mut page = [0; PAGE];
     first.write(&mut page);
     Layout::super_mirror().write(file.as_ref(), &mut page, 1)?;
@@ -275,6 +277,7 @@ pub(crate) fn find(file: Arc<dyn InPlaceFile>, path: &Utf8Path, life: u64) -> Re
         durable: Point { record: end, position: kept.cut.applied },
         checkpoints: top.generation,
         is_in_checkpoint: false,
+        lost: kept.lost,
         failed: None,
         file,
     };
@@ -288,7 +291,7 @@ pub(crate) fn find(file: Arc<dyn InPlaceFile>, path: &Utf8Path, life: u64) -> Re
 impl Region {
     /// Makes the changes of a record again, in memory.
     fn replay(&mut self, found: Found) -> Result<(), NotRead> {
-        let Region { file, tree, pages, free, .. } = self;
+        let Region { file, tree, pages, free, lost, .. } = self;
         for change in found.record.changes {
             let (version, block) = (change.version, change.block);
             let blocks = block..block + change.content.count();
@@ -301,6 +304,7 @@ impl Region {
                 if let Content::Bytes { place, .. } = content {
                     free.found(place, true);
                 }
+                count_lost(lost, &there.content, &content);
                 Some(Entry { version, content })
             })?;
         }
@@ -312,8 +316,11 @@ impl Region {
     fn begin_life(&mut self, opening: Opening, is_clean: bool, kept: [&Mirrored; 2]) -> Result<(), Failed> {
         let [top, control] = kept;
         let makes_equal = Rule::CopiesAreEqual.is_kept();
-        if makes_equal && !top.is_twice {
+        // What this life writes, a program that does not know all features would misread: it is told before.
+        let is_older = Super::read(&top.page).is_ok_and(|kept| kept.features != KNOWN);
+        if (makes_equal && !top.is_twice) || is_older {
             let mut page = top.page.clone();
+            Super::upgrade(&mut page);
             let written = Layout::super_mirror().write(self.file.as_ref(), &mut page, top.generation);
             written.map_err(|error| self.fail("what says that it is a region cannot be kept", &error))?;
         }
@@ -402,8 +409,8 @@ impl Bytes {
 /// The blocks of a change, with the bytes that they are to have, if any.
 fn bytes_of(record: u64, change: &Change) -> Vec<(u64, Option<Bytes>)> {
     match &change.content {
-        Changed::Never(count) | Changed::Zeros(count) => {
-            (change.block..change.block + count).map(|block| (block, None)).collect()
+        Changed::Never(_) | Changed::Zeros(_) | Changed::Lost { .. } => {
+            (change.block..change.block + change.content.count()).map(|block| (block, None)).collect()
         }
         Changed::Bytes { places, checksums, .. } => {
             let places = places.iter().cloned().flatten();

@@ -54,6 +54,24 @@ pub enum What {
         /// Zeros in a region without seals.
         seal: Seal,
     },
+    /// Bytes that nobody had right any more when this region was to get them. Of this checksum and seal they would be right.
+    Lost {
+        /// Their [`checksum`], as their writer made it.
+        checksum: u64,
+        /// Zeros in a region without seals.
+        seal: Seal,
+    },
+}
+
+impl What {
+    /// What its writer has made of the block: bytes that are lost here are what they are where somebody has them.
+    #[must_use]
+    pub fn as_written(self) -> What {
+        match self {
+            What::Lost { checksum, seal } => What::Bytes { checksum, seal },
+            what => what,
+        }
+    }
 }
 
 /// Nobody knows what is on the disk, or nobody can read what says so. The region is of no use until it is opened again.
@@ -86,6 +104,8 @@ pub struct Region {
     pub(crate) durable: Point,
     pub(crate) checkpoints: u64,
     pub(crate) is_in_checkpoint: bool,
+    /// Blocks that are lost.
+    pub(crate) lost: u64,
     pub(crate) failed: Option<Failed>,
 }
 
@@ -160,6 +180,12 @@ impl Region {
         self.free.waiting()
     }
 
+    /// Blocks of which it has a version and not the bytes, because nobody had them right.
+    #[must_use]
+    pub fn lost_blocks(&self) -> u64 {
+        self.lost
+    }
+
     /// Why it is of no use any more.
     #[must_use]
     pub fn failed(&self) -> Option<&Failed> {
@@ -197,7 +223,8 @@ impl Region {
         self.held(blocks, |_| {})
     }
 
-    /// What these blocks hold, in one number: who has the same one has the same versions of the same content.
+    /// What these blocks hold, in one number: who has the same one has the same versions of the same content. Whether the bytes are
+    /// there, right, rotten or lost, is not in it.
     ///
     /// # Errors
     /// If its map cannot be read; then it has failed.
@@ -212,7 +239,7 @@ impl Region {
             match held.what {
                 What::Never => digest.update(&[0]),
                 What::Zeros => digest.update(&[1]),
-                What::Bytes { checksum, seal } => {
+                What::Bytes { checksum, seal } | What::Lost { checksum, seal } => {
                     digest.update(&[2]);
                     digest.update(&checksum.to_le_bytes());
                     // Bytes that nobody can open are not the same as those that somebody can.
@@ -242,6 +269,7 @@ impl Region {
                     place_of(place);
                     What::Bytes { checksum, seal }
                 }
+                Content::Lost { checksum, seal } => What::Lost { checksum, seal },
             };
             all.push(Held { version: entry.version, what });
         });

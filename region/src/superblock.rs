@@ -12,6 +12,7 @@
 //! | journal: where the record after it is, and the chain that it continues | 8 + 8 | |
 //! | applied | 4 + 6 | the position at the cut |
 //! | top | 4, and 8 for each | how many highest pages of the tree of checksums there are, and theirs |
+//! | lost | 8 | blocks whose bytes nobody has right, at the cut; none, if the feature is not named |
 //!
 //! The generation of its page counts checkpoints.
 
@@ -28,8 +29,15 @@ use uuid::Uuid;
 /// The only format so far.
 const FORMAT: u32 = 1;
 
-/// The features that this program knows: none beyond the first format's.
-const KNOWN: u64 = 0;
+/// The map and the journal may say of a block that its bytes are lost. Named by every region that was ever opened by a program
+/// that knows it, so that an older one does not take a record that says it for a torn one.
+const LOST_BLOCKS: u64 = 1;
+
+/// The features that this program knows, and that it names.
+pub(crate) const KNOWN: u64 = LOST_BLOCKS;
+
+/// Where the features are in the page.
+const FEATURES: std::ops::Range<usize> = HEADER + 4..HEADER + 4 + 8;
 
 /// Which region, and how it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,11 +53,15 @@ pub struct Identity {
 /// The whole of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Super {
+    /// Those that whoever opens it must know.
+    pub(crate) features: u64,
     pub(crate) identity: Identity,
     pub(crate) salt: u64,
     pub(crate) cut: Cut,
     /// Checksums of the highest pages of the tree.
     pub(crate) top: Vec<u64>,
+    /// Blocks that are lost, at the cut.
+    pub(crate) lost: u64,
 }
 
 /// What the checkpoint has, and where the journal goes on from it.
@@ -83,7 +95,7 @@ impl Super {
         let Identity { region, set, geometry } = self.identity;
         let mut body = &mut page[HEADER..];
         body.put_u32(FORMAT);
-        body.put_u64(0);
+        body.put_u64(self.features);
         body.put_u128(region.0.as_u128());
         body.put_u128(set.0.as_u128());
         body.put_u64(self.salt);
@@ -96,7 +108,13 @@ impl Super {
         body.put_position(self.cut.applied);
         body.put_u32(u32::try_from(self.top.len()).expect("few pages are the highest"));
         self.top.iter().for_each(|checksum| body.put_u64(*checksum));
+        body.put_u64(self.lost);
         body.fill(0);
+    }
+
+    /// Makes a page that was read name all the features of this program.
+    pub(crate) fn upgrade(page: &mut Page) {
+        page[FEATURES].copy_from_slice(&KNOWN.to_le_bytes());
     }
 
     pub(crate) fn read(page: &Page) -> Result<Super, Unusable> {
@@ -127,20 +145,25 @@ impl Super {
             };
             let count = u64::from(fields.u32()?);
             let top = (0..count.min(TOP_MAX)).map(|_| fields.u64()).collect::<Option<_>>()?;
-            (count <= TOP_MAX).then_some((cut, top))
+            // Behind what an older program has written there are zeros.
+            let lost = fields.u64()?;
+            (count <= TOP_MAX).then_some((cut, top, lost))
         };
-        let (cut, top) = rest().ok_or(SHORT)?;
-        Ok(Super { identity: Identity { region, set, geometry }, salt, cut, top })
+        let (cut, top, lost) = rest().ok_or(SHORT)?;
+        Ok(Super { features: needed, identity: Identity { region, set, geometry }, salt, cut, top, lost })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sealed::PAGE;
+    use crate::{List, NewRegion, Opening, layout::Layout, sealed::PAGE};
+    use camino::Utf8Path;
+    use durable_fs::{SimMachine, Storage};
 
     fn example() -> Super {
         Super {
+            features: KNOWN,
             identity: Identity {
                 region: RegionId(Uuid::from_u128(1)),
                 set: RegionSetId(Uuid::from_u128(2)),
@@ -149,6 +172,7 @@ mod tests {
             salt: 3,
             cut: Cut { record: 4, next_at: 5, chain: 6, applied: Position { epoch: 7, counter: 8 } },
             top: (0..TOP_MAX).collect(),
+            lost: 9,
         }
     }
 
@@ -160,6 +184,28 @@ mod tests {
     }
 
     #[test]
+    fn what_an_older_program_has_written_is_read_and_names_all_features_from_the_next_opening_on() {
+        let disk = SimMachine::new().add_disk(1 << 24);
+        let path = Utf8Path::new("region");
+        let identity = example().identity;
+        let new = NewRegion { identity, incarnation: 1, list: List::default(), salt: 3 };
+        crate::create(&disk, path, &new).expect("it is made");
+        let kept = || {
+            let file = disk.open_in_place(path).expect("it is there");
+            Layout::super_mirror().read(file.as_ref()).expect("it can be read").expect("it is right")
+        };
+        let file = disk.open_in_place(path).expect("it is there");
+        let older = Super { features: 0, ..Super::read(&kept().page).expect("it makes sense") };
+        let mut page = [0; PAGE];
+        older.write(&mut page);
+        Layout::super_mirror().write(file.as_ref(), &mut page, 1).expect("the disk works");
+        drop(crate::open(&disk, path, Opening { life: 1, boot: Uuid::nil() }).expect("it opens"));
+        let upgraded = kept();
+        assert_eq!(Super::read(&upgraded.page), Ok(Super { features: KNOWN, ..older }));
+        assert!(upgraded.is_twice);
+    }
+
+    #[test]
     fn a_later_format_an_unknown_feature_and_nonsense_are_refused() {
         let changed = |at: usize, byte: u8| {
             let mut page = [0; PAGE];
@@ -167,8 +213,8 @@ mod tests {
             page[HEADER + at] = byte;
             Super::read(&page).expect_err("it should be refused")
         };
-        assert_eq!(changed(0, 2), Unusable::Newer { format: 2, needed: 0 });
-        assert_eq!(changed(11, 0x80), Unusable::Newer { format: 1, needed: 1 << 63 });
+        assert_eq!(changed(0, 2), Unusable::Newer { format: 2, needed: KNOWN });
+        assert_eq!(changed(11, 0x80), Unusable::Newer { format: 1, needed: KNOWN | 1 << 63 });
         assert_eq!(changed(53, 3), Unusable::Wrong("its block size is none"));
         assert_eq!(changed(57 + 7, 1), Unusable::Wrong("its number of blocks is none"));
         assert_eq!(changed(57 + 8 + 24 + 10 + 2, 1), Unusable::Wrong("it is shorter than it can be"));

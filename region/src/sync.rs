@@ -24,7 +24,7 @@ use crate::{
     region::{Failed, Point, Region},
     rules::Rule,
     sealed::PAGE,
-    superblock::{Cut, Super},
+    superblock::{Cut, KNOWN, Super},
     tree::{NewTree, TreePlan},
 };
 use durable_fs::{InPlaceFile, StorageError};
@@ -192,7 +192,14 @@ impl Region {
             point: self.point(),
             mark,
             plan: self.tree.plan(leaves),
-            next_super: Super { identity: self.identity, salt: self.layout.salt, cut, top: self.tree.top() },
+            next_super: Super {
+                features: KNOWN,
+                identity: self.identity,
+                salt: self.layout.salt,
+                cut,
+                top: self.tree.top(),
+                lost: self.lost,
+            },
             generation: self.checkpoints + 1,
         })
     }

@@ -56,6 +56,13 @@ pub enum NewContent<'a> {
         /// Their seals.
         seals: &'a [Seal],
     },
+    /// Bytes that nobody has right any more.
+    Lost {
+        /// The checksums that they would have.
+        checksums: &'a [u64],
+        /// The seals that they would have, where the region has seals.
+        seals: &'a [Seal],
+    },
 }
 
 /// Which blocks take a new content. The others keep what they have.
@@ -268,6 +275,9 @@ impl Region {
             NewContent::Bytes { bytes, checksums, seals } => {
                 (checksums.len() as u64, Some((bytes.len(), checksums.len(), seals.len())))
             }
+            NewContent::Lost { checksums, seals } => {
+                (checksums.len() as u64, Some((checksums.len() * size, checksums.len(), seals.len())))
+            }
         };
         let fits = |(bytes, checksums, seals): (usize, usize, usize)| {
             bytes == checksums * size && seals == if geometry.is_sealed { checksums } else { 0 }
@@ -282,7 +292,7 @@ impl Region {
             let (bytes, checksums, seals) = sizes.unwrap_or_default();
             return Err(WriteError::Wrong { block: write.block, blocks, bytes, checksums, seals });
         }
-        Ok(if sizes.is_some() { blocks } else { 0 })
+        Ok(if matches!(write.content, NewContent::Bytes { .. }) { blocks } else { 0 })
     }
 
     fn stage_one(&mut self, write: &Write<'_>) -> Result<Staged, StorageError> {
@@ -299,6 +309,10 @@ impl Region {
                 }
                 let (checksums, seals) = (checksums.to_vec(), seals.to_vec());
                 (Changed::Bytes { places, checksums, seals }, count)
+            }
+            NewContent::Lost { checksums, seals } => {
+                let count = checksums.len() as u64;
+                (Changed::Lost { checksums: checksums.to_vec(), seals: seals.to_vec() }, count)
             }
         };
         let writes = vec![StagedWrite { version, block, onto, content }];
@@ -328,7 +342,7 @@ impl Region {
             self.free.settle(places);
         }
         let mut new = NewBlocks::of(content);
-        let Region { file, tree, pages, free, .. } = self;
+        let Region { file, tree, pages, free, lost, .. } = self;
         let changed = pages.change_each(file.as_ref(), tree, block..block + count, |block, there| {
             let content = new.next();
             if !onto.takes(there.version, version) {
@@ -340,6 +354,7 @@ impl Region {
             if let Content::Bytes { place, .. } = there.content {
                 free.replace(record, place);
             }
+            count_lost(lost, &there.content, &content);
             add_change(changes, version, block, content, !new.seals.is_empty());
             Some(Entry { version, content })
         });
@@ -347,9 +362,18 @@ impl Region {
     }
 }
 
+/// Keeps count of the blocks that are lost.
+pub(crate) fn count_lost(lost: &mut u64, before: &Content, now: &Content) {
+    let is_lost = |content: &Content| u64::from(matches!(content, Content::Lost { .. }));
+    // What counts is the map; a count that was wrong on the disk is no reason to stop.
+    *lost = (*lost + is_lost(now)).saturating_sub(is_lost(before));
+}
+
 /// The new content of one block after the other.
 pub(crate) struct NewBlocks {
-    zeros: Content,
+    /// What a block holds that has no checksum.
+    bare: Content,
+    is_lost: bool,
     places: std::iter::Flatten<std::vec::IntoIter<Range<u64>>>,
     checksums: std::vec::IntoIter<u64>,
     seals: Vec<Seal>,
@@ -358,22 +382,26 @@ pub(crate) struct NewBlocks {
 
 impl NewBlocks {
     pub(crate) fn of(content: Changed) -> NewBlocks {
-        let (zeros, places, checksums, seals) = match content {
+        let is_lost = matches!(content, Changed::Lost { .. });
+        let (bare, places, checksums, seals) = match content {
             Changed::Never(_) => (Content::Never, Vec::new(), Vec::new(), Vec::new()),
             Changed::Zeros(_) => (Content::Zeros, Vec::new(), Vec::new(), Vec::new()),
             Changed::Bytes { places, checksums, seals } => (Content::Never, places, checksums, seals),
+            Changed::Lost { checksums, seals } => (Content::Never, Vec::new(), checksums, seals),
         };
         let (places, checksums) = (places.into_iter().flatten(), checksums.into_iter());
-        NewBlocks { zeros, places, checksums, seals, at: 0 }
+        NewBlocks { bare, is_lost, places, checksums, seals, at: 0 }
     }
 
     pub(crate) fn next(&mut self) -> Content {
-        let Some((place, checksum)) = self.places.next().zip(self.checksums.next()) else {
-            return self.zeros;
-        };
+        let Some(checksum) = self.checksums.next() else { return self.bare };
         let seal = self.seals.get(self.at).copied().unwrap_or([0; SEAL]);
         self.at += 1;
-        Content::Bytes { place, checksum, seal }
+        match self.places.next() {
+            Some(place) => Content::Bytes { place, checksum, seal },
+            None if self.is_lost => Content::Lost { checksum, seal },
+            None => self.bare,
+        }
     }
 }
 
@@ -401,17 +429,28 @@ fn add_change(changes: &mut Vec<Change>, version: Position, block: u64, content:
                 }
                 return;
             }
+            (Changed::Lost { checksums, seals }, Content::Lost { checksum, seal })
+                if checksums.len() < CHANGE_BLOCKS_MAX =>
+            {
+                checksums.push(checksum);
+                if is_sealed {
+                    seals.push(seal);
+                }
+                return;
+            }
             _ => {}
         }
     }
+    let seals = |seal| if is_sealed { vec![seal] } else { Vec::new() };
     let content = match content {
         Content::Never => Changed::Never(1),
         Content::Zeros => Changed::Zeros(1),
         Content::Bytes { place, checksum, seal } => Changed::Bytes {
             places: std::iter::once(place..place + 1).collect(),
             checksums: vec![checksum],
-            seals: if is_sealed { vec![seal] } else { Vec::new() },
+            seals: seals(seal),
         },
+        Content::Lost { checksum, seal } => Changed::Lost { checksums: vec![checksum], seals: seals(seal) },
     };
     changes.push(Change { version, block, content });
 }

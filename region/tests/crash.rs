@@ -27,6 +27,8 @@ enum Content {
     Zeros,
     /// The bytes of this seed.
     Bytes(u64),
+    /// They would be those of this seed, and nobody has them.
+    Lost(u64),
 }
 
 /// All blocks at one applied position.
@@ -213,10 +215,16 @@ impl World {
                     assert_eq!(kept, checksum(block, bytes));
                     assert_eq!(seal, if self.geometry.is_sealed { seal_of(*seed) } else { [0; SEAL] });
                 }
+                (What::Lost { checksum: kept, seal }, Content::Lost(seed)) => {
+                    assert_eq!(kept, checksum(block, &bytes_of(*seed, size)));
+                    assert_eq!(seal, if self.geometry.is_sealed { seal_of(*seed) } else { [0; SEAL] });
+                }
                 (held, expected) => panic!("block {block} has {held:?} in place of {expected:?}"),
             }
         }
         assert!(bytes.next().is_none());
+        let lost = state.blocks.iter().filter(|(_, content)| matches!(content, Content::Lost(_))).count();
+        assert_eq!(region.lost_blocks(), lost as u64);
     }
 
     fn some_writes(&mut self, at_most: usize) -> Vec<NewBlocks> {
@@ -226,8 +234,12 @@ impl World {
                 let blocks = self.now().blocks.len();
                 let first = self.random.random_range(0..blocks);
                 let length = self.random.random_range(1..=(blocks - first).min(20));
-                let is_zeros = self.random.random_bool(0.2);
-                let mut content = || if is_zeros { Content::Zeros } else { some_bytes(&mut self.random) };
+                let (is_zeros, is_lost) = (self.random.random_bool(0.2), self.random.random_bool(0.1));
+                let mut content = || match some_bytes(&mut self.random) {
+                    Content::Bytes(seed) if is_lost => Content::Lost(seed),
+                    _ if is_zeros => Content::Zeros,
+                    bytes => bytes,
+                };
                 let content = (0..length).map(|_| content()).collect();
                 let version = self.next;
                 self.next = self.next.next();
@@ -482,7 +494,7 @@ fn with_bytes<T>(geometry: Geometry, writes: &[NewBlocks], act: impl FnOnce(&[Wr
         .map(|write| {
             let (mut bytes, mut checksums, mut seals) = (Vec::new(), Vec::new(), Vec::new());
             for (block, content) in (write.first as u64..).zip(&write.content) {
-                if let Content::Bytes(seed) = content {
+                if let Content::Bytes(seed) | Content::Lost(seed) = content {
                     let block_bytes = bytes_of(*seed, size);
                     checksums.push(checksum(block, &block_bytes));
                     bytes.extend(block_bytes);
@@ -502,6 +514,7 @@ fn with_bytes<T>(geometry: Geometry, writes: &[NewBlocks], act: impl FnOnce(&[Wr
             block: write.first as u64,
             content: match write.content[0] {
                 Content::Bytes(_) => NewContent::Bytes { bytes, checksums, seals },
+                Content::Lost(_) => NewContent::Lost { checksums, seals },
                 _ => NewContent::Zeros(write.content.len() as u64),
             },
             onto: Onto::Older,

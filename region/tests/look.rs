@@ -62,6 +62,7 @@ fn a_region_that_was_never_opened_is_clean_and_empty() {
     assert_eq!((outside.identity.region, outside.control.incarnation), (RegionId(Uuid::from_u128(1)), 5));
     let inside = inside(&disk);
     assert!(inside.is_clean && inside.blocks_with_bytes == 0 && inside.room >= 8);
+    assert_eq!(inside.blocks_lost, 0);
     assert_eq!((inside.applied, inside.checkpoints), (Position::NONE, 0));
 }
 
@@ -87,6 +88,30 @@ fn what_is_told_is_what_an_opening_finds_and_nothing_is_changed() {
     region.settle().expect("it is closed in order");
     let closed = inside(&disk);
     assert!(closed.is_clean && closed.durable == closed.applied && closed.applied == told.applied);
+}
+
+#[test]
+fn blocks_that_are_lost_are_counted_across_openings_and_checkpoints_and_until_they_are_written() {
+    let disk = made();
+    let mut region = open(&disk);
+    let lose = |region: &mut Region, counter: u64| {
+        let version = Position { epoch: 1, counter };
+        let content = NewContent::Lost { checksums: &[5, 6], seals: &[] };
+        let write = Write { version, block: counter, content, onto: Onto::Older };
+        region.write(version, &[write]).expect("it needs no room");
+    };
+    lose(&mut region, 1);
+    region.checkpoint().expect("the disk works");
+    lose(&mut region, 4);
+    region.settle().expect("it is closed in order");
+    let told = inside(&disk);
+    assert_eq!((told.blocks_lost, told.blocks_with_bytes), (4, 0));
+    let mut region = open(&disk);
+    write(&mut region, 5);
+    region.checkpoint().expect("the disk works");
+    assert_eq!(region.lost_blocks(), 3);
+    drop(region);
+    assert_eq!(inside(&disk).blocks_lost, 3);
 }
 
 #[test]

@@ -128,6 +128,10 @@ fn a_write_that_is_none_changes_nothing() {
         (FIRST, 0, NewContent::Bytes { bytes: &bytes, checksums: &checksums[1..], seals: &[] }),
         (FIRST, 0, NewContent::Bytes { bytes: &bytes, checksums: &checksums, seals: &seals }),
         (FIRST, 0, NewContent::Bytes { bytes: &[], checksums: &[], seals: &[] }),
+        (FIRST, 9, NewContent::Lost { checksums: &checksums, seals: &[] }),
+        (FIRST, 0, NewContent::Lost { checksums: &checksums, seals: &seals }),
+        (FIRST, 0, NewContent::Lost { checksums: &[], seals: &[] }),
+        (Position::NONE, 0, NewContent::Lost { checksums: &checksums, seals: &[] }),
     ];
     let mut region = region_of(10, false);
     for (version, block, content) in wrong {

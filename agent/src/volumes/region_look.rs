@@ -103,6 +103,8 @@ struct AtRest {
     durable: At,
     is_clean: bool,
     blocks_with_bytes: u64,
+    /// Blocks whose bytes nobody had right: an error until they are written.
+    blocks_lost: u64,
     free_data_blocks: u64,
     checkpoints: u64,
 }
@@ -203,6 +205,7 @@ impl From<Inside> for AtRest {
             durable: inside.durable.into(),
             is_clean: inside.is_clean,
             blocks_with_bytes: inside.blocks_with_bytes,
+            blocks_lost: inside.blocks_lost,
             free_data_blocks: inside.room,
             checkpoints: inside.checkpoints,
         }
@@ -244,6 +247,15 @@ fn page(told: &Told) -> String {
                     rest.blocks_with_bytes, rest.free_data_blocks
                 ),
             );
+            if rest.blocks_lost > 0 {
+                row(
+                    "lost",
+                    format!(
+                        "{} blocks: nobody had them right, and they are errors until they are written",
+                        rest.blocks_lost
+                    ),
+                );
+            }
             row(
                 "writes",
                 format!(

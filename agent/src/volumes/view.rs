@@ -233,8 +233,14 @@ fn copying(set: &Status, copy: &CopyStatus) -> String {
 }
 
 fn totals(totals: &Totals) -> String {
+    let unreadable = match (totals.unreadable_reads, totals.lost_blocks) {
+        (0, 0) => String::new(),
+        (reads, lost) => format!(
+            "; {reads} reads failed because no member had a block right, and {lost} blocks were lost in copies for that reason"
+        ),
+    };
     format!(
-        "so far: {} reads ({}), {} writes ({}), {} zeroings ({}), {} flushes; {} reads were asked twice",
+        "so far: {} reads ({}), {} writes ({}), {} zeroings ({}), {} flushes; {} reads were asked twice{unreadable}",
         totals.reads,
         bytes(totals.read_bytes),
         totals.writes,

@@ -5,6 +5,9 @@
 //! | Install | members that are not full | those that are older, or of an epoch before this one |
 //! | Heal | any | those that have this very version |
 //! | Stage, Commit | any | those that are older; all of them at one instant, which is a position of the stream |
+//!
+//! A copy may say that the bytes are lost. It heals nothing, so it never takes the place of bytes of the same version: a member
+//! that has them keeps them, right or wrong.
 
 use crate::{
     member::{Member, NotDone},
@@ -24,6 +27,9 @@ impl Member {
     }
 
     pub(crate) fn heal(&mut self, id: u64, copy: &BlockCopy, request: &Request) -> Result<Reply, NotDone> {
+        if matches!(copy, BlockCopy::Lost(..)) {
+            return Err(NotDone::Wrong("no block is healed by one that is lost".to_owned()));
+        }
         self.put(id, copy, Onto::Same, request)
     }
 
@@ -87,14 +93,14 @@ impl Member {
 fn check(copy: &BlockCopy) -> Result<(), NotDone> {
     match copy {
         BlockCopy::Bytes(_, data) => check_data(data),
-        BlockCopy::Never(_) | BlockCopy::Zeros(..) => Ok(()),
+        BlockCopy::Never(_) | BlockCopy::Zeros(..) | BlockCopy::Lost(..) => Ok(()),
     }
 }
 
 fn bytes_of(copy: &BlockCopy) -> u64 {
     match copy {
         BlockCopy::Bytes(_, data) => data.bytes.len() as u64,
-        BlockCopy::Never(_) | BlockCopy::Zeros(..) => 0,
+        BlockCopy::Never(_) | BlockCopy::Zeros(..) | BlockCopy::Lost(..) => 0,
     }
 }
 
@@ -115,5 +121,11 @@ fn write_of(copy: &BlockCopy, onto: Onto) -> Write<'_> {
         BlockCopy::Bytes(version, data) => {
             Write { version: *version, block: data.first, content: content_of(data), onto }
         }
+        BlockCopy::Lost(version, data) => Write {
+            version: *version,
+            block: data.first,
+            content: NewContent::Lost { checksums: &data.checksums, seals: &data.seals },
+            onto,
+        },
     }
 }

@@ -164,7 +164,7 @@ fn write_of(request: &Request) -> Option<Write<'_>> {
 fn blocks_of(write: &Write<'_>) -> u64 {
     match write.content {
         NewContent::Bytes { checksums, .. } => checksums.len() as u64,
-        NewContent::Never(_) | NewContent::Zeros(_) => 1,
+        NewContent::Never(_) | NewContent::Zeros(_) | NewContent::Lost { .. } => 1,
     }
 }
 

@@ -58,6 +58,7 @@ impl BlockData {
 const NEVER: u8 = 0;
 const ZEROS: u8 = 1;
 const BYTES: u8 = 2;
+const LOST: u8 = 3;
 
 pub(crate) fn put_blocks(into: &mut Vec<u8>, blocks: Blocks) {
     into.put_u48(blocks.first);
@@ -91,14 +92,17 @@ pub(crate) fn put_whats<'a>(into: &mut Vec<u8>, whats: impl Iterator<Item = &'a 
         match what {
             What::Never => into.put_u8(NEVER),
             What::Zeros => into.put_u8(ZEROS),
-            What::Bytes { checksum, seal } => {
-                into.put_u8(BYTES);
-                into.put_u64(*checksum);
-                if is_sealed {
-                    into.put(seal);
-                }
-            }
+            What::Bytes { checksum, seal } => put_checks(into, BYTES, *checksum, seal, is_sealed),
+            What::Lost { checksum, seal } => put_checks(into, LOST, *checksum, seal, is_sealed),
         }
+    }
+}
+
+fn put_checks(into: &mut Vec<u8>, kind: u8, checksum: u64, seal: &Seal, is_sealed: bool) {
+    into.put_u8(kind);
+    into.put_u64(checksum);
+    if is_sealed {
+        into.put(seal);
     }
 }
 
@@ -106,10 +110,10 @@ pub(crate) fn what(fields: &mut Fields<'_>, is_sealed: bool) -> Option<What> {
     match fields.u8()? {
         NEVER => Some(What::Never),
         ZEROS => Some(What::Zeros),
-        BYTES => {
+        kind @ (BYTES | LOST) => {
             let checksum = fields.u64()?;
             let seal = if is_sealed { fields.bytes(SEAL)?.try_into().ok()? } else { [0; SEAL] };
-            Some(What::Bytes { checksum, seal })
+            Some(if kind == BYTES { What::Bytes { checksum, seal } } else { What::Lost { checksum, seal } })
         }
         _ => None,
     }

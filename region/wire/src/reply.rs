@@ -7,7 +7,7 @@ use crate::{
 };
 use bytes::Bytes;
 use region::{
-    BlockSize, Geometry, Held, List, Position, Promotion, What,
+    BlockSize, Geometry, Held, List, Position, Promotion, SEAL, What,
     fields::{Fields, PutFields},
 };
 
@@ -315,7 +315,7 @@ fn version(fields: &mut Fields<'_>) -> Option<u16> {
 fn put_whats<'a>(into: &mut Vec<u8>, whats: impl Iterator<Item = &'a What> + Clone) {
     let is_sealed = whats
         .clone()
-        .any(|what| matches!(what, What::Bytes { seal, .. } if seal.iter().any(|byte| *byte != 0)));
+        .any(|what| matches!(what, What::Bytes { seal, .. } | What::Lost { seal, .. } if *seal != [0; SEAL]));
     into.put_u8(u8::from(is_sealed));
     message::put_whats(into, whats, is_sealed);
 }

@@ -35,6 +35,9 @@ pub enum BlockCopy {
     Zeros(Position, Blocks),
     /// Bytes, of this version.
     Bytes(Position, BlockData),
+    /// Bytes, of this version, that nobody has right any more: checksums and seals of what they are to be, and no bytes. Never healed
+    /// with.
+    Lost(Position, BlockData),
 }
 
 /// What an Upstairs asks. `id`s are its own, and come back with the reply.
@@ -139,6 +142,7 @@ pub(crate) mod kind {
 const NEVER: u8 = 0;
 const ZEROS: u8 = 1;
 const BYTES: u8 = 2;
+const LOST: u8 = 3;
 
 impl Request {
     /// Puts it behind what waits to be sent.
@@ -262,6 +266,11 @@ fn put_copy(out: &mut Outbox, kind: u8, id: u64, copy: &BlockCopy) {
                 into.put_position(*version);
                 message::put_data(into, data);
             }
+            BlockCopy::Lost(version, data) => {
+                into.put_u8(LOST);
+                into.put_position(*version);
+                message::put_data(into, data);
+            }
         }
     });
 }
@@ -275,6 +284,7 @@ fn copy(fields: &mut Fields<'_>, bulk: Bytes) -> Option<BlockCopy> {
         NEVER => BlockCopy::Never(message::blocks(fields, ZERO_MAX)?),
         ZEROS => BlockCopy::Zeros(message::version(fields)?, message::blocks(fields, ZERO_MAX)?),
         BYTES => BlockCopy::Bytes(message::version(fields)?, message::data(fields, bulk)?),
+        LOST => BlockCopy::Lost(message::version(fields)?, message::data(fields, bulk)?),
         _ => return None,
     })
 }

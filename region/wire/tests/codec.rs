@@ -65,13 +65,12 @@ impl Any {
     }
 
     fn what(&mut self, is_sealed: bool) -> What {
-        match self.0.random_range(0..3) {
+        let seal = if is_sealed { [self.0.random_range(1..=255); SEAL] } else { [0; SEAL] };
+        match self.0.random_range(0..4) {
             0 => What::Never,
             1 => What::Zeros,
-            _ => {
-                let seal = if is_sealed { [self.0.random_range(1..=255); SEAL] } else { [0; SEAL] };
-                What::Bytes { checksum: self.0.random(), seal }
-            }
+            2 => What::Lost { checksum: self.0.random(), seal },
+            _ => What::Bytes { checksum: self.0.random(), seal },
         }
     }
 
@@ -81,9 +80,10 @@ impl Any {
     }
 
     fn copy(&mut self) -> BlockCopy {
-        match self.0.random_range(0..3) {
+        match self.0.random_range(0..4) {
             0 => BlockCopy::Never(self.blocks(8_192)),
             1 => BlockCopy::Zeros(self.position(), self.blocks(8_192)),
+            2 => BlockCopy::Lost(self.position(), BlockData { bytes: Bytes::new(), ..self.data() }),
             _ => BlockCopy::Bytes(self.position(), self.data()),
         }
     }

@@ -140,6 +140,7 @@ fn wrong_bytes(start: u64, held: &[Held], mut bytes: &[u8], book: &Book) -> Opti
     for (block, held) in (start..).zip(held) {
         let seen = match held.what {
             What::Never | What::Zeros => Seen::Zeros,
+            What::Lost { .. } => return Some((block, "its bytes are lost".to_owned())),
             What::Bytes { checksum, .. } => {
                 let (these, rest) = bytes.split_at(BLOCK);
                 bytes = rest;
@@ -166,7 +167,7 @@ fn count(blocks: &mut Blocks, start: u64, held: &[Held], book: &Book) {
         match held.what {
             What::Never => blocks.never += 1,
             What::Zeros => blocks.zeros += 1,
-            What::Bytes { .. } => blocks.bytes += 1,
+            What::Bytes { .. } | What::Lost { .. } => blocks.bytes += 1,
         }
         if held.what != What::Never && book.contents.contains_key(&block) {
             blocks.in_the_book += 1;

@@ -38,6 +38,8 @@ pub(crate) enum Fault {
     Partition,
     /// The medium changes a bit of a block.
     Rot,
+    /// An Upstairs dies while the members have not the same, and the medium changes blocks of which one of them has the newest bytes.
+    RotOfTheNewest,
     /// A sled begins to answer with what it has changed on purpose, or ends it.
     Lie,
 }
@@ -52,6 +54,8 @@ pub(crate) struct Climate {
     /// Where clients write and read: parts of the blocks, if there are many.
     pub(crate) spots: Vec<Range<u64>>,
     faults: &'static [(Fault, u32)],
+    /// Whether a sled answers what is not so.
+    pub(crate) has_liar: bool,
     /// Milliseconds between faults at most.
     pub(crate) between_faults: u64,
     /// Milliseconds that somebody is away at most.
@@ -77,7 +81,7 @@ pub(crate) struct Climate {
 
 use Fault::{
     Block, Break, GoDark, KillAll, KillSled, KillTwo, KillWriter, Lie, LosePower, LosePowerOfAll,
-    LowerWriter, Partition, PauseSled, PauseWriter, Rot, TakeOver, ThreeInARow, TwoAtOnce,
+    LowerWriter, Partition, PauseSled, PauseWriter, Rot, RotOfTheNewest, TakeOver, ThreeInARow, TwoAtOnce,
 };
 
 const MIXED: &[(Fault, u32)] = &[
@@ -128,6 +132,17 @@ const RIVALS: &[(Fault, u32)] = &[
 const ROT: &[(Fault, u32)] =
     &[(Rot, 60), (Break, 10), (KillSled, 10), (Block, 8), (KillWriter, 3), (TakeOver, 3)];
 
+const LAST_COPIES: &[(Fault, u32)] = &[
+    (RotOfTheNewest, 50),
+    (Rot, 10),
+    (Break, 10),
+    (KillSled, 10),
+    (LosePower, 10),
+    (Block, 10),
+    (KillWriter, 5),
+    (TakeOver, 5),
+];
+
 const LIES: &[(Fault, u32)] = &[
     (Lie, 40),
     (ThreeInARow, 10),
@@ -172,6 +187,7 @@ impl Climate {
             is_sealed: seed % SEALED == 1,
             spots: std::iter::once(0..blocks).collect(),
             faults: MIXED,
+            has_liar: false,
             between_faults: 2_500,
             away: 4_000,
             limits,
@@ -222,8 +238,15 @@ impl Climate {
             }
             _ => climate.aimed = 0.005,
         }
+        if seed % 7 == 5 && seed.is_multiple_of(2) {
+            climate.faults = LAST_COPIES;
+            climate.between_faults = 4_000;
+            climate.between_jobs = 8_000;
+            climate.distance = std::array::from_fn(|_| [1, 10, 100][random.random_range(0..3)]);
+        }
         if climate.is_sealed && seed % 7 == 3 {
             climate.faults = LIES;
+            climate.has_liar = true;
             climate.between_faults = 1_500;
         }
         if seed % IMPATIENT == IMPATIENT - 1 {

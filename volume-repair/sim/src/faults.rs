@@ -7,6 +7,7 @@ use crate::{
     world::{Broken, Event, World},
 };
 use rand::Rng;
+use region::Position;
 use region_wire::Request;
 use std::time::Duration;
 
@@ -178,6 +179,7 @@ impl World {
             Fault::ThreeInARow => self.three_in_a_row(newest, sled),
             Fault::Partition => self.partition(newest),
             Fault::Rot => self.rot()?,
+            Fault::RotOfTheNewest => self.rot_of_the_newest(newest)?,
             Fault::Lie => self.lie(),
         }
         Ok(())
@@ -235,6 +237,37 @@ impl World {
         }
         let part: f64 = self.random.random();
         self.sleds[sled].rot(part, self.geometry)
+    }
+
+    /// The Upstairs dies, and perhaps the power of the other sleds fails; what only some have rots before the next one begins.
+    fn rot_of_the_newest(&mut self, writer: usize) -> Result<(), Broken> {
+        let Some(rotten) = self.climate.rotten else { return Ok(()) };
+        self.kill_writer(writer);
+        for sled in (0..self.sleds.len()).filter(|sled| *sled != rotten) {
+            if self.random.random_bool(0.3) {
+                self.lose_power(sled)?;
+            }
+        }
+        let rots = self.soon(1_000);
+        self.at(rots, Event::RotNewest(rotten));
+        let takes_over = rots + self.soon(1_000);
+        self.at(takes_over, Event::TakeOver);
+        Ok(())
+    }
+
+    /// Some of the blocks rot that another one has not, or has as they were before.
+    pub(crate) fn rot_newest(&mut self, sled: usize) -> Result<(), Broken> {
+        let others = (0..self.sleds.len()).filter(|other| *other != sled);
+        let applied = others.filter_map(|other| Some(self.sleds[other].member.as_ref()?.region().applied()));
+        let least = applied.min().unwrap_or(Position::NONE);
+        let newest: Vec<(u64, Position)> =
+            self.sleds[sled].versions().into_iter().filter(|(_, version)| *version > least).collect();
+        for (block, version) in newest {
+            if self.random.random_bool(0.4) && self.sleds[sled].rot_block(block, self.geometry)? {
+                self.history.rotted(block, version);
+            }
+        }
+        Ok(())
     }
 
     fn lie(&mut self) {

@@ -8,10 +8,14 @@
 //! | P5 | an Upstairs that was taken over from answers no reads 5 s later |
 //! | P7 | what was written is not read as what nobody ever wrote |
 //!
+//! A block may be said to be unreadable, in the place of a value whose bytes have rotted, or were lost because they had: with the same
+//! checks as if it were read.
+//!
 //! A write that was acknowledged survives if the power of at most one sled was gone since it was asked for; one that a flush was
 //! acknowledged for survives anything. Bytes say which write they are from; zeros may be from any zeroing of their block that may be
 //! read, and say which if only one may.
 
+use region::Position;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::{Bound, Range},
@@ -98,7 +102,10 @@ pub(crate) struct History {
     cuts: BTreeMap<Session, (u64, u64)>,
     /// When each epoch was first known to be the one that writes.
     first_done: BTreeMap<Session, Duration>,
+    /// Values whose bytes have rotted somewhere, or were lost because they had.
+    rotted: BTreeSet<(u64, Stamp)>,
     pub(crate) reads: u64,
+    pub(crate) unreadable: u64,
 }
 
 impl History {
@@ -263,6 +270,39 @@ impl History {
         }
         self.blocks.entry(block).or_default().seen.insert(session, from);
         if is_certain { self.check_cut(session, block, from) } else { Ok(()) }
+    }
+
+    /// The bytes of this version of a block may be gone for good from now on. The counter of a write is its number.
+    pub(crate) fn rotted(&mut self, block: u64, version: Position) {
+        let known = self.blocks.get(&block);
+        let is_it = |stamp: &&Stamp| (stamp.session.epoch, stamp.number) == (version.epoch, version.counter);
+        let stamps = known.into_iter().flat_map(|known| known.asked.iter().filter(is_it));
+        self.rotted.extend(stamps.map(|stamp| (block, *stamp)));
+    }
+
+    /// A block of what was asked cannot be read: as if it had been read as a value that has rotted.
+    pub(crate) fn unreadable(
+        &mut self,
+        session: Session,
+        asked: &Asked,
+        block: u64,
+        now: Duration,
+    ) -> Result<(), String> {
+        self.unreadable += 1;
+        self.look_done(session, asked, &BTreeMap::new(), now)?;
+        let place = block.checked_sub(asked.first()).and_then(|place| usize::try_from(place).ok());
+        let least = place.and_then(|place| asked.at_least.get(place));
+        let least = *least.ok_or_else(|| format!("block {block} was not asked for, and cannot be read"))?;
+        let from = if self.survives(block, least) { least } else { Stamp::default() };
+        let mut may_be = self.rotted.range((block, from)..=(block, Stamp { session, number: u64::MAX }));
+        let Some((_, first)) = may_be.next().copied() else {
+            return Err(format!(
+                "{session:?} cannot read block {block}, which has to be {from:?} at least, and no such bytes have rotted"
+            ));
+        };
+        let is_certain = may_be.next().is_none();
+        self.blocks.entry(block).or_default().seen.insert(session, first);
+        if is_certain { self.check_cut(session, block, first) } else { Ok(()) }
     }
 
     fn survives(&self, block: u64, stamp: Stamp) -> bool {

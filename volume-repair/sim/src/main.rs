@@ -54,7 +54,7 @@ fn simulate(seeds: std::ops::Range<u64>, threads: usize) -> ExitCode {
     let all = campaign(seeds, threads, progress);
     let summary = all.summary;
     println!(
-        "\r{} seeds in {:.0} s: {} faults, {} Upstairs, {} jobs done, {} given up, {} reads checked, {} blocks sealed; {} seeds broke a promise",
+        "\r{} seeds in {:.0} s: {} faults, {} Upstairs, {} jobs done, {} given up, {} reads checked, {} blocks sealed, {} lost, {} reads unreadable; {} seeds broke a promise",
         all.seeds,
         started.elapsed().as_secs_f64(),
         summary.faults,
@@ -63,6 +63,8 @@ fn simulate(seeds: std::ops::Range<u64>, threads: usize) -> ExitCode {
         summary.given_up,
         summary.reads,
         summary.sealed,
+        summary.lost,
+        summary.unreadable,
         all.broken.len()
     );
     for (seed, promise) in &all.broken {

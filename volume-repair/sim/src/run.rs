@@ -5,6 +5,7 @@ use crate::{
     audit::check_unreadable,
     world::{Broken, World},
 };
+use region::{Position, What};
 use std::time::Duration;
 
 /// Things go wrong for so long.
@@ -31,6 +32,10 @@ pub struct Summary {
     pub given_up: u64,
     /// Blocks that were sealed, each with a nonce of its own.
     pub sealed: u64,
+    /// Blocks of members that were lost, because nobody had them right.
+    pub lost: u64,
+    /// Reads that ended with an error because of such a block.
+    pub unreadable: u64,
 }
 
 impl Summary {
@@ -44,6 +49,8 @@ impl Summary {
             reads: self.reads + other.reads,
             given_up: self.given_up + other.given_up,
             sealed: self.sealed + other.sealed,
+            lost: self.lost + other.lost,
+            unreadable: self.unreadable + other.unreadable,
         }
     }
 }
@@ -69,6 +76,8 @@ pub fn run(seed: u64) -> Result<Summary, Broken> {
         reads: world.history.reads,
         given_up: world.writers.iter().map(|writer| writer.given_up).sum(),
         sealed: world.audit.nonces(),
+        lost: world.lost,
+        unreadable: world.history.unreadable,
     })
 }
 
@@ -94,9 +103,18 @@ fn check_end(world: &mut World) -> Result<(), Broken> {
             return Err(format!("member {number} is not full, with nothing in its way"));
         }
         let applied = member.region().applied();
+        let lost = member.region_mut().look(0..blocks).map_err(|failed| failed.to_string())?;
+        let lost = lost.iter().filter(|held| matches!(held.what, What::Lost { .. })).count() as u64;
+        if lost != member.region().lost_blocks() {
+            let counted = member.region().lost_blocks();
+            return Err(format!("member {number} has {lost} blocks that are lost, and counts {counted}"));
+        }
         digests.push((applied, member.region_mut().digest(0..blocks).map_err(|failed| failed.to_string())?));
     }
-    if digests.iter().any(|digest| *digest != digests[0]) {
+    let differs = |(number, digest): (usize, &(Position, u128))| {
+        *digest != digests[0] && (digest.0 != digests[0].0 || !world.differ_by_lies(0, number))
+    };
+    if digests.iter().enumerate().any(differs) {
         return Err(format!("members that are full are not the same: {digests:?}"));
     }
     Ok(())

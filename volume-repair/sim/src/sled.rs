@@ -6,7 +6,7 @@ use downstairs::Member;
 use durable_fs::{SimDisk, SimMachine, Storage};
 use ids::{RegionId, RegionSetId};
 use region::{
-    Geometry, Identity, List, ListVersion, Member as Named, NewRegion, Opening, Position, SEAL, What,
+    Geometry, Held, Identity, List, ListVersion, Member as Named, NewRegion, Opening, Position, SEAL, What,
     checksum,
 };
 use region_wire::Reply;
@@ -100,10 +100,57 @@ impl Sled {
         self.disk.flip_bit(path, offset).map_err(wrong)
     }
 
+    /// The blocks that hold something, with their versions; none if it does not run.
+    pub(crate) fn versions(&mut self) -> Vec<(u64, Position)> {
+        let held = self.held().unwrap_or_default();
+        (0..).zip(held).map(|(block, held)| (block, held.version)).collect()
+    }
+
+    /// What its blocks hold.
+    pub(crate) fn held(&mut self) -> Option<Vec<Held>> {
+        let region = self.member.as_mut()?.region_mut();
+        let blocks = region.identity().geometry.blocks;
+        region.look(0..blocks).ok()
+    }
+
+    /// The version of a block, and its bytes if it has the right ones; what has no bytes is right.
+    pub(crate) fn right_block(&mut self, block: u64) -> Option<(Position, Vec<u8>)> {
+        let (mut bytes, region) = (Vec::new(), self.member.as_mut()?.region_mut());
+        let held = region.read(block..block + 1, &mut bytes).ok()?;
+        let is_right = match held[0].what {
+            What::Never | What::Zeros => true,
+            What::Lost { .. } => false,
+            What::Bytes { checksum: kept, .. } => checksum(block, &bytes) == kept,
+        };
+        is_right.then_some((held[0].version, bytes))
+    }
+
+    /// The medium changes a bit of this block. Whether it had right bytes, and has not any more.
+    pub(crate) fn rot_block(&mut self, block: u64, geometry: Geometry) -> Result<bool, String> {
+        let Some((_, bytes)) = self.right_block(block).filter(|(_, bytes)| !bytes.is_empty()) else {
+            return Ok(false);
+        };
+        let (path, size) = (Utf8Path::new(PATH), geometry.block_size.bytes());
+        let wrong = |error: durable_fs::StorageError| format!("the file of a region is gone: {error:?}");
+        let file = self.disk.open(path).map_err(wrong)?;
+        let mut there = vec![0; size];
+        // The same bytes may lie in its file twice: only one of them are those of the block.
+        for offset in (0..self.disk.metadata(path).map_err(wrong)?.size).step_by(size) {
+            if file.read_at(offset, &mut there).map_err(wrong)? == size && there == bytes {
+                self.disk.flip_bit(path, offset).map_err(wrong)?;
+                if self.right_block(block).is_none() {
+                    return Ok(true);
+                }
+                self.disk.flip_bit(path, offset).map_err(wrong)?;
+            }
+        }
+        Ok(false)
+    }
+
     /// Changes what it is about to answer, if it lies.
     pub(crate) fn falsify(&self, reply: &mut Reply, size: usize) {
         let forge_seal = |what: &mut What| {
-            if let What::Bytes { seal, .. } = what {
+            if let What::Bytes { seal, .. } | What::Lost { seal, .. } = what {
                 seal[SEAL - 1] ^= 1;
             }
         };
@@ -116,7 +163,7 @@ impl Sled {
                 let mut forged = BytesMut::from(&bytes[..]);
                 let blocks = (*first..).zip(whats.iter_mut()).filter_map(|(block, what)| match what {
                     What::Bytes { checksum, .. } => Some((block, checksum)),
-                    What::Never | What::Zeros => None,
+                    What::Never | What::Zeros | What::Lost { .. } => None,
                 });
                 for ((block, kept), bytes) in blocks.zip(forged.chunks_exact_mut(size)) {
                     bytes[100] ^= 1;

@@ -237,6 +237,13 @@ impl Writer {
                 }
                 return Ok(false);
             }
+            Err(JobError::Unreadable { block } | JobError::WrongSeal { block }) => {
+                self.done += 1;
+                let Asking::Read(asked, _) = asking else {
+                    return Err(format!("{id:?} reads nothing, and cannot read block {block}"));
+                };
+                return history.unreadable(self.session, &asked, block, now).map(|()| false);
+            }
             Err(error) => return Err(error.to_string()),
         }
         let makes_durable = matches!(asking, Asking::Durable(_) | Asking::Flush(_));

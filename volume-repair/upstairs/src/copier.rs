@@ -10,10 +10,13 @@
 //!                            installing: something was copied? another round. Nothing? flush, and a list that has the target
 //! ```
 //!
+//! Blocks that the source has wrong are asked of others: [`crate::doubts`].
+//!
 //! Digests and versions are asked of both behind the same position of the stream. Whoever is interrupted begins again: what is the same
 //! already costs one digest for each range.
 
 use crate::{
+    doubts::Doubt,
     reads::same_runs,
     rules::Rule,
     sealing::{Wrong, judge},
@@ -32,12 +35,9 @@ const FULL_MAX: usize = 3;
 /// Runs that are copied at a time.
 const RUNS: usize = 4;
 
-/// So often a source that has wrong bytes is healed before those are asked again who may have come meanwhile.
-const HEAL_TRIES: u32 = 20;
-
 /// How what is copied becomes the target's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub(crate) enum Mode {
     /// All at once, at the end: the target is full.
     Stage,
     /// Bit by bit: it is not.
@@ -47,36 +47,50 @@ enum Mode {
 /// A copy that is under way.
 #[derive(Debug)]
 pub(crate) struct Copier {
-    source: PeerId,
-    target: PeerId,
-    mode: Mode,
+    pub(crate) source: PeerId,
+    pub(crate) target: PeerId,
+    pub(crate) mode: Mode,
     /// The first block of the next range.
     next: u64,
     /// Whether this round has found anything to copy.
     has_found: bool,
-    step: Step,
+    pub(crate) step: Step,
 }
 
 #[derive(Debug)]
-enum Step {
+pub(crate) enum Step {
     Ready,
-    Digests { range: Blocks, of_source: Answer<u128>, of_target: Answer<u128> },
-    Looks { range: Blocks, of_source: Answer<Vec<Held>>, of_target: Answer<Vec<Held>> },
-    Copying { left: VecDeque<Blocks>, runs: BTreeMap<u64, Run>, puts: BTreeSet<u64> },
+    Digests {
+        range: Blocks,
+        of_source: Answer<u128>,
+        of_target: Answer<u128>,
+    },
+    Looks {
+        range: Blocks,
+        of_source: Answer<Vec<Held>>,
+        of_target: Answer<Vec<Held>>,
+    },
+    Copying {
+        left: VecDeque<Blocks>,
+        runs: BTreeMap<u64, Run>,
+        puts: BTreeSet<u64>,
+        /// Blocks that the source has wrong.
+        doubts: BTreeMap<u64, Doubt>,
+    },
     Flushing(u64),
     Committing(u64),
 }
 
 /// What was asked, and what was answered.
 #[derive(Debug)]
-struct Answer<T> {
+pub(crate) struct Answer<T> {
     id: u64,
     is: Option<T>,
 }
 
 /// One behind the other at the source: the bytes are of these versions.
 #[derive(Debug)]
-struct Run {
+pub(crate) struct Run {
     blocks: Blocks,
     look: u64,
     held: Option<Vec<Held>>,
@@ -122,6 +136,7 @@ impl Upstairs {
         if let Some(Copier { step: Step::Ready, .. }) = self.copier {
             self.copy_next_range();
         }
+        self.ask_doubts();
     }
 
     /// Whether a block of it was found wrong and is not healed yet: another source is better.
@@ -198,14 +213,20 @@ impl Upstairs {
         }
     }
 
-    /// One of the two is gone.
+    /// One of the two is gone, or somebody who was asked for what the source has wrong.
     pub(crate) fn note_copy_lost(&mut self, peer: PeerId) {
+        if let Some(Copier { step: Step::Copying { doubts, .. }, .. }) = &mut self.copier {
+            doubts.values_mut().for_each(|doubt| doubt.note_lost(peer));
+        }
         if self.copier.take_if(|copier| copier.source == peer || copier.target == peer).is_some() {
             self.forget_copy_asked();
         }
     }
 
     pub(crate) fn note_copy(&mut self, peer: PeerId, id: u64, reply: Reply) {
+        if self.note_doubt(peer, id, &reply) {
+            return self.copy_runs();
+        }
         let Some(copier) = &mut self.copier else { return };
         match (&mut copier.step, reply) {
             (Step::Digests { range, of_source, of_target }, Reply::Digested { digest, .. }) => {
@@ -281,7 +302,10 @@ impl Upstairs {
         let per_run = WRITE_BYTES_MAX / size;
         let mut left: VecDeque<Blocks> = VecDeque::new();
         for ((block, source), target) in range.range().zip(of_source).zip(of_target) {
-            if source == target {
+            // Bytes that one of them has wrong, or lost, are healed by whoever reads them.
+            let are_same =
+                source.version == target.version && source.what.as_written() == target.what.as_written();
+            if are_same {
                 continue;
             }
             match left.back_mut() {
@@ -291,22 +315,25 @@ impl Upstairs {
         }
         copier.next = range.range().end;
         copier.has_found |= !left.is_empty();
-        copier.step = Step::Copying { left, runs: BTreeMap::new(), puts: BTreeSet::new() };
+        let (runs, puts, doubts) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        copier.step = Step::Copying { left, runs, puts, doubts };
         self.copy_runs();
     }
 
     /// Asks for the next runs; ends the range when all is put.
     fn copy_runs(&mut self) {
         loop {
-            let Some(Copier { source, step: Step::Copying { left, runs, puts }, .. }) = &mut self.copier
+            let Some(Copier { source, step: Step::Copying { left, runs, puts, doubts }, .. }) =
+                &mut self.copier
             else {
                 return;
             };
-            if left.is_empty() && runs.is_empty() && puts.is_empty() {
+            if left.is_empty() && runs.is_empty() && puts.is_empty() && doubts.is_empty() {
                 self.set_step(Step::Ready);
                 return self.copy_next_range();
             }
-            if runs.len() + puts.len() >= RUNS {
+            // What is in doubt is not to become much more than what is copied at a time.
+            if runs.len() + puts.len() + doubts.len() >= RUNS {
                 return;
             }
             let (source, Some(blocks)) = (*source, left.pop_front()) else { return };
@@ -319,77 +346,97 @@ impl Upstairs {
     }
 
     fn put_run(&mut self, run: &Run, whats: &[What], bytes: Bytes) {
-        let Some(Copier { source, target, mode, .. }) = self.copier else { return };
+        let Some(Copier { source, .. }) = self.copier else { return };
         let size = self.config.geometry.block_size.bytes();
         let Some(held) = run.held.as_ref().filter(|held| held.len() == whats.len()) else {
             return self.lose(source, "it answers other blocks than it was asked for");
         };
-        let copies = match copies_of(run.blocks.first, held, bytes, size, &mut self.config.sealer) {
-            Ok(copies) => copies,
-            Err(wrong) => return self.give_up_copy(source, run.blocks, mode, wrong),
+        let copies = copies_of(run.blocks.first, held, bytes, size, &mut self.config.sealer);
+        let Some((copies, wrong)) = copies else {
+            return self.lose(source, "it answers other blocks than it was asked for");
         };
-        for copy in copies {
-            let id = match mode {
-                Mode::Stage => self.ask(target, Purpose::Copy, |id| Request::Stage { id, copy }),
-                Mode::Install => self.ask(target, Purpose::Copy, |id| Request::Install { id, copy }),
-            };
-            if let Some(Copier { step: Step::Copying { puts, .. }, .. }) = &mut self.copier {
-                puts.insert(id);
+        copies.into_iter().for_each(|copy| self.put_copy(copy));
+        for (block, held, why) in wrong {
+            self.peers[source.0].note_wrong(why, 1);
+            if let Some(Copier { step: Step::Copying { doubts, .. }, .. }) = &mut self.copier {
+                doubts.insert(block, Doubt::new(held));
             }
         }
+        self.ask_doubts();
         self.copy_runs();
     }
 
-    /// The source has wrong bytes: not what anybody is to have. Healed like those that a read has found, and then copied. Whoever brings
-    /// others up and cannot be healed by those that are here may be by one that comes.
-    fn give_up_copy(&mut self, source: PeerId, blocks: Blocks, mode: Mode, wrong: Wrong) {
-        self.copier = None;
-        self.forget_copy_asked();
-        self.peers[source.0].note_wrong(wrong, 1);
-        let failures = &mut self.peers[source.0].failed_copies;
-        *failures += 1;
-        if mode == Mode::Stage && *failures > HEAL_TRIES {
-            *failures = 0;
-            self.gather_again();
-        } else {
-            self.begin_heals(source, blocks.range());
+    /// The target is to have this, too.
+    pub(crate) fn put_copy(&mut self, copy: BlockCopy) {
+        let Some(Copier { target, mode, .. }) = self.copier else { return };
+        let id = match mode {
+            Mode::Stage => self.ask(target, Purpose::Copy, |id| Request::Stage { id, copy }),
+            Mode::Install => self.ask(target, Purpose::Copy, |id| Request::Install { id, copy }),
+        };
+        if let Some(Copier { step: Step::Copying { puts, .. }, .. }) = &mut self.copier {
+            puts.insert(id);
         }
     }
 }
 
-/// What a member is told to have it, too.
+/// Blocks that are not what they should be, and why.
+type WrongBlocks = Vec<(u64, Held, Wrong)>;
+
+/// What a member is told to have it, too, and the blocks that are wrong. None if the bytes are not those of the blocks.
 fn copies_of(
     first: u64,
     held: &[Held],
     mut bytes: Bytes,
     size: usize,
     sealer: &mut Option<Sealer>,
-) -> Result<Vec<BlockCopy>, Wrong> {
-    let mut copies = Vec::new();
+) -> Option<(Vec<BlockCopy>, WrongBlocks)> {
+    let (mut copies, mut wrong) = (Vec::new(), Vec::new());
     for run in same_runs(held) {
         let (block, count) = (first + run.start as u64, run.len());
         let blocks = Blocks { first: block, count: u32::try_from(count).expect("a run is small") };
         let version: Position = held[run.start].version;
-        copies.push(match held[run.start].what {
-            What::Never => BlockCopy::Never(blocks),
-            What::Zeros => BlockCopy::Zeros(version, blocks),
+        match held[run.start].what {
+            What::Never => copies.push(BlockCopy::Never(blocks)),
+            What::Zeros => copies.push(BlockCopy::Zeros(version, blocks)),
+            What::Lost { .. } => {
+                wrong.extend((block..).zip(&held[run]).map(|(block, held)| (block, *held, Wrong::Bytes)));
+            }
             What::Bytes { .. } => {
                 if bytes.len() < count * size {
-                    return Err(Wrong::Bytes);
+                    return None;
                 }
-                let part = bytes.split_to(count * size);
-                let (mut checksums, mut seals) = (Vec::new(), Vec::new());
-                for ((block, bytes), held) in (block..).zip(part.chunks_exact(size)).zip(&held[run.clone()]) {
-                    let What::Bytes { checksum, seal } = held.what else { return Err(Wrong::Bytes) };
-                    judge(sealer, block, bytes, checksum, &seal)?;
-                    checksums.push(checksum);
-                    if sealer.is_some() {
-                        seals.push(seal);
+                let mut part = bytes.split_to(count * size);
+                let mut right = BlockData { first: block, ..none_right() };
+                for (block, held) in (block..).zip(&held[run]) {
+                    let What::Bytes { checksum, seal } = held.what else { return None };
+                    let done = right.checksums.len() * size;
+                    match judge(sealer, block, &part[done..done + size], checksum, &seal) {
+                        Ok(()) => {
+                            right.checksums.push(checksum);
+                            if sealer.is_some() {
+                                right.seals.push(seal);
+                            }
+                        }
+                        Err(why) => {
+                            wrong.push((block, *held, why));
+                            let next = BlockData { first: block + 1, ..none_right() };
+                            let before = std::mem::replace(&mut right, next);
+                            copies.extend(with_bytes(version, before, part.split_to(done)));
+                            let _ = part.split_to(size);
+                        }
                     }
                 }
-                BlockCopy::Bytes(version, BlockData { first: block, checksums, seals, bytes: part })
+                copies.extend(with_bytes(version, right, part));
             }
-        });
+        }
     }
-    if bytes.is_empty() { Ok(copies) } else { Err(Wrong::Bytes) }
+    bytes.is_empty().then_some((copies, wrong))
+}
+
+fn none_right() -> BlockData {
+    BlockData { first: 0, checksums: Vec::new(), seals: Vec::new(), bytes: Bytes::new() }
+}
+
+fn with_bytes(version: Position, data: BlockData, bytes: Bytes) -> Option<BlockCopy> {
+    (!data.checksums.is_empty()).then_some(BlockCopy::Bytes(version, BlockData { bytes, ..data }))
 }

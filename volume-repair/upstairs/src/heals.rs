@@ -96,6 +96,8 @@ impl Upstairs {
             Reply::Read { whats, bytes, .. } if whats.len() == 1 && peer == known.from => {
                 self.heal_with(heal, whats[0], bytes);
             }
+            // What was found there is of another version.
+            Reply::Taken { blocks: 0, .. } if peer == known.of => self.heal_from_another(heal),
             Reply::Taken { blocks, .. } if peer == known.of => {
                 self.peers[peer.0].healed_blocks += blocks;
                 self.heals.under_way.remove(&heal);
@@ -107,7 +109,11 @@ impl Upstairs {
     fn heal_with(&mut self, heal: HealId, what: What, bytes: Bytes) {
         let Some(known) = self.heals.under_way.get(&heal) else { return };
         let (of, from, block, version) = (known.of, known.from, known.block, known.version);
-        let What::Bytes { checksum, seal } = what else { return self.give_up_heal(heal) };
+        let (checksum, seal) = match what {
+            What::Bytes { checksum, seal } => (checksum, seal),
+            What::Lost { .. } => return self.heal_from_another(heal),
+            What::Never | What::Zeros => return self.give_up_heal(heal),
+        };
         if bytes.len() != self.config.geometry.block_size.bytes() {
             return self.lose(from, "it answers other blocks than it was asked for");
         }

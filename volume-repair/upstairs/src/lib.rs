@@ -16,7 +16,8 @@
 //! - [`upstairs`]: the machine, its phases, and who counts. [`activation`]: who has everything; a pure decision.
 //! - [`peer`], [`members`]: each member, from away to streaming. [`lists`]: which are full.
 //! - [`window`]: the stream, as long as somebody may need it. [`jobs`]: what clients have asked.
-//! - [`reads`]: reading. [`heals`]: healing what was read wrong. [`copier`]: making one member have what another one has.
+//! - [`reads`]: reading. [`heals`]: healing what was read wrong. [`copier`]: making one member have what another one has;
+//!   [`doubts`]: what of it the other one has wrong.
 //! - [`standstill`]: how long clients wait for what does not go on.
 //! - [`sealing`]: what members get to see of a block, and whether what they give back is that.
 //! - [`status`]: what it believes, for people and programs; [`report`]: how that is made.
@@ -24,6 +25,7 @@
 
 mod activation;
 mod copier;
+mod doubts;
 mod heals;
 mod jobs;
 mod lists;

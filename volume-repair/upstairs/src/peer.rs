@@ -57,8 +57,6 @@ pub(crate) struct Peer {
     /// Those of them that had their checksums, and were not sealed by the volume's key.
     pub(crate) wrong_seals: u64,
     pub(crate) healed_blocks: u64,
-    /// How often it was to be a source and had wrong bytes, since members were gathered.
-    pub(crate) failed_copies: u32,
 }
 
 impl Peer {
@@ -82,7 +80,6 @@ impl Peer {
             wrong_blocks: 0,
             wrong_seals: 0,
             healed_blocks: 0,
-            failed_copies: 0,
         }
     }
 

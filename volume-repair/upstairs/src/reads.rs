@@ -5,6 +5,7 @@
 //!   piece ──ask──► one member ──right──► answered
 //!                    │  └─ slow ──► ask another one, too
 //!                    └─ wrong ──► ask another one ──right──► answered, and the first is healed
+//!                                       └─ no full member has it right ──► an error; if only nobody has all of it, block by block
 //! ```
 
 use crate::{
@@ -57,10 +58,10 @@ struct Piece {
     behind: Position,
     asked: BTreeSet<PeerId>,
     asked_at: Duration,
-    /// Those that gave wrong bytes.
-    wrong: BTreeSet<PeerId>,
-    /// A block that one of them had with its checksum, and that the volume's key does not open.
-    wrong_seal: Option<u64>,
+    /// Those that gave wrong bytes, and of which blocks.
+    wrong: BTreeMap<PeerId, BTreeSet<u64>>,
+    /// Blocks that one of them had with its checksum, and that the volume's key does not open.
+    wrong_seals: BTreeSet<u64>,
 }
 
 impl Reads {
@@ -95,8 +96,8 @@ impl Upstairs {
         let id = self.reads.next;
         self.reads.next += 1;
         let (behind, asked_at) = (self.jobs.acknowledged, self.now);
-        let (asked, wrong) = (BTreeSet::new(), BTreeSet::new());
-        let piece = Piece { job, wanted, blocks, behind, asked, asked_at, wrong, wrong_seal: None };
+        let (asked, wrong, wrong_seals) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+        let piece = Piece { job, wanted, blocks, behind, asked, asked_at, wrong, wrong_seals };
         self.reads.pieces.insert(id, piece);
         self.reads.unasked.insert(id);
     }
@@ -117,7 +118,7 @@ impl Upstairs {
                 && (self.is_full(*peer) || !Rule::FillingIsNoSource.is_kept())
                 && known.sent >= piece.behind.max(self.reads.floor)
                 && !piece.asked.contains(peer)
-                && !piece.wrong.contains(peer)
+                && !piece.wrong.contains_key(peer)
         };
         let count = self.peers.len();
         let turn = self.reads.turn;
@@ -191,9 +192,9 @@ impl Upstairs {
     fn note_wrong(&mut self, peer: PeerId, id: u64, why: Wrong, wrong: Vec<u64>) {
         self.peers[peer.0].note_wrong(why, wrong.len() as u64);
         if let Some(piece) = self.reads.pieces.get_mut(&id) {
-            piece.wrong.insert(peer);
+            piece.wrong.entry(peer).or_default().extend(&wrong);
             if why == Wrong::Seal {
-                piece.wrong_seal = wrong.first().copied();
+                piece.wrong_seals.extend(&wrong);
             }
             if piece.asked.is_empty() {
                 self.reads.unasked.insert(id);
@@ -242,17 +243,22 @@ impl Upstairs {
         Some(piece)
     }
 
-    /// Nobody has the right bytes.
+    /// Nobody has all of it right: then there is a block that nobody has right, or it is asked for block by block.
     fn give_up_piece_if_all_wrong(&mut self, id: u64) {
         let Some(piece) = self.reads.pieces.get(&id) else { return };
-        let is_wrong = |peer: &PeerId| piece.wrong.contains(peer);
-        if !(0..self.peers.len()).map(PeerId).filter(|peer| self.is_full(*peer)).all(|peer| is_wrong(&peer)) {
+        let full = || (0..self.peers.len()).map(PeerId).filter(|peer| self.is_full(*peer));
+        let is_wrong =
+            |peer: PeerId, block: &u64| piece.wrong.get(&peer).is_some_and(|blocks| blocks.contains(block));
+        if !full().all(|peer| piece.wrong.contains_key(&peer)) {
             return;
         }
-        let error = match piece.wrong_seal {
-            Some(block) => JobError::WrongSeal { block },
-            None => JobError::Unreadable { block: piece.blocks.first },
+        let nobodys = piece.blocks.range().find(|block| full().all(|peer| is_wrong(peer, block)));
+        let error = match nobodys {
+            Some(block) if piece.wrong_seals.contains(&block) => JobError::WrongSeal { block },
+            Some(block) => JobError::Unreadable { block },
+            None => return self.split_piece(id),
         };
+        self.totals.unreadable_reads += 1;
         let job = piece.job;
         let is_of_it = |(_, piece): &(&u64, &Piece)| piece.job == job;
         let all: Vec<u64> = self.reads.pieces.iter().filter(is_of_it).map(|(id, _)| *id).collect();
@@ -260,6 +266,15 @@ impl Upstairs {
         if self.jobs.reads.remove(&job).is_some() {
             self.answer(Action::Done(job, Err(error)));
         }
+    }
+
+    /// Of each block somebody may have the right bytes, and nobody has those of all.
+    fn split_piece(&mut self, id: u64) {
+        let Some(Piece { job, wanted, blocks, .. }) = self.take_piece(id) else { return };
+        if let Some(left) = self.jobs.reads.get_mut(&job) {
+            *left += blocks.count as usize - 1;
+        }
+        blocks.range().for_each(|first| self.begin_piece(job, wanted, Blocks { first, count: 1 }));
     }
 
     /// It will not answer.
@@ -290,6 +305,10 @@ fn parts(first: u64, whats: &[What], mut bytes: Bytes, size: usize) -> Option<(V
         let data = match whats[at] {
             What::Never => Data::Never(run as u64),
             What::Zeros => Data::Zeros(run as u64),
+            What::Lost { .. } => {
+                wrong.extend(block..block + run as u64);
+                Data::Zeros(run as u64)
+            }
             What::Bytes { .. } => {
                 let part = bytes.split_to(run * size);
                 let blocks = (block..).zip(part.chunks_exact(size)).zip(&whats[at..at + run]);
@@ -314,7 +333,8 @@ fn runs(held: &[Held]) -> Vec<Run> {
         let holds = match held.what {
             What::Never => Holds::Never,
             What::Zeros => Holds::Zeros,
-            What::Bytes { .. } => Holds::Bytes,
+            // Its bytes are an error: neither a hole nor zeros.
+            What::Bytes { .. } | What::Lost { .. } => Holds::Bytes,
         };
         match runs.last_mut() {
             Some(last) if last.holds == holds => last.blocks += 1,

@@ -34,5 +34,9 @@ named_rules::named_rules! {
         SilenceStopsReads,
         /// What is copied was asked of both behind the same position.
         SamePosition,
+        /// A block is lost when everybody was asked who may have it right.
+        AllAreAskedBeforeLost,
+        /// What nobody has right is lost, and the rest is copied.
+        LostStopsNobody,
     }
 }

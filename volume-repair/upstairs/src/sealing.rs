@@ -12,7 +12,7 @@ use volume_seals::{SealedBlocks, Sealer};
 /// Why a block is not what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
-    /// Its bytes do not have their checksum: something has changed them.
+    /// Its bytes do not have their checksum: something has changed them. Or they are lost, as the member itself says.
     Bytes,
     /// They do, and the volume's key has not sealed them for this place: somebody has changed them.
     Seal,
@@ -59,7 +59,7 @@ impl Upstairs {
             let start = usize::try_from(*block - first).expect("a piece is small");
             let seals = whats[start..].iter().map(|what| match what {
                 What::Bytes { seal, .. } => *seal,
-                What::Never | What::Zeros => [0; SEAL],
+                What::Never | What::Zeros | What::Lost { .. } => [0; SEAL],
             });
             let unchecked = (!Rule::SealsAreChecked.is_kept()).then(|| bytes.clone());
             match sealer.open(*block, std::mem::take(bytes), seals) {

@@ -275,6 +275,12 @@ pub struct Totals {
     pub flushes: u64,
     /// Times that a second member was asked, because the first one was slow.
     pub hedged_reads: u64,
+    /// Reads that ended with an error, because no member had a block right.
+    #[serde(default)]
+    pub unreadable_reads: u64,
+    /// Blocks of a member that were made unreadable, because nobody had them right when they were to be copied to it.
+    #[serde(default)]
+    pub lost_blocks: u64,
 }
 
 impl From<Position> for At {

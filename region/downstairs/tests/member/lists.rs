@@ -1,9 +1,10 @@
 //! Who is full, and what a member does that is not.
 
-use crate::desk::{Desk, at, data, list, promotion, write};
+use crate::desk::{Desk, at, data, list, promotion, read, write};
+use bytes::Bytes;
 use downstairs::Rule;
-use region::{List, Position};
-use region_wire::{BlockCopy, Blocks, Refusal, Reply, Request};
+use region::{Held, List, Position, SEAL, What};
+use region_wire::{BlockCopy, BlockData, Blocks, Refusal, Reply, Request};
 
 fn set(id: u64, list: List) -> Request {
     Request::SetList { id, list }
@@ -183,4 +184,57 @@ fn wrong_bytes_are_healed_by_those_of_the_same_version_only() {
     assert_eq!(desk.ask(writer, heal(at(4, 1))), [Reply::Taken { id: 1, blocks: 0 }]);
     assert_eq!(desk.ask(writer, heal(at(5, 1))), [Reply::Taken { id: 1, blocks: 1 }]);
     assert_eq!(desk.fill_of(0), Some(200));
+}
+
+fn lost(version: Position, block: u64, fill: u8) -> BlockCopy {
+    BlockCopy::Lost(version, BlockData { bytes: Bytes::new(), ..data(block, fill) })
+}
+
+#[test]
+fn a_block_that_is_lost_never_takes_the_place_of_bytes_of_its_version() {
+    let mut desk = Desk::with_list(list(0, 1, &[2, 3]));
+    let writer = desk.promoted(promotion(5, 1));
+    let said = desk.ask_all(
+        writer,
+        vec![
+            Request::Join(at(5, 0)),
+            write(5, 1, 0, 1),
+            Request::Install { id: 1, copy: lost(at(5, 1), 0, 1) },
+            Request::Stage { id: 2, copy: lost(at(5, 1), 0, 1) },
+            Request::Commit { id: 3, applied: at(5, 1) },
+            Request::Install { id: 4, copy: lost(at(5, 1), 1, 7) },
+        ],
+    );
+    let taken: Vec<u64> = said.iter().filter_map(taken_blocks).collect();
+    assert_eq!(taken, [0, 1, 0, 1], "{said:?}");
+    assert_eq!((desk.fill_of(0), desk.fill_of(1)), (Some(1), None));
+    assert_eq!(desk.member.region().lost_blocks(), 1);
+}
+
+fn taken_blocks(reply: &Reply) -> Option<u64> {
+    if let Reply::Taken { blocks, .. } = reply { Some(*blocks) } else { None }
+}
+
+#[test]
+fn a_block_that_is_lost_is_healed_by_its_version_or_written_and_heals_none() {
+    let mut desk = Desk::with_list(list(0, 1, &[2, 3]));
+    let writer = desk.promoted(promotion(5, 1));
+    let install = |block: u64| Request::Install { id: 1, copy: lost(at(4, 9), block, 9) };
+    desk.ask_all(writer, vec![Request::Join(at(4, 9)), install(0), install(1), install(2)]);
+    let said = desk.ask(writer, Request::Look { id: 2, blocks: Blocks { first: 0, count: 1 } });
+    let what = What::Lost { checksum: data(0, 9).checksums[0], seal: [0; SEAL] };
+    assert_eq!(said, [Reply::Looked { id: 2, held: vec![Held { version: at(4, 9), what }] }]);
+    let said = desk.ask(writer, read(0));
+    assert_eq!(said, [Reply::Read { id: 99, first: 0, whats: vec![what], bytes: Bytes::new() }]);
+
+    let heal = |version: Position| Request::Heal { id: 3, copy: BlockCopy::Bytes(version, data(0, 9)) };
+    assert_eq!(desk.ask(writer, heal(at(4, 8))), [Reply::Taken { id: 3, blocks: 0 }]);
+    assert_eq!(desk.ask(writer, heal(at(4, 9))), [Reply::Taken { id: 3, blocks: 1 }]);
+    desk.ask(writer, write(5, 1, 1, 8));
+    assert_eq!((desk.fill_of(0), desk.fill_of(1), desk.fill_of(2)), (Some(9), Some(8), None));
+    assert_eq!(desk.member.region().lost_blocks(), 1);
+
+    let said = desk.ask(writer, Request::Heal { id: 4, copy: lost(at(4, 9), 0, 9) });
+    assert!(matches!(&said[..], [Reply::Wrong(why)] if why.contains("lost")), "{said:?}");
+    assert_eq!(desk.fill_of(0), Some(9));
 }

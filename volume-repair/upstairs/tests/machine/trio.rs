@@ -33,7 +33,7 @@ fn named(number: usize) -> Named {
 /// Three members.
 pub(crate) struct Trio {
     geometry: Geometry,
-    members: Vec<Member>,
+    pub(crate) members: Vec<Member>,
     pub(crate) faults: Vec<DiskFaults>,
     /// Those that are not reached.
     pub(crate) away: Vec<usize>,

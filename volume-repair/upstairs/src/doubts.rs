@@ -1,0 +1,206 @@
+//! Blocks that the source of a copy has wrong: those of another member are copied in their place. If nobody has them right, the target
+//! is told that they are lost: it gets their versions, and the checksums (and seals) that they are to have, and no bytes.
+//!
+//! ```text
+//!   wrong at the source ──► look and read at another member ──right, and the same write──► copied; the source is healed
+//!                                ▲                  │ wrong, or an older write
+//!                                └── the next one ──┤
+//!                                                   ├── all were asked who are here, in the end the source again ──► lost
+//!                                                   └── a full member is away, or was not sent that write yet ──► waits
+//! ```
+//!
+//! So one block that nobody has keeps nobody from the rest; it is read as an error until it is written, or until somebody who comes
+//! later has it right. Lost never takes the place of a block of the same version: whoever has bytes of it keeps them.
+
+use crate::{
+    copier::{Copier, Mode, Step},
+    rules::Rule,
+    sealing::judge,
+    types::PeerId,
+    upstairs::{Phase, Purpose, Upstairs},
+};
+use bytes::Bytes;
+use region::{Held, Position, What};
+use region_wire::{BlockCopy, BlockData, Blocks, Reply, Request};
+use std::collections::BTreeSet;
+
+/// Blocks that are asked of others at a time.
+const ASKED_MAX: usize = 16;
+
+/// A block that the source has wrong.
+#[derive(Debug)]
+pub(crate) struct Doubt {
+    /// What the source says that it is.
+    held: Held,
+    /// Those that do not have it right.
+    asked: BTreeSet<PeerId>,
+    asking: Option<Asking>,
+}
+
+/// One behind the other: the bytes are of this version.
+#[derive(Debug)]
+struct Asking {
+    peer: PeerId,
+    look: u64,
+    read: u64,
+    held: Option<Held>,
+}
+
+impl Doubt {
+    pub(crate) fn new(held: Held) -> Doubt {
+        Doubt { held, asked: BTreeSet::new(), asking: None }
+    }
+
+    /// Whoever was asked will not answer.
+    pub(crate) fn note_lost(&mut self, peer: PeerId) {
+        self.asking.take_if(|asking| asking.peer == peer);
+    }
+
+    fn is_asked_by(&self, id: u64) -> bool {
+        self.asking.as_ref().is_some_and(|asking| asking.look == id || asking.read == id)
+    }
+}
+
+impl Upstairs {
+    /// Asks for blocks that the source has wrong, as far as there is somebody to be asked.
+    pub(crate) fn ask_doubts(&mut self) {
+        let Some(Copier { step: Step::Copying { doubts, .. }, .. }) = &self.copier else { return };
+        let under_way = doubts.values().filter(|doubt| doubt.asking.is_some()).count();
+        let idle = doubts.iter().filter(|(_, doubt)| doubt.asking.is_none()).map(|(block, _)| *block);
+        let next: Vec<u64> = idle.take(ASKED_MAX.saturating_sub(under_way)).collect();
+        next.into_iter().for_each(|block| self.ask_doubt(block));
+    }
+
+    fn ask_doubt(&mut self, block: u64) {
+        let Some(Copier { source, target, mode, step: Step::Copying { doubts, .. }, .. }) = &self.copier
+        else {
+            return;
+        };
+        let (source, target, mode) = (*source, *target, *mode);
+        let Some(doubt) = doubts.get(&block) else { return };
+        let mut left: Vec<PeerId> = (0..self.peers.len()).map(PeerId).collect();
+        // What was wrong for a moment may be right now.
+        left.sort_by_key(|peer| *peer == source);
+        left.retain(|peer| {
+            let may_have_it = self.peers[peer.0].is_promoted() || self.has_to_be_asked(*peer, mode);
+            *peer != target && may_have_it && !doubt.asked.contains(peer)
+        });
+        if left.is_empty() || !Rule::AllAreAskedBeforeLost.is_kept() {
+            return if Rule::LostStopsNobody.is_kept() {
+                self.put_lost(block)
+            };
+        }
+        let version = doubt.held.version;
+        let Some(peer) = left.into_iter().find(|peer| self.can_tell(*peer, version)) else { return };
+        let blocks = Blocks { first: block, count: 1 };
+        let look = self.ask(peer, Purpose::Copy, |id| Request::Look { id, blocks });
+        let read = self.ask(peer, Purpose::Copy, |id| Request::Read { id, blocks });
+        if let Some(doubt) = self.doubt(block) {
+            doubt.asking = Some(Asking { peer, look, read, held: None });
+        }
+    }
+
+    fn doubt(&mut self, block: u64) -> Option<&mut Doubt> {
+        match &mut self.copier {
+            Some(Copier { step: Step::Copying { doubts, .. }, .. }) => doubts.get_mut(&block),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing is lost before this one was asked, however long it is away. Who is not among those that are brought up is not
+    /// full any more; what it has it keeps.
+    fn has_to_be_asked(&self, peer: PeerId, mode: Mode) -> bool {
+        match (&self.phase, mode) {
+            (Phase::BringingUp(full), Mode::Stage) => full.contains(&peer),
+            _ => self.is_full(peer),
+        }
+    }
+
+    /// Whether it answers behind that write.
+    fn can_tell(&self, peer: PeerId, version: Position) -> bool {
+        let known = &self.peers[peer.0];
+        known.is_promoted() && (!known.is_streaming() || known.sent >= version)
+    }
+
+    /// An answer about such a block, perhaps. Whether it was one.
+    pub(crate) fn note_doubt(&mut self, peer: PeerId, id: u64, reply: &Reply) -> bool {
+        let Some(Copier { step: Step::Copying { doubts, .. }, .. }) = &mut self.copier else { return false };
+        let Some((block, doubt)) = doubts.iter_mut().find(|(_, doubt)| doubt.is_asked_by(id)) else {
+            return false;
+        };
+        let (block, Some(asking)) = (*block, &mut doubt.asking) else { return false };
+        match reply {
+            Reply::Looked { held, .. } if held.len() == 1 => asking.held = Some(held[0]),
+            Reply::Read { bytes, .. } if asking.held.is_some() => {
+                let told = asking.held.take();
+                doubt.asking = None;
+                let wanted = doubt.held.version;
+                if let Some(told) = told {
+                    self.resolve(block, wanted, peer, told, bytes.clone());
+                }
+            }
+            _ => self.lose(peer, "it answers other blocks than it was asked for"),
+        }
+        true
+    }
+
+    /// Somebody has told what it has of a block that the source has wrong.
+    fn resolve(&mut self, block: u64, wanted: Position, peer: PeerId, told: Held, bytes: Bytes) {
+        let Some(Copier { source, mode, .. }) = self.copier else { return };
+        // A member that has a prefix with that write in it is right about the block, also if another one says another version.
+        let has_prefix = self.has_to_be_asked(peer, mode) && self.peers[peer.0].applied >= wanted;
+        let copy = self.right_copy(block, peer, told, bytes);
+        match copy.filter(|_| told.version == wanted || has_prefix) {
+            Some(copy) => {
+                self.put_copy(copy);
+                self.end_doubt(block);
+                if peer != source {
+                    self.begin_heals(source, block..block + 1);
+                }
+            }
+            None => {
+                if let Some(doubt) = self.doubt(block) {
+                    doubt.asked.insert(peer);
+                }
+                self.ask_doubt(block);
+            }
+        }
+    }
+
+    fn right_copy(&mut self, block: u64, peer: PeerId, told: Held, bytes: Bytes) -> Option<BlockCopy> {
+        let blocks = Blocks { first: block, count: 1 };
+        match told.what {
+            What::Never => Some(BlockCopy::Never(blocks)),
+            What::Zeros => Some(BlockCopy::Zeros(told.version, blocks)),
+            What::Lost { .. } => None,
+            What::Bytes { checksum, seal } => {
+                if let Err(wrong) = judge(&mut self.config.sealer, block, &bytes, checksum, &seal) {
+                    self.peers[peer.0].note_wrong(wrong, 1);
+                    return None;
+                }
+                let seals = if self.config.geometry.is_sealed { vec![seal] } else { Vec::new() };
+                let data = BlockData { first: block, checksums: vec![checksum], seals, bytes };
+                Some(BlockCopy::Bytes(told.version, data))
+            }
+        }
+    }
+
+    /// Nobody has it right.
+    fn put_lost(&mut self, block: u64) {
+        let Some(Held { version, what }) = self.doubt(block).map(|doubt| doubt.held) else { return };
+        if let What::Bytes { checksum, seal } = what.as_written() {
+            let seals = if self.config.geometry.is_sealed { vec![seal] } else { Vec::new() };
+            let data = BlockData { first: block, checksums: vec![checksum], seals, bytes: Bytes::new() };
+            self.totals.lost_blocks += 1;
+            self.put_copy(BlockCopy::Lost(version, data));
+        }
+        self.end_doubt(block);
+    }
+
+    fn end_doubt(&mut self, block: u64) {
+        if let Some(Copier { step: Step::Copying { doubts, .. }, .. }) = &mut self.copier {
+            doubts.remove(&block);
+        }
+        self.ask_doubts();
+    }
+}
