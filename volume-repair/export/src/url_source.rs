@@ -100,7 +100,11 @@ impl UrlError {
 
 /// One client for all of them. What is asked goes to the server that the URL names, and to no other.
 pub(crate) fn client() -> Result<Client, UrlError> {
-    let builder = Client::builder().connect_timeout(CONNECT_MAX).read_timeout(IDLE_MAX).timeout(ANSWER_MAX);
+    client_with(IDLE_MAX)
+}
+
+fn client_with(idle_max: Duration) -> Result<Client, UrlError> {
+    let builder = Client::builder().connect_timeout(CONNECT_MAX).read_timeout(idle_max).timeout(ANSWER_MAX);
     let builder = builder.pool_idle_timeout(UNUSED_MAX).redirect(Policy::none()).no_proxy().http1_only();
     builder.build().map_err(UrlError::Setup)
 }
@@ -200,5 +204,45 @@ impl UrlSource {
             return Err(UrlError::Changed);
         }
         Ok(content)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::{TcpListener, TcpStream},
+        thread,
+    };
+
+    /// Answers the first one in part, the others not at all, and hangs up on nobody. How many there were.
+    fn falls_silent(listener: &TcpListener, connections: usize) -> Vec<TcpStream> {
+        let answer = |number: usize| {
+            let (mut socket, _) = listener.accept().unwrap();
+            let asked = BufReader::new(socket.try_clone().unwrap()).lines();
+            assert!(asked.map_while(Result::ok).any(|line| line.is_empty()), "it asks to the end");
+            if number == 0 {
+                let head = "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes 0-511/1024\r\n";
+                write!(socket, "{head}content-length: 512\r\n\r\nsome").unwrap();
+            }
+            socket
+        };
+        (0..connections).map(answer).collect()
+    }
+
+    #[test]
+    fn a_server_that_falls_silent_is_given_up_and_asked_again_and_then_given_up_for_good() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/base.img", listener.local_addr().unwrap()).parse().unwrap();
+        let server = thread::spawn(move || falls_silent(&listener, PAUSES.len() + 1));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let error = runtime.block_on(async {
+            let http = client_with(Duration::from_millis(100)).unwrap();
+            UrlSource::open(http, url, 1_024, 512).await.unwrap_err()
+        });
+        assert!(matches!(&error, UrlError::NotAnswered(cause) if cause.is_timeout()), "{error:?}");
+        assert_eq!(error.code(), "volume_url_not_answered");
+        assert_eq!(server.join().unwrap().len(), 4);
     }
 }
