@@ -53,8 +53,6 @@ struct Written {
     is_zeros: bool,
     asked_at: Duration,
     is_acknowledged: bool,
-    /// Its client was told that it was not done in time: it may be done later, or never, though others behind it are.
-    is_given_up: bool,
 }
 
 /// A read that was asked for, and what it has to be at least, block by block.
@@ -93,6 +91,8 @@ struct Acknowledged {
 #[derive(Debug, Default)]
 pub(crate) struct History {
     writes: BTreeMap<Stamp, Written>,
+    /// Those whose clients were told that they were not done in time: they may be done later, or never, though others behind them are.
+    given_up: BTreeSet<Stamp>,
     blocks: BTreeMap<u64, Block>,
     /// Who has asked for writes.
     sessions: BTreeMap<Session, Acknowledged>,
@@ -114,7 +114,7 @@ impl History {
             self.blocks.entry(block).or_default().asked.insert(stamp);
         }
         self.sessions.entry(stamp.session).or_default();
-        let written = Written { blocks, is_zeros, asked_at: now, is_acknowledged: false, is_given_up: false };
+        let written = Written { blocks, is_zeros, asked_at: now, is_acknowledged: false };
         self.writes.insert(stamp, written);
     }
 
@@ -130,9 +130,7 @@ impl History {
 
     /// Its client waits no longer for it.
     pub(crate) fn given_up(&mut self, stamp: Stamp) {
-        if let Some(write) = self.writes.get_mut(&stamp) {
-            write.is_given_up = true;
-        }
+        self.given_up.insert(stamp);
     }
 
     /// A flush is asked for: so many writes as were acknowledged until now will survive anything once it is done.
@@ -167,13 +165,11 @@ impl History {
         self.power_failures.values().filter(|at| **at >= asked_at).count() > 1
     }
 
-    /// An Upstairs says that this write is lost. `counter` is its place in the stream: its number, but for those before it that were
-    /// given up, which may have no place there.
+    /// An Upstairs says that this write is lost. `counter` is its place in the stream.
     pub(crate) fn lost(&self, epoch: u32, counter: u64) -> Result<(), String> {
         let of_epoch = self.writes.iter().filter(|(stamp, _)| stamp.session.epoch == epoch);
-        let given_up = of_epoch.clone().filter(|(_, write)| write.is_given_up).count() as u64;
         let mut asked = of_epoch
-            .filter(|(stamp, _)| (counter..=counter + given_up).contains(&stamp.number))
+            .filter(|(stamp, _)| self.may_have_place(**stamp, counter))
             .map(|(_, write)| write.asked_at);
         if asked.any(|at| self.may_be_lost(at)) {
             return Ok(());
@@ -181,6 +177,14 @@ impl History {
         Err(format!(
             "write {counter} of epoch {epoch} is said to be lost, and two sleds had power all the time"
         ))
+    }
+
+    /// Whether this write may have this place in the stream: its number, but for those before it that were given up, which may have no
+    /// place there.
+    fn may_have_place(&self, stamp: Stamp, counter: u64) -> bool {
+        let first = Stamp { session: stamp.session, number: 0 };
+        let without = self.given_up.range(first..stamp).count() as u64;
+        (stamp.number - without..=stamp.number).contains(&counter)
     }
 
     pub(crate) fn read_asked(&self, session: Session, blocks: Range<u64>) -> Asked {
@@ -272,12 +276,15 @@ impl History {
         if is_certain { self.check_cut(session, block, from) } else { Ok(()) }
     }
 
-    /// The bytes of this version of a block may be gone for good from now on. The counter of a write is its number.
+    /// The bytes of this version of a block may be gone for good from now on.
     pub(crate) fn rotted(&mut self, block: u64, version: Position) {
         let known = self.blocks.get(&block);
-        let is_it = |stamp: &&Stamp| (stamp.session.epoch, stamp.number) == (version.epoch, version.counter);
+        let is_it = |stamp: &&Stamp| {
+            stamp.session.epoch == version.epoch && self.may_have_place(**stamp, version.counter)
+        };
         let stamps = known.into_iter().flat_map(|known| known.asked.iter().filter(is_it));
-        self.rotted.extend(stamps.map(|stamp| (block, *stamp)));
+        let stamps: Vec<(u64, Stamp)> = stamps.map(|stamp| (block, *stamp)).collect();
+        self.rotted.extend(stamps);
     }
 
     /// A block of what was asked cannot be read: as if it had been read as a value that has rotted.
@@ -324,7 +331,7 @@ impl History {
 
     /// All blocks are as of one instant of each epoch that is over.
     fn check_cut(&mut self, session: Session, block: u64, value: Stamp) -> Result<(), String> {
-        let History { sessions, blocks, cuts, writes, .. } = self;
+        let History { sessions, blocks, cuts, given_up, .. } = self;
         for (over, _) in sessions.range(value.session..session) {
             // What it shows of that epoch: everything up to the value, and nothing of this block behind it.
             let from = if *over == value.session { value.number } else { 0 };
@@ -332,7 +339,7 @@ impl History {
                 (Stamp { session: *over, number: from + 1 }, Stamp { session: *over, number: u64::MAX });
             let mut all_behind =
                 blocks.get(&block).into_iter().flat_map(|known| known.asked.range(next..=last));
-            let first_behind = all_behind.find(|stamp| !writes[stamp].is_given_up);
+            let first_behind = all_behind.find(|stamp| !given_up.contains(stamp));
             let first_missing = first_behind.map_or(u64::MAX, |stamp| stamp.number);
             let (least, first) = cuts.entry(*over).or_insert((0, u64::MAX));
             *least = (*least).max(from);
