@@ -26,7 +26,8 @@ pub(super) fn create(
         .iter()
         .map(|place| Member {
             region_id: RegionId::generate(),
-            incarnation: Uuid::new_v4().as_u64_pair().1,
+            // So large that any program that reads JSON keeps it exactly.
+            incarnation: Uuid::new_v4().as_u64_pair().1 >> 11,
             address: place.address,
         })
         .collect();

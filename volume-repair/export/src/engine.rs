@@ -18,7 +18,7 @@ use std::{
     sync::{Arc, mpsc::Receiver},
     time::{Duration, Instant},
 };
-use upstairs::{Action, Job, JobId, PeerId};
+use upstairs::{Action, Job, JobId, PeerId, Trouble};
 use volume_layers::{Composition, FetchError, SourceId, Volume};
 
 /// How often the volume is told that time goes by.
@@ -91,7 +91,7 @@ pub struct Export {
     block_size: u64,
     peers: Vec<Peer>,
     /// What was said of each member last, and of how many wrong seals.
-    told: Vec<Option<String>>,
+    told: Vec<Option<Trouble>>,
     told_seals: Vec<u64>,
     /// Files and URLs, if the volume has any; and what was said of each of them last.
     sources: Option<Sources>,
@@ -408,10 +408,11 @@ impl Export {
             );
         }
         let why = self.volume.trouble(peer);
-        if self.told[peer.0].as_deref() != why {
-            self.told[peer.0] = why.map(str::to_owned);
+        if self.told[peer.0].as_ref() != why {
+            self.told[peer.0] = why.cloned();
             if let Some(why) = why {
-                tracing::warn!(peer = peer.0, why, "a member is not of use");
+                let code = why.code();
+                tracing::warn!(peer = peer.0, %why, ?code, "a member is not of use");
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::{
 use bytes::Bytes;
 use region_wire::Reply;
 use std::time::Duration;
-use upstairs::{Action, ActivateError, Config, Job, JobId, PeerId, Upstairs};
+use upstairs::{Action, ActivateError, Config, Job, JobId, PeerId, Trouble, Upstairs};
 
 /// A volume, between its clients and its parts.
 #[derive(Debug)]
@@ -182,7 +182,7 @@ impl Volume {
 
     /// Why a member is not of use, or was not last time.
     #[must_use]
-    pub fn trouble(&self, peer: PeerId) -> Option<&str> {
+    pub fn trouble(&self, peer: PeerId) -> Option<&Trouble> {
         let (upstairs, place) = self.upstairs_of(peer);
         upstairs.trouble(place)
     }

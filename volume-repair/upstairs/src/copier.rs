@@ -20,6 +20,7 @@ use crate::{
     reads::same_runs,
     rules::Rule,
     sealing::{Wrong, judge},
+    trouble::Trouble,
     types::PeerId,
     upstairs::{Phase, Purpose, Upstairs},
 };
@@ -248,7 +249,8 @@ impl Upstairs {
                     _ => return,
                 };
                 if held.len() != range.count as usize {
-                    return self.lose(peer, "it answers other blocks than it was asked for");
+                    return self
+                        .lose(peer, Trouble::WrongAnswer("it answers other blocks than it was asked for"));
                 }
                 answer.is = Some(held);
                 self.compare_versions(range);
@@ -349,11 +351,11 @@ impl Upstairs {
         let Some(Copier { source, .. }) = self.copier else { return };
         let size = self.config.geometry.block_size.bytes();
         let Some(held) = run.held.as_ref().filter(|held| held.len() == whats.len()) else {
-            return self.lose(source, "it answers other blocks than it was asked for");
+            return self.lose(source, Trouble::WrongAnswer("it answers other blocks than it was asked for"));
         };
         let copies = copies_of(run.blocks.first, held, bytes, size, &mut self.config.sealer);
         let Some((copies, wrong)) = copies else {
-            return self.lose(source, "it answers other blocks than it was asked for");
+            return self.lose(source, Trouble::WrongAnswer("it answers other blocks than it was asked for"));
         };
         copies.into_iter().for_each(|copy| self.put_copy(copy));
         for (block, held, why) in wrong {

@@ -16,6 +16,7 @@ use crate::{
     copier::{Copier, Mode, Step},
     rules::Rule,
     sealing::judge,
+    trouble::Trouble,
     types::PeerId,
     upstairs::{Phase, Purpose, Upstairs},
 };
@@ -139,7 +140,7 @@ impl Upstairs {
                     self.resolve(block, wanted, peer, told, bytes.clone());
                 }
             }
-            _ => self.lose(peer, "it answers other blocks than it was asked for"),
+            _ => self.lose(peer, Trouble::WrongAnswer("it answers other blocks than it was asked for")),
         }
         true
     }

@@ -10,6 +10,7 @@
 
 use crate::{
     sealing::{Wrong, judge},
+    trouble::Trouble,
     types::PeerId,
     upstairs::{Phase, Purpose, Upstairs},
 };
@@ -115,7 +116,7 @@ impl Upstairs {
             What::Never | What::Zeros => return self.give_up_heal(heal),
         };
         if bytes.len() != self.config.geometry.block_size.bytes() {
-            return self.lose(from, "it answers other blocks than it was asked for");
+            return self.lose(from, Trouble::WrongAnswer("it answers other blocks than it was asked for"));
         }
         if let Err(wrong) = judge(&mut self.config.sealer, block, &bytes, checksum, &seal) {
             self.peers[from.0].note_wrong(wrong, 1);

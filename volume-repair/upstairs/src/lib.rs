@@ -14,7 +14,7 @@
 //!
 //! - [`types`]: what it is asked, and says.
 //! - [`upstairs`]: the machine, its phases, and who counts. [`activation`]: who has everything; a pure decision.
-//! - [`peer`], [`members`]: each member, from away to streaming. [`lists`]: which are full.
+//! - [`peer`], [`members`]: each member, from away to streaming; [`trouble`]: why one is not of use. [`lists`]: which are full.
 //! - [`window`]: the stream, as long as somebody may need it. [`jobs`]: what clients have asked.
 //! - [`reads`]: reading. [`heals`]: healing what was read wrong. [`copier`]: making one member have what another one has;
 //!   [`doubts`]: what of it the other one has wrong.
@@ -37,6 +37,7 @@ mod rules;
 mod sealing;
 mod standstill;
 mod status;
+mod trouble;
 mod types;
 mod upstairs;
 mod window;
@@ -46,6 +47,7 @@ pub use status::{
     At, Behind, CopyStatus, JobsStatus, ListStatus, MemberState, MemberStatus, PhaseName, Role, Status,
     Totals, Wait, WaitCode, WindowStatus, Writer,
 };
+pub use trouble::{Trouble, TroubleCode};
 pub use types::{
     Action, ActivateError, Config, Data, Holds, Job, JobError, JobId, Limits, Patience, PeerId, Run,
 };

@@ -9,6 +9,7 @@
 use crate::{
     peer::State,
     rules::Rule,
+    trouble::Trouble,
     types::PeerId,
     upstairs::{Phase, Purpose, Upstairs},
 };
@@ -96,7 +97,7 @@ impl Upstairs {
         // Who was left out is behind, and what it lacks is forgotten from now on. It comes again as one that is not full.
         for peer in (0..self.peers.len()).map(PeerId) {
             if self.peers[peer.0].is_condemned && !self.is_full(peer) && self.peers[peer.0].is_streaming() {
-                self.lose(peer, "it is too far behind, and is filled again");
+                self.lose(peer, Trouble::TooFarBehind);
             } else if self.peers[peer.0].is_condemned && self.peers[peer.0].state == State::Told {
                 self.begin_stream(peer);
             }
@@ -166,7 +167,7 @@ impl Upstairs {
                     self.peers[id.0].is_condemned = true;
                 }
             } else if peer.is_streaming() && holds_the_window {
-                self.lose(id, "it is too far behind, and is filled again");
+                self.lose(id, Trouble::TooFarBehind);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     peer::State,
+    trouble::Trouble,
     types::{Action, PeerId},
     upstairs::{End, Phase, Purpose, Upstairs},
 };
@@ -35,7 +36,7 @@ impl Upstairs {
             }
             State::Away(_) | State::Connecting => {}
             State::Greeting | State::Promoting | State::Told | State::Streaming => match peer.pinged {
-                Some(sent) if now.saturating_sub(sent) >= PONG_MAX => self.lose(id, "it does not answer"),
+                Some(sent) if now.saturating_sub(sent) >= PONG_MAX => self.lose(id, Trouble::Silent),
                 Some(_) => {}
                 None if peer.state != State::Greeting => {
                     let last = peer.heard.unwrap_or_default();
@@ -71,13 +72,15 @@ impl Upstairs {
     pub(crate) fn promote(&mut self, id: PeerId, welcome: &Welcome) {
         let peer = &mut self.peers[id.0];
         if peer.state != State::Greeting {
-            return self.lose(id, "it welcomes twice");
+            return self.lose(id, Trouble::WrongAnswer("it welcomes twice"));
         }
         if welcome.geometry != self.config.geometry {
-            return self.lose_for_long(id, "its blocks are not those of the volume");
+            let (theirs, ours) = (welcome.geometry, self.config.geometry);
+            return self.lose_for_long(id, Trouble::OtherBlocks { theirs, ours });
         }
         if welcome.incarnation != peer.member.incarnation {
-            return self.lose_for_long(id, "it is another region under the same id");
+            let (theirs, ours) = (welcome.incarnation, peer.member.incarnation);
+            return self.lose_for_long(id, Trouble::OtherIncarnation { theirs, ours });
         }
         peer.state = State::Promoting;
         peer.pinged = None;
@@ -88,7 +91,7 @@ impl Upstairs {
     pub(crate) fn note_promoted(&mut self, id: PeerId, promoted: Promoted) {
         let peer = &mut self.peers[id.0];
         if peer.state != State::Promoting {
-            return self.lose(id, "it was not to be promoted");
+            return self.lose(id, Trouble::WrongAnswer("it was not to be promoted"));
         }
         peer.state = State::Told;
         peer.trouble = None;
@@ -147,10 +150,10 @@ impl Upstairs {
         match refusal {
             Refusal::Epoch(by) => self.note_fenced(by),
             Refusal::Version(min, max) => {
-                self.lose_for_long(id, &format!("it speaks versions {min} to {max} of the protocol"));
+                self.lose_for_long(id, Trouble::OtherVersion { min, max, ours: VERSION });
             }
-            Refusal::NoRegion(why) => self.lose_for_long(id, &why),
-            Refusal::List { why, .. } => self.lose(id, &why),
+            Refusal::NoRegion(why) => self.lose_for_long(id, Trouble::NoRegion(why)),
+            Refusal::List { why, .. } => self.lose(id, Trouble::ListRefused(why)),
         }
     }
 
@@ -169,20 +172,20 @@ impl Upstairs {
     }
 
     /// Its connection is of no use.
-    pub(crate) fn lose(&mut self, id: PeerId, why: &str) {
+    pub(crate) fn lose(&mut self, id: PeerId, why: Trouble) {
         self.lose_until(id, why, RETRY);
     }
 
-    fn lose_for_long(&mut self, id: PeerId, why: &str) {
+    fn lose_for_long(&mut self, id: PeerId, why: Trouble) {
         self.lose_until(id, why, RETRY_TROUBLE);
     }
 
-    fn lose_until(&mut self, id: PeerId, why: &str, retry: Duration) {
+    fn lose_until(&mut self, id: PeerId, why: Trouble, retry: Duration) {
         let was_told = matches!(self.peers[id.0].state, State::Told | State::Streaming);
         self.act(Action::Disconnect(id));
         let until = self.now + retry;
         self.peers[id.0].lose(until);
-        self.peers[id.0].trouble = Some(why.to_owned());
+        self.peers[id.0].trouble = Some(why);
         for purpose in self.forget_asked(id) {
             match purpose {
                 Purpose::Read(piece) => self.note_not_read(id, piece),

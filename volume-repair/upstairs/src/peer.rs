@@ -9,7 +9,7 @@
 //! *Told* has said what it has, and waits until it is decided what that is worth. *Streaming* gets every write: as a full member from where
 //! it is, as another one from now on.
 
-use crate::types::Limits;
+use crate::{trouble::Trouble, types::Limits};
 use region::{Member, Position};
 use region_wire::Promoted;
 use std::{collections::VecDeque, time::Duration};
@@ -49,9 +49,7 @@ pub(crate) struct Peer {
     /// Whether what it has is not what it should have: it has to be filled before it is full again.
     pub(crate) is_condemned: bool,
     /// Why it is not of use, if it is not.
-    pub(crate) trouble: Option<String>,
-    /// Whether what it was sent waits for room on its disk.
-    pub(crate) is_out_of_room: bool,
+    pub(crate) trouble: Option<Trouble>,
     /// Blocks that it had wrong.
     pub(crate) wrong_blocks: u64,
     /// Those of them that had their checksums, and were not sealed by the volume's key.
@@ -76,7 +74,6 @@ impl Peer {
             pinged: None,
             is_condemned: false,
             trouble: None,
-            is_out_of_room: false,
             wrong_blocks: 0,
             wrong_seals: 0,
             healed_blocks: 0,
@@ -113,9 +110,9 @@ impl Peer {
         self.in_flight_bytes += bytes;
     }
 
-    /// What it had no room for is done, or nothing was.
-    pub(crate) fn note_going_on(&mut self) {
-        (self.trouble, self.is_out_of_room) = (None, false);
+    /// Whether what it was sent waits for room on its disk.
+    pub(crate) fn is_out_of_room(&self) -> bool {
+        matches!(self.trouble, Some(Trouble::NoRoom(_)))
     }
 
     /// It has applied this.
@@ -133,7 +130,6 @@ impl Peer {
     pub(crate) fn lose(&mut self, until: Duration) {
         self.state = State::Away(until);
         self.told = None;
-        self.is_out_of_room = false;
         self.in_flight.clear();
         self.in_flight_bytes = 0;
         self.reading = 0;

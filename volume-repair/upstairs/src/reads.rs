@@ -11,6 +11,7 @@
 use crate::{
     rules::Rule,
     sealing::Wrong,
+    trouble::Trouble,
     types::{Action, Data, Holds, JobError, JobId, PeerId, Run},
     upstairs::{Purpose, Upstairs},
 };
@@ -124,7 +125,7 @@ impl Upstairs {
         let turn = self.reads.turn;
         let sources = (0..count).map(|offset| PeerId((turn + offset) % count)).filter(is_source);
         // What is asked of one that has no room waits behind what it has no room for.
-        let burden = |peer: &PeerId| (self.peers[peer.0].is_out_of_room, self.peers[peer.0].reading);
+        let burden = |peer: &PeerId| (self.peers[peer.0].is_out_of_room(), self.peers[peer.0].reading);
         let Some(peer) = sources.min_by_key(burden) else {
             if self.reads.pieces[&id].asked.is_empty() {
                 self.reads.unasked.insert(id);
@@ -167,7 +168,9 @@ impl Upstairs {
             (Reply::Read { first, whats, bytes, .. }, Some(Wanted::Content)) => (first, whats, bytes),
             // Another one was faster.
             (_, None) => return,
-            (_, Some(_)) => return self.lose(peer, "it answers something else than it was asked"),
+            (_, Some(_)) => {
+                return self.lose(peer, Trouble::WrongAnswer("it answers something else than it was asked"));
+            }
         };
         let Some(piece) = self.reads.pieces.get_mut(&id) else { return };
         piece.asked.remove(&peer);
@@ -176,7 +179,7 @@ impl Upstairs {
         let size = self.config.geometry.block_size.bytes();
         let is_whole = first == blocks.first && whats.len() == blocks.count as usize;
         let Some(data) = is_whole.then(|| parts(first, &whats, bytes, size)).flatten() else {
-            return self.lose(peer, "it answers other blocks than it was asked for");
+            return self.lose(peer, Trouble::WrongAnswer("it answers other blocks than it was asked for"));
         };
         let (parts, wrong) = data;
         if !wrong.is_empty() && Rule::ReadsAreChecked.is_kept() {
@@ -212,7 +215,7 @@ impl Upstairs {
         let (job, count) = (piece.job, piece.blocks.count);
         self.peers[peer.0].reading = self.peers[peer.0].reading.saturating_sub(count.into());
         if held.len() != count as usize {
-            return self.lose(peer, "it answers other blocks than it was asked for");
+            return self.lose(peer, Trouble::WrongAnswer("it answers other blocks than it was asked for"));
         }
         self.answer(Action::Looked(job, runs(held)));
         self.answer_piece(id, Vec::new());

@@ -4,6 +4,7 @@ use crate::{
     activation::{Decision, patience},
     peer::{Peer, State},
     status::{CopyStatus, MemberStatus, PhaseName, Role, Status, Wait, WaitCode},
+    trouble::Trouble,
     types::PeerId,
     upstairs::{End, Phase, SILENCE_MAX, Upstairs},
 };
@@ -108,7 +109,8 @@ impl Upstairs {
             durable: peer.durable.into(),
             behind: if is_known { self.window.lag(peer.applied) } else { None },
             heard_ms_ago: peer.heard.map(|heard| milliseconds(now.saturating_sub(heard))),
-            trouble: peer.trouble.clone(),
+            trouble: peer.trouble.as_ref().map(Trouble::to_string),
+            trouble_code: peer.trouble.as_ref().map(Trouble::code),
             wrong_blocks: peer.wrong_blocks,
             wrong_seals: peer.wrong_seals,
             healed_blocks: peer.healed_blocks,
@@ -193,7 +195,7 @@ impl Upstairs {
             waits.push(wait(WaitCode::SecondMember, missing.map(|peer| self.region_of(peer)), words));
         }
         let full: Vec<PeerId> = self.counting().into_iter().filter(streams).collect();
-        let is_out_of_room = |peer: &&PeerId| self.peers[peer.0].is_out_of_room;
+        let is_out_of_room = |peer: &&PeerId| self.peers[peer.0].is_out_of_room();
         if full.iter().filter(is_out_of_room).count() + 2 > full.len().max(2) {
             let these = full.iter().filter(is_out_of_room).map(|peer| self.region_of(*peer));
             let limit =

@@ -52,7 +52,7 @@ impl Upstairs {
                 let there = || counting.iter().filter(|peer| self.peers[peer.0].is_streaming());
                 if there().count() < 2 || !self.has_right() {
                     Some(Lack::Members)
-                } else if there().filter(|peer| !self.peers[peer.0].is_out_of_room).count() < 2 {
+                } else if there().filter(|peer| !self.peers[peer.0].is_out_of_room()).count() < 2 {
                     Some(Lack::Room)
                 } else {
                     None

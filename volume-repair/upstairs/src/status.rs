@@ -1,7 +1,7 @@
 //! What an Upstairs believes, at one instant: plain data for people and programs. Owns its form, which is a part of the outside
 //! contract as JSON; how it is made is [`crate::report`]'s.
 
-use crate::peer::State;
+use crate::{peer::State, trouble::TroubleCode};
 use ids::{RegionId, RegionSetId};
 use region::{List, ListVersion, Position, Promotion};
 use serde::{Deserialize, Serialize};
@@ -168,6 +168,8 @@ pub struct MemberStatus {
     pub heard_ms_ago: Option<u64>,
     /// Why it is not of use, if it is not.
     pub trouble: Option<String>,
+    /// The same for programs.
+    pub trouble_code: Option<TroubleCode>,
     /// Blocks that were found wrong.
     pub wrong_blocks: u64,
     /// Those of them that had their checksums, and that the volume's key has not sealed: somebody has changed them.

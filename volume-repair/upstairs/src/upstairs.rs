@@ -22,6 +22,7 @@ use crate::{
     rules::Rule,
     standstill::Standstill,
     status::Totals,
+    trouble::Trouble,
     types::{Action, ActivateError, Config, Job, JobError, JobId, PeerId},
     window::Window,
 };
@@ -146,8 +147,8 @@ impl Upstairs {
 
     /// Why a member is not of use, or was not last time.
     #[must_use]
-    pub fn trouble(&self, peer: PeerId) -> Option<&str> {
-        self.peers[peer.0].trouble.as_deref()
+    pub fn trouble(&self, peer: PeerId) -> Option<&Trouble> {
+        self.peers[peer.0].trouble.as_ref()
     }
 
     /// Blocks of a member that had their checksums, and that the volume's key has not sealed.
@@ -205,7 +206,7 @@ impl Upstairs {
             if is_there {
                 self.greet(peer);
             } else {
-                self.lose(peer, "it cannot be reached");
+                self.lose(peer, Trouble::Unreachable);
             }
         }
         self.step()
@@ -215,7 +216,7 @@ impl Upstairs {
     pub fn disconnected(&mut self, now: Duration, peer: PeerId) -> Vec<Action> {
         self.now = now;
         if !matches!(self.peers[peer.0].state, State::Away(_)) {
-            self.lose(peer, "its connection broke");
+            self.lose(peer, Trouble::Disconnected);
         }
         self.step()
     }
@@ -269,7 +270,7 @@ impl Upstairs {
 
     fn hear(&mut self, peer: PeerId, reply: Reply) {
         if is_in_order(&reply) {
-            self.peers[peer.0].note_going_on();
+            self.peers[peer.0].trouble = None;
         }
         match reply {
             Reply::Welcome(welcome) => self.promote(peer, &welcome),
@@ -278,15 +279,15 @@ impl Upstairs {
             Reply::Fenced(by) => self.note_fenced(by),
             Reply::Failed(why) => {
                 self.peers[peer.0].is_condemned = true;
-                self.lose(peer, &why);
+                self.lose(peer, Trouble::Failed(why));
             }
-            Reply::Wrong(what) => self.lose(peer, &what),
+            Reply::Wrong(what) => self.lose(peer, Trouble::Refused(what)),
             Reply::Applied(position) => {
                 self.peers[peer.0].note_applied(position);
             }
-            Reply::Waits { is_full, why } => {
-                let peer = &mut self.peers[peer.0];
-                (peer.trouble, peer.is_out_of_room) = (Some(why), is_full);
+            Reply::Waits { is_full: true, why } => self.peers[peer.0].trouble = Some(Trouble::NoRoom(why)),
+            Reply::Waits { is_full: false, why } => {
+                self.peers[peer.0].trouble = Some(Trouble::DiskError(why));
             }
             Reply::Flushed { id, durable } => {
                 self.take_purpose(id);
@@ -517,7 +518,7 @@ impl Upstairs {
         for peer in (0..self.peers.len()).map(PeerId) {
             self.peers[peer.0].is_condemned = false;
             if !matches!(self.peers[peer.0].state, State::Away(_) | State::Connecting) {
-                self.lose(peer, "all members are asked again what they have");
+                self.lose(peer, Trouble::AskedAgain);
             }
         }
     }
