@@ -28,6 +28,6 @@ mod server;
 mod stream;
 
 pub use disk::{Disk, DiskError};
-pub use member::{ConnectionId, Effect, Ended, Member, VERSION, Work};
+pub use member::{ConnectionId, EPOCHS_AT_ONCE, Effect, Ended, Member, VERSION, Work};
 pub use rules::Rule;
 pub use server::{Server, ServerError};

@@ -113,6 +113,7 @@ impl Upstairs {
             Some(next) => {
                 self.peers[id.0].is_condemned = false;
                 self.peers[id.0].stream_from(next, applied);
+                self.note_suspect(id);
                 self.flush_again();
             }
             // It has lost what it had. If it can be spared it is left out, and filled; otherwise it is brought up to what the
@@ -149,7 +150,7 @@ impl Upstairs {
             Refusal::Version(min, max) => {
                 self.lose_for_long(id, &format!("it speaks versions {min} to {max} of the protocol"));
             }
-            Refusal::NoRegion(why) => self.lose_for_long(id, &why),
+            Refusal::NoRegion(why) | Refusal::EpochTooHigh(why) => self.lose_for_long(id, &why),
             Refusal::List { why, .. } => self.lose(id, &why),
         }
     }
