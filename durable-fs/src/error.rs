@@ -129,6 +129,15 @@ impl StorageError {
         ours || self.source.kind() == io::ErrorKind::IsADirectory
     }
 
+    /// The medium does not give back what was asked for: that is known of these bytes, and of no others.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        use rustix::io::Errno;
+        let is_medium =
+            matches!(Errno::from_io_error(&self.source), Some(Errno::IO | Errno::NODATA | Errno::ILSEQ));
+        self.operation == Operation::Read && is_medium
+    }
+
     /// The process or the host has run out of open files or of memory. That says nothing about the disk.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {

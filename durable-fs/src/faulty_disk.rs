@@ -9,9 +9,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use std::{
     fmt,
     io::IoSlice,
+    ops::Range,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -27,6 +28,8 @@ pub struct FaultState {
     pub read_only: bool,
     /// Opening anything fails with EMFILE, as in a process that has run out of descriptors.
     pub out_of_files: bool,
+    /// The next sync of a file fails, and nothing else does.
+    pub next_sync_fails: bool,
     /// Added to every operation.
     pub slow: Duration,
 }
@@ -42,6 +45,10 @@ struct Shared {
     /// Whether any fault is set; all that an operation on a sound disk looks at.
     any: AtomicBool,
     state: Mutex<FaultState>,
+    /// Parts of files that cannot be read.
+    unreadable: Mutex<Vec<(Utf8PathBuf, Range<u64>)>>,
+    /// Seeds of what is left of operations that fail: each has another one.
+    seeds: AtomicU64,
     /// Wakes the operations that are being slowed down, so that healing takes effect at once.
     changed: Condvar,
 }
@@ -78,8 +85,20 @@ impl DiskFaults {
         self.change(|state| state.out_of_files = true);
     }
 
+    /// The next sync of a file fails, and those after it succeed: as on Linux, where what it was for counts as written from then on.
+    pub fn fail_next_sync(&self) {
+        self.change(|state| state.next_sync_fails = true);
+    }
+
+    /// From now on these bytes of a file cannot be read, if it is opened to be written in place.
+    pub fn make_unreadable(&self, path: &Utf8Path, bytes: Range<u64>) {
+        self.unreadable().push((path.to_owned(), bytes));
+        self.change(|_| {});
+    }
+
     /// Takes every fault back; operations that are being slowed down go on at once.
     pub fn heal(&self) {
+        self.unreadable().clear();
         self.change(|state| *state = FaultState::default());
     }
 
@@ -92,8 +111,32 @@ impl DiskFaults {
     fn change(&self, act: impl FnOnce(&mut FaultState)) {
         let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         act(&mut state);
-        self.shared.any.store(*state != FaultState::default(), Ordering::Release);
+        let any = *state != FaultState::default() || !self.unreadable().is_empty();
+        self.shared.any.store(any, Ordering::Release);
         self.shared.changed.notify_all();
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, Vec<(Utf8PathBuf, Range<u64>)>> {
+        self.shared.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_seed(&self) -> u64 {
+        self.shared.seeds.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Lets the reading of a part of a file through.
+    fn pass_read(&self, path: &Utf8Path, bytes: &Range<u64>) -> Result<(), StorageError> {
+        self.pass(Operation::Read, path)?;
+        if !self.shared.any.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let is_hit = |(of, there): &(Utf8PathBuf, Range<u64>)| {
+            of == path && there.start < bytes.end && bytes.start < there.end
+        };
+        if self.unreadable().iter().any(is_hit) {
+            return Err(StorageError::new(Operation::Read, path, rustix::io::Errno::IO));
+        }
+        Ok(())
     }
 
     /// Lets an operation through, late or not at all.
@@ -105,6 +148,10 @@ impl DiskFaults {
         let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if state.failing {
+                return Err(StorageError::new(operation, path, rustix::io::Errno::IO));
+            }
+            if state.next_sync_fails && operation == Operation::Sync {
+                state.next_sync_fails = false;
                 return Err(StorageError::new(operation, path, rustix::io::Errno::IO));
             }
             if state.full && needs_space(operation) {
@@ -319,14 +366,28 @@ impl ReadFile for FaultyFile<dyn ReadFile> {
     }
 }
 
+impl FaultyFile<dyn InPlaceFile> {
+    /// A write that fails leaves any part of itself.
+    fn write_a_part(&self, offset: u64, slices: &[IoSlice<'_>]) {
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        // Whole quarters, of an operation that goes through or does not.
+        let quarters = usize::try_from(self.faults.next_seed() % 5).expect("it is less than 5");
+        let part = &bytes[..bytes.len() * quarters / 4];
+        let _ = self.inner.write_all_at(offset, &mut [IoSlice::new(part)]);
+    }
+}
+
 impl InPlaceFile for FaultyFile<dyn InPlaceFile> {
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
-        self.faults.pass(Operation::Read, &self.path)?;
+        self.faults.pass_read(&self.path, &(offset..offset + buffer.len() as u64))?;
         self.inner.read_exact_at(offset, buffer)
     }
 
     fn write_all_at(&self, offset: u64, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
-        self.faults.pass(Operation::Write, &self.path)?;
+        if let Err(error) = self.faults.pass(Operation::Write, &self.path) {
+            self.write_a_part(offset, slices);
+            return Err(error);
+        }
         self.inner.write_all_at(offset, slices)
     }
 
@@ -336,8 +397,19 @@ impl InPlaceFile for FaultyFile<dyn InPlaceFile> {
     }
 
     fn sync_data(&self) -> Result<(), StorageError> {
-        self.faults.pass(Operation::Sync, &self.path)?;
+        if let Err(error) = self.faults.pass(Operation::Sync, &self.path) {
+            self.inner.forget_unsynced(self.faults.next_seed());
+            return Err(error);
+        }
         self.inner.sync_data()
+    }
+
+    fn drop_cache(&self) {
+        self.inner.drop_cache();
+    }
+
+    fn forget_unsynced(&self, seed: u64) {
+        self.inner.forget_unsynced(seed);
     }
 
     fn size(&self) -> Result<u64, StorageError> {
@@ -381,6 +453,94 @@ mod tests {
         assert_eq!(disk.space().unwrap().available, 0);
         assert_eq!(disk.open("a".into()).unwrap().read_at(0, &mut [0; 4]).unwrap(), 1);
         disk.remove("a".into()).unwrap();
+    }
+
+    fn written(disk: &FaultyDisk<crate::SimDisk>) -> Box<dyn InPlaceFile> {
+        let file = disk.create_in_place("f".into()).unwrap();
+        disk.sync_directory("".into()).unwrap();
+        file.write_all_at(0, &mut [IoSlice::new(&[1; 4096])]).unwrap();
+        file.sync_data().unwrap();
+        file
+    }
+
+    fn content(file: &dyn InPlaceFile) -> Vec<u8> {
+        let mut bytes = vec![9; 4096];
+        file.read_exact_at(0, &mut bytes).unwrap();
+        bytes
+    }
+
+    /// Any pieces of it: none, all, or a mixture, over enough failures.
+    #[test]
+    fn what_a_failed_sync_was_for_is_seen_until_the_cache_is_dropped_and_no_later_sync_brings_it_back() {
+        let mut left = std::collections::BTreeSet::new();
+        let faults = DiskFaults::new();
+        for round in 0..60 {
+            let machine = SimMachine::new();
+            let disk = FaultyDisk::new(machine.add_disk(1 << 20), faults.clone());
+            let mut file = written(&disk);
+            file.write_all_at(0, &mut [IoSlice::new(&[2; 4096])]).unwrap();
+            faults.fail_next_sync();
+            assert_eq!(file.sync_data().unwrap_err().source.raw_os_error(), Some(5));
+            file.sync_data().unwrap();
+            assert_eq!(content(&*file), [2; 4096], "it is in the cache");
+            if round % 2 == 0 {
+                file.drop_cache();
+            } else {
+                machine.crash(round);
+                file = disk.open_in_place("f".into()).unwrap();
+            }
+            let found = content(&*file);
+            left.insert(found.iter().filter(|byte| **byte == 2).count());
+            assert!(found.iter().all(|byte| [1, 2].contains(byte)));
+        }
+        assert!(left.contains(&0) && left.contains(&4096) && left.len() > 5, "{left:?}");
+    }
+
+    #[test]
+    fn what_is_written_behind_a_failed_sync_is_durable_with_the_next_one() {
+        for seed in 0..20 {
+            let machine = SimMachine::new();
+            let faults = DiskFaults::new();
+            let disk = FaultyDisk::new(machine.add_disk(1 << 20), faults.clone());
+            let file = written(&disk);
+            file.write_all_at(0, &mut [IoSlice::new(&[2; 4096])]).unwrap();
+            faults.fail_next_sync();
+            file.sync_data().unwrap_err();
+            file.write_all_at(512, &mut [IoSlice::new(&[3; 512])]).unwrap();
+            file.sync_data().unwrap();
+            machine.crash(seed);
+            let found = content(&*disk.open_in_place("f".into()).unwrap());
+            assert_eq!(found[512..1024], [3; 512]);
+        }
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_any_part_of_itself() {
+        let (disk, faults) = disk();
+        let file = written(&disk);
+        faults.fail();
+        let mut left = std::collections::BTreeSet::new();
+        for byte in 2..12 {
+            file.write_all_at(0, &mut [IoSlice::new(&[byte; 4096])]).unwrap_err();
+            faults.heal();
+            left.insert(content(&*file).iter().filter(|there| **there == byte).count());
+            faults.fail();
+        }
+        assert_eq!(left, [0, 1024, 2048, 3072, 4096].into());
+    }
+
+    #[test]
+    fn what_is_unreadable_fails_alone_and_is_read_again_when_it_is_healed() {
+        let (disk, faults) = disk();
+        let file = written(&disk);
+        faults.make_unreadable("f".into(), 512..1024);
+        let read = |offset| file.read_exact_at(offset, &mut [0; 256]);
+        assert!(read(0).is_ok() && read(256).is_ok() && read(1024).is_ok());
+        for offset in [400, 512, 1000] {
+            assert_eq!(read(offset).unwrap_err().source.raw_os_error(), Some(5));
+        }
+        faults.heal();
+        assert!(read(512).is_ok());
     }
 
     #[test]

@@ -129,6 +129,13 @@ pub trait InPlaceFile: Send + Sync + fmt::Debug {
     /// Forgets cached bytes of the file that are not waiting to be written, so that the next read comes from the medium: after
     /// a sync that failed the cache has what the medium may never have got. A hint.
     fn drop_cache(&self) {}
+
+    /// What a sync leaves that fails, for disks whose faults are made on purpose: any part of what was not synced reaches the medium, as
+    /// the seed decides, and the rest never will, though it is read until the cache is dropped, and a later sync succeeds. On a real
+    /// disk this does nothing: there a sync that fails does it.
+    fn forget_unsynced(&self, seed: u64) {
+        let _ = seed;
+    }
 }
 
 /// What a file says about its content without being read.

@@ -92,7 +92,7 @@ pub(crate) fn remove_if_same(names: &mut Namespace, path: &Utf8Path, node: Node)
 pub(crate) fn surviving_file(file: &SimFile, choices: &mut Choices) -> SimFile {
     let (synced, live) = (&file.synced, &file.live);
     let left = match choices.below(3) {
-        _ if !file.unsynced.is_empty() => written_in_place(file, choices),
+        _ if !file.unsynced.is_empty() || file.has_forgotten => left_in_place(file, choices),
         _ if synced == live => live.clone(),
         0 => synced.clone(),
         1 => live.clone(),
@@ -110,12 +110,12 @@ pub(crate) fn surviving_file(file: &SimFile, choices: &mut Choices) -> SimFile {
             torn
         }
     };
-    SimFile { synced: left.clone(), live: left, unsynced: Vec::new() }
+    SimFile { synced: left.clone(), live: left, ..SimFile::default() }
 }
 
 /// The synced bytes, and over them pieces of the writes since then: none of them, all, those of the first writes, those of all
 /// writes but one, or any. Where a piece was written twice, either may be what is left.
-fn written_in_place(file: &SimFile, choices: &mut Choices) -> Content {
+pub(crate) fn left_in_place(file: &SimFile, choices: &mut Choices) -> Content {
     let mut left = file.synced.clone();
     let (manner, whole) = (choices.below(5), choices.below(file.unsynced.len() + 1));
     let unit = if choices.coin() { BLOCK } else { PIECE };

@@ -273,6 +273,15 @@ impl InPlaceFile for SimHandle {
         self.with_file(Operation::Sync, SimFile::sync)
     }
 
+    fn drop_cache(&self) {
+        // Without power there is no cache.
+        let _ = self.with_file(Operation::Read, SimFile::drop_cache);
+    }
+
+    fn forget_unsynced(&self, seed: u64) {
+        let _ = self.with_file(Operation::Sync, |file| file.fail_sync(seed));
+    }
+
     fn size(&self) -> Result<u64, StorageError> {
         self.with_file(Operation::Metadata, |file| file.live.data.len() as u64)
     }

@@ -4,7 +4,7 @@
 
 use crate::{
     ports::FileMetadata,
-    sim_crash::{Choices, remove_if_same, surviving_file, surviving_names},
+    sim_crash::{Choices, left_in_place, remove_if_same, surviving_file, surviving_names},
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{collections::BTreeMap, io};
@@ -39,11 +39,39 @@ pub(crate) struct SimFile {
     pub(crate) synced: Content,
     /// Writes in place since then, in order: where, and what.
     pub(crate) unsynced: Vec<(u64, Vec<u8>)>,
+    /// Whether a sync has failed since: then programs may see what the medium never gets.
+    pub(crate) has_forgotten: bool,
 }
 
 impl SimFile {
+    /// A sync that fails, of a file that is written in place: some pieces reach the medium, and the rest counts as written, too.
+    pub(crate) fn fail_sync(&mut self, seed: u64) {
+        if !self.unsynced.is_empty() {
+            self.synced = left_in_place(self, &mut Choices::new(seed));
+            self.unsynced.clear();
+            self.has_forgotten = true;
+        }
+    }
+
+    /// What was not waiting to be written is read from the medium.
+    pub(crate) fn drop_cache(&mut self) {
+        if !std::mem::take(&mut self.has_forgotten) {
+            return;
+        }
+        let length = self.live.data.len();
+        self.live.data.clone_from(&self.synced.data);
+        self.live.data.resize(length, 0);
+        for (offset, bytes) in &self.unsynced {
+            let start = usize::try_from(*offset).expect("it was written in memory");
+            self.live.data[start..start + bytes.len()].copy_from_slice(bytes);
+        }
+    }
+
     pub(crate) fn sync(&mut self) {
         let in_place = std::mem::take(&mut self.unsynced);
+        if in_place.is_empty() && self.has_forgotten {
+            return;
+        }
         if in_place.is_empty() {
             self.synced = self.live.clone();
             return;

@@ -22,6 +22,7 @@ use crate::{
     layout::Layout,
     map::{SEAL, Seal},
     position::Position,
+    ring::Ring,
     superblock::Cut,
 };
 use durable_fs::{InPlaceFile, StorageError};
@@ -147,45 +148,42 @@ pub(crate) fn bytes_max(layout: &Layout, pieces: u64, blocks: u64) -> u64 {
 
 impl Journal {
     /// Finds the records behind a cut: all that are right by themselves. Whether their bytes are there is not looked at.
-    pub(crate) fn scan(
-        file: &dyn InPlaceFile,
-        layout: &Layout,
-        cut: &Cut,
-    ) -> Result<Vec<Found>, StorageError> {
-        let mut found: Vec<Found> = Vec::new();
+    pub(crate) fn scan(ring: &mut Ring<'_>, cut: &Cut) -> Result<Scan, StorageError> {
+        let mut scan = Scan::default();
         let mut mark = Mark { number: cut.record, chain: cut.chain, head: cut.next_at, used: 0 };
-        while mark.used < layout.journal_bytes {
-            let next = |at| read_record(file, layout, at, &mark);
-            let (start, skipped, read) = match next(mark.head)? {
-                Some(read) => (mark.head, 0, Some(read)),
-                None if mark.head == 0 => break,
-                None => (0, layout.journal_bytes - mark.head, next(0)?),
+        let journal_bytes = ring.layout().journal_bytes;
+        while mark.used < journal_bytes {
+            let (mut start, mut skipped, mut next) = (mark.head, 0, read_record(ring, mark.head, &mark)?);
+            let mut has_hole = matches!(next, Next::Unreadable);
+            if !matches!(next, Next::Record(..)) && mark.head > 0 {
+                (start, skipped, next) = (0, journal_bytes - mark.head, read_record(ring, 0, &mark)?);
+                has_hole |= matches!(next, Next::Unreadable);
+            }
+            let Next::Record(record, chain, length) = next else {
+                scan.ends_unreadable = has_hole;
+                break;
             };
-            let Some((record, chain, length)) = read else { break };
             let used = mark.used + skipped + length;
-            if used > layout.journal_bytes {
+            if used > journal_bytes {
                 break;
             }
             mark = Mark { number: record.number, chain, head: start + length, used };
-            found.push(Found { record, mark });
+            scan.found.push(Found { record, mark });
         }
-        Ok(found)
+        Ok(scan)
     }
 
     /// The highest record that any record of the ring, right by itself and later than `end`, says is durable. None is higher than
     /// `end`, or durable records behind it are rotten: whatever was left of an earlier life was found not to be durable then.
-    pub(crate) fn durable_behind(
-        file: &dyn InPlaceFile,
-        layout: &Layout,
-        end: u64,
-    ) -> Result<u64, StorageError> {
+    pub(crate) fn durable_behind(ring: &mut Ring<'_>, end: u64) -> Result<u64, StorageError> {
+        let layout = ring.layout();
         let mut highest = 0;
         let mut from = 0;
         while from < layout.journal_bytes {
             // Whatever begins in the first part of the window ends in it.
             let size = (WINDOW + RECORD_MAX).min(layout.journal_bytes - from);
             let mut window = vec![0; usize::try_from(size).expect("a window is small")];
-            file.read_exact_at(layout.journal + from, &mut window)?;
+            ring.read(from, &mut window)?;
             for at in 0..window.len().min(usize::try_from(WINDOW).expect("a window is small")) {
                 if let Some(record) = record_at(&window[at..], layout).filter(|record| record.number > end) {
                     highest = highest.max(record.durable);
@@ -290,25 +288,45 @@ pub(crate) struct Found {
     pub(crate) mark: Mark,
 }
 
-/// The record at this place, if it is the one behind the mark; its checksum, and its length.
-fn read_record(
-    file: &dyn InPlaceFile,
-    layout: &Layout,
-    at: u64,
-    before: &Mark,
-) -> Result<Option<(Record, u64, u64)>, StorageError> {
+/// All that are right by themselves, in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    pub(crate) found: Vec<Found>,
+    /// Whether there may be another one where the medium does not give back what is there.
+    pub(crate) ends_unreadable: bool,
+}
+
+/// What is at a place of the ring.
+#[derive(Debug)]
+enum Next {
+    /// The record that is looked for, its checksum, and its length.
+    Record(Record, u64, u64),
+    /// Another one, or none.
+    Other,
+    /// It may be the one.
+    Unreadable,
+}
+
+/// Whether the record behind the mark is at this place.
+fn read_record(ring: &mut Ring<'_>, at: u64, before: &Mark) -> Result<Next, StorageError> {
+    let layout = ring.layout();
     if at + HEADER as u64 > layout.journal_bytes {
-        return Ok(None);
+        return Ok(Next::Other);
     }
     let mut bytes = vec![0; HEADER];
-    file.read_exact_at(layout.journal + at, &mut bytes)?;
+    if ring.read(at, &mut bytes)? {
+        return Ok(Next::Unreadable);
+    }
     let max = RECORD_MAX.min(layout.journal_bytes - at);
     let Some(length) = length_of(&bytes, before).filter(|length| *length as u64 <= max) else {
-        return Ok(None);
+        return Ok(Next::Other);
     };
     bytes.resize(length, 0);
-    file.read_exact_at(layout.journal + at, &mut bytes)?;
-    Ok(parse(bytes, layout).map(|(record, checksum)| (record, checksum, length as u64)))
+    if ring.read(at, &mut bytes)? {
+        return Ok(Next::Unreadable);
+    }
+    let parsed = parse(bytes, layout);
+    Ok(parsed.map_or(Next::Other, |(record, checksum)| Next::Record(record, checksum, length as u64)))
 }
 
 /// Of a header that may be of the record that is looked for.

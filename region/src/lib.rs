@@ -20,12 +20,14 @@
 //! - [`position`]: the number of a write.
 //! - [`layout`], [`sealed`], [`superblock`], [`control`], [`tree`], [`map`], [`journal`]: what is where in the file, and how it
 //!   is read.
+//! - [`ring`], [`fail_stop`]: a medium that does not give back all of it, and a sync that fails.
 //! - [`free`], [`places`], [`pages`]: what of it is in memory.
 //! - [`rules`]: what the tests leave out, one at a time, to see that they notice.
 //! - [`region`]: the whole; [`mod@open`], [`mod@write`], [`mod@sync`]: how it comes to be, changes, and lasts.
 //! - [`look`]: what is told of one that is not opened.
 
 mod control;
+mod fail_stop;
 pub mod fields;
 mod free;
 mod journal;
@@ -37,6 +39,7 @@ mod pages;
 mod places;
 mod position;
 mod region;
+mod ring;
 mod rules;
 mod sealed;
 mod superblock;

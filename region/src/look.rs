@@ -5,6 +5,7 @@
 
 use crate::{
     control::Control,
+    fail_stop::FailStop,
     open::{AtRest, Head, OpenError, find, read_head},
     position::Position,
     superblock::Identity,
@@ -56,7 +57,7 @@ pub fn look_outside(file: &dyn InPlaceFile, path: &Utf8Path) -> Result<Outside, 
 /// [`OpenError`].
 pub fn look_inside(file: Arc<dyn InPlaceFile>, path: &Utf8Path) -> Result<Inside, OpenError> {
     // It writes nothing, so it is no life of the region, and has no number of one.
-    let AtRest { region, is_clean, known_durable, .. } = find(file, path, 0)?;
+    let AtRest { region, is_clean, known_durable, .. } = find(Arc::new(FailStop::new(file)), path, 0)?;
     Ok(Inside {
         applied: region.applied,
         durable: known_durable,

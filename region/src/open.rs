@@ -11,7 +11,8 @@
 //! 1. The system's cache of the file is dropped and the file synced: what is looked at is what the disk has, and what a killed
 //!    process had left in the cache is durable before any data block counts as free.
 //! 2. Super and control: the newest right copy. Then the tree's index pages and the pages of free space.
-//! 3. The records of the journal behind the cut, as long as each continues the one before.
+//! 3. The records of the journal behind the cut, as long as each continues the one before. One that the medium does not give back is
+//!    missing, as one that is rotten is; if that is where the journal ends, the region is *suspect*.
 //! 4. The end: the last group of them that has, of all blocks that it or those before it changed, the bytes. Records that
 //!    were known to be durable are not asked for theirs. If any record, wherever it is in the ring, says that later ones than
 //!    the end were durable, those are rotten.
@@ -22,13 +23,15 @@
 
 use crate::{
     control::{Control, List},
+    fail_stop::FailStop,
     free::FreeSpace,
-    journal::{self, Change, Changed, Found, Journal, Stamp},
+    journal::{self, Change, Changed, Found, Journal, Scan, Stamp},
     layout::{BLOCKS_MAX, Layout, SEALED_BLOCKS_MAX},
     map::{Content, Entry},
     pages::Pages,
     position::Position,
     region::{Failed, Point, Region, checksum},
+    ring::Ring,
     rules::Rule,
     sealed::{Mirrored, PAGE},
     superblock::{Cut, Identity, KNOWN, Super, Unusable},
@@ -184,8 +187,9 @@ pub fn open(storage: &dyn Storage, path: &Utf8Path, opening: Opening) -> Result<
     if Rule::OpeningSyncs.is_kept() {
         file.sync_data()?;
     }
-    let AtRest { mut region, is_clean, kept: [top, control_kept], .. } = find(file, path, opening.life)?;
-    let begun = region.begin_life(opening, is_clean, [&top, &control_kept]);
+    let found = find(Arc::new(FailStop::new(file)), path, opening.life)?;
+    let AtRest { mut region, is_clean, may_lack_some, kept: [top, control_kept], .. } = found;
+    let begun = region.begin_life(opening, is_clean, may_lack_some, [&top, &control_kept]);
     begun.map_err(|failed| OpenError::NotWritten { path: path.to_string(), failed })?;
     Ok(region)
 }
@@ -224,12 +228,14 @@ pub(crate) struct AtRest {
     pub(crate) region: Region,
     /// Whether its last life has ended in order.
     pub(crate) is_clean: bool,
+    /// Whether there may have been more, where the medium does not give back what is there.
+    pub(crate) may_lack_some: bool,
     /// The last write that it was known to have durably, before it was looked at.
     pub(crate) known_durable: Position,
     kept: [Mirrored; 2],
 }
 
-pub(crate) fn find(file: Arc<dyn InPlaceFile>, path: &Utf8Path, life: u64) -> Result<AtRest, OpenError> {
+pub(crate) fn find(file: Arc<FailStop>, path: &Utf8Path, life: u64) -> Result<AtRest, OpenError> {
     let name = || path.to_string();
     let Head { top: kept, layout, control, kept: [top, control_kept] } = read_head(file.as_ref(), path)?;
     let rotten = |what: String| OpenError::Rotten { path: name(), what };
@@ -245,7 +251,8 @@ pub(crate) fn find(file: Arc<dyn InPlaceFile>, path: &Utf8Path, life: u64) -> Re
             return Err(rotten(format!("page {number} of free space names blocks that there are not")));
         }
     }
-    let found = Journal::scan(file.as_ref(), &layout, &kept.cut)?;
+    let mut ring = Ring::new(file.as_ref(), &layout);
+    let Scan { found, ends_unreadable } = Journal::scan(&mut ring, &kept.cut)?;
     let durable = found.iter().map(|found| found.record.durable).fold(kept.cut.record, u64::max);
     let found = right_prefix(file.as_ref(), &layout, durable, found);
     // Of a region that was never opened nothing can be lost.
@@ -253,7 +260,7 @@ pub(crate) fn find(file: Arc<dyn InPlaceFile>, path: &Utf8Path, life: u64) -> Re
     let is_clean = is_new || found.last().is_some_and(|found| found.record.is_end_of_life);
     let end = found.last().map_or(kept.cut.record, |found| found.record.number);
     let durable = match Rule::DurableIsMissed.is_kept() {
-        true => durable.max(Journal::durable_behind(file.as_ref(), &layout, end)?),
+        true => durable.max(Journal::durable_behind(&mut ring, end)?),
         false => end,
     };
     if end < durable {
@@ -285,7 +292,9 @@ pub(crate) fn find(file: Arc<dyn InPlaceFile>, path: &Utf8Path, life: u64) -> Re
         region.replay(found).map_err(not_read)?;
     }
     region.durable.position = region.applied;
-    Ok(AtRest { region, is_clean, known_durable, kept: [top, control_kept] })
+    // The end of one life may be followed by the beginning of another one.
+    let (is_clean, may_lack_some) = (is_clean && !ends_unreadable, ends_unreadable);
+    Ok(AtRest { region, is_clean, may_lack_some, known_durable, kept: [top, control_kept] })
 }
 
 impl Region {
@@ -313,7 +322,13 @@ impl Region {
     }
 
     /// The first writes of an opening.
-    fn begin_life(&mut self, opening: Opening, is_clean: bool, kept: [&Mirrored; 2]) -> Result<(), Failed> {
+    fn begin_life(
+        &mut self,
+        opening: Opening,
+        is_clean: bool,
+        may_lack_some: bool,
+        kept: [&Mirrored; 2],
+    ) -> Result<(), Failed> {
         let [top, control] = kept;
         let makes_equal = Rule::CopiesAreEqual.is_kept();
         // What this life writes, a program that does not know all features would misread: it is told before.
@@ -325,8 +340,8 @@ impl Region {
             written.map_err(|error| self.fail("what says that it is a region cannot be kept", &error))?;
         }
         let had_power = self.control.boot == opening.boot;
-        if (makes_equal && !control.is_twice) || !had_power {
-            let is_suspect = self.control.is_suspect || !(had_power || is_clean);
+        if (makes_equal && !control.is_twice) || !had_power || (may_lack_some && !self.control.is_suspect) {
+            let is_suspect = self.control.is_suspect || !(had_power || is_clean) || may_lack_some;
             self.set_control(Control { boot: opening.boot, is_suspect, ..self.control.clone() })?;
         }
         self.say_all_is_durable(false)

@@ -10,6 +10,7 @@
 
 use crate::{
     control::{Control, Member},
+    fail_stop::FailStop,
     free::FreeSpace,
     journal::Journal,
     layout::Layout,
@@ -91,7 +92,7 @@ pub(crate) struct Point {
 /// A region that is open. Its calls block on the disk; whoever needs more at a time brings a lock and threads.
 #[derive(Debug)]
 pub struct Region {
-    pub(crate) file: Arc<dyn InPlaceFile>,
+    pub(crate) file: Arc<FailStop>,
     pub(crate) identity: Identity,
     pub(crate) layout: Layout,
     pub(crate) control: Control,
@@ -144,7 +145,7 @@ impl Region {
         control.write(&mut page);
         let written =
             self.layout.control_mirror().write(self.file.as_ref(), &mut page, self.control_changes + 1);
-        written.map_err(|error| self.fail("who may write cannot be kept", &error))?;
+        written.map_err(|error| self.fail_sync("who may write cannot be kept", &error))?;
         self.control_changes += 1;
         self.control = control;
         Ok(())
@@ -305,6 +306,18 @@ impl Region {
     /// It is of no use from now on.
     pub(crate) fn fail(&mut self, what: &str, error: &StorageError) -> Failed {
         self.fail_because(format!("{what}: {error}: {}", error.source))
+    }
+
+    /// What was written, and is not durable yet, may be gone though the power is there, and nobody would know at the next opening. So it
+    /// is said where that looks, if the disk still takes anything: the region is *suspect*.
+    pub(crate) fn fail_sync(&mut self, what: &str, error: &StorageError) -> Failed {
+        let mut page = [0; PAGE];
+        Control { is_suspect: true, ..self.control.clone() }.write(&mut page);
+        // Newer than a change that may be there, and that nobody was answered for. On a file of its own, whose syncs may succeed: what
+        // they make durable is this page.
+        let generation = self.control_changes + 2;
+        let _ = self.layout.control_mirror().write(self.file.for_last_words(), &mut page, generation);
+        self.fail(what, error)
     }
 
     pub(crate) fn fail_map(&mut self, error: &NotRead) -> Failed {

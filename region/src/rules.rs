@@ -26,5 +26,7 @@ named_rules::named_rules! {
         GroupIsWhole,
         /// Records that were durable and are missing are noticed.
         DurableIsMissed,
+        /// When a sync has failed, no later one counts.
+        FailedSyncIsForGood,
     }
 }

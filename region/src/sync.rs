@@ -18,6 +18,7 @@
 //! | the second super written and synced | the new checkpoint |
 
 use crate::{
+    fail_stop::FailStop,
     journal::Mark,
     layout::Layout,
     position::Position,
@@ -40,7 +41,7 @@ const CHANGED_PAGES: usize = 4_096;
 #[derive(Debug)]
 #[must_use = "nothing is durable before it was run and ended"]
 pub struct Sync {
-    file: Arc<dyn InPlaceFile>,
+    file: Arc<FailStop>,
     point: Point,
 }
 
@@ -70,7 +71,7 @@ pub struct Synced {
 #[derive(Debug)]
 #[must_use = "the journal is not shorter before it was run and ended"]
 pub struct Checkpoint {
-    file: Arc<dyn InPlaceFile>,
+    file: Arc<FailStop>,
     point: Point,
     mark: Mark,
     plan: TreePlan,
@@ -125,7 +126,7 @@ impl Region {
     /// If the disk refused. Then nobody knows what is on it, also not after a later success: the region has failed.
     pub fn end_sync(&mut self, synced: Synced) -> Result<Position, Failed> {
         self.check_in_use()?;
-        synced.result.map_err(|error| self.fail("what was written cannot be made durable", &error))?;
+        synced.result.map_err(|error| self.fail_sync("what was written cannot be made durable", &error))?;
         self.note_durable(synced.point);
         Ok(self.durable.position)
     }
@@ -211,7 +212,7 @@ impl Region {
     pub fn end_checkpoint(&mut self, checkpointed: Checkpointed) -> Result<(), Failed> {
         self.check_in_use()?;
         let Checkpointed { point, mark, result } = checkpointed;
-        let new = result.map_err(|error| self.fail("a checkpoint cannot be written", &error))?;
+        let new = result.map_err(|error| self.fail_sync("a checkpoint cannot be written", &error))?;
         self.tree.put_in_force(new);
         self.pages.end_checkpoint();
         self.journal.release(&mark);

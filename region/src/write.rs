@@ -17,7 +17,7 @@ use crate::{
     position::Position,
     region::{Failed, Region},
 };
-use durable_fs::StorageError;
+use durable_fs::{InPlaceFile, StorageError};
 use std::{io::IoSlice, ops::Range};
 
 /// Blocks of a batch that the journal of any region takes, behind a checkpoint, whatever they are cut into.

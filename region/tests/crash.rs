@@ -1,11 +1,11 @@
-//! A region on a disk that loses its power at any operation, and then any sectors of any unsynced writes: what an opening finds is
+//! A region on a disk that loses its power at any operation, or fails at a sync, and then has any sectors of any unsynced writes: what an opening finds is
 //! always one of the states that there were, all of it, and never an older one than the last that was durable. The same for
 //! processes that are killed, which lose nothing at all.
 //!
 //! A run prints its seed when it fails; `REGION_CRASH_SEED` runs that one alone, `REGION_CRASH_RUNS` more of them.
 
 use camino::Utf8Path;
-use durable_fs::{SimDisk, SimMachine};
+use durable_fs::{DiskFaults, FaultyDisk, SimDisk, SimMachine};
 use ids::{RegionId, RegionSetId};
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
 use region::{
@@ -59,7 +59,10 @@ struct NewBlocks {
 struct World {
     random: SmallRng,
     machine: SimMachine,
-    disk: SimDisk,
+    disk: FaultyDisk<SimDisk>,
+    faults: DiskFaults,
+    /// Whether a sync was to fail since it was opened.
+    is_sync_to_fail: bool,
     geometry: Geometry,
     region: Option<Region>,
     under_way: UnderWay,
@@ -81,6 +84,7 @@ struct Found {
     shorter: u32,
     checkpoints: u32,
     groups: u32,
+    failed_syncs: u32,
 }
 
 fn bytes_of(seed: u64, size: usize) -> Vec<u8> {
@@ -109,7 +113,8 @@ impl World {
             is_sealed: random.random_bool(0.3),
         };
         let machine = SimMachine::new();
-        let disk = machine.add_disk(1 << 30);
+        let faults = DiskFaults::new();
+        let disk = FaultyDisk::new(machine.add_disk(1 << 30), faults.clone());
         let identity =
             Identity { region: RegionId(Uuid::from_u128(1)), set: RegionSetId(Uuid::from_u128(2)), geometry };
         let new = NewRegion { identity, incarnation: 7, list: List::default(), salt: seed };
@@ -119,6 +124,8 @@ impl World {
             random,
             machine,
             disk,
+            faults,
+            is_sync_to_fail: false,
             geometry,
             region: None,
             under_way: UnderWay::default(),
@@ -143,6 +150,8 @@ impl World {
         let mut failed = false;
         self.under_way = UnderWay::default();
         self.region = None;
+        self.faults.heal();
+        self.is_sync_to_fail = false;
         loop {
             if self.random.random_bool(0.3) {
                 self.power_fails_soon(12);
@@ -405,9 +414,23 @@ impl World {
 
     /// What fails, fails because the power does.
     fn expect_power_cut(&mut self, error: &dyn std::error::Error) {
+        if self.has_sync_failed() {
+            self.found.failed_syncs += 1;
+            assert!(self.region.as_ref().expect("it was open").failed().is_some(), "{error:?}");
+            // The process ends, and the system goes on with what it has in its cache.
+            self.machine.power_on();
+            if !self.open() {
+                assert!(self.control.is_suspect, "what was not durable may be gone");
+            }
+            return;
+        }
         assert!(self.machine.is_off(), "with power on: {error:?}");
         self.power_fails();
         self.open();
+    }
+
+    fn has_sync_failed(&self) -> bool {
+        self.is_sync_to_fail && !self.faults.state().next_sync_fails && !self.machine.is_off()
     }
 
     fn step(&mut self) {
@@ -469,11 +492,13 @@ impl World {
             // A sync or checkpoint that was run may have met the power cut already.
             90..92 if !self.machine.is_off() => self.check_blocks(),
             92..94 => {
-                // The process is killed: the system still has all that it wrote.
+                // The process is killed: the system still has all that it wrote, but for what a sync has failed for.
+                let was_sync_failed = self.has_sync_failed();
                 self.machine.power_on();
                 let newest = self.now().applied;
                 if !self.open() {
-                    assert_eq!(self.durable, newest, "the power was never gone");
+                    let is_all = self.durable == newest || was_sync_failed;
+                    assert!(is_all, "the power was never gone");
                 }
             }
             94..96 => {
@@ -481,6 +506,10 @@ impl World {
                 self.open();
             }
             90..92 => {}
+            96..98 => {
+                self.faults.fail_next_sync();
+                self.is_sync_to_fail = true;
+            }
             _ => self.power_fails_soon(30),
         }
     }
@@ -553,12 +582,13 @@ fn an_opening_finds_a_whole_state_that_is_not_older_than_what_was_durable() {
         found.openings += one.openings;
         found.shorter += one.shorter;
         found.groups += one.groups;
+        found.failed_syncs += one.failed_syncs;
         found.checkpoints += one.checkpoints;
     }
     eprintln!("{found:?}");
     if is_all {
         assert!(found.openings > 500 && found.shorter > 100, "{found:?}");
-        assert!(found.checkpoints > 30 && found.groups > 20, "{found:?}");
+        assert!(found.checkpoints > 30 && found.groups > 20 && found.failed_syncs > 30, "{found:?}");
     }
 }
 

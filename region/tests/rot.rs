@@ -2,7 +2,7 @@
 //! not fit, or not at all; and never an older state as if it were the newest.
 
 use camino::Utf8Path;
-use durable_fs::{SimDisk, SimMachine};
+use durable_fs::{DiskFaults, FaultyDisk, SimDisk, SimMachine, Storage};
 use ids::{RegionId, RegionSetId};
 use region::{
     BlockSize, Geometry, Identity, List, NewContent, NewRegion, Onto, OpenError, Opening, Position, Region,
@@ -18,7 +18,7 @@ fn path() -> &'static Utf8Path {
     Utf8Path::new(PATH)
 }
 
-fn open(disk: &SimDisk) -> Result<Region, OpenError> {
+fn open(disk: &dyn Storage) -> Result<Region, OpenError> {
     region::open(disk, path(), Opening { life: 1, boot: Uuid::nil() })
 }
 
@@ -71,7 +71,7 @@ enum Became {
     Other,
 }
 
-fn look(disk: &SimDisk, applied: Position) -> Became {
+fn look(disk: &dyn Storage, applied: Position) -> Became {
     let Ok(mut region) = open(disk) else { return Became::Refused };
     if region.applied() < applied {
         return Became::Older;
@@ -113,6 +113,82 @@ fn no_changed_byte_is_taken_for_right_and_none_brings_an_older_state_back() {
     assert_eq!((count(&Became::Older), count(&Became::Other)), (0, 0), "{became:?}");
     assert!(count(&Became::SomeBlocksWrong) > 50, "{became:?}");
     assert!(count(&Became::Refused) > 0, "{became:?}");
+}
+
+/// The ring of this region.
+const RING: std::ops::Range<u64> = 16 << 10..(16 << 10) + (256 << 10);
+
+#[test]
+fn a_part_of_the_ring_that_cannot_be_read_is_like_one_that_is_rotten_wherever_it_is() {
+    let mut counts = (0, 0, 0);
+    // The system reads a page at a time.
+    for offset in RING.step_by(4_096) {
+        let bytes = offset..offset + 4_096;
+        let (machine, disk, applied) = written();
+        machine.power_on();
+        let faults = DiskFaults::new();
+        faults.make_unreadable(path(), bytes.clone());
+        let faulty = FaultyDisk::new(disk.clone(), faults);
+        let unreadable = look(&faulty, applied);
+        let is_suspect = || open(&faulty).expect("it opened before").control().is_suspect;
+        let (machine, disk, applied) = written();
+        machine.power_on();
+        bytes.clone().for_each(|byte| disk.flip_bit(path(), byte).expect("it is a byte of the file"));
+        assert_eq!(unreadable, look(&disk, applied), "{bytes:?}");
+        match unreadable {
+            Became::AsItWas => counts.0 += 1,
+            Became::Refused => counts.1 += 1,
+            // The last page, which has the last records and all that says that they were durable.
+            Became::Older if is_suspect() => counts.2 += 1,
+            other => panic!("{bytes:?}: {other:?}"),
+        }
+    }
+    assert!(counts.0 > 40 && counts.1 > 1 && counts.2 == 1, "{counts:?}");
+}
+
+/// A region of which three writes were not synced when its process was killed.
+fn unsynced() -> (SimDisk, Position) {
+    let (machine, disk, _) = written();
+    machine.power_on();
+    let mut region = open(&disk).expect("it opens");
+    let durable = region.applied();
+    for _ in 0..3 {
+        let version = region.applied().next();
+        let write = Write { version, block: 0, content: NewContent::Zeros(1), onto: Onto::Older };
+        region.write(version, &[write]).expect("there is room");
+    }
+    machine.power_on();
+    (disk, durable)
+}
+
+#[test]
+fn what_was_never_said_to_be_durable_ends_where_it_cannot_be_read_and_the_region_says_that_it_may_lack_some()
+{
+    let mut found = Vec::new();
+    // Where the last of them are.
+    for offset in (36 << 10..44 << 10).step_by(128) {
+        let (disk, durable) = unsynced();
+        let faults = DiskFaults::new();
+        // The records of a life lie together: a part of them only.
+        faults.make_unreadable(path(), offset..offset + 128);
+        let Ok(region) = open(&FaultyDisk::new(disk, faults)) else { continue };
+        let (applied, is_suspect) = (region.applied(), region.control().is_suspect);
+        let lacks = applied.counter < durable.counter + 3;
+        assert!(is_suspect || !lacks, "{offset}: {applied}");
+        found.push(lacks);
+    }
+    assert!(found.contains(&true) && found.contains(&false), "{found:?}");
+}
+
+#[test]
+fn a_disk_that_gives_nothing_back_is_no_region_without_records() {
+    let (disk, durable) = unsynced();
+    let faults = DiskFaults::new();
+    faults.make_unreadable(path(), RING);
+    let disk = FaultyDisk::new(disk, faults.clone());
+    assert!(matches!(open(&disk), Err(OpenError::Disk(_))));
+    faults.heal();
+    assert_eq!(open(&disk).expect("it opens").applied().counter, durable.counter + 3);
 }
 
 #[test]

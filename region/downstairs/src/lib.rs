@@ -33,6 +33,6 @@ mod stream;
 mod workers;
 
 pub use disk::{Disk, DiskError};
-pub use member::{ConnectionId, Effect, Ended, Member, VERSION, Work};
+pub use member::{ConnectionId, EPOCHS_AT_ONCE, Effect, Ended, Member, VERSION, Work};
 pub use rules::Rule;
 pub use server::{Server, ServerError};

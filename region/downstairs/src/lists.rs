@@ -14,6 +14,14 @@ impl Member {
         let control = self.region.control();
         let kept = &control.list;
         if list == *kept {
+            // Its writer says once more that it is full: it has all that it ever had, or will when this is durable.
+            let is_cleared =
+                control.is_suspect && self.region.is_full() && list.base <= self.region.applied();
+            if is_cleared && control.promoted.epoch == list.version.epoch {
+                self.region.sync()?;
+                let control = Control { is_suspect: false, ..self.region.control().clone() };
+                self.region.set_control(control)?;
+            }
             return Ok(Reply::ListKept { id });
         }
         let refused = |why: String| Ok(Reply::Refused(Refusal::List { id, why }));

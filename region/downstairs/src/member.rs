@@ -4,6 +4,7 @@
 //!                 Promote(e, s)                              kept: (E, S)
 //!   e > E ─────────────────────► keep (e, s), durably ──► Promoted; whoever was promoted before is told Fenced, and closed
 //!   (e, s) = (E, S) ───────────► Promoted; the connection that it had before is closed
+//!   e > E + 2^20, E > 0 ───────► Refused, in words; nothing changes
 //!   otherwise ─────────────────► Refused; nothing changes
 //! ```
 //!
@@ -26,6 +27,10 @@ use std::collections::BTreeSet;
 
 /// The version of the protocol that is spoken.
 pub const VERSION: u16 = 1;
+
+/// An epoch is higher than the one before it by so much at most: one is given for each activation, and not every activation reaches
+/// every member. One that is much higher is a mistake, or a stranger's, and after the last one there is none.
+pub const EPOCHS_AT_ONCE: u32 = 1 << 20;
 
 /// So many times a write that the disk refuses is tried again before the region has failed.
 pub(crate) const TRIES: u32 = 3;
@@ -326,6 +331,15 @@ impl Member {
         }
         if !is_higher && promotion != kept {
             return effects.push(Effect::Send(connection, Reply::Refused(Refusal::Epoch(kept))));
+        }
+        // Whose first one it is, and who joins a volume that has had many, has nothing yet that could be locked up.
+        let highest = kept.epoch.saturating_add(EPOCHS_AT_ONCE);
+        if kept.epoch > 0 && promotion.epoch > highest && Rule::EpochsRiseSlowly.is_kept() {
+            let why = format!(
+                "epoch {} is more than {EPOCHS_AT_ONCE} higher than {}, which it has: the highest that it takes is {highest}",
+                promotion.epoch, kept.epoch
+            );
+            return effects.push(Effect::Send(connection, Reply::Refused(Refusal::EpochTooHigh(why))));
         }
         if promotion != kept
             && let Err(failed) = self.keep_promotion(promotion)

@@ -10,6 +10,8 @@ named_rules::named_rules! {
         OnlyThePromotedActs,
         /// A lower epoch, or another session of the same one, is refused.
         LowerEpochIsRefused,
+        /// An epoch that is much higher is refused.
+        EpochsRiseSlowly,
         /// Who may write outlives every connection.
         PromotionOutlivesConnections,
         /// A stream has no gaps.

@@ -49,6 +49,8 @@ pub enum Refusal {
     NoRegion(String),
     /// Somebody has or had a higher epoch, or the same one in another session.
     Epoch(Promotion),
+    /// The epoch is so much higher than the one that it has that somebody has made a mistake, in words.
+    EpochTooHigh(String),
     /// The list is older than the one that it has, or not of this writer, or of a position that it does not have.
     List {
         /// Of the request.
@@ -152,6 +154,7 @@ mod kind {
     pub(super) const REFUSED_EPOCH: u8 = 116;
     pub(super) const REFUSED_LIST: u8 = 117;
     pub(super) const WAITS: u8 = 118;
+    pub(super) const REFUSED_EPOCH_TOO_HIGH: u8 = 119;
 }
 
 impl Reply {
@@ -262,6 +265,7 @@ fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Reply> {
         kind::REFUSED_VERSION => Reply::Refused(Refusal::Version(version(fields)?, version(fields)?)),
         kind::REFUSED_REGION => Reply::Refused(Refusal::NoRegion(words(fields)?)),
         kind::REFUSED_EPOCH => Reply::Refused(Refusal::Epoch(message::promotion(fields)?)),
+        kind::REFUSED_EPOCH_TOO_HIGH => Reply::Refused(Refusal::EpochTooHigh(words(fields)?)),
         kind::REFUSED_LIST => Reply::Refused(Refusal::List { id: fields.u64()?, why: words(fields)? }),
         _ => return None,
     })
@@ -299,6 +303,9 @@ fn put_refusal(out: &mut Outbox, refusal: &Refusal) {
         Refusal::NoRegion(why) => out.push(kind::REFUSED_REGION, &none, |into| put_words(into, why)),
         Refusal::Epoch(promotion) => {
             out.push(kind::REFUSED_EPOCH, &none, |into| message::put_promotion(into, *promotion));
+        }
+        Refusal::EpochTooHigh(why) => {
+            out.push(kind::REFUSED_EPOCH_TOO_HIGH, &none, |into| put_words(into, why));
         }
         Refusal::List { id, why } => out.push(kind::REFUSED_LIST, &none, |into| {
             into.put_u64(*id);

@@ -115,7 +115,8 @@ impl Any {
     }
 
     fn refusal(&mut self) -> Refusal {
-        match self.0.random_range(0..4) {
+        match self.0.random_range(0..5) {
+            4 => Refusal::EpochTooHigh("it is much higher".to_owned()),
             0 => Refusal::Version(self.0.random(), self.0.random()),
             1 => Refusal::NoRegion("there is nö such region".to_owned()),
             2 => Refusal::Epoch(self.promotion()),

@@ -16,6 +16,8 @@ pub(crate) enum Fault {
     /// The power of a sled fails, at some operation of its disk.
     LosePower,
     LosePowerOfAll,
+    /// The next sync of a sled's disk fails, and what it was for is forgotten. Its process ends a moment later.
+    FailSync,
     /// A connection breaks, and both ends hear of it.
     Break,
     /// What is sent to a sled and by it is lost, on the connections that it has.
@@ -80,7 +82,7 @@ pub(crate) struct Climate {
 }
 
 use Fault::{
-    Block, Break, GoDark, KillAll, KillSled, KillTwo, KillWriter, Lie, LosePower, LosePowerOfAll,
+    Block, Break, FailSync, GoDark, KillAll, KillSled, KillTwo, KillWriter, Lie, LosePower, LosePowerOfAll,
     LowerWriter, Partition, PauseSled, PauseWriter, Rot, RotOfTheNewest, TakeOver, ThreeInARow, TwoAtOnce,
 };
 
@@ -88,6 +90,7 @@ const MIXED: &[(Fault, u32)] = &[
     (KillSled, 20),
     (LosePower, 10),
     (LosePowerOfAll, 3),
+    (FailSync, 6),
     (KillAll, 3),
     (Break, 16),
     (GoDark, 8),
@@ -98,8 +101,15 @@ const MIXED: &[(Fault, u32)] = &[
     (TakeOver, 6),
     (LowerWriter, 6),
 ];
-const POWER: &[(Fault, u32)] =
-    &[(LosePower, 30), (LosePowerOfAll, 15), (TwoAtOnce, 10), (KillSled, 5), (KillWriter, 5), (PauseSled, 5)];
+const POWER: &[(Fault, u32)] = &[
+    (LosePower, 30),
+    (FailSync, 15),
+    (LosePowerOfAll, 15),
+    (TwoAtOnce, 10),
+    (KillSled, 5),
+    (KillWriter, 5),
+    (PauseSled, 5),
+];
 const NETWORK: &[(Fault, u32)] = &[
     (Break, 30),
     (GoDark, 15),

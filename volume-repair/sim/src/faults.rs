@@ -51,7 +51,7 @@ impl World {
         }
     }
 
-    fn kill_sled(&mut self, sled: usize) {
+    pub(crate) fn kill_sled(&mut self, sled: usize) {
         if self.sleds[sled].member.is_some() && self.climate.rotten != Some(sled) {
             self.sleds[sled].kill();
             self.lose_connections(sled);
@@ -149,6 +149,8 @@ impl World {
                     self.lose_power(sled)?;
                 }
             }
+            Fault::FailSync if self.climate.rotten != Some(sled) => self.sleds[sled].faults.fail_next_sync(),
+            Fault::FailSync => {}
             Fault::Break => self.break_one(),
             Fault::GoDark => {
                 for connection in self.connections.values_mut().filter(|known| known.sled == sled) {
@@ -283,7 +285,10 @@ impl World {
         self.climate.slowness = [1; 3];
         self.climate.distance = [1; 3];
         self.blocked.clear();
-        self.sleds.iter_mut().for_each(|sled| sled.lie = None);
+        for sled in &mut self.sleds {
+            sled.lie = None;
+            sled.faults.heal();
+        }
         for connection in self.connections.values_mut() {
             connection.is_dark |= connection.is_closed;
         }

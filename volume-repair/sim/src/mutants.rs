@@ -10,6 +10,7 @@
 //! | `OnlyFillingInstalls` | who is filled was told the list without it before, on the same connection; if it refuses, it is not filled | the same |
 //! | `FullIsDurable` | an Upstairs has the target flushed between the last copy and the list | the same |
 //! | `PromotionIsDurable` | nothing is acknowledged before a list of this epoch is kept, and what is kept with it is the promotion; before, only the connection is used that was promoted, and it does not outlive the process | the same |
+//! | `EpochsRiseSlowly` | the coordinator gives epochs one by one | the same |
 //! | `ListIsKeptByAll` | of a list of three any two have what was acknowledged, of one that was to get a third one of the two; and nobody keeps one without having what is before it. It keeps the third in the choice | `activation` of the Upstairs |
 //! | `FullAfterAQuietRound` | a round copies all that differs, behind one position, and what is newer is in the stream. The second one is for what nobody has thought of | nobody |
 
@@ -23,12 +24,13 @@ pub enum Mutant {
 }
 
 /// Those that are a second line.
-const SECOND_LINE: [Mutant; 7] = [
+const SECOND_LINE: [Mutant; 8] = [
     Mutant::Downstairs(downstairs::Rule::NoGaps),
     Mutant::Downstairs(downstairs::Rule::BaseIsApplied),
     Mutant::Downstairs(downstairs::Rule::OnlyFillingInstalls),
     Mutant::Downstairs(downstairs::Rule::FullIsDurable),
     Mutant::Downstairs(downstairs::Rule::PromotionIsDurable),
+    Mutant::Downstairs(downstairs::Rule::EpochsRiseSlowly),
     Mutant::Upstairs(upstairs::Rule::ListIsKeptByAll),
     Mutant::Upstairs(upstairs::Rule::FullAfterAQuietRound),
 ];

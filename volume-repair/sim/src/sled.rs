@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use camino::Utf8Path;
 use downstairs::Member;
-use durable_fs::{SimDisk, SimMachine, Storage};
+use durable_fs::{DiskFaults, FaultyDisk, SimDisk, SimMachine, Storage};
 use ids::{RegionId, RegionSetId};
 use region::{
     Geometry, Held, Identity, List, ListVersion, Member as Named, NewRegion, Opening, Position, SEAL, What,
@@ -23,6 +23,9 @@ const DISK: u64 = 1 << 27;
 pub(crate) struct Sled {
     pub(crate) machine: SimMachine,
     disk: SimDisk,
+    pub(crate) faults: DiskFaults,
+    /// Whether its region has failed, and its process is to end.
+    pub(crate) is_failed: bool,
     /// None while the process does not run.
     pub(crate) member: Option<Member>,
     /// Which process of this machine it is.
@@ -60,14 +63,27 @@ impl Sled {
         let list = List { version: ListVersion { epoch: 0, number: 1 }, base: Position::NONE, full };
         let new = NewRegion { identity, incarnation: 1, list, salt };
         region::create(&disk, Utf8Path::new(PATH), &new).expect("a region can be made on a disk that works");
-        Sled { machine, disk, member: None, life: 0, boots: 1, lie: None, paused_until: Duration::ZERO }
+        Sled {
+            machine,
+            disk,
+            faults: DiskFaults::new(),
+            is_failed: false,
+            member: None,
+            life: 0,
+            boots: 1,
+            lie: None,
+            paused_until: Duration::ZERO,
+        }
     }
 
     /// Starts the process. It ends again if the power fails meanwhile.
     pub(crate) fn start(&mut self) -> Result<(), String> {
         self.life += 1;
+        self.is_failed = false;
+        self.faults.heal();
+        let disk = FaultyDisk::new(self.disk.clone(), self.faults.clone());
         let opening = Opening { life: self.life, boot: Uuid::from_u128(self.boots) };
-        match region::open(&self.disk, Utf8Path::new(PATH), opening) {
+        match region::open(&disk, Utf8Path::new(PATH), opening) {
             Ok(region) => {
                 self.member = Some(Member::new(region));
                 Ok(())

@@ -48,6 +48,8 @@ pub(crate) enum Event {
     Pause(usize, Duration),
     /// The newest Upstairs dies, if it is this one.
     KillWriter(usize),
+    /// Somebody looks at a sled whose region has failed, and starts its process anew.
+    Restart(usize),
     /// Blocks that not all have rot on this sled.
     RotNewest(usize),
 }
@@ -167,6 +169,7 @@ impl World {
             | Event::Cut(..)
             | Event::Pause(..)
             | Event::KillWriter(_)
+            | Event::Restart(_)
             | Event::RotNewest(_) => None,
         }
     }
@@ -235,6 +238,12 @@ impl World {
             Event::KillWriter(writer) if self.has_faults && self.writers.len() == writer + 1 => {
                 self.kill_writer(writer);
                 self.add_writer(0)
+            }
+            Event::Restart(sled) => {
+                if self.sleds[sled].is_failed {
+                    self.kill_sled(sled);
+                }
+                Ok(())
             }
             Event::RotNewest(sled) if self.has_faults => self.rot_newest(sled),
             Event::TakeOver
@@ -319,6 +328,7 @@ impl World {
         if self.sleds[sled].machine.is_off() {
             return self.lose_power(sled);
         }
+        self.note_failed(sled);
         if has_applied {
             self.compare_full(sled)?;
         }
@@ -340,6 +350,18 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// What a disk has forgotten may be gone, as if the power had failed.
+    fn note_failed(&mut self, sled: usize) {
+        let failed =
+            self.sleds[sled].member.as_ref().is_some_and(|member| member.region().failed().is_some());
+        if failed && !self.sleds[sled].is_failed {
+            self.sleds[sled].is_failed = true;
+            self.history.power_failed(sled, self.now);
+            let later = self.soon(2_000);
+            self.at(later, Event::Restart(sled));
+        }
     }
 
     fn send_to_writer(&mut self, id: u64, mut reply: Reply) {

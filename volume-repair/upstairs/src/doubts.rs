@@ -87,9 +87,10 @@ impl Upstairs {
             *peer != target && may_have_it && !doubt.asked.contains(peer)
         });
         if left.is_empty() || !Rule::AllAreAskedBeforeLost.is_kept() {
-            return if Rule::LostStopsNobody.is_kept() {
-                self.put_lost(block)
-            };
+            if Rule::LostStopsNobody.is_kept() {
+                self.put_lost(block);
+            }
+            return;
         }
         let version = doubt.held.version;
         let Some(peer) = left.into_iter().find(|peer| self.can_tell(*peer, version)) else { return };

@@ -7,7 +7,7 @@
 //! ```
 
 use crate::{
-    peer::State,
+    peer::{State, Suspicion},
     rules::Rule,
     trouble::Trouble,
     types::PeerId,
@@ -78,6 +78,9 @@ impl Upstairs {
     }
 
     pub(crate) fn note_list_kept(&mut self, peer: PeerId, id: u64) {
+        if self.peers[peer.0].suspicion.as_ref().is_some_and(|suspicion| suspicion.asked == Some(id)) {
+            self.peers[peer.0].trust();
+        }
         let Some(pending) = &mut self.pending else { return };
         if pending.asked.get(&peer) == Some(&id) {
             pending.asked.remove(&peer);
@@ -88,8 +91,37 @@ impl Upstairs {
         }
     }
 
+    /// All that it ever had was in the stream before now.
+    pub(crate) fn note_suspect(&mut self, peer: PeerId) {
+        let until = self.newest();
+        let is_suspect = self.peers[peer.0].told.as_ref().is_some_and(|told| told.is_suspect);
+        self.peers[peer.0].suspicion = is_suspect.then_some(Suspicion { until, asked: None });
+    }
+
+    /// Tells members that have caught up that they are full, as they were: so that nobody waits long for others because of them.
+    fn end_suspicions(&mut self) {
+        let list = self.list.clone();
+        for id in (0..self.peers.len()).map(PeerId) {
+            let peer = &self.peers[id.0];
+            let is_due = |suspicion: &Suspicion| {
+                suspicion.asked.is_none() && peer.is_streaming() && peer.applied >= suspicion.until
+            };
+            if self.pending.is_some() || !self.is_full(id) || !peer.suspicion.as_ref().is_some_and(is_due) {
+                continue;
+            }
+            let list = list.clone();
+            let asked = self.ask(id, Purpose::List, |id| Request::SetList { id, list });
+            if let Some(suspicion) = &mut self.peers[id.0].suspicion {
+                suspicion.asked = Some(asked);
+            }
+        }
+    }
+
     fn put_list_in_force(&mut self) {
         let Some(pending) = self.pending.take() else { return };
+        for peer in &pending.kept {
+            self.peers[peer.0].trust();
+        }
         self.list = pending.list;
         if !matches!(self.phase, Phase::Active) {
             return;
@@ -113,7 +145,8 @@ impl Upstairs {
         let differs = pending.list.full != self.list.full;
         if is_in && differs && matches!(self.phase, Phase::Active) {
             // It may have kept the list, or not; and the others need not wait for it. The next list says what is true either way.
-            let (full, base) = (self.list.full.clone(), self.list.base);
+            // Whoever keeps it has what was acknowledged, as with any other one: it is above suspicion then.
+            let (full, base) = (self.list.full.clone(), self.jobs.acknowledged.max(self.list.base));
             self.begin_list(full, base);
         }
     }
@@ -137,6 +170,7 @@ impl Upstairs {
             self.begin_list(rest, base);
         }
         self.ask_list();
+        self.end_suspicions();
         self.forget_what_all_have();
     }
 

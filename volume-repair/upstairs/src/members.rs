@@ -116,6 +116,7 @@ impl Upstairs {
             Some(next) => {
                 self.peers[id.0].is_condemned = false;
                 self.peers[id.0].stream_from(next, applied);
+                self.note_suspect(id);
                 self.flush_again();
             }
             // It has lost what it had. If it can be spared it is left out, and filled; otherwise it is brought up to what the
@@ -153,6 +154,7 @@ impl Upstairs {
                 self.lose_for_long(id, Trouble::OtherVersion { min, max, ours: VERSION });
             }
             Refusal::NoRegion(why) => self.lose_for_long(id, Trouble::NoRegion(why)),
+            Refusal::EpochTooHigh(why) => self.lose_for_long(id, Trouble::EpochTooHigh(why)),
             Refusal::List { why, .. } => self.lose(id, Trouble::ListRefused(why)),
         }
     }

@@ -26,6 +26,15 @@ pub(crate) enum State {
     Streaming,
 }
 
+/// A power cut may have taken something from a full member, and it streams again.
+#[derive(Debug)]
+pub(crate) struct Suspicion {
+    /// When it has applied this, it has all that it ever had.
+    pub(crate) until: Position,
+    /// The request by which it is told so.
+    pub(crate) asked: Option<u64>,
+}
+
 /// A member.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -48,6 +57,8 @@ pub(crate) struct Peer {
     pub(crate) pinged: Option<Duration>,
     /// Whether what it has is not what it should have: it has to be filled before it is full again.
     pub(crate) is_condemned: bool,
+    /// If a power cut may have taken something from it.
+    pub(crate) suspicion: Option<Suspicion>,
     /// Why it is not of use, if it is not.
     pub(crate) trouble: Option<Trouble>,
     /// Blocks that it had wrong.
@@ -73,6 +84,7 @@ impl Peer {
             heard: None,
             pinged: None,
             is_condemned: false,
+            suspicion: None,
             trouble: None,
             wrong_blocks: 0,
             wrong_seals: 0,
@@ -126,10 +138,19 @@ impl Peer {
         }
     }
 
+    /// It has, durably, all that it ever had.
+    pub(crate) fn trust(&mut self) {
+        self.suspicion = None;
+        if let Some(told) = &mut self.told {
+            told.is_suspect = false;
+        }
+    }
+
     /// The connection is gone.
     pub(crate) fn lose(&mut self, until: Duration) {
         self.state = State::Away(until);
         self.told = None;
+        self.suspicion = None;
         self.in_flight.clear();
         self.in_flight_bytes = 0;
         self.reading = 0;

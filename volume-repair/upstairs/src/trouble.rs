@@ -48,6 +48,9 @@ pub enum Trouble {
     /// There is no such region, it is a member of another set, or it does not open; in its words.
     #[error("{0}")]
     NoRegion(String),
+    /// The epoch of this writer is much higher than any that it has heard of; in its words.
+    #[error("{0}")]
+    EpochTooHigh(String),
     /// It does not keep a list; in its words.
     #[error("{0}")]
     ListRefused(String),
@@ -92,6 +95,8 @@ pub enum TroubleCode {
     OtherVersion,
     /// There is no such region, it is a member of another set, or it does not open.
     NoRegion,
+    /// The epoch of this writer is much higher than any that it has heard of.
+    EpochTooHigh,
     /// It does not keep a list.
     ListRefused,
     /// It lacks what is not kept any more.
@@ -122,6 +127,7 @@ impl Trouble {
             Trouble::OtherIncarnation { .. } => TroubleCode::OtherIncarnation,
             Trouble::OtherVersion { .. } => TroubleCode::OtherVersion,
             Trouble::NoRegion(_) => TroubleCode::NoRegion,
+            Trouble::EpochTooHigh(_) => TroubleCode::EpochTooHigh,
             Trouble::ListRefused(_) => TroubleCode::ListRefused,
             Trouble::TooFarBehind => TroubleCode::TooFarBehind,
             Trouble::AskedAgain => TroubleCode::AskedAgain,

@@ -172,6 +172,21 @@ impl Desk {
         self.work.clear();
     }
 
+    /// The same, of a machine that says that it was started anew.
+    pub(crate) fn lose_power_and_boot(&mut self, seed: u64) {
+        self.machine.crash(seed);
+        self.restart_in_boot(seed);
+    }
+
+    /// The process is killed, and a new one opens the region in this boot of the machine.
+    pub(crate) fn restart_in_boot(&mut self, boot: u64) {
+        self.machine.power_on();
+        let opening = Opening { life: 2, boot: Uuid::from_u128(boot.into()) };
+        let opened = region::open(&self.disk, Utf8Path::new(PATH), opening).expect("it opens");
+        self.member = Member::new(opened);
+        self.work.clear();
+    }
+
     /// The process is killed, and a new one opens the region.
     pub(crate) fn restart(&mut self) {
         self.machine.power_on();

@@ -1,7 +1,8 @@
 //! At most one writer: the scenarios in which another block store had two, and what follows from them.
 
 use crate::desk::{Desk, at, promotion, read, write};
-use downstairs::Rule;
+use downstairs::{EPOCHS_AT_ONCE, Rule};
+use proptest::prelude::*;
 use region_wire::{Refusal, Reply, Request};
 
 fn refused(said: &[Reply], epoch: u32, session: u128) -> bool {
@@ -65,6 +66,52 @@ fn there_is_never_a_second_writer() {
     a_broken_attempt_opens_no_door();
     a_broken_connection_leaves_the_right_behind();
     a_promotion_outlives_the_power();
+    a_stranger_does_not_lock_everybody_out();
+}
+
+/// One message of anybody who reaches the port.
+fn a_stranger_does_not_lock_everybody_out() {
+    let mut desk = Desk::new();
+    let writer = desk.promoted(promotion(5, 1));
+    let stranger = desk.connect();
+    let said = desk.ask(stranger, Request::Promote(promotion(u32::MAX, 9)));
+    let highest = 5 + EPOCHS_AT_ONCE;
+    let is_said = matches!(
+        &said[..],
+        [Reply::Refused(Refusal::EpochTooHigh(why))] if why.ends_with(&format!("takes is {highest}"))
+    );
+    assert!(is_said, "{said:?}");
+    assert_eq!(desk.ask(writer, write(5, 1, 0, 7)), [Reply::Applied(at(5, 1))]);
+    desk.restart();
+    desk.promoted(promotion(6, 2));
+}
+
+proptest! {
+    /// Whatever is asked, in whatever order: an epoch that is kept is at most so much higher than the one before, what is refused changes
+    /// nothing, and the next one is always taken.
+    #[test]
+    fn epochs_rise_and_never_by_much(
+        first in 1..=u32::MAX - 1,
+        asked in prop::collection::vec(prop_oneof![any::<u32>(), 0..4_u32, (1 << 20) - 2..(1 << 20) + 3_u32], 1..12),
+        is_relative: bool,
+    ) {
+        let mut desk = Desk::new();
+        desk.promoted(promotion(first, 1));
+        let mut kept = first;
+        for (session, asked) in (2..).zip(asked) {
+            let epoch = if is_relative { kept.saturating_add(asked) } else { asked };
+            let connection = desk.connect();
+            let said = desk.ask(connection, Request::Promote(promotion(epoch, session)));
+            let is_taken = matches!(said[..], [Reply::Promoted(_)]);
+            let may_be = epoch > kept && epoch - kept <= EPOCHS_AT_ONCE;
+            prop_assert_eq!(is_taken, may_be, "{} after {}: {:?}", epoch, kept, said);
+            kept = if is_taken { epoch } else { kept };
+            prop_assert_eq!(desk.member.region().control().promoted.epoch, kept);
+        }
+        if kept < u32::MAX {
+            desk.promoted(promotion(kept + 1, 1_000));
+        }
+    }
 }
 
 #[test]
@@ -76,6 +123,7 @@ fn leaving_out_a_rule_of_fencing_lets_a_second_writer_in() {
     is_noticed(Rule::OnlyThePromotedActs, a_broken_attempt_opens_no_door);
     is_noticed(Rule::PromotionOutlivesConnections, a_broken_connection_leaves_the_right_behind);
     is_noticed(Rule::PromotionIsDurable, a_promotion_outlives_the_power);
+    is_noticed(Rule::EpochsRiseSlowly, a_stranger_does_not_lock_everybody_out);
 }
 
 #[test]

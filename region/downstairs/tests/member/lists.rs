@@ -238,3 +238,35 @@ fn a_block_that_is_lost_is_healed_by_its_version_or_written_and_heals_none() {
     assert!(matches!(&said[..], [Reply::Wrong(why)] if why.contains("lost")), "{said:?}");
     assert_eq!(desk.fill_of(0), Some(9));
 }
+
+/// Has lost its power with writes that may not have been durable, and is promoted again.
+fn suspect() -> (Desk, downstairs::ConnectionId) {
+    let mut desk = Desk::new();
+    let writer = desk.promoted(promotion(5, 1));
+    desk.ask_all(writer, vec![set(1, list(5, 1, &[1, 2, 3])), write(5, 1, 0, 1)]);
+    desk.lose_power_and_boot(3);
+    assert!(desk.member.region().control().is_suspect);
+    let writer = desk.promoted(promotion(5, 1));
+    (desk, writer)
+}
+
+#[test]
+fn a_suspect_member_is_one_until_its_writer_says_again_that_it_is_full() {
+    let (mut desk, writer) = suspect();
+    assert_eq!(desk.ask(writer, set(2, list(5, 1, &[1, 2, 3]))), [Reply::ListKept { id: 2 }]);
+    assert!(!desk.member.region().control().is_suspect);
+    assert_eq!(desk.member.region().durable(), desk.member.region().applied());
+    desk.restart_in_boot(3);
+    assert!(!desk.member.region().control().is_suspect, "it is kept");
+}
+
+#[test]
+fn a_list_of_another_writer_ends_no_suspicion() {
+    let mut desk = Desk::new();
+    let writer = desk.promoted(promotion(5, 1));
+    desk.ask_all(writer, vec![set(1, list(5, 1, &[1, 2, 3])), write(5, 1, 0, 1)]);
+    desk.lose_power_and_boot(3);
+    let next = desk.promoted(promotion(6, 2));
+    assert_eq!(desk.ask(next, set(2, list(5, 1, &[1, 2, 3]))), [Reply::ListKept { id: 2 }]);
+    assert!(desk.member.region().control().is_suspect);
+}

@@ -192,6 +192,35 @@ fn a_sync_that_fails_is_the_end_of_the_region_and_no_flush_is_answered() {
     assert!(matches!(said[..], [Reply::Failed(_)]), "{said:?}");
 }
 
+/// As on Linux: what the sync was for counts as written, is read from the cache, and a later sync succeeds.
+#[test]
+fn nothing_is_said_to_be_durable_behind_a_sync_that_failed_alone() {
+    let mut desk = Desk::new();
+    desk.runs_work = false;
+    let mut lost = std::collections::BTreeSet::new();
+    for _ in 0..40 {
+        let writer = desk.promoted(promotion(5, 1));
+        let first = desk.member.region().applied().counter + 1;
+        let fill = |counter: u64| u8::try_from(counter).expect("it is small");
+        desk.ask_all(writer, vec![write(5, first, 0, fill(first)), flush(1)]);
+        desk.work();
+        assert_eq!(desk.heard(writer), [Reply::Flushed { id: 1, durable: at(5, first) }]);
+        desk.ask_all(writer, vec![write(5, first + 1, 0, fill(first + 1)), flush(2)]);
+        desk.faults.fail_next_sync();
+        desk.work();
+        let said = desk.heard(writer);
+        assert!(matches!(&said[..], [Reply::Failed(why)] if why.contains("durable")), "{said:?}");
+        desk.restart();
+        // What is left is a whole state, not older than what was flushed, and says that it may be older than what was applied.
+        let region = desk.member.region();
+        assert!(region.applied() >= at(5, first) && region.control().is_suspect);
+        let found = region.applied().counter;
+        lost.insert(found == first);
+        assert_eq!(desk.fill_of(0), Some(fill(found)));
+    }
+    assert_eq!(lost.len(), 2, "some syncs that fail have done what they were for");
+}
+
 #[test]
 fn wrong_requests_end_the_connection_and_change_nothing() {
     let two = |first: u64| BlockData { checksums: vec![1, 2], ..data(first, 1) };

@@ -160,6 +160,55 @@ fn a_member_whose_disk_is_full_is_told_until_it_goes_on() {
     assert_eq!(upstairs.status(SECOND).members[2].trouble, None);
 }
 
+/// What a member is sent that comes back with so much, and may have lost some.
+fn sent_when_it_comes_back(upstairs: &mut Upstairs, applied: Position) -> Vec<Request> {
+    let peer = PeerId(2);
+    let kept = upstairs.status(SECOND).list.expect("one is in force");
+    let list = List {
+        version: ListVersion { epoch: kept.epoch, number: kept.number },
+        base: Position::NONE,
+        full: (1..=3).map(named).collect(),
+    };
+    upstairs.disconnected(SECOND, peer);
+    upstairs.tick(2 * SECOND);
+    upstairs.connected(2 * SECOND, peer, true);
+    let welcome =
+        Welcome { version: 1, geometry: geometry(), incarnation: 1, promoted: Promotion::default() };
+    upstairs.received(2 * SECOND, peer, vec![Reply::Welcome(welcome)]);
+    let promoted = Promoted { list, applied, durable: applied, is_suspect: true };
+    let actions = upstairs.received(2 * SECOND, peer, vec![Reply::Promoted(promoted)]);
+    sent_to(peer, actions)
+}
+
+fn sent_to(peer: PeerId, actions: Vec<Action>) -> Vec<Request> {
+    let sent = actions.into_iter().filter_map(|action| match action {
+        Action::Send(to, request) if to == peer => Some(request),
+        _ => None,
+    });
+    sent.collect()
+}
+
+#[test]
+fn a_suspect_member_is_told_that_it_is_full_again_when_it_has_all_that_it_ever_had() {
+    let mut upstairs = active();
+    let write = Job::Write { first: 0, bytes: vec![1; 512].into(), is_durable: false };
+    // The third one is sent it, and says nothing.
+    let actions = upstairs.submit(SECOND, JobId(1), write);
+    settle(&mut upstairs, SECOND, &[0, 1], actions);
+    let sent = sent_when_it_comes_back(&mut upstairs, Position::NONE);
+    let is_list = |request: &Request| matches!(request, Request::SetList { .. });
+    assert!(!sent.iter().any(is_list) && upstairs.status(SECOND).members[2].is_suspect, "{sent:?}");
+    let applied = Position { epoch: 2, counter: 1 };
+    let actions = upstairs.received(2 * SECOND, PeerId(2), vec![Reply::Applied(applied)]);
+    let sent = sent_to(PeerId(2), actions);
+    let [Request::SetList { id, list }] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(list.full.len(), 3);
+    assert!(upstairs.status(SECOND).members[2].is_suspect, "until it has kept it");
+    upstairs.received(2 * SECOND, PeerId(2), vec![Reply::ListKept { id: *id }]);
+    assert!(!upstairs.status(SECOND).members[2].is_suspect);
+    assert!(sent_to(PeerId(2), upstairs.tick(2 * SECOND)).iter().all(|request| !is_list(request)), "once");
+}
+
 #[test]
 fn an_epoch_is_given_once_and_not_lower_than_the_volume_has_had() {
     let mut upstairs = upstairs();
