@@ -1,12 +1,5 @@
-//! One region, served: who may write it, what is done in which order, and what has to wait. Decides; touches no socket and no clock.
-//!
-//! ```text
-//!                 Promote(e, s)                              kept: (E, S)
-//!   e > E ─────────────────────► keep (e, s), durably ──► Promoted; whoever was promoted before is told Fenced, and closed
-//!   (e, s) = (E, S) ───────────► Promoted; the connection that it had before is closed
-//!   e > E + 2^20, E > 0 ───────► Refused, in words; nothing changes
-//!   otherwise ─────────────────► Refused; nothing changes
-//! ```
+//! One region, served: what is done in which order, and what has to wait. Decides; touches no socket and no clock. Who may write it:
+//! [`fencing`]; syncs and checkpoints: [`work`].
 //!
 //! Requests of the promoted connection are done in their order. What cannot be done yet keeps those behind it waiting:
 //!
@@ -17,29 +10,23 @@
 //!                              └── an error that stays ──► the region has failed: everybody is told, and closed
 //! ```
 
+mod fencing;
+mod work;
+
+pub use fencing::EPOCHS_AT_ONCE;
+pub use work::{Ended, Work};
+
 use crate::{queue::Queue, rules::Rule};
 use ids::RegionSetId;
-use region::{
-    Checkpoint, Checkpointed, Control, Failed, Geometry, Position, Promotion, Region, Staged, Sync, Synced,
-};
-use region_wire::{Hello, Promoted, Refusal, Reply, Request, Welcome};
+use region::{Control, Failed, Geometry, Position, Promotion, Region, Staged};
+use region_wire::{Hello, Refusal, Reply, Request, Welcome};
 use std::collections::BTreeSet;
 
 /// The version of the protocol that is spoken.
 pub const VERSION: u16 = 1;
 
-/// An epoch is higher than the one before it by so much at most: one is given for each activation, and not every activation reaches
-/// every member. One that is much higher is a mistake, or a stranger's, and after the last one there is none.
-pub const EPOCHS_AT_ONCE: u32 = 1 << 20;
-
 /// So many times a write that the disk refuses is tried again before the region has failed.
 pub(crate) const TRIES: u32 = 3;
-
-/// When so many bytes of blocks have been written since the last sync was begun, another one is.
-const UNSYNCED: u64 = 32 << 20;
-
-/// Nothing is written while so many bytes wait for syncs: an opening reads what was not durable.
-pub(crate) const UNSYNCED_MAX: u64 = 512 << 20;
 
 /// After so many ticks in which nothing was asked, a region writes a checkpoint, and keeps in memory no more than it must: a disk has
 /// hundreds of regions that nobody uses just now.
@@ -60,35 +47,6 @@ pub enum Effect {
     Run(Work),
     /// Call [`Member::tick`] in a moment: something waits for the disk to be better.
     TryAgain,
-}
-
-/// Work on the disk that needs nobody.
-#[derive(Debug)]
-pub enum Work {
-    /// An `fdatasync`.
-    Sync(Sync),
-    /// A checkpoint.
-    Checkpoint(Box<Checkpoint>),
-}
-
-impl Work {
-    /// Does it.
-    #[must_use]
-    pub fn run(self) -> Ended {
-        match self {
-            Work::Sync(sync) => Ended::Sync(sync.run()),
-            Work::Checkpoint(checkpoint) => Ended::Checkpoint(checkpoint.run()),
-        }
-    }
-}
-
-/// Work that was done.
-#[derive(Debug)]
-pub enum Ended {
-    /// An `fdatasync`.
-    Sync(Synced),
-    /// A checkpoint.
-    Checkpoint(Checkpointed),
 }
 
 /// What the first of the requests waits for.
@@ -323,61 +281,6 @@ impl Member {
         self.active == Some(connection) || (was_promoted && !Rule::OnlyThePromotedActs.is_kept())
     }
 
-    fn promote(&mut self, connection: ConnectionId, promotion: Promotion, effects: &mut Vec<Effect>) {
-        let kept = self.region.control().promoted;
-        let is_higher = promotion.epoch > kept.epoch || !Rule::LowerEpochIsRefused.is_kept();
-        if promotion.epoch == 0 {
-            return self.end(connection, Reply::Wrong("epoch 0 is nobody's".to_owned()), effects);
-        }
-        if !is_higher && promotion != kept {
-            return effects.push(Effect::Send(connection, Reply::Refused(Refusal::Epoch(kept))));
-        }
-        // Whose first one it is, and who joins a volume that has had many, has nothing yet that could be locked up.
-        let highest = kept.epoch.saturating_add(EPOCHS_AT_ONCE);
-        if kept.epoch > 0 && promotion.epoch > highest && Rule::EpochsRiseSlowly.is_kept() {
-            let why = format!(
-                "epoch {} is more than {EPOCHS_AT_ONCE} higher than {}, which it has: the highest that it takes is {highest}",
-                promotion.epoch, kept.epoch
-            );
-            return effects.push(Effect::Send(connection, Reply::Refused(Refusal::EpochTooHigh(why))));
-        }
-        if promotion != kept
-            && let Err(failed) = self.keep_promotion(promotion)
-        {
-            return self.fail(&failed, effects);
-        }
-        if let Some(before) = self.active.take().filter(|before| *before != connection) {
-            if promotion == kept {
-                effects.push(Effect::Close(before));
-                self.connections.remove(&before);
-            } else {
-                effects.push(Effect::Send(before, Reply::Fenced(promotion)));
-                self.fenced.insert(before);
-            }
-        }
-        self.fenced.remove(&connection);
-        self.forget_work();
-        self.active = Some(connection);
-        let control = self.region.control();
-        let promoted = Promoted {
-            list: control.list.clone(),
-            applied: self.region.applied(),
-            durable: self.region.durable(),
-            is_suspect: control.is_suspect,
-        };
-        effects.push(Effect::Send(connection, Reply::Promoted(promoted)));
-    }
-
-    fn keep_promotion(&mut self, promotion: Promotion) -> Result<(), Failed> {
-        let control = Control { promoted: promotion, ..self.region.control().clone() };
-        #[cfg(feature = "mutants")]
-        if !Rule::PromotionIsDurable.is_kept() {
-            self.region.forge_control(control);
-            return Ok(());
-        }
-        self.region.set_control(control)
-    }
-
     /// Does what can be done.
     fn go_on(&mut self, effects: &mut Vec<Effect>) {
         while self.waits.is_none() && self.region.failed().is_none() {
@@ -460,61 +363,6 @@ impl Member {
         {
             effects.push(Effect::Send(active, Reply::Applied(self.region.applied())));
         }
-    }
-
-    fn begin_work(&mut self, effects: &mut Vec<Effect>) -> Result<(), Failed> {
-        if self.region.failed().is_some() {
-            return Ok(());
-        }
-        let must_checkpoint = self.waits == Some(Wait::Checkpoint) && !self.region.is_in_checkpoint();
-        let is_time = self.region.wants_checkpoint() || (self.is_quiet() && self.region.may_checkpoint());
-        if must_checkpoint || is_time {
-            effects.push(Effect::Run(Work::Checkpoint(Box::new(self.region.begin_checkpoint()?))));
-        }
-        if !Rule::FlushIsBehindItsSync.is_kept() && self.is_syncing {
-            self.served.append(&mut self.flushes);
-        }
-        let wants_sync = self.wants_sync || !self.flushes.is_empty() || self.unsynced >= UNSYNCED;
-        if !wants_sync || self.is_syncing {
-            return Ok(());
-        }
-        if self.unsynced == 0 && self.waits != Some(Wait::Sync) && self.is_all_durable() {
-            self.wants_sync = false;
-            for (connection, id) in std::mem::take(&mut self.flushes) {
-                let durable = self.region.durable();
-                effects.push(Effect::Send(connection, Reply::Flushed { id, durable }));
-            }
-            return Ok(());
-        }
-        let sync = self.region.begin_sync()?;
-        self.is_syncing = true;
-        self.wants_sync = false;
-        self.being_synced = std::mem::take(&mut self.unsynced);
-        self.served.append(&mut self.flushes);
-        effects.push(Effect::Run(Work::Sync(sync)));
-        Ok(())
-    }
-
-    fn is_all_durable(&self) -> bool {
-        self.region.durable() == self.region.applied() && self.region.room_after_sync() == 0
-    }
-
-    fn end_sync(&mut self, synced: Synced, effects: &mut Vec<Effect>) -> Result<(), Failed> {
-        self.is_syncing = false;
-        self.being_synced = 0;
-        self.stop_waiting_for(Wait::Sync);
-        let durable = self.region.end_sync(synced)?;
-        for (connection, id) in std::mem::take(&mut self.served) {
-            if self.active == Some(connection) {
-                effects.push(Effect::Send(connection, Reply::Flushed { id, durable }));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether so much waits for syncs that nothing is written until one has ended.
-    pub(crate) fn is_far_from_durable(&self) -> bool {
-        self.unsynced + self.being_synced >= UNSYNCED_MAX
     }
 
     fn stop_waiting_for(&mut self, wait: Wait) {

@@ -1,5 +1,5 @@
-//! The machine: what it knows, and what each event makes of it. Parts of it: [`crate::jobs`], [`crate::reads`], [`crate::heals`], [`crate::lists`],
-//! [`crate::members`], [`crate::copier`],
+//! The machine: what it knows, and what each event makes of it. How it becomes active: [`activating`]; who counts, and when it may answer:
+//! [`rights`]. Other parts of it: [`crate::jobs`], [`crate::reads`], [`crate::heals`], [`crate::lists`], [`crate::members`], [`crate::copier`],
 //! [`crate::standstill`].
 //!
 //! ```text
@@ -11,28 +11,28 @@
 //!   any ──all members together have lost what was acknowledged──► ended, for good: lost
 //! ```
 
+mod activating;
+mod rights;
+
+pub(crate) use rights::SILENCE_MAX;
+
 use crate::{
-    activation::{Decision, decide},
     copier::Copier,
     heals::{HealId, Heals},
     jobs::Jobs,
     lists::Pending,
     peer::{Peer, State},
     reads::Reads,
-    rules::Rule,
     standstill::Standstill,
     status::Totals,
     trouble::Trouble,
-    types::{Action, ActivateError, Config, Job, JobError, JobId, PeerId},
+    types::{Action, ActivateError, Config, Job, JobId, PeerId},
     window::Window,
 };
 use region::{List, ListVersion, Position, Promotion};
-use region_wire::{Promoted, Reply, Request};
+use region_wire::{Reply, Request};
 use std::{collections::BTreeMap, time::Duration};
 use volume_seals::Sealer;
-
-/// An Upstairs that has not heard of two full members for so long answers nothing.
-pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(4);
 
 /// What an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -353,73 +353,6 @@ impl Upstairs {
         lost.into_iter().map(|(_, (_, purpose))| purpose).collect()
     }
 
-    /// The members that count: full in the list in force, and in the one that is to follow it.
-    pub(crate) fn counting(&self) -> Vec<PeerId> {
-        let is_in = |list: &List, peer: PeerId| list.full.contains(&self.peers[peer.0].member);
-        let counts = |peer: &PeerId| {
-            let is_full = is_in(&self.list, *peer) || !Rule::FillingNeverCounts.is_kept();
-            is_full && self.pending.as_ref().is_none_or(|pending| is_in(&pending.list, *peer))
-        };
-        (0..self.peers.len()).map(PeerId).filter(counts).collect()
-    }
-
-    pub(crate) fn is_full(&self, peer: PeerId) -> bool {
-        self.list.full.contains(&self.peers[peer.0].member)
-    }
-
-    /// What two of those that count have.
-    pub(crate) fn two_have(&self, of: impl Fn(&Peer) -> Position) -> Position {
-        let mut have: Vec<Position> = self.counting().iter().map(|peer| of(&self.peers[peer.0])).collect();
-        have.sort_unstable();
-        have.len().checked_sub(2).map_or(Position::NONE, |second| have[second])
-    }
-
-    /// Whether two full members were heard of lately: if not, somebody else may be writing.
-    pub(crate) fn has_right(&self) -> bool {
-        self.has_right_at(self.now)
-    }
-
-    /// Whether what follows from something that was read here may be told to a client now, long after it was read: not while a second
-    /// full member is not heard of.
-    ///
-    /// # Errors
-    /// If it does nothing more, and what was read may be old by now.
-    pub fn may_answer(&self, now: Duration) -> Result<bool, JobError> {
-        match self.phase {
-            Phase::Ended(end) => Err(self.error_of(end)),
-            _ => Ok(self.has_right_at(now)),
-        }
-    }
-
-    pub(crate) fn is_heard(&self, now: Duration, peer: PeerId) -> bool {
-        self.peers[peer.0].heard.is_some_and(|heard| now.saturating_sub(heard) <= SILENCE_MAX)
-    }
-
-    pub(crate) fn has_right_at(&self, now: Duration) -> bool {
-        let full = (0..self.peers.len()).map(PeerId).filter(|peer| self.is_full(*peer));
-        let needed = self.list.full.len().min(2);
-        full.filter(|peer| self.is_heard(now, *peer)).count() >= needed || !Rule::SilenceStopsReads.is_kept()
-    }
-
-    /// An answer that is held while nobody is heard of.
-    pub(crate) fn answer(&mut self, action: Action) {
-        self.held.push(action);
-    }
-
-    fn release_held(&mut self) {
-        if let Phase::Ended(end) = self.phase {
-            // What was read before may be old by now.
-            let error = self.error_of(end);
-            for action in std::mem::take(&mut self.held) {
-                if let Action::Done(id, result) = action {
-                    self.actions.push(Action::Done(id, result.and(Err(error.clone()))));
-                }
-            }
-        } else if !self.held.is_empty() && self.has_right() {
-            self.actions.append(&mut self.held);
-        }
-    }
-
     /// Sends each member what it is to be sent next.
     pub(crate) fn send_stream(&mut self) {
         for peer in (0..self.peers.len()).map(PeerId) {
@@ -435,90 +368,6 @@ impl Upstairs {
                     self.peers[peer.0].note_sent(position, bytes);
                     self.act(Action::Send(peer, request));
                 }
-            }
-        }
-    }
-
-    /// Goes on to be active, as far as what is known allows.
-    fn go_on_activating(&mut self) {
-        loop {
-            let next = match &self.phase {
-                Phase::Gathering(since) => self.decide_full(*since),
-                Phase::BringingUp(full) => self.bring_up(&full.clone()),
-                Phase::Listing(_) if self.pending.is_none() => Some(Phase::Active),
-                _ => None,
-            };
-            let Some(next) = next else { return };
-            let becomes_active = matches!(next, Phase::Active);
-            self.phase = next;
-            if becomes_active {
-                self.become_active();
-            }
-        }
-    }
-
-    /// What those have said that have said what they have.
-    pub(crate) fn told(&self) -> BTreeMap<PeerId, Promoted> {
-        let told = (0..).map(PeerId).zip(&self.peers).filter(|(_, peer)| peer.state == State::Told);
-        told.filter_map(|(id, peer)| Some((id, peer.told.clone()?))).collect()
-    }
-
-    pub(crate) fn decide_now(&self, told: &BTreeMap<PeerId, Promoted>, waited: Duration) -> Decision {
-        decide(&self.config.members, told, waited, self.config.accepts_possible_loss)
-    }
-
-    fn decide_full(&self, since: Option<Duration>) -> Option<Phase> {
-        let waited = since.map_or(Duration::ZERO, |since| self.now.saturating_sub(since));
-        match (self.decide_now(&self.told(), waited), since) {
-            (Decision::Go(full), _) => Some(Phase::BringingUp(full)),
-            // From now on, and not from when the first one was here.
-            (Decision::WaitForMore, None) => Some(Phase::Gathering(Some(self.now))),
-            (Decision::Wait, Some(_)) => Some(Phase::Gathering(None)),
-            (Decision::WaitForMore | Decision::Wait, _) => None,
-        }
-    }
-
-    /// Those that have less than the first are brought up to it.
-    fn bring_up(&mut self, full: &[PeerId]) -> Option<Phase> {
-        let most = self.peers[full[0].0].applied;
-        if most < self.window.forgotten {
-            return Some(Phase::Ended(End::Lost(self.window.forgotten)));
-        }
-        if let Some(behind) = full.iter().find(|peer| self.peers[peer.0].applied < most) {
-            if self.copier.is_none() {
-                self.copier = Some(Copier::staging(full[0], *behind));
-            }
-            self.go_on_copying();
-            return None;
-        }
-        self.copier = None;
-        let members = full.iter().map(|peer| self.peers[peer.0].member).collect();
-        self.begin_list(members, most);
-        Some(Phase::Listing(full.to_vec()))
-    }
-
-    fn become_active(&mut self) {
-        self.pressed_at = self.now;
-        // Before the first write of this epoch nobody needs anything that is older.
-        if self.window.forgotten.epoch < self.config.promotion.epoch && self.window.is_empty() {
-            self.window.forgotten = self.list.base;
-        }
-        for peer in (0..self.peers.len()).map(PeerId) {
-            if self.peers[peer.0].state == State::Told {
-                self.begin_stream(peer);
-            }
-        }
-    }
-
-    /// From the start: everybody says again what it has.
-    pub(crate) fn gather_again(&mut self) {
-        self.phase = Phase::Gathering(None);
-        self.pending = None;
-        self.copier = None;
-        for peer in (0..self.peers.len()).map(PeerId) {
-            self.peers[peer.0].is_condemned = false;
-            if !matches!(self.peers[peer.0].state, State::Away(_) | State::Connecting) {
-                self.lose(peer, Trouble::AskedAgain);
             }
         }
     }

@@ -1,0 +1,100 @@
+//! What a member has to do on its disk that takes long: syncs and checkpoints. When one is begun, and what follows when it has ended.
+
+use crate::{
+    member::{Effect, Member, Wait},
+    rules::Rule,
+};
+use region::{Checkpoint, Checkpointed, Failed, Sync, Synced};
+use region_wire::Reply;
+
+/// When so many bytes of blocks have been written since the last sync was begun, another one is.
+const UNSYNCED: u64 = 32 << 20;
+
+/// Nothing is written while so many bytes wait for syncs: an opening reads what was not durable.
+pub(crate) const UNSYNCED_MAX: u64 = 512 << 20;
+
+/// Work on the disk that needs nobody.
+#[derive(Debug)]
+pub enum Work {
+    /// An `fdatasync`.
+    Sync(Sync),
+    /// A checkpoint.
+    Checkpoint(Box<Checkpoint>),
+}
+
+impl Work {
+    /// Does it.
+    #[must_use]
+    pub fn run(self) -> Ended {
+        match self {
+            Work::Sync(sync) => Ended::Sync(sync.run()),
+            Work::Checkpoint(checkpoint) => Ended::Checkpoint(checkpoint.run()),
+        }
+    }
+}
+
+/// Work that was done.
+#[derive(Debug)]
+pub enum Ended {
+    /// An `fdatasync`.
+    Sync(Synced),
+    /// A checkpoint.
+    Checkpoint(Checkpointed),
+}
+
+impl Member {
+    pub(crate) fn begin_work(&mut self, effects: &mut Vec<Effect>) -> Result<(), Failed> {
+        if self.region.failed().is_some() {
+            return Ok(());
+        }
+        let must_checkpoint = self.waits == Some(Wait::Checkpoint) && !self.region.is_in_checkpoint();
+        let is_time = self.region.wants_checkpoint() || (self.is_quiet() && self.region.may_checkpoint());
+        if must_checkpoint || is_time {
+            effects.push(Effect::Run(Work::Checkpoint(Box::new(self.region.begin_checkpoint()?))));
+        }
+        if !Rule::FlushIsBehindItsSync.is_kept() && self.is_syncing {
+            self.served.append(&mut self.flushes);
+        }
+        let wants_sync = self.wants_sync || !self.flushes.is_empty() || self.unsynced >= UNSYNCED;
+        if !wants_sync || self.is_syncing {
+            return Ok(());
+        }
+        if self.unsynced == 0 && self.waits != Some(Wait::Sync) && self.is_all_durable() {
+            self.wants_sync = false;
+            for (connection, id) in std::mem::take(&mut self.flushes) {
+                let durable = self.region.durable();
+                effects.push(Effect::Send(connection, Reply::Flushed { id, durable }));
+            }
+            return Ok(());
+        }
+        let sync = self.region.begin_sync()?;
+        self.is_syncing = true;
+        self.wants_sync = false;
+        self.being_synced = std::mem::take(&mut self.unsynced);
+        self.served.append(&mut self.flushes);
+        effects.push(Effect::Run(Work::Sync(sync)));
+        Ok(())
+    }
+
+    fn is_all_durable(&self) -> bool {
+        self.region.durable() == self.region.applied() && self.region.room_after_sync() == 0
+    }
+
+    pub(crate) fn end_sync(&mut self, synced: Synced, effects: &mut Vec<Effect>) -> Result<(), Failed> {
+        self.is_syncing = false;
+        self.being_synced = 0;
+        self.stop_waiting_for(Wait::Sync);
+        let durable = self.region.end_sync(synced)?;
+        for (connection, id) in std::mem::take(&mut self.served) {
+            if self.active == Some(connection) {
+                effects.push(Effect::Send(connection, Reply::Flushed { id, durable }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether so much waits for syncs that nothing is written until one has ended.
+    pub(crate) fn is_far_from_durable(&self) -> bool {
+        self.unsynced + self.being_synced >= UNSYNCED_MAX
+    }
+}
