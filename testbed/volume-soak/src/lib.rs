@@ -24,13 +24,14 @@
 //! may take is the simulation's to show.
 //!
 //! In reading order: [`order`]: what is wanted. [`faults`]: what is done, by the seed. [`process`], [`site`]: the processes that it is
-//! done to. [`nbd`]: the protocol, as a client speaks it. [`block`], [`oracle`]: the book of every block. [`load`]: the clients.
-//! [`fio`]: the other client. [`rot`]: flipping bits, and seeing that they are healed. [`regions`]: the three files afterwards. [`run`]:
-//! the rounds. [`finding`], [`report`]: what is told.
+//! done to. [`request`], [`nbd`]: what clients ask, and the protocol as they speak it. [`block`]: the bytes of a block. [`cell`],
+//! [`oracle`]: what it may hold, and the book of all of them. [`load`]: the clients. [`fio`]: the other client. [`rot`]: flipping bits,
+//! and seeing that they are healed. [`regions`]: the three files afterwards. [`run`]: the rounds. [`finding`], [`report`]: what is told.
 //!
 //! The command line is `xtask`'s.
 
 mod block;
+mod cell;
 mod faults;
 mod finding;
 mod fio;
@@ -41,13 +42,14 @@ mod order;
 mod process;
 mod regions;
 mod report;
+mod request;
 mod rot;
 mod run;
 mod site;
 
 pub use finding::Finding;
-pub use oracle::Counts;
 pub use order::{Progress, VolumeOrder, VolumeSite};
 pub use regions::Blocks;
 pub use report::{Done, VolumeReport};
+pub use request::Counts;
 pub use run::run_volume;

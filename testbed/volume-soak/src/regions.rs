@@ -3,7 +3,7 @@
 
 use crate::{
     block::{BLOCK, Seen, see},
-    oracle::Content,
+    cell::Content,
 };
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};

@@ -1,6 +1,6 @@
 //! What is told when it is over: JSON for programs, a table for people, every finding with its evidence.
 
-use crate::{finding::Finding, oracle::Counts, regions::Blocks};
+use crate::{finding::Finding, regions::Blocks, request::Counts};
 use serde::Serialize;
 use std::fmt;
 
