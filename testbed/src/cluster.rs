@@ -340,7 +340,7 @@ impl OwnedCluster {
         let Ok(record) = self.record() else { return };
         for node in &record.nodes {
             let log = self.directory.log_file(&node.name);
-            match launch::log_tail(&log) {
+            match launch::log_tail(&log, launch::LOG_TAIL_LINES) {
                 Ok(tail) => eprintln!("--- the end of {log}\n{tail}"),
                 Err(error) => eprintln!("--- {log} cannot be read: {error:#}"),
             }

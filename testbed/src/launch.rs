@@ -23,7 +23,7 @@ const PROBE_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) const CONFIG_OPTION: &str = "--config";
 
 /// Lines of a dead process's log that an error repeats.
-const LOG_TAIL_LINES: usize = 12;
+pub(crate) const LOG_TAIL_LINES: usize = 12;
 
 /// Bytes of a log that are searched for these lines at most.
 const LOG_TAIL_BYTES: u64 = 64 * 1024;
@@ -98,12 +98,13 @@ pub(crate) async fn wait_ready(directory: &ClusterDirectory, node: &Node) -> Res
 
 fn ended(directory: &ClusterDirectory, who: &str) -> anyhow::Error {
     let log = directory.log_file(who);
-    let tail = log_tail(&log).unwrap_or_else(|error| format!("(its log cannot be read: {error:#})"));
+    let tail =
+        log_tail(&log, LOG_TAIL_LINES).unwrap_or_else(|error| format!("(its log cannot be read: {error:#})"));
     anyhow!("{who} ended instead of serving. The end of {log}:\n{tail}")
 }
 
-/// The last lines of a log.
-pub(crate) fn log_tail(log: &Utf8Path) -> Result<String> {
+/// The last lines of a log, so many at most.
+pub(crate) fn log_tail(log: &Utf8Path, lines_max: usize) -> Result<String> {
     use std::io::{Read, Seek, SeekFrom};
     let mut file = fs::File::open(log)?;
     let bytes = file.metadata()?.len();
@@ -112,5 +113,5 @@ pub(crate) fn log_tail(log: &Utf8Path) -> Result<String> {
     file.take(LOG_TAIL_BYTES).read_to_end(&mut end)?;
     let text = String::from_utf8_lossy(&end);
     let lines: Vec<&str> = text.lines().collect();
-    Ok(lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n"))
+    Ok(lines[lines.len().saturating_sub(lines_max)..].join("\n"))
 }

@@ -25,6 +25,7 @@
 //! - [`record`]: the durable record and its lock. [`claim`]: which number a cluster has on this machine.
 //! - [`binaries`], [`config`], [`launch`]: what is run, with which config, and how it is started.
 //! - [`builder`] brings a cluster up; [`cluster`] is what one does with it; [`teardown`] and [`keeper`] end it.
+//! - [`owned_process`]: a process that does not outlive this program, for whoever runs other things than clusters.
 //! - [`release`], [`release_root`], [`copies`]: a release onto every sled, and the proof that it is there.
 //! - [`demo_effects`]: what demo sagas have left, and the rules that it keeps.
 //! - [`mod@env`], [`status`], [`logs`]: what one is told. [`wait`]: bounded waiting that says what it saw last.
@@ -45,6 +46,7 @@ mod launch;
 mod layout;
 mod logs;
 pub mod names;
+mod owned_process;
 mod process;
 mod record;
 mod release;
@@ -62,6 +64,7 @@ pub use fault_points::{DiskFault, FaultClient};
 pub use keeper::{KeeperCommand, KeeperOrders, keep};
 pub use layout::ClusterDirectory;
 pub use names::DiskName;
+pub use owned_process::{OwnedProcess, owned_command};
 pub use process::{LiveProcess, ProcessFacts, ProcessIdentity};
 pub use record::{ClusterRecord, DatabaseKind, ExtraConfig, Intent, Node, Phase, Role, Tokens};
 pub use release::ReleaseProgress;

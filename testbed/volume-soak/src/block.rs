@@ -89,9 +89,39 @@ fn mixed(number: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
+/// The number that [`mixed`] has made this of.
+fn unmixed(mixed: u64) -> u64 {
+    let mut number = mixed ^ (mixed >> 31) ^ (mixed >> 62);
+    number = number.wrapping_mul(0x3196_42b2_d24d_8ec3);
+    number ^= (number >> 27) ^ (number >> 54);
+    number = number.wrapping_mul(0x96de_1b17_3f11_9089);
+    number ^= (number >> 30) ^ (number >> 60);
+    number.wrapping_sub(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Where some write has put two words of its own, one behind the other, if it has: into whatever block, of whatever salt. What comes of
+/// anything else is one such pair in 2^60.
+pub(crate) fn find_words(bytes: &[u8]) -> Option<usize> {
+    // What each of the last eight words, at all alignments, was made of.
+    let mut before = [0; WORD];
+    for (at, word) in bytes.windows(WORD).enumerate() {
+        let number = unmixed(u64::from_le_bytes(*word.first_chunk()?));
+        // Words that follow each other are made of indexes that do, and of nothing else that differs: 2^k - 1.
+        let difference: u64 = number ^ before[at % WORD];
+        let follows =
+            (1..BLOCK / WORD).contains(&(difference as usize)) && (difference + 1).is_power_of_two();
+        if at >= WORD && follows {
+            return Some(at - WORD);
+        }
+        before[at % WORD] = number;
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::{Rng, SeedableRng, rngs::StdRng};
 
     fn filled(block: u64, write: u64) -> Vec<u8> {
         let mut bytes = vec![0; BLOCK];
@@ -114,6 +144,27 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert!(matches!(see(&bytes, 7, 5), Seen::Wrong { .. }), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn two_words_of_a_write_are_found_wherever_they_lie() {
+        for number in (0..64).map(|bit| 1_u64 << bit).chain([0, 7, u64::MAX]) {
+            assert_eq!(unmixed(mixed(number)), number);
+        }
+        let block = filled(1 << 20, 1 << 40);
+        let mut others = StdRng::seed_from_u64(1);
+        for from in (32..BLOCK - 8).step_by(WORD) {
+            let mut bytes = [0; 100];
+            others.fill(&mut bytes);
+            assert_eq!(find_words(&bytes), None);
+            let place = from / WORD % 85;
+            bytes[place..place + 16].copy_from_slice(&block[from..from + 16]);
+            assert_eq!(find_words(&bytes), Some(place), "{from}");
+            // One word, and nearly another one.
+            bytes[place + from % 16] ^= 1 << (from % 7);
+            assert_eq!(find_words(&bytes), None, "{from}");
+        }
+        assert_eq!(find_words(&[0; 100]).or(find_words(&[255; 100])), None);
     }
 
     #[test]

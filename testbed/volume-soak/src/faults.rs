@@ -7,10 +7,10 @@ use std::time::Duration;
 /// Members of the volume.
 pub(crate) const MEMBERS: usize = 3;
 
-/// Every so many rounds bits are flipped, and one member is away for long; the others are of chance.
+/// Every so many rounds bits are flipped, one member is away for long, and blocks of an encrypted volume are forged; the others are of chance.
 const CYCLE: u32 = 5;
 
-/// Blocks whose bits are flipped at a time, at most.
+/// Blocks whose bits are flipped, or that are forged, at a time, at most.
 const ROTTEN_MAX: usize = 24;
 
 /// A process is paused for so long at least, in milliseconds.
@@ -35,6 +35,9 @@ pub(crate) enum Fault {
     Away(usize),
     /// One is stopped, bits of so many blocks are flipped in its file, and it goes on.
     Rot(usize, usize),
+    /// Of an encrypted volume: SIGKILL; so many blocks of its file are changed by somebody who knows the format and not the key, so that their
+    /// checksums are right; and started again.
+    Forge(usize, usize),
 }
 
 /// What ends in one round of part 2.
@@ -62,6 +65,7 @@ fn fault(random: &mut StdRng, order: &VolumeOrder, round: u32) -> Fault {
     let down = Duration::from_millis(random.random_range(0..=order.down_ms_max));
     match round % CYCLE {
         0 => return Fault::Away(member),
+        2 if order.is_encrypted => return Fault::Forge(member, random.random_range(1..=ROTTEN_MAX)),
         3 => return Fault::Rot(member, random.random_range(1..=ROTTEN_MAX)),
         _ => {}
     }
@@ -133,6 +137,12 @@ mod tests {
             let count = |kind: fn(&Fault) -> bool| faults(&short).iter().filter(|fault| kind(fault)).count();
             assert!(count(|fault| matches!(fault, Fault::Rot(..))) >= 2, "seed {seed}");
             assert!(count(|fault| matches!(fault, Fault::Away(..))) >= 2, "seed {seed}");
+            let forges = |fault: &Fault| matches!(fault, Fault::Forge(..));
+            assert!(!all.iter().any(forges), "what is not sealed can be forged, and nobody can tell");
+            let sealed = faults(&VolumeOrder::short_encrypted(seed));
+            let kinds: [fn(&Fault) -> bool; 3] =
+                [forges, |fault| matches!(fault, Fault::Rot(..)), |fault| matches!(fault, Fault::Away(..))];
+            assert!(kinds.iter().all(|kind| sealed.iter().any(kind)), "seed {seed}: {sealed:?}");
             let ends = ends(&short);
             assert!(ends.contains(&End::Export) && ends.contains(&End::Everything), "seed {seed}");
             assert!(ends.iter().any(|end| matches!(end, End::Alone(_))), "seed {seed}");
@@ -151,7 +161,9 @@ mod tests {
                 Fault::Kill(_, down) => assert!(down.as_millis() as u64 <= order.down_ms_max),
                 Fault::Loop(_, times, _) => assert!((2..=LOOP_MAX).contains(&times)),
                 Fault::Away(member) => assert!(member < MEMBERS),
-                Fault::Rot(_, blocks) => assert!((1..=ROTTEN_MAX).contains(&blocks)),
+                Fault::Rot(_, blocks) | Fault::Forge(_, blocks) => {
+                    assert!((1..=ROTTEN_MAX).contains(&blocks));
+                }
             }
         }
     }

@@ -5,15 +5,14 @@ use crate::{block::BLOCK, finding::Findings, order::VolumeOrder};
 use anyhow::{Context, Result, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{
-    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
+use testbed::owned_command;
 use tokio::{
-    process::Command,
     sync::{Mutex, OwnedMutexGuard},
     task::JoinSet,
     time::timeout,
@@ -43,7 +42,7 @@ struct Shared {
 
 /// Says what to do if fio is not there.
 pub(crate) async fn check() -> Result<()> {
-    let output = Command::new("fio").arg("--enghelp").stdin(Stdio::null()).output().await;
+    let output = owned_command("fio").arg("--enghelp").output().await;
     let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     let is_there = said.is_ok_and(|said| said.lines().any(|line| line.trim() == "nbd"));
     ensure!(
@@ -107,14 +106,10 @@ impl Fio {
 impl Shared {
     async fn run_once(&self) -> Result<()> {
         let run = self.runs.load(Ordering::SeqCst);
-        let output = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "fio"])
+        let output = owned_command("fio")
             .args(&self.args)
             .arg(format!("--randseed={}", self.seed.wrapping_add(run)))
             .current_dir(&self.dir)
-            .stdin(Stdio::null())
-            .process_group(0)
-            .kill_on_drop(true)
             .output();
         let output = timeout(RUN_LIMIT, output);
         let output = output.await.with_context(|| format!("it has not ended after {RUN_LIMIT:?}"))?;

@@ -20,34 +20,42 @@
 //!   after each part: the three regions are the same, block by block: version, content, written or zeroed; and what the book says
 //! ```
 //!
+//! An encrypted volume ([`VolumeOrder::is_encrypted`]) is the same, and more: blocks of one member are forged, under right checksums, and have to
+//! be noticed and healed; and in the end no member's file may have anything that a client has written.
+//!
 //! SIGKILL leaves the system's cache as it is, so everything that was acknowledged has to be there, flushed or not. What a power cut
 //! may take is the simulation's to show.
 //!
-//! In reading order: [`order`]: what is wanted. [`faults`]: what is done, by the seed. [`process`], [`site`]: the processes that it is
-//! done to. [`nbd`]: the protocol, as a client speaks it. [`block`], [`oracle`]: the book of every block. [`load`]: the clients.
-//! [`fio`]: the other client. [`rot`]: flipping bits, and seeing that they are healed. [`regions`]: the three files afterwards. [`run`]:
-//! the rounds. [`finding`], [`report`]: what is told.
+//! In reading order: [`order`]: what is wanted. [`faults`]: what is done, by the seed. [`site`]: the processes that it is done to.
+//! [`request`], [`nbd`]: what clients ask, and the protocol as they speak it. [`block`]: the bytes of a block. [`cell`], [`oracle`]: what
+//! it may hold, and the book of all of them. [`load`]: the clients. [`fio`]: the other client. [`rot`]: flipping bits, and seeing that
+//! they are healed. [`opener`], [`forge`], [`plaintext`]: what members of an encrypted volume keep. [`regions`]: the three files
+//! afterwards. [`run`]: the rounds. [`finding`], [`report`]: what is told.
 //!
 //! The command line is `xtask`'s.
 
 mod block;
+mod cell;
 mod faults;
 mod finding;
 mod fio;
+mod forge;
 mod load;
 mod nbd;
+mod opener;
 mod oracle;
 mod order;
-mod process;
+mod plaintext;
 mod regions;
 mod report;
+mod request;
 mod rot;
 mod run;
 mod site;
 
 pub use finding::Finding;
-pub use oracle::Counts;
 pub use order::{Progress, VolumeOrder, VolumeSite};
 pub use regions::Blocks;
 pub use report::{Done, VolumeReport};
+pub use request::Counts;
 pub use run::run_volume;

@@ -9,10 +9,12 @@
 
 use crate::{
     block::BLOCK,
+    cell::Content,
     finding::Findings,
     nbd::{self, shake_hands},
-    oracle::{Content, Counts, Oracle, What},
+    oracle::Oracle,
     order::VolumeOrder,
+    request::{Counts, What},
 };
 use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};

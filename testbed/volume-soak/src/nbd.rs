@@ -3,7 +3,7 @@
 
 use crate::{
     block::{BLOCK, fill},
-    oracle::{Request, What},
+    request::{Request, What},
 };
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};

@@ -35,6 +35,8 @@ pub struct VolumeOrder {
     pub down_ms_max: u64,
     /// Chooses what is done when, and what clients do.
     pub seed: u64,
+    /// Whether the volume is encrypted: then blocks are forged, too, and nothing of what clients write may be in any member's file.
+    pub is_encrypted: bool,
 }
 
 impl VolumeOrder {
@@ -50,7 +52,21 @@ impl VolumeOrder {
             pause_ms_max: 1_500,
             down_ms_max: 800,
             seed,
+            is_encrypted: false,
         }
+    }
+
+    /// The same of an encrypted volume, and less of it: for every run of all tests, too.
+    #[must_use]
+    pub fn short_encrypted(seed: u64) -> VolumeOrder {
+        VolumeOrder { rounds: 5, ends: 2, client_blocks: 512, fio_blocks: 1_024, ..VolumeOrder::short(seed) }
+            .encrypted()
+    }
+
+    /// The same of an encrypted volume.
+    #[must_use]
+    pub fn encrypted(self) -> VolumeOrder {
+        VolumeOrder { is_encrypted: true, ..self }
     }
 
     /// What a release has to stand.
@@ -66,6 +82,7 @@ impl VolumeOrder {
             pause_ms_max: 12_000,
             down_ms_max: 5_000,
             seed,
+            is_encrypted: false,
         }
     }
 

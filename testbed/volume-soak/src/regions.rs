@@ -3,15 +3,17 @@
 
 use crate::{
     block::{BLOCK, Seen, see},
-    oracle::Content,
+    cell::Content,
+    opener::Opener,
 };
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 use durable_fs::RealDisk;
 use region::{Held, Opening, Region, What};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
+use volume_seals::VolumeKey;
 
 /// Blocks that are read at a time.
 const PIECE: u64 = 1_024;
@@ -45,6 +47,8 @@ pub(crate) struct Difference {
 #[derive(Clone, Debug)]
 pub(crate) struct Book {
     pub(crate) salt: u64,
+    /// Of an encrypted volume.
+    pub(crate) key: Option<Arc<VolumeKey>>,
     pub(crate) contents: BTreeMap<u64, Content>,
 }
 
@@ -83,6 +87,10 @@ pub(crate) fn compare(files: &[Utf8PathBuf], book: &Book) -> Result<Result<Block
     let Some((_, first)) = regions.first() else { bail!("there is nothing to compare") };
     let all = first.identity().geometry.blocks;
     let list = first.control().list.version;
+    if first.identity().geometry.is_sealed != book.key.is_some() {
+        bail!("the volume was to be encrypted: {}, and its regions are another one's", book.key.is_some());
+    }
+    let mut opener = Opener::of(book.key.as_deref(), first);
     let mut blocks = Blocks { list: (list.epoch, list.number), all, ..Blocks::default() };
     for start in (0..all).step_by(PIECE as usize) {
         let piece = start..all.min(start + PIECE);
@@ -96,7 +104,7 @@ pub(crate) fn compare(files: &[Utf8PathBuf], book: &Book) -> Result<Result<Block
                 let what = format!("{first} has {:?}, {name} has {:?}", held[at], these[at]);
                 return Ok(Err(Difference { block: Some(start + at as u64), what }));
             }
-            if let Some((block, what)) = wrong_bytes(start, &these, &bytes, book) {
+            if let Some((block, what)) = wrong_bytes(start, &these, &bytes, book, &mut opener) {
                 let what = format!("{name}: {what}");
                 return Ok(Err(Difference { block: Some(block), what }));
             }
@@ -109,7 +117,7 @@ pub(crate) fn compare(files: &[Utf8PathBuf], book: &Book) -> Result<Result<Block
 }
 
 /// The region, or why it cannot be opened.
-fn open(file: &Utf8Path) -> Result<Result<Region, String>> {
+pub(crate) fn open(file: &Utf8Path) -> Result<Result<Region, String>> {
     let (dir, name) = (file.parent(), file.file_name());
     let (Some(dir), Some(name)) = (dir, name) else { bail!("{file} is no file in a directory") };
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("reading the boot's id")?;
@@ -135,19 +143,28 @@ fn difference_of_heads(regions: &[(&Utf8Path, Region)]) -> Option<String> {
     None
 }
 
-/// The first block that has not its checksum, or is not what the book says.
-fn wrong_bytes(start: u64, held: &[Held], mut bytes: &[u8], book: &Book) -> Option<(u64, String)> {
+/// The first block that has not its checksum or its seal, or is not what the book says.
+fn wrong_bytes(
+    start: u64,
+    held: &[Held],
+    mut bytes: &[u8],
+    book: &Book,
+    opener: &mut Opener,
+) -> Option<(u64, String)> {
     for (block, held) in (start..).zip(held) {
         let seen = match held.what {
             What::Never | What::Zeros => Seen::Zeros,
             What::Lost { .. } => return Some((block, "its bytes are lost".to_owned())),
-            What::Bytes { checksum, .. } => {
+            What::Bytes { checksum, seal } => {
                 let (these, rest) = bytes.split_at(BLOCK);
                 bytes = rest;
                 if region::checksum(block, these) != checksum {
                     return Some((block, "its bytes do not have their checksum".to_owned()));
                 }
-                see(these, book.salt, block)
+                let Some(plain) = opener.open(block, these, seal) else {
+                    return Some((block, "the volume's key has not sealed it for this place".to_owned()));
+                };
+                see(&plain, book.salt, block)
             }
         };
         let is_right = match book.contents.get(&block) {

@@ -1,6 +1,6 @@
 //! What is told when it is over: JSON for programs, a table for people, every finding with its evidence.
 
-use crate::{finding::Finding, oracle::Counts, regions::Blocks};
+use crate::{finding::Finding, regions::Blocks, request::Counts};
 use serde::Serialize;
 use std::fmt;
 
@@ -11,6 +11,8 @@ pub struct VolumeReport {
     pub seed: u64,
     /// Clients at once.
     pub clients: u32,
+    /// Whether the volume was encrypted.
+    pub is_encrypted: bool,
     /// What was done.
     #[serde(flatten)]
     pub done: Done,
@@ -53,6 +55,12 @@ pub struct Done {
     pub rotten_blocks: u64,
     /// Of those, seen to be right again on the disk.
     pub healed_blocks: u64,
+    /// Blocks of an encrypted volume that were forged on one member.
+    pub forged_blocks: u64,
+    /// Of those, noticed, and right again.
+    pub healed_forged_blocks: u64,
+    /// Members in whose files something was found that a client had written: all, and none of an encrypted volume.
+    pub members_with_plaintext: Option<u64>,
     /// Runs of fio, each verified.
     pub fio_runs: u64,
     /// What the three regions were, all alike, when part 1 was over.
@@ -74,12 +82,17 @@ impl VolumeReport {
 impl fmt::Display for VolumeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (done, counts) = (&self.done, &self.counts);
-        writeln!(f, "volume  {} clients and fio over NBD (seed {})", self.clients, self.seed)?;
+        let encrypted = if self.is_encrypted { ", encrypted" } else { "" };
+        writeln!(f, "volume{encrypted}  {} clients and fio over NBD (seed {})", self.clients, self.seed)?;
         line(f, "part 1: rounds", done.rounds)?;
         let faults = format!("{}, {}", done.kills, done.pauses);
         line(f, "Downstairs killed, paused", faults)?;
         line(f, "two away at once, one for long", format!("{}, {}", done.two_at_once, done.long_away))?;
         line(f, "blocks rotten, healed", format!("{}, {}", done.rotten_blocks, done.healed_blocks))?;
+        if self.is_encrypted {
+            let forged = format!("{}, {}", done.forged_blocks, done.healed_forged_blocks);
+            line(f, "blocks forged, healed", forged)?;
+        }
         line(f, "runs of fio, verified", done.fio_runs)?;
         line(f, "part 2: rounds", done.ends)?;
         let kills = format!(
@@ -101,6 +114,9 @@ impl fmt::Display for VolumeReport {
                 "{bytes} bytes, {zeros} zeros, {never} never; {in_the_book} in the book; list {epoch}.{number}"
             );
             line(f, "three equal regions", what)?;
+        }
+        if let Some(members) = done.members_with_plaintext {
+            line(f, "members with plaintext", members)?;
         }
         line(f, "seconds", format!("{:.1}", self.seconds))?;
         line(f, "findings", self.findings.len())?;

@@ -4,15 +4,17 @@
 //!   part 1, a round:  a fault ──► every process is there again ──► clients are answered        fio writes and verifies meanwhile
 //!   part 2, a round:  the export or everything is killed, and started ──► clients come again, and read every block
 //!   after each part:  clients rest ──► three full members that are the same, and what the book says
-//!   at the end:       all processes end in order ──► the files themselves are compared
+//!   at the end:       all processes end in order ──► the files themselves are compared, and searched for what clients have written
 //! ```
 
 use crate::{
     faults::{End, Fault, MEMBERS, ends, faults},
     finding::Findings,
     fio::{self, Fio},
+    forge,
     load::{Load, PATIENCE},
     order::{Progress, VolumeOrder, VolumeSite},
+    plaintext,
     regions::{self, Blocks, Book, Difference},
     report::{Done, VolumeReport},
     rot,
@@ -159,6 +161,7 @@ impl Run<'_> {
                 self.site.start_member(member).await
             }
             Fault::Rot(member, blocks) => self.rot(member, blocks).await,
+            Fault::Forge(member, blocks) => self.forge(member, blocks).await,
         }
     }
 
@@ -170,16 +173,29 @@ impl Run<'_> {
     }
 
     /// Bits are flipped on one member alone; whoever reads sees nothing of it, and the blocks are right again.
+    ///
+    /// All are full first. One that has just been started still looks at what was not durable, and takes flipped bits for what was lost with
+    /// its power: then they are sent again, and nothing is healed.
     async fn rot(&mut self, member: usize, blocks: usize) -> Result<()> {
+        if !self.are_all_full().await? {
+            return Ok(());
+        }
         let held = self.load.hold(member, blocks);
         let (path, salt) = (self.site.region_file(member)?, self.order.seed);
-        let healed_before = self.site.healed().await?;
-        self.site.signal_member(member, Signal::STOP)?;
+        let healed_before = self.site.healed().await?.blocks;
+        self.site.pause_member(member).await?;
         let flipped = spawn_blocking({
-            let (path, held, seed) = (path.clone(), held.clone(), salt ^ self.done.rotten_blocks);
-            move || rot::flip(&path, salt, &held, seed)
+            let (path, seed) = (path.clone(), salt ^ self.done.rotten_blocks);
+            let (copy, key) = (self.site.dir().join("stopped.region"), self.site.key());
+            move || {
+                let sent = match key {
+                    Some(key) => rot::sent_sealed(&path, &copy, &key, salt, &held)?,
+                    None => rot::sent_as_written(salt, &held),
+                };
+                Ok::<_, anyhow::Error>((rot::flip(&path, &sent, seed)?, Arc::new(sent)))
+            }
         });
-        let flipped: BTreeSet<rot::Written> = flipped.await.context("flipping bits")??;
+        let (flipped, sent): (BTreeSet<rot::Written>, _) = flipped.await.context("flipping bits")??;
         self.site.signal_member(member, Signal::CONT)?;
         self.done.rotten_blocks += flipped.len() as u64;
         let (site, findings, count) = (&self.site, &self.findings, flipped.len() as u64);
@@ -187,21 +203,64 @@ impl Run<'_> {
             if findings.are_there() {
                 return Ok(());
             }
-            let (path, held) = (path.clone(), held.clone());
-            let right = spawn_blocking(move || rot::right(&path, salt, &held)).await;
+            let (path, sent) = (path.clone(), Arc::clone(&sent));
+            let right = spawn_blocking(move || rot::right(&path, &sent)).await;
             let right = right.map_err(anyhow::Error::new).flatten().map_err(|error| format!("{error:#}"))?;
             let left: Vec<_> = flipped.difference(&right).collect();
             if !left.is_empty() {
                 return Err(format!("not yet: blocks and writes {left:?}"));
             }
             // Where anybody can see it, too.
-            let healed = site.healed().await.map_err(|error| format!("{error:#}"))?;
+            let healed = site.healed().await.map_err(|error| format!("{error:#}"))?.blocks;
             if healed >= healed_before + count { Ok(()) } else { Err(format!("{healed} are counted")) }
         });
         let waited = waited.await;
         self.done.healed_blocks += if waited.is_ok() { count } else { 0 };
         self.must(&format!("flipped bits of {} are not healed", Site::name(member)), waited);
         self.load.release();
+        Ok(())
+    }
+
+    /// Blocks of one member alone are forged while it is away; whoever reads sees nothing of it, it is noticed, and the blocks are right again.
+    /// Nobody writes meanwhile: it is still full when it comes back.
+    async fn forge(&mut self, member: usize, blocks: usize) -> Result<()> {
+        if !self.are_all_full().await? {
+            return Ok(());
+        }
+        let key = self.site.key().context("only what is encrypted is forged")?;
+        let held = self.load.hold(member, blocks);
+        let (path, salt) = (self.site.region_file(member)?, self.order.seed);
+        let before = self.site.healed().await?;
+        let resting = match &self.fio {
+            Some(fio) => Some(fio.rest().await),
+            None => None,
+        };
+        let settled = self.load.settle().await;
+        self.must("clients do not come to rest", settled);
+        self.site.kill_member(member).await?;
+        self.done.kills += 1;
+        let seed = salt ^ self.done.forged_blocks;
+        let forged = spawn_blocking(move || forge::forge(&path, &key, salt, &held, seed)).await;
+        let count = forged.context("forging blocks")??.len() as u64;
+        self.done.forged_blocks += count;
+        self.site.start_member(member).await?;
+        self.load.go_on();
+        drop(resting);
+        let (site, findings) = (&self.site, &self.findings);
+        let waited = wait_for("forged blocks to be noticed, and healed", PATIENCE, async || {
+            let healed = site.healed().await.map_err(|error| format!("{error:#}"))?;
+            let is_enough =
+                healed.blocks >= before.blocks + count && healed.wrong_seals >= before.wrong_seals + count;
+            if is_enough || findings.are_there() { Ok(()) } else { Err(format!("{healed:?}, of {count}")) }
+        });
+        let waited = waited.await;
+        let are_healed = waited.is_ok();
+        self.must(&format!("forged blocks of {} are not healed", Site::name(member)), waited);
+        self.load.release();
+        // All three, opened with the key.
+        if are_healed && self.are_all_full().await? {
+            self.done.healed_forged_blocks += count;
+        }
         Ok(())
     }
 
@@ -338,12 +397,16 @@ impl Run<'_> {
                 Ok(blocks) => done.blocks_at_the_end = Some(blocks),
                 Err(Difference { block, what }) => findings.add(block, what, "after all processes had ended"),
             }
+            let files = (0..MEMBERS).map(|member| site.region_file(member)).collect::<Result<Vec<_>>>()?;
+            done.members_with_plaintext =
+                Some(look_for_plaintext(files, order.is_encrypted, &findings).await?);
         }
         let findings = findings.take();
         let files_kept = if findings.is_empty() { None } else { site.keep_files().map(ToString::to_string) };
         Ok(VolumeReport {
             seed: order.seed,
             clients: order.clients,
+            is_encrypted: order.is_encrypted,
             done,
             counts,
             longest_wait_ms: longest_wait.as_millis() as u64,
@@ -359,7 +422,7 @@ impl Run<'_> {
     }
 
     fn book(&self) -> Book {
-        Book { salt: self.order.seed, contents: self.load.settled() }
+        Book { salt: self.order.seed, key: self.site.key(), contents: self.load.settled() }
     }
 
     fn found_difference(&self, block: Option<u64>, what: String) {
@@ -380,4 +443,21 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// In how many of the files there is something that a client has written. In one of an encrypted volume it was found wrong.
+async fn look_for_plaintext(files: Vec<Utf8PathBuf>, is_encrypted: bool, findings: &Findings) -> Result<u64> {
+    let mut members = 0;
+    for file in files {
+        let found = spawn_blocking({
+            let file = file.clone();
+            move || plaintext::find(&file)
+        });
+        let Some(at) = found.await.context("looking for plaintext")?? else { continue };
+        members += 1;
+        if is_encrypted {
+            findings.add(None, format!("{file} has what a client has written, at byte {at}"), "");
+        }
+    }
+    Ok(members)
 }

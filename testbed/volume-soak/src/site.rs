@@ -5,7 +5,6 @@ use crate::{
     block::BLOCK,
     faults::MEMBERS,
     order::{VolumeOrder, VolumeSite},
-    process::Process,
 };
 use anyhow::{Context, Result, bail, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -16,17 +15,23 @@ use rustix::{
 use std::{
     fs::{self, File},
     net::SocketAddr,
-    process::Stdio,
+    sync::Arc,
     time::Duration,
 };
-use testbed::{ClaimOrder, Claims, ClusterDirectory, addresses::ClusterNumber, wait_for};
-use tokio::{net::TcpStream, process::Command};
+use testbed::{
+    ClaimOrder, Claims, ClusterDirectory, OwnedProcess, addresses::ClusterNumber, owned_command, wait_for,
+};
+use tokio::net::TcpStream;
+use volume_seals::VolumeKey;
 
 /// Where Downstairs listen, on an address of the run's own.
 const PORT: u16 = 12_400;
 
 /// How long a Downstairs may take until it listens.
 const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a process may take to end by itself before it is killed: what is under way is answered first.
+const END_LIMIT: Duration = Duration::from_secs(30);
 
 /// What the export is called, in logs and findings.
 const EXPORT: &str = "export";
@@ -36,9 +41,11 @@ const EXPORT: &str = "export";
 pub(crate) struct Site {
     agent: Utf8PathBuf,
     addresses: Vec<SocketAddr>,
-    export: Option<Process>,
-    members: Vec<Option<Process>>,
+    export: Option<OwnedProcess>,
+    members: Vec<Option<OwnedProcess>>,
     epoch: u32,
+    /// Of an encrypted volume.
+    key: Option<Arc<VolumeKey>>,
     /// Behind the processes: they end before their files are removed.
     place: Place,
 }
@@ -58,8 +65,12 @@ impl Site {
             export: None,
             members: (0..MEMBERS).map(|_| None).collect(),
             epoch: 0,
+            key: None,
             place,
         };
+        if order.is_encrypted {
+            site.make_key().await?;
+        }
         let mut args = vec![
             "volume".to_owned(),
             "create".to_owned(),
@@ -69,12 +80,35 @@ impl Site {
         for member in 0..MEMBERS {
             args.push(format!("--member={}@{}", site.disk(member), site.addresses[member]));
         }
+        args.extend(site.key_argument());
         site.run_agent(&args).await?;
         for member in 0..MEMBERS {
             site.start_member(member).await?;
         }
         site.start_export()?;
         Ok(site)
+    }
+
+    /// As a person makes one: what is in the file is all that anybody has.
+    async fn make_key(&mut self) -> Result<()> {
+        let file = self.key_file();
+        self.run_agent(&["volume".to_owned(), "key".to_owned(), file.to_string()]).await?;
+        let text = fs::read_to_string(&file).with_context(|| format!("reading {file}"))?;
+        self.key = Some(Arc::new(text.parse().with_context(|| format!("reading the key in {file}"))?));
+        Ok(())
+    }
+
+    fn key_file(&self) -> Utf8PathBuf {
+        self.dir().join("volume.key")
+    }
+
+    fn key_argument(&self) -> Option<String> {
+        self.key.as_ref().map(|_| format!("--key-file={}", self.key_file()))
+    }
+
+    /// The key of an encrypted volume.
+    pub(crate) fn key(&self) -> Option<Arc<VolumeKey>> {
+        self.key.clone()
     }
 
     /// Where clients come.
@@ -128,7 +162,7 @@ impl Site {
             format!("--directory={}", self.disk(member)),
             format!("--listen={address}"),
         ];
-        let process = Process::start(self.dir(), &Site::name(member), &self.agent, &args)?;
+        let process = OwnedProcess::start(self.dir(), &Site::name(member), &self.agent, &args)?;
         let started = self.members[member].insert(process);
         wait_for(&format!("{} to listen on {address}", Site::name(member)), READY_LIMIT, async || {
             match started.ended() {
@@ -145,6 +179,12 @@ impl Site {
         process.with_context(|| format!("{} does not run", Site::name(member)))?.kill().await
     }
 
+    /// On return it has stopped, and its file stays as it is.
+    pub(crate) async fn pause_member(&mut self, member: usize) -> Result<()> {
+        let process = self.members[member].as_mut();
+        process.with_context(|| format!("{} does not run", Site::name(member)))?.pause().await
+    }
+
     /// SIGSTOP or SIGCONT.
     pub(crate) fn signal_member(&mut self, member: usize, signal: Signal) -> Result<()> {
         let process = self.members[member].as_mut();
@@ -155,14 +195,15 @@ impl Site {
     pub(crate) fn start_export(&mut self) -> Result<()> {
         ensure!(self.export.is_none(), "the export runs already");
         self.epoch += 1;
-        let args = [
+        let mut args = vec![
             "volume".to_owned(),
             "export".to_owned(),
             format!("--volume={}", self.volume_file()),
             format!("--epoch={}", self.epoch),
             format!("--listen=unix:{}", self.socket()),
         ];
-        self.export = Some(Process::start(self.dir(), EXPORT, &self.agent, &args)?);
+        args.extend(self.key_argument());
+        self.export = Some(OwnedProcess::start(self.dir(), EXPORT, &self.agent, &args)?);
         Ok(())
     }
 
@@ -173,7 +214,7 @@ impl Site {
     /// SIGKILL to all of them, before any of them is waited for.
     pub(crate) async fn kill_everything(&mut self) -> Result<()> {
         let members = self.members.iter_mut().filter_map(Option::take);
-        let mut all: Vec<Process> = self.export.take().into_iter().chain(members).collect();
+        let mut all: Vec<OwnedProcess> = self.export.take().into_iter().chain(members).collect();
         for process in &mut all {
             process.signal(Signal::KILL)?;
         }
@@ -191,7 +232,7 @@ impl Site {
             std::iter::once(self.export.take()).chain(self.members.iter_mut().map(Option::take)).zip(names);
         for (process, name) in all.collect::<Vec<_>>() {
             let Some(process) = process else { continue };
-            match process.stop().await? {
+            match process.stop(END_LIMIT).await? {
                 Some(status) if status.success() => {}
                 Some(status) => wrong.push(format!("{name} ended with {status} when it was asked to end")),
                 None => wrong.push(format!("{name} did not end when it was asked to, and was killed")),
@@ -213,31 +254,34 @@ impl Site {
 
     /// What all processes said at last.
     pub(crate) fn last_words(&self) -> String {
-        self.export.iter().chain(self.members.iter().flatten()).map(Process::last_words).collect()
+        self.export.iter().chain(self.members.iter().flatten()).map(OwnedProcess::last_words).collect()
     }
 
-    /// Blocks that were healed since the export began, as it tells itself.
-    pub(crate) async fn healed(&self) -> Result<u64> {
+    /// Blocks that were healed since the export began, and those of them whose seals were wrong, as it tells itself.
+    pub(crate) async fn healed(&self) -> Result<Healed> {
         let args = ["volume".to_owned(), "look".to_owned(), self.volume_file().into_string()];
         let said = self.run_agent(&[&args[..], &["--json".to_owned()]].concat()).await?;
         let look: serde_json::Value =
             serde_json::from_str(&said).context("what `volume look --json` says is not JSON")?;
-        Ok(sum_of(&look, "healed_blocks"))
+        Ok(Healed { blocks: sum_of(&look, "healed_blocks"), wrong_seals: sum_of(&look, "wrong_seals") })
     }
 
     async fn run_agent(&self, args: &[String]) -> Result<String> {
-        let output = Command::new(&self.agent)
-            .args(args)
-            .stdin(Stdio::null())
-            .process_group(0)
-            .kill_on_drop(true)
-            .output()
-            .await
-            .with_context(|| format!("running {}", self.agent))?;
+        let output = owned_command(&self.agent).args(args).output().await;
+        let output = output.with_context(|| format!("running {}", self.agent))?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "sled-agent {}: {}", args.join(" "), said.trim());
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
+}
+
+/// What an export tells of wrong blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Healed {
+    /// Blocks that are right again.
+    pub(crate) blocks: u64,
+    /// Times that a block had its checksum, and a wrong seal.
+    pub(crate) wrong_seals: u64,
 }
 
 /// Of all numbers that are called like this, however deep.

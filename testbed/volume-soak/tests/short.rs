@@ -22,6 +22,25 @@ async fn killed_paused_and_rotten_a_volume_loses_nothing_and_keeps_three_equal_c
     assert!(done.long_away > 0 && u64::from(lists) > 2 * done.long_away, "nobody was left out: {report}");
     let blocks = done.blocks_at_the_end.expect("the files were compared");
     assert!(blocks.bytes > 0 && blocks.zeros > 0 && blocks.never > 0 && blocks.in_the_book > 0, "{report}");
+    assert_eq!(done.members_with_plaintext, Some(3), "what is there is not found: {report}");
+    let left = temp.path().join("volume");
+    assert!(!left.exists(), "{left} is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_an_encrypted_one_forged_blocks_are_healed_and_no_member_has_anything_that_was_written() {
+    let temp = Utf8TempDir::new().expect("a directory for the test");
+    let site = VolumeSite { parent: temp.path().to_owned(), bin_dir: None, keeps_files: false };
+    let order = VolumeOrder::short_encrypted(SEED);
+    let report = run_volume(&site, &order, &|_| {}).await.expect("the run is made");
+    assert!(report.is_well(), "{report}");
+    let done = &report.done;
+    assert_eq!((done.rounds, done.ends), (u64::from(order.rounds), u64::from(order.ends)), "{report}");
+    assert!(done.forged_blocks > 0 && done.healed_forged_blocks == done.forged_blocks, "{report}");
+    assert!(done.rotten_blocks > 0 && done.healed_blocks == done.rotten_blocks, "{report}");
+    let blocks = done.blocks_at_the_end.expect("the files were compared");
+    assert!(done.long_away > 0 && blocks.bytes > 0 && blocks.in_the_book > 0, "{report}");
+    assert_eq!(done.members_with_plaintext, Some(0), "{report}");
     let left = temp.path().join("volume");
     assert!(!left.exists(), "{left} is left behind");
 }

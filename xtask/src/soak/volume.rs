@@ -26,6 +26,9 @@ pub(crate) struct VolumeArgs {
     /// The short form, on programs as they are compiled for development; without it the full one, as they are shipped
     #[arg(long)]
     short: bool,
+    /// A volume with a key: blocks are forged, too, and no member may have anything of what clients write
+    #[arg(long)]
+    encrypted: bool,
     /// Chooses what is done when, and what clients write; chosen, and printed, unless given
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -92,6 +95,7 @@ impl VolumeArgs {
             rounds: self.rounds.unwrap_or(form.rounds),
             ends: self.ends.unwrap_or(form.ends),
             clients: self.clients.unwrap_or(form.clients),
+            is_encrypted: self.encrypted,
             ..form
         }
     }

@@ -3,8 +3,9 @@
 use anyhow::{Context, Result, bail, ensure};
 use camino::Utf8Path;
 use serde::Deserialize;
-use std::{process::Stdio, time::Duration};
-use tokio::{process::Command, time::timeout};
+use std::time::Duration;
+use testbed::owned_command;
+use tokio::time::timeout;
 
 /// How long one run may take in all: a job has its own limit of a few seconds; a subject that hangs reaches this one.
 const RUN_LIMIT: Duration = Duration::from_secs(60);
@@ -75,18 +76,12 @@ pub(super) async fn run(
     args: &[String],
     counts: Direction,
 ) -> Result<Counted> {
-    let mut command = Command::new("fio");
+    let mut command = owned_command("fio");
     command
         // One process, so that ending it ends all of it.
         .args(["--output-format=json", "--thread", "--ioengine=nbd", &format!("--uri={}", uri(socket))])
         .args(args)
-        .current_dir(dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        // Ctrl-C is ours to hear, so that everything is ended in order.
-        .process_group(0)
-        .kill_on_drop(true);
+        .current_dir(dir);
     let output = timeout(RUN_LIMIT, command.output());
     let output = output.await.with_context(|| format!("fio {args:?} has not ended after {RUN_LIMIT:?}"))?;
     let output = output.context("running fio")?;

@@ -279,7 +279,8 @@ async fn run_once(dir: &Utf8Path, subject: &Subject, job: Job, seconds: u32) -> 
     let before = subject.cpu_seconds()?;
     let counted = fio::run(dir, &subject.socket, &job.fio_args(seconds), job.direction()).await?;
     let cpu_seconds = subject.cpu_seconds()? - before;
-    let memory = subject.servers.iter().map(|server| Ok((server.name.clone(), server.highest_memory_mib()?)));
+    let memory =
+        subject.servers.iter().map(|server| Ok((server.name().to_owned(), server.highest_memory_mib()?)));
     Ok(Run { counted, cpu_seconds, memory_mib: memory.collect::<Result<_>>()? })
 }
 

@@ -11,9 +11,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     ops::Range,
-    process::Stdio,
 };
-use tokio::process::Command;
+use testbed::owned_command;
 
 /// What the process that serves NBD is called.
 pub(super) const EXPORT: &str = "export";
@@ -86,7 +85,7 @@ pub(super) async fn downstairs(
     let address = place.address;
     let args =
         ["downstairs".to_owned(), format!("--directory={}", place.directory), format!("--listen={address}")];
-    let mut server = Server::start(dir, name, agent.as_str(), &args)?;
+    let mut server = Server::start(dir, name, agent, &args)?;
     server.wait_ready(Door::Tcp(address)).await?;
     Ok(server)
 }
@@ -143,7 +142,7 @@ impl Volume {
             format!("--listen=unix:{socket}"),
         ];
         args.extend(self.key_file());
-        let mut server = Server::start(dir, name, agent.as_str(), &args)?;
+        let mut server = Server::start(dir, name, agent, &args)?;
         server.wait_ready(Door::Unix(socket)).await?;
         Ok(server)
     }
@@ -155,14 +154,8 @@ impl Volume {
 
 /// Runs a command of ours that ends by itself.
 async fn succeed(agent: &Utf8Path, args: &[String]) -> Result<()> {
-    let output = Command::new(agent)
-        .args(args)
-        .stdin(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true)
-        .output()
-        .await
-        .with_context(|| format!("running {agent}"))?;
+    let output = owned_command(agent).args(args).output().await;
+    let output = output.with_context(|| format!("running {agent}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{agent} {}: {}", args.join(" "), said.trim());
     Ok(())

@@ -3,15 +3,10 @@
 
 use crate::bench::process::{cpu_seconds, memory_mib};
 use anyhow::{Context, Result, bail};
-use camino::{Utf8Path, Utf8PathBuf};
-use rustix::process::{Pid, Signal, kill_process};
-use std::{fmt, io, net::SocketAddr, process::Stdio, time::Duration};
-use testbed::wait_for;
-use tokio::{
-    net::{TcpStream, UnixStream},
-    process::{Child, Command},
-    time::timeout,
-};
+use camino::Utf8Path;
+use std::{fmt, io, net::SocketAddr, time::Duration};
+use testbed::{OwnedProcess, wait_for};
+use tokio::net::{TcpStream, UnixStream};
 
 /// How long a starting process may take until its socket answers.
 const READY_LIMIT: Duration = Duration::from_secs(10);
@@ -46,41 +41,25 @@ impl fmt::Display for Door<'_> {
 
 /// A running process, which ends with whoever holds it, also when this program is killed.
 pub(super) struct Server {
-    /// What it is within its subject.
-    pub(super) name: String,
-    child: Child,
-    pid: u32,
-    /// What it said.
-    log: Utf8PathBuf,
+    process: OwnedProcess,
 }
 
 impl Server {
     /// Starts it; what it says goes to `NAME.log` in `dir`.
-    ///
-    /// The death of this program kills it (`setpriv --pdeathsig`), because Ctrl-C is not the only way to die. The
-    /// kernel means the thread that started it; that is the one that runs everything here, and ends last.
-    pub(super) fn start(dir: &Utf8Path, name: &str, program: &str, args: &[String]) -> Result<Server> {
-        let log = dir.join(format!("{name}.log"));
-        let said = std::fs::File::create(&log).with_context(|| format!("creating {log}"))?;
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", program])
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(said.try_clone().with_context(|| format!("opening {log} twice"))?)
-            .stderr(said)
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("starting {program} by setpriv"))?;
-        let pid = child.id().context("a process that was just started has a pid")?;
-        Ok(Server { name: name.to_owned(), child, pid, log })
+    pub(super) fn start(dir: &Utf8Path, name: &str, program: &Utf8Path, args: &[String]) -> Result<Server> {
+        Ok(Server { process: OwnedProcess::start(dir, name, program, args)? })
+    }
+
+    /// What it is within its subject.
+    pub(super) fn name(&self) -> &str {
+        self.process.name()
     }
 
     /// Waits until it listens there.
     pub(super) async fn wait_ready(&mut self, door: Door<'_>) -> Result<()> {
-        let (name, log, child) = (&self.name, &self.log, &mut self.child);
-        let ended = wait_for(&format!("{name} to listen on {door}"), READY_LIMIT, async || {
-            if let Ok(Some(status)) = child.try_wait() {
+        let what = format!("{} to listen on {door}", self.name());
+        let ended = wait_for(&what, READY_LIMIT, async || {
+            if let Ok(Some(status)) = self.process.ended() {
                 return Ok(Some(status));
             }
             door.knock().await.map(|()| None)
@@ -89,42 +68,42 @@ impl Server {
         match ended {
             None => Ok(()),
             Some(status) => {
-                let said = std::fs::read_to_string(log).with_context(|| format!("reading {log}"))?;
-                bail!("{name} ended at its start, {status}: {}", said.trim());
+                bail!(
+                    "{} ended at its start, {status}: {}",
+                    self.name(),
+                    self.process.last_words().trim_end()
+                )
             }
         }
     }
 
     /// Processor time so far, in seconds.
     pub(super) fn cpu_seconds(&self) -> Result<f64> {
-        cpu_seconds(self.pid).with_context(|| format!("{} is gone", self.name))
+        cpu_seconds(self.process.pid()).with_context(|| format!("{} is gone", self.name()))
     }
 
     /// Lets the highest memory be counted from now on.
     pub(super) fn forget_highest_memory(&self) -> Result<()> {
         // 5 is this request, by proc(5).
-        let file = format!("/proc/{}/clear_refs", self.pid);
+        let file = format!("/proc/{}/clear_refs", self.process.pid());
         std::fs::write(&file, "5").with_context(|| format!("writing {file}"))
     }
 
     /// Resident memory now, in MiB.
     pub(super) fn memory_mib(&self) -> Result<f64> {
-        Ok(memory_mib(self.pid).with_context(|| format!("{} is gone", self.name))?.0)
+        Ok(memory_mib(self.process.pid()).with_context(|| format!("{} is gone", self.name()))?.0)
     }
 
     /// Highest resident memory since then, in MiB.
     pub(super) fn highest_memory_mib(&self) -> Result<f64> {
-        Ok(memory_mib(self.pid).with_context(|| format!("{} is gone", self.name))?.1)
+        Ok(memory_mib(self.process.pid()).with_context(|| format!("{} is gone", self.name()))?.1)
     }
 
     /// Asks it to end, and kills it if it does not.
-    pub(super) async fn stop(mut self) -> Result<()> {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        // It was not waited for, so the pid is still its own; that it has ended already is no mistake.
-        let _ = kill_process(pid.context("a pid is positive")?, Signal::TERM);
-        if timeout(END_LIMIT, self.child.wait()).await.is_err() {
-            eprintln!("{} has not ended after {END_LIMIT:?} and is killed", self.name);
-            self.child.kill().await.with_context(|| format!("killing {}", self.name))?;
+    pub(super) async fn stop(self) -> Result<()> {
+        let name = self.name().to_owned();
+        if self.process.stop(END_LIMIT).await?.is_none() {
+            eprintln!("{name} has not ended after {END_LIMIT:?} and was killed");
         }
         Ok(())
     }

@@ -24,8 +24,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::ValueEnum;
 use rustix::fs::{FallocateFlags, fallocate};
 use serde::Serialize;
-use std::process::Stdio;
-use tokio::process::Command;
+use testbed::owned_command;
 
 /// Connections that an export allows at once: fio has one, and a person who looks has one more.
 const CONNECTIONS: u32 = 16;
@@ -150,20 +149,17 @@ async fn export(dir: &Utf8Path, name: &str, socket: &Utf8Path, image: &[String])
         format!("--socket={socket}"),
     ];
     args.extend_from_slice(image);
-    let mut server = Server::start(dir, name, "qemu-nbd", &args)?;
+    let mut server = Server::start(dir, name, Utf8Path::new("qemu-nbd"), &args)?;
     server.wait_ready(Door::Unix(socket)).await?;
     Ok(server)
 }
 
 /// Lets qemu-io do this on the export behind a unix socket.
 pub(super) async fn qemu_io(socket: &Utf8Path, commands: &[&str]) -> Result<()> {
-    let output = Command::new("qemu-io")
+    let output = owned_command("qemu-io")
         .args(["-f", "raw"])
         .args(commands.iter().flat_map(|command| ["-c", command]))
         .arg(fio::uri(socket))
-        .stdin(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true)
         .output()
         .await
         .context("running qemu-io")?;
@@ -195,7 +191,7 @@ impl Subject {
 
 /// What a program calls its version, as the second word of what it says of it.
 pub(super) async fn version(program: &str) -> Result<String> {
-    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().await;
+    let output = owned_command(program).arg("--version").output().await;
     let output = output.with_context(|| format!("running {program} --version"))?;
     let said = String::from_utf8_lossy(&output.stdout);
     Ok(said.split_whitespace().nth(1).with_context(|| format!("{program} tells no version"))?.to_owned())
