@@ -1,7 +1,7 @@
 //! Reading the journal's ring where the medium does not give back all of it.
 //!
 //! A page of the ring that cannot be read is like one that is rotten: no record in it is right. Whether that matters, the records
-//! decide that are there ([`crate::open`]): if the page is before the cut or behind the end, it does not. A disk that gives back nothing
+//! decide that are there ([`mod@crate::open`]): if the page is before the cut or behind the end, it does not. A disk that gives back nothing
 //! at all is another matter: it may give back everything later, so it is not taken for one whose records are gone.
 
 use crate::layout::Layout;

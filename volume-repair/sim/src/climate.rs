@@ -90,7 +90,6 @@ const MIXED: &[(Fault, u32)] = &[
     (KillSled, 20),
     (LosePower, 10),
     (LosePowerOfAll, 3),
-    (FailSync, 6),
     (KillAll, 3),
     (Break, 16),
     (GoDark, 8),
@@ -101,14 +100,18 @@ const MIXED: &[(Fault, u32)] = &[
     (TakeOver, 6),
     (LowerWriter, 6),
 ];
-const POWER: &[(Fault, u32)] = &[
-    (LosePower, 30),
-    (FailSync, 15),
-    (LosePowerOfAll, 15),
-    (TwoAtOnce, 10),
-    (KillSled, 5),
-    (KillWriter, 5),
+const POWER: &[(Fault, u32)] =
+    &[(LosePower, 30), (LosePowerOfAll, 15), (TwoAtOnce, 10), (KillSled, 5), (KillWriter, 5), (PauseSled, 5)];
+const SYNCS: &[(Fault, u32)] = &[
+    (FailSync, 30),
+    (LosePower, 15),
+    (LosePowerOfAll, 8),
+    (TwoAtOnce, 8),
+    (KillSled, 10),
+    (KillWriter, 8),
     (PauseSled, 5),
+    (Block, 5),
+    (Break, 5),
 ];
 const NETWORK: &[(Fault, u32)] = &[
     (Break, 30),
@@ -247,6 +250,9 @@ impl Climate {
                 climate.between_jobs = 10_000;
             }
             _ => climate.aimed = 0.005,
+        }
+        if seed % 14 == 7 || seed % 28 == 1 {
+            climate.faults = SYNCS;
         }
         if seed % 7 == 5 && seed.is_multiple_of(2) {
             climate.faults = LAST_COPIES;

@@ -39,7 +39,7 @@ fn what_is_promised_holds_whatever_happens() {
     if seeds.start == 0 && seeds.end >= SEEDS {
         assert!(all.summary.reads > 50_000 && all.summary.faults > 3_000, "{all:?}");
         assert!(all.summary.sealed > 100_000 && all.summary.given_up > 100, "{all:?}");
-        assert!(all.summary.lost > 50 && all.summary.unreadable > 50, "{all:?}");
+        assert!(all.summary.lost > 50 && all.summary.unreadable > 10, "{all:?}");
     }
 }
 
