@@ -1,0 +1,78 @@
+//! Clients that have said all that they will, and exports that are told to stop, while requests are under way.
+
+use crate::{
+    client::{FLUSH, READ, request, write},
+    site::{BLOCK, Site},
+};
+
+#[test]
+fn what_was_asked_before_the_end_of_a_connection_is_answered() {
+    let site = Site::start();
+    for round in 1..=50 {
+        let mut client = site.client();
+        let content = [round; BLOCK];
+        let mut bytes = write(1, 5, &content);
+        bytes.extend(request(FLUSH, 2, 0, 0));
+        bytes.extend(request(READ, 3, 5 * BLOCK as u64, BLOCK));
+        client.say(&bytes);
+        client.finish();
+        let mut answered = Vec::new();
+        for _ in 0..3 {
+            let (error, cookie) = client.reply();
+            assert_eq!(error, 0);
+            // The three were under way together: a read beside a write sees it or not.
+            if cookie == 3 {
+                let read = client.payload(BLOCK);
+                assert!(read == content || read == [round - 1; BLOCK], "{round}");
+            }
+            answered.push(cookie);
+        }
+        answered.sort_unstable();
+        assert_eq!(answered, [1, 2, 3]);
+        client.is_closed();
+    }
+    site.wait(|status| status.clients == 0);
+}
+
+#[test]
+fn an_end_that_comes_while_a_request_waits_takes_nothing_from_it() {
+    let site = Site::start_unactivated();
+    let mut client = site.client();
+    client.say(&write(1, 5, &[1; BLOCK]));
+    client.finish();
+    site.wait(|status| status.upstairs.jobs.waiting == 1);
+    site.handle.activate();
+    assert_eq!(client.reply(), (0, 1));
+    client.is_closed();
+    assert!(site.client().read(5, BLOCK) == [1; BLOCK]);
+}
+
+#[test]
+fn an_export_that_is_stopped_answers_what_is_under_way_and_takes_nothing_more() {
+    let mut site = Site::start_unactivated();
+    let mut clients = [site.client(), site.client()];
+    for (client, first) in clients.iter_mut().zip([0, 100]) {
+        let writes: Vec<u8> =
+            (0..100).flat_map(|cookie| write(cookie, first + cookie, &[1; BLOCK])).collect();
+        client.say(&writes);
+    }
+    site.wait(|status| status.upstairs.jobs.waiting == 200);
+    site.handle.stop();
+    site.wait(|status| status.is_stopping);
+    // Who asks now is not heard, and who asked before is answered.
+    clients[0].say(&write(100, 500, &[1; BLOCK]));
+    site.handle.activate();
+    for client in &mut clients {
+        let mut cookies: Vec<u64> = (0..100)
+            .map(|_| {
+                let (error, cookie) = client.reply();
+                assert_eq!(error, 0);
+                cookie
+            })
+            .collect();
+        cookies.sort_unstable();
+        assert!(cookies.into_iter().eq(0..100));
+        client.is_closed();
+    }
+    site.end().unwrap();
+}
