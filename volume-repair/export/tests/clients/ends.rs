@@ -2,7 +2,7 @@
 
 use crate::{
     client::{FLUSH, READ, request, write},
-    site::{BLOCK, Site},
+    site::{BLOCK, Site, of_set},
 };
 
 #[test]
@@ -40,7 +40,7 @@ fn an_end_that_comes_while_a_request_waits_takes_nothing_from_it() {
     let mut client = site.client();
     client.say(&write(1, 5, &[1; BLOCK]));
     client.finish();
-    site.wait(|status| status.upstairs.jobs.waiting == 1);
+    site.wait(|status| of_set(status).jobs.waiting == 1);
     site.handle.activate();
     assert_eq!(client.reply(), (0, 1));
     client.is_closed();
@@ -56,7 +56,7 @@ fn an_export_that_is_stopped_answers_what_is_under_way_and_takes_nothing_more() 
             (0..100).flat_map(|cookie| write(cookie, first + cookie, &[1; BLOCK])).collect();
         client.say(&writes);
     }
-    site.wait(|status| status.upstairs.jobs.waiting == 200);
+    site.wait(|status| of_set(status).jobs.waiting == 200);
     site.handle.stop();
     site.wait(|status| status.is_stopping);
     // Who asks now is not heard, and who asked before is answered.

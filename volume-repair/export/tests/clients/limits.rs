@@ -2,7 +2,7 @@
 
 use crate::{
     client::{EINVAL, ENOSPC, READ, request, write},
-    site::{BLOCK, BLOCKS, LIMIT, Site},
+    site::{BLOCK, BLOCKS, LIMIT, Site, of_set},
 };
 use std::time::Instant;
 
@@ -67,7 +67,7 @@ fn a_client_that_never_reads_its_replies_keeps_no_other_one_waiting_and_gets_all
         assert!(other.read(100, BLOCK) == [round as u8; BLOCK]);
     }
     assert!(began.elapsed() < LIMIT / 2, "200 rounds took {:?}", began.elapsed());
-    let reads = site.status().upstairs.totals.reads;
+    let reads = of_set(&site.status()).totals.reads;
     assert!(reads < REQUESTS, "all was read for somebody who takes nothing: {reads}");
     let mut cookies: Vec<u64> = (0..REQUESTS)
         .map(|_| {
@@ -90,7 +90,7 @@ fn requests_that_wait_are_taken_up_to_a_limit_and_all_answered_when_they_can_be(
     let mut said = 0;
     site.wait(|status| {
         said += client.say_what_is_taken(&all[said..]);
-        status.upstairs.jobs.waiting >= WAITING_MAX as u64
+        of_set(status).jobs.waiting >= WAITING_MAX as u64
     });
     // Each answer is a turn of the loop, in which it would read more if it did.
     for _ in 0..100 {

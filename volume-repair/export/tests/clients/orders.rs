@@ -2,7 +2,7 @@
 
 use crate::{
     client::write,
-    site::{BLOCK, Site},
+    site::{BLOCK, Site, of_set},
 };
 use std::{
     io::{ErrorKind, Read, Write},
@@ -34,7 +34,7 @@ fn whatever_is_said_to_the_control_socket_a_client_waits_until_it_is_activated_t
     let site = Site::start_unactivated();
     let mut client = site.client();
     client.say(&write(1, 5, &[1; BLOCK]));
-    site.wait(|status| status.upstairs.jobs.waiting == 1);
+    site.wait(|status| of_set(status).jobs.waiting == 1);
     let mut long = br#"{"request":"activate","epoch":1"#.to_vec();
     long.resize(8_000, b' ');
     long.extend(b"}\n");
@@ -51,7 +51,7 @@ fn whatever_is_said_to_the_control_socket_a_client_waits_until_it_is_activated_t
     }
     // Half a line is nothing.
     assert_eq!(says_to(&site, b"{\"request\":\"activate\",\"epoch\":1}"), "");
-    assert_eq!(site.status().upstairs.phase, PhaseName::Idle);
+    assert_eq!(of_set(&site.status()).phase, PhaseName::Idle);
     assert_eq!(ask(&site.control_socket(), Request::Activate { epoch: 1 }).unwrap(), Answer::Done);
     assert_eq!(client.reply(), (0, 1));
 }

@@ -13,9 +13,10 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use upstairs::{Config, Limits, Patience};
+use upstairs::{Config, Limits, Patience, Status};
 use uuid::Uuid;
-use volume_export::{Address, Control, Export, ExportError, ExportStatus, Handle, Volume};
+use volume_export::{Address, Control, Export, ExportError, ExportStatus, Handle, Offer};
+use volume_layers::{Composition, VolumeStatus};
 
 /// Bytes of a block.
 pub(crate) const BLOCK: usize = 4_096;
@@ -75,8 +76,8 @@ impl Site {
             sealer: None,
         };
         let addresses = members.iter().map(Server::address).collect();
-        let volume = Volume { config, members: addresses, name: String::new() };
-        let export = Export::new(volume, Address::Unix(dir.path().join("nbd"))).unwrap();
+        let offer = Offer { composition: Composition::of_region_set(config, addresses), name: String::new() };
+        let export = Export::new(offer, Address::Unix(dir.path().join("nbd"))).unwrap();
         let handle = export.handle();
         let control = Some(Control::start(&dir.path().join("control"), handle.clone()).unwrap());
         let runs = Some(thread::spawn(|| export.run()));
@@ -112,6 +113,14 @@ impl Site {
     /// Waits for the end of an export that was told to stop.
     pub(crate) fn end(&mut self) -> Result<(), ExportError> {
         self.runs.take().unwrap().join().unwrap()
+    }
+}
+
+/// Of the one region set that there is.
+pub(crate) fn of_set(status: &ExportStatus) -> &Status {
+    match &status.volume {
+        VolumeStatus::Upstairs(status) => status,
+        VolumeStatus::Layers(layers) => panic!("it has one region set: {layers:?}"),
     }
 }
 
