@@ -3,6 +3,7 @@
 
 use crate::site::{BLOCK, BLOCKS, LIMIT};
 use camino::Utf8Path;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use std::{
     io::{ErrorKind, Read, Write},
     net::Shutdown,
@@ -69,6 +70,11 @@ impl Client {
                 _ => panic!("refused with {kind:#x}: {}", String::from_utf8_lossy(&data)),
             }
         }
+    }
+
+    /// From now on its socket holds little of what it has said.
+    pub(crate) fn keep_little_on_the_way(&self) {
+        set_socket_send_buffer_size(&self.0, 64 << 10).unwrap();
     }
 
     pub(crate) fn say(&mut self, bytes: &[u8]) {

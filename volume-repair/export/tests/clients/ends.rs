@@ -4,6 +4,10 @@ use crate::{
     client::{FLUSH, READ, request, write},
     site::{BLOCK, Site, of_set},
 };
+use std::time::{Duration, Instant};
+
+/// An export that is to stop waits so long for what is under way.
+const STOP_MAX: Duration = Duration::from_secs(10);
 
 #[test]
 fn what_was_asked_before_the_end_of_a_connection_is_answered() {
@@ -74,5 +78,7 @@ fn an_export_that_is_stopped_answers_what_is_under_way_and_takes_nothing_more() 
         assert!(cookies.into_iter().eq(0..100));
         client.is_closed();
     }
+    let began = Instant::now();
     site.end().unwrap();
+    assert!(began.elapsed() < STOP_MAX / 2, "it has waited for nobody for {:?}", began.elapsed());
 }
