@@ -122,9 +122,11 @@ impl Served {
         self.with(Member::tick);
     }
 
+    /// Whether it is to be closed. One that has failed is opened again by whoever comes next, which looks at what the disk has by then.
     pub(crate) fn is_unused(&self) -> bool {
         let state = self.state();
-        state.links.is_empty() && state.unused_since.elapsed() >= UNUSED_MAX
+        let has_failed = state.member.as_ref().is_some_and(|member| member.region().failed().is_some());
+        state.links.is_empty() && (has_failed || state.unused_since.elapsed() >= UNUSED_MAX)
     }
 
     /// Closes the region in order. Whoever is connected hears no more. Whatever is under way on its file has ended on return: it may

@@ -16,11 +16,9 @@ const READ: usize = 64 << 10;
 /// Requests that one client has under way at most.
 const REQUESTS_MAX: usize = 512;
 
-/// Bytes of writes that one client has under way at most: two of the largest requests.
-const BYTES_MAX: usize = 64 << 20;
-
-/// Nothing more is read from a client while so many bytes wait to be sent to it.
-const WAITING_MAX: usize = 16 << 20;
+/// Nothing more is taken from a client while it has so many bytes under way, which is the largest request: with that, it has twice as many
+/// at most. Counted are bytes that are written, that are read, and that wait to be sent.
+const BYTES_MAX: usize = 32 << 20;
 
 /// An NBD client.
 #[derive(Debug)]
@@ -29,15 +27,19 @@ pub(crate) struct Client {
     state: State,
     block_size: u64,
     input: BytesMut,
-    /// What replaces the input when it is full. Has room only while a large payload is on its way.
-    large: Vec<u8>,
+    /// Whether there may be requests in the input that were not taken, for want of room.
+    has_untaken: bool,
+    /// What replaces the input when so many bytes are there. Only while a large payload is on its way.
+    large: Option<(Vec<u8>, usize)>,
     outbox: Outbox,
     pub(crate) is_readable: bool,
     /// The other end has said its last.
     is_closed: bool,
     is_writable: bool,
     is_ending: bool,
-    asked: BTreeMap<JobId, Asked>,
+    /// And how many bytes each of them writes or reads.
+    asked: BTreeMap<JobId, (Asked, usize)>,
+    /// Bytes of them that are written or read.
     bytes: usize,
     scratch: Vec<u8>,
 }
@@ -55,7 +57,7 @@ enum Asked {
     Chunks(ReadChunks),
     /// All of it in one piece, in order.
     Whole(ReadReply, BTreeMap<u64, Data>),
-    Status(StatusReply, usize),
+    Status(StatusReply),
     Zeroes(ZeroesReply),
     Look(BlockStatusReply, Vec<Extent>),
 }
@@ -71,7 +73,8 @@ impl Client {
             state: State::Handshake(handshake),
             block_size,
             input: BytesMut::new(),
-            large: Vec::new(),
+            has_untaken: false,
+            large: None,
             outbox,
             is_readable: true,
             is_closed: false,
@@ -89,24 +92,43 @@ impl Client {
         self.is_writable |= event.is_writable;
     }
 
-    /// Whether more may be read from it.
+    /// Whether it may have more to ask, and there is room for it.
     pub(crate) fn may_ask(&self) -> bool {
-        self.is_readable
-            && !self.is_ending
-            && self.asked.len() < REQUESTS_MAX
-            && self.bytes < BYTES_MAX
-            && self.outbox.len() < WAITING_MAX
+        (self.has_room() || self.is_taking()) && (self.has_untaken || (self.is_readable && !self.is_ending))
+    }
+
+    fn has_room(&self) -> bool {
+        self.asked.len() < REQUESTS_MAX && self.bytes + self.outbox.len() < BYTES_MAX
+    }
+
+    /// Whether a large payload of it is on its way: what was begun to be taken is taken.
+    pub(crate) fn is_taking(&self) -> bool {
+        self.large.is_some()
+    }
+
+    /// Whether nothing that it has asked is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.asked.is_empty() && self.outbox.is_empty()
+    }
+
+    /// Bytes that are kept for it, or will be.
+    pub(crate) fn held(&self) -> usize {
+        let large = self.large.as_ref().map_or(0, |(_, wanted)| *wanted);
+        self.bytes + large + self.input.len() + self.outbox.len()
     }
 
     /// Whether nothing more will come of it.
     pub(crate) fn is_over(&self) -> bool {
-        self.is_ending && self.asked.is_empty() && self.outbox.is_empty()
+        self.is_ending && !self.has_untaken && self.asked.is_empty() && self.outbox.is_empty()
     }
 
-    /// Reads once, and says what was asked.
+    /// Takes what is there, or reads once, and says what was asked.
     pub(crate) fn receive(&mut self, next_job: &mut u64) -> io::Result<Vec<(JobId, Job)>> {
-        let got = if self.large.capacity() > 0 {
-            self.socket.read_into(&mut self.large)?
+        if std::mem::take(&mut self.has_untaken) {
+            return self.parse(next_job);
+        }
+        let got = if let Some((large, _)) = &mut self.large {
+            self.socket.read_into(large)?
         } else {
             self.scratch.clear();
             let got = self.socket.read_into(&mut self.scratch)?;
@@ -122,11 +144,13 @@ impl Client {
                 self.is_readable = false;
             }
         }
-        if self.large.capacity() > 0 {
-            if self.large.len() < self.large.capacity() {
+        match self.large.take() {
+            Some((large, wanted)) if large.len() < wanted => {
+                self.large = Some((large, wanted));
                 return Ok(Vec::new());
             }
-            self.input = BytesMut::from(Bytes::from(std::mem::take(&mut self.large)));
+            Some((large, _)) => self.input = BytesMut::from(Bytes::from(large)),
+            None => {}
         }
         self.parse(next_job)
     }
@@ -149,6 +173,11 @@ impl Client {
                         HandshakeProgress::Chosen(chosen) => self.state = State::Transmission(chosen),
                         HandshakeProgress::Aborted => self.is_ending = true,
                     }
+                }
+                State::Transmission(transmission) if !self.has_room() => {
+                    self.state = State::Transmission(transmission);
+                    self.has_untaken = true;
+                    return Ok(jobs);
                 }
                 State::Transmission(mut transmission) => {
                     let event = transmission.next_event(&mut self.input).map_err(invalid)?;
@@ -174,18 +203,22 @@ impl Client {
     /// A large payload is read into a place of its own, and never moved. Small ones keep no more memory than they need.
     fn make_room(&mut self, missing: usize) {
         if missing > READ {
-            self.large = Vec::with_capacity(self.input.len() + missing);
-            self.large.extend_from_slice(&self.input);
+            let wanted = self.input.len() + missing;
+            let mut large = Vec::with_capacity(wanted);
+            large.extend_from_slice(&self.input);
             self.input.clear();
+            self.large = Some((large, wanted));
         }
     }
 
     fn begin(&mut self, request: Request, next_job: &mut u64) -> Option<(JobId, Job)> {
         let size = self.block_size;
         let blocks = |offset: u64, length: u32| (offset / size, u64::from(length) / size);
+        let mut bytes = 0;
         let (asked, job) = match request {
             Request::Read { offset, length, reply } => {
                 let (first, count) = blocks(offset, length);
+                bytes = usize::try_from(length).expect("a request is small");
                 let asked = match reply.in_chunks() {
                     Ok(chunks) => Asked::Chunks(chunks),
                     Err(reply) => Asked::Whole(reply, BTreeMap::new()),
@@ -193,9 +226,8 @@ impl Client {
                 (asked, Job::Read { first, count })
             }
             Request::Write { offset, data, fua, reply } => {
-                self.bytes += data.len();
-                let asked = Asked::Status(reply, data.len());
-                (asked, Job::Write { first: offset / size, bytes: data, is_durable: fua })
+                bytes = data.len();
+                (Asked::Status(reply), Job::Write { first: offset / size, bytes: data, is_durable: fua })
             }
             Request::WriteZeroes { offset, length, fua, reply, .. } => {
                 let (first, count) = blocks(offset, length);
@@ -203,9 +235,9 @@ impl Client {
             }
             Request::Trim { offset, length, fua, reply } => {
                 let (first, count) = blocks(offset, length);
-                (Asked::Status(reply, 0), Job::Zero { first, count, is_durable: fua })
+                (Asked::Status(reply), Job::Zero { first, count, is_durable: fua })
             }
-            Request::Flush { reply } => (Asked::Status(reply, 0), Job::Flush),
+            Request::Flush { reply } => (Asked::Status(reply), Job::Flush),
             Request::Cache { reply, .. } => {
                 self.outbox.put(&reply.success());
                 return None;
@@ -217,7 +249,8 @@ impl Client {
         };
         let id = JobId(*next_job);
         *next_job += 1;
-        self.asked.insert(id, asked);
+        self.bytes += bytes;
+        self.asked.insert(id, (asked, bytes));
         Some((id, job))
     }
 
@@ -225,7 +258,7 @@ impl Client {
     pub(crate) fn put_read(&mut self, id: JobId, block: u64, data: Data) {
         let offset = block * self.block_size;
         match self.asked.get_mut(&id) {
-            Some(Asked::Chunks(chunks)) => match data {
+            Some((Asked::Chunks(chunks), _)) => match data {
                 Data::Bytes(bytes) => {
                     let length = u32::try_from(bytes.len()).expect("a piece is small");
                     self.outbox.put(&chunks.data(offset, length));
@@ -236,14 +269,14 @@ impl Client {
                     self.outbox.put(&chunks.hole(offset, length));
                 }
             },
-            Some(Asked::Whole(_, parts)) => drop(parts.insert(block, data)),
+            Some((Asked::Whole(_, parts), _)) => drop(parts.insert(block, data)),
             _ => {}
         }
     }
 
     /// What a job has looked at. What nobody ever wrote is a hole; written zeros have no place on a disk either, but are somebody's.
     pub(crate) fn put_look(&mut self, id: JobId, runs: &[Run]) {
-        let Some(Asked::Look(_, extents)) = self.asked.get_mut(&id) else { return };
+        let Some((Asked::Look(_, extents), _)) = self.asked.get_mut(&id) else { return };
         extents.extend(runs.iter().map(|run| Extent {
             length: run.blocks * self.block_size,
             hole: run.holds == Holds::Never,
@@ -253,7 +286,8 @@ impl Client {
 
     /// A job has ended.
     pub(crate) fn end(&mut self, id: JobId, result: Result<(), JobError>) {
-        let Some(asked) = self.asked.remove(&id) else { return };
+        let Some((asked, bytes)) = self.asked.remove(&id) else { return };
+        self.bytes -= bytes;
         let failed = result.err().map(|error| {
             let code = match error {
                 JobError::Fenced { .. } | JobError::Lost { .. } => ErrorCode::ShuttingDown,
@@ -283,14 +317,8 @@ impl Client {
                 }
             }
             (Asked::Whole(reply, _), Some((code, why))) => self.outbox.put(&reply.error(code, &why)),
-            (Asked::Status(reply, bytes), None) => {
-                self.bytes -= bytes;
-                self.outbox.put(&reply.success());
-            }
-            (Asked::Status(reply, bytes), Some((code, why))) => {
-                self.bytes -= bytes;
-                self.outbox.put(&reply.error(code, &why));
-            }
+            (Asked::Status(reply), None) => self.outbox.put(&reply.success()),
+            (Asked::Status(reply), Some((code, why))) => self.outbox.put(&reply.error(code, &why)),
             (Asked::Look(reply, extents), None) => self.outbox.put(&reply.extents(extents)),
             (Asked::Look(reply, _), Some((code, why))) => self.outbox.put(&reply.error(code, &why)),
             (Asked::Zeroes(reply), None) => self.outbox.put(&reply.success()),

@@ -24,6 +24,9 @@ use volume_layers::{Composition, FetchError, SourceId, Volume};
 /// How often the volume is told that time goes by.
 const TICK: Duration = Duration::from_millis(250);
 
+/// While so many bytes are kept for all clients together, only those ask for whom nothing is kept, and with twice as many nobody.
+const HELD_MAX: usize = 64 << 20;
+
 /// NBD clients at a time.
 const CLIENTS_MAX: usize = 64;
 
@@ -233,8 +236,9 @@ impl Export {
     }
 
     fn has_more_to_read(&self) -> bool {
+        let held = self.held();
         self.peers.iter().any(|peer| peer.is_readable)
-            || (self.volume.has_room() && self.clients.values().any(Client::may_ask))
+            || (self.volume.has_room() && self.clients.values().any(|client| may_ask(client, held)))
     }
 
     fn note(&mut self, events: &Events) {
@@ -330,16 +334,26 @@ impl Export {
         }
     }
 
+    /// Bytes that are kept for all clients.
+    fn held(&self) -> usize {
+        self.clients.values().map(Client::held).sum()
+    }
+
     fn hear_clients(&mut self) {
         let ids: Vec<usize> = self.clients.keys().copied().collect();
+        let mut held = self.held();
         for id in ids {
             for _ in 0..READS {
                 let Some(client) = self.clients.get_mut(&id) else { break };
-                if !client.may_ask() || !self.volume.has_room() {
+                if !may_ask(client, held) || !self.volume.has_room() {
                     break;
                 }
+                let before = client.held();
                 match client.receive(&mut self.next_job) {
-                    Ok(jobs) => self.submit(id, jobs),
+                    Ok(jobs) => {
+                        held = (held + client.held()).saturating_sub(before);
+                        self.submit(id, jobs);
+                    }
                     Err(error) => {
                         tracing::info!(client = id, %error, "a client is gone");
                         self.clients.remove(&id);
@@ -434,6 +448,12 @@ impl Export {
             }
         });
     }
+}
+
+/// Whether a client may ask more, while so much is kept for all of them.
+fn may_ask(client: &Client, held: usize) -> bool {
+    let is_free = held < HELD_MAX || (client.is_idle() && held < 2 * HELD_MAX);
+    client.may_ask() && (is_free || client.is_taking())
 }
 
 fn exports(volume: &Volume, block_size: u64, name: &str) -> Result<Exports, nbd_server::ExportError> {

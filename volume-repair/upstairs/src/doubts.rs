@@ -175,6 +175,10 @@ impl Upstairs {
             What::Never => Some(BlockCopy::Never(blocks)),
             What::Zeros => Some(BlockCopy::Zeros(told.version, blocks)),
             What::Lost { .. } => None,
+            What::Bytes { .. } if bytes.len() != self.config.geometry.block_size.bytes() => {
+                self.lose(peer, Trouble::WrongAnswer("it answers other blocks than it was asked for"));
+                None
+            }
             What::Bytes { checksum, seal } => {
                 if let Err(wrong) = judge(&mut self.config.sealer, block, &bytes, checksum, &seal) {
                     self.peers[peer.0].note_wrong(wrong, 1);

@@ -97,13 +97,15 @@ impl Upstairs {
         }
     }
 
-    /// Begins those for which there is room, in their order.
+    /// Begins those for which there is room: those that change something in their order.
     pub(crate) fn begin_waiting_jobs(&mut self) {
-        while let Some((_, job)) = self.jobs.waiting.front() {
-            if !job.is_reading() && !self.window.has_room() {
-                break;
+        // A read need not wait for a write before it that was not acknowledged: they are concurrent.
+        let mut left = VecDeque::new();
+        while let Some((id, job)) = self.jobs.waiting.pop_front() {
+            if !job.is_reading() && (!left.is_empty() || !self.window.has_room()) {
+                left.push_back((id, job));
+                continue;
             }
-            let Some((id, job)) = self.jobs.waiting.pop_front() else { break };
             match job {
                 Job::Read { first, count } => self.begin_read(id, first, count),
                 Job::Look { first, count } => self.begin_look(id, first, count),
@@ -118,6 +120,7 @@ impl Upstairs {
                 Job::Flush => self.begin_flush(id),
             }
         }
+        self.jobs.waiting = left;
     }
 
     fn push_bytes(&mut self, mut first: u64, mut rest: Bytes) {

@@ -149,7 +149,7 @@ impl Upstairs {
 
     pub(crate) fn note_refused(&mut self, id: PeerId, refusal: Refusal) {
         match refusal {
-            Refusal::Epoch(by) => self.note_fenced(by),
+            Refusal::Epoch(by) => self.note_fenced(id, by),
             Refusal::Version(min, max) => {
                 self.lose_for_long(id, Trouble::OtherVersion { min, max, ours: VERSION });
             }
@@ -160,9 +160,13 @@ impl Upstairs {
     }
 
     /// Somebody else may write. For good: this process never gets a higher epoch.
-    pub(crate) fn note_fenced(&mut self, by: Promotion) {
+    pub(crate) fn note_fenced(&mut self, id: PeerId, by: Promotion) {
         if matches!(self.phase, Phase::Ended(_)) {
             return;
+        }
+        let ours = self.config.promotion;
+        if by.epoch < ours.epoch || by == ours {
+            return self.lose(id, Trouble::WrongAnswer("it is held by somebody whose right is not higher"));
         }
         self.phase = Phase::Ended(End::Fenced(by));
         for id in (0..self.peers.len()).map(PeerId) {
@@ -178,7 +182,7 @@ impl Upstairs {
         self.lose_until(id, why, RETRY);
     }
 
-    fn lose_for_long(&mut self, id: PeerId, why: Trouble) {
+    pub(crate) fn lose_for_long(&mut self, id: PeerId, why: Trouble) {
         self.lose_until(id, why, RETRY_TROUBLE);
     }
 
@@ -199,12 +203,12 @@ impl Upstairs {
         self.note_list_lost(id);
         // What was decided with it is decided again without it.
         let is_of = |full: &[PeerId]| was_told && full.contains(&id);
-        let begins_again = match &self.phase {
-            Phase::BringingUp(full) | Phase::Listing(full) => is_of(full),
-            _ => false,
-        };
-        if begins_again {
-            self.gather_again();
+        match &self.phase {
+            Phase::BringingUp(full) if is_of(full) && self.has_nothing_of_its_own(full, id) => {
+                self.phase = Phase::BringingUp(full.iter().copied().filter(|peer| *peer != id).collect());
+            }
+            Phase::BringingUp(full) | Phase::Listing(full) if is_of(full) => self.gather_again(),
+            _ => {}
         }
     }
 

@@ -189,7 +189,7 @@ impl Upstairs {
     /// Whether more may be asked: otherwise what is asked waits, here.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.window.has_room() && self.jobs.has_room()
+        self.jobs.has_room()
     }
 
     /// A client asks something.
@@ -276,19 +276,18 @@ impl Upstairs {
             Reply::Welcome(welcome) => self.promote(peer, &welcome),
             Reply::Promoted(promoted) => self.note_promoted(peer, promoted),
             Reply::Refused(refusal) => self.note_refused(peer, refusal),
-            Reply::Fenced(by) => self.note_fenced(by),
+            Reply::Fenced(by) => self.note_fenced(peer, by),
             Reply::Failed(why) => {
                 self.peers[peer.0].is_condemned = true;
                 self.lose(peer, Trouble::Failed(why));
             }
             Reply::Wrong(what) => self.lose(peer, Trouble::Refused(what)),
-            Reply::Applied(position) => {
-                self.peers[peer.0].note_applied(position);
+            Reply::Applied(position) if position > self.peers[peer.0].sent => {
+                self.lose(peer, Trouble::WrongAnswer("it has applied what it was never sent"));
             }
-            Reply::Waits { is_full: true, why } => self.peers[peer.0].trouble = Some(Trouble::NoRoom(why)),
-            Reply::Waits { is_full: false, why } => {
-                self.peers[peer.0].trouble = Some(Trouble::DiskError(why));
-            }
+            Reply::Applied(position) => self.peers[peer.0].note_applied(position),
+            Reply::Waits { is_full: true, why } => self.note_waits(peer, Trouble::NoRoom(why)),
+            Reply::Waits { is_full: false, why } => self.note_waits(peer, Trouble::DiskError(why)),
             Reply::Flushed { id, durable } => {
                 self.take_purpose(id);
                 let known = &mut self.peers[peer.0].durable;
@@ -296,7 +295,9 @@ impl Upstairs {
                 self.note_copy_flushed(peer, id);
             }
             Reply::Pong { id } => {
-                if let Some((_, Purpose::Ping(sent))) = self.take_purpose(id) {
+                if let Some((from, Purpose::Ping(sent))) = self.take_purpose(id)
+                    && from == peer
+                {
                     self.peers[peer.0].heard = Some(sent);
                     self.peers[peer.0].pinged = None;
                 }

@@ -81,6 +81,27 @@ fn a_client_that_never_reads_its_replies_keeps_no_other_one_waiting_and_gets_all
 }
 
 #[test]
+fn a_client_that_asks_for_everything_at_once_gets_no_more_memory_than_it_may_have() {
+    const LENGTH: usize = 32 << 20;
+    let site = Site::start();
+    let mut other = site.client();
+    let mut greedy = site.client();
+    // All of them come with one look at its socket.
+    let requests: Vec<u8> = (0..500).flat_map(|cookie| request(READ, cookie, 0, LENGTH)).collect();
+    greedy.say(&requests);
+    for round in 0..100 {
+        other.write(100, &[round as u8; BLOCK]);
+        assert!(other.read(100, BLOCK) == [round as u8; BLOCK]);
+    }
+    let reads = of_set(&site.status()).totals.reads - 100;
+    assert!((1..=2).contains(&reads), "{reads} times 32 MiB are read for somebody who takes nothing");
+    for cookie in 0..3 {
+        assert_eq!(greedy.reply(), (0, cookie));
+        assert!(greedy.payload(LENGTH).iter().all(|byte| *byte == 0 || *byte == 99));
+    }
+}
+
+#[test]
 fn requests_that_wait_are_taken_up_to_a_limit_and_all_answered_when_they_can_be() {
     const REQUESTS: usize = 4_000;
     let site = Site::start_unactivated();

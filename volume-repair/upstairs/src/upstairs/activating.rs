@@ -71,6 +71,23 @@ impl Upstairs {
         Some(Phase::Listing(full.to_vec()))
     }
 
+    /// Whether two others of these have all that any of them has: then nobody waits for one that is gone, or has no room.
+    pub(crate) fn has_nothing_of_its_own(&self, full: &[PeerId], id: PeerId) -> bool {
+        let applied = |peer: &PeerId| self.peers[peer.0].applied;
+        let most = full.iter().map(applied).max();
+        full.iter().filter(|peer| **peer != id && Some(applied(peer)) == most).count() >= 2
+    }
+
+    /// The disk of a member refuses what it was asked.
+    pub(crate) fn note_waits(&mut self, id: PeerId, trouble: Trouble) {
+        match &self.phase {
+            Phase::BringingUp(full) if full.contains(&id) && self.has_nothing_of_its_own(full, id) => {
+                self.lose_for_long(id, trouble);
+            }
+            _ => self.peers[id.0].trouble = Some(trouble),
+        }
+    }
+
     fn become_active(&mut self) {
         self.pressed_at = self.now;
         // Before the first write of this epoch nobody needs anything that is older.

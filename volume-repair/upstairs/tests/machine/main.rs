@@ -1,5 +1,6 @@
 //! The machine from outside: what it answers, and what it tells of itself.
 
+mod bring_up;
 mod lost;
 mod patience;
 mod sealed;

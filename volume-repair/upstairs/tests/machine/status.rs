@@ -6,7 +6,7 @@ use region_wire::{Promoted, Reply, Request, Welcome};
 use std::{collections::VecDeque, time::Duration};
 use upstairs::{
     Action, ActivateError, At, Behind, Config, Job, JobId, Limits, MemberState, Patience, PeerId, PhaseName,
-    Role, Status, Upstairs, WaitCode,
+    Role, Status, TroubleCode, Upstairs, WaitCode,
 };
 use uuid::Uuid;
 
@@ -149,6 +149,8 @@ fn what_one_member_alone_keeps_waiting_is_told_and_for_whom() {
 #[test]
 fn a_member_whose_disk_is_full_is_told_until_it_goes_on() {
     let mut upstairs = active();
+    let write = Job::Write { first: 0, bytes: vec![1; 512].into(), is_durable: false };
+    upstairs.submit(SECOND, JobId(1), write);
     upstairs.received(
         SECOND,
         PeerId(2),
@@ -236,4 +238,19 @@ fn as_json_it_is_read_again_as_it_was() {
     let json = serde_json::to_value(&status).expect("it is data");
     assert_eq!((&json["phase"], &json["members"][0]["state"]), (&"active".into(), &"streaming".into()));
     assert_eq!(serde_json::from_value::<Status>(json).expect("it is one"), status);
+}
+
+#[test]
+fn answers_that_cannot_be_are_not_believed() {
+    let never_sent = Reply::Applied(Position { epoch: 2, counter: 9 });
+    let lower = Promotion { epoch: 1, session: Uuid::from_u128(8) };
+    let itself = Promotion { epoch: 2, session: Uuid::from_u128(7) };
+    for wrong in [never_sent, Reply::Fenced(lower), Reply::Fenced(itself)] {
+        let mut upstairs = active();
+        upstairs.received(SECOND, PeerId(0), vec![wrong.clone()]);
+        let status = upstairs.status(SECOND);
+        assert_eq!(status.phase, PhaseName::Active, "{wrong:?}");
+        assert_eq!(status.members[0].trouble_code, Some(TroubleCode::WrongAnswer), "{wrong:?}");
+        assert_eq!(status.members[0].state, MemberState::Away);
+    }
 }
