@@ -37,8 +37,8 @@ use tracing::warn;
 /// Bytes of one chunk. Two are in memory at once, whatever the artifact's size.
 const CHUNK_BYTES: u64 = 256 << 10;
 
-/// How much of the time that a read may take is spent on waiting for a slot. Slots are held for milliseconds where a disk
-/// is well, so whoever waits for longer waits for a disk that hangs.
+/// How much of the time that a read may take is spent on waiting for a slot, where there is another copy. Slots are held for
+/// milliseconds where a disk is well, so whoever waits for longer waits for a disk that hangs, or a machine that is busy.
 const SLOT_WAIT_SHARE: u32 = 4;
 
 /// An artifact, or a part of one, on its way out.
@@ -112,7 +112,7 @@ impl ArtifactReader {
         let limit = self.shared.config.slow_writer_limit;
         loop {
             let Some(ahead) = self.ahead.as_mut() else { return Ok(None) };
-            let Ok(done) = timeout(limit + limit / SLOT_WAIT_SHARE, ahead).await else {
+            let Ok(done) = timeout(limit + self.before.slot_wait(limit), ahead).await else {
                 self.leave_slow_dataset(limit)?;
                 continue;
             };
@@ -196,6 +196,11 @@ impl Progress {
     fn dataset(&self) -> Option<DatasetIndex> {
         self.copies.get(self.rank).map(|(dataset, _)| *dataset)
     }
+
+    /// How long a slot is waited for. The last copy is left for nothing, so it is given as long as a read.
+    fn slot_wait(&self, limit: Duration) -> Duration {
+        if self.rank + 1 < self.copies.len() { limit / SLOT_WAIT_SHARE } else { limit }
+    }
 }
 
 /// What the blocking side of a reader knows; travels between its calls.
@@ -224,7 +229,7 @@ impl ReadState {
     async fn read_when_there_is_a_slot(mut self) -> Option<ReadAhead> {
         let Some(dataset) = self.dataset() else { return Some(self.without_copies()) };
         let shared = Arc::clone(&self.shared);
-        let limit = shared.config.slow_writer_limit / SLOT_WAIT_SHARE;
+        let limit = self.progress.slot_wait(shared.config.slow_writer_limit);
         let slots = Arc::clone(&shared.datasets[dataset].read_slots);
         match timeout(limit, slots.acquire_owned()).await {
             Ok(Ok(slot)) => shared.tasks.spawn_blocking(move || self.read(slot)).await.ok(),

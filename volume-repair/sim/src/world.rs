@@ -139,6 +139,7 @@ impl World {
             if let Some(until) = self.paused_until(&event)
                 && until > at
             {
+                self.keep_behind(&event, until);
                 self.at(until - at, event);
                 continue;
             }
@@ -146,6 +147,22 @@ impl World {
         }
         self.now = end;
         Ok(())
+    }
+
+    /// What is sent on a connection later is not there before this, also if whoever is stopped goes on before he was to.
+    fn keep_behind(&mut self, event: &Event, until: Duration) {
+        let (Event::ToSled(connection, _)
+        | Event::ClosedAtSled(connection)
+        | Event::ToWriter(connection, _)
+        | Event::ClosedAtWriter(connection)) = event
+        else {
+            return;
+        };
+        let is_to_sled = matches!(event, Event::ToSled(..) | Event::ClosedAtSled(_));
+        if let Some(known) = self.connections.get_mut(connection) {
+            let last = if is_to_sled { &mut known.to_sled } else { &mut known.to_writer };
+            *last = (*last).max(until);
+        }
     }
 
     /// Whoever is stopped does nothing until then.
