@@ -10,7 +10,8 @@
 //!                            installing: something was copied? another round. Nothing? flush, and a list that has the target
 //! ```
 //!
-//! Blocks that the source has wrong are asked of others: [`crate::doubts`].
+//! Blocks that the source has wrong are asked of others: [`crate::doubts`]. A block of the source's very version and of another content,
+//! be its checksum right, is none that its writer made: it is mended like one that has rotted.
 //!
 //! Digests and versions are asked of both behind the same position of the stream. Whoever is interrupted begins again: what is the same
 //! already costs one digest for each range.
@@ -74,7 +75,10 @@ pub(crate) enum Step {
     Copying {
         left: VecDeque<Blocks>,
         runs: BTreeMap<u64, Run>,
-        puts: BTreeSet<u64>,
+        /// What the target was told and has not answered, and whether it mends a block.
+        puts: BTreeMap<u64, bool>,
+        /// Blocks of the target that are of the source's version, and are not what the source has.
+        forged: BTreeSet<u64>,
         /// Blocks that the source has wrong.
         doubts: BTreeMap<u64, Doubt>,
     },
@@ -264,8 +268,12 @@ impl Upstairs {
                 let Some(run) = runs.remove(&id) else { return };
                 self.put_run(&run, &whats, bytes);
             }
-            (Step::Copying { puts, .. }, Reply::Taken { .. }) => {
-                puts.remove(&id);
+            (Step::Copying { puts, .. }, Reply::Taken { blocks, .. }) => {
+                let target = copier.target;
+                if puts.remove(&id) == Some(true) {
+                    self.peers[target.0].wrong_blocks += blocks;
+                    self.peers[target.0].healed_blocks += blocks;
+                }
                 self.copy_runs();
             }
             (Step::Committing(asked), Reply::Taken { .. }) if *asked == id => {
@@ -302,30 +310,37 @@ impl Upstairs {
         let Step::Looks { of_source, of_target, .. } = &copier.step else { return };
         let (Some(of_source), Some(of_target)) = (&of_source.is, &of_target.is) else { return };
         let per_run = WRITE_BYTES_MAX / size;
-        let mut left: VecDeque<Blocks> = VecDeque::new();
+        let (mut left, mut forged): (VecDeque<Blocks>, _) = (VecDeque::new(), BTreeSet::new());
         for ((block, source), target) in range.range().zip(of_source).zip(of_target) {
+            let is_same_version = source.version == target.version;
             // Bytes that one of them has wrong, or lost, are healed by whoever reads them.
-            let are_same =
-                source.version == target.version && source.what.as_written() == target.what.as_written();
-            if are_same {
+            if is_same_version && source.what.as_written() == target.what.as_written() {
                 continue;
             }
+            let is_like_the_last = block > 0 && forged.contains(&(block - 1)) == is_same_version;
+            if is_same_version {
+                forged.insert(block);
+            }
             match left.back_mut() {
-                Some(last) if last.range().end == block && (last.count as usize) < per_run => last.count += 1,
+                Some(last)
+                    if last.range().end == block && is_like_the_last && (last.count as usize) < per_run =>
+                {
+                    last.count += 1;
+                }
                 _ => left.push_back(Blocks { first: block, count: 1 }),
             }
         }
         copier.next = range.range().end;
         copier.has_found |= !left.is_empty();
-        let (runs, puts, doubts) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
-        copier.step = Step::Copying { left, runs, puts, doubts };
+        let (runs, puts, doubts) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        copier.step = Step::Copying { left, runs, puts, forged, doubts };
         self.copy_runs();
     }
 
     /// Asks for the next runs; ends the range when all is put.
     fn copy_runs(&mut self) {
         loop {
-            let Some(Copier { source, step: Step::Copying { left, runs, puts, doubts }, .. }) =
+            let Some(Copier { source, step: Step::Copying { left, runs, puts, doubts, .. }, .. }) =
                 &mut self.copier
             else {
                 return;
@@ -370,14 +385,29 @@ impl Upstairs {
 
     /// The target is to have this, too.
     pub(crate) fn put_copy(&mut self, copy: BlockCopy) {
-        let Some(Copier { target, mode, .. }) = self.copier else { return };
-        let id = match mode {
-            Mode::Stage => self.ask(target, Purpose::Copy, |id| Request::Stage { id, copy }),
-            Mode::Install => self.ask(target, Purpose::Copy, |id| Request::Install { id, copy }),
+        let Some(Copier { target, mode, step: Step::Copying { forged, .. }, .. }) = &self.copier else {
+            return;
         };
+        // What is lost heals nothing.
+        let is_mended = first_healing(&copy).is_some_and(|block| forged.contains(&block));
+        let (target, mode) = (*target, *mode);
+        let id = self.ask(target, Purpose::Copy, |id| match mode {
+            _ if is_mended => Request::Heal { id, copy },
+            Mode::Stage => Request::Stage { id, copy },
+            Mode::Install => Request::Install { id, copy },
+        });
         if let Some(Copier { step: Step::Copying { puts, .. }, .. }) = &mut self.copier {
-            puts.insert(id);
+            puts.insert(id, is_mended);
         }
+    }
+}
+
+/// The first block of a copy that can heal.
+fn first_healing(copy: &BlockCopy) -> Option<u64> {
+    match copy {
+        BlockCopy::Bytes(_, data) => Some(data.first),
+        BlockCopy::Zeros(_, blocks) | BlockCopy::Never(blocks) => Some(blocks.first),
+        BlockCopy::Lost(..) => None,
     }
 }
 

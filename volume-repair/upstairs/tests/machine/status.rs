@@ -102,11 +102,17 @@ fn who_is_waited_for_is_told_from_the_first_member_to_the_last() {
     let status = upstairs.status(later + SECOND);
     assert_eq!(codes(&status), [WaitCode::AnotherMember]);
     assert_eq!(status.waits[0].members, [named(3).region]);
-    assert!(status.waits[0].words.ends_with("1 s longer"), "{}", status.waits[0].words);
+    assert!(status.waits[0].words.ends_with(" 29 s longer"), "{}", status.waits[0].words);
 
-    let actions = upstairs.tick(later + 2 * SECOND);
-    settle(&mut upstairs, later + 2 * SECOND, &[0, 1], actions);
-    let status = upstairs.status(later + 2 * SECOND);
+    let mut tick = |now| {
+        let actions = upstairs.tick(now);
+        settle(&mut upstairs, now, &[0, 1], actions);
+        upstairs.status(now)
+    };
+    for waited in 2..30 {
+        assert_eq!(tick(later + waited * SECOND).phase, PhaseName::Gathering, "after {waited} s");
+    }
+    let status = tick(later + 30 * SECOND);
     assert_eq!((status.phase, codes(&status)), (PhaseName::Active, vec![]));
     let list = status.list.expect("one is in force");
     assert_eq!((list.epoch, list.number, list.full.len()), (4, 1, 2));

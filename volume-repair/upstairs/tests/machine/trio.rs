@@ -37,6 +37,8 @@ pub(crate) struct Trio {
     pub(crate) faults: Vec<DiskFaults>,
     /// Those that are not reached.
     pub(crate) away: Vec<usize>,
+    /// Done once, when a member that is filled has taken a copy.
+    pub(crate) behind_an_install: Option<fn(&mut Trio)>,
 }
 
 impl Trio {
@@ -56,7 +58,7 @@ impl Trio {
             Member::new(region::open(&disk, Utf8Path::new(PATH), opening).expect("it opens"))
         };
         let members = faults.iter().map(disk).enumerate().map(member).collect();
-        Trio { geometry, members, faults, away: Vec::new() }
+        Trio { geometry, members, faults, away: Vec::new(), behind_an_install: None }
     }
 
     pub(crate) fn held(&mut self, member: usize, block: u64) -> (Seal, Vec<u8>, Position) {
@@ -71,7 +73,8 @@ impl Trio {
         let (mut seal, mut bytes, version) = self.held(member, block);
         change(&mut bytes, &mut seal);
         let (checksums, seals) = ([checksum(block, &bytes)], [seal]);
-        let content = NewContent::Bytes { bytes: &bytes, checksums: &checksums, seals: &seals };
+        let seals = &seals[..usize::from(self.geometry.is_sealed)];
+        let content = NewContent::Bytes { bytes: &bytes, checksums: &checksums, seals };
         let write = Write { version, block, content, onto: Onto::Same };
         let region = self.members[member].region_mut();
         assert_eq!(region.write(region.applied(), &[write]).expect("it is written"), 1);
@@ -161,7 +164,12 @@ impl Writer {
                     (peer, trio.members[peer.0].connect(connection, &hello))
                 }
                 Action::Send(peer, request) => {
-                    (peer, trio.members[peer.0].receive(connection, vec![request]))
+                    let is_install = matches!(request, Request::Install { .. });
+                    let effects = trio.members[peer.0].receive(connection, vec![request]);
+                    if let Some(act) = trio.behind_an_install.take_if(|_| is_install) {
+                        act(trio);
+                    }
+                    (peer, effects)
                 }
                 Action::Read(_, block, data) => {
                     self.parts.push((block, data));

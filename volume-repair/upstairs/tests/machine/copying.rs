@@ -1,0 +1,76 @@
+//! What one member has and another one lacks, and what somebody has changed on purpose meanwhile.
+
+use crate::trio::{Trio, Writer};
+use std::panic::catch_unwind;
+use upstairs::{Role, Rule};
+
+/// The third member was left out, lacks some writes, and is back.
+fn one_left_out() -> (Trio, Writer) {
+    let mut trio = Trio::new(false);
+    Writer::start(&mut trio, 1, 0).write(&mut trio, 3, &[1, 2, 3, 4]);
+    trio.away = vec![2];
+    let mut writer = Writer::start(&mut trio, 2, 0);
+    wait(&mut trio, &mut writer, 12);
+    writer.write(&mut trio, 4, &[5, 6]);
+    assert_eq!(writer.upstairs.status(writer.now).members[2].role, Role::Filling);
+    trio.away.clear();
+    (trio, writer)
+}
+
+fn wait(trio: &mut Trio, writer: &mut Writer, ticks: u32) {
+    for _ in 0..ticks {
+        writer.tick_members(trio);
+        writer.tick(trio);
+    }
+}
+
+fn is_full_and_the_same(trio: &mut Trio, writer: &Writer) {
+    assert_eq!(writer.upstairs.status(writer.now).members[2].role, Role::Full);
+    let digests = trio.digests();
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+}
+
+#[test]
+fn a_block_of_a_filling_member_that_was_changed_with_its_checksum_is_mended_and_the_member_becomes_full() {
+    let (mut trio, mut writer) = one_left_out();
+    trio.forge(2, 3, |bytes, _| bytes[7] ^= 1);
+    trio.forge(2, 6, |bytes, _| bytes.fill(9));
+    wait(&mut trio, &mut writer, 60);
+    is_full_and_the_same(&mut trio, &writer);
+    let member = writer.upstairs.status(writer.now).members[2].clone();
+    assert_eq!((member.wrong_blocks, member.healed_blocks), (2, 2));
+}
+
+#[test]
+fn so_is_one_of_a_full_member_that_is_brought_up() {
+    let mut trio = Trio::new(false);
+    let mut writer = Writer::start(&mut trio, 1, 0);
+    writer.write(&mut trio, 3, &[1, 2, 3, 4]);
+    trio.away = vec![2];
+    writer.write(&mut trio, 4, &[5, 6]);
+    trio.away.clear();
+    trio.forge(2, 3, |bytes, _| bytes[7] ^= 1);
+    let writer = Writer::start(&mut trio, 2, 0);
+    is_full_and_the_same(&mut trio, &writer);
+    assert_eq!(writer.upstairs.status(writer.now).members[2].healed_blocks, 1);
+}
+
+fn what_goes_wrong_while_it_is_filled_is_found_by_another_round() {
+    let (mut trio, mut writer) = one_left_out();
+    trio.behind_an_install = Some(|trio| trio.forge(2, 6, |bytes, _| bytes.fill(9)));
+    wait(&mut trio, &mut writer, 60);
+    assert!(trio.behind_an_install.is_none(), "something was copied");
+    is_full_and_the_same(&mut trio, &writer);
+}
+
+#[test]
+fn a_member_is_full_when_a_whole_round_has_found_nothing() {
+    what_goes_wrong_while_it_is_filled_is_found_by_another_round();
+}
+
+#[test]
+fn leaving_out_the_quiet_round_is_noticed() {
+    let without = Rule::FullAfterAQuietRound
+        .left_out(|| catch_unwind(what_goes_wrong_while_it_is_filled_is_found_by_another_round));
+    assert!(without.is_err());
+}
