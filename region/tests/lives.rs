@@ -57,6 +57,10 @@ fn resurrections() -> usize {
 #[test]
 fn what_an_opening_did_not_find_never_comes_back() {
     assert_eq!(resurrections(), 0);
+}
+
+#[test]
+fn leaving_out_that_a_life_begins_durably_is_noticed() {
     let without = Rule::LifeBeginsDurably.left_out(resurrections);
     assert!(without > 0, "an opening that begins with nothing durable is not noticed");
 }

@@ -153,6 +153,15 @@ fn write_of(request: &Request) -> Option<Write<'_>> {
         Request::Write(version, data) => {
             Some(Write { version: *version, block: data.first, content: content_of(data), onto })
         }
+        Request::Zero(_, zeros) if !Rule::TrimIsNotUnwritten.is_kept() => {
+            let content = NewContent::Never(zeros.count.into());
+            Some(Write {
+                version: Position::NONE,
+                block: zeros.first,
+                content,
+                onto: Onto::Past { epoch: u32::MAX },
+            })
+        }
         Request::Zero(version, zeros) => {
             let content = NewContent::Zeros(zeros.count.into());
             Some(Write { version: *version, block: zeros.first, content, onto })

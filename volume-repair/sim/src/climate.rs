@@ -36,6 +36,9 @@ pub(crate) enum Fault {
     ThreeInARow,
     /// The power of one sled fails, and the Upstairs dies with it.
     TwoAtOnce,
+    /// The power of one sled fails, and comes back; a moment later, before anybody leaves it out, that of another one; and the third one,
+    /// which has had power all the time, is away when the next Upstairs asks.
+    OneAfterAnother,
     /// Nothing gets through to the newest Upstairs for a while; another one takes over, and dies.
     Partition,
     /// The medium changes a bit of a block.
@@ -83,7 +86,8 @@ pub(crate) struct Climate {
 
 use Fault::{
     Block, Break, FailSync, GoDark, KillAll, KillSled, KillTwo, KillWriter, Lie, LosePower, LosePowerOfAll,
-    LowerWriter, Partition, PauseSled, PauseWriter, Rot, RotOfTheNewest, TakeOver, ThreeInARow, TwoAtOnce,
+    LowerWriter, OneAfterAnother, Partition, PauseSled, PauseWriter, Rot, RotOfTheNewest, TakeOver,
+    ThreeInARow, TwoAtOnce,
 };
 
 const MIXED: &[(Fault, u32)] = &[
@@ -100,13 +104,21 @@ const MIXED: &[(Fault, u32)] = &[
     (TakeOver, 6),
     (LowerWriter, 6),
 ];
-const POWER: &[(Fault, u32)] =
-    &[(LosePower, 30), (LosePowerOfAll, 15), (TwoAtOnce, 10), (KillSled, 5), (KillWriter, 5), (PauseSled, 5)];
+const POWER: &[(Fault, u32)] = &[
+    (LosePower, 30),
+    (LosePowerOfAll, 15),
+    (TwoAtOnce, 10),
+    (OneAfterAnother, 10),
+    (KillSled, 5),
+    (KillWriter, 5),
+    (PauseSled, 5),
+];
 const SYNCS: &[(Fault, u32)] = &[
     (FailSync, 30),
     (LosePower, 15),
     (LosePowerOfAll, 8),
     (TwoAtOnce, 8),
+    (OneAfterAnother, 8),
     (KillSled, 10),
     (KillWriter, 8),
     (PauseSled, 5),
@@ -231,6 +243,10 @@ impl Climate {
                 climate.limits = few;
                 climate.between_faults = 6_000;
                 climate.away = 8_000;
+                if random.random_bool(0.5) {
+                    climate.between_jobs = 4_000;
+                    climate.distance = std::array::from_fn(|_| [1, 10, 100][random.random_range(0..3)]);
+                }
             }
             4 => {
                 climate.faults = RIVALS;

@@ -12,6 +12,11 @@ use region_wire::Request;
 use std::time::Duration;
 
 impl World {
+    /// Whether something may go wrong now.
+    fn may_fail(&self) -> bool {
+        self.has_faults && self.now >= self.calm_until
+    }
+
     pub(crate) fn start_sled(&mut self, sled: usize) -> Result<(), Broken> {
         self.sleds[sled].start()?;
         if self.sleds[sled].machine.is_off() { self.lose_power(sled) } else { Ok(()) }
@@ -89,7 +94,7 @@ impl World {
                 | Request::Join(_)
                 | Request::Install { .. }
         ) || (matches!(request, Request::Flush { .. }) && self.random.random_bool(0.1));
-        let is_hit = is_aimed_at && self.has_faults && self.climate.aimed > 0.0;
+        let is_hit = is_aimed_at && self.may_fail() && self.climate.aimed > 0.0;
         if !is_hit || self.climate.rotten == Some(sled) || !self.random.random_bool(self.climate.aimed) {
             return;
         }
@@ -105,7 +110,7 @@ impl World {
 
     /// The power of all sleds fails right behind a flush that was acknowledged, perhaps; and one of them stays away.
     pub(crate) fn aim_at_flush(&mut self) {
-        if !self.has_faults || !self.random.random_bool(self.climate.aimed_at_flushes) {
+        if !self.may_fail() || !self.random.random_bool(self.climate.aimed_at_flushes) {
             return;
         }
         self.faults += 1;
@@ -113,8 +118,14 @@ impl World {
         let fastest = (0..self.sleds.len()).min_by_key(|sled| self.climate.slowness[*sled]);
         let any = self.random.random_range(0..self.sleds.len());
         let last = fastest.filter(|_| self.random.random_bool(0.7)).unwrap_or(any);
+        // Longer than anybody waits, and nothing else happens that would make them wait anew; or not so long.
+        let is_long = self.random.random_bool(0.6);
+        let longest = Duration::from_secs(if is_long { 33 } else { 6 });
+        if is_long {
+            self.calm_until = self.now + longest;
+        }
         for sled in 0..self.sleds.len() {
-            let later = if sled == last { Duration::from_secs(6) } else { Duration::ZERO };
+            let later = if sled == last { longest } else { Duration::ZERO };
             let away = later + self.soon(1_000);
             self.at(Duration::ZERO, Event::Cut(sled, away));
         }
@@ -126,7 +137,7 @@ impl World {
     pub(crate) fn fault(&mut self) -> Result<(), Broken> {
         let later = self.soon(self.climate.between_faults);
         self.at(later, Event::Fault);
-        if !self.has_faults {
+        if !self.may_fail() {
             return Ok(());
         }
         self.faults += 1;
@@ -178,6 +189,7 @@ impl World {
                 self.kill_writer(newest);
                 self.add_writer(0)?;
             }
+            Fault::OneAfterAnother => self.one_after_another(newest, sled),
             Fault::ThreeInARow => self.three_in_a_row(newest, sled),
             Fault::Partition => self.partition(newest),
             Fault::Rot => self.rot()?,
@@ -212,6 +224,19 @@ impl World {
         self.at(stops, Event::Pause(second, until));
         let (end, away) = (back + Duration::from_millis(200) + self.soon(1_300), self.soon(2_000));
         self.at(end, Event::Cut(third, away));
+        self.at(end, Event::KillWriter(writer));
+    }
+
+    /// What was acknowledged while the first one was away is on the second one, which loses it, and on the third one.
+    fn one_after_another(&mut self, writer: usize, first: usize) {
+        let count = self.sleds.len();
+        let second = (first + self.random.random_range(1..count)) % count;
+        let Some(third) = (0..count).find(|sled| *sled != first && *sled != second) else { return };
+        let (end, away) = (self.soon(1_000), self.soon(500));
+        self.at(Duration::ZERO, Event::Cut(first, end + away));
+        self.at(end, Event::Cut(second, away));
+        let until = self.now + end + Duration::from_secs(2) + self.soon(6_000);
+        self.at(end, Event::Pause(third, until));
         self.at(end, Event::KillWriter(writer));
     }
 

@@ -32,5 +32,5 @@ mod world;
 mod writer;
 
 pub use campaign::{Campaign, campaign};
-pub use mutants::{Mutant, mutants, second_line};
+pub use mutants::{Mutant, leave_out_each, mutants, second_line};
 pub use run::{Summary, run};

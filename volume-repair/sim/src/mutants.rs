@@ -1,7 +1,8 @@
 //! The rules that are left out, one at a time, to see that the simulation notices.
 //!
 //! Some rules are a second line: what they forbid never comes, as long as everybody else keeps the others, so that a whole volume does
-//! not notice when one of them alone is left out. Their own tests do, which put in their way what they forbid.
+//! not notice when one of them alone is left out. Their own tests do, which put in their way what they forbid; `cargo xtask sim volume
+//! --mutate` runs those, too, and the ones of the rules of the region's format and of volumes of several parts.
 //!
 //! | rule | what keeps it from being needed | noticed by |
 //! |---|---|---|
@@ -12,7 +13,15 @@
 //! | `PromotionIsDurable` | nothing is acknowledged before a list of this epoch is kept, and what is kept with it is the promotion; before, only the connection is used that was promoted, and it does not outlive the process | the same |
 //! | `EpochsRiseSlowly` | the coordinator gives epochs one by one | the same |
 //! | `ListIsKeptByAll` | of a list of three any two have what was acknowledged, of one that was to get a third one of the two; and nobody keeps one without having what is before it. It keeps the third in the choice | `activation` of the Upstairs |
-//! | `FullAfterAQuietRound` | a round copies all that differs, behind one position, and what is newer is in the stream. The second one is for what nobody has thought of | nobody |
+//! | `FullAfterAQuietRound` | a round copies all that differs, behind one position, and what is newer is in the stream. The second one is for what goes wrong meanwhile | `tests/machine` of the Upstairs |
+
+use crate::run;
+use std::{
+    ops::Range,
+    panic,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 /// A rule that may be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +52,49 @@ impl Mutant {
             Mutant::Upstairs(rule) => rule.left_out(act),
         }
     }
+}
+
+/// The first of these seeds that breaks a promise without this rule, and which; a panic is one, too.
+fn noticed_by(mutant: Mutant, mut seeds: Range<u64>) -> Option<(u64, String)> {
+    seeds.find_map(|seed| match panic::catch_unwind(|| mutant.left_out(|| run(seed))) {
+        Ok(Ok(_)) => None,
+        Ok(Err(promise)) => Some((seed, promise)),
+        Err(_) => Some((seed, "a panic".to_owned())),
+    })
+}
+
+/// Leaves out each of these in turn, on so many threads, until one of these seeds notices. `told` is called with each: the seed and what it
+/// broke, or nothing. The ones that nobody noticed are returned.
+///
+/// # Panics
+/// If `told` does.
+#[must_use]
+pub fn leave_out_each(
+    mutants: Vec<Mutant>,
+    seeds: &Range<u64>,
+    threads: usize,
+    told: impl Fn(Mutant, Option<(u64, String)>) + Sync,
+) -> Vec<Mutant> {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let (left, missed) = (Mutex::new(mutants.into_iter()), Mutex::new(Vec::new()));
+    let work = || loop {
+        let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let Some(mutant) = next else { return };
+        let broken = noticed_by(mutant, seeds.clone());
+        if broken.is_none() {
+            missed.lock().unwrap_or_else(PoisonError::into_inner).push(mutant);
+        }
+        told(mutant, broken);
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads.max(1) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    panic::set_hook(before);
+    missed.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// All that the simulation notices, each by itself.

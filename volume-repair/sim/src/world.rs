@@ -72,6 +72,8 @@ pub(crate) struct World {
     pub(crate) history: History,
     pub(crate) audit: Audit,
     pub(crate) has_faults: bool,
+    /// Nothing goes wrong before.
+    pub(crate) calm_until: Duration,
     pub(crate) faults: u64,
     /// Blocks of members that were lost.
     pub(crate) lost: u64,
@@ -105,6 +107,7 @@ impl World {
             history: History::default(),
             audit: Audit::default(),
             has_faults: true,
+            calm_until: Duration::ZERO,
             faults: 0,
             lost: 0,
             next_epoch: 1,

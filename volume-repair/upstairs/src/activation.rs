@@ -20,8 +20,8 @@ use std::{collections::BTreeMap, time::Duration};
 /// How long a full member is waited for that is away.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The same, if of those that are here one has lost its power since it was written to last, and another one has not: then the one
-/// that is away may have what the first one has lost.
+/// The same, if one of those that are here has lost its sled's power since it was written to last: then the one that is away may be the
+/// only one that still has what was acknowledged. The others here may have lost theirs too, at another time.
 const LONG_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What follows from it.
@@ -44,8 +44,8 @@ pub(crate) fn patience(members: &[Member], told: &BTreeMap<PeerId, Promoted>) ->
 }
 
 fn patience_for(here: &[PeerId], told: &BTreeMap<PeerId, Promoted>) -> Duration {
-    let suspects = here.iter().filter(|peer| told[peer].is_suspect).count();
-    if (1..here.len()).contains(&suspects) { LONG_PATIENCE } else { PATIENCE }
+    let has_lost_power = here.iter().any(|peer| told[peer].is_suspect);
+    if has_lost_power && Rule::SuspectsWaitLonger.is_kept() { LONG_PATIENCE } else { PATIENCE }
 }
 
 /// Decides. `waited` since two were here that may be enough.
@@ -113,6 +113,26 @@ mod tests {
     fn a_list_that_not_all_its_members_kept_does_not_count() {
         let all = vec![PeerId(2), PeerId(0), PeerId(1)];
         assert_eq!(who_counts_when_one_of_two_knows_no_newer_list(), Decision::Go(all));
+    }
+
+    fn two_are_here_after(waited: Duration, suspects: [bool; 2]) -> Decision {
+        let members = [named(1), named(2), named(3)];
+        let told = suspects.map(|is_suspect| Promoted { is_suspect, ..tells(1, &[1, 2, 3], 5) });
+        let told = (0..).map(PeerId).zip(told).collect();
+        decide(&members, &told, waited, false)
+    }
+
+    #[test]
+    fn who_may_have_lost_what_the_third_has_waits_longer_for_it() {
+        let go = Decision::Go(vec![PeerId(0), PeerId(1)]);
+        for suspects in [[false, false], [true, false], [false, true], [true, true]] {
+            let patience = if suspects == [false, false] { PATIENCE } else { LONG_PATIENCE };
+            assert_eq!(
+                two_are_here_after(patience - Duration::from_millis(1), suspects),
+                Decision::WaitForMore
+            );
+            assert_eq!(two_are_here_after(patience, suspects), go, "{suspects:?}");
+        }
     }
 
     #[cfg(feature = "mutants")]

@@ -14,6 +14,8 @@ named_rules::named_rules! {
         TwoActivate,
         /// A list counts only if none of its members tells an older one.
         ListIsKeptByAll,
+        /// Whoever has lost its power waits longer for a third one.
+        SuspectsWaitLonger,
         /// A member that is not full does not count.
         FillingNeverCounts,
         /// A member that is not full is not read from.

@@ -37,6 +37,10 @@ fn a_list_from_a_position_that_it_does_not_have_is_refused() {
 #[test]
 fn a_list_is_kept_only_by_those_who_have_what_is_before_it() {
     a_list_from_a_position_that_it_does_not_have_is_refused();
+}
+
+#[test]
+fn leaving_out_that_the_base_is_applied_is_noticed() {
     let without = Rule::BaseIsApplied
         .left_out(|| std::panic::catch_unwind(a_list_from_a_position_that_it_does_not_have_is_refused));
     assert!(without.is_err());
@@ -66,6 +70,10 @@ fn what_makes_it_full_never_lasts_longer_than_what_fills_it() {
 #[test]
 fn a_member_is_full_only_with_everything_durable() {
     what_makes_it_full_never_lasts_longer_than_what_fills_it();
+}
+
+#[test]
+fn leaving_out_that_the_full_are_durable_is_noticed() {
     let without = Rule::FullIsDurable
         .left_out(|| std::panic::catch_unwind(what_makes_it_full_never_lasts_longer_than_what_fills_it));
     assert!(without.is_err(), "leaving it out is not noticed");
@@ -85,6 +93,10 @@ fn a_full_member_takes_no_copies_and_no_other_place_in_the_stream() {
 #[test]
 fn only_members_that_are_not_full_are_filled() {
     a_full_member_takes_no_copies_and_no_other_place_in_the_stream();
+}
+
+#[test]
+fn leaving_out_that_only_filling_ones_are_filled_is_noticed() {
     let without = Rule::OnlyFillingInstalls.left_out(|| {
         std::panic::catch_unwind(a_full_member_takes_no_copies_and_no_other_place_in_the_stream)
     });

@@ -8,17 +8,22 @@ fn flush(id: u64) -> Request {
     Request::Flush { id }
 }
 
+fn nothing_behind_a_gap_is_done() {
+    let mut desk = Desk::new();
+    let writer = desk.promoted(promotion(5, 1));
+    let said = desk.ask_all(writer, vec![write(5, 1, 0, 1), write(5, 3, 1, 3), write(5, 4, 2, 4)]);
+    assert!(matches!(said[..], [Reply::Applied(_), Reply::Wrong(_)] | [Reply::Wrong(_)]), "{said:?}");
+    assert_eq!((desk.fill_of(1), desk.fill_of(2)), (None, None));
+}
+
 #[test]
 fn a_gap_in_the_stream_is_refused_and_nothing_behind_it_is_done() {
-    let gap = || {
-        let mut desk = Desk::new();
-        let writer = desk.promoted(promotion(5, 1));
-        let said = desk.ask_all(writer, vec![write(5, 1, 0, 1), write(5, 3, 1, 3), write(5, 4, 2, 4)]);
-        assert!(matches!(said[..], [Reply::Applied(_), Reply::Wrong(_)] | [Reply::Wrong(_)]), "{said:?}");
-        assert_eq!((desk.fill_of(1), desk.fill_of(2)), (None, None));
-    };
-    gap();
-    assert!(Rule::NoGaps.left_out(|| std::panic::catch_unwind(gap)).is_err());
+    nothing_behind_a_gap_is_done();
+}
+
+#[test]
+fn leaving_out_that_there_are_no_gaps_is_noticed() {
+    assert!(Rule::NoGaps.left_out(|| std::panic::catch_unwind(nothing_behind_a_gap_is_done)).is_err());
 }
 
 #[test]
@@ -51,6 +56,10 @@ fn a_flush_is_answered_by_a_sync_that_began_behind_it() {
 #[test]
 fn a_flush_waits_for_a_sync_of_its_own() {
     a_flush_is_answered_by_a_sync_that_began_behind_it();
+}
+
+#[test]
+fn leaving_out_that_a_flush_is_behind_its_sync_is_noticed() {
     let without = Rule::FlushIsBehindItsSync
         .left_out(|| std::panic::catch_unwind(a_flush_is_answered_by_a_sync_that_began_behind_it));
     assert!(without.is_err());

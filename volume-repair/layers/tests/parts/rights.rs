@@ -53,7 +53,7 @@ fn what_was_never_written_is_told_while_the_right_to_say_so_is_there() {
 }
 
 #[test]
-fn without_that_rule_it_is_noticed() {
+fn leaving_out_that_late_answers_need_the_right_is_noticed() {
     let is_noticed = |scene: fn()| catch_unwind(|| Rule::LateAnswersNeedTheRight.left_out(scene)).is_err();
     assert!(is_noticed(a_fenced_volume_tells_nothing_of_it));
     assert!(is_noticed(a_volume_whose_members_are_silent_waits_with_it));
