@@ -7,7 +7,7 @@ use nbd_server::{
     Request, StatusReply, Transmission, ZeroesReply,
 };
 use region_wire::Outbox;
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use upstairs::{Data, Holds, Job, JobError, JobId, Run};
 
 /// Bytes that are read at once, but of a payload that is larger.
@@ -24,6 +24,8 @@ const BYTES_MAX: usize = 32 << 20;
 #[derive(Debug)]
 pub(crate) struct Client {
     socket: Socket,
+    /// When it came.
+    pub(crate) since: Duration,
     state: State,
     block_size: u64,
     input: BytesMut,
@@ -63,13 +65,14 @@ enum Asked {
 }
 
 impl Client {
-    pub(crate) fn new(socket: Socket, exports: &Arc<Exports>, block_size: u64) -> Client {
+    pub(crate) fn new(socket: Socket, exports: &Arc<Exports>, block_size: u64, since: Duration) -> Client {
         let mut output = BytesMut::new();
         let handshake = Handshake::start(Arc::clone(exports), &mut output);
         let mut outbox = Outbox::new();
         outbox.put(&output);
         Client {
             socket,
+            since,
             state: State::Handshake(handshake),
             block_size,
             input: BytesMut::new(),
@@ -101,6 +104,11 @@ impl Client {
         self.asked.len() < REQUESTS_MAX && self.bytes + self.outbox.len() < BYTES_MAX
     }
 
+    /// Whether it has no export yet.
+    pub(crate) fn is_shaking_hands(&self) -> bool {
+        matches!(self.state, State::Handshake(_))
+    }
+
     /// Whether a large payload of it is on its way: what was begun to be taken is taken.
     pub(crate) fn is_taking(&self) -> bool {
         self.large.is_some()
@@ -122,10 +130,10 @@ impl Client {
         self.is_ending && !self.has_untaken && self.asked.is_empty() && self.outbox.is_empty()
     }
 
-    /// Takes what is there, or reads once, and says what was asked.
-    pub(crate) fn receive(&mut self, next_job: &mut u64) -> io::Result<Vec<(JobId, Job)>> {
+    /// Takes what is there, or reads once, and says what was asked. If there is no room for it, nothing, and it is taken later.
+    pub(crate) fn receive(&mut self, next_job: &mut u64, has_room: bool) -> io::Result<Vec<(JobId, Job)>> {
         if std::mem::take(&mut self.has_untaken) {
-            return self.parse(next_job);
+            return self.parse(next_job, has_room);
         }
         let got = if let Some((large, _)) = &mut self.large {
             self.socket.read_into(large)?
@@ -152,10 +160,10 @@ impl Client {
             Some((large, _)) => self.input = BytesMut::from(Bytes::from(large)),
             None => {}
         }
-        self.parse(next_job)
+        self.parse(next_job, has_room)
     }
 
-    fn parse(&mut self, next_job: &mut u64) -> io::Result<Vec<(JobId, Job)>> {
+    fn parse(&mut self, next_job: &mut u64, is_room_elsewhere: bool) -> io::Result<Vec<(JobId, Job)>> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         let mut jobs = Vec::new();
         loop {
@@ -174,7 +182,7 @@ impl Client {
                         HandshakeProgress::Aborted => self.is_ending = true,
                     }
                 }
-                State::Transmission(transmission) if !self.has_room() => {
+                State::Transmission(transmission) if !self.has_room() || !is_room_elsewhere => {
                     self.state = State::Transmission(transmission);
                     self.has_untaken = true;
                     return Ok(jobs);

@@ -225,7 +225,7 @@ fn next_line(mut socket: &UnixStream, input: &mut Vec<u8>) -> io::Result<Option<
             let rest = input.split_off(end + 1);
             let mut line = std::mem::replace(input, rest);
             line.pop();
-            return Ok(Some(Some(line)));
+            return Ok(Some((line.len() <= LINE_MAX).then_some(line)));
         }
         if input.len() > LINE_MAX {
             return Ok(Some(None));

@@ -33,6 +33,12 @@ const CLIENTS_MAX: usize = 64;
 /// Reads of one client in one turn.
 const READS: usize = 16;
 
+/// Who is not done with shaking hands after so long does not keep the place of another client.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// That a member has more wrong seals is said no more often.
+const SEALS_TOLD: Duration = Duration::from_secs(60);
+
 /// After so long an export that is to stop stops, whatever is under way.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -87,6 +93,8 @@ pub struct Export {
     poll: Poll,
     listener: Listener,
     exports: Arc<Exports>,
+    /// Somebody may be waiting to be accepted, who was not for lack of files, most likely. Nobody tells of him again.
+    is_to_accept: bool,
     handle: Handle,
     orders: Receiver<Order>,
     is_stopping: bool,
@@ -95,7 +103,7 @@ pub struct Export {
     peers: Vec<Peer>,
     /// What was said of each member last, and of how many wrong seals.
     told: Vec<Option<Trouble>>,
-    told_seals: Vec<u64>,
+    told_seals: Vec<(u64, Duration)>,
     /// Files and URLs, if the volume has any; and what was said of each of them last.
     sources: Option<Sources>,
     told_sources: BTreeMap<SourceId, FetchError>,
@@ -137,13 +145,14 @@ impl Export {
             poll,
             listener,
             exports,
+            is_to_accept: false,
             handle,
             orders,
             is_stopping: false,
             volume,
             block_size,
             told: vec![None; members.len()],
-            told_seals: vec![0; members.len()],
+            told_seals: vec![(0, Duration::ZERO); members.len()],
             peers: members.into_iter().map(Peer::new).collect(),
             sources,
             told_sources: BTreeMap::new(),
@@ -189,6 +198,10 @@ impl Export {
             if self.now() >= self.next_tick {
                 self.next_tick = self.now() + TICK;
                 (0..self.peers.len()).map(PeerId).for_each(|peer| self.tell_trouble(peer));
+                self.end_slow_handshakes();
+                if self.is_to_accept {
+                    self.accept();
+                }
                 let actions = self.volume.tick(self.now());
                 self.perform(actions);
             }
@@ -197,7 +210,8 @@ impl Export {
             if self.handle.is_to_stop() {
                 self.is_stopping = true;
                 let end = *stop_at.get_or_insert_with(|| self.now() + STOP_MAX);
-                if self.jobs.is_empty() || self.now() >= end {
+                let is_said = self.clients.values().all(Client::is_idle);
+                if (self.jobs.is_empty() && is_said) || self.now() >= end {
                     return Ok(());
                 }
             }
@@ -236,9 +250,9 @@ impl Export {
     }
 
     fn has_more_to_read(&self) -> bool {
-        let held = self.held();
+        let (held, has_room) = (self.held(), self.volume.has_room());
         self.peers.iter().any(|peer| peer.is_readable)
-            || (self.volume.has_room() && self.clients.values().any(|client| may_ask(client, held)))
+            || self.clients.values().any(|client| may_ask(client, held, has_room))
     }
 
     fn note(&mut self, events: &Events) {
@@ -264,6 +278,7 @@ impl Export {
     }
 
     fn accept(&mut self) {
+        self.is_to_accept = false;
         loop {
             match self.listener.accept() {
                 Ok(socket) if self.clients.len() < CLIENTS_MAX => self.add_client(socket),
@@ -271,6 +286,7 @@ impl Export {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     tracing::warn!(%error, "a client cannot be accepted");
+                    self.is_to_accept = true;
                     return;
                 }
             }
@@ -280,12 +296,23 @@ impl Export {
     fn add_client(&mut self, socket: Socket) {
         let id = self.next_client;
         self.next_client += 1;
-        let mut client = Client::new(socket, &self.exports, self.block_size);
+        let mut client = Client::new(socket, &self.exports, self.block_size, self.now());
         let token = Token(PEERS + self.peers.len() + id);
         match client.socket_mut().register(self.poll.registry(), token) {
             Ok(()) => drop(self.clients.insert(id, client)),
             Err(error) => tracing::warn!(%error, "a client cannot be served"),
         }
+    }
+
+    fn end_slow_handshakes(&mut self) {
+        let now = self.now();
+        self.clients.retain(|id, client| {
+            let is_slow = client.is_shaking_hands() && now.saturating_sub(client.since) >= HANDSHAKE_MAX;
+            if is_slow {
+                tracing::info!(client = id, ?HANDSHAKE_MAX, "a client has not shaken hands in time");
+            }
+            !is_slow
+        });
     }
 
     fn hear_peers(&mut self) {
@@ -344,12 +371,10 @@ impl Export {
         let mut held = self.held();
         for id in ids {
             for _ in 0..READS {
-                let Some(client) = self.clients.get_mut(&id) else { break };
-                if !may_ask(client, held) || !self.volume.has_room() {
-                    break;
-                }
+                let (has_room, client) = (self.volume.has_room(), self.clients.get_mut(&id));
+                let Some(client) = client.filter(|client| may_ask(client, held, has_room)) else { break };
                 let before = client.held();
-                match client.receive(&mut self.next_job) {
+                match client.receive(&mut self.next_job, has_room) {
                     Ok(jobs) => {
                         held = (held + client.held()).saturating_sub(before);
                         self.submit(id, jobs);
@@ -412,9 +437,10 @@ impl Export {
 
     /// Says why a member is of no use, once, and that it has blocks that were changed on purpose, when there are more.
     fn tell_trouble(&mut self, peer: PeerId) {
-        let seals = self.volume.wrong_seals(peer);
-        if self.told_seals[peer.0] != seals {
-            self.told_seals[peer.0] = seals;
+        let (seals, now) = (self.volume.wrong_seals(peer), self.now());
+        let (told, told_at) = self.told_seals[peer.0];
+        if told != seals && (told == 0 || now.saturating_sub(told_at) >= SEALS_TOLD) {
+            self.told_seals[peer.0] = (seals, now);
             tracing::error!(
                 peer = peer.0,
                 blocks = seals,
@@ -450,8 +476,12 @@ impl Export {
     }
 }
 
-/// Whether a client may ask more, while so much is kept for all of them.
-fn may_ask(client: &Client, held: usize) -> bool {
+/// Whether a client may ask more, while so much is kept for all of them, and the volume has room for more or not. For shaking hands there is
+/// always room: who comes is told what there is, however long others wait.
+fn may_ask(client: &Client, held: usize, has_room: bool) -> bool {
+    if client.is_shaking_hands() || !has_room {
+        return client.is_shaking_hands() && client.may_ask();
+    }
     let is_free = held < HELD_MAX || (client.is_idle() && held < 2 * HELD_MAX);
     client.may_ask() && (is_free || client.is_taking())
 }

@@ -4,13 +4,21 @@ use crate::socket::Socket;
 use camino::{Utf8Path, Utf8PathBuf};
 use mio::{
     Interest, Registry, Token,
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener},
 };
+use rustix::net::sockopt;
 use std::{
     fmt, fs, io,
     net::SocketAddr,
     os::unix::{fs::FileTypeExt, net::UnixStream},
+    time::Duration,
 };
+
+/// A client's machine that does not answer for so long is gone.
+const GONE_MAX: Duration = Duration::from_secs(60);
+
+/// How often it is asked before.
+const PROBES: u32 = 6;
 
 /// Where clients come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +83,10 @@ impl Listener {
         match &self.socket {
             Kind::Unix(listener) => listener.accept().map(|(socket, _)| Socket::Unix(socket)),
             Kind::Tcp(listener) => listener.accept().map(|(socket, _)| {
-                // Without it small answers would wait for others; it goes on all the same.
+                // Without them small answers would wait for others, and a machine that has lost its power would keep the place of
+                // another one; it goes on all the same.
                 let _ = socket.set_nodelay(true);
+                let _ = notice_when_gone(&socket);
                 Socket::Tcp(socket)
             }),
         }
@@ -92,11 +102,39 @@ impl Drop for Listener {
     }
 }
 
+/// A client that says nothing may have nothing to say; but its machine answers.
+fn notice_when_gone(socket: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, GONE_MAX / 2)?;
+    sockopt::set_tcp_keepintvl(socket, GONE_MAX / 2 / PROBES)?;
+    sockopt::set_tcp_keepcnt(socket, PROBES)?;
+    let limit = u32::try_from(GONE_MAX.as_millis()).expect("it is a minute");
+    Ok(sockopt::set_tcp_user_timeout(socket, limit)?)
+}
+
 /// What a killed process has left. What is no socket is somebody's file, and stays.
 pub(crate) fn remove_if_nobody_listens(path: &Utf8Path) -> io::Result<()> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
     match UnixStream::connect(path) {
         Err(error) if is_socket && error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_whose_machine_is_gone_is_noticed() {
+        let listener = Listener::bind(&Address::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+        let Address::Tcp(address) = *listener.address() else { panic!("it is a port") };
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let Socket::Tcp(socket) = listener.accept().unwrap() else { panic!("it is a port") };
+        assert!(sockopt::socket_keepalive(&socket).unwrap());
+        let probed = sockopt::tcp_keepidle(&socket).unwrap()
+            + sockopt::tcp_keepintvl(&socket).unwrap() * sockopt::tcp_keepcnt(&socket).unwrap();
+        assert_eq!(probed, GONE_MAX);
+        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 60_000);
     }
 }

@@ -142,6 +142,20 @@ fn garbage_is_refused_and_the_next_line_is_heard() {
 }
 
 #[test]
+fn a_line_has_4096_bytes_at_most() {
+    let site = Site::start();
+    for (length, code) in [(4_096, "not_a_request"), (4_097, "line_too_long")] {
+        let mut socket = UnixStream::connect(site.socket()).unwrap();
+        let mut line = vec![b'a'; length];
+        line.push(b'\n');
+        socket.write_all(&line).unwrap();
+        let mut said = String::new();
+        BufReader::new(socket).read_line(&mut said).unwrap();
+        assert!(said.contains(&format!(r#""code":"{code}""#)), "{length}: {said}");
+    }
+}
+
+#[test]
 fn a_line_without_end_is_refused_and_closed() {
     let site = Site::start();
     let mut socket = UnixStream::connect(site.socket()).unwrap();

@@ -40,11 +40,17 @@ pub(crate) fn write(cookie: u64, block: u64, payload: &[u8]) -> Vec<u8> {
 }
 
 impl Client {
-    pub(crate) fn connect(path: &Utf8Path) -> Client {
-        let mut socket = UnixStream::connect(path).unwrap();
+    /// A connection that has not said anything.
+    pub(crate) fn silent(path: &Utf8Path) -> UnixStream {
+        let socket = UnixStream::connect(path).unwrap();
         // A test that waits for what never comes is to fail, and not to wait for ever.
         socket.set_read_timeout(Some(LIMIT)).unwrap();
         socket.set_write_timeout(Some(LIMIT)).unwrap();
+        socket
+    }
+
+    pub(crate) fn connect(path: &Utf8Path) -> Client {
+        let mut socket = Client::silent(path);
         let mut greeting = [0; 18];
         socket.read_exact(&mut greeting).unwrap();
         assert_eq!(&greeting[..16], b"NBDMAGICIHAVEOPT");

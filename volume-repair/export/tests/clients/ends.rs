@@ -82,3 +82,27 @@ fn an_export_that_is_stopped_answers_what_is_under_way_and_takes_nothing_more() 
     site.end().unwrap();
     assert!(began.elapsed() < STOP_MAX / 2, "it has waited for nobody for {:?}", began.elapsed());
 }
+
+#[test]
+fn what_is_answered_and_not_read_yet_is_still_read_when_the_export_stops() {
+    const PAYLOAD: usize = 1 << 20;
+    let mut site = Site::start();
+    let mut client = site.client();
+    client.write(0, &vec![1; PAYLOAD]);
+    let reads: Vec<u8> = (0..8).flat_map(|cookie| request(READ, cookie, 0, PAYLOAD)).collect();
+    client.say(&reads);
+    site.wait(|status| of_set(status).totals.reads == 8 && of_set(status).jobs.reads == 0);
+    site.handle.stop();
+    site.wait(|status| status.is_stopping);
+    let mut cookies: Vec<u64> = (0..8)
+        .map(|_| {
+            let (error, cookie) = client.reply();
+            assert_eq!(error, 0);
+            assert!(client.payload(PAYLOAD).iter().all(|byte| *byte == 1));
+            cookie
+        })
+        .collect();
+    cookies.sort_unstable();
+    assert!(cookies.into_iter().eq(0..8));
+    site.end().unwrap();
+}

@@ -1,10 +1,13 @@
 //! Payloads and requests up to the limit and beyond it.
 
 use crate::{
-    client::{EINVAL, ENOSPC, READ, request, write},
+    client::{Client, EINVAL, ENOSPC, READ, request, write},
     site::{BLOCK, BLOCKS, LIMIT, Site, of_set},
 };
-use std::time::Instant;
+use std::{
+    io::Read,
+    time::{Duration, Instant},
+};
 
 /// Bytes of one payload at most.
 const PAYLOAD_MAX: usize = 32 << 20;
@@ -133,4 +136,42 @@ fn requests_that_wait_are_taken_up_to_a_limit_and_all_answered_when_they_can_be(
     }
     cookies.sort_unstable();
     assert!(cookies.into_iter().eq(0..REQUESTS as u64));
+}
+
+#[test]
+fn who_comes_while_others_wait_is_told_what_there_is_and_waits_behind_them() {
+    let site = Site::start_unactivated();
+    let mut first = site.client();
+    // More than wait at a time: what is behind them is not taken.
+    let asked = WAITING_MAX as u64 + 50;
+    let reads: Vec<u8> = (0..asked).flat_map(|cookie| request(READ, cookie, 0, BLOCK)).collect();
+    first.say(&reads);
+    site.wait(|status| of_set(status).jobs.waiting >= WAITING_MAX as u64);
+    // Its hands are shaken, and what it says with the last of it waits for room.
+    let mut second = site.client();
+    second.say(&request(READ, 7, 0, BLOCK));
+    site.wait(|status| status.clients == 2);
+    site.handle.activate();
+    assert_eq!(second.reply(), (0, 7));
+    assert!(second.payload(BLOCK) == [0; BLOCK]);
+    for _ in 0..asked {
+        assert_eq!(first.reply().0, 0);
+        first.payload(BLOCK);
+    }
+}
+
+#[test]
+fn who_does_not_shake_hands_keeps_no_place() {
+    let site = Site::start();
+    let mut client = site.client();
+    let began = Instant::now();
+    let mut silent = Client::silent(&site.socket());
+    let mut greeting = Vec::new();
+    silent.read_to_end(&mut greeting).unwrap();
+    assert_eq!(greeting.len(), 18, "it is greeted, and nothing else");
+    let waited = began.elapsed();
+    assert!((Duration::from_secs(10)..LIMIT / 2).contains(&waited), "{waited:?}");
+    // Who has shaken hands may be silent as long as it likes.
+    assert!(client.read(0, BLOCK) == [0; BLOCK]);
+    site.wait(|status| status.clients == 1);
 }

@@ -86,7 +86,12 @@ impl Site {
 
     /// A client that has shaken hands.
     pub(crate) fn client(&self) -> Client {
-        Client::connect(&self.dir.path().join("nbd"))
+        Client::connect(&self.socket())
+    }
+
+    /// Where clients come.
+    pub(crate) fn socket(&self) -> Utf8PathBuf {
+        self.dir.path().join("nbd")
     }
 
     pub(crate) fn control_socket(&self) -> Utf8PathBuf {
