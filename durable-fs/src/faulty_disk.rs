@@ -24,6 +24,8 @@ pub struct FaultState {
     pub failing: bool,
     /// Every operation that needs space fails with ENOSPC.
     pub full: bool,
+    /// So many operations that need space still find some.
+    pub room: Option<u64>,
     /// Every operation that changes something fails with EROFS.
     pub read_only: bool,
     /// Opening anything fails with EMFILE, as in a process that has run out of descriptors.
@@ -73,6 +75,16 @@ impl DiskFaults {
     /// From now on nothing finds space.
     pub fn full(&self) {
         self.change(|state| state.full = true);
+    }
+
+    /// So many operations that need space find some, and then nothing does.
+    pub fn full_after(&self, operations: u64) {
+        self.change(|state| state.room = Some(operations));
+    }
+
+    /// There is space again. Other faults stay.
+    pub fn make_room(&self) {
+        self.change(|state| (state.full, state.room) = (false, None));
     }
 
     /// From now on nothing is written, as on a file system that was remounted after an error.
@@ -153,6 +165,14 @@ impl DiskFaults {
             if state.next_sync_fails && operation == Operation::Sync {
                 state.next_sync_fails = false;
                 return Err(StorageError::new(operation, path, rustix::io::Errno::IO));
+            }
+            if let Some(room) = &mut state.room
+                && needs_space(operation)
+            {
+                match room.checked_sub(1) {
+                    Some(less) => *room = less,
+                    None => state.full = true,
+                }
             }
             if state.full && needs_space(operation) {
                 return Err(StorageError::new(operation, path, rustix::io::Errno::NOSPC));
@@ -442,6 +462,18 @@ mod tests {
         assert_eq!(disk.metadata("a".into()).unwrap_err().source.raw_os_error(), Some(5));
         faults.heal();
         assert_eq!(read.read_at(0, &mut [0]).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_disk_with_room_for_two_takes_two_and_then_none_until_there_is_room() {
+        let (disk, faults) = disk();
+        faults.full_after(2);
+        let create = |name: &str| disk.create_directory(name.into());
+        assert!(create("a").is_ok() && create("b").is_ok());
+        assert!(create("c").is_err_and(|error| error.is_no_space()));
+        assert!(create("d").is_err(), "it stays full");
+        faults.make_room();
+        assert!(create("e").is_ok());
     }
 
     #[test]

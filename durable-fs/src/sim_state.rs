@@ -59,7 +59,8 @@ impl SimFile {
             return;
         }
         let length = self.live.data.len();
-        self.live.data.clone_from(&self.synced.data);
+        // All that there is of it: what is not synced is in the list of writes.
+        self.live = self.synced.clone();
         self.live.data.resize(length, 0);
         for (offset, bytes) in &self.unsynced {
             let start = usize::try_from(*offset).expect("it was written in memory");

@@ -36,6 +36,8 @@ pub(crate) struct FreeSpace {
     taken: BTreeMap<u64, u64>,
     /// Pages of bits that a checkpoint has to write.
     changed: BTreeSet<u64>,
+    /// Those that one is writing.
+    being_written: BTreeSet<u64>,
 }
 
 impl FreeSpace {
@@ -48,12 +50,24 @@ impl FreeSpace {
             waiting: 0,
             taken: BTreeMap::new(),
             changed: BTreeSet::new(),
+            being_written: BTreeSet::new(),
         }
     }
 
-    /// The pages of bits that have changed since this was asked last.
-    pub(crate) fn take_changed(&mut self) -> BTreeSet<u64> {
-        std::mem::take(&mut self.changed)
+    /// The pages of bits that have changed since the last checkpoint began.
+    pub(crate) fn begin_checkpoint(&mut self) -> BTreeSet<u64> {
+        self.being_written = std::mem::take(&mut self.changed);
+        self.being_written.clone()
+    }
+
+    /// They are in force.
+    pub(crate) fn end_checkpoint(&mut self) {
+        self.being_written.clear();
+    }
+
+    /// The next one has to write them, too.
+    pub(crate) fn abandon_checkpoint(&mut self) {
+        self.changed.append(&mut self.being_written);
     }
 
     /// How many may be taken now.

@@ -56,5 +56,5 @@ pub use position::Position;
 pub use region::{Failed, Held, Region, What, checksum};
 pub use rules::Rule;
 pub use superblock::Identity;
-pub use sync::{Checkpoint, Checkpointed, Sync, Synced};
+pub use sync::{Checkpoint, CheckpointEnd, Checkpointed, Sync, Synced};
 pub use write::{NewContent, Onto, Staged, Write, WriteError};

@@ -123,6 +123,16 @@ impl Pages {
         self.there.values_mut().for_each(|cached| cached.is_being_written = false);
     }
 
+    /// The next one has to write them, too.
+    pub(crate) fn abandon_checkpoint(&mut self) {
+        self.being_written = 0;
+        for cached in self.there.values_mut().filter(|cached| cached.is_being_written) {
+            cached.is_being_written = false;
+            self.changed += usize::from(!cached.is_changed);
+            cached.is_changed = true;
+        }
+    }
+
     fn cached(
         &mut self,
         file: &dyn InPlaceFile,

@@ -8,6 +8,8 @@ named_rules::named_rules! {
         ReplacedIsKeptUntilDurable,
         /// The pages of a checkpoint, and the records that are in them, are durable before the super names them.
         PagesBeforeSuper,
+        /// What a checkpoint was to write that found no room, the next one writes.
+        AbandonedIsWrittenAgain,
         /// A page is written over the half that does not count.
         OtherHalf,
         /// Of super and control, one copy is durable before the other is written.

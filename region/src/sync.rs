@@ -16,6 +16,9 @@
 //! | pages synced | the same |
 //! | the first super written and synced | the new checkpoint |
 //! | the second super written and synced | the new checkpoint |
+//!
+//! A file system that has no room for a page, because it promises none (it compresses, or writes elsewhere), costs a checkpoint and no more:
+//! nothing of it counts, the pages are written again by the next one, and the journal is as long as it was.
 
 use crate::{
     fail_stop::FailStop,
@@ -86,10 +89,13 @@ impl Checkpoint {
         Checkpointed { point, mark, result: self.write() }
     }
 
-    fn write(self) -> Result<NewTree, StorageError> {
+    fn write(self) -> Result<NewTree, NotWritten> {
         let Checkpoint { file, plan, mut next_super, generation, .. } = self;
         let file = file.as_ref();
-        let new = plan.write(file, generation)?;
+        let new = plan.write(file, generation).map_err(|error| {
+            // Behind a sync, or a super, nobody knows what is on the disk.
+            if error.is_no_space() { NotWritten::NoRoom(error) } else { NotWritten::Failed(error) }
+        })?;
         if Rule::PagesBeforeSuper.is_kept() {
             file.sync_data()?;
         }
@@ -101,13 +107,36 @@ impl Checkpoint {
     }
 }
 
+/// Why a checkpoint is not in force.
+#[derive(Debug)]
+enum NotWritten {
+    NoRoom(StorageError),
+    Failed(StorageError),
+}
+
+impl From<StorageError> for NotWritten {
+    fn from(error: StorageError) -> NotWritten {
+        NotWritten::Failed(error)
+    }
+}
+
 /// Pages that were written.
 #[derive(Debug)]
 #[must_use = "the region has to know"]
 pub struct Checkpointed {
     point: Point,
     mark: Mark,
-    result: Result<NewTree, StorageError>,
+    result: Result<NewTree, NotWritten>,
+}
+
+/// What has become of a checkpoint.
+#[derive(Debug)]
+#[must_use = "one that found no room has made none in the journal"]
+pub enum CheckpointEnd {
+    /// It is in force.
+    InForce,
+    /// The file system had no room for it. Everything is as before its begin.
+    NoRoom(StorageError),
 }
 
 impl Region {
@@ -175,7 +204,7 @@ impl Region {
         self.check_in_use()?;
         assert!(!self.is_in_checkpoint, "one checkpoint at a time");
         let mut leaves = self.pages.begin_checkpoint();
-        for number in self.free.take_changed() {
+        for number in self.free.begin_checkpoint() {
             let leaf = self.layout.free_leaf(number);
             // Which half counts is known of pages that were read.
             if let Err(error) = self.tree.read(self.file.as_ref(), leaf) {
@@ -205,33 +234,53 @@ impl Region {
         })
     }
 
-    /// It is in force; the journal before its begin may be written over.
+    /// If it is in force, the journal before its begin may be written over.
     ///
     /// # Errors
     /// If the disk refused; then the region has failed.
-    pub fn end_checkpoint(&mut self, checkpointed: Checkpointed) -> Result<(), Failed> {
+    pub fn end_checkpoint(&mut self, checkpointed: Checkpointed) -> Result<CheckpointEnd, Failed> {
         self.check_in_use()?;
         let Checkpointed { point, mark, result } = checkpointed;
-        let new = result.map_err(|error| self.fail_sync("a checkpoint cannot be written", &error))?;
+        let new = match result {
+            Ok(new) => new,
+            Err(NotWritten::NoRoom(error)) => {
+                if Rule::AbandonedIsWrittenAgain.is_kept() {
+                    self.pages.abandon_checkpoint();
+                    self.free.abandon_checkpoint();
+                } else {
+                    self.pages.end_checkpoint();
+                    self.free.end_checkpoint();
+                }
+                self.is_in_checkpoint = false;
+                return Ok(CheckpointEnd::NoRoom(error));
+            }
+            Err(NotWritten::Failed(error)) => {
+                return Err(self.fail_sync("a checkpoint cannot be written", &error));
+            }
+        };
         self.tree.put_in_force(new);
         self.pages.end_checkpoint();
+        self.free.end_checkpoint();
         self.journal.release(&mark);
         self.checkpoints += 1;
         self.is_in_checkpoint = false;
         self.note_durable(point);
-        Ok(())
+        Ok(CheckpointEnd::InForce)
     }
 
     /// Makes a checkpoint, and waits for it.
     ///
     /// # Errors
-    /// If the disk refuses; then the region has failed.
+    /// If the disk refuses, or has no room; then the region has failed.
     ///
     /// # Panics
     /// If one is under way.
     pub fn checkpoint(&mut self) -> Result<(), Failed> {
         let checkpoint = self.begin_checkpoint()?;
-        self.end_checkpoint(checkpoint.run())
+        match self.end_checkpoint(checkpoint.run())? {
+            CheckpointEnd::InForce => Ok(()),
+            CheckpointEnd::NoRoom(error) => Err(self.fail("there is no room for a checkpoint", &error)),
+        }
     }
 
     fn point(&self) -> Point {

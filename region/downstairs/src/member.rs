@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!              ┌── free data blocks wait for a sync ──► until it has ended ──┐
-//!   doing ─────┼── the journal is full ──► until a checkpoint has ended ─────┼──► doing
+//!   doing ─────┼── the journal is full ──► until a checkpoint has ended ─────┼──► doing        (one that has no room: as below)
 //!              └── the disk has no room, or an error ──► until it is tried again ──┘   (and Pings are answered meanwhile)
 //!                              └── an error that stays ──► the region has failed: everybody is told, and closed
 //! ```
@@ -93,6 +93,8 @@ pub struct Member {
     served: Vec<(ConnectionId, u64)>,
     is_syncing: bool,
     wants_sync: bool,
+    /// The last one found none: until the next tick.
+    has_no_room_for_checkpoints: bool,
     /// Bytes that were written since the last sync was begun, and those that it was begun for.
     pub(crate) unsynced: u64,
     being_synced: u64,
@@ -123,6 +125,7 @@ impl Member {
             served: Vec::new(),
             is_syncing: false,
             wants_sync: false,
+            has_no_room_for_checkpoints: false,
             unsynced: 0,
             being_synced: 0,
             was_used: false,
@@ -240,10 +243,7 @@ impl Member {
         let mut effects = Vec::new();
         let result = match ended {
             Ended::Sync(synced) => self.end_sync(synced, &mut effects),
-            Ended::Checkpoint(checkpointed) => {
-                self.stop_waiting_for(Wait::Checkpoint);
-                self.region.end_checkpoint(checkpointed)
-            }
+            Ended::Checkpoint(checkpointed) => self.end_checkpoint(checkpointed, &mut effects),
         };
         if let Err(failed) = result {
             self.fail(&failed, &mut effects);
@@ -256,6 +256,7 @@ impl Member {
     pub fn tick(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.stop_waiting_for(Wait::Disk);
+        self.has_no_room_for_checkpoints = false;
         self.wants_sync |= self.unsynced > 0;
         let was_used = std::mem::take(&mut self.was_used) || self.waits.is_some();
         self.quiet_ticks = if was_used { 0 } else { self.quiet_ticks.saturating_add(1) };

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use durable_fs::StorageError;
 use region::{NewContent, Onto, Position, Write, WriteError, checksum};
 use region_wire::{BlockData, Blocks, Reply, Request, WRITE_BYTES_MAX};
-use std::io;
 
 /// Bytes of blocks that one record of the journal is written for at most: what comes together is written together.
 const BATCH_BYTES: usize = 4 << 20;
@@ -83,9 +82,8 @@ impl Member {
             WriteError::NoRoom { waiting, .. } if waiting > 0 => NotDone::Wait(Wait::Sync),
             WriteError::JournalFull => NotDone::Wait(Wait::Checkpoint),
             WriteError::Disk(error) => {
-                let is_full = is_no_room(&error);
-                self.refusal = Some(Reply::Waits { is_full, why: in_words(&error) });
-                self.tries += u32::from(!is_full);
+                self.refusal = Some(waits(&error));
+                self.tries += u32::from(!error.is_no_space());
                 if self.tries <= TRIES {
                     return NotDone::Wait(Wait::Disk);
                 }
@@ -131,13 +129,10 @@ impl Member {
     }
 }
 
-fn is_no_room(error: &StorageError) -> bool {
-    matches!(error.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// What its writer is told of it.
-fn in_words(error: &StorageError) -> String {
-    format!("its disk refuses writes, and is tried again: {}", error.source)
+/// What its writer is told of what the disk refuses.
+pub(crate) fn waits(error: &StorageError) -> Reply {
+    let why = format!("its disk refuses writes, and is tried again: {}", error.source);
+    Reply::Waits { is_full: error.is_no_space(), why }
 }
 
 fn position_of(request: &Request) -> Option<Position> {

@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     LosePowerOfAll,
     /// The next sync of a sled's disk fails, and what it was for is forgotten. Its process ends a moment later.
     FailSync,
+    /// The disk of a sled has room for some operations more, and then for none, for a while.
+    Full,
     /// A connection breaks, and both ends hear of it.
     Break,
     /// What is sent to a sled and by it is lost, on the connections that it has.
@@ -85,9 +87,9 @@ pub(crate) struct Climate {
 }
 
 use Fault::{
-    Block, Break, FailSync, GoDark, KillAll, KillSled, KillTwo, KillWriter, Lie, LosePower, LosePowerOfAll,
-    LowerWriter, OneAfterAnother, Partition, PauseSled, PauseWriter, Rot, RotOfTheNewest, TakeOver,
-    ThreeInARow, TwoAtOnce,
+    Block, Break, FailSync, Full, GoDark, KillAll, KillSled, KillTwo, KillWriter, Lie, LosePower,
+    LosePowerOfAll, LowerWriter, OneAfterAnother, Partition, PauseSled, PauseWriter, Rot, RotOfTheNewest,
+    TakeOver, ThreeInARow, TwoAtOnce,
 };
 
 const MIXED: &[(Fault, u32)] = &[
@@ -103,6 +105,7 @@ const MIXED: &[(Fault, u32)] = &[
     (KillWriter, 6),
     (TakeOver, 6),
     (LowerWriter, 6),
+    (Full, 8),
 ];
 const POWER: &[(Fault, u32)] = &[
     (LosePower, 30),
@@ -138,6 +141,7 @@ const LAGGARDS: &[(Fault, u32)] = &[
     (ThreeInARow, 30),
     (KillTwo, 15),
     (KillSled, 15),
+    (Full, 15),
     (Block, 15),
     (PauseSled, 10),
     (TwoAtOnce, 5),

@@ -162,6 +162,11 @@ impl World {
             }
             Fault::FailSync if self.climate.rotten != Some(sled) => self.sleds[sled].faults.fail_next_sync(),
             Fault::FailSync => {}
+            Fault::Full => {
+                self.sleds[sled].faults.full_after(self.random.random_range(0..20));
+                let later = self.soon(self.climate.away * 2);
+                self.at(later, Event::MakeRoom(sled));
+            }
             Fault::Break => self.break_one(),
             Fault::GoDark => {
                 for connection in self.connections.values_mut().filter(|known| known.sled == sled) {

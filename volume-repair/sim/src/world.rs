@@ -50,6 +50,8 @@ pub(crate) enum Event {
     KillWriter(usize),
     /// Somebody looks at a sled whose region has failed, and starts its process anew.
     Restart(usize),
+    /// The disk of a sled has room again.
+    MakeRoom(usize),
     /// Blocks that not all have rot on this sled.
     RotNewest(usize),
 }
@@ -190,6 +192,7 @@ impl World {
             | Event::Pause(..)
             | Event::KillWriter(_)
             | Event::Restart(_)
+            | Event::MakeRoom(_)
             | Event::RotNewest(_) => None,
         }
     }
@@ -258,6 +261,10 @@ impl World {
             Event::KillWriter(writer) if self.has_faults && self.writers.len() == writer + 1 => {
                 self.kill_writer(writer);
                 self.add_writer(0)
+            }
+            Event::MakeRoom(sled) => {
+                self.sleds[sled].faults.make_room();
+                Ok(())
             }
             Event::Restart(sled) => {
                 if self.sleds[sled].is_failed {

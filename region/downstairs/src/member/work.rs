@@ -3,8 +3,9 @@
 use crate::{
     member::{Effect, Member, Wait},
     rules::Rule,
+    stream::waits,
 };
-use region::{Checkpoint, Checkpointed, Failed, Sync, Synced};
+use region::{Checkpoint, CheckpointEnd, Checkpointed, Failed, Sync, Synced};
 use region_wire::Reply;
 
 /// When so many bytes of blocks have been written since the last sync was begun, another one is.
@@ -49,7 +50,7 @@ impl Member {
         }
         let must_checkpoint = self.waits == Some(Wait::Checkpoint) && !self.region.is_in_checkpoint();
         let is_time = self.region.wants_checkpoint() || (self.is_quiet() && self.region.may_checkpoint());
-        if must_checkpoint || is_time {
+        if (must_checkpoint || is_time) && !self.has_no_room_for_checkpoints {
             effects.push(Effect::Run(Work::Checkpoint(Box::new(self.region.begin_checkpoint()?))));
         }
         if !Rule::FlushIsBehindItsSync.is_kept() && self.is_syncing {
@@ -90,6 +91,26 @@ impl Member {
                 effects.push(Effect::Send(connection, Reply::Flushed { id, durable }));
             }
         }
+        Ok(())
+    }
+
+    pub(crate) fn end_checkpoint(
+        &mut self,
+        checkpointed: Checkpointed,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Failed> {
+        let end = self.region.end_checkpoint(checkpointed)?;
+        if let CheckpointEnd::NoRoom(error) = end {
+            self.has_no_room_for_checkpoints = true;
+            if self.waits == Some(Wait::Checkpoint) {
+                // Who waits for the journal waits for the disk.
+                self.refusal = Some(waits(&error));
+                self.waits = Some(Wait::Disk);
+                self.tell_refusal(effects);
+                effects.push(Effect::TryAgain);
+            }
+        }
+        self.stop_waiting_for(Wait::Checkpoint);
         Ok(())
     }
 

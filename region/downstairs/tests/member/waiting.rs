@@ -1,7 +1,7 @@
 //! What is done in which order, what has to wait, and what a bad disk makes of it.
 
 use crate::desk::{BLOCKS, Desk, at, data, promotion, read, write};
-use downstairs::{Rule, Work};
+use downstairs::{ConnectionId, Rule, Work};
 use region_wire::{BlockData, Blocks, Reply, Request};
 
 fn flush(id: u64) -> Request {
@@ -282,4 +282,45 @@ fn a_region_that_nobody_uses_writes_a_checkpoint_once_and_then_rests() {
     assert!(desk.member.region().may_checkpoint(), "it is in use again at once, and not at the next tick");
     desk.lose_power(1);
     assert!(matches!(desk.fill_of(0), Some(1 | 2)));
+}
+
+/// Writes until the journal is full, and its checkpoint finds no room: what the writer is told.
+fn fill_the_journal(desk: &mut Desk, writer: ConnectionId) -> (u64, Vec<Reply>) {
+    desk.runs_work = false;
+    for counter in 1..100_000 {
+        let said = desk.ask(writer, write(5, counter, counter % BLOCKS, 1));
+        if said.is_empty() {
+            desk.faults.full();
+            let ended: Vec<_> = std::mem::take(&mut desk.work).into_iter().map(Work::run).collect();
+            ended.into_iter().for_each(|ended| desk.end(ended));
+            return (counter, desk.heard(writer));
+        }
+        // Syncs end; checkpoints are held back.
+        let begun = std::mem::take(&mut desk.work);
+        let (syncs, held): (Vec<Work>, _) = begun.into_iter().partition(|work| matches!(work, Work::Sync(_)));
+        desk.work = held;
+        syncs.into_iter().for_each(|sync| desk.end(sync.run()));
+    }
+    panic!("the journal is never full")
+}
+
+#[test]
+fn a_checkpoint_that_finds_no_room_is_made_again_when_there_is_some_and_the_region_goes_on() {
+    let mut desk = Desk::new();
+    let writer = desk.promoted(promotion(5, 1));
+    let (waiting, said) = fill_the_journal(&mut desk, writer);
+    assert!(matches!(&said[..], [Reply::Waits { is_full: true, .. }]), "{said:?}");
+    desk.runs_work = true;
+    for _ in 0..20 {
+        desk.tick();
+    }
+    assert_eq!(desk.ask(writer, Request::Ping { id: 7 }), [Reply::Pong { id: 7 }]);
+    assert!(desk.member.region().failed().is_none());
+    desk.faults.heal();
+    desk.tick();
+    desk.work();
+    desk.tick();
+    assert_eq!(desk.heard(writer), [Reply::Applied(at(5, waiting))]);
+    desk.restart();
+    assert_eq!(desk.member.region().applied(), at(5, waiting));
 }
