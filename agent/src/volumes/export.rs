@@ -1,12 +1,11 @@
 //! `volume export`: is the volume's one writer, and serves it over NBD.
 
-use super::{keys, signals::wait_for_signal};
+use super::{description, keys, signals::wait_for_signal};
 use camino::Utf8Path;
 use daemon::log::{self, LogFormat, LogSettings};
-use std::{error::Error, fs, sync::mpsc, thread};
+use std::{error::Error, sync::mpsc, thread};
 use uuid::Uuid;
 use volume_export::{Address, Control, Export, Offer, Patience};
-use volume_repair::ConstructionRequest;
 
 /// What an export is given.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +23,7 @@ pub(super) struct Order<'a> {
 
 pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Error>> {
     log::start(&LogSettings { format: LogFormat::Text, filter: None })?;
-    let mut request: ConstructionRequest = serde_json::from_slice(&fs::read(order.volume)?)?;
+    let mut request = description::read(order.volume)?;
     let key = order.key_file.map(keys::read).transpose()?;
     // A wrong key is told here, before any member hears of the epoch.
     let mut composition = match order.epoch {

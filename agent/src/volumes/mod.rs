@@ -2,7 +2,7 @@
 //!
 //! - [`arguments`]: what is written on the command line.
 //! - [`create`], [`export`], [`downstairs`]: a command each.
-//! - [`keys`]: the files with their keys.
+//! - [`keys`]: the files with their keys. [`description`]: the files that describe them.
 //! - [`control`], [`look`]: what is asked of a running export; [`view`], [`parts_view`]: how people see it; [`pause`]: between two looks.
 //! - [`region_look`]: what a region's file says.
 //! - [`signals`]: how they are ended.
@@ -10,6 +10,7 @@
 mod arguments;
 mod control;
 mod create;
+mod description;
 mod downstairs;
 mod export;
 mod keys;
@@ -22,14 +23,18 @@ mod view;
 
 pub use region_look::RegionCommand;
 
+use ::downstairs::ServerError;
 use arguments::{ListenAt, Place, Size};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Subcommand;
 use control::{Goal, NotReached, Which};
+use create::CreateError;
+use daemon::state_lock::StateLockError;
+use description::DescriptionError;
 use keys::KeyFileError;
 use region_look::LookError;
 use std::{error::Error, net::SocketAddr, process::ExitCode, time::Duration};
-use volume_export::{AskError, ExportError, Patience, Refusal};
+use volume_export::{AskError, ControlError, ExportError, Patience, Refusal};
 use volume_repair::BuildError;
 
 /// What is done with volumes.
@@ -207,6 +212,27 @@ fn code(error: &(dyn Error + 'static)) -> Option<String> {
     let of_look = error.downcast_ref().map(LookError::code);
     let of_build = || error.downcast_ref().map(BuildError::code);
     let of_key = || error.downcast_ref().map(KeyFileError::code);
-    let of_export = || error.downcast_ref().and_then(ExportError::code);
-    of_look.or_else(of_build).or_else(of_key).or_else(of_export).map(str::to_owned)
+    let of_description = || error.downcast_ref().map(DescriptionError::code);
+    let of_create = || error.downcast_ref().map(CreateError::code);
+    let of_export = || error.downcast_ref().map(ExportError::code);
+    let of_control = || error.downcast_ref().map(ControlError::code);
+    let of_lock = || {
+        let error = error.downcast_ref()?;
+        Some(if matches!(error, StateLockError::Held { .. }) {
+            "downstairs_held"
+        } else {
+            "downstairs_not_locked"
+        })
+    };
+    let of_server = || {
+        let error = error.downcast_ref()?;
+        Some(if matches!(error, ServerError::Listen { .. }) {
+            "downstairs_not_listening"
+        } else {
+            "no_thread"
+        })
+    };
+    let of_volume = of_look.or_else(of_build).or_else(of_key).or_else(of_description).or_else(of_create);
+    let code = of_volume.or_else(of_export).or_else(of_control).or_else(of_lock).or_else(of_server);
+    code.map(str::to_owned)
 }

@@ -62,6 +62,17 @@ pub enum ControlError {
     Thread(#[source] io::Error),
 }
 
+impl ControlError {
+    /// A name for programs, which does not change.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            ControlError::Listen { .. } => "control_not_listening",
+            ControlError::Thread(_) => "no_thread",
+        }
+    }
+}
+
 /// A control socket, while this lives.
 #[derive(Debug)]
 pub struct Control {

@@ -80,10 +80,15 @@ pub enum ExportError {
 }
 
 impl ExportError {
-    /// A name for programs, if it has one, which does not change.
+    /// A name for programs, which does not change.
     #[must_use]
-    pub fn code(&self) -> Option<&'static str> {
-        if let ExportError::Source(error) = self { Some(error.code()) } else { None }
+    pub fn code(&self) -> &'static str {
+        match self {
+            ExportError::Listen { .. } => "volume_not_listening",
+            ExportError::System(_) => "volume_not_served",
+            ExportError::Source(error) => error.code(),
+            ExportError::Export(_) => "volume_not_told",
+        }
     }
 }
 

@@ -165,7 +165,7 @@ fn a_part_that_is_not_there_or_of_no_use_is_refused_by_name() {
     let mut site = Site::new();
     let mut code = |part: &Value| {
         let refused = site.try_export(&request(0, &[part]));
-        refused.err().expect("it is refused").code().unwrap()
+        refused.err().expect("it is refused").code()
     };
     assert_eq!(code(&json!({"file": {"path": "/nowhere/base.img"}})), "volume_file_not_opened");
     assert_eq!(code(&json!({"file": {"path": "/dev/zero"}})), "volume_file_kind");
