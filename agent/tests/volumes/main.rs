@@ -1,0 +1,7 @@
+//! The commands about volumes, as programs.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod full_disk;
+mod page;
+mod shell;
