@@ -222,7 +222,8 @@ impl Run<'_> {
     }
 
     /// Blocks of one member alone are forged while it is away; whoever reads sees nothing of it, it is noticed, and the blocks are right again.
-    /// Nobody writes meanwhile: it is still full when it comes back.
+    /// Either nobody writes meanwhile, and it is still full when it comes back; or they do until it is left out, and whoever fills it has to
+    /// notice.
     async fn forge(&mut self, member: usize, blocks: usize) -> Result<()> {
         if !self.are_all_full().await? {
             return Ok(());
@@ -231,26 +232,37 @@ impl Run<'_> {
         let held = self.load.hold(member, blocks);
         let (path, salt) = (self.site.region_file(member)?, self.order.seed);
         let before = self.site.healed().await?;
+        let seed = salt ^ self.done.forged_blocks;
+        let is_left_out = seed % 2 == 1;
         let resting = match &self.fio {
-            Some(fio) => Some(fio.rest().await),
-            None => None,
+            Some(fio) if !is_left_out => Some(fio.rest().await),
+            _ => None,
         };
-        let settled = self.load.settle().await;
-        self.must("clients do not come to rest", settled);
+        if !is_left_out {
+            let settled = self.load.settle().await;
+            self.must("clients do not come to rest", settled);
+        }
         self.site.kill_member(member).await?;
         self.done.kills += 1;
-        let seed = salt ^ self.done.forged_blocks;
+        if is_left_out {
+            let written = self.load.written(AWAY_BLOCKS).await;
+            self.must("clients wait, although two members are there", written);
+            self.done.long_away += 1;
+        }
         let forged = spawn_blocking(move || forge::forge(&path, &key, salt, &held, seed)).await;
         let count = forged.context("forging blocks")??.len() as u64;
         self.done.forged_blocks += count;
         self.site.start_member(member).await?;
-        self.load.go_on();
+        if !is_left_out {
+            self.load.go_on();
+        }
         drop(resting);
         let (site, findings) = (&self.site, &self.findings);
         let waited = wait_for("forged blocks to be noticed, and healed", PATIENCE, async || {
             let healed = site.healed().await.map_err(|error| format!("{error:#}"))?;
-            let is_enough =
-                healed.blocks >= before.blocks + count && healed.wrong_seals >= before.wrong_seals + count;
+            // Filling compares what blocks are said to be, and opens none.
+            let are_seals_counted = is_left_out || healed.wrong_seals >= before.wrong_seals + count;
+            let is_enough = healed.blocks >= before.blocks + count && are_seals_counted;
             if is_enough || findings.are_there() { Ok(()) } else { Err(format!("{healed:?}, of {count}")) }
         });
         let waited = waited.await;
