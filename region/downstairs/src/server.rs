@@ -185,10 +185,9 @@ impl Shared {
 
     /// One connection, from its Hello to its end.
     fn serve(&self, socket: TcpStream) -> io::Result<()> {
-        socket.set_read_timeout(Some(SILENCE_MAX))?;
         let link = Arc::new(Link::new(socket.try_clone()?)?);
-        let mut requests = Requests::of(socket);
-        let Some(first) = requests.next()? else { return Ok(()) };
+        let mut requests = Requests::of(socket, SILENCE_MAX);
+        let Some(first) = requests.first()? else { return Ok(()) };
         let [Request::Hello(hello)] = first[..] else {
             link.put(&Reply::Wrong(
                 "the first message is Hello, and then its answer is waited for".to_owned(),

@@ -10,7 +10,7 @@ use std::{
     io::{ErrorKind, IoSlice, Read, Write},
     net::TcpStream,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use uuid::Uuid;
 
@@ -203,6 +203,45 @@ fn garbage_ends_its_own_connection_and_no_other() {
     assert_eq!(early.hear(), None);
     good.say(&[Request::Ping { id: 5 }]);
     assert_eq!(good.hear(), Some(Reply::Pong { id: 5 }));
+}
+
+#[test]
+fn who_does_not_say_hello_soon_keeps_no_place() {
+    let served = Served::new(1);
+    let mut out = Outbox::new();
+    hello(1).encode(&mut out);
+    let mut slices = [IoSlice::new(&[]); 16];
+    let count = out.slices(&mut slices);
+    let all: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
+    // A byte now and then, which would take all day.
+    let mut slow = served.connect();
+    slow.socket.set_read_timeout(Some(Duration::from_millis(300))).expect("it can be set");
+    let (began, mut bytes) = (Instant::now(), all.iter().cycle());
+    loop {
+        let byte = bytes.next().expect("they come again and again");
+        if slow.socket.write_all(&[*byte]).is_err() {
+            break;
+        }
+        match slow.socket.read(&mut [0; 64]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            // Closed, with or without what it has said being read.
+            Ok(0) | Err(_) => break,
+            Ok(count) => panic!("{count} bytes are answered to a part of a Hello"),
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "it is still there");
+    }
+    assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
+
+    // The head of a frame with a megabyte: nobody waits for it.
+    let mut large = served.connect();
+    let mut out = Outbox::new();
+    write(1, 0, 200, 1).encode(&mut out);
+    let mut slices = [IoSlice::new(&[]); 16];
+    out.slices(&mut slices);
+    large.socket.write_all(&slices[0][..40]).expect("it is sent");
+    let began = Instant::now();
+    assert_eq!(large.hear(), None);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -36,6 +36,12 @@ impl Inbox {
         &mut self.filling
     }
 
+    /// So many bytes must be there before there can be another frame: of a frame of which no more than a part is there, all of its own.
+    #[must_use]
+    pub fn needed(&self) -> usize {
+        self.needed
+    }
+
     /// The next frame, if all of it is there.
     ///
     /// # Errors
