@@ -399,6 +399,10 @@ impl World {
             }
             Ok(CheckpointEnd::NoRoom(_)) => {
                 self.found.without_room += 1;
+                // What it was to write has to be found behind the next one, too.
+                if self.random.random_bool(0.5) && self.checkpoint_now() && !self.machine.is_off() {
+                    self.process_ends();
+                }
                 true
             }
             Err(failed) => {

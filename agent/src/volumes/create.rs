@@ -135,8 +135,9 @@ fn make(
             list: list.clone(),
             salt: Uuid::new_v4().as_u64_pair().1,
         };
+        // Before it is made: also of one that fails at the last something may be there.
+        made.0.push((disk.clone(), region));
         disk.create(&new).map_err(|source| CreateError::Region { directory: directory.clone(), source })?;
-        made.0.push((disk, region));
     }
     description::make(output, request)?;
     made.0.clear();

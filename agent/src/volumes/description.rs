@@ -6,12 +6,13 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
 };
+use uuid::Uuid;
 use volume_repair::ConstructionRequest;
 
 /// Bytes of a description at most. One of as many parts as a volume may have takes some 20 KiB.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// What the name of one ends with that is being written. What a crash leaves of it is written over by the next one.
+/// What the name of one ends with that is being written. A crash may leave it, and nobody reads it.
 const UNFINISHED: &str = ".unfinished";
 
 /// Why a description is not used, or not made.
@@ -98,32 +99,35 @@ pub(super) fn check_free(path: &Utf8Path) -> Result<(), DescriptionError> {
 pub(super) fn make(path: &Utf8Path, request: &ConstructionRequest) -> Result<(), DescriptionError> {
     let mut text = serde_json::to_vec_pretty(request).expect("a request is JSON");
     text.push(b'\n');
-    let unfinished = Utf8PathBuf::from(format!("{path}{UNFINISHED}"));
-    let made = write(&unfinished, &text)
-        .and_then(|()| {
-            Ok(renameat_with(CWD, unfinished.as_str(), CWD, path.as_str(), RenameFlags::NOREPLACE)?)
-        })
-        .and_then(|()| sync_directory_of(path));
-    made.map_err(|source| {
+    publish(path, &text).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => DescriptionError::Exists { path: path.to_owned() },
+        _ => DescriptionError::NotWritten { path: path.to_owned(), source },
+    })
+}
+
+fn publish(path: &Utf8Path, text: &[u8]) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_str().is_empty());
+    let directory = File::open(directory.unwrap_or(Utf8Path::new(".")))?;
+    // Nobody else's, whatever it is called: two that make the same file write two.
+    let unfinished = Utf8PathBuf::from(format!("{path}.{}{UNFINISHED}", Uuid::new_v4()));
+    let named = write(&unfinished, text).and_then(|()| {
+        Ok(renameat_with(CWD, unfinished.as_str(), CWD, path.as_str(), RenameFlags::NOREPLACE)?)
+    });
+    if named.is_err() {
         // If it cannot be removed, its name says what it is.
         let _ = fs::remove_file(&unfinished);
-        match source.kind() {
-            io::ErrorKind::AlreadyExists => DescriptionError::Exists { path: path.to_owned() },
-            _ => DescriptionError::NotWritten { path: path.to_owned(), source },
-        }
+        return named;
+    }
+    directory.sync_all().inspect_err(|_| {
+        // It would be there, and what it describes would not.
+        let _ = fs::remove_file(path);
     })
 }
 
 fn write(path: &Utf8Path, text: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
+    let mut file = File::options().write(true).create_new(true).open(path)?;
     file.write_all(text)?;
     file.sync_all()
-}
-
-/// Makes what is in the directory of a path durable, as far as names go.
-fn sync_directory_of(path: &Utf8Path) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_str().is_empty());
-    File::open(directory.unwrap_or(Utf8Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -152,10 +156,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_there_is_written_over_and_a_half_one_is() {
+    fn nothing_that_is_there_is_written_over() {
         let directory = camino_tempfile::tempdir().expect("a directory");
         let path = directory.path().join("volume.json");
-        fs::write(directory.path().join("volume.json.unfinished"), "{").expect("it is written");
         let request: ConstructionRequest = serde_json::from_value(serde_json::json!({
             "id": "0194b52a-0000-7000-8000-000000000001", "config_version": 1, "epoch": 1, "block_size": 512,
             "sub_volumes": [{"file": {"path": "/a"}}], "read_only_parent": null,

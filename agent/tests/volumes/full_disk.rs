@@ -39,6 +39,7 @@ uri="nbd+unix:///?socket=$PWD/nbd"
 for fill in 1 2 3; do qemu-io -f raw "$uri" -c "write -P $fill 0 32M" -c flush; done
 for at in $(seq 0 7 8184); do echo "write -P 9 $((at * 4096)) 4096"; done | qemu-io -f raw "$uri" > /dev/null
 qemu-io -f raw "$uri" -c "read -P 9 0 4k" -c "read -P 3 4k 24k" -c "read -P 9 28k 4k"
+sled-agent volume wait volume.json --for whole
 sled-agent volume look volume.json
 sled-agent volume stop volume.json
 wait $export

@@ -111,10 +111,12 @@ impl Link {
     }
 
     fn close_if(&self, out: &mut Out, done: &io::Result<()>) {
-        if done.is_err() || (out.is_ending && out.outbox.is_empty() && !out.is_sending) {
+        let is_all_sent = out.is_ending && out.outbox.is_empty() && !out.is_sending;
+        if done.is_err() || is_all_sent {
             out.is_closed = true;
-            // It may be closed already.
-            let _ = self.socket.shutdown(Shutdown::Both);
+            // A peer that has more to say is to read the last words all the same: what is said to a socket that nobody reads takes them
+            // back. It may be closed already.
+            let _ = self.socket.shutdown(if done.is_err() { Shutdown::Both } else { Shutdown::Write });
         }
     }
 

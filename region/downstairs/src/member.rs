@@ -93,8 +93,9 @@ pub struct Member {
     served: Vec<(ConnectionId, u64)>,
     is_syncing: bool,
     wants_sync: bool,
-    /// The last one found none: until the next tick.
-    has_no_room_for_checkpoints: bool,
+    /// The last checkpoint found no room: none is begun for so many ticks. And for how many the next time, if that finds none, too.
+    checkpoint_pause: u32,
+    next_checkpoint_pause: u32,
     /// Bytes that were written since the last sync was begun, and those that it was begun for.
     pub(crate) unsynced: u64,
     being_synced: u64,
@@ -125,7 +126,8 @@ impl Member {
             served: Vec::new(),
             is_syncing: false,
             wants_sync: false,
-            has_no_room_for_checkpoints: false,
+            checkpoint_pause: 0,
+            next_checkpoint_pause: 1,
             unsynced: 0,
             being_synced: 0,
             was_used: false,
@@ -157,7 +159,7 @@ impl Member {
     pub fn is_waiting(&self, connection: ConnectionId) -> bool {
         let waits = match self.waits {
             // That may last, and it is to be heard that its writer is there.
-            Some(Wait::Disk) => !self.queue.has_room(),
+            Some(_) if self.waits_for_disk() => !self.queue.has_room(),
             waits => waits.is_some(),
         };
         self.active == Some(connection) && waits
@@ -192,7 +194,7 @@ impl Member {
         } else if hello.region != identity.region {
             Some(Refusal::NoRegion(format!("here is region {}", identity.region)))
         } else if hello.set != identity.set {
-            Some(Refusal::NoRegion(of_set(identity.set)))
+            Some(Refusal::OtherSet(of_set(identity.set)))
         } else {
             None
         }
@@ -210,7 +212,7 @@ impl Member {
                     self.promote(connection, promotion, &mut effects);
                 }
                 // Whatever waits for the disk: this one is still its writer's.
-                Request::Ping { id } if self.acts(connection) && self.waits == Some(Wait::Disk) => {
+                Request::Ping { id } if self.acts(connection) && self.waits_for_disk() => {
                     effects.push(Effect::Send(connection, Reply::Pong { id }));
                 }
                 request if self.acts(connection) => self.queue.push(request),
@@ -256,7 +258,7 @@ impl Member {
     pub fn tick(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.stop_waiting_for(Wait::Disk);
-        self.has_no_room_for_checkpoints = false;
+        self.checkpoint_pause = self.checkpoint_pause.saturating_sub(1);
         self.wants_sync |= self.unsynced > 0;
         let was_used = std::mem::take(&mut self.was_used) || self.waits.is_some();
         self.quiet_ticks = if was_used { 0 } else { self.quiet_ticks.saturating_add(1) };
@@ -295,8 +297,7 @@ impl Member {
                     self.waits = Some(wait);
                     self.wants_sync |= wait == Wait::Sync;
                     if wait == Wait::Disk {
-                        self.tell_refusal(effects);
-                        effects.push(Effect::TryAgain);
+                        self.wait_for_disk(effects);
                     }
                 }
                 Err(NotDone::Failed(failed)) => self.fail(&failed, effects),
@@ -312,6 +313,26 @@ impl Member {
         if let Err(failed) = self.begin_work(effects) {
             self.fail(&failed, effects);
         }
+    }
+
+    /// Whether what it has been asked waits for the disk to be better: also for a checkpoint, when the one before it has found no room.
+    fn waits_for_disk(&self) -> bool {
+        match self.waits {
+            Some(Wait::Disk) => true,
+            Some(Wait::Checkpoint) => self.is_refusal_told,
+            _ => false,
+        }
+    }
+
+    /// Its writer is told why, and that it is there: that may last.
+    fn wait_for_disk(&mut self, effects: &mut Vec<Effect>) {
+        self.waits = Some(Wait::Disk);
+        self.tell_refusal(effects);
+        if let Some(active) = self.active {
+            let pings = self.queue.take_pings();
+            effects.extend(pings.into_iter().map(|id| Effect::Send(active, Reply::Pong { id })));
+        }
+        effects.push(Effect::TryAgain);
     }
 
     /// Puts back what could not be done yet.

@@ -48,6 +48,19 @@ impl Queue {
         Some(request)
     }
 
+    /// Takes all Pings, wherever they are.
+    pub(crate) fn take_pings(&mut self) -> Vec<u64> {
+        let mut ids = Vec::new();
+        self.requests.retain(|request| match request {
+            Request::Ping { id } => {
+                ids.push(*id);
+                false
+            }
+            _ => true,
+        });
+        ids
+    }
+
     pub(crate) fn clear(&mut self) {
         *self = Queue::default();
     }

@@ -7,13 +7,16 @@ use rustix::{
     net::{RecvFlags, recv},
 };
 use std::{
-    io,
+    io::{self, Read},
     net::TcpStream,
     time::{Duration, Instant},
 };
 
 /// Whoever has not said Hello after so long keeps no place of another one's.
 const HELLO_MAX: Duration = Duration::from_secs(5);
+
+/// Whoever was told the last may take so long to end it.
+const LINGER_MAX: Duration = Duration::from_secs(2);
 
 /// A frame that somebody begins with has so many bytes at most: as many as there is room for without asking who it is. A Hello has some 60.
 const FIRST_BYTES_MAX: usize = 64 << 10;
@@ -63,6 +66,23 @@ impl Requests {
             }
             if !self.wait()? {
                 return Ok(None);
+            }
+        }
+    }
+
+    /// Reads what more it says, and does nothing about it, until it ends: but not for long.
+    pub(crate) fn linger(&mut self) {
+        let (end, mut some) = (Instant::now() + LINGER_MAX, [0; 16 << 10]);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.socket.set_read_timeout(Some(left)).is_err() {
+                return;
+            }
+            match self.socket.read(&mut some) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
             }
         }
     }

@@ -194,6 +194,7 @@ impl Shared {
             ));
             link.end();
             link.flush();
+            requests.linger();
             return Ok(());
         };
         let sender = start("sender", {
@@ -204,6 +205,9 @@ impl Shared {
         let ended = self.serve_region(&hello, &link, &mut requests);
         link.end();
         link.flush();
+        if ended.is_ok() {
+            requests.linger();
+        }
         link.close();
         // One that has panicked has said so.
         let _ = sender.join();
@@ -217,7 +221,10 @@ impl Shared {
                 Ok(served) => served,
                 Err(error) => {
                     tracing::warn!(region = %hello.region, error = &error as &dyn std::error::Error, "a region is not served");
-                    link.put(&Reply::Refused(Refusal::NoRegion(in_words(&error))));
+                    let words = in_words(&error);
+                    let is_there = !matches!(error, DiskError::NoRegion { .. });
+                    let why = if is_there { Refusal::NotOpened(words) } else { Refusal::NoRegion(words) };
+                    link.put(&Reply::Refused(why));
                     return Ok(());
                 }
             };

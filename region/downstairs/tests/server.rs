@@ -276,6 +276,19 @@ fn a_region_that_is_not_there_is_refused_by_name() {
 }
 
 #[test]
+fn a_region_whose_file_is_spoilt_is_refused_by_name_and_another_one_is_served() {
+    let served = Served::new(2);
+    let file = served.directory.path().join(format!("{}.region", region(1)));
+    std::fs::write(&file, b"no region").expect("it is written");
+    let mut peer = served.connect();
+    peer.say(&[hello(1)]);
+    let Some(Reply::Refused(Refusal::NotOpened(why))) = peer.hear() else { panic!("it should be refused") };
+    assert!(why.contains("cannot be opened"), "{why}");
+    assert_eq!(std::fs::read(&file).expect("it is there"), b"no region", "nothing is changed");
+    served.promoted(2, 1);
+}
+
+#[test]
 fn a_peer_that_does_not_read_keeps_nobody_waiting() {
     let served = Served::new(2);
     let mut deaf = served.promoted(1, 1);

@@ -40,13 +40,17 @@ pub struct Promoted {
     pub is_suspect: bool,
 }
 
-/// Why something was not done. The connection goes on, but for the first three.
+/// Why something was not done. The connection goes on, but for the first four.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// No version of the protocol is spoken by both: it speaks these, from and to.
     Version(u16, u16),
-    /// It has no such region, or it is of another set.
+    /// It has no such region, in words.
     NoRegion(String),
+    /// The region is a member of another set, in words.
+    OtherSet(String),
+    /// The region is there, and cannot be opened, in words.
+    NotOpened(String),
     /// Somebody has or had a higher epoch, or the same one in another session.
     Epoch(Promotion),
     /// The epoch is so much higher than the one that it has that somebody has made a mistake, in words.
@@ -155,6 +159,8 @@ mod kind {
     pub(super) const REFUSED_LIST: u8 = 117;
     pub(super) const WAITS: u8 = 118;
     pub(super) const REFUSED_EPOCH_TOO_HIGH: u8 = 119;
+    pub(super) const REFUSED_SET: u8 = 120;
+    pub(super) const REFUSED_NOT_OPENED: u8 = 121;
 }
 
 impl Reply {
@@ -264,6 +270,8 @@ fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Reply> {
         kind::WRONG => Reply::Wrong(words(fields)?),
         kind::REFUSED_VERSION => Reply::Refused(Refusal::Version(version(fields)?, version(fields)?)),
         kind::REFUSED_REGION => Reply::Refused(Refusal::NoRegion(words(fields)?)),
+        kind::REFUSED_SET => Reply::Refused(Refusal::OtherSet(words(fields)?)),
+        kind::REFUSED_NOT_OPENED => Reply::Refused(Refusal::NotOpened(words(fields)?)),
         kind::REFUSED_EPOCH => Reply::Refused(Refusal::Epoch(message::promotion(fields)?)),
         kind::REFUSED_EPOCH_TOO_HIGH => Reply::Refused(Refusal::EpochTooHigh(words(fields)?)),
         kind::REFUSED_LIST => Reply::Refused(Refusal::List { id: fields.u64()?, why: words(fields)? }),
@@ -301,6 +309,8 @@ fn put_refusal(out: &mut Outbox, refusal: &Refusal) {
             into.put(&max.to_le_bytes());
         }),
         Refusal::NoRegion(why) => out.push(kind::REFUSED_REGION, &none, |into| put_words(into, why)),
+        Refusal::OtherSet(why) => out.push(kind::REFUSED_SET, &none, |into| put_words(into, why)),
+        Refusal::NotOpened(why) => out.push(kind::REFUSED_NOT_OPENED, &none, |into| put_words(into, why)),
         Refusal::Epoch(promotion) => {
             out.push(kind::REFUSED_EPOCH, &none, |into| message::put_promotion(into, *promotion));
         }

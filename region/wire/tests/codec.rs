@@ -115,7 +115,9 @@ impl Any {
     }
 
     fn refusal(&mut self) -> Refusal {
-        match self.0.random_range(0..5) {
+        match self.0.random_range(0..7) {
+            5 => Refusal::OtherSet("it is of another set".to_owned()),
+            6 => Refusal::NotOpened("it is rotten".to_owned()),
             4 => Refusal::EpochTooHigh("it is much higher".to_owned()),
             0 => Refusal::Version(self.0.random(), self.0.random()),
             1 => Refusal::NoRegion("there is nö such region".to_owned()),

@@ -257,7 +257,7 @@ impl Export {
     fn has_more_to_read(&self) -> bool {
         let (held, has_room) = (self.held(), self.volume.has_room());
         self.peers.iter().any(|peer| peer.is_readable)
-            || self.clients.values().any(|client| may_ask(client, held, has_room))
+            || (!self.is_stopping && self.clients.values().any(|client| may_ask(client, held, has_room)))
     }
 
     fn note(&mut self, events: &Events) {
@@ -283,14 +283,18 @@ impl Export {
     }
 
     fn accept(&mut self) {
-        self.is_to_accept = false;
         loop {
             match self.listener.accept() {
                 Ok(socket) if self.clients.len() < CLIENTS_MAX => self.add_client(socket),
                 Ok(_) => tracing::warn!(CLIENTS_MAX, "too many clients: one is refused"),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_to_accept = false;
+                    return;
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "a client cannot be accepted");
+                    if !self.is_to_accept {
+                        tracing::warn!(%error, "clients cannot be accepted, and are as soon as possible");
+                    }
                     self.is_to_accept = true;
                     return;
                 }

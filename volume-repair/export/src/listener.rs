@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-/// A client's machine that does not answer for so long is gone.
+/// A client's machine that does not answer for so long, while nothing is said, is gone.
 const GONE_MAX: Duration = Duration::from_secs(60);
 
 /// How often it is asked before.
@@ -107,9 +107,8 @@ fn notice_when_gone(socket: &TcpStream) -> io::Result<()> {
     sockopt::set_socket_keepalive(socket, true)?;
     sockopt::set_tcp_keepidle(socket, GONE_MAX / 2)?;
     sockopt::set_tcp_keepintvl(socket, GONE_MAX / 2 / PROBES)?;
-    sockopt::set_tcp_keepcnt(socket, PROBES)?;
-    let limit = u32::try_from(GONE_MAX.as_millis()).expect("it is a minute");
-    Ok(sockopt::set_tcp_user_timeout(socket, limit)?)
+    // No limit for what is sent and not acknowledged: it would also end a client that is stopped for a while, with replies unread.
+    Ok(sockopt::set_tcp_keepcnt(socket, PROBES)?)
 }
 
 /// What a killed process has left. What is no socket is somebody's file, and stays.
@@ -135,6 +134,5 @@ mod tests {
         let probed = sockopt::tcp_keepidle(&socket).unwrap()
             + sockopt::tcp_keepintvl(&socket).unwrap() * sockopt::tcp_keepcnt(&socket).unwrap();
         assert_eq!(probed, GONE_MAX);
-        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 60_000);
     }
 }

@@ -5,19 +5,21 @@
 //!                │ differ                                              ▲
 //!                ▼                                                     │
 //!             versions of both ──► runs that differ ──► look and read at the source ──► copy to the target
+//!                     └─ one version, two contents ──► what a third one has ─┘
 //!
 //!   behind the last range:   staging:    Commit: all of it is the target's content, at one instant
 //!                            installing: something was copied? another round. Nothing? flush, and a list that has the target
 //! ```
 //!
-//! Blocks that the source has wrong are asked of others: [`crate::doubts`]. A block of the source's very version and of another content,
-//! be its checksum right, is none that its writer made: it is mended like one that has rotted.
+//! Blocks that the source has wrong are asked of others: [`crate::doubts`]. Where both have a block of one version and not of one content,
+//! somebody has changed it with its checksum, and it is not yet said where: [`crate::forged`].
 //!
 //! Digests and versions are asked of both behind the same position of the stream. Whoever is interrupted begins again: what is the same
 //! already costs one digest for each range.
 
 use crate::{
     doubts::Doubt,
+    forged::{self, Verdict},
     reads::same_runs,
     rules::Rule,
     sealing::{Wrong, judge},
@@ -56,6 +58,8 @@ pub(crate) struct Copier {
     next: u64,
     /// Whether this round has found anything to copy.
     has_found: bool,
+    /// Blocks that nobody can mend.
+    pub(crate) hopeless: BTreeSet<u64>,
     pub(crate) step: Step,
 }
 
@@ -72,6 +76,13 @@ pub(crate) enum Step {
         of_source: Answer<Vec<Held>>,
         of_target: Answer<Vec<Held>>,
     },
+    /// Blocks of the range are of one version and of two contents: a third one is asked, if there is one.
+    Asking {
+        range: Blocks,
+        of_source: Vec<Held>,
+        of_target: Vec<Held>,
+        asked: Option<(PeerId, u64)>,
+    },
     Copying {
         left: VecDeque<Blocks>,
         runs: BTreeMap<u64, Run>,
@@ -84,6 +95,13 @@ pub(crate) enum Step {
     },
     Flushing(u64),
     Committing(u64),
+}
+
+impl Step {
+    /// Whether this third one is asked.
+    fn is_asked(&self, peer: PeerId) -> bool {
+        matches!(self, Step::Asking { asked: Some((witness, _)), .. } if *witness == peer)
+    }
 }
 
 /// What was asked, and what was answered.
@@ -103,7 +121,15 @@ pub(crate) struct Run {
 
 impl Copier {
     pub(crate) fn staging(source: PeerId, target: PeerId) -> Copier {
-        Copier { source, target, mode: Mode::Stage, next: 0, has_found: false, step: Step::Ready }
+        Copier {
+            source,
+            target,
+            mode: Mode::Stage,
+            next: 0,
+            has_found: false,
+            hopeless: BTreeSet::new(),
+            step: Step::Ready,
+        }
     }
 
     /// Source and target.
@@ -220,8 +246,13 @@ impl Upstairs {
 
     /// One of the two is gone, or somebody who was asked for what the source has wrong.
     pub(crate) fn note_copy_lost(&mut self, peer: PeerId) {
-        if let Some(Copier { step: Step::Copying { doubts, .. }, .. }) = &mut self.copier {
-            doubts.values_mut().for_each(|doubt| doubt.note_lost(peer));
+        match self.copier.as_mut().map(|copier| &mut copier.step) {
+            Some(Step::Copying { doubts, .. }) => {
+                doubts.values_mut().for_each(|doubt| doubt.note_lost(peer));
+            }
+            // The range is looked at anew.
+            Some(step) if step.is_asked(peer) => *step = Step::Ready,
+            _ => {}
         }
         if self.copier.take_if(|copier| copier.source == peer || copier.target == peer).is_some() {
             self.forget_copy_asked();
@@ -258,6 +289,13 @@ impl Upstairs {
                 }
                 answer.is = Some(held);
                 self.compare_versions(range);
+            }
+            (Step::Asking { range, asked, .. }, Reply::Looked { held, .. }) if *asked == Some((peer, id)) => {
+                if held.len() != range.count as usize {
+                    return self
+                        .lose(peer, Trouble::WrongAnswer("it answers other blocks than it was asked for"));
+                }
+                self.settle_range(Some(&held));
             }
             (Step::Copying { runs, .. }, Reply::Looked { held, .. }) => {
                 if let Some(run) = runs.values_mut().find(|run| run.look == id) {
@@ -305,20 +343,60 @@ impl Upstairs {
     }
 
     fn compare_versions(&mut self, range: Blocks) {
-        let size = self.config.geometry.block_size.bytes();
+        let Some(Copier { source, target, mode, hopeless, step, .. }) = &mut self.copier else { return };
+        let Step::Looks { of_source, of_target, .. } = step else { return };
+        if of_source.is.is_none() || of_target.is.is_none() {
+            return;
+        }
+        let (of_source, of_target) = (of_source.is.take(), of_target.is.take());
+        let (of_source, of_target) = (of_source.unwrap_or_default(), of_target.unwrap_or_default());
+        let pairs = range.range().zip(of_source.iter().zip(&of_target));
+        let is_contested =
+            pairs.into_iter().any(|(block, (a, b))| forged::are_two(a, b) && !hopeless.contains(&block));
+        let (source, target, mode) = (*source, *target, *mode);
+        let witness = if is_contested { self.witness(source, target, mode) } else { None };
+        let asked = witness.map(|witness| {
+            (witness, self.ask(witness, Purpose::Copy, |id| Request::Look { id, blocks: range }))
+        });
+        self.set_step(Step::Asking { range, of_source, of_target, asked });
+        if asked.is_none() {
+            self.settle_range(None);
+        }
+    }
+
+    /// What of a range is copied, and what is mended.
+    fn settle_range(&mut self, of_witness: Option<&[Held]>) {
+        let per_run = WRITE_BYTES_MAX / self.config.geometry.block_size.bytes();
         let Some(copier) = &mut self.copier else { return };
-        let Step::Looks { of_source, of_target, .. } = &copier.step else { return };
-        let (Some(of_source), Some(of_target)) = (&of_source.is, &of_target.is) else { return };
-        let per_run = WRITE_BYTES_MAX / size;
+        let Step::Asking { range, of_source, of_target, .. } =
+            std::mem::replace(&mut copier.step, Step::Ready)
+        else {
+            return;
+        };
         let (mut left, mut forged): (VecDeque<Blocks>, _) = (VecDeque::new(), BTreeSet::new());
-        for ((block, source), target) in range.range().zip(of_source).zip(of_target) {
-            let is_same_version = source.version == target.version;
+        let mut wrong_at_source = Vec::new();
+        for (at, block) in range.range().enumerate() {
+            let (source, target) = (&of_source[at], &of_target[at]);
+            let is_forged = forged::are_two(source, target);
             // Bytes that one of them has wrong, or lost, are healed by whoever reads them.
-            if is_same_version && source.what.as_written() == target.what.as_written() {
+            let is_same =
+                source.version == target.version && source.what.as_written() == target.what.as_written();
+            if is_same || (is_forged && copier.hopeless.contains(&block)) {
                 continue;
             }
-            let is_like_the_last = block > 0 && forged.contains(&(block - 1)) == is_same_version;
-            if is_same_version {
+            if is_forged {
+                let third = of_witness.map(|held| &held[at]);
+                match forged::verdict(copier.mode, source, target, third) {
+                    Verdict::Target => {}
+                    Verdict::Source => {
+                        wrong_at_source.push(block);
+                        continue;
+                    }
+                    Verdict::Nobody => continue,
+                }
+            }
+            let is_like_the_last = block > 0 && forged.contains(&(block - 1)) == is_forged;
+            if is_forged {
                 forged.insert(block);
             }
             match left.back_mut() {
@@ -332,8 +410,10 @@ impl Upstairs {
         }
         copier.next = range.range().end;
         copier.has_found |= !left.is_empty();
-        let (runs, puts, doubts) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (source, runs, puts, doubts) = (copier.source, BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         copier.step = Step::Copying { left, runs, puts, forged, doubts };
+        self.peers[source.0].note_wrong(Wrong::Bytes, wrong_at_source.len() as u64);
+        wrong_at_source.into_iter().for_each(|block| self.begin_heals(source, block..block + 1));
         self.copy_runs();
     }
 

@@ -25,6 +25,9 @@ use region::{Held, Position, What};
 use region_wire::{BlockCopy, BlockData, Blocks, Reply, Request};
 use std::collections::BTreeSet;
 
+/// Blocks of one version that source and target both have wrong, each in its own way, at most: of more, a member is not filled.
+const HOPELESS_MAX: usize = 65_536;
+
 /// Blocks that are asked of others at a time.
 const ASKED_MAX: usize = 16;
 
@@ -111,7 +114,7 @@ impl Upstairs {
 
     /// Whether nothing is lost before this one was asked, however long it is away. Who is not among those that are brought up is not
     /// full any more; what it has it keeps.
-    fn has_to_be_asked(&self, peer: PeerId, mode: Mode) -> bool {
+    pub(crate) fn has_to_be_asked(&self, peer: PeerId, mode: Mode) -> bool {
         match (&self.phase, mode) {
             (Phase::BringingUp(full), Mode::Stage) => full.contains(&peer),
             _ => self.is_full(peer),
@@ -194,7 +197,14 @@ impl Upstairs {
     /// Nobody has it right.
     fn put_lost(&mut self, block: u64) {
         let Some(Held { version, what }) = self.doubt(block).map(|doubt| doubt.held) else { return };
-        if let What::Bytes { checksum, seal } = what.as_written() {
+        if let Some(Copier { hopeless, step: Step::Copying { forged, .. }, .. }) = &mut self.copier
+            && forged.contains(&block)
+        {
+            // What the target has of it may be right, and is no worse: nothing takes its place.
+            if hopeless.len() < HOPELESS_MAX {
+                hopeless.insert(block);
+            }
+        } else if let What::Bytes { checksum, seal } = what.as_written() {
             let seals = if self.config.geometry.is_sealed { vec![seal] } else { Vec::new() };
             let data = BlockData { first: block, checksums: vec![checksum], seals, bytes: Bytes::new() };
             self.totals.lost_blocks += 1;

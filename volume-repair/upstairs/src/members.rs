@@ -154,6 +154,8 @@ impl Upstairs {
                 self.lose_for_long(id, Trouble::OtherVersion { min, max, ours: VERSION });
             }
             Refusal::NoRegion(why) => self.lose_for_long(id, Trouble::NoRegion(why)),
+            Refusal::OtherSet(why) => self.lose_for_long(id, Trouble::OtherSet(why)),
+            Refusal::NotOpened(why) => self.lose_for_long(id, Trouble::NotOpened(why)),
             Refusal::EpochTooHigh(why) => self.lose_for_long(id, Trouble::EpochTooHigh(why)),
             Refusal::List { why, .. } => self.lose(id, Trouble::ListRefused(why)),
         }

@@ -45,9 +45,15 @@ pub enum Trouble {
         /// Ours.
         ours: u16,
     },
-    /// There is no such region, it is a member of another set, or it does not open; in its words.
+    /// There is no such region; in its words.
     #[error("{0}")]
     NoRegion(String),
+    /// It is a member of another set; in its words.
+    #[error("{0}")]
+    OtherSet(String),
+    /// It is there, and does not open; in its words.
+    #[error("{0}")]
+    NotOpened(String),
     /// The epoch of this writer is much higher than any that it has heard of; in its words.
     #[error("{0}")]
     EpochTooHigh(String),
@@ -93,8 +99,12 @@ pub enum TroubleCode {
     OtherIncarnation,
     /// It speaks no version of the protocol that is spoken here.
     OtherVersion,
-    /// There is no such region, it is a member of another set, or it does not open.
+    /// There is no such region.
     NoRegion,
+    /// It is a member of another set.
+    OtherSet,
+    /// It is there, and does not open.
+    NotOpened,
     /// The epoch of this writer is much higher than any that it has heard of.
     EpochTooHigh,
     /// It does not keep a list.
@@ -127,6 +137,8 @@ impl Trouble {
             Trouble::OtherIncarnation { .. } => TroubleCode::OtherIncarnation,
             Trouble::OtherVersion { .. } => TroubleCode::OtherVersion,
             Trouble::NoRegion(_) => TroubleCode::NoRegion,
+            Trouble::OtherSet(_) => TroubleCode::OtherSet,
+            Trouble::NotOpened(_) => TroubleCode::NotOpened,
             Trouble::EpochTooHigh(_) => TroubleCode::EpochTooHigh,
             Trouble::ListRefused(_) => TroubleCode::ListRefused,
             Trouble::TooFarBehind => TroubleCode::TooFarBehind,

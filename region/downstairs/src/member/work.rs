@@ -14,6 +14,9 @@ const UNSYNCED: u64 = 32 << 20;
 /// Nothing is written while so many bytes wait for syncs: an opening reads what was not durable.
 pub(crate) const UNSYNCED_MAX: u64 = 512 << 20;
 
+/// Ticks between two checkpoints that find no room, and nobody waits for, at most: half a minute.
+const CHECKPOINT_PAUSE_MAX: u32 = 60;
+
 /// Work on the disk that needs nobody.
 #[derive(Debug)]
 pub enum Work {
@@ -50,7 +53,7 @@ impl Member {
         }
         let must_checkpoint = self.waits == Some(Wait::Checkpoint) && !self.region.is_in_checkpoint();
         let is_time = self.region.wants_checkpoint() || (self.is_quiet() && self.region.may_checkpoint());
-        if (must_checkpoint || is_time) && !self.has_no_room_for_checkpoints {
+        if (must_checkpoint || is_time) && self.checkpoint_pause == 0 {
             effects.push(Effect::Run(Work::Checkpoint(Box::new(self.region.begin_checkpoint()?))));
         }
         if !Rule::FlushIsBehindItsSync.is_kept() && self.is_syncing {
@@ -99,15 +102,18 @@ impl Member {
         checkpointed: Checkpointed,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Failed> {
-        let end = self.region.end_checkpoint(checkpointed)?;
-        if let CheckpointEnd::NoRoom(error) = end {
-            self.has_no_room_for_checkpoints = true;
-            if self.waits == Some(Wait::Checkpoint) {
-                // Who waits for the journal waits for the disk.
+        let is_waited_for = self.waits == Some(Wait::Checkpoint);
+        match self.region.end_checkpoint(checkpointed)? {
+            CheckpointEnd::InForce => self.next_checkpoint_pause = 1,
+            // Who waits for the journal waits for the disk.
+            CheckpointEnd::NoRoom(error) if is_waited_for => {
+                self.checkpoint_pause = 1;
                 self.refusal = Some(waits(&error));
-                self.waits = Some(Wait::Disk);
-                self.tell_refusal(effects);
-                effects.push(Effect::TryAgain);
+                self.wait_for_disk(effects);
+            }
+            CheckpointEnd::NoRoom(_) => {
+                self.checkpoint_pause = self.next_checkpoint_pause;
+                self.next_checkpoint_pause = (2 * self.checkpoint_pause).min(CHECKPOINT_PAUSE_MAX);
             }
         }
         self.stop_waiting_for(Wait::Checkpoint);

@@ -170,11 +170,12 @@ fn another_region_another_set_and_another_version_are_refused() {
     let hello = Desk::hello();
     let other_set = region_wire::Hello { set: ids::RegionSetId(uuid::Uuid::nil()), ..hello };
     let other_region = region_wire::Hello { region: ids::RegionId(uuid::Uuid::nil()), ..hello };
-    for wrong in [other_set, other_region] {
-        let (connection, said) = desk.try_connect(&wrong);
-        assert!(matches!(said[..], [Reply::Refused(Refusal::NoRegion(_))]), "{said:?}");
-        assert!(desk.closed.contains(&connection));
-    }
+    let (connection, said) = desk.try_connect(&other_set);
+    assert!(matches!(said[..], [Reply::Refused(Refusal::OtherSet(_))]), "{said:?}");
+    assert!(desk.closed.contains(&connection));
+    let (connection, said) = desk.try_connect(&other_region);
+    assert!(matches!(said[..], [Reply::Refused(Refusal::NoRegion(_))]), "{said:?}");
+    assert!(desk.closed.contains(&connection));
     let (_, said) = desk.try_connect(&region_wire::Hello { version_min: 2, version_max: 9, ..hello });
     assert_eq!(said, [Reply::Refused(Refusal::Version(1, 1))]);
     let (_, said) = desk.try_connect(&region_wire::Hello { version_min: 0, version_max: 9, ..hello });

@@ -128,16 +128,16 @@ fn a_full_disk_makes_writes_wait_until_there_is_room() {
     let mut desk = Desk::new();
     let writer = desk.promoted(promotion(5, 1));
     desk.faults.full();
-    let said = desk.ask_all(writer, vec![write(5, 1, 0, 1), read(0)]);
+    let said = desk.ask_all(writer, vec![write(5, 1, 0, 1), Request::Ping { id: 6 }, read(0)]);
     assert!(
-        matches!(&said[..], [Reply::Waits { is_full: true, why }] if why.contains("refuses writes")),
+        matches!(&said[..], [Reply::Waits { is_full: true, why }, Reply::Pong { id: 6 }] if why.contains("refuses writes")),
         "{said:?}"
     );
     for _ in 0..20 {
         desk.tick();
     }
     assert_eq!(desk.heard(writer), []);
-    // It is there all the same, and hears what more is asked, to a bound.
+    // It is there all the same, and hears what more is asked, to a bound. Also if that came with what waits.
     assert_eq!(desk.ask(writer, Request::Ping { id: 7 }), [Reply::Pong { id: 7 }]);
     assert!(!desk.member.is_waiting(writer));
     let reads = |count| (0..count).map(|_| read(0)).collect();
@@ -310,11 +310,14 @@ fn a_checkpoint_that_finds_no_room_is_made_again_when_there_is_some_and_the_regi
     let writer = desk.promoted(promotion(5, 1));
     let (waiting, said) = fill_the_journal(&mut desk, writer);
     assert!(matches!(&said[..], [Reply::Waits { is_full: true, .. }]), "{said:?}");
-    desk.runs_work = true;
-    for _ in 0..20 {
+    // It is there, also while the next one is under way.
+    for round in 0..20 {
         desk.tick();
+        assert_eq!(desk.ask(writer, Request::Ping { id: round }), [Reply::Pong { id: round }]);
+        desk.work();
+        assert_eq!(desk.ask(writer, Request::Ping { id: round }), [Reply::Pong { id: round }]);
     }
-    assert_eq!(desk.ask(writer, Request::Ping { id: 7 }), [Reply::Pong { id: 7 }]);
+    desk.runs_work = true;
     assert!(desk.member.region().failed().is_none());
     desk.faults.heal();
     desk.tick();

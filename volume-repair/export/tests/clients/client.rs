@@ -50,6 +50,11 @@ impl Client {
     }
 
     pub(crate) fn connect(path: &Utf8Path) -> Client {
+        Client::connect_saying(path, &[])
+    }
+
+    /// One that says this right behind the last of its handshake, and waits for no answer to that.
+    pub(crate) fn connect_saying(path: &Utf8Path, more: &[u8]) -> Client {
         let mut socket = Client::silent(path);
         let mut greeting = [0; 18];
         socket.read_exact(&mut greeting).unwrap();
@@ -60,6 +65,7 @@ impl Client {
         hello.extend(7_u32.to_be_bytes());
         hello.extend(6_u32.to_be_bytes());
         hello.extend([0; 6]);
+        hello.extend(more);
         socket.write_all(&hello).unwrap();
         loop {
             let mut head = [0; 20];

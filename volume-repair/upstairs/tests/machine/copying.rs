@@ -74,3 +74,52 @@ fn leaving_out_the_quiet_round_is_noticed() {
         .left_out(|| catch_unwind(what_goes_wrong_while_it_is_filled_is_found_by_another_round));
     assert!(without.is_err());
 }
+
+#[test]
+fn one_that_was_changed_at_the_source_is_not_copied_and_is_healed_by_the_other_two() {
+    for is_filled in [false, true] {
+        let mut trio = Trio::new(false);
+        let mut writer = Writer::start(&mut trio, 1, 0);
+        writer.write(&mut trio, 3, &[1, 2, 3, 4]);
+        trio.away = vec![2];
+        if is_filled {
+            writer = Writer::start(&mut trio, 2, 0);
+            wait(&mut trio, &mut writer, 12);
+        }
+        writer.write(&mut trio, 4, &[5, 6]);
+        trio.away.clear();
+        // The first of those that have all is the source.
+        trio.forge(0, 3, |bytes, _| bytes.fill(9));
+        let mut writer = Writer::start(&mut trio, 3, 0);
+        wait(&mut trio, &mut writer, 60);
+        is_full_and_the_same(&mut trio, &writer);
+        assert_eq!(writer.read(&mut trio, 3, 1), Ok(vec![1; crate::trio::SIZE]), "filled: {is_filled}");
+        let status = writer.upstairs.status(writer.now);
+        assert_eq!((status.members[0].wrong_blocks, status.members[0].healed_blocks), (1, 1));
+        assert_eq!(status.members[2].wrong_blocks, 0, "it was right");
+    }
+}
+
+#[test]
+fn a_member_is_filled_although_nobody_has_a_block_right_that_it_has_otherwise() {
+    let mut trio = Trio::new(true);
+    Writer::start(&mut trio, 1, 7).write(&mut trio, 3, &[1, 2, 3, 4]);
+    trio.away = vec![2];
+    let mut writer = Writer::start(&mut trio, 2, 7);
+    wait(&mut trio, &mut writer, 12);
+    writer.write(&mut trio, 4, &[5, 6]);
+    for member in 0..2 {
+        trio.forge(member, 3, |bytes, seal| {
+            bytes.fill(9);
+            seal[0] ^= 1;
+        });
+    }
+    trio.away.clear();
+    wait(&mut trio, &mut writer, 60);
+    let status = writer.upstairs.status(writer.now);
+    assert_eq!((status.members[2].role, status.totals.lost_blocks), (Role::Full, 0));
+    // It was the only one that had it right, and is now read from.
+    assert_eq!(writer.read(&mut trio, 3, 1), Ok(vec![1; crate::trio::SIZE]));
+    wait(&mut trio, &mut writer, 4);
+    is_full_and_the_same(&mut trio, &writer);
+}
