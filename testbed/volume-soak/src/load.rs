@@ -65,6 +65,8 @@ struct Client {
     findings: Arc<Findings>,
     /// When each request that is under way was sent, and the longest that one took.
     waits: Mutex<(BTreeMap<u64, Instant>, Duration)>,
+    /// When it had shaken hands, while it is connected.
+    connected: Mutex<Option<Instant>>,
     /// Something has changed for whoever sends.
     wake: Notify,
     may_begin: AtomicBool,
@@ -100,6 +102,7 @@ impl Load {
                     book: Mutex::new(Oracle::new(order.seed, seed, first, order.client_blocks)),
                     findings: Arc::clone(findings),
                     waits: Mutex::default(),
+                    connected: Mutex::default(),
                     wake: Notify::new(),
                     may_begin: AtomicBool::new(true),
                     may_lose: AtomicBool::new(false),
@@ -141,11 +144,13 @@ impl Load {
         self.wait("clients to write", || self.counts().blocks_written >= enough).await
     }
 
-    /// Waits until each client has lost so many connections, and has read everything again on a new one.
-    pub(crate) async fn came_again(&self, connections: u32) -> Result<()> {
+    /// Waits until each client has shaken hands after this, and has read everything again.
+    ///
+    /// How many connections it has lost says nothing: a process that is being killed may still let it connect once more.
+    pub(crate) async fn came_again(&self, since: Instant) -> Result<()> {
         let is_there = |client: &Arc<Client>| {
-            let book = client.book();
-            book.connections_lost() >= connections && !book.is_sweeping()
+            let is_new = lock(&client.connected).is_some_and(|connected| connected > since);
+            is_new && !client.book().is_sweeping()
         };
         self.wait("clients to come again and to read everything", || self.clients.iter().all(is_there)).await
     }
@@ -248,6 +253,8 @@ impl Client {
                 End::Lost(_) if self.findings.are_there() => return,
                 End::Lost(_) if self.may_lose.load(Ordering::SeqCst) => {
                     lock(&self.waits).0.clear();
+                    // In this order: nobody is taken for one who is connected and has read everything.
+                    *lock(&self.connected) = None;
                     self.book().lose_connection();
                 }
                 End::Lost(error) => {
@@ -266,6 +273,7 @@ impl Client {
             }
             Err(error) => return End::Lost(error),
         }
+        *lock(&self.connected) = Some(Instant::now());
         let slots = Semaphore::new(DEPTH);
         let (read, write) = stream.into_split();
         // Both end with the first one: then the connection is of no use.

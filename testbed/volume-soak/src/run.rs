@@ -56,8 +56,6 @@ struct Run<'a> {
     findings: Arc<Findings>,
     progress: Progress<'a>,
     done: Done,
-    /// Times that clients lost their connections.
-    connections: u32,
 }
 
 /// Runs it.
@@ -76,7 +74,7 @@ pub async fn run_volume(
     let load = Load::start(order, &site.socket(), &findings);
     let fio = Some(Fio::start(order, site.dir(), &site.socket(), &findings));
     let (order, done) = (*order, Done::default());
-    let mut run = Run { order, site, load, fio, findings, progress, done, connections: 0 };
+    let mut run = Run { order, site, load, fio, findings, progress, done };
     run.rounds().await?;
     run.close(started).await
 }
@@ -282,18 +280,19 @@ impl Run<'_> {
         }
         sleep(LIFE).await;
         self.load.may_lose(true);
-        match end {
+        let started = match end {
             End::Export => {
                 self.site.kill_export().await?;
-                self.site.start_export()?;
+                self.site.start_export()?
             }
             End::ExportAndMember(member) => {
                 self.site.kill_member(member).await?;
                 self.site.kill_export().await?;
-                self.site.start_export()?;
+                let started = self.site.start_export()?;
                 sleep(APART).await;
                 self.site.start_member(member).await?;
                 self.done.kills += 1;
+                started
             }
             End::Alone(member) => {
                 let others = (1..MEMBERS).map(|offset| (member + offset) % MEMBERS);
@@ -306,28 +305,29 @@ impl Run<'_> {
                 for other in others {
                     self.site.signal_member(other, Signal::CONT)?;
                 }
-                self.site.start_export()?;
+                let started = self.site.start_export()?;
                 // Before the third one is there: what only it has was never acknowledged.
-                let came_again = self.load.came_again(self.connections + 1).await;
+                let came_again = self.load.came_again(started).await;
                 self.must("clients cannot go on with the two others", came_again);
                 self.site.start_member(member).await?;
                 self.done.kills += 1;
                 self.done.pauses += 2;
                 self.done.alone += 1;
+                started
             }
             End::Everything => {
                 self.site.kill_everything().await?;
                 for member in 0..MEMBERS {
                     self.site.start_member(member).await?;
                 }
-                self.site.start_export()?;
+                let started = self.site.start_export()?;
                 self.done.kills += MEMBERS as u64;
                 self.done.everything_kills += 1;
+                started
             }
-        }
+        };
         self.done.export_kills += 1;
-        self.connections += 1;
-        let came_again = self.load.came_again(self.connections).await;
+        let came_again = self.load.came_again(started).await;
         self.must("clients cannot go on after a kill", came_again);
         self.load.may_lose(false);
         let progress = self.load.progress(ANSWERS).await;

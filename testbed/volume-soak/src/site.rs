@@ -16,7 +16,7 @@ use std::{
     fs::{self, File},
     net::SocketAddr,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use testbed::{
     ClaimOrder, Claims, ClusterDirectory, OwnedProcess, addresses::ClusterNumber, owned_command, wait_for,
@@ -192,7 +192,9 @@ impl Site {
     }
 
     /// With the next epoch. Clients may come before it serves.
-    pub(crate) fn start_export(&mut self) -> Result<()> {
+    /// When it was: whoever talks to an export later talks to this one.
+    pub(crate) fn start_export(&mut self) -> Result<Instant> {
+        let started = Instant::now();
         ensure!(self.export.is_none(), "the export runs already");
         self.epoch += 1;
         let mut args = vec![
@@ -204,7 +206,7 @@ impl Site {
         ];
         args.extend(self.key_argument());
         self.export = Some(OwnedProcess::start(self.dir(), EXPORT, &self.agent, &args)?);
-        Ok(())
+        Ok(started)
     }
 
     pub(crate) async fn kill_export(&mut self) -> Result<()> {
