@@ -5,7 +5,7 @@ use camino::Utf8PathBuf;
 use ids::RegionId;
 use region::{BlockSize, Geometry, Promotion};
 use std::{collections::BTreeSet, net::SocketAddr};
-use upstairs::Limits;
+use upstairs::{Limits, Members};
 use uuid::Uuid;
 use volume_layers::{Composition, HttpUrl, HttpUrlError, Part, Source};
 use volume_seals::{KeyCheck, Sealer, SealingSession, VolumeKey};
@@ -257,7 +257,7 @@ impl Builder<'_> {
         let config = upstairs::Config {
             set: set.id,
             geometry,
-            members: set.members.iter().map(named).collect(),
+            members: Members::only(set.members.iter().map(named).collect()),
             promotion: Promotion { epoch, session: self.session },
             accepts_possible_loss: false,
             limits,

@@ -49,6 +49,10 @@ pub(crate) enum Fault {
     RotOfTheNewest,
     /// A sled begins to answer with what it has changed on purpose, or ends it.
     Lie,
+    /// Two members are replaced, which the newest Upstairs does not reach any more; another one takes over that reaches them alone.
+    Split,
+    /// Members are replaced by new ones: such as are gone, or healthy ones.
+    Replace,
 }
 
 /// What kind of trouble.
@@ -61,6 +65,8 @@ pub(crate) struct Climate {
     /// Where clients write and read: parts of the blocks, if there are many.
     pub(crate) spots: Vec<Range<u64>>,
     faults: &'static [(Fault, u32)],
+    /// Whether members are replaced.
+    pub(crate) replaces: bool,
     /// Whether a sled answers what is not so.
     pub(crate) has_liar: bool,
     /// Milliseconds between faults at most.
@@ -88,8 +94,8 @@ pub(crate) struct Climate {
 
 use Fault::{
     Block, Break, FailSync, Full, GoDark, KillAll, KillSled, KillTwo, KillWriter, Lie, LosePower,
-    LosePowerOfAll, LowerWriter, OneAfterAnother, Partition, PauseSled, PauseWriter, Rot, RotOfTheNewest,
-    TakeOver, ThreeInARow, TwoAtOnce,
+    LosePowerOfAll, LowerWriter, OneAfterAnother, Partition, PauseSled, PauseWriter, Replace, Rot,
+    RotOfTheNewest, Split, TakeOver, ThreeInARow, TwoAtOnce,
 };
 
 const MIXED: &[(Fault, u32)] = &[
@@ -183,6 +189,25 @@ const LIES: &[(Fault, u32)] = &[
     (Break, 10),
 ];
 
+const REPLACEMENTS: &[(Fault, u32)] = &[
+    (Replace, 40),
+    (Split, 8),
+    (KillSled, 15),
+    (KillTwo, 5),
+    (LosePower, 15),
+    (LosePowerOfAll, 3),
+    (KillWriter, 12),
+    (TakeOver, 5),
+    (Block, 10),
+    (Break, 10),
+    (PauseSled, 8),
+    (PauseWriter, 4),
+    (GoDark, 4),
+    (ThreeInARow, 4),
+    (TwoAtOnce, 4),
+    (Full, 4),
+];
+
 const ROWS: &[(Fault, u32)] = &[(ThreeInARow, 1)];
 
 /// A slow disk takes so long at most: nobody believes that it is gone.
@@ -196,6 +221,9 @@ const SEALED: u64 = 3;
 
 /// Every so many seeds clients do not wait for ever.
 const IMPATIENT: u64 = 5;
+
+/// Every so many seeds members are replaced.
+const REPLACED: u64 = 6;
 
 /// Every so many seeds there are many blocks.
 const LARGE: u64 = 61;
@@ -216,6 +244,7 @@ impl Climate {
             is_sealed: seed % SEALED == 1,
             spots: std::iter::once(0..blocks).collect(),
             faults: MIXED,
+            replaces: false,
             has_liar: false,
             between_faults: 2_500,
             away: 4_000,
@@ -285,6 +314,9 @@ impl Climate {
             climate.has_liar = true;
             climate.between_faults = 1_500;
         }
+        if seed % REPLACED == REPLACED - 1 {
+            climate.replace_members();
+        }
         if seed % IMPATIENT == IMPATIENT - 1 {
             let for_members = Duration::from_millis(300 + seed / IMPATIENT * 37 % 4_000);
             climate.patience.for_members = Some(for_members);
@@ -299,14 +331,23 @@ impl Climate {
         climate
     }
 
+    /// Members are replaced, with what else goes wrong then.
+    fn replace_members(&mut self) {
+        self.replaces = true;
+        self.faults = REPLACEMENTS;
+        self.has_liar = false;
+        self.rotten = None;
+        self.between_faults = 2_500;
+    }
+
     /// How long a disk takes for what takes another one so long.
     pub(crate) fn slow(&self, sled: usize, delay: Duration) -> Duration {
-        (delay * self.slowness[sled]).min(DISK_MAX.max(delay))
+        (delay * self.slowness[sled % 3]).min(DISK_MAX.max(delay))
     }
 
     /// How long a message takes to or from a sled that takes so long from a near one.
     pub(crate) fn far(&self, sled: usize, delay: Duration) -> Duration {
-        (delay * self.distance[sled]).min(DISTANCE_MAX.max(delay))
+        (delay * self.distance[sled % 3]).min(DISTANCE_MAX.max(delay))
     }
 
     /// What goes wrong next.

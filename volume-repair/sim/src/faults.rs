@@ -58,11 +58,16 @@ impl World {
 
     pub(crate) fn kill_sled(&mut self, sled: usize) {
         if self.sleds[sled].member.is_some() && self.climate.rotten != Some(sled) {
-            self.sleds[sled].kill();
-            self.lose_connections(sled);
-            let later = self.soon(self.climate.away);
-            self.at(later, Event::Start(sled));
+            let away = self.soon(self.climate.away);
+            self.kill_sled_for(sled, away);
         }
+    }
+
+    /// The process of a sled is killed, and started again after so long.
+    pub(crate) fn kill_sled_for(&mut self, sled: usize, away: Duration) {
+        self.sleds[sled].kill();
+        self.lose_connections(sled);
+        self.at(away, Event::Start(sled));
     }
 
     pub(crate) fn kill_writer(&mut self, writer: usize) {
@@ -115,7 +120,7 @@ impl World {
         }
         self.faults += 1;
         // The one with the fastest disk may be the only one that has it.
-        let fastest = (0..self.sleds.len()).min_by_key(|sled| self.climate.slowness[*sled]);
+        let fastest = (0..self.sleds.len()).min_by_key(|sled| self.climate.slowness[*sled % 3]);
         let any = self.random.random_range(0..self.sleds.len());
         let last = fastest.filter(|_| self.random.random_bool(0.7)).unwrap_or(any);
         // Longer than anybody waits, and nothing else happens that would make them wait anew; or not so long.
@@ -141,12 +146,12 @@ impl World {
             return Ok(());
         }
         self.faults += 1;
-        let sled = self.random.random_range(0..self.sleds.len());
+        let sled = self.request.wanted[self.random.random_range(0..3)];
         let newest = self.writers.len() - 1;
         match self.climate.fault(&mut self.random) {
             Fault::KillSled => self.kill_sled(sled),
             Fault::KillTwo => {
-                (0..self.sleds.len()).filter(|other| *other != sled).for_each(|other| self.kill_sled(other));
+                self.others(sled).into_iter().for_each(|other| self.kill_sled(other));
             }
             Fault::KillAll => (0..self.sleds.len()).for_each(|sled| self.kill_sled(sled)),
             Fault::LosePower if self.climate.rotten != Some(sled) => {
@@ -200,8 +205,22 @@ impl World {
             Fault::Rot => self.rot()?,
             Fault::RotOfTheNewest => self.rot_of_the_newest(newest)?,
             Fault::Lie => self.lie(),
+            Fault::Replace => self.replace(),
+            Fault::Split => self.split(newest),
         }
         Ok(())
+    }
+
+    /// The sleds of the other members that there are to be.
+    fn others(&self, sled: usize) -> Vec<usize> {
+        self.request.wanted.iter().copied().filter(|other| *other != sled).collect()
+    }
+
+    /// In any order.
+    fn two_others(&mut self, sled: usize) -> [usize; 2] {
+        let others = self.others(sled);
+        let first = self.random.random_range(0..2);
+        [others[first], others[1 - first]]
     }
 
     fn break_one(&mut self) {
@@ -219,9 +238,7 @@ impl World {
 
     /// The first sled is left out and comes back; the second one stops; the third one loses its power, and the Upstairs dies with it.
     fn three_in_a_row(&mut self, writer: usize, first: usize) {
-        let count = self.sleds.len();
-        let second = (first + self.random.random_range(1..count)) % count;
-        let Some(third) = (0..count).find(|sled| *sled != first && *sled != second) else { return };
+        let [second, third] = self.two_others(first);
         let back = Duration::from_millis(2_000) + self.soon(1_000);
         self.block(writer, first, back);
         let stops = back.saturating_sub(self.soon(400));
@@ -234,15 +251,28 @@ impl World {
 
     /// What was acknowledged while the first one was away is on the second one, which loses it, and on the third one.
     fn one_after_another(&mut self, writer: usize, first: usize) {
-        let count = self.sleds.len();
-        let second = (first + self.random.random_range(1..count)) % count;
-        let Some(third) = (0..count).find(|sled| *sled != first && *sled != second) else { return };
+        let [second, third] = self.two_others(first);
         let (end, away) = (self.soon(1_000), self.soon(500));
         self.at(Duration::ZERO, Event::Cut(first, end + away));
         self.at(end, Event::Cut(second, away));
         let until = self.now + end + Duration::from_secs(2) + self.soon(6_000);
         self.at(end, Event::Pause(third, until));
         self.at(end, Event::KillWriter(writer));
+    }
+
+    /// An Upstairs reaches one member and those that are to replace the others, and another one reaches these others.
+    fn split(&mut self, writer: usize) {
+        let first = self.random.random_range(0..3);
+        let (stays, time) = (self.request.wanted[first], Duration::from_secs(4) + self.soon(10_000));
+        for other in self.others(stays) {
+            self.block(writer, other, time);
+        }
+        self.replace_all_but(first);
+        let takes_over = self.soon(4_000);
+        for sled in std::iter::once(stays).chain(self.sleds.len()..self.sleds.len() + 2) {
+            self.block(writer + 1, sled, time);
+        }
+        self.at(takes_over, Event::TakeOver);
     }
 
     /// Nothing gets through to an Upstairs; another one takes over, and dies when the first one comes back.

@@ -15,7 +15,7 @@
 //!
 //! - [`climate`]: what kind of trouble a seed has. [`faults`]: what goes wrong.
 //! - [`world`]: the machines and what happens to them. [`network`]: connections. [`sled`]: one machine with a region.
-//!   [`writer`]: one Upstairs and its client.
+//!   [`writer`]: one Upstairs and its client. [`replacing`]: whoever says which members there are to be.
 //! - [`history`]: which values may be read, by the promises of `docs/BLOCK.md`. [`audit`]: what members may see of an encrypted volume.
 //! - [`mod@run`]: one seed, and what is left of it. [`mod@campaign`]: many of them. [`mod@mutants`]: the rules that are left out.
 
@@ -26,6 +26,7 @@ mod faults;
 mod history;
 mod mutants;
 mod network;
+mod replacing;
 mod run;
 mod sled;
 mod world;

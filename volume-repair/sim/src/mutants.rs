@@ -14,6 +14,7 @@
 //! | `EpochsRiseSlowly` | the coordinator gives epochs one by one | the same |
 //! | `ListIsKeptByAll` | of a list of three any two have what was acknowledged, of one that was to get a third one of the two; and nobody keeps one without having what is before it. It keeps the third in the choice | `activation` of the Upstairs |
 //! | `FullAfterAQuietRound` | a round copies all that differs, behind one position, and what is newer is in the stream. The second one is for what goes wrong meanwhile | `tests/machine` of the Upstairs |
+//! | `UntoldIsKept` | it takes two members that are gone at once, and the power of the third one right behind a write | the same |
 
 use crate::run;
 use std::{
@@ -33,7 +34,7 @@ pub enum Mutant {
 }
 
 /// Those that are a second line.
-const SECOND_LINE: [Mutant; 8] = [
+const SECOND_LINE: [Mutant; 9] = [
     Mutant::Downstairs(downstairs::Rule::NoGaps),
     Mutant::Downstairs(downstairs::Rule::BaseIsApplied),
     Mutant::Downstairs(downstairs::Rule::OnlyFillingInstalls),
@@ -42,6 +43,7 @@ const SECOND_LINE: [Mutant; 8] = [
     Mutant::Downstairs(downstairs::Rule::EpochsRiseSlowly),
     Mutant::Upstairs(upstairs::Rule::ListIsKeptByAll),
     Mutant::Upstairs(upstairs::Rule::FullAfterAQuietRound),
+    Mutant::Upstairs(upstairs::Rule::UntoldIsKept),
 ];
 
 impl Mutant {

@@ -3,12 +3,15 @@
 
 use rand::{Rng, rngs::SmallRng};
 use std::time::Duration;
+use upstairs::PeerId;
 
 /// One connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     pub(crate) writer: usize,
     pub(crate) sled: usize,
+    /// The place of the sled at its writer.
+    pub(crate) peer: PeerId,
     /// Whether what is sent is lost.
     pub(crate) is_dark: bool,
     pub(crate) is_closed: bool,

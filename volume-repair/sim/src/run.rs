@@ -7,6 +7,7 @@ use crate::{
 };
 use region::{Position, What};
 use std::time::Duration;
+use upstairs::{MemberStatus, Status};
 
 /// Things go wrong for so long.
 const FAULTS: Duration = Duration::from_secs(45);
@@ -36,6 +37,8 @@ pub struct Summary {
     pub lost: u64,
     /// Reads that ended with an error because of such a block.
     pub unreadable: u64,
+    /// Times that members were replaced.
+    pub replaced: u64,
 }
 
 impl Summary {
@@ -51,6 +54,7 @@ impl Summary {
             sealed: self.sealed + other.sealed,
             lost: self.lost + other.lost,
             unreadable: self.unreadable + other.unreadable,
+            replaced: self.replaced + other.replaced,
         }
     }
 }
@@ -78,7 +82,28 @@ pub fn run(seed: u64) -> Result<Summary, Broken> {
         sealed: world.audit.nonces(),
         lost: world.lost,
         unreadable: world.history.unreadable,
+        replaced: world.replaced,
     })
+}
+
+/// What an Upstairs waits for, and what its members are.
+fn in_words(status: &Status) -> String {
+    let waits: Vec<_> = status.waits.iter().map(|wait| &wait.words).collect();
+    let member = |member: &MemberStatus| {
+        let MemberStatus {
+            region, state, role, is_condemned, is_leaving, is_suspect, applied, trouble, ..
+        } = member;
+        let (condemned, leaving, suspect) = (*is_condemned, *is_leaving, *is_suspect);
+        format!(
+            "member {} is {state:?}, {role:?}, at {applied:?}; condemned {condemned}, leaving {leaving}, suspect {suspect}; {trouble:?}",
+            region.0.as_u128() - 1,
+        )
+    };
+    let members: Vec<String> = status.members.iter().map(member).collect();
+    format!(
+        "It is {:?} at {:?}, waits: {waits:?}, {:?}, list {:?}, then {:?}",
+        status.phase, status.newest, members, status.list, status.next_list
+    )
 }
 
 fn check_end(world: &mut World) -> Result<(), Broken> {
@@ -88,8 +113,9 @@ fn check_end(world: &mut World) -> Result<(), Broken> {
     }
     if newest.done == 0 || newest.has_jobs() {
         return Err(format!(
-            "the newest Upstairs hangs: {} jobs were done. {:?}",
-            newest.done, newest.upstairs
+            "the newest Upstairs hangs: {} jobs were done. {}",
+            newest.done,
+            in_words(&newest.upstairs.status(world.now))
         ));
     }
     if world.geometry.is_sealed {
@@ -97,10 +123,13 @@ fn check_end(world: &mut World) -> Result<(), Broken> {
     }
     let mut digests = Vec::new();
     let blocks = world.geometry.blocks;
-    for (number, sled) in world.sleds.iter_mut().enumerate() {
+    for number in world.request.wanted.clone() {
+        let sled = &mut world.sleds[number];
         let member = sled.member.as_mut().ok_or_else(|| format!("sled {number} does not run"))?;
         if !member.region().is_full() {
-            return Err(format!("member {number} is not full, with nothing in its way"));
+            let status = world.writers[world.last_writer].upstairs.status(world.now);
+            let words = in_words(&status);
+            return Err(format!("member {number} is not full, with nothing in its way: {words}"));
         }
         let applied = member.region().applied();
         let lost = member.region_mut().look(0..blocks).map_err(|failed| failed.to_string())?;
@@ -111,10 +140,11 @@ fn check_end(world: &mut World) -> Result<(), Broken> {
         }
         digests.push((applied, member.region_mut().digest(0..blocks).map_err(|failed| failed.to_string())?));
     }
-    let differs = |(number, digest): (usize, &(Position, u128))| {
-        *digest != digests[0] && (digest.0 != digests[0].0 || !world.differ_by_lies(0, number))
+    let request = world.request.wanted.clone();
+    let differs = |(number, digest): (&usize, &(Position, u128))| {
+        *digest != digests[0] && (digest.0 != digests[0].0 || !world.differ_by_lies(request[0], *number))
     };
-    if digests.iter().enumerate().any(differs) {
+    if request.iter().zip(&digests).any(differs) {
         return Err(format!("members that are full are not the same: {digests:?}"));
     }
     Ok(())

@@ -53,14 +53,22 @@ pub(crate) fn named(sled: usize) -> Named {
     Named { region: RegionId(Uuid::from_u128(sled as u128 + 1)), incarnation: 1 }
 }
 
+/// The number of this member.
+pub(crate) fn number_of(member: Named) -> usize {
+    usize::try_from(member.region.0.as_u128() - 1).expect("sleds are few")
+}
+
 impl Sled {
-    /// With a new region, one of `members` full ones of its set.
+    /// With a new region: one of `members` full ones of its set, or one that is to be filled, if there are none.
     pub(crate) fn new(number: usize, members: usize, geometry: Geometry, salt: u64) -> Sled {
         let machine = SimMachine::new();
         let disk = machine.add_disk(DISK);
         let identity = Identity { region: named(number).region, set: set(), geometry };
         let full = (0..members).map(named).collect();
-        let list = List { version: ListVersion { epoch: 0, number: 1 }, base: Position::NONE, full };
+        let list = match members {
+            0 => List::default(),
+            _ => List { version: ListVersion { epoch: 0, number: 1 }, base: Position::NONE, full },
+        };
         let new = NewRegion { identity, incarnation: 1, list, salt };
         region::create(&disk, Utf8Path::new(PATH), &new).expect("a region can be made on a disk that works");
         Sled {

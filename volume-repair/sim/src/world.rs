@@ -5,12 +5,13 @@ use crate::{
     climate::Climate,
     history::History,
     network::{Connection, delay, disk_delay},
-    sled::Sled,
+    replacing::{Change, Plan, Request as MembersRequest},
+    sled::{Sled, number_of},
     writer::Writer,
 };
 use downstairs::{ConnectionId, Effect, Work};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use region::{Geometry, Held, Position, Promotion, What};
+use region::{Geometry, Held, Member, Position, Promotion, What};
 use region_wire::{BlockCopy, Blocks, Reply, Request};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +21,9 @@ use upstairs::{Action, MemberState, PeerId};
 use uuid::Uuid;
 
 const UPSTAIRS_TICK: Duration = Duration::from_millis(250);
+/// How often it is looked whether the newest Upstairs has the members that there are to be.
+pub(crate) const APPLY: Duration = Duration::from_millis(1_000);
+
 const DOWNSTAIRS_TICK: Duration = Duration::from_millis(500);
 
 /// What happens at some time.
@@ -28,7 +32,7 @@ pub(crate) enum Event {
     ToSled(u64, Request),
     ToWriter(u64, Reply),
     /// A writer that wants to connect hears how that went.
-    Connected(usize, PeerId),
+    Connected(usize, PeerId, u64),
     /// One end of a connection notices that it is closed.
     ClosedAtSled(u64),
     ClosedAtWriter(u64),
@@ -54,6 +58,10 @@ pub(crate) enum Event {
     MakeRoom(usize),
     /// Blocks that not all have rot on this sled.
     RotNewest(usize),
+    /// Members are to be replaced.
+    Plan(Plan),
+    /// The Upstairs that has the volume is told which members there are to be.
+    Apply,
 }
 
 /// Everything.
@@ -80,6 +88,10 @@ pub(crate) struct World {
     /// Blocks of members that were lost.
     pub(crate) lost: u64,
     next_epoch: u32,
+    /// The sleds of the members that there are to be, and how that is to change.
+    pub(crate) request: MembersRequest,
+    pub(crate) change: Option<Change>,
+    pub(crate) replaced: u64,
     /// Which Upstairs has the volume in the end.
     pub(crate) last_writer: usize,
 }
@@ -113,15 +125,21 @@ impl World {
             faults: 0,
             lost: 0,
             next_epoch: 1,
+            request: MembersRequest::new(),
+            change: None,
+            replaced: 0,
             last_writer: 0,
         };
         for sled in 0..world.sleds.len() {
             world.start_sled(sled)?;
-            world.at(DOWNSTAIRS_TICK, Event::TickSled(sled));
+            world.tick_sled(sled);
         }
         world.add_writer(0)?;
         let soon = world.soon(3_000);
         world.at(soon, Event::Fault);
+        if world.climate.replaces {
+            world.at(APPLY, Event::Apply);
+        }
         Ok(world)
     }
 
@@ -132,6 +150,11 @@ impl World {
     pub(crate) fn at(&mut self, later: Duration, event: Event) {
         self.next_event += 1;
         self.queue.insert((self.now + later, self.next_event), event);
+    }
+
+    /// The clock of a sled goes on.
+    pub(crate) fn tick_sled(&mut self, sled: usize) {
+        self.at(DOWNSTAIRS_TICK, Event::TickSled(sled));
     }
 
     /// Lets things happen until this time.
@@ -181,7 +204,7 @@ impl World {
             Event::ToWriter(connection, _) | Event::ClosedAtWriter(connection) => {
                 of_writer(self.connections.get(connection)?.writer)
             }
-            Event::Connected(writer, _) | Event::TickWriter(writer) | Event::Ask(writer) => {
+            Event::Connected(writer, _, _) | Event::TickWriter(writer) | Event::Ask(writer) => {
                 of_writer(*writer)
             }
             Event::Start(_)
@@ -193,7 +216,9 @@ impl World {
             | Event::KillWriter(_)
             | Event::Restart(_)
             | Event::MakeRoom(_)
-            | Event::RotNewest(_) => None,
+            | Event::RotNewest(_)
+            | Event::Plan(_)
+            | Event::Apply => None,
         }
     }
 
@@ -201,19 +226,20 @@ impl World {
         match event {
             Event::ToSled(connection, request) => self.deliver_to_sled(connection, request),
             Event::ToWriter(connection, reply) => self.deliver_to_writer(connection, reply),
-            Event::Connected(writer, peer) => self.connect(writer, peer),
+            Event::Connected(writer, peer, attempt) => self.connect(writer, peer, attempt),
+            Event::Plan(plan) => self.plan(plan),
+            Event::Apply => self.apply(),
             Event::ClosedAtSled(connection) => {
                 let sled = self.connections[&connection].sled;
                 self.close(connection);
                 self.with_sled(sled, |member| member.disconnect(ConnectionId(connection)))
             }
             Event::ClosedAtWriter(connection) => {
-                let Connection { writer, sled, .. } = self.connections[&connection];
+                let Connection { writer, peer, .. } = self.connections[&connection];
                 self.close(connection);
-                if self.writers[writer].connections.get(&PeerId(sled)) == Some(&connection) {
-                    self.writers[writer].connections.remove(&PeerId(sled));
-                    return self
-                        .with_writer(writer, |upstairs, now| upstairs.disconnected(now, PeerId(sled)));
+                if self.writers[writer].connections.get(&peer) == Some(&connection) {
+                    self.writers[writer].connections.remove(&peer);
+                    return self.with_writer(writer, |upstairs, now| upstairs.disconnected(now, peer));
                 }
                 Ok(())
             }
@@ -225,7 +251,7 @@ impl World {
                 self.with_sled(sled, |member| member.ended(ended))
             }
             Event::TickSled(sled) => {
-                self.at(DOWNSTAIRS_TICK, Event::TickSled(sled));
+                self.tick_sled(sled);
                 self.with_sled(sled, downstairs::Member::tick)
             }
             Event::TickWriter(writer) => {
@@ -295,7 +321,7 @@ impl World {
 
     fn deliver_to_writer(&mut self, connection: u64, reply: Reply) -> Result<(), Broken> {
         let known = &self.connections[&connection];
-        let (writer, peer) = (known.writer, PeerId(known.sled));
+        let (writer, peer) = (known.writer, known.peer);
         if self.is_lost(connection) || self.writers[writer].connections.get(&peer) != Some(&connection) {
             return Ok(());
         }
@@ -309,8 +335,11 @@ impl World {
         known.is_dark
     }
 
-    fn connect(&mut self, writer: usize, peer: PeerId) -> Result<(), Broken> {
-        let sled = peer.0;
+    fn connect(&mut self, writer: usize, peer: PeerId, attempt: u64) -> Result<(), Broken> {
+        let Some(sled) = self.writers[writer].sled_at(peer) else { return Ok(()) };
+        if self.writers[writer].attempts.get(&peer) != Some(&attempt) {
+            return Ok(());
+        }
         let is_there = self.sleds[sled].member.is_some() && !self.blocked.contains(&(writer, sled));
         if is_there && self.writers[writer].is_alive {
             let id = self.next_connection;
@@ -318,6 +347,7 @@ impl World {
             let connection = Connection {
                 writer,
                 sled,
+                peer,
                 is_dark: false,
                 is_closed: false,
                 to_sled: self.now,
@@ -400,7 +430,7 @@ impl World {
         self.at(later, Event::ToWriter(id, reply));
     }
 
-    fn with_writer(
+    pub(crate) fn with_writer(
         &mut self,
         writer: usize,
         act: impl FnOnce(&mut upstairs::Upstairs, Duration) -> Vec<Action>,
@@ -412,15 +442,16 @@ impl World {
         self.perform(writer, actions)
     }
 
-    fn perform(&mut self, writer: usize, actions: Vec<Action>) -> Result<(), Broken> {
+    pub(crate) fn perform(&mut self, writer: usize, actions: Vec<Action>) -> Result<(), Broken> {
         let size = self.geometry.block_size.bytes();
         for action in actions {
             match action {
                 Action::Connect(peer) => {
-                    let later = delay(&mut self.random);
-                    self.at(later, Event::Connected(writer, peer));
+                    let (later, attempt) = (delay(&mut self.random), self.writers[writer].next_attempt(peer));
+                    self.at(later, Event::Connected(writer, peer, attempt));
                 }
                 Action::Disconnect(peer) => {
+                    self.writers[writer].next_attempt(peer);
                     if let Some(id) = self.writers[writer].connections.remove(&peer) {
                         self.end_connection(id);
                     }
@@ -435,8 +466,9 @@ impl World {
                         self.note_lost(writer, peer, *version, data.blocks())?;
                     }
                     let Some(id) = self.writers[writer].connections.get(&peer).copied() else { continue };
-                    let later = self.climate.far(peer.0, delay(&mut self.random));
+                    let delay = delay(&mut self.random);
                     if let Some(connection) = self.connections.get_mut(&id) {
+                        let later = self.climate.far(connection.sled, delay);
                         connection.to_sled = connection.to_sled.max(self.now + later);
                         let later = connection.to_sled.saturating_sub(self.now);
                         self.at(later, Event::ToSled(id, request));
@@ -475,7 +507,7 @@ impl World {
         let session = self.random.random();
         self.writers.push(Writer::new(
             self.writers.len(),
-            self.sleds.len(),
+            self.request.members(),
             self.geometry,
             self.climate.limits,
             self.climate.patience,
@@ -497,19 +529,20 @@ impl World {
         blocks: Blocks,
     ) -> Result<(), Broken> {
         let status = self.writers[writer].upstairs.status(self.now);
+        let target = self.writers[writer].sled_at(target);
         for block in blocks.range() {
             self.lost += 1;
             self.history.rotted(block, version);
-            for (sled, member) in status.members.iter().enumerate() {
+            for member in &status.members {
+                let sled = number_of(Member { region: member.region, incarnation: member.incarnation });
                 let is_there = matches!(member.state, MemberState::Told | MemberState::Streaming);
                 let may_lie = self.climate.has_liar && self.climate.liar == sled;
-                if sled == target.0 || !is_there || may_lie {
+                if Some(sled) == target || !is_there || may_lie {
                     continue;
                 }
                 if self.sleds[sled].right_block(block).is_some_and(|(there, _)| there == version) {
                     return Err(format!(
-                        "block {block} of member {} is lost, and member {sled} has {version} of it",
-                        target.0
+                        "block {block} of member {target:?} is lost, and member {sled} has {version} of it"
                     ));
                 }
             }

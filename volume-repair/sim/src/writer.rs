@@ -3,13 +3,15 @@
 use crate::{
     climate::Climate,
     history::{Asked, History, Session, Stamp, Value},
-    sled::{named, set},
+    sled::{number_of, set},
 };
 use bytes::Bytes;
 use rand::{Rng, rngs::SmallRng};
 use region::{Geometry, Promotion};
 use std::{collections::BTreeMap, time::Duration};
-use upstairs::{Action, Config, Data, Holds, Job, JobError, JobId, Limits, Patience, PeerId, Run, Upstairs};
+use upstairs::{
+    Action, Config, Data, Holds, Job, JobError, JobId, Limits, Members, Patience, PeerId, Run, Upstairs,
+};
 use volume_seals::{Sealer, SealingSession, VolumeKey};
 
 /// Jobs that the client has under way at most.
@@ -36,6 +38,8 @@ pub(crate) struct Writer {
     pub(crate) paused_until: Duration,
     /// Its connections, by peer.
     pub(crate) connections: BTreeMap<PeerId, u64>,
+    /// Times that it has wanted to connect to each, or not any more: what comes of an earlier attempt is not heard.
+    pub(crate) attempts: BTreeMap<PeerId, u64>,
     jobs: BTreeMap<JobId, Asking>,
     next_job: u64,
     next_number: u64,
@@ -76,7 +80,7 @@ fn stamp_of(bytes: &[u8]) -> Option<Stamp> {
 impl Writer {
     pub(crate) fn new(
         number: usize,
-        members: usize,
+        members: Members,
         geometry: Geometry,
         limits: Limits,
         patience: Patience,
@@ -85,7 +89,7 @@ impl Writer {
         let config = Config {
             set: set(),
             geometry,
-            members: (0..members).map(named).collect(),
+            members,
             promotion,
             accepts_possible_loss: false,
             limits,
@@ -104,6 +108,7 @@ impl Writer {
             is_lost: false,
             paused_until: Duration::ZERO,
             connections: BTreeMap::new(),
+            attempts: BTreeMap::new(),
             jobs: BTreeMap::new(),
             next_job: 0,
             next_number: 1,
@@ -111,6 +116,18 @@ impl Writer {
             is_impatient: patience.for_members.is_some(),
             given_up: 0,
         }
+    }
+
+    /// The sled at a place.
+    pub(crate) fn sled_at(&self, place: PeerId) -> Option<usize> {
+        self.upstairs.members().find(|(peer, _)| *peer == place).map(|(_, member)| number_of(member))
+    }
+
+    /// A new attempt to connect, or the end of one.
+    pub(crate) fn next_attempt(&mut self, peer: PeerId) -> u64 {
+        let attempt = self.attempts.entry(peer).or_default();
+        *attempt += 1;
+        *attempt
     }
 
     pub(crate) fn has_jobs(&self) -> bool {

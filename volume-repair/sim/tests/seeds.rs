@@ -36,6 +36,7 @@ fn what_is_promised_holds_whatever_happens() {
         assert!(all.summary.reads > 50_000 && all.summary.faults > 3_000, "{all:?}");
         assert!(all.summary.sealed > 100_000 && all.summary.given_up > 100, "{all:?}");
         assert!(all.summary.lost > 50 && all.summary.unreadable > 10, "{all:?}");
+        assert!(all.summary.replaced > 100, "{all:?}");
     }
 }
 

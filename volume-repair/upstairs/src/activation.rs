@@ -4,10 +4,10 @@
 //!   lists that are told, the newest first ──► one of its members tells an older one? ──yes──► it was never in force: the next one
 //!                                                    │ no
 //!                                                    ▼
-//!                                  two of its members are here? ──no──► wait, say for whom
+//!                           two of its members are here, or the only one? ──no──► wait, say for whom
 //!                                                    │ yes
 //!                                                    ▼
-//!                       all of them are here, or the wait is over ──► the longest prefix of those that are here
+//!             all of them that are known are here, or the wait is over ──► the longest prefix of those that are here
 //! ```
 //!
 //! Why two of them have everything: `docs/BLOCK.md`, "Activation".
@@ -36,10 +36,10 @@ pub(crate) enum Decision {
 }
 
 /// How long whoever is missing is waited for, once enough of these members are here.
-pub(crate) fn patience(members: &[Member], told: &BTreeMap<PeerId, Promoted>) -> Duration {
+pub(crate) fn patience(places: &BTreeMap<Member, PeerId>, told: &BTreeMap<PeerId, Promoted>) -> Duration {
     let newest = told.values().map(|promoted| &promoted.list).max_by_key(|list| list.version);
-    let is_full = |peer: &PeerId| newest.is_some_and(|list| list.full.contains(&members[peer.0]));
-    let here: Vec<PeerId> = told.keys().copied().filter(is_full).collect();
+    let full = newest.iter().flat_map(|list| &list.full).filter_map(|member| places.get(member));
+    let here: Vec<PeerId> = full.copied().filter(|peer| told.contains_key(peer)).collect();
     patience_for(&here, told)
 }
 
@@ -50,28 +50,28 @@ fn patience_for(here: &[PeerId], told: &BTreeMap<PeerId, Promoted>) -> Duration 
 
 /// Decides. `waited` since two were here that may be enough.
 pub(crate) fn decide(
-    members: &[Member],
+    places: &BTreeMap<Member, PeerId>,
     told: &BTreeMap<PeerId, Promoted>,
     waited: Duration,
     accepts_possible_loss: bool,
 ) -> Decision {
-    let peer_of = |member: &Member| {
-        let place = members.iter().position(|known| known == member)?;
-        Some(PeerId(place)).filter(|peer| told.contains_key(peer))
-    };
     let mut lists: Vec<&List> = told.values().map(|promoted| &promoted.list).collect();
     lists.sort_by_key(|list| std::cmp::Reverse(list.version));
     for list in lists {
-        let mut here: Vec<PeerId> = list.full.iter().filter_map(peer_of).collect();
+        let known: Vec<PeerId> = list.full.iter().filter_map(|member| places.get(member)).copied().collect();
+        let mut here: Vec<PeerId> = known.iter().copied().filter(|peer| told.contains_key(peer)).collect();
         let tells_older = |peer: &PeerId| told[peer].list.version < list.version;
         if here.iter().any(tells_older) && Rule::ListIsKeptByAll.is_kept() {
             continue;
         }
-        let needed = if accepts_possible_loss || !Rule::TwoActivate.is_kept() { 1 } else { 2 };
+        // Of a list of one, that one has everything: nothing was acknowledged since it kept the list.
+        let is_one = list.full.len() == 1 || accepts_possible_loss || !Rule::TwoActivate.is_kept();
+        let needed = if is_one { 1 } else { 2 };
         if here.len() < needed {
             return Decision::Wait;
         }
-        if here.len() < list.full.len() && waited < patience_for(&here, told) {
+        // Who is not to be a member any more does not come.
+        if here.len() < known.len() && waited < patience_for(&here, told) {
             return Decision::WaitForMore;
         }
         here.sort_by_key(|peer| std::cmp::Reverse(told[peer].applied));
@@ -94,6 +94,10 @@ mod tests {
         Member { region: RegionId(Uuid::from_u128(number)), incarnation: 1 }
     }
 
+    fn places() -> BTreeMap<Member, PeerId> {
+        [1, 2, 3].map(named).into_iter().zip((0..).map(PeerId)).collect()
+    }
+
     fn tells(number: u32, full: &[u128], counter: u64) -> Promoted {
         let applied = Position { epoch: 1, counter };
         let full = full.iter().copied().map(named).collect();
@@ -103,10 +107,10 @@ mod tests {
 
     /// A third member that has more than both is not left out for a list that was never in force.
     fn who_counts_when_one_of_two_knows_no_newer_list() -> Decision {
-        let members = [named(1), named(2), named(3)];
+        let places = places();
         let told = [tells(2, &[1, 2], 5), tells(1, &[1, 2, 3], 5), tells(1, &[1, 2, 3], 7)];
         let told = (0..).map(PeerId).zip(told).collect();
-        decide(&members, &told, Duration::ZERO, false)
+        decide(&places, &told, Duration::ZERO, false)
     }
 
     #[test]
@@ -116,10 +120,10 @@ mod tests {
     }
 
     fn two_are_here_after(waited: Duration, suspects: [bool; 2]) -> Decision {
-        let members = [named(1), named(2), named(3)];
+        let places = places();
         let told = suspects.map(|is_suspect| Promoted { is_suspect, ..tells(1, &[1, 2, 3], 5) });
         let told = (0..).map(PeerId).zip(told).collect();
-        decide(&members, &told, waited, false)
+        decide(&places, &told, waited, false)
     }
 
     #[test]

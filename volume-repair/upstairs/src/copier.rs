@@ -158,7 +158,9 @@ impl Upstairs {
             let streams =
                 |peer: &PeerId| self.peers[peer.0].is_streaming() && !self.peers[peer.0].is_condemned;
             let all = || (0..self.peers.len()).map(PeerId).filter(streams);
-            let target = all().find(|peer| !self.is_full(*peer) && self.list.full.len() < FULL_MAX);
+            let leaves = |peer: PeerId| self.is_full(peer) && self.peers[peer.0].is_leaving;
+            let is_room = self.list.full.len() < FULL_MAX || (0..self.peers.len()).map(PeerId).any(leaves);
+            let target = all().find(|peer| !self.is_full(*peer) && !self.peers[peer.0].is_leaving && is_room);
             // One that was wrong lately only if there is no other.
             let sources = all().filter(|peer| self.is_full(*peer));
             let source = sources.min_by_key(|peer| self.has_just_failed(*peer));
@@ -236,7 +238,10 @@ impl Upstairs {
             return;
         }
         self.copier = None;
-        if self.pending.is_none() {
+        if self.list.full.len() >= FULL_MAX {
+            // What it holds is compared once more when there is room.
+            self.make_room_in_list();
+        } else if self.pending.is_none() {
             let mut full = self.list.full.clone();
             full.push(self.peers[peer.0].member);
             let base = self.newest();

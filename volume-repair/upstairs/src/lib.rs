@@ -18,6 +18,7 @@
 //! - [`window`]: the stream, as long as somebody may need it. [`jobs`]: what clients have asked.
 //! - [`reads`]: reading. [`heals`]: healing what was read wrong. [`copier`]: making one member have what another one has;
 //!   [`doubts`]: what of it the other one has wrong. [`forged`]: which of two is right.
+//! - [`replacing`]: which members there are to be.
 //! - [`standstill`]: how long clients wait for what does not go on.
 //! - [`sealing`]: what members get to see of a block, and whether what they give back is that.
 //! - [`status`]: what it believes, for people and programs; [`report`]: how that is made.
@@ -33,6 +34,7 @@ mod lists;
 mod members;
 mod peer;
 mod reads;
+mod replacing;
 mod report;
 mod rules;
 mod sealing;
@@ -43,6 +45,7 @@ mod types;
 mod upstairs;
 mod window;
 
+pub use replacing::{MEMBERS_MAX, MEMBERS_MIN, Members, MembersError, PLACES};
 pub use rules::Rule;
 pub use status::{
     At, Behind, CopyStatus, JobsStatus, ListStatus, MemberState, MemberStatus, PhaseName, Role, Status,

@@ -163,8 +163,9 @@ impl Upstairs {
             |member: &Member| self.peers.iter().any(|peer| peer.member == *member && peer.is_streaming());
         // One at a time; and a list that waits for somebody who is away makes room for one that does not.
         let is_one_less = rest.len() >= 2 && rest.len() + 1 == self.list.full.len();
+        let is_less = is_one_less || matches!(&rest[..], [one] if self.may_be_alone(one));
         let is_free = self.pending.as_ref().is_none_or(|pending| !pending.list.full.iter().all(streams));
-        if is_one_less && is_free && rest.iter().all(streams) {
+        if is_less && is_free && rest.iter().all(streams) {
             // Up to here it may have been one of the two that had what was acknowledged.
             let base = self.jobs.acknowledged.max(self.list.base);
             self.begin_list(rest, base);
@@ -234,6 +235,10 @@ impl Upstairs {
             if peer.is_streaming() {
                 sent = sent.min(peer.next);
             }
+        }
+        if Rule::UntoldIsKept.is_kept() {
+            // One that is alone has what it may lose with its power, and nobody else needs to have it.
+            applied = applied.min(self.jobs.acknowledged);
         }
         self.window.forget(applied, sent);
     }

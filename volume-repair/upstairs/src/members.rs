@@ -189,11 +189,14 @@ impl Upstairs {
     }
 
     fn lose_until(&mut self, id: PeerId, why: Trouble, retry: Duration) {
+        self.end_connection(id, self.now + retry);
+        self.peers[id.0].trouble = Some(why);
+    }
+
+    fn end_connection(&mut self, id: PeerId, until: Duration) {
         let was_told = matches!(self.peers[id.0].state, State::Told | State::Streaming);
         self.act(Action::Disconnect(id));
-        let until = self.now + retry;
         self.peers[id.0].lose(until);
-        self.peers[id.0].trouble = Some(why);
         for purpose in self.forget_asked(id) {
             match purpose {
                 Purpose::Read(piece) => self.note_not_read(id, piece),
@@ -212,6 +215,12 @@ impl Upstairs {
             Phase::BringingUp(full) | Phase::Listing(full) if is_of(full) => self.gather_again(),
             _ => {}
         }
+    }
+
+    /// It is not a member any more. Its place is free.
+    pub(crate) fn dismiss(&mut self, id: PeerId) {
+        self.end_connection(id, Duration::MAX);
+        self.peers[id.0].is_gone = true;
     }
 
     /// The last write that is in the stream, or was before it.

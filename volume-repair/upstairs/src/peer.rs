@@ -57,6 +57,10 @@ pub(crate) struct Peer {
     pub(crate) pinged: Option<Duration>,
     /// Whether what it has is not what it should have: it has to be filled before it is full again.
     pub(crate) is_condemned: bool,
+    /// Whether it is not to be a member any more, and still is.
+    pub(crate) is_leaving: bool,
+    /// Whether it was one: then this place is free.
+    pub(crate) is_gone: bool,
     /// If a power cut may have taken something from it.
     pub(crate) suspicion: Option<Suspicion>,
     /// Why it is not of use, if it is not.
@@ -69,7 +73,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(member: Member) -> Peer {
+    pub(crate) fn new(member: Member, is_leaving: bool) -> Peer {
         Peer {
             member,
             state: State::Away(Duration::ZERO),
@@ -84,6 +88,8 @@ impl Peer {
             heard: None,
             pinged: None,
             is_condemned: false,
+            is_leaving,
+            is_gone: false,
             suspicion: None,
             trouble: None,
             wrong_blocks: 0,

@@ -44,6 +44,7 @@ impl Upstairs {
             members: (0..)
                 .map(PeerId)
                 .zip(&self.peers)
+                .filter(|(_, peer)| !peer.is_gone)
                 .map(|(id, peer)| self.member(now, id, peer))
                 .collect(),
             copy: self.copier.as_ref().map(|copier| {
@@ -105,6 +106,7 @@ impl Upstairs {
             role,
             is_suspect: peer.told.as_ref().is_some_and(|told| told.is_suspect),
             is_condemned: peer.is_condemned,
+            is_leaving: peer.is_leaving,
             applied: peer.applied.into(),
             durable: peer.durable.into(),
             behind: if is_known { self.window.lag(peer.applied) } else { None },
@@ -140,14 +142,14 @@ impl Upstairs {
 
     fn gathering_waits(&self, now: Duration, since: Option<Duration>) -> Vec<Wait> {
         let told = self.told();
-        let missing = (0..self.peers.len()).map(PeerId).filter(|peer| !told.contains_key(peer));
+        let missing = self.members().map(|(peer, _)| peer).filter(|peer| !told.contains_key(peer));
         let missing: Vec<RegionId> = missing.map(|peer| self.region_of(peer)).collect();
         let waited = since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
         let needed = if self.config.accepts_possible_loss { "one member" } else { "two members" };
         match self.decide_now(&told, waited) {
             Decision::Go(_) => Vec::new(),
             Decision::WaitForMore => {
-                let left = patience(&self.config.members, &told).saturating_sub(waited).as_secs_f32();
+                let left = patience(&self.known(), &told).saturating_sub(waited).as_secs_f32();
                 let words = format!(
                     "enough are here to begin; another one may know better and is waited for, {left:.0} s longer"
                 );
@@ -181,7 +183,8 @@ impl Upstairs {
     fn active_waits(&self, now: Duration) -> Vec<Wait> {
         let mut waits = Vec::new();
         let streams = |peer: &PeerId| self.peers[peer.0].is_streaming();
-        let missing = (0..self.peers.len()).map(PeerId).filter(|peer| !streams(peer) || !self.is_full(*peer));
+        let missing = self.members().map(|(peer, _)| peer);
+        let missing = missing.filter(|peer| !streams(peer) || !self.is_full(*peer));
         if self.counting().iter().filter(|peer| streams(peer)).count() < 2 {
             let words = match self.config.patience.for_members {
                 None => {
@@ -207,7 +210,7 @@ impl Upstairs {
             waits.push(wait(WaitCode::DiskRoom, these, words));
         }
         if !self.has_right_at(now) {
-            let silent = (0..self.peers.len()).map(PeerId).filter(|peer| !self.is_heard(now, *peer));
+            let silent = self.members().map(|(peer, _)| peer).filter(|peer| !self.is_heard(now, *peer));
             let words = format!(
                 "reads are held: two full members were not heard of in the last {} s",
                 SILENCE_MAX.as_secs()
@@ -216,7 +219,8 @@ impl Upstairs {
         }
         if !self.window.has_room() {
             let two_have = self.two_have(|peer| peer.applied);
-            let slow = self.peers.iter().filter(|peer| peer.applied < two_have || !peer.is_streaming());
+            let is_slow = |peer: &Peer| peer.applied < two_have || !peer.is_streaming();
+            let slow = self.peers.iter().filter(|peer| !peer.is_gone && is_slow(peer));
             let words = "writes wait for room: so much was written that a member has not taken yet";
             waits.push(wait(WaitCode::Room, slow.map(|peer| peer.member.region), words));
         }

@@ -40,5 +40,9 @@ named_rules::named_rules! {
         AllAreAskedBeforeLost,
         /// What nobody has right is lost, and the rest is copied.
         LostStopsNobody,
+        /// A list of one is made only if all others are gone.
+        AloneOnlyIfOthersAreGone,
+        /// What nobody was told of is kept, also if all full members have it.
+        UntoldIsKept,
     }
 }

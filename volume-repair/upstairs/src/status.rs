@@ -158,6 +158,9 @@ pub struct MemberStatus {
     pub is_suspect: bool,
     /// Whether it has to be filled before it may be full again.
     pub is_condemned: bool,
+    /// Whether it is not to be a member any more, and goes as soon as it is not needed.
+    #[serde(default)]
+    pub is_leaving: bool,
     /// The last write that it is known to have.
     pub applied: At,
     /// The same, also after a power cut.

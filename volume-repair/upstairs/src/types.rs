@@ -1,8 +1,9 @@
 //! What an Upstairs is made with, what it is asked, and what it says.
 
+use crate::replacing::Members;
 use bytes::Bytes;
 use ids::RegionSetId;
-use region::{Geometry, Member, Position, Promotion};
+use region::{Geometry, Position, Promotion};
 use region_wire::Request;
 use std::time::Duration;
 use volume_seals::Sealer;
@@ -14,8 +15,8 @@ pub struct Config {
     pub set: RegionSetId,
     /// What its regions are like.
     pub geometry: Geometry,
-    /// Its regions: full ones and others.
-    pub members: Vec<Member>,
+    /// Its regions: full ones and others, and those that leave.
+    pub members: Members,
     /// The right to write, and this process. If the right is given by [`crate::Upstairs::activate_with`], the least that is taken.
     pub promotion: Promotion,
     /// Whether one full member is enough to begin with, though others may have what it never had.

@@ -29,7 +29,7 @@ use crate::{
     types::{Action, ActivateError, Config, Job, JobId, PeerId},
     window::Window,
 };
-use region::{List, ListVersion, Position, Promotion};
+use region::{List, ListVersion, Member, Position, Promotion};
 use region_wire::{Reply, Request};
 use std::{collections::BTreeMap, time::Duration};
 use volume_seals::Sealer;
@@ -120,7 +120,9 @@ impl Upstairs {
             "sealed regions, and only they, have a sealer"
         );
         assert!(config.sealer.as_ref().is_none_or(is_for_them), "the sealer is that of the region set");
-        let peers = config.members.iter().map(|member| Peer::new(*member)).collect();
+        let members = &config.members;
+        let is_leaving = |member: &Member| !members.wanted.contains(member);
+        let peers = members.all().map(|member| Peer::new(*member, is_leaving(member))).collect();
         Upstairs {
             window: Window::new(config.promotion.epoch, config.limits),
             config,
@@ -249,14 +251,16 @@ impl Upstairs {
     }
 
     /// What follows from what has changed, and all that is to be done.
-    fn step(&mut self) -> Vec<Action> {
+    pub(crate) fn step(&mut self) -> Vec<Action> {
         if let Phase::Ended(end) = self.phase {
             self.fail_all(end);
         } else {
             self.go_on_activating();
             self.give_up_jobs();
             if matches!(self.phase, Phase::Active) {
+                self.note_who_is_away();
                 self.go_on_listing();
+                self.let_go();
                 self.go_on_copying();
                 self.begin_waiting_jobs();
                 self.send_stream();

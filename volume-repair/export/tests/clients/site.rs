@@ -68,7 +68,7 @@ impl Site {
         let config = Config {
             set,
             geometry,
-            members: full,
+            members: upstairs::Members::only(full),
             promotion: Promotion { epoch: 1, session: Uuid::from_u128(7) },
             accepts_possible_loss: false,
             limits: Limits::default(),

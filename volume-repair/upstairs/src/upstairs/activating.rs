@@ -9,6 +9,7 @@ use crate::{
     types::PeerId,
     upstairs::{End, Phase, Upstairs},
 };
+use region::Member;
 use region_wire::Promoted;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -37,8 +38,13 @@ impl Upstairs {
         told.filter_map(|(id, peer)| Some((id, peer.told.clone()?))).collect()
     }
 
+    /// Who is at which place.
+    pub(crate) fn known(&self) -> BTreeMap<Member, PeerId> {
+        self.members().map(|(peer, member)| (member, peer)).collect()
+    }
+
     pub(crate) fn decide_now(&self, told: &BTreeMap<PeerId, Promoted>, waited: Duration) -> Decision {
-        decide(&self.config.members, told, waited, self.config.accepts_possible_loss)
+        decide(&self.known(), told, waited, self.config.accepts_possible_loss)
     }
 
     fn decide_full(&self, since: Option<Duration>) -> Option<Phase> {
@@ -94,6 +100,7 @@ impl Upstairs {
         if self.window.forgotten.epoch < self.config.promotion.epoch && self.window.is_empty() {
             self.window.forgotten = self.list.base;
         }
+        self.let_go();
         for peer in (0..self.peers.len()).map(PeerId) {
             if self.peers[peer.0].state == State::Told {
                 self.begin_stream(peer);

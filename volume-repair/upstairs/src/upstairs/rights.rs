@@ -22,6 +22,9 @@ impl Upstairs {
     pub(crate) fn counting(&self) -> Vec<PeerId> {
         let is_in = |list: &List, peer: PeerId| list.full.contains(&self.peers[peer.0].member);
         let counts = |peer: &PeerId| {
+            if self.peers[peer.0].is_gone {
+                return false;
+            }
             let is_full = is_in(&self.list, *peer) || !Rule::FillingNeverCounts.is_kept();
             is_full && self.pending.as_ref().is_none_or(|pending| is_in(&pending.list, *peer))
         };
@@ -29,7 +32,8 @@ impl Upstairs {
     }
 
     pub(crate) fn is_full(&self, peer: PeerId) -> bool {
-        self.list.full.contains(&self.peers[peer.0].member)
+        let known = &self.peers[peer.0];
+        !known.is_gone && self.list.full.contains(&known.member)
     }
 
     /// What two of those that count have.

@@ -4,6 +4,7 @@ mod bring_up;
 mod copying;
 mod lost;
 mod patience;
+mod replacing;
 mod sealed;
 mod status;
 mod trio;

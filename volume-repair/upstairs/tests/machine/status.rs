@@ -22,7 +22,7 @@ fn upstairs() -> Upstairs {
     Upstairs::new(Config {
         set: RegionSetId(Uuid::from_u128(9)),
         geometry: geometry(),
-        members: (1..=3).map(named).collect(),
+        members: upstairs::Members::only((1..=3).map(named).collect()),
         promotion: Promotion { epoch: 2, session: Uuid::from_u128(7) },
         accepts_possible_loss: false,
         limits: Limits::default(),

@@ -1,4 +1,4 @@
-//! Three real members on simulated disks, and an Upstairs whose messages arrive at once.
+//! Three real members on simulated disks, and more that may take their places; and an Upstairs whose messages arrive at once.
 
 use bytes::Bytes;
 use camino::Utf8Path;
@@ -14,7 +14,9 @@ use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
-use upstairs::{Action, Config, Data, Job, JobError, JobId, Limits, Patience, PeerId, Upstairs};
+use upstairs::{
+    Action, Config, Data, Job, JobError, JobId, Limits, Members, MembersError, Patience, PeerId, Upstairs,
+};
 use uuid::Uuid;
 use volume_seals::{Sealer, SealingSession, VolumeKey};
 
@@ -26,13 +28,14 @@ pub(crate) fn set() -> RegionSetId {
     RegionSetId(Uuid::from_u128(50))
 }
 
-fn named(number: usize) -> Named {
+pub(crate) fn named(number: usize) -> Named {
     Named { region: RegionId(Uuid::from_u128(number as u128 + 1)), incarnation: 7 }
 }
 
-/// Three members.
+/// Three members, and more.
 pub(crate) struct Trio {
     geometry: Geometry,
+    sleds: Vec<(SimMachine, SimDisk)>,
     pub(crate) members: Vec<Member>,
     pub(crate) faults: Vec<DiskFaults>,
     /// Those that are not reached.
@@ -45,20 +48,37 @@ impl Trio {
     /// Of regions with or without seals.
     pub(crate) fn new(is_sealed: bool) -> Trio {
         let geometry = Geometry { block_size: BlockSize::B512, blocks: BLOCKS, is_sealed };
-        let machine = SimMachine::new();
-        let faults: Vec<DiskFaults> = (0..3).map(|_| DiskFaults::new()).collect();
-        let disk = |faults: &DiskFaults| FaultyDisk::new(machine.add_disk(1 << 25), faults.clone());
         let full: Vec<Named> = (0..3).map(named).collect();
         let list = List { version: ListVersion { epoch: 0, number: 1 }, base: Position::NONE, full };
-        let member = |(number, disk): (usize, FaultyDisk<SimDisk>)| {
-            let identity = Identity { region: named(number).region, set: set(), geometry };
-            let new = NewRegion { identity, incarnation: 7, list: list.clone(), salt: number as u64 };
-            region::create(&disk, Utf8Path::new(PATH), &new).expect("it is made");
-            let opening = Opening { life: 1, boot: Uuid::nil() };
-            Member::new(region::open(&disk, Utf8Path::new(PATH), opening).expect("it opens"))
-        };
-        let members = faults.iter().map(disk).enumerate().map(member).collect();
-        Trio { geometry, members, faults, away: Vec::new(), behind_an_install: None }
+        let (sleds, members, faults) = (Vec::new(), Vec::new(), Vec::new());
+        let mut trio = Trio { geometry, sleds, members, faults, away: Vec::new(), behind_an_install: None };
+        (0..3).for_each(|_| trio.add(list.clone()));
+        trio
+    }
+
+    /// One more, which is full only if this list has it.
+    pub(crate) fn add(&mut self, list: List) {
+        let (number, machine) = (self.members.len(), SimMachine::new());
+        let disk = machine.add_disk(1 << 25);
+        let identity = Identity { region: named(number).region, set: set(), geometry: self.geometry };
+        let new = NewRegion { identity, incarnation: 7, list, salt: number as u64 };
+        region::create(&disk, Utf8Path::new(PATH), &new).expect("it is made");
+        self.sleds.push((machine, disk));
+        self.faults.push(DiskFaults::new());
+        let member = self.open(number, 1);
+        self.members.push(member);
+    }
+
+    fn open(&self, number: usize, boot: u128) -> Member {
+        let disk = FaultyDisk::new(self.sleds[number].1.clone(), self.faults[number].clone());
+        let opening = Opening { life: u64::try_from(boot).expect("few"), boot: Uuid::from_u128(boot) };
+        Member::new(region::open(&disk, Utf8Path::new(PATH), opening).expect("it opens"))
+    }
+
+    /// Its power fails, and it is there again, with what the seed has left of what was not durable.
+    pub(crate) fn lose_power(&mut self, number: usize, seed: u64) {
+        self.sleds[number].0.crash(seed);
+        self.members[number] = self.open(number, 2);
     }
 
     pub(crate) fn held(&mut self, member: usize, block: u64) -> (Seal, Vec<u8>, Position) {
@@ -89,6 +109,8 @@ impl Trio {
 /// An Upstairs, and its connections to all three.
 pub(crate) struct Writer {
     pub(crate) upstairs: Upstairs,
+    /// Which member each place was connected to last.
+    places: BTreeMap<PeerId, usize>,
     epoch: u32,
     pub(crate) now: Duration,
     next_job: u64,
@@ -114,12 +136,25 @@ impl Writer {
 
     /// The same, not activated.
     pub(crate) fn idle(trio: &Trio, epoch: u32, key: u8, patience: Patience) -> Writer {
+        Writer::idle_of(Members::only((0..3).map(named).collect()), trio, epoch, key, patience)
+    }
+
+    /// Of these members; active, if they are enough.
+    pub(crate) fn start_of(members: Members, trio: &mut Trio, epoch: u32) -> Writer {
+        let mut writer = Writer::idle_of(members, trio, epoch, 0, Patience::default());
+        let actions = writer.upstairs.activate(Duration::ZERO);
+        writer.perform(trio, actions);
+        writer.tick(trio);
+        writer
+    }
+
+    fn idle_of(members: Members, trio: &Trio, epoch: u32, key: u8, patience: Patience) -> Writer {
         let session = SealingSession::from_unique(u128::from(epoch));
         let key = VolumeKey::from_bytes(&mut [key; 32]);
         let config = Config {
             set: set(),
             geometry: trio.geometry,
-            members: (0..3).map(named).collect(),
+            members,
             promotion: Promotion { epoch, session: Uuid::from_u128(epoch.into()) },
             accepts_possible_loss: false,
             limits: Limits::default(),
@@ -128,7 +163,8 @@ impl Writer {
         };
         let upstairs = Upstairs::new(config);
         let (now, parts) = (Duration::ZERO, Vec::new());
-        Writer { upstairs, epoch, now, next_job: 0, parts, ended: BTreeMap::new() }
+        let places = BTreeMap::new();
+        Writer { upstairs, places, epoch, now, next_job: 0, parts, ended: BTreeMap::new() }
     }
 
     pub(crate) fn tick(&mut self, trio: &mut Trio) {
@@ -139,9 +175,9 @@ impl Writer {
 
     /// The members' clocks tick.
     pub(crate) fn tick_members(&mut self, trio: &mut Trio) {
-        for peer in 0..trio.members.len() {
-            let effects = trio.members[peer].tick();
-            let actions = self.carry(trio, PeerId(peer), effects);
+        for (peer, member) in self.places.clone() {
+            let effects = trio.members[member].tick();
+            let actions = self.carry(trio, peer, effects);
             self.perform(trio, actions);
         }
     }
@@ -153,19 +189,24 @@ impl Writer {
             let connection = ConnectionId(self.epoch.into());
             let (peer, effects) = match action {
                 Action::Connect(peer) => {
-                    let is_there = !trio.away.contains(&peer.0);
+                    let member = self.member_at(peer);
+                    self.places.insert(peer, member);
+                    let is_there = !trio.away.contains(&member);
                     left.extend(self.upstairs.connected(self.now, peer, is_there));
                     continue;
                 }
                 // Its answers get lost, or nothing gets there at all.
-                Action::Send(peer, _) if trio.away.contains(&peer.0) => continue,
-                Action::Disconnect(peer) => (peer, trio.members[peer.0].disconnect(connection)),
+                Action::Send(peer, _) if trio.away.contains(&self.places[&peer]) => continue,
+                Action::Disconnect(peer) => match self.places.get(&peer) {
+                    Some(member) => (peer, trio.members[*member].disconnect(connection)),
+                    None => continue,
+                },
                 Action::Send(peer, Request::Hello(hello)) => {
-                    (peer, trio.members[peer.0].connect(connection, &hello))
+                    (peer, trio.members[self.places[&peer]].connect(connection, &hello))
                 }
                 Action::Send(peer, request) => {
                     let is_install = matches!(request, Request::Install { .. });
-                    let effects = trio.members[peer.0].receive(connection, vec![request]);
+                    let effects = trio.members[self.places[&peer]].receive(connection, vec![request]);
                     if let Some(act) = trio.behind_an_install.take_if(|_| is_install) {
                         act(trio);
                     }
@@ -197,12 +238,25 @@ impl Writer {
                 Effect::Close(of) if of == connection => {
                     actions.extend(self.upstairs.disconnected(self.now, peer));
                 }
-                Effect::Run(work) => effects.extend(trio.members[peer.0].ended(work.run())),
+                Effect::Run(work) => effects.extend(trio.members[self.places[&peer]].ended(work.run())),
                 // Whoever was the writer before is not there any more.
                 Effect::Send(..) | Effect::Close(_) | Effect::TryAgain => {}
             }
         }
         actions
+    }
+
+    fn member_at(&self, place: PeerId) -> usize {
+        let mut members = self.upstairs.members();
+        let (_, member) = members.find(|(peer, _)| *peer == place).expect("who is connected to is a member");
+        usize::try_from(member.region.0.as_u128() - 1).expect("few")
+    }
+
+    /// There are to be these members.
+    pub(crate) fn set_members(&mut self, trio: &mut Trio, members: &Members) -> Result<(), MembersError> {
+        let actions = self.upstairs.set_members(self.now, members)?;
+        self.perform(trio, actions);
+        Ok(())
     }
 
     /// Asks something.

@@ -1,0 +1,241 @@
+//! Members that are replaced while clients go on.
+
+use crate::trio::{SIZE, Trio, Writer, named};
+use region::List;
+use std::panic::catch_unwind;
+use upstairs::{Job, JobId, Members, MembersError, PhaseName, Role, Rule, Status};
+
+/// Three members with something written, and so many new ones.
+fn volume(new: usize) -> (Trio, Writer) {
+    let mut trio = Trio::new(false);
+    (0..new).for_each(|_| trio.add(List::default()));
+    let mut writer = Writer::start(&mut trio, 1, 0);
+    writer.write(&mut trio, 3, &[1, 2, 3, 4]);
+    (trio, writer)
+}
+
+fn members(wanted: &[usize], leaving: &[usize]) -> Members {
+    let of = |numbers: &[usize]| numbers.iter().copied().map(named).collect();
+    Members { wanted: of(wanted), leaving: of(leaving) }
+}
+
+fn wait(trio: &mut Trio, writer: &mut Writer, ticks: u32) {
+    for _ in 0..ticks {
+        writer.tick_members(trio);
+        writer.tick(trio);
+    }
+}
+
+fn status(writer: &Writer) -> Status {
+    writer.upstairs.status(writer.now)
+}
+
+/// The members, by their numbers, and whether each is full.
+fn roles(writer: &Writer) -> Vec<(u128, Role)> {
+    let members = status(writer).members;
+    members.iter().map(|member| (member.region.0.as_u128() - 1, member.role)).collect()
+}
+
+fn full(writer: &Writer) -> Vec<u128> {
+    let list = status(writer).list.expect("it has been active");
+    let mut full: Vec<u128> = list.full.iter().map(|region| region.0.as_u128() - 1).collect();
+    full.sort_unstable();
+    full
+}
+
+fn are_the_same(trio: &mut Trio, members: &[usize]) {
+    let digests = trio.digests();
+    assert!(members.iter().all(|member| digests[*member] == digests[members[0]]), "{digests:?}");
+}
+
+#[test]
+fn a_healthy_member_stays_full_until_the_new_one_is() {
+    let (mut trio, mut writer) = volume(1);
+    let mut lists = vec![full(&writer)];
+    writer.set_members(&mut trio, &members(&[0, 1, 3], &[2])).unwrap();
+    for _ in 0..40 {
+        if lists.last() != Some(&full(&writer)) {
+            lists.push(full(&writer));
+        }
+        writer.write(&mut trio, 20, &[7, 7]);
+        wait(&mut trio, &mut writer, 1);
+    }
+    // All messages arrive at once, so the list without the one that leaves and the one with the new one come in one tick.
+    assert_eq!(lists, [[0, 1, 2], [0, 1, 3]]);
+    assert!(!writer.upstairs.is_replacing());
+    writer.write(&mut trio, 30, &[8]);
+    are_the_same(&mut trio, &[0, 1, 3]);
+    let digests = trio.digests();
+    assert_ne!(digests[2], digests[0], "who has gone gets nothing any more");
+    // The same once more changes nothing.
+    let before = status(&writer);
+    writer.set_members(&mut trio, &members(&[0, 1, 3], &[2])).unwrap();
+    assert_eq!(status(&writer), before);
+    assert_eq!(roles(&writer).len(), 3);
+}
+
+#[test]
+fn all_members_are_replaced_at_once() {
+    let (mut trio, mut writer) = volume(3);
+    writer.set_members(&mut trio, &members(&[3, 4, 5], &[0, 1, 2])).unwrap();
+    for _ in 0..100 {
+        wait(&mut trio, &mut writer, 1);
+        assert!(full(&writer).len() >= 2);
+    }
+    assert_eq!(full(&writer), [3, 4, 5]);
+    writer.write(&mut trio, 30, &[8]);
+    are_the_same(&mut trio, &[3, 4, 5]);
+    assert_eq!(writer.read(&mut trio, 3, 1), Ok(vec![1; SIZE]));
+}
+
+#[test]
+fn who_begins_while_a_member_leaves_knows_that_one_too() {
+    let (mut trio, mut writer) = volume(1);
+    let change = members(&[0, 1, 3], &[2]);
+    // The new one is not there, and the second one goes: what is acknowledged is on the first and on the one that leaves.
+    trio.away = vec![3];
+    writer.set_members(&mut trio, &change).unwrap();
+    wait(&mut trio, &mut writer, 4);
+    trio.away = vec![1, 3];
+    writer.write(&mut trio, 3, &[9]);
+    drop(writer);
+    let mut writer = Writer::start_of(change, &mut trio, 2);
+    wait(&mut trio, &mut writer, 20);
+    assert_eq!(full(&writer), [0, 2]);
+    assert_eq!(writer.read(&mut trio, 3, 1), Ok(vec![9; SIZE]));
+    trio.away.clear();
+    wait(&mut trio, &mut writer, 60);
+    assert_eq!(roles(&writer), [(0, Role::Full), (1, Role::Full), (3, Role::Full)]);
+    are_the_same(&mut trio, &[0, 1, 3]);
+}
+
+#[test]
+fn of_three_one_that_is_gone_is_left_out_and_a_new_one_is_filled() {
+    let (mut trio, mut writer) = volume(1);
+    let change = members(&[0, 1, 3], &[]);
+    let refused = writer.set_members(&mut trio, &change).unwrap_err();
+    assert_eq!(refused, MembersError::Here { members: vec![named(2).region] });
+    trio.away = vec![2];
+    wait(&mut trio, &mut writer, 60);
+    writer.set_members(&mut trio, &change).unwrap();
+    wait(&mut trio, &mut writer, 60);
+    assert_eq!(full(&writer), [0, 1, 3]);
+    are_the_same(&mut trio, &[0, 1, 3]);
+}
+
+/// Two are gone, and the third one is alone, with a write that only it has.
+fn alone() -> (Trio, Writer, JobId) {
+    let (mut trio, mut writer) = volume(2);
+    trio.away = vec![1, 2];
+    wait(&mut trio, &mut writer, 60);
+    // The new ones are not there yet.
+    trio.away = vec![1, 2, 3, 4];
+    writer.set_members(&mut trio, &members(&[0, 3, 4], &[])).unwrap();
+    wait(&mut trio, &mut writer, 8);
+    assert_eq!(full(&writer), [0]);
+    assert_eq!(writer.read(&mut trio, 3, 1), Ok(vec![1; SIZE]), "nobody else can be the writer");
+    let write = Job::Write { first: 9, bytes: vec![5; SIZE].into(), is_durable: false };
+    let write = writer.ask(&mut trio, write);
+    assert_eq!(writer.end_of(write), None, "nobody is told that it is done");
+    (trio, writer, write)
+}
+
+#[test]
+fn of_two_that_are_gone_the_one_that_stays_fills_two_new_ones() {
+    let (mut trio, mut writer, write) = alone();
+    trio.away = vec![1, 2];
+    wait(&mut trio, &mut writer, 60);
+    assert_eq!(writer.end_of(write), Some(Ok(())));
+    assert_eq!(full(&writer), [0, 3, 4]);
+    are_the_same(&mut trio, &[0, 3, 4]);
+}
+
+#[test]
+fn who_begins_with_the_one_that_was_alone_has_everything() {
+    let (mut trio, writer, _) = alone();
+    drop(writer);
+    let mut writer = Writer::start_of(members(&[0, 3, 4], &[]), &mut trio, 2);
+    wait(&mut trio, &mut writer, 20);
+    assert_eq!(status(&writer).phase, PhaseName::Active);
+    assert_eq!(writer.read(&mut trio, 3, 1), Ok(vec![1; SIZE]));
+}
+
+fn what_one_alone_loses_with_its_power_comes_again() {
+    let (mut trio, mut writer, write) = alone();
+    let applied = trio.members[0].region().applied();
+    trio.away = vec![0, 1, 2, 3, 4];
+    trio.lose_power(0, 2);
+    assert!(trio.members[0].region().applied() < applied, "it has lost the write");
+    wait(&mut trio, &mut writer, 60);
+    trio.away = vec![1, 2];
+    wait(&mut trio, &mut writer, 60);
+    assert_eq!(status(&writer).phase, PhaseName::Active, "nothing is lost that anybody was told of");
+    assert_eq!(writer.end_of(write), Some(Ok(())));
+    assert_eq!(full(&writer), [0, 3, 4]);
+    assert_eq!(writer.read(&mut trio, 9, 1), Ok(vec![5; SIZE]));
+    are_the_same(&mut trio, &[0, 3, 4]);
+}
+
+#[test]
+fn one_that_is_alone_may_lose_with_its_power_what_nobody_was_told_of() {
+    what_one_alone_loses_with_its_power_comes_again();
+}
+
+#[test]
+fn leaving_out_that_it_is_kept_is_noticed() {
+    let without =
+        Rule::UntoldIsKept.left_out(|| catch_unwind(what_one_alone_loses_with_its_power_comes_again));
+    assert!(without.is_err());
+}
+
+#[test]
+fn what_would_lose_data_or_makes_no_sense_is_refused_and_changes_nothing() {
+    let (mut trio, mut writer) = volume(3);
+    wait(&mut trio, &mut writer, 4);
+    let before = status(&writer);
+    let region = |number| named(number).region;
+    for (change, refused) in [
+        (members(&[0], &[]), MembersError::Count(1)),
+        (members(&[0, 1, 2, 3], &[]), MembersError::Count(4)),
+        (members(&[0, 1], &[2, 3, 4, 5]), MembersError::LeavingCount(4)),
+        (members(&[0, 1, 1], &[]), MembersError::Twice(region(1))),
+        (members(&[0, 1, 3], &[1]), MembersError::Twice(region(1))),
+        (members(&[0, 1, 3], &[]), MembersError::Here { members: vec![region(2)] }),
+        (members(&[0, 3, 4], &[]), MembersError::Here { members: vec![region(1), region(2)] }),
+        (members(&[3, 4, 5], &[]), MembersError::NobodyStays),
+    ] {
+        assert_eq!(writer.set_members(&mut trio, &change), Err(refused.clone()));
+        assert_eq!(status(&writer), before, "{refused}");
+    }
+}
+
+#[test]
+fn before_it_is_active_nobody_is_gone() {
+    let (mut trio, _) = volume(3);
+    trio.away = vec![0, 1, 2, 3, 4, 5];
+    let mut idle = Writer::idle(&trio, 2, 0, upstairs::Patience::default());
+    idle.set_members(&mut trio, &members(&[3, 4, 5], &[])).expect("nobody was asked yet");
+    idle.set_members(&mut trio, &members(&[0, 1, 2], &[])).expect("nobody was asked yet");
+    assert_eq!(roles(&idle), [(0, Role::Unknown), (1, Role::Unknown), (2, Role::Unknown)]);
+    let mut waiting = Writer::start_of(members(&[0, 1, 2], &[]), &mut trio, 2);
+    let gone = waiting.set_members(&mut trio, &members(&[0, 1, 3], &[]));
+    assert_eq!(gone, Err(MembersError::NotActive));
+    waiting.set_members(&mut trio, &members(&[0, 1, 3], &[2])).expect("all that there were stay");
+    trio.away = vec![1];
+    wait(&mut trio, &mut waiting, 60);
+    assert_eq!(waiting.read(&mut trio, 3, 1), Ok(vec![1; SIZE]));
+    trio.away.clear();
+    wait(&mut trio, &mut waiting, 60);
+    assert_eq!(full(&waiting), [0, 1, 3]);
+}
+
+#[test]
+fn one_that_has_ended_is_told_why() {
+    let (mut trio, mut writer) = volume(1);
+    let _later = Writer::start(&mut trio, 2, 0);
+    let _ = writer.ask(&mut trio, Job::Flush);
+    wait(&mut trio, &mut writer, 8);
+    assert_eq!(status(&writer).phase, PhaseName::Fenced);
+    let refused = writer.set_members(&mut trio, &members(&[0, 1, 3], &[2]));
+    assert!(matches!(refused, Err(MembersError::Ended { .. })), "{refused:?}");
+}
