@@ -5,7 +5,7 @@ use camino::Utf8PathBuf;
 use ids::RegionId;
 use region::{BlockSize, Geometry, Promotion};
 use std::{collections::BTreeSet, net::SocketAddr};
-use upstairs::{Limits, Members};
+use upstairs::{Limits, MembersError};
 use uuid::Uuid;
 use volume_layers::{Composition, HttpUrl, HttpUrlError, Part, Source};
 use volume_seals::{KeyCheck, Sealer, SealingSession, VolumeKey};
@@ -57,9 +57,9 @@ pub enum BuildError {
         "region {0} is there twice: a volume has each of its regions once, and none in common with what lies under it"
     )]
     RegionTwice(RegionId),
-    /// Two or three members make a set.
-    #[error("a region set with {0} members: it has two or three")]
-    Members(usize),
+    /// There can be no such members.
+    #[error(transparent)]
+    Members(MembersError),
     /// No epoch, no right.
     #[error("epoch 0 is nobody's: an epoch is from 1 on")]
     NoEpoch,
@@ -113,7 +113,7 @@ impl BuildError {
             BuildError::Parents => "volume_parents",
             BuildError::ParentBlockSize { .. } => "volume_parent_block_size",
             BuildError::RegionTwice(_) => "volume_region_twice",
-            BuildError::Members(_) => "volume_members",
+            BuildError::Members(error) => crate::change::members_code(error),
             BuildError::NoEpoch => "volume_epoch",
             BuildError::NoParentEpoch => "volume_parent_epoch",
             BuildError::Path(_) => "volume_file_path",
@@ -150,7 +150,7 @@ impl ConstructionRequest {
         session: Uuid,
         key: Option<&VolumeKey>,
     ) -> Result<Composition, BuildError> {
-        let layers = self.layers()?;
+        let layers = self.checked_layers()?;
         let parts: usize = layers.iter().map(|layer| layer.sub_volumes.len()).sum();
         if parts > PARTS_MAX {
             return Err(BuildError::Shape { parts });
@@ -166,9 +166,8 @@ impl ConstructionRequest {
     }
 
     /// It, and what lies under it.
-    fn layers(&self) -> Result<Vec<&ConstructionRequest>, BuildError> {
-        let all = std::iter::successors(Some(self), |layer| layer.read_only_parent.as_deref());
-        let layers: Vec<&ConstructionRequest> = all.take(PARENTS_MAX + 2).collect();
+    fn checked_layers(&self) -> Result<Vec<&ConstructionRequest>, BuildError> {
+        let layers: Vec<&ConstructionRequest> = self.layers().take(PARENTS_MAX + 2).collect();
         if layers.len() > PARENTS_MAX + 1 {
             return Err(BuildError::Parents);
         }
@@ -238,10 +237,12 @@ impl Builder<'_> {
     }
 
     fn region_set(&mut self, set: &RegionSet, epoch: u32, limits: Limits) -> Result<Part, BuildError> {
-        if !(2..=3).contains(&set.members.len()) {
-            return Err(BuildError::Members(set.members.len()));
+        let members = set.named();
+        match members.check() {
+            Err(MembersError::Twice(region)) => return Err(BuildError::RegionTwice(region)),
+            checked => checked.map_err(BuildError::Members)?,
         }
-        let twice = set.members.iter().find(|member| !self.regions.insert(member.region_id));
+        let twice = set.all().find(|member| !self.regions.insert(member.region_id));
         if let Some(member) = twice {
             return Err(BuildError::RegionTwice(member.region_id));
         }
@@ -250,21 +251,17 @@ impl Builder<'_> {
         if !geometry.is_possible() {
             return Err(BuildError::Blocks(blocks));
         }
-        let named = |member: &crate::request::Member| region::Member {
-            region: member.region_id,
-            incarnation: member.incarnation,
-        };
         let config = upstairs::Config {
             set: set.id,
             geometry,
-            members: Members::only(set.members.iter().map(named).collect()),
+            members,
             promotion: Promotion { epoch, session: self.session },
             accepts_possible_loss: false,
             limits,
             patience: upstairs::Patience::default(),
             sealer: set.encryption.map(|encryption| self.sealer(set, encryption)).transpose()?,
         };
-        let members: Vec<SocketAddr> = set.members.iter().map(|member| member.address).collect();
+        let members: Vec<SocketAddr> = set.all().map(|member| member.address).collect();
         Ok(Part::RegionSet { config: Box::new(config), members })
     }
 
@@ -292,6 +289,7 @@ fn limits(writers: usize) -> Limits {
 mod tests {
     use super::*;
     use crate::examples::{encrypted, example, file, key, of, over, sealed, set, url};
+    use crate::request::Member;
 
     fn only_config(composition: Composition) -> upstairs::Config {
         let part = composition.layers.into_iter().flatten().next().expect("it has a part");
@@ -338,7 +336,12 @@ mod tests {
         assert_eq!(refused_after(|request| request.block_size = 1_024), BuildError::BlockSize(1_024));
         assert_eq!(refused_after(|request| request.epoch = 0), BuildError::NoEpoch);
         assert_eq!(refused_after(|request| request.sub_volumes.clear()), BuildError::Shape { parts: 0 });
-        assert_eq!(changed(|set| set.members.truncate(1)), BuildError::Members(1));
+        let one = changed(|set| set.members.truncate(1));
+        assert_eq!((&one, one.code()), (&BuildError::Members(MembersError::Count(1)), "volume_members"));
+        let leaving = changed(|set| {
+            set.leaving = set.members.iter().map(|member| Member { incarnation: 8, ..*member }).collect();
+        });
+        assert_eq!(leaving.code(), "volume_region_twice", "another life of a region is the same region");
         assert_eq!(changed(|set| set.extent_count = u64::MAX), BuildError::Blocks(u64::MAX));
         let twice = changed(|set| set.members[2].region_id = set.members[0].region_id);
         assert_eq!(twice.code(), "volume_region_twice");
@@ -368,7 +371,7 @@ mod tests {
                 vec!["/c.img"]
             ]
         );
-        assert_eq!((composition.members().len(), composition.sources().len()), (9, 2));
+        assert_eq!((composition.addresses().len(), composition.sources().len()), (9, 2));
         assert_eq!(request.build(Uuid::nil(), None).expect_err("no key").code(), "volume_key_missing");
     }
 

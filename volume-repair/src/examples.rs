@@ -20,6 +20,7 @@ pub(crate) fn set(number: u128) -> RegionSet {
         blocks_per_extent: 1_000,
         extent_count: 2,
         members: (1..=3).map(member).collect(),
+        leaving: Vec::new(),
         encryption: None,
     }
 }

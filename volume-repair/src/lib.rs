@@ -12,14 +12,17 @@
 //!
 //! - [`request`]: the construction request.
 //! - [`build`]: what of it can be used, and what for.
+//! - [`change`]: a newer one, applied to the volume that runs.
 //!
 //! Beside it: `upstairs/` (the writer of a region set), `layers/` (several parts, and what lies under them, as one volume), `seals/` (encryption),
 //! `export/` (a volume over NBD), `sim/` (region sets in a simulation).
 
 mod build;
+mod change;
 #[cfg(test)]
 mod examples;
 mod request;
 
 pub use build::{BuildError, PARENTS_MAX, PARTS_MAX};
+pub use change::{Applied, ChangeError, Executor, members_code};
 pub use request::{Cipher, ConstructionRequest, Encryption, FilePart, Member, RegionSet, SubVolume, UrlPart};

@@ -5,6 +5,7 @@ use camino::Utf8PathBuf;
 use ids::{RegionId, RegionSetId};
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::SocketAddr};
+use upstairs::Members;
 use uuid::Uuid;
 use volume_seals::KeyCheck;
 
@@ -75,8 +76,12 @@ pub struct RegionSet {
     pub blocks_per_extent: u64,
     /// How many.
     pub extent_count: u64,
-    /// The regions.
+    /// The regions that there are to be.
     pub members: Vec<Member>,
+    /// Those that were to be and are replaced: members as long as they are needed. Whoever has lost one for good, and says so by leaving
+    /// it out here, too, never gives out a request again that has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<Member>,
     /// How its blocks are encrypted; not, if it is not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
@@ -112,6 +117,41 @@ pub struct Member {
     pub address: SocketAddr,
 }
 
+impl From<Member> for region::Member {
+    fn from(Member { region_id, incarnation, .. }: Member) -> region::Member {
+        region::Member { region: region_id, incarnation }
+    }
+}
+
+impl RegionSet {
+    /// Which members there are to be, and which leave.
+    #[must_use]
+    pub fn named(&self) -> Members {
+        let named = |members: &[Member]| members.iter().copied().map(Into::into).collect();
+        Members { wanted: named(&self.members), leaving: named(&self.leaving) }
+    }
+
+    /// All regions, those that leave behind the others.
+    pub fn all(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().chain(&self.leaving)
+    }
+}
+
+impl ConstructionRequest {
+    /// It, and what lies under it.
+    pub fn layers(&self) -> impl Iterator<Item = &ConstructionRequest> {
+        std::iter::successors(Some(self), |layer| layer.read_only_parent.as_deref())
+    }
+
+    /// All region sets: its own first, then those of what lies under it.
+    pub fn region_sets(&self) -> impl Iterator<Item = &RegionSet> {
+        self.layers().flat_map(|layer| &layer.sub_volumes).filter_map(|part| match part {
+            SubVolume::RegionSet(set) => Some(set),
+            SubVolume::File(_) | SubVolume::Url(_) => None,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +163,7 @@ mod tests {
         assert_eq!(json["sub_volumes"][0]["region_set"]["members"][2]["incarnation"], 7);
         assert_eq!(json["read_only_parent"], serde_json::Value::Null);
         assert_eq!(json["sub_volumes"][0]["region_set"].get("encryption"), None);
+        assert_eq!(json["sub_volumes"][0]["region_set"].get("leaving"), None);
         let read: ConstructionRequest = serde_json::from_value(json).expect("it is one");
         assert_eq!(read, example());
     }

@@ -84,7 +84,7 @@ pub(super) fn socket(volume: &Utf8Path, control: Option<&Utf8Path>) -> Utf8PathB
 
 pub(super) fn activate(which: &Which, epoch: u32) -> Result<(), Box<dyn Error>> {
     let socket = which.socket();
-    done(ask(&socket, Request::Activate { epoch })?)?;
+    done(ask(&socket, &Request::Activate { epoch })?)?;
     let mut clock = Clock::start(ACTIVATION)?;
     loop {
         let status = status(&socket)?;
@@ -156,16 +156,18 @@ impl Clock {
 }
 
 pub(super) fn stop(which: &Which) -> Result<(), Box<dyn Error>> {
-    done(ask(&which.socket(), Request::Stop)?)?;
+    done(ask(&which.socket(), &Request::Stop)?)?;
     println!("it ends when what is under way was answered");
     Ok(())
 }
 
 pub(super) fn status(socket: &Utf8Path) -> Result<Box<ExportStatus>, Box<dyn Error>> {
-    match ask(socket, Request::Status)? {
+    match ask(socket, &Request::Status)? {
         Answer::Status(status) => Ok(status),
         Answer::Refused(refusal) => Err(refusal.into()),
-        Answer::Done => Err("the export answers something else than it was asked".into()),
+        Answer::Done | Answer::Applied(_) => {
+            Err("the export answers something else than it was asked".into())
+        }
     }
 }
 

@@ -4,14 +4,12 @@ use super::{
     arguments::{Place, Size},
     description::{self, DescriptionError},
     keys,
+    regions::{Made, RegionError, new_member},
 };
-use camino::{Utf8Path, Utf8PathBuf};
-use daemon::state_directory;
-use downstairs::{Disk, DiskError};
-use durable_fs::RealDisk;
+use camino::Utf8Path;
 use ids::{RegionId, RegionSetId};
-use region::{BlockSize, Geometry, Identity, List, ListVersion, NewRegion, Position};
-use std::{error::Error, io, sync::Arc};
+use region::{BlockSize, Geometry, Identity, List, ListVersion, Position};
+use std::error::Error;
 use uuid::Uuid;
 use volume_repair::{Cipher, ConstructionRequest, Encryption, Member, RegionSet, SubVolume};
 
@@ -26,24 +24,9 @@ pub(super) enum CreateError {
         /// Of a block.
         block: u32,
     },
-    /// A directory for regions is not to be had.
-    #[error("the directory {directory} cannot be made")]
-    Directory {
-        /// Which.
-        directory: Utf8PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A disk refuses, or has too little room.
-    #[error("there is no region in {directory}, and none is left in the others")]
-    Region {
-        /// Which.
-        directory: Utf8PathBuf,
-        /// Why.
-        #[source]
-        source: DiskError,
-    },
+    /// A region is not made.
+    #[error(transparent)]
+    Region(#[from] RegionError),
     /// The file is not made.
     #[error(transparent)]
     Description(#[from] DescriptionError),
@@ -55,8 +38,7 @@ impl CreateError {
     pub(super) fn code(&self) -> &'static str {
         match self {
             CreateError::HalfBlock { .. } => "volume_size",
-            CreateError::Directory { .. } => "volume_directory_not_made",
-            CreateError::Region { .. } => "volume_region_not_made",
+            CreateError::Region(error) => error.code(),
             CreateError::Description(error) => error.code(),
         }
     }
@@ -71,15 +53,7 @@ pub(super) fn create(
 ) -> Result<(), Box<dyn Error>> {
     let set = RegionSetId::generate();
     let key = key_file.map(keys::read).transpose()?;
-    let members: Vec<Member> = places
-        .iter()
-        .map(|place| Member {
-            region_id: RegionId::generate(),
-            // So large that any program that reads JSON keeps it exactly.
-            incarnation: Uuid::new_v4().as_u64_pair().1 >> 11,
-            address: place.address,
-        })
-        .collect();
+    let members: Vec<Member> = places.iter().map(new_member).collect();
     let blocks = size / u64::from(block_bytes.max(1));
     let request = ConstructionRequest {
         id: Uuid::now_v7(),
@@ -91,6 +65,7 @@ pub(super) fn create(
             blocks_per_extent: blocks,
             extent_count: 1,
             members: members.clone(),
+            leaving: Vec::new(),
             encryption: key
                 .as_ref()
                 .map(|key| Encryption { cipher: Cipher::Aes256Gcm, key_check: key.check(set) }),
@@ -118,44 +93,15 @@ fn make(
     identity: Identity,
     output: &Utf8Path,
 ) -> Result<(), CreateError> {
-    let full = members
-        .iter()
-        .map(|member| region::Member { region: member.region_id, incarnation: member.incarnation });
-    let list =
-        List { version: ListVersion { epoch: 0, number: 1 }, base: Position::NONE, full: full.collect() };
+    let full = members.iter().copied().map(Into::into).collect();
+    let list = List { version: ListVersion { epoch: 0, number: 1 }, base: Position::NONE, full };
     let mut made = Made::default();
-    for (Place { directory, .. }, member) in places.iter().zip(members) {
-        state_directory::create(directory)
-            .map_err(|source| CreateError::Directory { directory: directory.clone(), source })?;
-        let disk = Disk::new(Arc::new(RealDisk::new(directory)));
-        let region = member.region_id;
-        let new = NewRegion {
-            identity: Identity { region, ..identity },
-            incarnation: member.incarnation,
-            list: list.clone(),
-            salt: Uuid::new_v4().as_u64_pair().1,
-        };
-        // Before it is made: also of one that fails at the last something may be there.
-        made.0.push((disk.clone(), region));
-        disk.create(&new).map_err(|source| CreateError::Region { directory: directory.clone(), source })?;
+    for (place, member) in places.iter().zip(members) {
+        made.make(place, *member, identity, list.clone())?;
     }
     description::make(output, request)?;
-    made.0.clear();
+    made.keep();
     Ok(())
-}
-
-/// Regions of a volume that is not there yet. Dropped, they are removed.
-#[derive(Debug, Default)]
-struct Made(Vec<(Disk, RegionId)>);
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        for (disk, region) in &self.0 {
-            if let Err(error) = disk.destroy(*region) {
-                eprintln!("region {region} is left behind: {}", problem::chain(&error));
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -95,24 +95,33 @@ pub(super) fn check_free(path: &Utf8Path) -> Result<(), DescriptionError> {
     }
 }
 
-/// Makes it: on return it is durable. If it fails, nothing has its name that had not before.
-pub(super) fn make(path: &Utf8Path, request: &ConstructionRequest) -> Result<(), DescriptionError> {
+/// Writes it over the one that is there: on return it is durable. If it fails, either of them is there, whole.
+pub(super) fn replace(path: &Utf8Path, request: &ConstructionRequest) -> Result<(), DescriptionError> {
+    publish(path, &text_of(request), RenameFlags::empty())
+        .map_err(|source| DescriptionError::NotWritten { path: path.to_owned(), source })
+}
+
+fn text_of(request: &ConstructionRequest) -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(request).expect("a request is JSON");
     text.push(b'\n');
-    publish(path, &text).map_err(|source| match source.kind() {
+    text
+}
+
+/// Makes it: on return it is durable. If it fails, nothing has its name that had not before.
+pub(super) fn make(path: &Utf8Path, request: &ConstructionRequest) -> Result<(), DescriptionError> {
+    publish(path, &text_of(request), RenameFlags::NOREPLACE).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => DescriptionError::Exists { path: path.to_owned() },
         _ => DescriptionError::NotWritten { path: path.to_owned(), source },
     })
 }
 
-fn publish(path: &Utf8Path, text: &[u8]) -> io::Result<()> {
+fn publish(path: &Utf8Path, text: &[u8], flags: RenameFlags) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_str().is_empty());
     let directory = File::open(directory.unwrap_or(Utf8Path::new(".")))?;
     // Nobody else's, whatever it is called: two that make the same file write two.
     let unfinished = Utf8PathBuf::from(format!("{path}.{}{UNFINISHED}", Uuid::new_v4()));
-    let named = write(&unfinished, text).and_then(|()| {
-        Ok(renameat_with(CWD, unfinished.as_str(), CWD, path.as_str(), RenameFlags::NOREPLACE)?)
-    });
+    let named = write(&unfinished, text)
+        .and_then(|()| Ok(renameat_with(CWD, unfinished.as_str(), CWD, path.as_str(), flags)?));
     if named.is_err() {
         // If it cannot be removed, its name says what it is.
         let _ = fs::remove_file(&unfinished);
@@ -120,7 +129,9 @@ fn publish(path: &Utf8Path, text: &[u8]) -> io::Result<()> {
     }
     directory.sync_all().inspect_err(|_| {
         // It would be there, and what it describes would not.
-        let _ = fs::remove_file(path);
+        if flags.contains(RenameFlags::NOREPLACE) {
+            let _ = fs::remove_file(path);
+        }
     })
 }
 
@@ -156,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_there_is_written_over() {
+    fn one_takes_the_place_of_another_only_where_that_was_asked_for() {
         let directory = camino_tempfile::tempdir().expect("a directory");
         let path = directory.path().join("volume.json");
         let request: ConstructionRequest = serde_json::from_value(serde_json::json!({
@@ -170,6 +181,13 @@ mod tests {
         let names = || fs::read_dir(directory.path()).expect("it is read").count();
         assert_eq!(names(), 1);
         assert_eq!(code(make(&path, &request)), "volume_description_exists");
+        let newer = ConstructionRequest { config_version: 2, ..request.clone() };
+        replace(&path, &newer).expect("it is replaced");
+        assert_eq!((read(&path).expect("it is read"), names()), (newer, 1));
+        assert_eq!(
+            code(replace(&directory.path().join("no/where"), &request)),
+            "volume_description_not_written"
+        );
         let link = directory.path().join("link");
         symlink("/nowhere/at/all", &link).expect("it is made");
         assert_eq!(code(check_free(&link)), "volume_description_exists");

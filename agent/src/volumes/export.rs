@@ -38,15 +38,16 @@ pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Er
         composition.accept_possible_loss();
     }
     composition.set_patience(order.patience);
-    let export = Export::new(Offer { composition, name: String::new() }, listen)?;
+    let id = request.id;
+    let export = Export::new(Offer { composition, request: Some(request), name: String::new() }, listen)?;
     let handle = export.handle();
     let _control = Control::start(order.control, handle.clone())?;
     match order.epoch {
         Some(epoch) => {
             handle.activate();
-            println!("serving volume {} with epoch {epoch}", request.id);
+            println!("serving volume {id} with epoch {epoch}");
         }
-        None => println!("serving volume {}, not activated", request.id),
+        None => println!("serving volume {id}, not activated"),
     }
     let (failed, failure) = mpsc::channel();
     // It goes on waiting if the export is ended by its control socket.

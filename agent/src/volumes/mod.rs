@@ -1,7 +1,7 @@
 //! Volumes by hand: regions, their Downstairs and an export over NBD, on one machine or several, with no coordinator.
 //!
 //! - [`arguments`]: what is written on the command line.
-//! - [`create`], [`export`], [`downstairs`]: a command each.
+//! - [`create`], [`replace`], [`export`], [`downstairs`]: a command each. [`regions`]: regions that are made for a volume.
 //! - [`keys`]: the files with their keys. [`description`]: the files that describe them.
 //! - [`control`], [`look`]: what is asked of a running export; [`view`], [`parts_view`]: how people see it; [`pause`]: between two looks.
 //! - [`region_look`]: what a region's file says.
@@ -18,6 +18,8 @@ mod look;
 mod parts_view;
 mod pause;
 mod region_look;
+mod regions;
+mod replace;
 mod signals;
 mod view;
 
@@ -31,11 +33,13 @@ use control::{Goal, NotReached, Which};
 use create::CreateError;
 use daemon::state_lock::StateLockError;
 use description::DescriptionError;
+use ids::RegionId;
 use keys::KeyFileError;
 use region_look::LookError;
+use replace::ReplaceError;
 use std::{error::Error, net::SocketAddr, process::ExitCode, time::Duration};
 use volume_export::{AskError, ControlError, ExportError, Patience, Refusal};
-use volume_repair::BuildError;
+use volume_repair::{BuildError, members_code};
 
 /// What is done with volumes.
 #[derive(Debug, Subcommand)]
@@ -106,6 +110,24 @@ pub enum VolumeCommand {
         #[arg(long)]
         epoch: u32,
     },
+    /// Put a new region in the place of a member, while clients go on.
+    ///
+    /// A member that is there stays one until the new one has everything. Ends as soon as that has begun; `volume wait --for whole` waits
+    /// for its end.
+    Replace {
+        /// Which volume; its file gets the next version.
+        #[command(flatten)]
+        which: Which,
+        /// The member's region.
+        #[arg(long)]
+        region: RegionId,
+        /// Where the new region is made, and where it will be served: DIRECTORY@ADDRESS:PORT.
+        #[arg(long)]
+        member: Place,
+        /// The old region is lost for good: it is not waited for, and never asked again. Refused while it is there.
+        #[arg(long)]
+        gone: bool,
+    },
     /// Show what an export believes: who is there, who lags, what is being copied, what waits for whom.
     Look {
         /// Which export.
@@ -172,6 +194,9 @@ pub fn run(command: VolumeCommand) -> ExitCode {
             export::export(order, listen.0)
         }
         VolumeCommand::Activate { which, epoch } => control::activate(&which, epoch),
+        VolumeCommand::Replace { which, region, member, gone } => {
+            replace::replace(&which, region, &member, gone)
+        }
         VolumeCommand::Look { which, json, watch } => look::look(&which, look::Form { json, watch }),
         VolumeCommand::Wait { which, goal, seconds } => control::wait(&which, goal, seconds),
         VolumeCommand::Stop { which } => control::stop(&which),
@@ -214,6 +239,8 @@ fn code(error: &(dyn Error + 'static)) -> Option<String> {
     let of_key = || error.downcast_ref().map(KeyFileError::code);
     let of_description = || error.downcast_ref().map(DescriptionError::code);
     let of_create = || error.downcast_ref().map(CreateError::code);
+    let of_replace = || error.downcast_ref().map(ReplaceError::code);
+    let of_members = || error.downcast_ref().map(members_code);
     let of_export = || error.downcast_ref().map(ExportError::code);
     let of_control = || error.downcast_ref().map(ControlError::code);
     let of_lock = || {
@@ -233,6 +260,7 @@ fn code(error: &(dyn Error + 'static)) -> Option<String> {
         })
     };
     let of_volume = of_look.or_else(of_build).or_else(of_key).or_else(of_description).or_else(of_create);
+    let of_volume = of_volume.or_else(of_replace).or_else(of_members);
     let code = of_volume.or_else(of_export).or_else(of_control).or_else(of_lock).or_else(of_server);
     code.map(str::to_owned)
 }

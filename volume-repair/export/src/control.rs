@@ -33,8 +33,8 @@ use std::{
 /// Connections at a time: a live view, a script, and some to spare.
 const CONNECTIONS_MAX: usize = 16;
 
-/// Bytes of a request at most. The longest one has some 40.
-const LINE_MAX: usize = 4 << 10;
+/// Bytes of a request at most. The longest one has a construction request of as many parts as a volume may have: some 20 KiB.
+const LINE_MAX: usize = 64 << 10;
 
 /// How long a connection may go without a whole request. A live view asks every second.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -215,6 +215,8 @@ fn obey(request: Request, handle: &Handle) -> Result<Answer, Refusal> {
             handle.activate_with(epoch)??;
             Ok(Answer::Done)
         }
+        Request::Apply { volume } => Ok(Answer::Applied(handle.apply(*volume, false)??)),
+        Request::Check { volume } => Ok(Answer::Applied(handle.apply(*volume, true)??)),
         // Obeyed when it was answered.
         Request::Stop => Ok(Answer::Done),
     }

@@ -12,14 +12,17 @@ use crate::{
 };
 use mio::{Events, Poll, Token, Waker};
 use nbd_server::{Access, BlockSize, Exports, Features};
+use region::Member;
 use std::{
     collections::BTreeMap,
     io,
+    net::SocketAddr,
     sync::{Arc, mpsc::Receiver},
     time::{Duration, Instant},
 };
 use upstairs::{Action, Job, JobId, PeerId, Trouble};
 use volume_layers::{Composition, FetchError, SourceId, Volume};
+use volume_repair::{Applied, ChangeError, ConstructionRequest, Executor};
 
 /// How often the volume is told that time goes by.
 const TICK: Duration = Duration::from_millis(250);
@@ -52,6 +55,8 @@ const PEERS: usize = 2;
 pub struct Offer {
     /// What the volume is made of.
     pub composition: Composition,
+    /// The request that says so; without one its members stay as they are.
+    pub request: Option<ConstructionRequest>,
     /// What clients call it; may be empty.
     pub name: String,
 }
@@ -104,9 +109,14 @@ pub struct Export {
     orders: Receiver<Order>,
     is_stopping: bool,
     volume: Volume,
+    /// By which request it runs.
+    executor: Option<Executor>,
     block_size: u64,
+    /// Where members are served.
+    addresses: BTreeMap<Member, SocketAddr>,
+    /// The connections to members, by their places.
     peers: Vec<Peer>,
-    /// What was said of each member last, and of how many wrong seals.
+    /// What was said of the member at each place last, and of how many wrong seals.
     told: Vec<Option<Trouble>>,
     told_seals: Vec<(u64, Duration)>,
     /// Files and URLs, if the volume has any; and what was said of each of them last.
@@ -128,11 +138,11 @@ impl Export {
     /// # Errors
     /// [`ExportError`].
     pub fn new(offer: Offer, address: Address) -> Result<Export, ExportError> {
-        let Offer { composition, name } = offer;
+        let Offer { composition, request, name } = offer;
         let poll = Poll::new().map_err(ExportError::System)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(ExportError::System)?);
         let block_size = composition.block_size.bytes() as u64;
-        let (members, parts) = (composition.members(), composition.sources());
+        let (addresses, parts) = (composition.addresses(), composition.sources());
         let opened = match parts.is_empty() {
             true => None,
             false => Some(Sources::open(parts, block_size, Arc::clone(&waker)).map_err(ExportError::Source)?),
@@ -146,6 +156,7 @@ impl Export {
         });
         let listener = listener.map_err(|source| ExportError::Listen { address, source })?;
         let (handle, orders) = Handle::new(waker);
+        let places = volume.places();
         Ok(Export {
             poll,
             listener,
@@ -156,9 +167,11 @@ impl Export {
             is_stopping: false,
             volume,
             block_size,
-            told: vec![None; members.len()],
-            told_seals: vec![(0, Duration::ZERO); members.len()],
-            peers: members.into_iter().map(Peer::new).collect(),
+            executor: request.map(Executor::new),
+            addresses,
+            told: vec![None; places],
+            told_seals: vec![(0, Duration::ZERO); places],
+            peers: std::iter::repeat_with(Peer::new).take(places).collect(),
             sources,
             told_sources: BTreeMap::new(),
             clients: BTreeMap::new(),
@@ -228,6 +241,10 @@ impl Export {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Status(answer) => drop(answer.try_send(Box::new(self.status()))),
+                Order::Apply { request, is_check, answer } => {
+                    let applied = self.apply(*request, is_check);
+                    drop(answer.try_send(applied));
+                }
                 Order::Activate(epoch, answer) => {
                     let activated = self.volume.activate_with(self.now(), epoch);
                     let told = activated.map(|actions| self.perform(actions));
@@ -237,9 +254,26 @@ impl Export {
         }
     }
 
+    /// Applies a newer request, or says whether it would.
+    fn apply(&mut self, request: ConstructionRequest, is_check: bool) -> Result<Applied, ChangeError> {
+        let now = self.now();
+        let Some(executor) = &mut self.executor else { return Ok(Applied::Missing) };
+        if is_check {
+            return executor.check(now, &self.volume, &request);
+        }
+        let (applied, actions) = executor.apply(now, &mut self.volume, request)?;
+        // Those that leave are in it, too, as long as they are needed.
+        self.addresses = executor.addresses();
+        if applied == Applied::Started {
+            tracing::info!(version = executor.request().config_version, "members are replaced");
+        }
+        self.perform(actions);
+        Ok(applied)
+    }
+
     fn status(&self) -> ExportStatus {
         let mut volume = self.volume.status(self.now());
-        volume.set_addresses(self.peers.iter().map(Peer::address));
+        volume.set_addresses(&self.addresses);
         ExportStatus {
             pid: std::process::id(),
             listen: self.listener.address().to_string(),
@@ -333,7 +367,7 @@ impl Export {
                 Ok(replies) if replies.is_empty() => continue,
                 Ok(replies) => self.volume.received(self.now(), PeerId(peer), replies),
                 Err(error) => {
-                    tracing::warn!(peer, %error, "the connection to a member is gone");
+                    tracing::warn!(region = self.region_at(PeerId(peer)), %error, "the connection to a member is gone");
                     self.peers[peer].close();
                     self.volume.disconnected(self.now(), PeerId(peer))
                 }
@@ -410,9 +444,8 @@ impl Export {
         for action in actions {
             match action {
                 Action::Connect(peer) => {
-                    let token = Token(PEERS + peer.0);
-                    if let Err(error) = self.peers[peer.0].connect(self.poll.registry(), token) {
-                        tracing::warn!(peer = peer.0, %error, "a member cannot be reached");
+                    if let Err(error) = self.connect(peer) {
+                        tracing::warn!(region = self.region_at(peer), %error, "a member cannot be reached");
                         let actions = self.volume.connected(self.now(), peer, false);
                         self.perform(actions);
                     }
@@ -444,14 +477,30 @@ impl Export {
         }
     }
 
+    fn connect(&mut self, peer: PeerId) -> io::Result<()> {
+        let address = self.volume.member_at(peer).and_then(|member| self.addresses.get(&member));
+        let address = *address.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        self.peers[peer.0].connect(address, self.poll.registry(), Token(PEERS + peer.0))
+    }
+
+    /// For people.
+    fn region_at(&self, peer: PeerId) -> String {
+        self.volume.member_at(peer).map(|member| member.region.to_string()).unwrap_or_default()
+    }
+
     /// Says why a member is of no use, once, and that it has blocks that were changed on purpose, when there are more.
     fn tell_trouble(&mut self, peer: PeerId) {
+        if self.volume.member_at(peer).is_none() {
+            // Whoever was there is no member any more.
+            (self.told[peer.0], self.told_seals[peer.0]) = (None, (0, Duration::ZERO));
+            return;
+        }
         let (seals, now) = (self.volume.wrong_seals(peer), self.now());
         let (told, told_at) = self.told_seals[peer.0];
-        if told != seals && (told == 0 || now.saturating_sub(told_at) >= SEALS_TOLD) {
+        if seals > told && (told == 0 || now.saturating_sub(told_at) >= SEALS_TOLD) {
             self.told_seals[peer.0] = (seals, now);
             tracing::error!(
-                peer = peer.0,
+                region = self.region_at(peer),
                 blocks = seals,
                 "a member has blocks that the volume's key has not sealed"
             );
@@ -461,7 +510,7 @@ impl Export {
             self.told[peer.0] = why.cloned();
             if let Some(why) = why {
                 let code = why.code();
-                tracing::warn!(peer = peer.0, %why, ?code, "a member is not of use");
+                tracing::warn!(region = self.region_at(peer), %why, ?code, "a member is not of use");
             }
         }
     }
@@ -469,7 +518,7 @@ impl Export {
     fn send(&mut self) {
         for peer in 0..self.peers.len() {
             if let Err(error) = self.peers[peer].send() {
-                tracing::warn!(peer, %error, "the connection to a member is gone");
+                tracing::warn!(region = self.region_at(PeerId(peer)), %error, "the connection to a member is gone");
                 self.peers[peer].close();
                 let actions = self.volume.disconnected(self.now(), PeerId(peer));
                 self.perform(actions);

@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 use upstairs::ActivateError;
+use volume_repair::{Applied, ChangeError, ConstructionRequest};
 
 /// Orders that wait for the loop at most. It takes all of them in each turn.
 const ORDERS_MAX: usize = 32;
@@ -28,6 +29,11 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 pub(crate) enum Order {
     Status(SyncSender<Box<ExportStatus>>),
     Activate(u32, SyncSender<Result<(), ActivateError>>),
+    Apply {
+        request: Box<ConstructionRequest>,
+        is_check: bool,
+        answer: SyncSender<Result<Applied, ChangeError>>,
+    },
 }
 
 /// Why there is no answer.
@@ -76,6 +82,19 @@ impl Handle {
     /// If there is no answer; inside, [`ActivateError`].
     pub fn activate_with(&self, epoch: u32) -> Result<Result<(), ActivateError>, NoAnswer> {
         self.ask(|answer| Order::Activate(epoch, answer))
+    }
+
+    /// Applies a newer construction request to it; or, with `is_check`, says what would become of it.
+    ///
+    /// # Errors
+    /// If there is no answer; inside, [`ChangeError`].
+    pub fn apply(
+        &self,
+        request: ConstructionRequest,
+        is_check: bool,
+    ) -> Result<Result<Applied, ChangeError>, NoAnswer> {
+        let request = Box::new(request);
+        self.ask(|answer| Order::Apply { request, is_check, answer })
     }
 
     /// What it believes.

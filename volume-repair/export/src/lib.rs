@@ -42,3 +42,4 @@ pub use sources::SourceError;
 pub use status::ExportStatus;
 pub use talk::{Answer, AskError, Refusal, RefusalCode, Request, ask};
 pub use upstairs::Patience;
+pub use volume_repair::{Applied, ChangeError};

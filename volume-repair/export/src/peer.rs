@@ -8,10 +8,9 @@ use std::{io, net::SocketAddr};
 /// Bytes that are read from one member before others have their turn.
 const TURN: usize = 4 << 20;
 
-/// A member's connection, if there is one.
+/// The connection to the member at some place, if there is one.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    address: SocketAddr,
     socket: Option<Socket>,
     is_connected: bool,
     pub(crate) is_readable: bool,
@@ -23,9 +22,8 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(address: SocketAddr) -> Peer {
+    pub(crate) fn new() -> Peer {
         Peer {
-            address,
             socket: None,
             is_connected: false,
             is_readable: false,
@@ -36,22 +34,22 @@ impl Peer {
         }
     }
 
-    /// Where it is served.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Begins to connect.
-    pub(crate) fn connect(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+    pub(crate) fn connect(
+        &mut self,
+        address: SocketAddr,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<()> {
         self.close();
-        let mut socket = Socket::Tcp(TcpStream::connect(self.address)?);
+        let mut socket = Socket::Tcp(TcpStream::connect(address)?);
         socket.register(registry, token)?;
         self.socket = Some(socket);
         Ok(())
     }
 
     pub(crate) fn close(&mut self) {
-        *self = Peer::new(self.address);
+        *self = Peer::new();
     }
 
     /// Something has happened on its socket. Whether connecting has worked, if that was waited for.

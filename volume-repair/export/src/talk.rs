@@ -3,6 +3,8 @@
 //! ```text
 //!   {"request":"status"}                 {"status":{…}}
 //!   {"request":"activate","epoch":3}     "done"    or    {"refused":{"code":"other_epoch","words":"…"}}
+//!   {"request":"apply","volume":{…}}     {"applied":"started"}
+//!   {"request":"check","volume":{…}}     the same: what would become of it
 //!   {"request":"stop"}                   "done"
 //! ```
 
@@ -15,7 +17,8 @@ use std::{
     os::unix::net::UnixStream,
     time::Duration,
 };
-use upstairs::{ActivateError, JobError};
+use upstairs::{ActivateError, JobError, MembersError};
+use volume_repair::{Applied, ChangeError, ConstructionRequest};
 
 /// Who asks waits so long for an answer: longer than the export lets anybody wait.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -24,7 +27,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// What is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// What do you believe?
@@ -33,6 +36,16 @@ pub enum Request {
     Activate {
         /// With this right.
         epoch: u32,
+    },
+    /// Go on by this construction request, which has other members.
+    Apply {
+        /// Newer than the one that the volume runs by, or the same.
+        volume: Box<ConstructionRequest>,
+    },
+    /// Would you?
+    Check {
+        /// As with [`Request::Apply`].
+        volume: Box<ConstructionRequest>,
     },
     /// Answer what is under way, and end.
     Stop,
@@ -44,6 +57,8 @@ pub enum Request {
 pub enum Answer {
     /// To status.
     Status(Box<ExportStatus>),
+    /// What has become of a construction request, or would.
+    Applied(Applied),
     /// It is done, or is being done.
     Done,
     /// It is not.
@@ -82,6 +97,26 @@ pub enum RefusalCode {
     Fenced,
     /// Acknowledged writes are lost.
     Lost,
+    /// The request is of another volume.
+    RequestOtherVolume,
+    /// The volume runs by a newer request.
+    RequestOlder,
+    /// The volume runs by another request of that version.
+    RequestVersionTaken,
+    /// The request changes more than members.
+    RequestDiffers,
+    /// A region is there twice.
+    VolumeRegionTwice,
+    /// There can be no such members.
+    VolumeMembers,
+    /// The volume does nothing more.
+    VolumeEnded,
+    /// It is not known yet which members are full.
+    VolumeNotActive,
+    /// No full member would stay.
+    VolumeNobodyStays,
+    /// A member that is to be gone is here.
+    VolumeMemberIsHere,
 }
 
 impl fmt::Display for RefusalCode {
@@ -96,6 +131,16 @@ impl fmt::Display for RefusalCode {
             RefusalCode::OtherEpoch => "other_epoch",
             RefusalCode::Fenced => "fenced",
             RefusalCode::Lost => "lost",
+            RefusalCode::RequestOtherVolume => "request_other_volume",
+            RefusalCode::RequestOlder => "request_older",
+            RefusalCode::RequestVersionTaken => "request_version_taken",
+            RefusalCode::RequestDiffers => "request_differs",
+            RefusalCode::VolumeRegionTwice => "volume_region_twice",
+            RefusalCode::VolumeMembers => "volume_members",
+            RefusalCode::VolumeEnded => "volume_ended",
+            RefusalCode::VolumeNotActive => "volume_not_active",
+            RefusalCode::VolumeNobodyStays => "volume_nobody_stays",
+            RefusalCode::VolumeMemberIsHere => "volume_member_is_here",
         })
     }
 }
@@ -113,6 +158,27 @@ impl From<NoAnswer> for Refusal {
             NoAnswer::Late | NoAnswer::Gone => RefusalCode::NoAnswer,
         };
         Refusal::new(code, no_answer.to_string())
+    }
+}
+
+impl From<ChangeError> for Refusal {
+    fn from(error: ChangeError) -> Refusal {
+        let code = match &error {
+            ChangeError::OtherVolume { .. } => RefusalCode::RequestOtherVolume,
+            ChangeError::Older { .. } => RefusalCode::RequestOlder,
+            ChangeError::VersionTaken(_) => RefusalCode::RequestVersionTaken,
+            ChangeError::Differs { .. } => RefusalCode::RequestDiffers,
+            ChangeError::RegionTwice(_) => RefusalCode::VolumeRegionTwice,
+            ChangeError::Members { source, .. } => match source {
+                MembersError::Count(_) | MembersError::LeavingCount(_) => RefusalCode::VolumeMembers,
+                MembersError::Twice(_) => RefusalCode::VolumeRegionTwice,
+                MembersError::Ended { .. } => RefusalCode::VolumeEnded,
+                MembersError::NotActive => RefusalCode::VolumeNotActive,
+                MembersError::NobodyStays => RefusalCode::VolumeNobodyStays,
+                MembersError::Here { .. } => RefusalCode::VolumeMemberIsHere,
+            },
+        };
+        Refusal::new(code, problem::chain(&error))
     }
 }
 
@@ -168,13 +234,13 @@ pub enum AskError {
 ///
 /// # Errors
 /// [`AskError`]. That it refuses is an answer.
-pub fn ask(path: &Utf8Path, request: Request) -> Result<Answer, AskError> {
+pub fn ask(path: &Utf8Path, request: &Request) -> Result<Answer, AskError> {
     let not_there = |source| AskError::NotThere { path: path.to_owned(), source };
     let not_answered = |source| AskError::NotAnswered { path: path.to_owned(), source };
     let mut socket = UnixStream::connect(path).map_err(not_there)?;
     socket.set_read_timeout(Some(ANSWER_MAX)).map_err(not_answered)?;
     socket.set_write_timeout(Some(ANSWER_MAX)).map_err(not_answered)?;
-    let mut line = serde_json::to_vec(&request).expect("a request is JSON");
+    let mut line = serde_json::to_vec(request).expect("a request is JSON");
     line.push(b'\n');
     socket.write_all(&line).map_err(not_answered)?;
     let mut answer = Vec::new();

@@ -5,20 +5,22 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::{Utf8TempDir, tempdir};
 use ids::{RegionId, RegionSetId};
-use region::{BlockSize, Geometry, Member, Promotion};
+use region::{BlockSize, Geometry, Promotion};
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     os::unix::{fs::PermissionsExt, net::UnixStream},
     thread::{self, JoinHandle},
 };
-use upstairs::{Config, Limits, MemberState, Patience, PhaseName, Status, WaitCode};
+use upstairs::{Config, Limits, MemberState, Members, Patience, PhaseName, Status, WaitCode};
 use uuid::Uuid;
 use volume_export::{
-    Address, Answer, AskError, Control, Export, ExportError, ExportStatus, Offer, Request, ask,
+    Address, Answer, Applied, AskError, Control, Export, ExportError, ExportStatus, Offer, RefusalCode,
+    Request, ask,
 };
 use volume_layers::{Composition, VolumeStatus};
+use volume_repair::{ConstructionRequest, RegionSet, SubVolume};
 
 /// An export with epoch 3 that was not activated, in its own thread.
 struct Site {
@@ -26,7 +28,31 @@ struct Site {
     control: Option<Control>,
     runs: Option<JoinHandle<Result<(), ExportError>>>,
     /// Takes connections, and never answers.
-    _member: TcpListener,
+    member: TcpListener,
+}
+
+/// A volume of three members, which are all served here.
+fn request(address: SocketAddr) -> ConstructionRequest {
+    let member = |number: u128| volume_repair::Member {
+        region_id: RegionId(Uuid::from_u128(number)),
+        incarnation: 1,
+        address,
+    };
+    ConstructionRequest {
+        id: Uuid::from_u128(8),
+        config_version: 1,
+        epoch: 3,
+        block_size: 4096,
+        sub_volumes: vec![SubVolume::RegionSet(RegionSet {
+            id: RegionSetId(Uuid::from_u128(9)),
+            blocks_per_extent: 100,
+            extent_count: 1,
+            members: (1..=3).map(member).collect(),
+            leaving: Vec::new(),
+            encryption: None,
+        })],
+        read_only_parent: None,
+    }
 }
 
 impl Site {
@@ -34,23 +60,13 @@ impl Site {
         let directory = tempdir().unwrap();
         let member = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = member.local_addr().unwrap();
-        let named = |number: u128| Member { region: RegionId(Uuid::from_u128(number)), incarnation: 1 };
-        let config = Config {
-            set: RegionSetId(Uuid::from_u128(9)),
-            geometry: Geometry { block_size: BlockSize::B4096, blocks: 100, is_sealed: false },
-            members: (1..=3).map(named).collect(),
-            promotion: Promotion { epoch: 3, session: Uuid::from_u128(7) },
-            accepts_possible_loss: false,
-            limits: Limits::default(),
-            patience: Patience::default(),
-            sealer: None,
-        };
-        let composition = Composition::of_region_set(config, vec![address; 3]);
-        let offer = Offer { composition, name: String::new() };
+        let request = request(address);
+        let composition = request.build_unactivated(Uuid::from_u128(7), None).unwrap();
+        let offer = Offer { composition, request: Some(request), name: String::new() };
         let export = Export::new(offer, Address::Unix(directory.path().join("nbd"))).unwrap();
         let control = Control::start(&directory.path().join("control"), export.handle()).unwrap();
         let runs = Some(thread::spawn(|| export.run()));
-        Site { directory, control: Some(control), runs, _member: member }
+        Site { directory, control: Some(control), runs, member }
     }
 
     fn socket(&self) -> Utf8PathBuf {
@@ -58,7 +74,7 @@ impl Site {
     }
 
     fn status(&self) -> ExportStatus {
-        match ask(&self.socket(), Request::Status).unwrap() {
+        match ask(&self.socket(), &Request::Status).unwrap() {
             Answer::Status(status) => *status,
             other => panic!("not a status: {other:?}"),
         }
@@ -72,7 +88,7 @@ impl Site {
         }
     }
 
-    fn refusal(&self, request: Request) -> String {
+    fn refusal(&self, request: &Request) -> String {
         match ask(&self.socket(), request).unwrap() {
             Answer::Refused(refusal) => refusal.code.to_string(),
             other => panic!("not refused: {other:?}"),
@@ -93,7 +109,7 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         // An export that has ended already answers nothing.
-        let _ = ask(&self.socket(), Request::Stop);
+        let _ = ask(&self.socket(), &Request::Stop);
         if let Some(runs) = self.runs.take() {
             let _ = runs.join();
         }
@@ -110,13 +126,13 @@ fn an_export_that_was_not_activated_says_so_and_is_activated_once_with_one_epoch
     assert_eq!(status.members[0].state, MemberState::Away);
     assert!(status.members[2].address.is_some());
 
-    assert_eq!(site.refusal(Request::Activate { epoch: 0 }), "no_epoch");
-    assert_eq!(site.refusal(Request::Activate { epoch: 2 }), "epoch_too_low");
+    assert_eq!(site.refusal(&Request::Activate { epoch: 0 }), "no_epoch");
+    assert_eq!(site.refusal(&Request::Activate { epoch: 2 }), "epoch_too_low");
     assert_eq!(site.upstairs().phase, PhaseName::Idle, "what was refused changes nothing");
     for _ in 0..2 {
-        assert_eq!(ask(&site.socket(), Request::Activate { epoch: 5 }).unwrap(), Answer::Done);
+        assert_eq!(ask(&site.socket(), &Request::Activate { epoch: 5 }).unwrap(), Answer::Done);
     }
-    assert_eq!(site.refusal(Request::Activate { epoch: 6 }), "other_epoch");
+    assert_eq!(site.refusal(&Request::Activate { epoch: 6 }), "other_epoch");
 
     let upstairs = site.upstairs();
     assert_eq!((upstairs.phase, upstairs.epoch), (PhaseName::Gathering, Some(5)));
@@ -142,9 +158,9 @@ fn garbage_is_refused_and_the_next_line_is_heard() {
 }
 
 #[test]
-fn a_line_has_4096_bytes_at_most() {
+fn a_line_has_65536_bytes_at_most() {
     let site = Site::start();
-    for (length, code) in [(4_096, "not_a_request"), (4_097, "line_too_long")] {
+    for (length, code) in [(65_536, "not_a_request"), (65_537, "line_too_long")] {
         let mut socket = UnixStream::connect(site.socket()).unwrap();
         let mut line = vec![b'a'; length];
         line.push(b'\n');
@@ -159,7 +175,7 @@ fn a_line_has_4096_bytes_at_most() {
 fn a_line_without_end_is_refused_and_closed() {
     let site = Site::start();
     let mut socket = UnixStream::connect(site.socket()).unwrap();
-    socket.write_all(&[b'a'; 8_000]).unwrap();
+    socket.write_all(&[b'a'; 80_000]).unwrap();
     let mut said = String::new();
     let mut answers = BufReader::new(socket);
     answers.read_line(&mut said).unwrap();
@@ -194,11 +210,11 @@ fn only_its_user_may_ask_and_its_name_ends_with_it() {
     let mut site = Site::start();
     let socket = site.socket();
     assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(ask(&socket, Request::Stop).unwrap(), Answer::Done);
+    assert_eq!(ask(&socket, &Request::Stop).unwrap(), Answer::Done);
     site.runs.take().unwrap().join().unwrap().unwrap();
     drop(site.control.take());
     assert!(!socket.exists() && !site.directory.path().join("nbd").exists());
-    assert!(matches!(ask(&socket, Request::Status), Err(AskError::NotThere { .. })));
+    assert!(matches!(ask(&socket, &Request::Status), Err(AskError::NotThere { .. })));
 }
 
 #[test]
@@ -210,7 +226,7 @@ fn a_socket_that_a_killed_export_has_left_is_replaced_and_a_file_is_not() {
         let config = Config {
             set: RegionSetId(Uuid::from_u128(9)),
             geometry: Geometry { block_size: BlockSize::B512, blocks: 1, is_sealed: false },
-            members: Vec::new(),
+            members: Members::default(),
             promotion: Promotion::default(),
             accepts_possible_loss: false,
             limits: Limits::default(),
@@ -218,11 +234,52 @@ fn a_socket_that_a_killed_export_has_left_is_replaced_and_a_file_is_not() {
             sealer: None,
         };
         let composition = Composition::of_region_set(config, Vec::new());
-        Export::new(Offer { composition, name: String::new() }, address)
+        Export::new(Offer { composition, request: None, name: String::new() }, address)
     };
     drop(std::os::unix::net::UnixListener::bind(here("left")).unwrap());
     assert!(again(&here("left")).is_ok());
     fs::write(here("file"), "precious").unwrap();
     assert!(again(&here("file")).is_err() && again(&here("nbd")).is_err());
     assert_eq!(fs::read_to_string(here("file")).unwrap(), "precious");
+}
+
+#[test]
+fn a_newer_request_is_applied_and_what_is_none_is_refused_by_name() {
+    let site = Site::start();
+    let address = site.member.local_addr().unwrap();
+    let asked = |request: Request| ask(&site.socket(), &request).unwrap();
+    let applied = |volume: &ConstructionRequest| asked(Request::Apply { volume: Box::new(volume.clone()) });
+    let ours = request(address);
+    assert_eq!(applied(&ours), Answer::Applied(Applied::VcrMatches));
+    let mut newer = ConstructionRequest { config_version: 2, ..ours.clone() };
+    let SubVolume::RegionSet(set) = &mut newer.sub_volumes[0] else { panic!("it is a set") };
+    let new = volume_repair::Member { region_id: RegionId(Uuid::from_u128(4)), ..set.members[2] };
+    set.leaving.push(std::mem::replace(&mut set.members[2], new));
+    let regions = || site.status().volume.members().map(|member| member.region).collect::<Vec<_>>();
+    let before = regions();
+    let check = Request::Check { volume: Box::new(newer.clone()) };
+    assert_eq!(asked(check), Answer::Applied(Applied::Started));
+    assert_eq!(regions(), before, "nothing was done yet");
+    assert_eq!(applied(&newer), Answer::Applied(Applied::Started));
+    assert_eq!(regions()[2..], [3, 4].map(|number| RegionId(Uuid::from_u128(number))), "one leaves");
+    assert!(site.status().volume.members().all(|member| member.address == Some(address)));
+    assert_eq!(applied(&newer), Answer::Applied(Applied::StartedAlready));
+    let refused = |volume: &ConstructionRequest| match applied(volume) {
+        Answer::Refused(refusal) => refusal.code,
+        other => panic!("it is {other:?}"),
+    };
+    assert_eq!(refused(&ours), RefusalCode::RequestOlder);
+    assert_eq!(
+        refused(&ConstructionRequest { config_version: 2, ..ours.clone() }),
+        RefusalCode::RequestVersionTaken
+    );
+    assert_eq!(
+        refused(&ConstructionRequest { config_version: 3, block_size: 512, ..ours.clone() }),
+        RefusalCode::RequestDiffers
+    );
+    assert_eq!(
+        refused(&ConstructionRequest { config_version: 3, id: Uuid::nil(), ..ours }),
+        RefusalCode::RequestOtherVolume
+    );
+    assert_eq!(regions().len(), 4, "nothing has changed");
 }

@@ -2,8 +2,8 @@
 
 use crate::http_url::HttpUrl;
 use camino::Utf8PathBuf;
-use region::BlockSize;
-use std::{fmt, net::SocketAddr};
+use region::{BlockSize, Member};
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
 use upstairs::{Config, Patience};
 
 /// What a volume is made of.
@@ -22,7 +22,7 @@ pub enum Part {
     RegionSet {
         /// The set, and the right to write it.
         config: Box<Config>,
-        /// Where each of its members is served.
+        /// Where each of its members is served: those that there are to be, then those that leave.
         members: Vec<SocketAddr>,
     },
     /// Something that is only read.
@@ -82,11 +82,13 @@ impl Composition {
         }
     }
 
-    /// Where its members are served: those of all region sets, in their order. A member's place here is its [`upstairs::PeerId`].
+    /// Where the members of all region sets are served.
     #[must_use]
-    pub fn members(&self) -> Vec<SocketAddr> {
+    pub fn addresses(&self) -> BTreeMap<Member, SocketAddr> {
         let of = |part: &Part| match part {
-            Part::RegionSet { members, .. } => members.clone(),
+            Part::RegionSet { config, members } => {
+                config.members.all().copied().zip(members.iter().copied()).collect()
+            }
             Part::Source(_) => Vec::new(),
         };
         self.layers.iter().flatten().flat_map(of).collect()

@@ -12,7 +12,9 @@ use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
-use upstairs::{Action, ActivateError, Data, Job, JobError, JobId, PeerId, Upstairs};
+use upstairs::{
+    Action, ActivateError, Data, Job, JobError, JobId, Members, MembersError, PLACES, PeerId, Upstairs,
+};
 
 /// Jobs that wait for the activation at most, before nothing more is to be asked.
 const WAITING_MAX: usize = 256;
@@ -25,7 +27,6 @@ const PIECES_MAX: usize = 4_096;
 pub(crate) struct Set {
     pub(crate) upstairs: Upstairs,
     pub(crate) layer: usize,
-    first_peer: usize,
 }
 
 /// Layers of parts.
@@ -34,8 +35,6 @@ pub(crate) struct Layered {
     pub(crate) block_bytes: u64,
     pub(crate) layers: Vec<Layer>,
     pub(crate) sets: Vec<Set>,
-    /// Of each member of the volume, which set it is in, and its place there.
-    peers: Vec<(usize, PeerId)>,
     pub(crate) queues: Vec<Queue>,
     /// Whether a part of the uppermost layer cannot be written.
     pub(crate) is_read_only: bool,
@@ -60,7 +59,6 @@ impl Layered {
             block_bytes,
             layers: Vec::new(),
             sets: Vec::new(),
-            peers: Vec::new(),
             queues: Vec::new(),
             is_read_only: false,
             is_activated: false,
@@ -84,11 +82,9 @@ impl Layered {
     }
 
     /// Puts a region set behind the other parts of the lowest layer.
-    pub(crate) fn add_set(&mut self, upstairs: Upstairs, members: usize, blocks: u64) {
+    pub(crate) fn add_set(&mut self, upstairs: Upstairs, blocks: u64) {
         let (number, layer) = (self.sets.len(), self.layers.len() - 1);
-        let first_peer = self.peers.len();
-        self.peers.extend((0..members).map(|place| (number, PeerId(place))));
-        self.sets.push(Set { upstairs, layer, first_peer });
+        self.sets.push(Set { upstairs, layer });
         self.layers[layer].push(PartId::Set(number), blocks);
     }
 
@@ -159,7 +155,7 @@ impl Layered {
         tell: impl FnOnce(&mut Upstairs, PeerId) -> Vec<Action>,
     ) -> Vec<Action> {
         self.now = now;
-        let (set, place) = self.peers[peer.0];
+        let (set, place) = divided(peer);
         let actions = tell(&mut self.sets[set].upstairs, place);
         self.todo.push_back((set, actions));
         self.step()
@@ -171,8 +167,20 @@ impl Layered {
 
     /// Of which Upstairs a member is, and its place there.
     pub(crate) fn upstairs_of(&self, peer: PeerId) -> (&Upstairs, PeerId) {
-        let (set, place) = self.peers[peer.0];
+        let (set, place) = divided(peer);
         (&self.sets[set].upstairs, place)
+    }
+
+    pub(crate) fn set_members(
+        &mut self,
+        now: Duration,
+        set: usize,
+        members: &Members,
+    ) -> Result<Vec<Action>, MembersError> {
+        self.now = now;
+        let actions = self.sets[set].upstairs.set_members(now, members)?;
+        self.todo.push_back((set, actions));
+        Ok(self.step())
     }
 
     pub(crate) fn tick(&mut self, now: Duration) -> Vec<Action> {
@@ -249,8 +257,7 @@ impl Layered {
     }
 
     fn hear(&mut self, set: usize, action: Action) {
-        let first_peer = self.sets[set].first_peer;
-        let renumbered = |peer: PeerId| PeerId(first_peer + peer.0);
+        let renumbered = |peer: PeerId| PeerId(set * PLACES + peer.0);
         match action {
             Action::Connect(peer) => self.act(Action::Connect(renumbered(peer))),
             Action::Disconnect(peer) => self.act(Action::Disconnect(renumbered(peer))),
@@ -330,4 +337,9 @@ impl Layered {
             crate::Source::Url { .. } => PartKind::Url(status),
         }
     }
+}
+
+/// Which set a member of the volume is in, and its place there.
+pub(crate) fn divided(peer: PeerId) -> (usize, PeerId) {
+    (peer.0 / PLACES, PeerId(peer.0 % PLACES))
 }

@@ -1,8 +1,9 @@
 //! What a volume believes, at one instant: plain data for people and programs, and a part of the outside contract as JSON. What it says of a
 //! region set is the Upstairs' own [`Status`].
 
+use region::Member;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 use upstairs::{MemberStatus, PhaseName, Status, Wait};
 
 /// What a volume believes.
@@ -96,13 +97,13 @@ impl VolumeStatus {
         alone.into_iter().chain(layers.iter().flat_map(LayerStatus::sets))
     }
 
-    /// All members, in the order of their numbers.
+    /// All members, those of each region set together.
     pub fn members(&self) -> impl Iterator<Item = &MemberStatus> {
         self.sets().flat_map(|set| &set.members)
     }
 
-    /// Says where each member is served, in the order of their numbers.
-    pub fn set_addresses(&mut self, addresses: impl IntoIterator<Item = SocketAddr>) {
+    /// Says where each member is served.
+    pub fn set_addresses(&mut self, addresses: &BTreeMap<Member, SocketAddr>) {
         let sets: Vec<&mut Status> = match self {
             VolumeStatus::Upstairs(status) => vec![status],
             VolumeStatus::Layers(status) => {
@@ -110,8 +111,10 @@ impl VolumeStatus {
                 parts.filter_map(|part| part.kind.set_mut()).collect()
             }
         };
-        let members = sets.into_iter().flat_map(|set| &mut set.members);
-        members.zip(addresses).for_each(|(member, address)| member.address = Some(address));
+        for member in sets.into_iter().flat_map(|set| &mut set.members) {
+            let named = Member { region: member.region, incarnation: member.incarnation };
+            member.address = addresses.get(&named).copied();
+        }
     }
 
     /// How far it is: as far as the region set that is least far; without any, it reads when it was activated. It has ended if one of its

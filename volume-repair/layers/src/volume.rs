@@ -8,9 +8,12 @@ use crate::{
     status::VolumeStatus,
 };
 use bytes::Bytes;
+use region::Member;
 use region_wire::Reply;
 use std::time::Duration;
-use upstairs::{Action, ActivateError, Config, Job, JobId, PeerId, Trouble, Upstairs};
+use upstairs::{
+    Action, ActivateError, Config, Job, JobId, Members, MembersError, PLACES, PeerId, Trouble, Upstairs,
+};
 
 /// A volume, between its clients and its parts.
 #[derive(Debug)]
@@ -52,9 +55,9 @@ impl Volume {
             layered.add_layer();
             for part in parts {
                 match part {
-                    Part::RegionSet { config, members } => {
+                    Part::RegionSet { config, .. } => {
                         let Config { geometry, .. } = *config;
-                        layered.add_set(Upstairs::new(*config), members.len(), geometry.blocks);
+                        layered.add_set(Upstairs::new(*config), geometry.blocks);
                     }
                     Part::Source(source) => {
                         let blocks = sizes.next().expect("each source has a size");
@@ -168,6 +171,57 @@ impl Volume {
         match &mut self.shape {
             Shape::Alone(_) => Vec::new(),
             Shape::Layers(layered) => layered.fetched(now, id, result),
+        }
+    }
+
+    /// Its region sets: its own first, then those that lie under it, in the order of [`Composition::layers`].
+    fn sets(&self) -> Vec<&Upstairs> {
+        match &self.shape {
+            Shape::Alone(upstairs) => vec![upstairs],
+            Shape::Layers(layered) => layered.sets.iter().map(|set| &set.upstairs).collect(),
+        }
+    }
+
+    /// Places of members: each has a number below this one.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.sets().len() * PLACES
+    }
+
+    /// Who is at a place, if somebody is.
+    #[must_use]
+    pub fn member_at(&self, peer: PeerId) -> Option<Member> {
+        let (upstairs, place) = self.upstairs_of(peer);
+        upstairs.members().find(|(peer, _)| *peer == place).map(|(_, member)| member)
+    }
+
+    /// Whether members of some region set are being replaced.
+    #[must_use]
+    pub fn is_replacing(&self) -> bool {
+        self.sets().into_iter().any(Upstairs::is_replacing)
+    }
+
+    /// Whether [`Volume::set_members`] would be done of the region set of this number, [`Composition::layers`] says which.
+    ///
+    /// # Errors
+    /// [`MembersError`].
+    pub fn may_set_members(&self, now: Duration, set: usize, members: &Members) -> Result<(), MembersError> {
+        self.sets()[set].may_set_members(now, members)
+    }
+
+    /// From now on a region set is to have these members.
+    ///
+    /// # Errors
+    /// [`MembersError`]; nothing has changed.
+    pub fn set_members(
+        &mut self,
+        now: Duration,
+        set: usize,
+        members: &Members,
+    ) -> Result<Vec<Action>, MembersError> {
+        match &mut self.shape {
+            Shape::Alone(upstairs) => upstairs.set_members(now, members),
+            Shape::Layers(layered) => layered.set_members(now, set, members),
         }
     }
 

@@ -41,7 +41,7 @@ pub struct Status {
     pub list: Option<ListStatus>,
     /// The list that is to follow it, while its members are asked to keep it.
     pub next_list: Option<ListStatus>,
-    /// The members, in the order in which the volume names them.
+    /// The members, each at its place.
     pub members: Vec<MemberStatus>,
     /// A copy from member to member that is under way.
     pub copy: Option<CopyStatus>,

@@ -150,13 +150,13 @@ impl Upstairs {
     /// Why a member is not of use, or was not last time.
     #[must_use]
     pub fn trouble(&self, peer: PeerId) -> Option<&Trouble> {
-        self.peers[peer.0].trouble.as_ref()
+        self.peers.get(peer.0)?.trouble.as_ref()
     }
 
     /// Blocks of a member that had their checksums, and that the volume's key has not sealed.
     #[must_use]
     pub fn wrong_seals(&self, peer: PeerId) -> u64 {
-        self.peers[peer.0].wrong_seals
+        self.peers.get(peer.0).map_or(0, |peer| peer.wrong_seals)
     }
 
     /// Begins to look for its members.

@@ -76,7 +76,8 @@ impl Site {
             sealer: None,
         };
         let addresses = members.iter().map(Server::address).collect();
-        let offer = Offer { composition: Composition::of_region_set(config, addresses), name: String::new() };
+        let composition = Composition::of_region_set(config, addresses);
+        let offer = Offer { composition, request: None, name: String::new() };
         let export = Export::new(offer, Address::Unix(dir.path().join("nbd"))).unwrap();
         let handle = export.handle();
         let control = Some(Control::start(&dir.path().join("control"), handle.clone()).unwrap());

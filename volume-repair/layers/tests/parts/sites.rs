@@ -78,7 +78,7 @@ impl Site {
         Config {
             set: set(self.number),
             geometry: Geometry { block_size: BlockSize::B512, blocks: self.blocks, is_sealed: false },
-            members: (0..3).map(|place| named(self.number, place)).collect(),
+            members: upstairs::Members::only((0..3).map(|place| named(self.number, place)).collect()),
             promotion: Promotion { epoch, session: Uuid::from_u128(epoch.into()) },
             accepts_possible_loss: false,
             limits: Limits::default(),

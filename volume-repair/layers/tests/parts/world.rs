@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use region::BlockSize;
 use std::{collections::BTreeMap, time::Duration};
-use upstairs::{Action, At, Data, Holds, Job, JobError, JobId, PeerId, Run};
+use upstairs::{Action, At, Data, Holds, Job, JobError, JobId, PLACES, PeerId, Run};
 use volume_layers::{Composition, Fetch, FetchError, Part, Source, Volume};
 
 /// The bytes of a block with this content.
@@ -144,7 +144,9 @@ impl World {
     }
 
     fn seat(&mut self, peer: PeerId) -> &mut crate::sites::Seat {
-        self.sites().flat_map(|site| &mut site.members).nth(peer.0).expect("it is one of them")
+        let mut sites = self.sites();
+        let site = sites.nth(peer.0 / PLACES).expect("it is a member of one of them");
+        &mut site.members[peer.0 % PLACES]
     }
 
     fn note_read(&mut self, id: JobId, first: u64, data: &Data) {
@@ -283,8 +285,8 @@ impl World {
     pub(crate) fn happen(&mut self) -> bool {
         let seats: Vec<(usize, bool, bool)> = self
             .sites()
-            .flat_map(|site| &site.members)
             .enumerate()
+            .flat_map(|(number, site)| (number * PLACES..).zip(&site.members))
             .map(|(peer, seat)| (peer, !seat.to_member.is_empty(), !seat.from_member.is_empty()))
             .collect();
         let to = seats.iter().filter(|(_, to, _)| *to).map(|(peer, ..)| (*peer, true));

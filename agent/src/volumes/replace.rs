@@ -1,0 +1,159 @@
+//! `volume replace`: a new region in the place of one that is a member, while clients go on.
+//!
+//! ```text
+//!   would the export do it? ──no──► refused: nothing has changed
+//!        └─yes──► the new region is made ──► the volume's file says so, durably ──► the export is told
+//!                                                                                      └─refused after all──► all of it is undone
+//! ```
+//!
+//! The file is first: whoever exports the volume next has the members that this one has.
+
+use super::{
+    arguments::Place,
+    control::{self, Which},
+    description::{self, DescriptionError},
+    regions::{Made, RegionError, new_member},
+};
+use camino::Utf8Path;
+use ids::RegionId;
+use region::{BlockSize, Geometry, Identity, List};
+use std::error::Error;
+use volume_export::{Answer, Applied, AskError, Refusal, Request, ask};
+use volume_repair::{ConstructionRequest, RegionSet, SubVolume};
+
+/// Why no member is replaced.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReplaceError {
+    /// It is no member, or leaves already.
+    #[error("region {region} is no member of the volume that {volume} describes")]
+    NoMember {
+        /// Which.
+        region: RegionId,
+        /// The volume's file.
+        volume: camino::Utf8PathBuf,
+    },
+    /// Whether the others have everything is known to the writer alone.
+    #[error(
+        "whether the other members have everything without region {0} is not known while nobody exports the volume: export it first, or leave --gone away"
+    )]
+    NobodyKnows(RegionId),
+    /// The export has another volume's members, or none that can be replaced.
+    #[error("what is exported there has no members that can be replaced")]
+    Missing,
+    /// The region is not made.
+    #[error(transparent)]
+    Region(#[from] RegionError),
+    /// The file stays as it was.
+    #[error(transparent)]
+    Description(#[from] DescriptionError),
+}
+
+impl ReplaceError {
+    /// A name for programs, which does not change.
+    #[must_use]
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            ReplaceError::NoMember { .. } => "volume_no_member",
+            ReplaceError::NobodyKnows(_) => "no_export",
+            ReplaceError::Missing => "missing",
+            ReplaceError::Region(error) => error.code(),
+            ReplaceError::Description(error) => error.code(),
+        }
+    }
+}
+
+pub(super) fn replace(
+    which: &Which,
+    old: RegionId,
+    place: &Place,
+    is_gone: bool,
+) -> Result<(), Box<dyn Error>> {
+    let (volume, socket) = (&which.volume, which.socket());
+    let before = description::read(volume)?;
+    let mut request = ConstructionRequest { config_version: before.config_version + 1, ..before.clone() };
+    let is_exported = match control::status(&socket) {
+        Ok(status) => {
+            if !status.volume.members().any(|member| member.is_leaving) {
+                forget_who_left(&mut request);
+            }
+            true
+        }
+        Err(error) if matches!(error.downcast_ref(), Some(AskError::NotThere { .. })) => false,
+        Err(error) => return Err(error),
+    };
+    let block_size = BlockSize::of(request.block_size);
+    let no_member = || ReplaceError::NoMember { region: old, volume: volume.clone() };
+    let set = set_of(&mut request, old).ok_or_else(no_member)?;
+    let (new, identity) = (new_member(place), identity(set, block_size));
+    for member in &mut set.members {
+        if member.region_id == old {
+            let left = std::mem::replace(member, new);
+            set.leaving.extend((!is_gone).then_some(left));
+        }
+    }
+    // What cannot be used is not made.
+    set.named().check()?;
+    if is_exported {
+        told(&socket, &Request::Check { volume: Box::new(request.clone()) })?;
+    } else if is_gone {
+        return Err(ReplaceError::NobodyKnows(old).into());
+    }
+    let mut made = Made::default();
+    made.make(place, new, identity, List::default()).map_err(ReplaceError::from)?;
+    description::replace(volume, &request).map_err(ReplaceError::from)?;
+    println!("region {} is to take the place of region {old}", new.region_id);
+    if !is_exported {
+        made.keep();
+        println!("nobody exports the volume: whoever does so next fills it");
+        return Ok(());
+    }
+    match told(&socket, &Request::Apply { volume: Box::new(request) }) {
+        Ok(_) => {
+            made.keep();
+            println!("started: volume look shows how far it is");
+            Ok(())
+        }
+        Err(error) if error.is::<Refusal>() || error.is::<ReplaceError>() => {
+            description::replace(volume, &before).map_err(ReplaceError::from)?;
+            Err(error)
+        }
+        // It may have been done: the file says so.
+        Err(error) => {
+            made.keep();
+            Err(error)
+        }
+    }
+}
+
+/// What has become of it, or would.
+fn told(socket: &Utf8Path, request: &Request) -> Result<Applied, Box<dyn Error>> {
+    match ask(socket, request)? {
+        Answer::Applied(Applied::Missing) => Err(ReplaceError::Missing.into()),
+        Answer::Applied(applied) => Ok(applied),
+        Answer::Refused(refusal) => Err(refusal.into()),
+        Answer::Status(_) | Answer::Done => Err("the export answers something else than it was asked".into()),
+    }
+}
+
+fn sets(request: &mut ConstructionRequest) -> impl Iterator<Item = &mut RegionSet> {
+    request.sub_volumes.iter_mut().filter_map(|part| match part {
+        SubVolume::RegionSet(set) => Some(set),
+        SubVolume::File(_) | SubVolume::Url(_) => None,
+    })
+}
+
+fn set_of(request: &mut ConstructionRequest, region: RegionId) -> Option<&mut RegionSet> {
+    sets(request).find(|set| set.members.iter().any(|member| member.region_id == region))
+}
+
+/// Those that were replaced earlier, and are not needed any more.
+fn forget_who_left(request: &mut ConstructionRequest) {
+    sets(request).for_each(|set| set.leaving.clear());
+}
+
+fn identity(set: &RegionSet, block_size: Option<BlockSize>) -> Identity {
+    let blocks = set.blocks_per_extent.saturating_mul(set.extent_count);
+    let block_size = block_size.expect("a volume that is described has blocks");
+    let geometry = Geometry { block_size, blocks, is_sealed: set.encryption.is_some() };
+    Identity { region: set.members[0].region_id, set: set.id, geometry }
+}

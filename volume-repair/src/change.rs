@@ -1,0 +1,358 @@
+//! The replacement executor: a newer construction request is applied to the volume that runs by an older one. Compares the two, and tells
+//! each region set which members there are to be; whether it may, and how it comes about, is the Upstairs'.
+//!
+//! ```text
+//!   request of version v ──newer one──► differs in members alone? ──no──► refused: nothing has changed
+//!                                          └─yes──► would every region set do it? ──no──► refused: nothing has changed
+//!                                                        └─yes──► all are told; it runs by the newer request: started
+//!   the same version once more ──► vcr_matches, if the volume was built by it; started_already or completed_already, if it was changed to it
+//! ```
+
+use crate::request::{ConstructionRequest, RegionSet, SubVolume};
+use ids::{RegionId, RegionSetId};
+use region::Member;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
+use upstairs::{Action, MembersError};
+use uuid::Uuid;
+use volume_layers::Volume;
+
+/// What has become of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Applied {
+    /// Members are replaced from now on.
+    Started,
+    /// They are being replaced since an earlier time.
+    StartedAlready,
+    /// They were replaced.
+    CompletedAlready,
+    /// There is nothing to do: it has the members that the volume was built with.
+    VcrMatches,
+    /// No such volume runs here.
+    Missing,
+}
+
+/// Why the volume goes on as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// It is of something else.
+    #[error("the request is of volume {theirs}, and this is volume {ours}")]
+    OtherVolume {
+        /// In the request.
+        theirs: Uuid,
+        /// That runs.
+        ours: Uuid,
+    },
+    /// Somebody has changed it since.
+    #[error("the request has version {theirs}, and the volume runs by version {ours}")]
+    Older {
+        /// Of the request.
+        theirs: u64,
+        /// Of the one that it runs by.
+        ours: u64,
+    },
+    /// Two requests of one version.
+    #[error("the volume runs by another request of version {0}: a request that differs has a higher version")]
+    VersionTaken(u64),
+    /// Only members may be changed while it runs.
+    #[error(
+        "the request changes {what} of the volume, and only members of region sets may change while it runs"
+    )]
+    Differs {
+        /// What it changes.
+        what: &'static str,
+    },
+    /// It would be written twice, or read while it is written.
+    #[error("region {0} is there twice: a volume has each of its regions once")]
+    RegionTwice(RegionId),
+    /// A region set keeps its members.
+    #[error("the members of region set {set} stay as they are")]
+    Members {
+        /// Which.
+        set: RegionSetId,
+        /// Why.
+        #[source]
+        source: MembersError,
+    },
+}
+
+impl ChangeError {
+    /// A name for programs, which does not change.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            ChangeError::OtherVolume { .. } => "request_other_volume",
+            ChangeError::Older { .. } => "request_older",
+            ChangeError::VersionTaken(_) => "request_version_taken",
+            ChangeError::Differs { .. } => "request_differs",
+            ChangeError::RegionTwice(_) => "volume_region_twice",
+            ChangeError::Members { source, .. } => members_code(source),
+        }
+    }
+}
+
+/// The same for a region set's reasons.
+#[must_use]
+pub fn members_code(error: &MembersError) -> &'static str {
+    match error {
+        MembersError::Count(_) | MembersError::LeavingCount(_) => "volume_members",
+        MembersError::Twice(_) => "volume_region_twice",
+        MembersError::Ended { .. } => "volume_ended",
+        MembersError::NotActive => "volume_not_active",
+        MembersError::NobodyStays => "volume_nobody_stays",
+        MembersError::Here { .. } => "volume_member_is_here",
+    }
+}
+
+/// By which request a volume runs.
+#[derive(Clone, Debug)]
+pub struct Executor {
+    request: ConstructionRequest,
+    /// Whether it was built by an earlier one, with other members.
+    has_changed: bool,
+}
+
+impl Executor {
+    /// Of a volume that was built by this request.
+    #[must_use]
+    pub fn new(request: ConstructionRequest) -> Executor {
+        Executor { request, has_changed: false }
+    }
+
+    /// The newest request that was applied.
+    #[must_use]
+    pub fn request(&self) -> &ConstructionRequest {
+        &self.request
+    }
+
+    /// Where members are served.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeMap<Member, SocketAddr> {
+        let members = self.request.region_sets().flat_map(RegionSet::all);
+        members.map(|member| ((*member).into(), member.address)).collect()
+    }
+
+    /// What [`Executor::apply`] would answer; nothing changes.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub fn check(
+        &self,
+        now: Duration,
+        volume: &Volume,
+        newer: &ConstructionRequest,
+    ) -> Result<Applied, ChangeError> {
+        let (ours, theirs) = (&self.request, newer);
+        if theirs.id != ours.id {
+            return Err(ChangeError::OtherVolume { theirs: theirs.id, ours: ours.id });
+        }
+        if theirs.config_version < ours.config_version {
+            return Err(ChangeError::Older { theirs: theirs.config_version, ours: ours.config_version });
+        }
+        // The right to write it is nobody's to change by this.
+        let is_same = ConstructionRequest { epoch: ours.epoch, ..theirs.clone() } == *ours;
+        if theirs.config_version == ours.config_version && !is_same {
+            return Err(ChangeError::VersionTaken(ours.config_version));
+        }
+        check_layers(ours, theirs)?;
+        let mut regions = BTreeSet::new();
+        let mut all = theirs.region_sets().flat_map(RegionSet::all);
+        if let Some(twice) = all.find(|member| !regions.insert(member.region_id)) {
+            return Err(ChangeError::RegionTwice(twice.region_id));
+        }
+        for (number, set) in theirs.region_sets().enumerate() {
+            let may = volume.may_set_members(now, number, &set.named());
+            may.map_err(|source| ChangeError::Members { set: set.id, source })?;
+        }
+        let wanted = |request: &ConstructionRequest| {
+            request.region_sets().map(|set| set.named().wanted).collect::<Vec<_>>()
+        };
+        Ok(if wanted(ours) != wanted(theirs) {
+            Applied::Started
+        } else if !self.has_changed {
+            Applied::VcrMatches
+        } else if volume.is_replacing() {
+            Applied::StartedAlready
+        } else {
+            Applied::CompletedAlready
+        })
+    }
+
+    /// Applies a newer request, or the same one once more, to the volume that runs. What is to be done for it is told, too.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; nothing has changed.
+    ///
+    /// # Panics
+    /// If the volume was not built by the request that this one began with.
+    pub fn apply(
+        &mut self,
+        now: Duration,
+        volume: &mut Volume,
+        newer: ConstructionRequest,
+    ) -> Result<(Applied, Vec<Action>), ChangeError> {
+        let applied = self.check(now, volume, &newer)?;
+        let mut actions = Vec::new();
+        for (number, set) in newer.region_sets().enumerate() {
+            let set_members = volume.set_members(now, number, &set.named());
+            actions.extend(set_members.expect("it was asked whether it may be"));
+        }
+        self.has_changed |= applied == Applied::Started;
+        self.request = newer;
+        Ok((applied, actions))
+    }
+}
+
+/// Whether they differ in nothing but members, and what counts up.
+fn check_layers(ours: &ConstructionRequest, theirs: &ConstructionRequest) -> Result<(), ChangeError> {
+    let differs = |what| Err(ChangeError::Differs { what });
+    if ours.layers().count() != theirs.layers().count() {
+        return differs("what lies under it");
+    }
+    for (ours, theirs) in ours.layers().zip(theirs.layers()) {
+        if ours.id != theirs.id {
+            return differs("what lies under it");
+        }
+        if ours.block_size != theirs.block_size {
+            return differs("the size of blocks");
+        }
+        if ours.sub_volumes.len() != theirs.sub_volumes.len() {
+            return differs("the number of parts");
+        }
+        for parts in ours.sub_volumes.iter().zip(&theirs.sub_volumes) {
+            match parts {
+                (SubVolume::RegionSet(ours), SubVolume::RegionSet(theirs)) => check_set(ours, theirs)?,
+                (ours, theirs) if ours == theirs => {}
+                _ => return differs("a part that is a file or a URL, or makes one of it,"),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_set(ours: &RegionSet, theirs: &RegionSet) -> Result<(), ChangeError> {
+    let differs = |what| Err(ChangeError::Differs { what });
+    let blocks = |set: &RegionSet| set.blocks_per_extent.saturating_mul(set.extent_count);
+    if ours.id != theirs.id {
+        differs("a region set")
+    } else if blocks(ours) != blocks(theirs) {
+        differs("the size")
+    } else if ours.encryption != theirs.encryption {
+        differs("the encryption")
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::examples::{encrypted, example, file, of, over, set};
+    use crate::request::Member as Region;
+
+    /// A volume that runs by this request, and was not activated.
+    fn running(request: ConstructionRequest) -> (Executor, Volume) {
+        let composition = request.build(Uuid::nil(), None).expect("it is one");
+        (Executor::new(request), Volume::new(composition, &[]))
+    }
+
+    fn apply(
+        (executor, volume): &mut (Executor, Volume),
+        newer: &ConstructionRequest,
+    ) -> Result<Applied, ChangeError> {
+        let before = executor.request().clone();
+        let checked = executor.check(Duration::ZERO, volume, newer);
+        assert_eq!(*executor.request(), before);
+        let applied = executor.apply(Duration::ZERO, volume, newer.clone()).map(|(applied, _)| applied);
+        assert_eq!(applied, checked);
+        applied
+    }
+
+    fn set_of(request: &mut ConstructionRequest) -> &mut RegionSet {
+        match &mut request.sub_volumes[0] {
+            SubVolume::RegionSet(set) => set,
+            other => panic!("no set: {other:?}"),
+        }
+    }
+
+    /// The next version, with a new region in the place of the last one.
+    fn replaced(request: &ConstructionRequest) -> ConstructionRequest {
+        let mut newer = ConstructionRequest { config_version: request.config_version + 1, ..request.clone() };
+        let set = set_of(&mut newer);
+        let new = Region {
+            region_id: RegionId(Uuid::from_u128(u128::from(request.config_version) + 5_000)),
+            ..set.members[2]
+        };
+        let old = std::mem::replace(&mut set.members[2], new);
+        set.leaving = vec![old];
+        newer
+    }
+
+    #[test]
+    fn a_newer_request_is_applied_once_and_told_what_has_become_of_it() {
+        let mut running = running(example());
+        assert_eq!(apply(&mut running, &example()), Ok(Applied::VcrMatches));
+        let only_newer = ConstructionRequest { config_version: 2, epoch: 9, ..example() };
+        assert_eq!(apply(&mut running, &only_newer), Ok(Applied::VcrMatches));
+        let newer = replaced(&only_newer);
+        assert_eq!(apply(&mut running, &newer), Ok(Applied::Started));
+        assert_eq!(apply(&mut running, &newer), Ok(Applied::StartedAlready));
+        let named = newer.region_sets().next().map(RegionSet::named).expect("there is one");
+        // Those that leave may be needed, and keep their places.
+        assert_eq!(running.0.addresses().len(), 4);
+        assert_eq!(running.1.member_at(upstairs::PeerId(3)), Some(named.wanted[2]));
+        let mut without = ConstructionRequest { config_version: 4, ..newer };
+        set_of(&mut without).leaving.clear();
+        assert_eq!(apply(&mut running, &without), Ok(Applied::StartedAlready));
+        assert_eq!(running.0.addresses().len(), 3);
+    }
+
+    #[test]
+    fn what_is_not_a_newer_request_of_the_same_volume_is_refused() {
+        let refused = |change: fn(&mut ConstructionRequest)| {
+            let mut running = running(ConstructionRequest { config_version: 5, ..example() });
+            let mut newer = ConstructionRequest { config_version: 6, ..example() };
+            change(&mut newer);
+            let before = running.1.status(Duration::ZERO);
+            let error = apply(&mut running, &newer).expect_err("it is refused");
+            assert_eq!(running.1.status(Duration::ZERO), before);
+            (error.code(), error.to_string())
+        };
+        let code = |change| refused(change).0;
+        assert_eq!(code(|request| request.id = Uuid::from_u128(1)), "request_other_volume");
+        assert_eq!(code(|request| request.config_version = 4), "request_older");
+        assert_eq!(
+            code(|request| {
+                request.config_version = 5;
+                set_of(request).members.swap(0, 1);
+            }),
+            "request_version_taken"
+        );
+        for (change, what) in [
+            ((|request| request.block_size = 512) as fn(&mut ConstructionRequest), "size of blocks"),
+            (|request| set_of(request).extent_count = 3, "the size"),
+            (|request| set_of(request).id = RegionSetId(Uuid::from_u128(77)), "a region set"),
+            (|request| set_of(request).encryption = set_of(&mut encrypted()).encryption, "the encryption"),
+            (|request| request.sub_volumes.push(SubVolume::RegionSet(set(9))), "number of parts"),
+            (|request| request.sub_volumes[0] = file("/a"), "a part"),
+            (|request| *request = over(request.clone(), of(vec![file("/a")])), "under it"),
+        ] {
+            let (code, words) = refused(change);
+            assert_eq!(code, "request_differs");
+            assert!(words.contains(what), "{words}");
+        }
+        assert_eq!(code(|request| set_of(request).members.truncate(1)), "volume_members");
+        assert_eq!(
+            code(|request| {
+                let one = set_of(request).members[0];
+                set_of(request).leaving.push(one);
+            }),
+            "volume_region_twice"
+        );
+    }
+}
