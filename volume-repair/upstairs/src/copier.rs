@@ -37,7 +37,7 @@ use volume_seals::Sealer;
 const FULL_MAX: usize = 3;
 
 /// Runs that are copied at a time.
-const RUNS: usize = 4;
+const RUNS: usize = 8;
 
 /// How what is copied becomes the target's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
