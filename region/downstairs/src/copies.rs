@@ -35,7 +35,7 @@ impl Member {
 
     fn put(&mut self, id: u64, copy: &BlockCopy, onto: Onto, request: &Request) -> Result<Reply, NotDone> {
         check(copy)?;
-        match self.region.write(self.region.applied(), &[write_of(copy, onto)]) {
+        match self.region.write(self.region.applied(), &writes_of(copy, onto)) {
             Ok(blocks) => {
                 self.unsynced += bytes_of(copy).max(1);
                 Ok(Reply::Taken { id, blocks })
@@ -49,7 +49,7 @@ impl Member {
         if !self.region.can_ever_commit(&self.staged) {
             return Err(NotDone::Wrong("more was staged than can be committed at once".to_owned()));
         }
-        match self.region.stage(&[write_of(copy, Onto::Older)]) {
+        match self.region.stage(&writes_of(copy, Onto::Older)) {
             Ok(staged) => {
                 let blocks = staged.blocks();
                 self.staged.append(staged);
@@ -92,18 +92,32 @@ impl Member {
 
 fn check(copy: &BlockCopy) -> Result<(), NotDone> {
     match copy {
-        BlockCopy::Bytes(_, data) => check_data(data),
+        BlockCopy::Bytes(_, data) | BlockCopy::Mixed(_, data) => check_data(data),
         BlockCopy::Never(_) | BlockCopy::Zeros(..) | BlockCopy::Lost(..) => Ok(()),
     }
 }
 
 fn bytes_of(copy: &BlockCopy) -> u64 {
-    match copy {
-        BlockCopy::Bytes(_, data) => data.bytes.len() as u64,
-        BlockCopy::Never(_) | BlockCopy::Zeros(..) | BlockCopy::Lost(..) => 0,
-    }
+    copy.data().map_or(0, |data| data.bytes.len() as u64)
 }
 
+/// One for each run of blocks of one version.
+fn writes_of(copy: &BlockCopy, onto: Onto) -> Vec<Write<'_>> {
+    let BlockCopy::Mixed(versions, data) = copy else { return vec![write_of(copy, onto)] };
+    let size = data.bytes.len() / versions.len();
+    let (mut at, mut writes) = (0, Vec::new());
+    for run in versions.chunk_by(|one, next| one == next) {
+        let here = at..at + run.len();
+        let seals = data.seals.get(here.clone()).unwrap_or_default();
+        let (bytes, checksums) = (&data.bytes[at * size..here.end * size], &data.checksums[here.clone()]);
+        let content = NewContent::Bytes { bytes, checksums, seals };
+        writes.push(Write { version: run[0], block: data.first + at as u64, content, onto });
+        at = here.end;
+    }
+    writes
+}
+
+/// Of what has one version.
 fn write_of(copy: &BlockCopy, onto: Onto) -> Write<'_> {
     match copy {
         BlockCopy::Never(blocks) => Write {
@@ -121,6 +135,7 @@ fn write_of(copy: &BlockCopy, onto: Onto) -> Write<'_> {
         BlockCopy::Bytes(version, data) => {
             Write { version: *version, block: data.first, content: content_of(data), onto }
         }
+        BlockCopy::Mixed(..) => unreachable!("it has more versions than one"),
         BlockCopy::Lost(version, data) => Write {
             version: *version,
             block: data.first,

@@ -68,7 +68,7 @@ impl Queue {
 
 /// Bytes of blocks that came with it.
 fn bytes_of(request: &Request) -> usize {
-    let of_copy = |copy: &BlockCopy| if let BlockCopy::Bytes(_, data) = copy { data.bytes.len() } else { 0 };
+    let of_copy = |copy: &BlockCopy| copy.data().map_or(0, |data| data.bytes.len());
     match request {
         Request::Write(_, data) => data.bytes.len(),
         Request::Install { copy, .. } | Request::Heal { copy, .. } | Request::Stage { copy, .. } => {

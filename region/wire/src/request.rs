@@ -35,6 +35,8 @@ pub enum BlockCopy {
     Zeros(Position, Blocks),
     /// Bytes, of this version.
     Bytes(Position, BlockData),
+    /// Bytes, each block of a version of its own. Never healed with.
+    Mixed(Vec<Position>, BlockData),
     /// Bytes, of this version, that nobody has right any more: checksums and seals of what they are to be, and no bytes. Never healed
     /// with.
     Lost(Position, BlockData),
@@ -143,6 +145,18 @@ const NEVER: u8 = 0;
 const ZEROS: u8 = 1;
 const BYTES: u8 = 2;
 const LOST: u8 = 3;
+const MIXED: u8 = 4;
+
+impl BlockCopy {
+    /// The bytes that come with it, if any.
+    #[must_use]
+    pub fn data(&self) -> Option<&BlockData> {
+        match self {
+            BlockCopy::Bytes(_, data) | BlockCopy::Mixed(_, data) => Some(data),
+            BlockCopy::Never(_) | BlockCopy::Zeros(..) | BlockCopy::Lost(..) => None,
+        }
+    }
+}
 
 impl Request {
     /// Puts it behind what waits to be sent.
@@ -230,9 +244,9 @@ fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Request> {
         }
         kind::LOOK => Request::Look { id: fields.u64()?, blocks: message::blocks(fields, LOOK_MAX)? },
         kind::DIGEST => Request::Digest { id: fields.u64()?, blocks: message::blocks(fields, LOOK_MAX)? },
-        kind::INSTALL => Request::Install { id: fields.u64()?, copy: copy(fields, bulk)? },
-        kind::HEAL => Request::Heal { id: fields.u64()?, copy: copy(fields, bulk)? },
-        kind::STAGE => Request::Stage { id: fields.u64()?, copy: copy(fields, bulk)? },
+        kind::INSTALL => Request::Install { id: fields.u64()?, copy: copy(fields, bulk, true)? },
+        kind::HEAL => Request::Heal { id: fields.u64()?, copy: copy(fields, bulk, false)? },
+        kind::STAGE => Request::Stage { id: fields.u64()?, copy: copy(fields, bulk, true)? },
         kind::COMMIT => Request::Commit { id: fields.u64()?, applied: fields.position()? },
         kind::PING => Request::Ping { id: fields.u64()? },
         _ => return None,
@@ -248,7 +262,7 @@ fn put_question(out: &mut Outbox, kind: u8, id: u64, blocks: Blocks) {
 
 fn put_copy(out: &mut Outbox, kind: u8, id: u64, copy: &BlockCopy) {
     let none = Bytes::new();
-    let bulk = if let BlockCopy::Bytes(_, data) = copy { &data.bytes } else { &none };
+    let bulk = copy.data().map_or(&none, |data| &data.bytes);
     out.push(kind, bulk, |into| {
         into.put_u64(id);
         match copy {
@@ -266,6 +280,11 @@ fn put_copy(out: &mut Outbox, kind: u8, id: u64, copy: &BlockCopy) {
                 into.put_position(*version);
                 message::put_data(into, data);
             }
+            BlockCopy::Mixed(versions, data) => {
+                into.put_u8(MIXED);
+                message::put_data(into, data);
+                versions.iter().for_each(|version| into.put_position(*version));
+            }
             BlockCopy::Lost(version, data) => {
                 into.put_u8(LOST);
                 into.put_position(*version);
@@ -275,15 +294,20 @@ fn put_copy(out: &mut Outbox, kind: u8, id: u64, copy: &BlockCopy) {
     });
 }
 
-fn copy(fields: &mut Fields<'_>, bulk: Bytes) -> Option<BlockCopy> {
+fn copy(fields: &mut Fields<'_>, bulk: Bytes, may_be_mixed: bool) -> Option<BlockCopy> {
     let kind = fields.u8()?;
-    if kind != BYTES && !bulk.is_empty() {
+    if !matches!(kind, BYTES | MIXED) && !bulk.is_empty() {
         return None;
     }
     Some(match kind {
         NEVER => BlockCopy::Never(message::blocks(fields, ZERO_MAX)?),
         ZEROS => BlockCopy::Zeros(message::version(fields)?, message::blocks(fields, ZERO_MAX)?),
         BYTES => BlockCopy::Bytes(message::version(fields)?, message::data(fields, bulk)?),
+        MIXED if may_be_mixed => {
+            let data = message::data(fields, bulk)?;
+            let versions = data.checksums.iter().map(|_| message::version(fields)).collect::<Option<_>>()?;
+            BlockCopy::Mixed(versions, data)
+        }
         LOST => BlockCopy::Lost(message::version(fields)?, message::data(fields, bulk)?),
         _ => return None,
     })

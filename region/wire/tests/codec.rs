@@ -80,11 +80,23 @@ impl Any {
     }
 
     fn copy(&mut self) -> BlockCopy {
-        match self.0.random_range(0..4) {
+        match self.0.random_range(0..5) {
             0 => BlockCopy::Never(self.blocks(8_192)),
+            4 => {
+                let data = self.data();
+                BlockCopy::Mixed(data.checksums.iter().map(|_| self.position()).collect(), data)
+            }
             1 => BlockCopy::Zeros(self.position(), self.blocks(8_192)),
             2 => BlockCopy::Lost(self.position(), BlockData { bytes: Bytes::new(), ..self.data() }),
             _ => BlockCopy::Bytes(self.position(), self.data()),
+        }
+    }
+
+    /// Of one version.
+    fn copy_that_heals(&mut self) -> BlockCopy {
+        match self.copy() {
+            BlockCopy::Mixed(versions, data) => BlockCopy::Bytes(versions[0], data),
+            other => other,
         }
     }
 
@@ -107,7 +119,7 @@ impl Any {
             8 => Request::Look { id, blocks: self.blocks(8_192) },
             9 => Request::Digest { id, blocks: self.blocks(8_192) },
             10 => Request::Install { id, copy: self.copy() },
-            11 => Request::Heal { id, copy: self.copy() },
+            11 => Request::Heal { id, copy: self.copy_that_heals() },
             12 => Request::Stage { id, copy: self.copy() },
             13 => Request::Commit { id, applied: self.position() },
             _ => Request::Ping { id },
@@ -259,9 +271,9 @@ proptest! {
         let mut stream = sent(out, || usize::MAX);
         let bulk = match &request {
             Request::Write(_, data)
-            | Request::Install { copy: BlockCopy::Bytes(_, data), .. }
+            | Request::Install { copy: BlockCopy::Bytes(_, data) | BlockCopy::Mixed(_, data), .. }
             | Request::Heal { copy: BlockCopy::Bytes(_, data), .. }
-            | Request::Stage { copy: BlockCopy::Bytes(_, data), .. } => data.bytes.len(),
+            | Request::Stage { copy: BlockCopy::Bytes(_, data) | BlockCopy::Mixed(_, data), .. } => data.bytes.len(),
             _ => 0,
         };
         let at = at.index(stream.len() - bulk);

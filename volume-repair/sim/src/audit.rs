@@ -20,9 +20,11 @@ impl Audit {
     pub(crate) fn sent(&mut self, request: &Request, size: usize) -> Result<(), Broken> {
         match request {
             Request::Write(_, data)
-            | Request::Install { copy: BlockCopy::Bytes(_, data), .. }
+            | Request::Install { copy: BlockCopy::Bytes(_, data) | BlockCopy::Mixed(_, data), .. }
             | Request::Heal { copy: BlockCopy::Bytes(_, data), .. }
-            | Request::Stage { copy: BlockCopy::Bytes(_, data), .. } => self.sent_data(data, size),
+            | Request::Stage { copy: BlockCopy::Bytes(_, data) | BlockCopy::Mixed(_, data), .. } => {
+                self.sent_data(data, size)
+            }
             _ => Ok(()),
         }
     }

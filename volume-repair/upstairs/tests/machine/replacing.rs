@@ -130,7 +130,7 @@ fn alone() -> (Trio, Writer, JobId) {
     wait(&mut trio, &mut writer, 60);
     // The new ones are not there yet.
     trio.away = vec![1, 2, 3, 4];
-    writer.set_members(&mut trio, &members(&[0, 3, 4], &[])).unwrap();
+    writer.set_members(&mut trio, &members(&[0, 3, 4], &[])).expect("two are gone");
     wait(&mut trio, &mut writer, 8);
     assert_eq!(full(&writer), [0]);
     assert_eq!(writer.read(&mut trio, 3, 1), Ok(vec![1; SIZE]), "nobody else can be the writer");
