@@ -30,14 +30,32 @@ use crate::{
 use bytes::Bytes;
 use region::{Held, Position, What};
 use region_wire::{BlockCopy, BlockData, Blocks, LOOK_MAX, Reply, Request, WRITE_BYTES_MAX};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 use volume_seals::Sealer;
 
 /// Full members at most: of more, two that acknowledge need not meet two that are activated.
 const FULL_MAX: usize = 3;
 
-/// Runs that are copied at a time.
-const RUNS: usize = 8;
+/// How much is copied at a time.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// Runs that are under way.
+    runs: usize,
+    /// Bytes of each at most.
+    bytes: usize,
+}
+
+/// While clients ask nothing.
+const FAST: Pace = Pace { runs: 8, bytes: WRITE_BYTES_MAX };
+
+/// While they do: little enough that what they ask waits for it no longer than for each other, and enough to keep one processor busy.
+const GENTLE: Pace = Pace { runs: 2, bytes: 256 << 10 };
+
+/// Clients that have asked nothing for so long may ask nothing for longer.
+const QUIET: Duration = Duration::from_millis(100);
 
 /// How what is copied becomes the target's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -371,7 +389,6 @@ impl Upstairs {
 
     /// What of a range is copied, and what is mended.
     fn settle_range(&mut self, of_witness: Option<&[Held]>) {
-        let per_run = WRITE_BYTES_MAX / self.config.geometry.block_size.bytes();
         let Some(copier) = &mut self.copier else { return };
         let Step::Asking { range, of_source, of_target, .. } =
             std::mem::replace(&mut copier.step, Step::Ready)
@@ -405,11 +422,7 @@ impl Upstairs {
                 forged.insert(block);
             }
             match left.back_mut() {
-                Some(last)
-                    if last.range().end == block && is_like_the_last && (last.count as usize) < per_run =>
-                {
-                    last.count += 1;
-                }
+                Some(last) if last.range().end == block && is_like_the_last => last.count += 1,
                 _ => left.push_back(Blocks { first: block, count: 1 }),
             }
         }
@@ -422,8 +435,16 @@ impl Upstairs {
         self.copy_runs();
     }
 
+    /// How much is copied at a time now.
+    fn pace(&self) -> Pace {
+        let is_quiet = self.jobs.is_empty() && self.now.saturating_sub(self.jobs.asked_at) >= QUIET;
+        if is_quiet { FAST } else { GENTLE }
+    }
+
     /// Asks for the next runs; ends the range when all is put.
     fn copy_runs(&mut self) {
+        let pace = self.pace();
+        let blocks_max = u32::try_from(pace.bytes / self.config.geometry.block_size.bytes()).unwrap_or(1);
         loop {
             let Some(Copier { source, step: Step::Copying { left, runs, puts, doubts, .. }, .. }) =
                 &mut self.copier
@@ -435,10 +456,16 @@ impl Upstairs {
                 return self.copy_next_range();
             }
             // What is in doubt is not to become much more than what is copied at a time.
-            if runs.len() + puts.len() + doubts.len() >= RUNS {
+            if runs.len() + puts.len() + doubts.len() >= pace.runs {
                 return;
             }
-            let (source, Some(blocks)) = (*source, left.pop_front()) else { return };
+            let (source, Some(first)) = (*source, left.front_mut()) else { return };
+            let blocks = Blocks { count: first.count.min(blocks_max), ..*first };
+            if blocks.count == first.count {
+                left.pop_front();
+            } else {
+                *first = Blocks { first: blocks.range().end, count: first.count - blocks.count };
+            }
             let look = self.ask(source, Purpose::Copy, |id| Request::Look { id, blocks });
             let read = self.ask(source, Purpose::Copy, |id| Request::Read { id, blocks });
             if let Some(Copier { step: Step::Copying { runs, .. }, .. }) = &mut self.copier {

@@ -10,7 +10,10 @@ use crate::{
 use bytes::Bytes;
 use region::Position;
 use region_wire::{Blocks, WRITE_BYTES_MAX, ZERO_MAX};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 /// Jobs that wait to be begun at most, before nothing more is to be asked.
 const WAITING_MAX: usize = 256;
@@ -30,11 +33,18 @@ pub(crate) struct Jobs {
     pub(crate) acknowledged: Position,
     /// Writes that are to be durable before they are done.
     durable: BTreeSet<JobId>,
+    /// When the last one was asked.
+    pub(crate) asked_at: Duration,
 }
 
 impl Jobs {
     pub(crate) fn has_room(&self) -> bool {
         self.waiting.len() < WAITING_MAX
+    }
+
+    /// Whether all that was asked was answered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.writes.is_empty() && self.flushes.is_empty() && self.reads.is_empty()
     }
 
     /// Those that wait and are of this kind wait no longer.
@@ -73,6 +83,7 @@ impl Upstairs {
             self.act(Action::Done(id, Ok(())));
         } else {
             self.count(&job, count * size as u64);
+            self.jobs.asked_at = self.now;
             self.jobs.waiting.push_back((id, job));
         }
     }
