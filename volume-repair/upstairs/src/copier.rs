@@ -51,8 +51,14 @@ struct Pace {
 /// While clients ask nothing.
 const FAST: Pace = Pace { runs: 8, bytes: WRITE_BYTES_MAX };
 
-/// While they do: little enough that what they ask waits for it no longer than for each other, and enough to keep one processor busy.
+/// While they ask little at a time, and wait for it: what they ask is to wait no longer than it would otherwise.
 const GENTLE: Pace = Pace { runs: 2, bytes: 256 << 10 };
+
+/// While they ask so much at a time that it waits for itself: a share, or a copy would never end.
+const SHARE: Pace = Pace { runs: 8, bytes: 512 << 10 };
+
+/// So much at a time.
+const MANY_JOBS: usize = 8;
 
 /// Clients that have asked nothing for so long may ask nothing for longer.
 const QUIET: Duration = Duration::from_millis(100);
@@ -437,8 +443,12 @@ impl Upstairs {
 
     /// How much is copied at a time now.
     fn pace(&self) -> Pace {
-        let is_quiet = self.jobs.is_empty() && self.now.saturating_sub(self.jobs.asked_at) >= QUIET;
-        if is_quiet { FAST } else { GENTLE }
+        let jobs = self.jobs.under_way();
+        match jobs {
+            0 if self.now.saturating_sub(self.jobs.asked_at) >= QUIET => FAST,
+            MANY_JOBS.. => SHARE,
+            _ => GENTLE,
+        }
     }
 
     /// Asks for the next runs; ends the range when all is put.

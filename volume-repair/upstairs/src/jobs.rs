@@ -42,9 +42,9 @@ impl Jobs {
         self.waiting.len() < WAITING_MAX
     }
 
-    /// Whether all that was asked was answered.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.writes.is_empty() && self.flushes.is_empty() && self.reads.is_empty()
+    /// How many were asked and not answered.
+    pub(crate) fn under_way(&self) -> usize {
+        self.waiting.len() + self.writes.len() + self.flushes.len() + self.reads.len()
     }
 
     /// Those that wait and are of this kind wait no longer.
