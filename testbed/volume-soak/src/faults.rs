@@ -7,6 +7,9 @@ use std::time::Duration;
 /// Members of the volume.
 pub(crate) const MEMBERS: usize = 3;
 
+/// In the place of a member: the one that it replaces, or the disk that the next one gets.
+pub(crate) const SPARE: usize = MEMBERS;
+
 /// Every so many rounds bits are flipped, one member is away for long, and blocks of an encrypted volume are forged; the others are of chance.
 const CYCLE: u32 = 5;
 
@@ -52,6 +55,50 @@ pub(crate) enum End {
     Alone(usize),
     /// SIGKILL to all processes.
     Everything,
+}
+
+/// What is done in one round of part 3: a member is replaced, and something else happens a moment later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Replacement {
+    pub(crate) member: usize,
+    /// Whether it is killed before, for good.
+    pub(crate) is_gone: bool,
+    pub(crate) kills: Kills,
+    /// How much later.
+    pub(crate) later: Duration,
+}
+
+/// What is killed while a new member is filled, and started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kills {
+    Nothing,
+    /// The new member.
+    New,
+    /// Another member, which may be the one that it is filled from.
+    Other(usize),
+    /// The one that leaves, for good, if it was not killed before.
+    Old,
+    Export,
+}
+
+/// The rounds of part 3. Of each ten, each kind of kill is in two; and every second member is gone.
+pub(crate) fn replacements(order: &VolumeOrder) -> Vec<Replacement> {
+    let mut random = StdRng::seed_from_u64(order.seed ^ 3);
+    (0..order.replacements)
+        .map(|round| {
+            let member = random.random_range(0..MEMBERS);
+            let other = (member + random.random_range(1..MEMBERS)) % MEMBERS;
+            let kills = match round % 5 {
+                0 => Kills::Export,
+                1 => Kills::New,
+                2 => Kills::Other(other),
+                3 => Kills::Old,
+                _ => Kills::Nothing,
+            };
+            let later = Duration::from_millis(random.random_range(0..order.replacement_ms_max));
+            Replacement { member, is_gone: round % 2 == 1, kills, later }
+        })
+        .collect()
 }
 
 /// The rounds of part 1.
@@ -116,6 +163,28 @@ mod tests {
         let one = VolumeOrder::full(1);
         assert_eq!((faults(&one), ends(&one)), (faults(&one), ends(&one)));
         assert_ne!(faults(&one), faults(&VolumeOrder::full(2)));
+    }
+
+    #[test]
+    fn members_are_replaced_that_are_gone_and_that_are_healthy_with_each_kind_of_kill() {
+        for seed in 0..10 {
+            let short = replacements(&VolumeOrder::short(seed));
+            assert_eq!(short, replacements(&VolumeOrder::short(seed)));
+            assert!(short.len() >= 10);
+            let kinds: [fn(&Replacement) -> bool; 5] = [
+                |one| one.kills == Kills::Nothing,
+                |one| one.kills == Kills::New,
+                |one| matches!(one.kills, Kills::Other(other) if other != one.member && other < MEMBERS),
+                |one| one.kills == Kills::Old,
+                |one| one.kills == Kills::Export,
+            ];
+            for is_gone in [false, true] {
+                for (number, kind) in kinds.iter().enumerate() {
+                    let is_there = short.iter().any(|one| one.is_gone == is_gone && kind(one));
+                    assert!(is_there, "seed {seed}: kind {number}, gone: {is_gone}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -23,6 +23,10 @@ pub struct VolumeOrder {
     pub rounds: u32,
     /// Rounds of part 2: each kills the export, or everything.
     pub ends: u32,
+    /// Rounds of part 3: each replaces a member.
+    pub replacements: u32,
+    /// Something is killed so long after a replacement has begun, at most.
+    pub replacement_ms_max: u64,
     /// Clients at once, each with a connection and blocks of its own.
     pub clients: u32,
     /// Blocks of each client.
@@ -46,6 +50,8 @@ impl VolumeOrder {
         VolumeOrder {
             rounds: 10,
             ends: 3,
+            replacements: 10,
+            replacement_ms_max: 60,
             clients: 2,
             client_blocks: 1_024,
             fio_blocks: 2_048,
@@ -59,8 +65,15 @@ impl VolumeOrder {
     /// The same of an encrypted volume, and less of it: for every run of all tests, too.
     #[must_use]
     pub fn short_encrypted(seed: u64) -> VolumeOrder {
-        VolumeOrder { rounds: 5, ends: 2, client_blocks: 512, fio_blocks: 1_024, ..VolumeOrder::short(seed) }
-            .encrypted()
+        VolumeOrder {
+            rounds: 5,
+            ends: 2,
+            replacements: 2,
+            client_blocks: 512,
+            fio_blocks: 1_024,
+            ..VolumeOrder::short(seed)
+        }
+        .encrypted()
     }
 
     /// The same of an encrypted volume.
@@ -75,6 +88,8 @@ impl VolumeOrder {
         VolumeOrder {
             rounds: 100,
             ends: 20,
+            replacements: 100,
+            replacement_ms_max: 500,
             clients: 4,
             client_blocks: 4_096,
             fio_blocks: 16_384,

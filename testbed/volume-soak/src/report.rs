@@ -37,6 +37,8 @@ pub struct Done {
     pub rounds: u64,
     /// Rounds of part 2.
     pub ends: u64,
+    /// Rounds of part 3: members that were replaced.
+    pub replacements: u64,
     /// SIGKILLs of Downstairs.
     pub kills: u64,
     /// SIGSTOPs of Downstairs.
@@ -67,6 +69,8 @@ pub struct Done {
     pub blocks_after_part_1: Option<Blocks>,
     /// The same of part 2.
     pub blocks_after_part_2: Option<Blocks>,
+    /// The same of part 3.
+    pub blocks_after_part_3: Option<Blocks>,
     /// The same of the files, after all processes had ended.
     pub blocks_at_the_end: Option<Blocks>,
 }
@@ -101,13 +105,13 @@ impl fmt::Display for VolumeReport {
         );
         line(f, "export killed", kills)?;
         line(f, "answers lost with it", counts.lost_answers)?;
+        line(f, "part 3: members replaced", done.replacements)?;
         line(f, "reads, writes", format!("{}, {}", counts.reads, counts.writes))?;
         line(f, "zeroings, flushes", format!("{}, {}", counts.zeroings, counts.flushes))?;
         line(f, "blocks held against the book", counts.blocks_checked)?;
         line(f, "longest wait", format!("{:.1} s", self.longest_wait_ms as f64 / 1e3))?;
-        let all = [done.blocks_after_part_1, done.blocks_after_part_2, done.blocks_at_the_end]
-            .into_iter()
-            .flatten();
+        let parts = [done.blocks_after_part_1, done.blocks_after_part_2, done.blocks_after_part_3];
+        let all = parts.into_iter().chain([done.blocks_at_the_end]).flatten();
         for blocks in all {
             let Blocks { list: (epoch, number), never, zeros, bytes, in_the_book, .. } = blocks;
             let what = format!(

@@ -3,12 +3,13 @@
 //! ```text
 //!   part 1, a round:  a fault ──► every process is there again ──► clients are answered        fio writes and verifies meanwhile
 //!   part 2, a round:  the export or everything is killed, and started ──► clients come again, and read every block
+//!   part 3, a round:  a member is replaced, something else is killed meanwhile ──► all three are full again, and clients are answered
 //!   after each part:  clients rest ──► three full members that are the same, and what the book says
 //!   at the end:       all processes end in order ──► the files themselves are compared, and searched for what clients have written
 //! ```
 
 use crate::{
-    faults::{End, Fault, MEMBERS, ends, faults},
+    faults::{End, Fault, Kills, MEMBERS, Replacement, SPARE, ends, faults, replacements},
     finding::Findings,
     fio::{self, Fio},
     forge,
@@ -103,6 +104,51 @@ impl Run<'_> {
             self.check_processes()?;
             self.done.ends += 1;
         }
+        self.done.blocks_after_part_2 = self.compare_after("after part 2").await?;
+        for (number, replacement) in (1..).zip(replacements(&self.order)) {
+            if !self.begin_round(&format!("replacement {number}: {replacement:?}")) {
+                break;
+            }
+            self.replace(replacement).await?;
+            self.check_processes()?;
+            self.done.replacements += 1;
+        }
+        Ok(())
+    }
+
+    async fn replace(&mut self, replacement: Replacement) -> Result<()> {
+        let Replacement { member, is_gone, kills, later } = replacement;
+        if is_gone {
+            self.site.kill_member(member).await?;
+            self.done.kills += 1;
+        }
+        let replaced = self.site.replace(member, is_gone).await;
+        self.must("a member is not replaced", replaced);
+        sleep(later).await;
+        match kills {
+            Kills::Nothing => {}
+            Kills::New => self.kill(member, Duration::ZERO).await?,
+            Kills::Other(other) => self.kill(other, Duration::ZERO).await?,
+            Kills::Old if self.site.spare_runs() => {
+                self.site.kill_member(SPARE).await?;
+                self.done.kills += 1;
+            }
+            Kills::Old => {}
+            Kills::Export => {
+                self.load.may_lose(true);
+                self.site.kill_export().await?;
+                let started = self.site.start_export()?;
+                self.done.export_kills += 1;
+                let came_again = self.load.came_again(started).await;
+                self.must("clients cannot go on after a kill", came_again);
+                self.load.may_lose(false);
+            }
+        }
+        let whole = self.site.wait_whole().await;
+        self.must("the new member is not full", whole);
+        self.site.clear_spare().await?;
+        let progress = self.load.progress(ANSWERS).await;
+        self.must("clients wait, although every process is there", progress);
         Ok(())
     }
 
@@ -214,7 +260,7 @@ impl Run<'_> {
         });
         let waited = waited.await;
         self.done.healed_blocks += if waited.is_ok() { count } else { 0 };
-        self.must(&format!("flipped bits of {} are not healed", Site::name(member)), waited);
+        self.must(&format!("flipped bits of {} are not healed", self.site.name(member)), waited);
         self.load.release();
         Ok(())
     }
@@ -265,7 +311,7 @@ impl Run<'_> {
         });
         let waited = waited.await;
         let are_healed = waited.is_ok();
-        self.must(&format!("forged blocks of {} are not healed", Site::name(member)), waited);
+        self.must(&format!("forged blocks of {} are not healed", self.site.name(member)), waited);
         self.load.release();
         // All three, opened with the key.
         if are_healed && self.are_all_full().await? {
@@ -387,7 +433,7 @@ impl Run<'_> {
 
     /// Ends everything, and compares the files themselves.
     async fn close(mut self, started: Instant) -> Result<VolumeReport> {
-        self.done.blocks_after_part_2 = self.compare_after("after part 2").await?;
+        self.done.blocks_after_part_3 = self.compare_after("after part 3").await?;
         let settled = self.load.settle().await;
         self.must("clients do not come to rest", settled);
         let words = if self.findings.are_there() { self.site.last_words() } else { String::new() };

@@ -3,7 +3,8 @@
 
 use crate::{
     block::BLOCK,
-    faults::MEMBERS,
+    faults::{MEMBERS, SPARE},
+    load::PATIENCE,
     order::{VolumeOrder, VolumeSite},
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -33,6 +34,9 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 /// How long a process may take to end by itself before it is killed: what is under way is answered first.
 const END_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long it may take until somebody who is gone is believed to be.
+const REPLACE_LIMIT: Duration = Duration::from_secs(30);
+
 /// What the export is called, in logs and findings.
 const EXPORT: &str = "export";
 
@@ -40,7 +44,10 @@ const EXPORT: &str = "export";
 #[derive(Debug)]
 pub(crate) struct Site {
     agent: Utf8PathBuf,
+    /// Of each disk.
     addresses: Vec<SocketAddr>,
+    /// The disk of each member, and the spare one.
+    disks: [usize; MEMBERS + 1],
     export: Option<OwnedProcess>,
     members: Vec<Option<OwnedProcess>>,
     epoch: u32,
@@ -62,8 +69,9 @@ impl Site {
         let mut site = Site {
             agent: bin_dir.join("sled-agent"),
             addresses,
+            disks: std::array::from_fn(|disk| disk),
             export: None,
-            members: (0..MEMBERS).map(|_| None).collect(),
+            members: (0..=SPARE).map(|_| None).collect(),
             epoch: 0,
             key: None,
             place,
@@ -78,7 +86,7 @@ impl Site {
             format!("--output={}", site.volume_file()),
         ];
         for member in 0..MEMBERS {
-            args.push(format!("--member={}@{}", site.disk(member), site.addresses[member]));
+            args.push(format!("--member={}@{}", site.disk(member), site.address(member)));
         }
         args.extend(site.key_argument());
         site.run_agent(&args).await?;
@@ -127,13 +135,17 @@ impl Site {
         self.place.is_kept.then_some(&*self.place.dir)
     }
 
-    /// A member's name, as it is told.
-    pub(crate) fn name(member: usize) -> String {
-        format!("disk{}", member + 1)
+    /// A member's name, as it is told: that of its disk.
+    pub(crate) fn name(&self, member: usize) -> String {
+        format!("disk{}", self.disks[member] + 1)
     }
 
     fn disk(&self, member: usize) -> Utf8PathBuf {
-        self.dir().join(Site::name(member))
+        self.dir().join(self.name(member))
+    }
+
+    fn address(&self, member: usize) -> SocketAddr {
+        self.addresses[self.disks[member]]
     }
 
     fn volume_file(&self) -> Utf8PathBuf {
@@ -155,40 +167,92 @@ impl Site {
 
     /// Starts a Downstairs, and waits until it listens.
     pub(crate) async fn start_member(&mut self, member: usize) -> Result<()> {
-        ensure!(self.members[member].is_none(), "{} runs already", Site::name(member));
-        let address = self.addresses[member];
+        ensure!(self.members[member].is_none(), "{} runs already", self.name(member));
+        let (address, name) = (self.address(member), self.name(member));
         let args = [
             "downstairs".to_owned(),
             format!("--directory={}", self.disk(member)),
             format!("--listen={address}"),
         ];
-        let process = OwnedProcess::start(self.dir(), &Site::name(member), &self.agent, &args)?;
+        let process = OwnedProcess::start(self.dir(), &name, &self.agent, &args)?;
         let started = self.members[member].insert(process);
-        wait_for(&format!("{} to listen on {address}", Site::name(member)), READY_LIMIT, async || {
-            match started.ended() {
-                Ok(Some(status)) => Ok(Err(status)),
-                _ => TcpStream::connect(address).await.map(|_| Ok(())),
-            }
+        wait_for(&format!("{name} to listen on {address}"), READY_LIMIT, async || match started.ended() {
+            Ok(Some(status)) => Ok(Err(status)),
+            _ => TcpStream::connect(address).await.map(|_| Ok(())),
         })
         .await?
         .map_err(|status| anyhow::anyhow!("it ended at its start, {status}: {}", started.last_words()))
     }
 
     pub(crate) async fn kill_member(&mut self, member: usize) -> Result<()> {
+        let name = self.name(member);
         let process = self.members[member].take();
-        process.with_context(|| format!("{} does not run", Site::name(member)))?.kill().await
+        process.with_context(|| format!("{name} does not run"))?.kill().await
     }
 
     /// On return it has stopped, and its file stays as it is.
     pub(crate) async fn pause_member(&mut self, member: usize) -> Result<()> {
+        let name = self.name(member);
         let process = self.members[member].as_mut();
-        process.with_context(|| format!("{} does not run", Site::name(member)))?.pause().await
+        process.with_context(|| format!("{name} does not run"))?.pause().await
     }
 
     /// SIGSTOP or SIGCONT.
     pub(crate) fn signal_member(&mut self, member: usize, signal: Signal) -> Result<()> {
+        let name = self.name(member);
         let process = self.members[member].as_mut();
-        process.with_context(|| format!("{} does not run", Site::name(member)))?.signal(signal)
+        process.with_context(|| format!("{name} does not run"))?.signal(signal)
+    }
+
+    /// A new region on the spare disk takes the place of this member. From now on the member is the new one, and what it was is the
+    /// spare one. One that is gone has to be gone for some seconds before anybody believes it.
+    pub(crate) async fn replace(&mut self, member: usize, is_gone: bool) -> Result<()> {
+        self.start_member(SPARE).await?;
+        let file = self.region_file(member)?;
+        let region = file.file_stem().context("a region has a name")?;
+        let mut args = vec![
+            "volume".to_owned(),
+            "replace".to_owned(),
+            self.volume_file().into_string(),
+            format!("--region={region}"),
+            format!("--member={}@{}", self.disk(SPARE), self.address(SPARE)),
+        ];
+        args.extend(is_gone.then(|| "--gone".to_owned()));
+        wait_for(&format!("{} to be replaced", self.name(member)), REPLACE_LIMIT, async || {
+            match self.run_agent(&args).await {
+                Ok(_) => Ok(Ok(())),
+                Err(error) if format!("{error:#}").contains("[volume_member_is_here]") => {
+                    Err(error.to_string())
+                }
+                Err(error) => Ok(Err(error)),
+            }
+        })
+        .await??;
+        self.disks.swap(member, SPARE);
+        self.members.swap(member, SPARE);
+        Ok(())
+    }
+
+    /// Waits until all members are there, full, and have everything.
+    pub(crate) async fn wait_whole(&self) -> Result<()> {
+        let seconds = PATIENCE.as_secs();
+        let args =
+            ["volume", "wait", self.volume_file().as_str(), "--for=whole", &format!("--seconds={seconds}")]
+                .map(str::to_owned);
+        self.run_agent(&args).await.map(drop)
+    }
+
+    /// The one that was replaced ends, and its disk is empty.
+    pub(crate) async fn clear_spare(&mut self) -> Result<()> {
+        if self.members[SPARE].is_some() {
+            self.kill_member(SPARE).await?;
+        }
+        remove(&self.disk(SPARE))
+    }
+
+    /// Whether the one that was replaced runs.
+    pub(crate) fn spare_runs(&self) -> bool {
+        self.members[SPARE].is_some()
     }
 
     /// With the next epoch. Clients may come before it serves.
@@ -229,7 +293,8 @@ impl Site {
     /// Ends all of it in order, the export first. What did not end as it should is told.
     pub(crate) async fn stop(&mut self) -> Result<Vec<String>> {
         let mut wrong = Vec::new();
-        let names = std::iter::once(EXPORT.to_owned()).chain((0..MEMBERS).map(Site::name));
+        let names = std::iter::once(EXPORT.to_owned()).chain((0..=SPARE).map(|member| self.name(member)));
+        let names: Vec<String> = names.collect();
         let all =
             std::iter::once(self.export.take()).chain(self.members.iter_mut().map(Option::take)).zip(names);
         for (process, name) in all.collect::<Vec<_>>() {
@@ -349,7 +414,7 @@ impl Drop for Place {
 }
 
 fn addresses_of(number: ClusterNumber) -> Result<Vec<SocketAddr>> {
-    (0..MEMBERS).map(|member| Ok(SocketAddr::new(number.sled_address(member)?, PORT))).collect()
+    (0..=SPARE).map(|disk| Ok(SocketAddr::new(number.sled_address(disk)?, PORT))).collect()
 }
 
 fn remove(dir: &Utf8Path) -> Result<()> {

@@ -18,6 +18,7 @@ async fn killed_paused_and_rotten_a_volume_loses_nothing_and_keeps_three_equal_c
     assert!(done.kills > 0 && done.pauses > 0 && done.everything_kills > 0, "{report}");
     assert!(done.rotten_blocks > 0 && done.healed_blocks == done.rotten_blocks, "{report}");
     assert!(report.counts.lost_answers > 0, "no kill of the export hit anything: {report}");
+    assert_eq!(done.replacements, u64::from(order.replacements), "{report}");
     let (_, lists) = done.blocks_after_part_1.expect("the files were compared").list;
     assert!(done.long_away > 0 && u64::from(lists) > 2 * done.long_away, "nobody was left out: {report}");
     let blocks = done.blocks_at_the_end.expect("the files were compared");

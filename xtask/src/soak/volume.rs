@@ -20,7 +20,8 @@ use volume_soak::{VolumeOrder, VolumeSite, run_volume};
     after_help = "Exit codes: 0 nothing was found wrong; 1 something was, or the run could not be made.\n\
 Part 1: clients and fio work while Downstairs are killed, paused, killed in a row, two at once, and bits of one copy flipped.\n\
 Part 2: clients work while the export, or everything at once, is killed; they come again and read every block.\n\
-After each part the three copies are compared, block by block. Short: 10 rounds and 3. Full: 100 and 20. Needs fio."
+Part 3: clients work while members are replaced, healthy ones and such as are gone, and something else is killed meanwhile.\n\
+After each part the three copies are compared, block by block. Short: 10 rounds, 3, and 10. Full: 100, 20, and 100. Needs fio."
 )]
 pub(crate) struct VolumeArgs {
     /// The short form, on programs as they are compiled for development; without it the full one, as they are shipped
@@ -38,6 +39,9 @@ pub(crate) struct VolumeArgs {
     /// Rounds of part 2
     #[arg(long, value_name = "N")]
     ends: Option<u32>,
+    /// Rounds of part 3: members that are replaced
+    #[arg(long, value_name = "N")]
+    replacements: Option<u32>,
     /// Clients at once, beside fio
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32))]
     clients: Option<u32>,
@@ -94,6 +98,7 @@ impl VolumeArgs {
         VolumeOrder {
             rounds: self.rounds.unwrap_or(form.rounds),
             ends: self.ends.unwrap_or(form.ends),
+            replacements: self.replacements.unwrap_or(form.replacements),
             clients: self.clients.unwrap_or(form.clients),
             is_encrypted: self.encrypted,
             ..form
