@@ -90,15 +90,15 @@ pub(super) fn activate(which: &Which, epoch: u32) -> Result<(), Box<dyn Error>> 
         let status = status(&socket)?;
         match status.volume.phase() {
             PhaseName::Active => {
-                println!("active with epoch {epoch}");
+                say!("active with epoch {epoch}");
                 return Ok(());
             }
             PhaseName::Fenced => return Err(ended(RefusalCode::Fenced, &status).into()),
             PhaseName::Lost => return Err(ended(RefusalCode::Lost, &status).into()),
             _ if clock.goes_on() => {}
             _ => {
-                println!("activated with epoch {epoch}, and not active yet");
-                view::waits(&status).iter().for_each(|wait| println!("{wait}"));
+                say!("activated with epoch {epoch}, and not active yet");
+                view::waits(&status).iter().for_each(|wait| say!("{wait}"));
                 return Ok(());
             }
         }
@@ -112,7 +112,7 @@ pub(super) fn wait(which: &Which, goal: Goal, seconds: u64) -> Result<(), Box<dy
     loop {
         let state = match status(&socket) {
             Ok(status) if goal.is_reached(&status) => {
-                println!("{}", view::line(&status));
+                say!("{}", view::line(&status));
                 return Ok(());
             }
             Ok(status) => match status.volume.phase() {
@@ -157,7 +157,7 @@ impl Clock {
 
 pub(super) fn stop(which: &Which) -> Result<(), Box<dyn Error>> {
     done(ask(&which.socket(), &Request::Stop)?)?;
-    println!("it ends when what is under way was answered");
+    say!("it ends when what is under way was answered");
     Ok(())
 }
 

@@ -81,7 +81,7 @@ pub(super) fn create(
     let block_size = BlockSize::of(block_bytes).expect("the request was built");
     let geometry = Geometry { block_size, blocks, is_sealed: key.is_some() };
     make(places, &members, &request, Identity { region: RegionId(Uuid::nil()), set, geometry }, output)?;
-    println!("volume {} of {size} bytes: {output}", request.id);
+    say!("volume {} of {size} bytes: {output}", request.id);
     Ok(())
 }
 

@@ -17,7 +17,7 @@ pub(super) fn downstairs(directory: &Utf8Path, address: SocketAddr) -> Result<()
     let disk = Disk::new(Arc::new(RealDisk::new(directory)));
     let regions = disk.regions()?.len();
     let server = Server::start(disk, address)?;
-    println!("serving {regions} regions of {directory} at {}", server.address());
+    say!("serving {regions} regions of {directory} at {}", server.address());
     wait_for_signal()?;
     server.stop();
     Ok(())

@@ -45,9 +45,9 @@ pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Er
     match order.epoch {
         Some(epoch) => {
             handle.activate();
-            println!("serving volume {id} with epoch {epoch}");
+            say!("serving volume {id} with epoch {epoch}");
         }
-        None => println!("serving volume {id}, not activated"),
+        None => say!("serving volume {id}, not activated"),
     }
     let (failed, failure) = mpsc::channel();
     // It goes on waiting if the export is ended by its control socket.

@@ -37,9 +37,9 @@ pub(super) fn look(which: &Which, form: Form) -> Result<(), Box<dyn Error>> {
     }
     let status = status(&socket)?;
     if form.json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        say!("{}", serde_json::to_string_pretty(&status)?);
     } else {
-        print!("{}", page(&status, None));
+        say!("{}", page(&status, None).trim_end());
     }
     Ok(())
 }

@@ -5,7 +5,10 @@
 //! - [`keys`]: the files with their keys. [`description`]: the files that describe them.
 //! - [`control`], [`look`]: what is asked of a running export; [`view`], [`parts_view`]: how people see it; [`pause`]: between two looks.
 //! - [`region_look`]: what a region's file says.
-//! - [`signals`]: how they are ended.
+//! - [`mod@say`]: what they say. [`signals`]: how they are ended.
+
+#[macro_use]
+mod say;
 
 mod arguments;
 mod control;

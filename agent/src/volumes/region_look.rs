@@ -113,9 +113,9 @@ struct AtRest {
 pub(super) fn look(path: &Utf8Path, json: bool) -> Result<(), Box<dyn Error>> {
     let regions = files(path)?.iter().map(|file| tell(file)).collect::<Result<Vec<_>, _>>()?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&regions)?);
+        say!("{}", serde_json::to_string_pretty(&regions)?);
     } else {
-        print!("{}", regions.iter().map(page).collect::<Vec<_>>().join("\n"));
+        say!("{}", regions.iter().map(page).collect::<Vec<_>>().join("\n").trim_end());
     }
     Ok(())
 }

@@ -101,16 +101,16 @@ pub(super) fn replace(
     let mut made = Made::default();
     made.make(place, new, identity, List::default()).map_err(ReplaceError::from)?;
     description::replace(volume, &request).map_err(ReplaceError::from)?;
-    println!("region {} is to take the place of region {old}", new.region_id);
+    say!("region {} is to take the place of region {old}", new.region_id);
     if !is_exported {
         made.keep();
-        println!("nobody exports the volume: whoever does so next fills it");
+        say!("nobody exports the volume: whoever does so next fills it");
         return Ok(());
     }
     match told(&socket, &Request::Apply { volume: Box::new(request) }) {
         Ok(_) => {
             made.keep();
-            println!("started: volume look shows how far it is");
+            say!("started: volume look shows how far it is");
             Ok(())
         }
         Err(error) if error.is::<Refusal>() || error.is::<ReplaceError>() => {
