@@ -105,6 +105,7 @@ pub fn members_code(error: &MembersError) -> &'static str {
         MembersError::Ended { .. } => "volume_ended",
         MembersError::NotActive => "volume_not_active",
         MembersError::NobodyStays => "volume_nobody_stays",
+        MembersError::NotGone { .. } => "volume_member_not_gone",
         MembersError::Here { .. } => "volume_member_is_here",
     }
 }
@@ -308,8 +309,9 @@ mod tests {
         assert_eq!(running.1.member_at(upstairs::PeerId(3)), Some(named.wanted[2]));
         let mut without = ConstructionRequest { config_version: 4, ..newer };
         set_of(&mut without).leaving.clear();
-        assert_eq!(apply(&mut running, &without), Ok(Applied::StartedAlready));
-        assert_eq!(running.0.addresses().len(), 3);
+        let refused = apply(&mut running, &without).expect_err("nobody knows who is full");
+        assert_eq!(refused.code(), "volume_not_active");
+        assert_eq!(running.0.addresses().len(), 4);
     }
 
     #[test]

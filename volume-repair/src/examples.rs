@@ -21,6 +21,7 @@ pub(crate) fn set(number: u128) -> RegionSet {
         extent_count: 2,
         members: (1..=3).map(member).collect(),
         leaving: Vec::new(),
+        gone: Vec::new(),
         encryption: None,
     }
 }

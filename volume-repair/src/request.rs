@@ -79,9 +79,12 @@ pub struct RegionSet {
     /// The regions that there are to be.
     pub members: Vec<Member>,
     /// Those that were to be and are replaced: members as long as they are needed. Whoever has lost one for good, and says so by leaving
-    /// it out here, too, never gives out a request again that has it.
+    /// it out here, too, and naming it among the gone, never gives out a request again that has it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaving: Vec<Member>,
+    /// Regions that were members, and are lost for good, until all members are full again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<RegionId>,
     /// How its blocks are encrypted; not, if it is not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
@@ -128,7 +131,7 @@ impl RegionSet {
     #[must_use]
     pub fn named(&self) -> Members {
         let named = |members: &[Member]| members.iter().copied().map(Into::into).collect();
-        Members { wanted: named(&self.members), leaving: named(&self.leaving) }
+        Members { wanted: named(&self.members), leaving: named(&self.leaving), gone: self.gone.clone() }
     }
 
     /// All regions, those that leave behind the others.

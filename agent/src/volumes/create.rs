@@ -66,6 +66,7 @@ pub(super) fn create(
             extent_count: 1,
             members: members.clone(),
             leaving: Vec::new(),
+            gone: Vec::new(),
             encryption: key
                 .as_ref()
                 .map(|key| Encryption { cipher: Cipher::Aes256Gcm, key_check: key.check(set) }),

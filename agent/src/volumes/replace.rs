@@ -18,7 +18,8 @@ use camino::Utf8Path;
 use ids::RegionId;
 use region::{BlockSize, Geometry, Identity, List};
 use std::error::Error;
-use volume_export::{Answer, Applied, AskError, Refusal, Request, ask};
+use upstairs::{MemberStatus, Role};
+use volume_export::{Answer, Applied, AskError, Refusal, RefusalCode, Request, ask};
 use volume_repair::{ConstructionRequest, RegionSet, SubVolume};
 
 /// Why no member is replaced.
@@ -73,7 +74,8 @@ pub(super) fn replace(
     let mut request = ConstructionRequest { config_version: before.config_version + 1, ..before.clone() };
     let is_exported = match control::status(&socket) {
         Ok(status) => {
-            if !status.volume.members().any(|member| member.is_leaving) {
+            let is_whole = |member: &MemberStatus| member.role == Role::Full && !member.is_leaving;
+            if status.volume.members().all(is_whole) {
                 forget_who_left(&mut request);
             }
             true
@@ -89,6 +91,7 @@ pub(super) fn replace(
         if member.region_id == old {
             let left = std::mem::replace(member, new);
             set.leaving.extend((!is_gone).then_some(left));
+            set.gone.extend(is_gone.then_some(old));
         }
     }
     // What cannot be used is not made.
@@ -113,7 +116,7 @@ pub(super) fn replace(
             say!("started: volume look shows how far it is");
             Ok(())
         }
-        Err(error) if error.is::<Refusal>() || error.is::<ReplaceError>() => {
+        Err(error) if is_refused(error.as_ref()) => {
             description::replace(volume, &before).map_err(ReplaceError::from)?;
             Err(error)
         }
@@ -123,6 +126,12 @@ pub(super) fn replace(
             Err(error)
         }
     }
+}
+
+/// Whether it was not done, and never will be.
+fn is_refused(error: &(dyn Error + 'static)) -> bool {
+    let refusal = error.downcast_ref::<Refusal>();
+    refusal.is_some_and(|refusal| refusal.code != RefusalCode::NoAnswer) || error.is::<ReplaceError>()
 }
 
 /// What has become of it, or would.
@@ -148,7 +157,10 @@ fn set_of(request: &mut ConstructionRequest, region: RegionId) -> Option<&mut Re
 
 /// Those that were replaced earlier, and are not needed any more.
 fn forget_who_left(request: &mut ConstructionRequest) {
-    sets(request).for_each(|set| set.leaving.clear());
+    for set in sets(request) {
+        set.leaving.clear();
+        set.gone.clear();
+    }
 }
 
 fn identity(set: &RegionSet, block_size: Option<BlockSize>) -> Identity {

@@ -4,7 +4,9 @@
 use super::{parts_view, region_look::at};
 use ids::RegionId;
 use std::fmt::Write;
-use upstairs::{At, CopyStatus, MemberState, MemberStatus, PhaseName, Role, Status, Totals};
+use upstairs::{
+    At, CopyStatus, FillPhase, FillStatus, MemberState, MemberStatus, PhaseName, Role, Status, Totals,
+};
 use volume_export::ExportStatus;
 use volume_layers::VolumeStatus;
 
@@ -227,9 +229,30 @@ fn copying(set: &Status, copy: &CopyStatus) -> String {
         let member = set.members.iter().find(|member| member.region == region);
         member.map_or_else(|| region.to_string(), place)
     };
-    let percent = copy.blocks_done * 100 / copy.blocks.max(1);
-    let what = if copy.is_bring_up { "bringing up" } else { "filling" };
-    format!("{what} {} from {}: {percent} % of this round", named(copy.to), named(copy.from))
+    let (to, from) = (named(copy.to), named(copy.from));
+    let fill = set.members.iter().find(|member| member.region == copy.to).and_then(|member| member.fill);
+    match fill {
+        Some(FillStatus { phase, bytes_done, bytes }) => {
+            let percent = bytes_done * 100 / bytes.max(1);
+            format!("filling {to} from {from}: {}, {percent} %", fill_phase(phase))
+        }
+        None => {
+            let percent = copy.blocks_done * 100 / copy.blocks.max(1);
+            format!("bringing up {to} from {from}: {percent} %")
+        }
+    }
+}
+
+fn fill_phase(phase: FillPhase) -> &'static str {
+    match phase {
+        FillPhase::Away => "it is away",
+        FillPhase::Queued => "waiting for its turn",
+        FillPhase::Copying => "copying",
+        FillPhase::Checking => "checking",
+        FillPhase::MakingDurable => "making it durable",
+        FillPhase::MakingRoom => "making room in the list",
+        FillPhase::Joining => "joining the list",
+    }
 }
 
 fn totals(totals: &Totals) -> String {

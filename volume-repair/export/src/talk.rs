@@ -115,6 +115,8 @@ pub enum RefusalCode {
     VolumeNotActive,
     /// No full member would stay.
     VolumeNobodyStays,
+    /// A member is to be none any more, and nobody says that it is lost.
+    VolumeMemberNotGone,
     /// A member that is to be gone is here.
     VolumeMemberIsHere,
 }
@@ -140,6 +142,7 @@ impl fmt::Display for RefusalCode {
             RefusalCode::VolumeEnded => "volume_ended",
             RefusalCode::VolumeNotActive => "volume_not_active",
             RefusalCode::VolumeNobodyStays => "volume_nobody_stays",
+            RefusalCode::VolumeMemberNotGone => "volume_member_not_gone",
             RefusalCode::VolumeMemberIsHere => "volume_member_is_here",
         })
     }
@@ -175,6 +178,7 @@ impl From<ChangeError> for Refusal {
                 MembersError::Ended { .. } => RefusalCode::VolumeEnded,
                 MembersError::NotActive => RefusalCode::VolumeNotActive,
                 MembersError::NobodyStays => RefusalCode::VolumeNobodyStays,
+                MembersError::NotGone { .. } => RefusalCode::VolumeMemberNotGone,
                 MembersError::Here { .. } => RefusalCode::VolumeMemberIsHere,
             },
         };

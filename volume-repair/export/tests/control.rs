@@ -49,6 +49,7 @@ fn request(address: SocketAddr) -> ConstructionRequest {
             extent_count: 1,
             members: (1..=3).map(member).collect(),
             leaving: Vec::new(),
+            gone: Vec::new(),
             encryption: None,
         })],
         read_only_parent: None,

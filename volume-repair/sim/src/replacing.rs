@@ -33,6 +33,7 @@ const TRIES: u32 = 12;
 pub(crate) struct Request {
     pub(crate) wanted: Vec<usize>,
     leaving: Vec<usize>,
+    gone: Vec<RegionId>,
 }
 
 /// Which members are to be replaced.
@@ -54,12 +55,12 @@ pub(crate) struct Change {
 impl Request {
     /// The first one.
     pub(crate) fn new() -> Request {
-        Request { wanted: (0..MEMBERS_MAX).collect(), leaving: Vec::new() }
+        Request { wanted: (0..MEMBERS_MAX).collect(), leaving: Vec::new(), gone: Vec::new() }
     }
 
     pub(crate) fn members(&self) -> Members {
         let of = |sleds: &[usize]| sleds.iter().copied().map(named).collect();
-        Members { wanted: of(&self.wanted), leaving: of(&self.leaving) }
+        Members { wanted: of(&self.wanted), leaving: of(&self.leaving), gone: self.gone.clone() }
     }
 }
 
@@ -106,6 +107,7 @@ impl World {
             let old = std::mem::replace(&mut next.wanted[place], new);
             if plan.are_gone {
                 gone.push(named(old).region);
+                next.gone.push(named(old).region);
             } else {
                 next.leaving.push(old);
             }
@@ -143,12 +145,20 @@ impl World {
             Err(MembersError::Here { members }) => {
                 if let Some(Change { gone, before, .. }) = &mut self.change {
                     gone.retain(|region| !members.contains(region));
+                    self.request.gone.retain(|region| !members.contains(region));
                     // Who leaves, and is in no list, is none any more.
                     let list = self.writers[writer].upstairs.status(self.now).list;
                     let full = list.map(|list| list.full).unwrap_or_default();
                     self.request.leaving.retain(|sled| full.contains(&named(*sled).region));
                     let is_here = |sled: &&usize| members.contains(&named(**sled).region);
                     self.request.leaving.extend(before.wanted.iter().filter(is_here));
+                }
+                return Ok(());
+            }
+            // Who was to stay was left out before anybody was told: nobody has made the change.
+            Err(MembersError::NobodyStays) => {
+                if let Some(Change { before, .. }) = self.change.take() {
+                    self.request = before;
                 }
                 return Ok(());
             }
@@ -163,6 +173,7 @@ impl World {
         self.change.take_if(|change| !full.iter().any(|region| change.gone.contains(region)));
         if !upstairs.is_replacing() {
             self.request.leaving.clear();
+            self.request.gone.clear();
         }
         Ok(())
     }

@@ -263,7 +263,9 @@ impl World {
                     self.last_writer = self.writers.len();
                     return self.add_writer(0);
                 }
-                self.with_writer(writer, upstairs::Upstairs::tick)
+                self.with_writer(writer, upstairs::Upstairs::tick)?;
+                let now = self.now;
+                self.writers[writer].check_progress(now)
             }
             Event::Ask(writer) => self.ask(writer),
             Event::Start(sled) => {

@@ -6,11 +6,13 @@ use crate::{
     sled::{number_of, set},
 };
 use bytes::Bytes;
+use ids::RegionId;
 use rand::{Rng, rngs::SmallRng};
 use region::{Geometry, Promotion};
 use std::{collections::BTreeMap, time::Duration};
 use upstairs::{
-    Action, Config, Data, Holds, Job, JobError, JobId, Limits, Members, Patience, PeerId, Run, Upstairs,
+    Action, Config, Data, Holds, Job, JobError, JobId, Limits, ListStatus, Members, Patience, PeerId, Run,
+    Status, Upstairs,
 };
 use volume_seals::{Sealer, SealingSession, VolumeKey};
 
@@ -44,6 +46,8 @@ pub(crate) struct Writer {
     next_job: u64,
     next_number: u64,
     pub(crate) done: u64,
+    /// The list in force, and how far each member was that is filled, when that was looked at last.
+    filled: (Option<ListStatus>, BTreeMap<RegionId, u64>),
     /// Whether its client waits for members only so long, and how much it was told that it has waited for long enough.
     is_impatient: bool,
     pub(crate) given_up: u64,
@@ -113,6 +117,7 @@ impl Writer {
             next_job: 0,
             next_number: 1,
             done: 0,
+            filled: (None, BTreeMap::new()),
             is_impatient: patience.for_members.is_some(),
             given_up: 0,
         }
@@ -121,6 +126,20 @@ impl Writer {
     /// The sled at a place.
     pub(crate) fn sled_at(&self, place: PeerId) -> Option<usize> {
         self.upstairs.members().find(|(peer, _)| *peer == place).map(|(_, member)| number_of(member))
+    }
+
+    /// How far a member is that is filled never goes back, as long as the list is the same.
+    pub(crate) fn check_progress(&mut self, now: Duration) -> Result<(), String> {
+        let Status { list, members, .. } = self.upstairs.status(now);
+        let filled: BTreeMap<RegionId, u64> =
+            members.iter().filter_map(|member| Some((member.region, member.fill?.bytes_done))).collect();
+        let (list_before, before) = std::mem::replace(&mut self.filled, (list.clone(), filled));
+        let goes_back =
+            |(region, was): (&RegionId, &u64)| self.filled.1.get(region).is_some_and(|is| is < was);
+        if list_before == list && before.iter().any(goes_back) {
+            return Err(format!("members were filled up to {before:?}, and are to {:?}", self.filled.1));
+        }
+        Ok(())
     }
 
     /// A new attempt to connect, or the end of one.

@@ -10,8 +10,13 @@ const SEEDS: u64 = 200;
 /// everything that the simulation or the machines do differently.
 const MUTANT_SEEDS: u64 = 800;
 
-/// What takes more seeds: `cargo xtask sim volume --mutate` notices it.
-const RARE: [Mutant; 1] = [Mutant::Upstairs(Rule::SamePosition)];
+/// What takes more seeds, up to some thousands: `cargo xtask sim volume --mutate` notices it. All but the first have tests of their own, too.
+const RARE: [Mutant; 4] = [
+    Mutant::Upstairs(Rule::SamePosition),
+    Mutant::Upstairs(Rule::RemovedBeforeSkipped),
+    Mutant::Upstairs(Rule::SuspectsWaitLonger),
+    Mutant::Upstairs(Rule::AloneOnlyIfOthersAreGone),
+];
 
 const THREADS: usize = 2;
 

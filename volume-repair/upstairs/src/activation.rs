@@ -48,12 +48,13 @@ fn patience_for(here: &[PeerId], told: &BTreeMap<PeerId, Promoted>) -> Duration 
     if has_lost_power && Rule::SuspectsWaitLonger.is_kept() { LONG_PATIENCE } else { PATIENCE }
 }
 
-/// Decides. `waited` since two were here that may be enough.
+/// Decides. `waited` since two were here that may be enough. One may be: of any list, if possible loss is accepted; of a list of one, if others
+/// are gone.
 pub(crate) fn decide(
     places: &BTreeMap<Member, PeerId>,
     told: &BTreeMap<PeerId, Promoted>,
     waited: Duration,
-    accepts_possible_loss: bool,
+    [accepts_possible_loss, may_be_one]: [bool; 2],
 ) -> Decision {
     let mut lists: Vec<&List> = told.values().map(|promoted| &promoted.list).collect();
     lists.sort_by_key(|list| std::cmp::Reverse(list.version));
@@ -64,14 +65,17 @@ pub(crate) fn decide(
         if here.iter().any(tells_older) && Rule::ListIsKeptByAll.is_kept() {
             continue;
         }
-        // Of a list of one, that one has everything: nothing was acknowledged since it kept the list.
-        let is_one = list.full.len() == 1 || accepts_possible_loss || !Rule::TwoActivate.is_kept();
+        // Of a list of one that was made because all others are gone, that one has everything: nothing was acknowledged since it kept the
+        // list. One that somebody has made by accepting loss says nothing of what others have acknowledged since.
+        let is_alone = list.full.len() == 1 && may_be_one;
+        let is_one = is_alone || accepts_possible_loss || !Rule::TwoActivate.is_kept();
         let needed = if is_one { 1 } else { 2 };
         if here.len() < needed {
             return Decision::Wait;
         }
         // Who is not to be a member any more does not come.
-        if here.len() < known.len() && waited < patience_for(&here, told) {
+        let is_missing = here.len() < known.len() || (is_alone && told.len() < places.len());
+        if is_missing && waited < patience_for(&here, told) {
             return Decision::WaitForMore;
         }
         here.sort_by_key(|peer| std::cmp::Reverse(told[peer].applied));
@@ -110,7 +114,7 @@ mod tests {
         let places = places();
         let told = [tells(2, &[1, 2], 5), tells(1, &[1, 2, 3], 5), tells(1, &[1, 2, 3], 7)];
         let told = (0..).map(PeerId).zip(told).collect();
-        decide(&places, &told, Duration::ZERO, false)
+        decide(&places, &told, Duration::ZERO, [false; 2])
     }
 
     #[test]
@@ -123,7 +127,7 @@ mod tests {
         let places = places();
         let told = suspects.map(|is_suspect| Promoted { is_suspect, ..tells(1, &[1, 2, 3], 5) });
         let told = (0..).map(PeerId).zip(told).collect();
-        decide(&places, &told, waited, false)
+        decide(&places, &told, waited, [false; 2])
     }
 
     #[test]
@@ -137,6 +141,15 @@ mod tests {
             );
             assert_eq!(two_are_here_after(patience, suspects), go, "{suspects:?}");
         }
+    }
+
+    #[cfg(feature = "mutants")]
+    #[test]
+    fn leaving_out_that_suspects_wait_longer_is_noticed() {
+        let suspects = [true, false];
+        let waits = two_are_here_after(PATIENCE, suspects);
+        let left_out = Rule::SuspectsWaitLonger.left_out(|| two_are_here_after(PATIENCE, suspects));
+        assert_ne!(waits, left_out);
     }
 
     #[cfg(feature = "mutants")]

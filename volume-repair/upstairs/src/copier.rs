@@ -23,6 +23,7 @@ use crate::{
     reads::same_runs,
     rules::Rule,
     sealing::{Wrong, judge},
+    status::FillPhase,
     trouble::Trouble,
     types::PeerId,
     upstairs::{Phase, Purpose, Upstairs},
@@ -80,8 +81,9 @@ pub(crate) struct Copier {
     pub(crate) mode: Mode,
     /// The first block of the next range.
     next: u64,
-    /// Whether this round has found anything to copy.
+    /// Whether this round has found anything to copy, and how many there were before.
     has_found: bool,
+    rounds: u32,
     /// Blocks that nobody can mend.
     pub(crate) hopeless: BTreeSet<u64>,
     pub(crate) step: Step,
@@ -151,6 +153,7 @@ impl Copier {
             mode: Mode::Stage,
             next: 0,
             has_found: false,
+            rounds: 0,
             hopeless: BTreeSet::new(),
             step: Step::Ready,
         }
@@ -163,6 +166,15 @@ impl Copier {
 
     pub(crate) fn is_staging(&self) -> bool {
         self.mode == Mode::Stage
+    }
+
+    /// What it does for its target, which is filled.
+    pub(crate) fn fill_phase(&self) -> FillPhase {
+        match (&self.step, self.rounds) {
+            (Step::Flushing(_) | Step::Committing(_), _) => FillPhase::MakingDurable,
+            (_, 0) => FillPhase::Copying,
+            _ => FillPhase::Checking,
+        }
     }
 
     /// Of this round.
@@ -183,8 +195,12 @@ impl Upstairs {
                 |peer: &PeerId| self.peers[peer.0].is_streaming() && !self.peers[peer.0].is_condemned;
             let all = || (0..self.peers.len()).map(PeerId).filter(streams);
             let leaves = |peer: PeerId| self.is_full(peer) && self.peers[peer.0].is_leaving;
-            let is_room = self.list.full.len() < FULL_MAX || (0..self.peers.len()).map(PeerId).any(leaves);
-            let target = all().find(|peer| !self.is_full(*peer) && !self.peers[peer.0].is_leaving && is_room);
+            let has_room = self.list.full.len() < FULL_MAX;
+            let is_to_have = has_room || (0..self.peers.len()).map(PeerId).any(leaves);
+            let target = all().find(|peer| {
+                let known = &self.peers[peer.0];
+                !self.is_full(*peer) && !known.is_leaving && is_to_have && (has_room || !known.is_ready)
+            });
             // One that was wrong lately only if there is no other.
             let sources = all().filter(|peer| self.is_full(*peer));
             let source = sources.min_by_key(|peer| self.has_just_failed(*peer));
@@ -213,6 +229,8 @@ impl Upstairs {
         let Some(copier) = &self.copier else { return };
         let (source, target, next) = (copier.source, copier.target, copier.next);
         let blocks = self.config.geometry.blocks;
+        let filled = &mut self.peers[target.0].filled;
+        *filled = (*filled).max(next);
         if next >= blocks {
             return self.end_round();
         }
@@ -250,6 +268,7 @@ impl Upstairs {
             Mode::Install => {
                 copier.next = 0;
                 copier.has_found = false;
+                copier.rounds += 1;
                 self.copy_next_range();
             }
         }
@@ -264,7 +283,7 @@ impl Upstairs {
         self.copier = None;
         if self.list.full.len() >= FULL_MAX {
             // What it holds is compared once more when there is room.
-            self.make_room_in_list();
+            self.peers[peer.0].is_ready = true;
         } else if self.pending.is_none() {
             let mut full = self.list.full.clone();
             full.push(self.peers[peer.0].member);

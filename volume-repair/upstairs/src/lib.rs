@@ -48,8 +48,8 @@ mod window;
 pub use replacing::{MEMBERS_MAX, MEMBERS_MIN, Members, MembersError, PLACES};
 pub use rules::Rule;
 pub use status::{
-    At, Behind, CopyStatus, JobsStatus, ListStatus, MemberState, MemberStatus, PhaseName, Role, Status,
-    Totals, Wait, WaitCode, WindowStatus, Writer,
+    At, Behind, CopyStatus, FillPhase, FillStatus, JobsStatus, ListStatus, MemberState, MemberStatus,
+    PhaseName, Role, Status, Totals, Wait, WaitCode, WindowStatus, Writer,
 };
 pub use trouble::{Trouble, TroubleCode};
 pub use types::{

@@ -122,7 +122,13 @@ impl Upstairs {
         for peer in &pending.kept {
             self.peers[peer.0].trust();
         }
-        self.list = pending.list;
+        let before = std::mem::replace(&mut self.list, pending.list);
+        for id in (0..self.peers.len()).map(PeerId) {
+            if before.full.contains(&self.peers[id.0].member) && !self.is_full(id) {
+                // It lacks something from now on.
+                self.peers[id.0].filled = 0;
+            }
+        }
         if !matches!(self.phase, Phase::Active) {
             return;
         }
@@ -157,6 +163,7 @@ impl Upstairs {
         let rest: Vec<Member> = (0..self.peers.len())
             .map(PeerId)
             .filter(|peer| self.is_full(*peer) && !self.peers[peer.0].is_condemned)
+            .filter(|peer| !self.peers[peer.0].makes_room)
             .map(|peer| self.peers[peer.0].member)
             .collect();
         let streams =

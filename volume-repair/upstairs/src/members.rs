@@ -135,6 +135,17 @@ impl Upstairs {
         }
     }
 
+    /// Who was to be left out, and is not any more, goes on from where it is.
+    pub(crate) fn stream_to_all(&mut self) {
+        for id in (0..self.peers.len()).map(PeerId) {
+            let peer = &self.peers[id.0];
+            let waits = peer.state == State::Told && self.is_full(id) && !self.is_being_left_out(id);
+            if waits && self.window.behind(peer.applied).is_some() {
+                self.begin_stream(id);
+            }
+        }
+    }
+
     /// A member that is not full gets the stream from now on.
     fn join(&mut self, id: PeerId) {
         let (next, last) = (self.window.end(), self.newest());

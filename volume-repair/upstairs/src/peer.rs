@@ -61,10 +61,16 @@ pub(crate) struct Peer {
     pub(crate) is_leaving: bool,
     /// Whether it was one: then this place is free.
     pub(crate) is_gone: bool,
+    /// Whether it is left out as soon as that can be, for a new member.
+    pub(crate) makes_room: bool,
+    /// Whether it is not full, holds everything, and waits for room in the list.
+    pub(crate) is_ready: bool,
     /// If a power cut may have taken something from it.
     pub(crate) suspicion: Option<Suspicion>,
     /// Why it is not of use, if it is not.
     pub(crate) trouble: Option<Trouble>,
+    /// Blocks, from the first on, of which it was made sure that it has them, since it is to be filled. Never less than before.
+    pub(crate) filled: u64,
     /// Blocks that it had wrong.
     pub(crate) wrong_blocks: u64,
     /// Those of them that had their checksums, and were not sealed by the volume's key.
@@ -90,8 +96,11 @@ impl Peer {
             is_condemned: false,
             is_leaving,
             is_gone: false,
+            makes_room: false,
+            is_ready: false,
             suspicion: None,
             trouble: None,
+            filled: 0,
             wrong_blocks: 0,
             wrong_seals: 0,
             healed_blocks: 0,
@@ -156,6 +165,7 @@ impl Peer {
     pub(crate) fn lose(&mut self, until: Duration) {
         self.state = State::Away(until);
         self.told = None;
+        self.is_ready = false;
         self.suspicion = None;
         self.in_flight.clear();
         self.in_flight_bytes = 0;

@@ -45,6 +45,8 @@ pub struct Members {
     pub wanted: Vec<Member>,
     /// Those that are members as long as they are needed. One that is in no list any more is none, whether it is here or not.
     pub leaving: Vec<Member>,
+    /// Those that were, and are lost for good. While there are any, a full member that is the only one by its list is enough to begin.
+    pub gone: Vec<RegionId>,
 }
 
 /// Why the members stay as they are.
@@ -70,6 +72,16 @@ pub enum MembersError {
         "it is not known yet which members are full, so none can be called gone: wait until the volume is active"
     )]
     NotActive,
+    /// Only what is lost for good may be no member any more from one instant to the next.
+    #[error(
+        "{} {} to be no member any more, and nobody says that it is lost for good: what is to be replaced leaves",
+        list_of(members),
+        if members.len() == 1 { "is" } else { "are" }
+    )]
+    NotGone {
+        /// Those that are members.
+        members: Vec<RegionId>,
+    },
     /// Nobody would have what was written.
     #[error("no full member would stay: what was written would be lost with those that are gone")]
     NobodyStays,
@@ -94,7 +106,7 @@ impl Members {
     /// These, and none that leaves.
     #[must_use]
     pub fn only(wanted: Vec<Member>) -> Members {
-        Members { wanted, leaving: Vec::new() }
+        Members { wanted, ..Members::default() }
     }
 
     /// Whether there may be such members.
@@ -144,13 +156,17 @@ impl Upstairs {
         let stays = |member: &Member| members.all().any(|other| other == member);
         match self.phase {
             Phase::Ended(end) => return Err(MembersError::Ended { source: self.error_of(end) }),
-            // Nobody was asked yet who is full.
-            Phase::Idle => return Ok(()),
-            Phase::Gathering(_) | Phase::BringingUp(_) | Phase::Listing(_) => {
+            Phase::Idle | Phase::Gathering(_) | Phase::BringingUp(_) | Phase::Listing(_) => {
                 let all_stay = self.members().all(|(_, member)| stays(&member));
                 return if all_stay { Ok(()) } else { Err(MembersError::NotActive) };
             }
             Phase::Active => {}
+        }
+        let is_unsaid = |member: &Member| !stays(member) && !members.gone.contains(&member.region);
+        let unsaid = self.members().map(|(_, member)| member).filter(is_unsaid);
+        let unsaid: Vec<RegionId> = unsaid.map(|member| member.region).collect();
+        if !unsaid.is_empty() {
+            return Err(MembersError::NotGone { members: unsaid });
         }
         let (staying, going): (Vec<PeerId>, Vec<PeerId>) =
             self.counting().into_iter().partition(|peer| stays(&self.peers[peer.0].member));
@@ -175,13 +191,12 @@ impl Upstairs {
             let member = self.peers[id.0].member;
             let is_wanted = members.wanted.contains(&member);
             self.peers[id.0].is_leaving = !is_wanted;
-            // Who was to make room may be needed now.
-            self.peers[id.0].is_condemned &= is_wanted || !self.peers[id.0].is_streaming();
             if !self.peers[id.0].is_gone && !is_wanted && !members.leaving.contains(&member) {
                 self.dismiss(id);
             }
         }
         let is_active = matches!(self.phase, Phase::Active);
+        self.config.members = members.clone();
         for member in members.all() {
             let is_leaving = !members.wanted.contains(member);
             // One that leaves, and is in no list, is gone.
@@ -225,15 +240,21 @@ impl Upstairs {
         }
     }
 
-    /// A new member holds everything, and a list has no more room: one that leaves makes some, unless another one is left out already.
+    /// While a new member holds everything, and a list has no more room: one that leaves makes some, if a list without it can be made.
     pub(crate) fn make_room_in_list(&mut self) {
-        let full: Vec<PeerId> =
-            (0..self.peers.len()).map(PeerId).filter(|peer| self.is_full(*peer)).collect();
-        let is_another =
-            full.len() < self.list.full.len() || full.iter().any(|peer| self.peers[peer.0].is_condemned);
-        let leaves = full.into_iter().find(|peer| self.peers[peer.0].is_leaving);
-        if let Some(peer) = leaves.filter(|_| !is_another) {
-            self.peers[peer.0].is_condemned = true;
+        let all = || (0..self.peers.len()).map(PeerId);
+        let is_wanted = all().any(|peer| self.peers[peer.0].is_ready && self.peers[peer.0].is_streaming());
+        let full: Vec<PeerId> = all().filter(|peer| self.is_full(*peer)).collect();
+        let counts = |peer: &PeerId| self.peers[peer.0].is_streaming() && !self.peers[peer.0].is_condemned;
+        let is_possible = |leaving: &PeerId| {
+            let mut others = full.iter().filter(|peer| *peer != leaving);
+            self.peers[leaving.0].is_leaving && others.all(counts)
+        };
+        // Who is gone comes first.
+        let is_whole = full.len() == self.list.full.len() && full.len() == MEMBERS_MAX;
+        let makes_room = full.iter().copied().find(is_possible).filter(|_| is_wanted && is_whole);
+        for (id, peer) in (0..).map(PeerId).zip(&mut self.peers) {
+            peer.makes_room = makes_room == Some(id);
         }
     }
 

@@ -2,8 +2,9 @@
 
 use crate::{
     activation::{Decision, patience},
+    lists::Pending,
     peer::{Peer, State},
-    status::{CopyStatus, MemberStatus, PhaseName, Role, Status, Wait, WaitCode},
+    status::{CopyStatus, FillPhase, FillStatus, MemberStatus, PhaseName, Role, Status, Wait, WaitCode},
     trouble::Trouble,
     types::PeerId,
     upstairs::{End, Phase, SILENCE_MAX, Upstairs},
@@ -104,6 +105,7 @@ impl Upstairs {
             state: peer.state.into(),
             retry_in_ms: retry,
             role,
+            fill: (role == Role::Filling && !peer.is_leaving).then(|| self.fill(id, peer)),
             is_suspect: peer.told.as_ref().is_some_and(|told| told.is_suspect),
             is_condemned: peer.is_condemned,
             is_leaving: peer.is_leaving,
@@ -117,6 +119,19 @@ impl Upstairs {
             wrong_seals: peer.wrong_seals,
             healed_blocks: peer.healed_blocks,
         }
+    }
+
+    fn fill(&self, id: PeerId, peer: &Peer) -> FillStatus {
+        let has_it = |pending: &Pending| pending.list.full.contains(&peer.member);
+        let phase = match (&self.copier, &self.pending) {
+            _ if !peer.is_streaming() => FillPhase::Away,
+            (Some(copier), _) if copier.between().1 == id => copier.fill_phase(),
+            (_, Some(pending)) if has_it(pending) => FillPhase::Joining,
+            (None, Some(_)) if peer.filled == self.config.geometry.blocks => FillPhase::MakingRoom,
+            _ => FillPhase::Queued,
+        };
+        let size = self.config.geometry.block_size.bytes() as u64;
+        FillStatus { phase, bytes_done: peer.filled * size, bytes: self.config.geometry.blocks * size }
     }
 
     /// What does not go on.

@@ -154,6 +154,9 @@ pub struct MemberStatus {
     pub retry_in_ms: Option<u64>,
     /// Whether it counts.
     pub role: Role,
+    /// How far it is, if it is filled.
+    #[serde(default)]
+    pub fill: Option<FillStatus>,
     /// Whether it said that a power cut may have taken something from it.
     pub is_suspect: bool,
     /// Whether it has to be filled before it may be full again.
@@ -179,6 +182,38 @@ pub struct MemberStatus {
     pub wrong_seals: u64,
     /// Those of them that were healed.
     pub healed_blocks: u64,
+}
+
+/// How far a member is that is filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FillStatus {
+    /// What is done for it, or what it waits for.
+    pub phase: FillPhase,
+    /// Bytes of the volume, from its beginning on, of which it was made sure that it has them. Never less than before, also if it begins
+    /// again: what is the same already is only compared.
+    pub bytes_done: u64,
+    /// Bytes of the volume.
+    pub bytes: u64,
+}
+
+/// What is done for a member that is filled, or what it waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FillPhase {
+    /// It is not there.
+    Away,
+    /// Its turn has not come: another one is filled, or there is no full member that it could be filled from.
+    Queued,
+    /// What it lacks is copied.
+    Copying,
+    /// Everything is compared once more: what was written meanwhile it has got, too.
+    Checking,
+    /// What it was given is made durable.
+    MakingDurable,
+    /// It has everything, and a member that leaves is left out to make room for it.
+    MakingRoom,
+    /// It has everything, and all full members are to keep the list that has it.
+    Joining,
 }
 
 /// How far a member's connection is.

@@ -259,6 +259,8 @@ impl Upstairs {
             self.give_up_jobs();
             if matches!(self.phase, Phase::Active) {
                 self.note_who_is_away();
+                self.stream_to_all();
+                self.make_room_in_list();
                 self.go_on_listing();
                 self.let_go();
                 self.go_on_copying();

@@ -44,7 +44,8 @@ impl Upstairs {
     }
 
     pub(crate) fn decide_now(&self, told: &BTreeMap<PeerId, Promoted>, waited: Duration) -> Decision {
-        decide(&self.known(), told, waited, self.config.accepts_possible_loss)
+        let may_be_one = !self.config.members.gone.is_empty();
+        decide(&self.known(), told, waited, [self.config.accepts_possible_loss, may_be_one])
     }
 
     fn decide_full(&self, since: Option<Duration>) -> Option<Phase> {

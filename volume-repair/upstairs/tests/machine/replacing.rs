@@ -1,9 +1,9 @@
 //! Members that are replaced while clients go on.
 
-use crate::trio::{SIZE, Trio, Writer, named};
+use crate::trio::{BLOCKS, SIZE, Trio, Writer, named};
 use region::List;
 use std::panic::catch_unwind;
-use upstairs::{Job, JobId, Members, MembersError, PhaseName, Role, Rule, Status};
+use upstairs::{FillPhase, Job, JobId, Members, MembersError, PhaseName, Role, Rule, Status, WaitCode};
 
 /// Three members with something written, and so many new ones.
 fn volume(new: usize) -> (Trio, Writer) {
@@ -14,9 +14,12 @@ fn volume(new: usize) -> (Trio, Writer) {
     (trio, writer)
 }
 
+/// Those of the first three that are in neither are gone.
 fn members(wanted: &[usize], leaving: &[usize]) -> Members {
     let of = |numbers: &[usize]| numbers.iter().copied().map(named).collect();
-    Members { wanted: of(wanted), leaving: of(leaving) }
+    let is_gone = |number: &usize| !wanted.contains(number) && !leaving.contains(number);
+    let gone = (0..3).filter(is_gone).map(|number| named(number).region).collect();
+    Members { wanted: of(wanted), leaving: of(leaving), gone }
 }
 
 fn wait(trio: &mut Trio, writer: &mut Writer, ticks: u32) {
@@ -72,6 +75,24 @@ fn a_healthy_member_stays_full_until_the_new_one_is() {
     writer.set_members(&mut trio, &members(&[0, 1, 3], &[2])).unwrap();
     assert_eq!(status(&writer), before);
     assert_eq!(roles(&writer).len(), 3);
+}
+
+#[test]
+fn how_far_a_new_member_is_is_told_until_it_is_full() {
+    let (mut trio, mut writer) = volume(1);
+    trio.away = vec![3];
+    writer.set_members(&mut trio, &members(&[0, 1, 3], &[2])).unwrap();
+    let fill = |writer: &Writer, number| {
+        let all = status(writer).members;
+        let member = all.into_iter().find(|member| member.region == named(number).region);
+        member.expect("it is a member").fill.map(|fill| (fill.phase, fill.bytes_done, fill.bytes))
+    };
+    let bytes = BLOCKS * SIZE as u64;
+    assert_eq!(fill(&writer, 3), Some((FillPhase::Away, 0, bytes)));
+    assert_eq!((fill(&writer, 1), fill(&writer, 2)), (None, None), "who is full, or leaves, is not filled");
+    trio.away.clear();
+    wait(&mut trio, &mut writer, 40);
+    assert_eq!(fill(&writer, 3), None);
 }
 
 #[test]
@@ -194,6 +215,9 @@ fn what_would_lose_data_or_makes_no_sense_is_refused_and_changes_nothing() {
     wait(&mut trio, &mut writer, 4);
     let before = status(&writer);
     let region = |number| named(number).region;
+    let unsaid = Members { gone: Vec::new(), ..members(&[0, 1, 3], &[]) };
+    let refused = MembersError::NotGone { members: vec![region(2)] };
+    assert_eq!(writer.set_members(&mut trio, &unsaid), Err(refused));
     for (change, refused) in [
         (members(&[0], &[]), MembersError::Count(1)),
         (members(&[0, 1, 2, 3], &[]), MembersError::Count(4)),
@@ -214,9 +238,10 @@ fn before_it_is_active_nobody_is_gone() {
     let (mut trio, _) = volume(3);
     trio.away = vec![0, 1, 2, 3, 4, 5];
     let mut idle = Writer::idle(&trio, 2, 0, upstairs::Patience::default());
-    idle.set_members(&mut trio, &members(&[3, 4, 5], &[])).expect("nobody was asked yet");
-    idle.set_members(&mut trio, &members(&[0, 1, 2], &[])).expect("nobody was asked yet");
-    assert_eq!(roles(&idle), [(0, Role::Unknown), (1, Role::Unknown), (2, Role::Unknown)]);
+    let gone = idle.set_members(&mut trio, &members(&[0, 1, 3], &[]));
+    assert_eq!(gone, Err(MembersError::NotActive));
+    idle.set_members(&mut trio, &members(&[0, 1, 3], &[2])).expect("all that there were stay");
+    assert_eq!(roles(&idle).len(), 4);
     let mut waiting = Writer::start_of(members(&[0, 1, 2], &[]), &mut trio, 2);
     let gone = waiting.set_members(&mut trio, &members(&[0, 1, 3], &[]));
     assert_eq!(gone, Err(MembersError::NotActive));
@@ -238,4 +263,80 @@ fn one_that_has_ended_is_told_why() {
     assert_eq!(status(&writer).phase, PhaseName::Fenced);
     let refused = writer.set_members(&mut trio, &members(&[0, 1, 3], &[2]));
     assert!(matches!(refused, Err(MembersError::Ended { .. })), "{refused:?}");
+}
+
+fn who_leaves_and_is_away_is_not_gone() {
+    let (mut trio, mut writer) = volume(2);
+    trio.away = vec![1, 2];
+    wait(&mut trio, &mut writer, 60);
+    writer.set_members(&mut trio, &members(&[0, 3, 4], &[1, 2])).expect("two leave");
+    wait(&mut trio, &mut writer, 60);
+    // Somebody else may have begun with the two, and write.
+    assert_eq!(full(&writer), [0, 1, 2]);
+    assert!(status(&writer).waits.iter().any(|wait| wait.code == WaitCode::SecondMember));
+    trio.away = vec![2];
+    wait(&mut trio, &mut writer, 60);
+    assert_eq!(full(&writer), [0, 3, 4]);
+    are_the_same(&mut trio, &[0, 3, 4]);
+}
+
+#[test]
+fn of_two_that_leave_and_are_away_one_has_to_come_back() {
+    who_leaves_and_is_away_is_not_gone();
+}
+
+#[test]
+fn leaving_out_that_one_is_alone_only_if_others_are_gone_is_noticed() {
+    let without =
+        Rule::AloneOnlyIfOthersAreGone.left_out(|| catch_unwind(who_leaves_and_is_away_is_not_gone));
+    assert!(without.is_err());
+}
+
+fn who_was_away_for_a_moment_gets_what_it_lacks() {
+    let (mut trio, mut writer) = volume(0);
+    let list = status(&writer).list;
+    trio.away = vec![2];
+    writer.write(&mut trio, 9, &[5]);
+    wait(&mut trio, &mut writer, 60);
+    trio.away.clear();
+    wait(&mut trio, &mut writer, 60);
+    assert_eq!(status(&writer).list, list, "nobody was left out");
+    are_the_same(&mut trio, &[0, 1, 2]);
+}
+
+#[test]
+fn what_a_full_member_lacks_is_kept_for_it() {
+    who_was_away_for_a_moment_gets_what_it_lacks();
+}
+
+#[test]
+fn leaving_out_that_a_member_is_left_out_before_anything_is_skipped_is_noticed() {
+    let without =
+        Rule::RemovedBeforeSkipped.left_out(|| catch_unwind(who_was_away_for_a_moment_gets_what_it_lacks));
+    assert!(without.is_err());
+}
+
+#[test]
+fn one_that_was_alone_because_loss_was_accepted_is_not_enough_for_whoever_begins_next() {
+    let (mut trio, writer) = volume(0);
+    drop(writer);
+    // Two are away, and somebody begins with the third one all the same; then somebody else with those two.
+    trio.away = vec![1, 2];
+    let mut lossy = Writer::start_lossy(&mut trio, 2);
+    wait(&mut trio, &mut lossy, 20);
+    assert_eq!(full(&lossy), [0]);
+    drop(lossy);
+    trio.away = vec![0];
+    let mut writer = Writer::start(&mut trio, 3, 0);
+    wait(&mut trio, &mut writer, 20);
+    writer.write(&mut trio, 3, &[9]);
+    drop(writer);
+    // Whoever hears of the first one alone waits.
+    trio.away = vec![1, 2];
+    let mut writer = Writer::start(&mut trio, 4, 0);
+    wait(&mut trio, &mut writer, 60);
+    assert_eq!(status(&writer).phase, PhaseName::Gathering);
+    trio.away.clear();
+    wait(&mut trio, &mut writer, 60);
+    assert_eq!(writer.read(&mut trio, 3, 1), Ok(vec![9; SIZE]));
 }

@@ -136,19 +136,36 @@ impl Writer {
 
     /// The same, not activated.
     pub(crate) fn idle(trio: &Trio, epoch: u32, key: u8, patience: Patience) -> Writer {
-        Writer::idle_of(Members::only((0..3).map(named).collect()), trio, epoch, key, patience)
+        Writer::idle_of(Members::only((0..3).map(named).collect()), trio, epoch, key, patience, false)
     }
 
-    /// Of these members; active, if they are enough.
-    pub(crate) fn start_of(members: Members, trio: &mut Trio, epoch: u32) -> Writer {
-        let mut writer = Writer::idle_of(members, trio, epoch, 0, Patience::default());
+    /// One full member is enough for it.
+    pub(crate) fn start_lossy(trio: &mut Trio, epoch: u32) -> Writer {
+        let members = Members::only((0..3).map(named).collect());
+        let mut writer = Writer::idle_of(members, trio, epoch, 0, Patience::default(), true);
         let actions = writer.upstairs.activate(Duration::ZERO);
         writer.perform(trio, actions);
         writer.tick(trio);
         writer
     }
 
-    fn idle_of(members: Members, trio: &Trio, epoch: u32, key: u8, patience: Patience) -> Writer {
+    /// Of these members; active, if they are enough.
+    pub(crate) fn start_of(members: Members, trio: &mut Trio, epoch: u32) -> Writer {
+        let mut writer = Writer::idle_of(members, trio, epoch, 0, Patience::default(), false);
+        let actions = writer.upstairs.activate(Duration::ZERO);
+        writer.perform(trio, actions);
+        writer.tick(trio);
+        writer
+    }
+
+    fn idle_of(
+        members: Members,
+        trio: &Trio,
+        epoch: u32,
+        key: u8,
+        patience: Patience,
+        accepts_possible_loss: bool,
+    ) -> Writer {
         let session = SealingSession::from_unique(u128::from(epoch));
         let key = VolumeKey::from_bytes(&mut [key; 32]);
         let config = Config {
@@ -156,7 +173,7 @@ impl Writer {
             geometry: trio.geometry,
             members,
             promotion: Promotion { epoch, session: Uuid::from_u128(epoch.into()) },
-            accepts_possible_loss: false,
+            accepts_possible_loss,
             limits: Limits::default(),
             patience,
             sealer: trio.geometry.is_sealed.then(|| Sealer::new(&key, set(), BlockSize::B512, session)),
