@@ -205,6 +205,13 @@ impl Upstairs {
             let sources = all().filter(|peer| self.is_full(*peer));
             let source = sources.min_by_key(|peer| self.has_just_failed(*peer));
             self.copier = target.zip(source).map(|(target, source)| Copier::installing(source, target));
+            if let Some(target) =
+                target.filter(|target| self.copier.is_some() && self.peers[target.0].is_ready)
+            {
+                // It held everything when there was no room for it, and was sent everything since.
+                let id = self.ask(target, Purpose::Copy, |id| Request::Flush { id });
+                self.set_step(Step::Flushing(id));
+            }
         }
         if let Some(Copier { step: Step::Ready, .. }) = self.copier {
             self.copy_next_range();
@@ -282,7 +289,7 @@ impl Upstairs {
         }
         self.copier = None;
         if self.list.full.len() >= FULL_MAX {
-            // What it holds is compared once more when there is room.
+            // What is written from now on it gets, as long as its connection lasts.
             self.peers[peer.0].is_ready = true;
         } else if self.pending.is_none() {
             let mut full = self.list.full.clone();

@@ -140,6 +140,18 @@ impl Upstairs {
                 self.begin_stream(peer);
             }
         }
+        self.tell_list_to_the_filling();
+    }
+
+    /// Who is filled knows the list in force, too, and on the same connection before the one that has it: if that is kept by some of its
+    /// members only, whoever begins next goes back to the one before, which somebody has to tell.
+    fn tell_list_to_the_filling(&mut self) {
+        let is_filling = |(id, _): &(PeerId, Member)| self.peers[id.0].is_streaming() && !self.is_full(*id);
+        let filling: Vec<PeerId> = self.members().filter(is_filling).map(|(id, _)| id).collect();
+        for peer in filling {
+            let list = self.list.clone();
+            self.ask(peer, Purpose::List, |id| Request::SetList { id, list });
+        }
     }
 
     /// What it was asked it may not have heard.

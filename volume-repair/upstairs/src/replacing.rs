@@ -9,7 +9,7 @@
 //! ```
 //!
 //! **Who leaves** goes on counting, as it did, until a list without it is in force. A healthy one makes room only when a new one holds
-//! everything, so that there are never fewer copies than before; one that is away makes room at once. Whoever begins meanwhile, with the
+//! everything; one that is away makes room at once. Whoever begins meanwhile, with the
 //! same request, knows those that leave, too: what is acknowledged may be on one of them, and on one that stays.
 //!
 //! **Who is gone** is never asked again, neither by this process nor by one that begins later: whoever says so answers for that. Only so there
@@ -37,6 +37,9 @@ pub const MEMBERS_MIN: usize = 2;
 
 /// Places of members: for those that are to be, and for those that leave.
 pub const PLACES: usize = 2 * MEMBERS_MAX;
+
+/// Who leaves is waited for as long, if it is away: a restart of its process costs no copy.
+const LEAVER_AWAY_MAX: Duration = Duration::from_secs(10);
 
 /// Which members there are to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -233,10 +236,12 @@ impl Upstairs {
         }
     }
 
-    /// Who leaves, and is away, is not waited for.
+    /// Who leaves, and is away for long, is not waited for.
     pub(crate) fn note_who_is_away(&mut self) {
+        let now = self.now;
         for peer in self.peers.iter_mut().filter(|peer| peer.is_leaving && !peer.is_gone) {
-            peer.is_condemned |= !peer.is_streaming();
+            let is_heard = peer.heard.is_some_and(|heard| now.saturating_sub(heard) < LEAVER_AWAY_MAX);
+            peer.is_condemned |= !peer.is_streaming() && !is_heard;
         }
     }
 
