@@ -18,51 +18,23 @@
 //! already costs one digest for each range.
 
 use crate::{
+    copies::{apart, copies_of, first_healing},
     doubts::Doubt,
     forged::{self, Verdict},
-    reads::same_runs,
     rules::Rule,
-    sealing::{Wrong, judge},
+    sealing::Wrong,
     status::FillPhase,
     trouble::Trouble,
     types::PeerId,
     upstairs::{Phase, Purpose, Upstairs},
 };
 use bytes::Bytes;
-use region::{Held, Position, What};
-use region_wire::{BlockCopy, BlockData, Blocks, LOOK_MAX, Reply, Request, WRITE_BYTES_MAX};
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    time::Duration,
-};
-use volume_seals::Sealer;
+use region::{Held, What};
+use region_wire::{BlockCopy, Blocks, LOOK_MAX, Reply, Request};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Full members at most: of more, two that acknowledge need not meet two that are activated.
 const FULL_MAX: usize = 3;
-
-/// How much is copied at a time.
-#[derive(Clone, Copy, Debug)]
-struct Pace {
-    /// Runs that are under way.
-    runs: usize,
-    /// Bytes of each at most.
-    bytes: usize,
-}
-
-/// While clients ask nothing.
-const FAST: Pace = Pace { runs: 8, bytes: WRITE_BYTES_MAX };
-
-/// While they ask little at a time, and wait for it: what they ask is to wait no longer than it would otherwise.
-const GENTLE: Pace = Pace { runs: 2, bytes: 256 << 10 };
-
-/// While they ask so much at a time that it waits for itself: a share, or a copy would never end.
-const SHARE: Pace = Pace { runs: 8, bytes: 512 << 10 };
-
-/// So much at a time.
-const MANY_JOBS: usize = 8;
-
-/// Clients that have asked nothing for so long may ask nothing for longer.
-const QUIET: Duration = Duration::from_millis(100);
 
 /// How what is copied becomes the target's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,6 +189,8 @@ impl Upstairs {
             self.copy_next_range();
         }
         self.ask_doubts();
+        // What was in doubt may have been the last of its range.
+        self.copy_runs();
     }
 
     /// Whether a block of it was found wrong and is not healed yet: another source is better.
@@ -467,16 +441,6 @@ impl Upstairs {
         self.copy_runs();
     }
 
-    /// How much is copied at a time now.
-    fn pace(&self) -> Pace {
-        let jobs = self.jobs.under_way();
-        match jobs {
-            0 if self.now.saturating_sub(self.jobs.asked_at) >= QUIET => FAST,
-            MANY_JOBS.. => SHARE,
-            _ => GENTLE,
-        }
-    }
-
     /// Asks for the next runs; ends the range when all is put.
     fn copy_runs(&mut self) {
         let pace = self.pace();
@@ -551,112 +515,4 @@ impl Upstairs {
             puts.insert(id, is_mended);
         }
     }
-}
-
-/// The first block of a copy that can heal.
-fn first_healing(copy: &BlockCopy) -> Option<u64> {
-    match copy {
-        BlockCopy::Bytes(_, data) | BlockCopy::Mixed(_, data) => Some(data.first),
-        BlockCopy::Zeros(_, blocks) | BlockCopy::Never(blocks) => Some(blocks.first),
-        BlockCopy::Lost(..) => None,
-    }
-}
-
-/// Blocks that are not what they should be, and why.
-type WrongBlocks = Vec<(u64, Held, Wrong)>;
-
-/// What a member is told to have it, too, and the blocks that are wrong. None if the bytes are not those of the blocks.
-fn copies_of(
-    first: u64,
-    held: &[Held],
-    mut bytes: Bytes,
-    size: usize,
-    sealer: &mut Option<Sealer>,
-) -> Option<(Vec<BlockCopy>, WrongBlocks)> {
-    let (mut copies, mut wrong) = (Vec::new(), Vec::new());
-    for run in alike(held) {
-        let (block, count) = (first + run.start as u64, run.len());
-        let blocks = Blocks { first: block, count: u32::try_from(count).expect("a run is small") };
-        let version: Position = held[run.start].version;
-        match held[run.start].what {
-            What::Never => copies.push(BlockCopy::Never(blocks)),
-            What::Zeros => copies.push(BlockCopy::Zeros(version, blocks)),
-            What::Lost { .. } => {
-                wrong.extend((block..).zip(&held[run]).map(|(block, held)| (block, *held, Wrong::Bytes)));
-            }
-            What::Bytes { .. } => {
-                if bytes.len() < count * size {
-                    return None;
-                }
-                let mut part = bytes.split_to(count * size);
-                let mut right = (Vec::new(), BlockData { first: block, ..none_right() });
-                for (block, held) in (block..).zip(&held[run]) {
-                    let What::Bytes { checksum, seal } = held.what else { return None };
-                    let done = right.0.len() * size;
-                    match judge(sealer, block, &part[done..done + size], checksum, &seal) {
-                        Ok(()) => {
-                            right.0.push(held.version);
-                            right.1.checksums.push(checksum);
-                            if sealer.is_some() {
-                                right.1.seals.push(seal);
-                            }
-                        }
-                        Err(why) => {
-                            wrong.push((block, *held, why));
-                            let next = (Vec::new(), BlockData { first: block + 1, ..none_right() });
-                            let before = std::mem::replace(&mut right, next);
-                            copies.extend(with_bytes(before, part.split_to(done)));
-                            let _ = part.split_to(size);
-                        }
-                    }
-                }
-                copies.extend(with_bytes(right, part));
-            }
-        }
-    }
-    bytes.is_empty().then_some((copies, wrong))
-}
-
-fn none_right() -> BlockData {
-    BlockData { first: 0, checksums: Vec::new(), seals: Vec::new(), bytes: Bytes::new() }
-}
-
-fn with_bytes((versions, data): (Vec<Position>, BlockData), bytes: Bytes) -> Option<BlockCopy> {
-    let data = BlockData { bytes, ..data };
-    let first = *versions.first()?;
-    Some(match versions.iter().all(|version| *version == first) {
-        true => BlockCopy::Bytes(first, data),
-        false => BlockCopy::Mixed(versions, data),
-    })
-}
-
-/// The same in copies of one version each.
-fn apart(versions: &[Position], data: &BlockData) -> Vec<BlockCopy> {
-    let size = data.bytes.len() / versions.len();
-    let (mut at, mut copies) = (0, Vec::new());
-    for run in versions.chunk_by(|one, next| one == next) {
-        let here = at..at + run.len();
-        let part = BlockData {
-            first: data.first + at as u64,
-            checksums: data.checksums[here.clone()].to_vec(),
-            seals: data.seals.get(here.clone()).unwrap_or_default().to_vec(),
-            bytes: data.bytes.slice(at * size..here.end * size),
-        };
-        copies.push(BlockCopy::Bytes(run[0], part));
-        at = here.end;
-    }
-    copies
-}
-
-/// The runs of blocks that one copy is made of: zeros of one version, bytes of any.
-fn alike(held: &[Held]) -> Vec<std::ops::Range<usize>> {
-    let is_bytes = |run: &std::ops::Range<usize>| matches!(held[run.start].what, What::Bytes { .. });
-    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
-    for run in same_runs(held) {
-        match runs.last_mut() {
-            Some(last) if is_bytes(last) && is_bytes(&run) => last.end = run.end,
-            _ => runs.push(run),
-        }
-    }
-    runs
 }

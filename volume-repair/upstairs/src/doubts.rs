@@ -105,6 +105,15 @@ impl Upstairs {
         }
     }
 
+    /// Its place may be somebody else's soon, who was asked nothing.
+    pub(crate) fn forget_who_was_asked(&mut self, peer: PeerId) {
+        if let Some(Copier { step: Step::Copying { doubts, .. }, .. }) = &mut self.copier {
+            for doubt in doubts.values_mut() {
+                doubt.asked.remove(&peer);
+            }
+        }
+    }
+
     fn doubt(&mut self, block: u64) -> Option<&mut Doubt> {
         match &mut self.copier {
             Some(Copier { step: Step::Copying { doubts, .. }, .. }) => doubts.get_mut(&block),

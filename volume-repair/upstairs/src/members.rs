@@ -231,6 +231,8 @@ impl Upstairs {
     /// It is not a member any more. Its place is free.
     pub(crate) fn dismiss(&mut self, id: PeerId) {
         self.end_connection(id, Duration::MAX);
+        self.reads.forget_member(id);
+        self.forget_who_was_asked(id);
         self.peers[id.0].is_gone = true;
     }
 

@@ -66,6 +66,13 @@ struct Piece {
 }
 
 impl Reads {
+    /// Its place may be somebody else's soon, who has given nothing wrong.
+    pub(crate) fn forget_member(&mut self, peer: PeerId) {
+        for piece in self.pieces.values_mut() {
+            piece.wrong.remove(&peer);
+        }
+    }
+
     pub(crate) fn forget_all(&mut self) {
         *self = Reads { next: self.next, floor: self.floor, ..Reads::default() };
     }
