@@ -147,7 +147,11 @@ pub(crate) fn list(fields: &mut Fields<'_>) -> Option<List> {
     }
     let mut member =
         || Some(Member { region: RegionId(Uuid::from_u128(fields.u128()?)), incarnation: fields.u64()? });
-    let full = (0..count).map(|_| member()).collect::<Option<_>>()?;
+    let full: Vec<Member> = (0..count).map(|_| member()).collect::<Option<_>>()?;
+    // One that is there twice would be taken for two.
+    if (1..full.len()).any(|at| full[..at].contains(&full[at])) {
+        return None;
+    }
     Some(List { version, base, full })
 }
 

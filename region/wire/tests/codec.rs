@@ -348,3 +348,27 @@ fn a_longest_message_has_room() {
     request.encode(&mut out);
     assert!(received(&sent(out, || usize::MAX), || usize::MAX, Request::parse) == Ok(vec![request]));
 }
+
+#[test]
+fn a_list_with_one_member_twice_is_none_and_no_block_is_healed_by_blocks_of_many_versions() {
+    let member = Member { region: RegionId(Uuid::from_u128(1)), incarnation: 2 };
+    let list = |full: Vec<Member>| List {
+        version: ListVersion { epoch: 1, number: 1 },
+        base: Position { epoch: 1, counter: 1 },
+        full,
+    };
+    let data =
+        BlockData { first: 0, checksums: vec![1], seals: vec![], bytes: Bytes::from_static(&[0; 512]) };
+    let copy = BlockCopy::Mixed(vec![Position { epoch: 1, counter: 1 }], data);
+    let parsed = |request: Request| {
+        let mut out = Outbox::new();
+        request.encode(&mut out);
+        let mut inbox = Inbox::new();
+        inbox.fill().extend_from_slice(&sent(out, || usize::MAX));
+        Request::parse(inbox.next_frame().unwrap().unwrap())
+    };
+    assert!(parsed(Request::SetList { id: 1, list: list(vec![member]) }).is_ok());
+    assert!(parsed(Request::SetList { id: 1, list: list(vec![member; 2]) }).is_err());
+    assert!(parsed(Request::Install { id: 1, copy: copy.clone() }).is_ok());
+    assert!(parsed(Request::Heal { id: 1, copy }).is_err());
+}
