@@ -18,9 +18,10 @@ use camino::Utf8Path;
 use ids::RegionId;
 use region::{BlockSize, Geometry, Identity, List};
 use std::error::Error;
-use upstairs::{MemberStatus, Role};
+use upstairs::Role;
 use volume_export::{Answer, Applied, AskError, Refusal, RefusalCode, Request, ask};
-use volume_repair::{ConstructionRequest, RegionSet, SubVolume};
+use volume_layers::VolumeStatus;
+use volume_repair::{BuildError, ConstructionRequest, RegionSet, SubVolume};
 
 /// Why no member is replaced.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,9 @@ pub(super) enum ReplaceError {
         "whether the other members have everything without region {0} is not known while nobody exports the volume: export it first, or leave --gone away"
     )]
     NobodyKnows(RegionId),
+    /// No request can be newer.
+    #[error("the version of the volume's file is the highest that there is")]
+    NoVersion,
     /// The export has another volume's members, or none that can be replaced.
     #[error("what is exported there has no members that can be replaced")]
     Missing,
@@ -56,6 +60,7 @@ impl ReplaceError {
         match self {
             ReplaceError::NoMember { .. } => "volume_no_member",
             ReplaceError::NobodyKnows(_) => "no_export",
+            ReplaceError::NoVersion => "request_version_taken",
             ReplaceError::Missing => "missing",
             ReplaceError::Region(error) => error.code(),
             ReplaceError::Description(error) => error.code(),
@@ -71,19 +76,17 @@ pub(super) fn replace(
 ) -> Result<(), Box<dyn Error>> {
     let (volume, socket) = (&which.volume, which.socket());
     let before = description::read(volume)?;
-    let mut request = ConstructionRequest { config_version: before.config_version + 1, ..before.clone() };
+    let config_version = before.config_version.checked_add(1).ok_or(ReplaceError::NoVersion)?;
+    let mut request = ConstructionRequest { config_version, ..before.clone() };
+    let block_size = BlockSize::of(request.block_size).ok_or(BuildError::BlockSize(request.block_size))?;
     let is_exported = match control::status(&socket) {
         Ok(status) => {
-            let is_whole = |member: &MemberStatus| member.role == Role::Full && !member.is_leaving;
-            if status.volume.members().all(is_whole) {
-                forget_who_left(&mut request);
-            }
+            forget_who_left(&mut request, &status.volume);
             true
         }
         Err(error) if matches!(error.downcast_ref(), Some(AskError::NotThere { .. })) => false,
         Err(error) => return Err(error),
     };
-    let block_size = BlockSize::of(request.block_size);
     let no_member = || ReplaceError::NoMember { region: old, volume: volume.clone() };
     let set = set_of(&mut request, old).ok_or_else(no_member)?;
     let (new, identity) = (new_member(place), identity(set, block_size));
@@ -155,17 +158,18 @@ fn set_of(request: &mut ConstructionRequest, region: RegionId) -> Option<&mut Re
     sets(request).find(|set| set.members.iter().any(|member| member.region_id == region))
 }
 
-/// Those that were replaced earlier, and are not needed any more.
-fn forget_who_left(request: &mut ConstructionRequest) {
+/// Those that were replaced earlier, and are members no more, as the volume itself says.
+fn forget_who_left(request: &mut ConstructionRequest, volume: &VolumeStatus) {
+    let is_member = |region: RegionId| volume.members().any(|member| member.region == region);
+    let is_whole = volume.members().all(|member| member.role == Role::Full && !member.is_leaving);
     for set in sets(request) {
-        set.leaving.clear();
-        set.gone.clear();
+        set.leaving.retain(|member| is_member(member.region_id));
+        set.gone.retain(|_| !is_whole);
     }
 }
 
-fn identity(set: &RegionSet, block_size: Option<BlockSize>) -> Identity {
+fn identity(set: &RegionSet, block_size: BlockSize) -> Identity {
     let blocks = set.blocks_per_extent.saturating_mul(set.extent_count);
-    let block_size = block_size.expect("a volume that is described has blocks");
     let geometry = Geometry { block_size, blocks, is_sealed: set.encryption.is_some() };
     Identity { region: set.members[0].region_id, set: set.id, geometry }
 }

@@ -308,12 +308,12 @@ fn state(state: MemberState) -> &'static str {
 }
 
 fn role(member: &MemberStatus) -> String {
-    match member.role {
+    let role = match member.role {
         Role::Unknown => "?",
         Role::Full => "full",
         Role::Filling => "filling",
-    }
-    .to_owned()
+    };
+    if member.is_leaving { format!("{role}, leaves") } else { role.to_owned() }
 }
 
 /// A number of bytes as people say it.

@@ -122,29 +122,9 @@ pub enum RefusalCode {
 }
 
 impl fmt::Display for RefusalCode {
+    /// As it is called in JSON.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            RefusalCode::NotARequest => "not_a_request",
-            RefusalCode::LineTooLong => "line_too_long",
-            RefusalCode::Busy => "busy",
-            RefusalCode::NoAnswer => "no_answer",
-            RefusalCode::NoEpoch => "no_epoch",
-            RefusalCode::EpochTooLow => "epoch_too_low",
-            RefusalCode::OtherEpoch => "other_epoch",
-            RefusalCode::Fenced => "fenced",
-            RefusalCode::Lost => "lost",
-            RefusalCode::RequestOtherVolume => "request_other_volume",
-            RefusalCode::RequestOlder => "request_older",
-            RefusalCode::RequestVersionTaken => "request_version_taken",
-            RefusalCode::RequestDiffers => "request_differs",
-            RefusalCode::VolumeRegionTwice => "volume_region_twice",
-            RefusalCode::VolumeMembers => "volume_members",
-            RefusalCode::VolumeEnded => "volume_ended",
-            RefusalCode::VolumeNotActive => "volume_not_active",
-            RefusalCode::VolumeNobodyStays => "volume_nobody_stays",
-            RefusalCode::VolumeMemberNotGone => "volume_member_not_gone",
-            RefusalCode::VolumeMemberIsHere => "volume_member_is_here",
-        })
+        self.serialize(f)
     }
 }
 

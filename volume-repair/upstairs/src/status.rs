@@ -41,7 +41,7 @@ pub struct Status {
     pub list: Option<ListStatus>,
     /// The list that is to follow it, while its members are asked to keep it.
     pub next_list: Option<ListStatus>,
-    /// The members, each at its place.
+    /// The members: those that there are to be, and those that leave and have not gone.
     pub members: Vec<MemberStatus>,
     /// A copy from member to member that is under way.
     pub copy: Option<CopyStatus>,

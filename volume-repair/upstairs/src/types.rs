@@ -64,7 +64,7 @@ impl Default for Limits {
     }
 }
 
-/// One of the members, by its place in [`Config::members`].
+/// One of the members, by its place, which somebody else may have when it is a member no more: [`crate::Upstairs::members`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub usize);
 

@@ -54,8 +54,12 @@ fn are_the_same(trio: &mut Trio, members: &[usize]) {
 #[test]
 fn a_healthy_member_stays_full_until_the_new_one_is() {
     let (mut trio, mut writer) = volume(1);
-    let mut lists = vec![full(&writer)];
+    trio.away = vec![3];
     writer.set_members(&mut trio, &members(&[0, 1, 3], &[2])).unwrap();
+    wait(&mut trio, &mut writer, 60);
+    assert_eq!(full(&writer), [0, 1, 2], "the new one is not there yet");
+    trio.away.clear();
+    let mut lists = vec![full(&writer)];
     for _ in 0..40 {
         if lists.last() != Some(&full(&writer)) {
             lists.push(full(&writer));
