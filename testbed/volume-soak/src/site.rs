@@ -255,8 +255,8 @@ impl Site {
         self.members[SPARE].is_some()
     }
 
-    /// With the next epoch. Clients may come before it serves.
-    /// When it was: whoever talks to an export later talks to this one.
+    /// With the next epoch. Clients may come before it serves; whoever has shaken hands later than the time that is returned talks to
+    /// this one.
     pub(crate) fn start_export(&mut self) -> Result<Instant> {
         let started = Instant::now();
         ensure!(self.export.is_none(), "the export runs already");

@@ -38,6 +38,7 @@ async fn of_an_encrypted_one_forged_blocks_are_healed_and_no_member_has_anything
     let done = &report.done;
     assert_eq!((done.rounds, done.ends), (u64::from(order.rounds), u64::from(order.ends)), "{report}");
     assert!(done.forged_blocks > 0 && done.healed_forged_blocks == done.forged_blocks, "{report}");
+    assert_eq!(done.replacements, u64::from(order.replacements), "{report}");
     assert!(done.rotten_blocks > 0 && done.healed_blocks == done.rotten_blocks, "{report}");
     let blocks = done.blocks_at_the_end.expect("the files were compared");
     assert!(done.long_away > 0 && blocks.bytes > 0 && blocks.in_the_book > 0, "{report}");
