@@ -416,6 +416,11 @@ impl InPlaceFile for FaultyFile<dyn InPlaceFile> {
         self.inner.reserve(offset, length)
     }
 
+    fn lengthen(&self, length: u64) -> Result<(), StorageError> {
+        self.faults.pass(Operation::Reserve, &self.path)?;
+        self.inner.lengthen(length)
+    }
+
     fn sync_data(&self) -> Result<(), StorageError> {
         if let Err(error) = self.faults.pass(Operation::Sync, &self.path) {
             self.inner.forget_unsynced(self.faults.next_seed());

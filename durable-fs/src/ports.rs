@@ -118,6 +118,10 @@ pub trait InPlaceFile: Send + Sync + fmt::Debug {
     /// A file system that cannot promise space makes the file longer and promises nothing.
     fn reserve(&self, offset: u64, length: u64) -> Result<(), StorageError>;
 
+    /// Makes the file at least so long. The bytes that it is longer by are zeros, and take no space before they are written: then there
+    /// may be none.
+    fn lengthen(&self, length: u64) -> Result<(), StorageError>;
+
     /// Makes durable what was written before the call, and with it the file's length. Unsynced writes may reach the medium
     /// in any order, torn, or not at all; after an error nobody knows what is there, and a later success says nothing about
     /// what this one was for.

@@ -305,12 +305,18 @@ impl InPlaceFile for RealFile {
         }
         let reserved = match fallocate(&self.file, FallocateFlags::empty(), offset, length) {
             // It has no such promise to give (ZFS); the length is what is left of it.
-            Err(Errno::OPNOTSUPP) => self.file.metadata().and_then(|metadata| {
-                if metadata.len() < offset + length { self.file.set_len(offset + length) } else { Ok(()) }
-            }),
+            Err(Errno::OPNOTSUPP) => return self.lengthen(offset + length),
             reserved => reserved.map_err(io::Error::from),
         };
         self.attempt(Operation::Reserve, reserved)
+    }
+
+    fn lengthen(&self, length: u64) -> Result<(), StorageError> {
+        let lengthened = self
+            .file
+            .metadata()
+            .and_then(|metadata| if metadata.len() < length { self.file.set_len(length) } else { Ok(()) });
+        self.attempt(Operation::Reserve, lengthened)
     }
 
     fn sync_data(&self) -> Result<(), StorageError> {

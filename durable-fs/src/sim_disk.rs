@@ -269,6 +269,10 @@ impl InPlaceFile for SimHandle {
         self.attempt(Operation::Reserve, |state| state.lengthen(self.number, offset + length))
     }
 
+    fn lengthen(&self, length: u64) -> Result<(), StorageError> {
+        self.attempt(Operation::Reserve, |state| state.lengthen(self.number, length))
+    }
+
     fn sync_data(&self) -> Result<(), StorageError> {
         self.with_file(Operation::Sync, SimFile::sync)
     }

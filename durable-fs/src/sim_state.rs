@@ -271,16 +271,18 @@ impl SimState {
     /// Makes a file at least so long.
     pub(crate) fn lengthen(&mut self, number: u64, length: u64) -> io::Result<()> {
         let (used, capacity) = (self.used(), self.capacity);
-        let live = &mut self.files.get_mut(&number).ok_or(io::ErrorKind::NotFound)?.live;
-        let length = usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let added = length.saturating_sub(live.data.len()) as u64;
+        let file = self.files.get_mut(&number).ok_or(io::ErrorKind::NotFound)?;
+        let bytes = usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let added = bytes.saturating_sub(file.live.data.len()) as u64;
         if added == 0 {
             return Ok(());
         }
         if used + added > capacity {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        live.data.resize(length, 0);
+        file.live.data.resize(bytes, 0);
+        // A write in place of nothing: what there was stays, whether or not the length does.
+        file.unsynced.push((length, Vec::new()));
         Ok(())
     }
 }

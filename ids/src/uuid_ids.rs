@@ -90,3 +90,7 @@ uuid_id!(
     /// One region set: the regions that hold the same blocks.
     RegionSetId, "region set"
 );
+uuid_id!(
+    /// The content of a region set at one moment, which its regions keep.
+    SnapshotId, "snapshot"
+);

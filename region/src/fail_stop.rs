@@ -54,6 +54,10 @@ impl InPlaceFile for FailStop {
         self.file.reserve(offset, length)
     }
 
+    fn lengthen(&self, length: u64) -> Result<(), StorageError> {
+        self.file.lengthen(length)
+    }
+
     fn sync_data(&self) -> Result<(), StorageError> {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(failure) = &*failed

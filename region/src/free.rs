@@ -11,10 +11,17 @@
 //! What is replaced is still what a crash may come back to, until what replaces it is durable. So it is kept until then, in
 //! the order of the journal's records that replaced it. On the pages of a checkpoint only what is in the map is not free: an
 //! opening has no other.
+//!
+//! What is in a snapshot's map, too, is not free then, but *kept*, until no snapshot has it:
+//!
+//! ```text
+//!   replaced ──what replaces it is durable──► kept by snapshots alone ──the last of them is deleted──► free
+//! ```
 
 use crate::{
+    bits::Bits,
     fields::{Fields, PutFields},
-    layout::BITS,
+    layout::{BITS, Layout},
     places::{Places, WORD},
     rules::Rule,
     sealed::{HEADER, Page},
@@ -27,8 +34,11 @@ use std::{
 /// The data blocks of a region.
 #[derive(Debug)]
 pub(crate) struct FreeSpace {
-    count: u64,
+    layout: Layout,
     places: Places,
+    /// Those that are in some snapshot; and of these, those that are in the map no more.
+    in_snapshots: Bits,
+    in_snapshots_alone: Bits,
     /// Those that were replaced, by the record that did it.
     replaced: VecDeque<(u64, Range<u64>)>,
     waiting: u64,
@@ -41,16 +51,48 @@ pub(crate) struct FreeSpace {
 }
 
 impl FreeSpace {
-    /// All of them free.
-    pub(crate) fn new(count: u64) -> FreeSpace {
+    /// Those that it is made with, all of them free.
+    pub(crate) fn new(layout: &Layout) -> FreeSpace {
         FreeSpace {
-            count,
-            places: Places::new(count),
+            layout: layout.without_tracts(),
+            places: Places::new(layout.data_blocks),
+            in_snapshots: Bits::default(),
+            in_snapshots_alone: Bits::default(),
             replaced: VecDeque::new(),
             waiting: 0,
             taken: BTreeMap::new(),
             changed: BTreeSet::new(),
             being_written: BTreeSet::new(),
+        }
+    }
+
+    /// There is one tract more.
+    pub(crate) fn grow(&mut self) {
+        self.layout.tracts += 1;
+        self.places.grow(self.layout.end_of_places());
+    }
+
+    /// Pages of bits: those that it is made with, and one for each tract.
+    pub(crate) fn pages(&self) -> u64 {
+        self.layout.free_pages + self.layout.tracts
+    }
+
+    /// Data blocks that are in snapshots alone.
+    pub(crate) fn in_snapshots_alone(&self) -> u64 {
+        self.in_snapshots_alone.count()
+    }
+
+    /// Those that are in some snapshot are from now on these. What is in the map no more, and in none of them, is free.
+    pub(crate) fn set_in_snapshots(&mut self, now: Bits) {
+        let before = std::mem::replace(&mut self.in_snapshots, now);
+        for place in self.in_snapshots_alone.without(&self.in_snapshots).iter() {
+            self.in_snapshots_alone.clear(place);
+            self.places.clear(place..place + 1);
+        }
+        let used = |first| self.places.word(first) | before.word(first);
+        for place in self.in_snapshots.without_words(used).iter() {
+            self.places.set(place..place + 1);
+            self.in_snapshots_alone.set(place);
         }
     }
 
@@ -108,7 +150,7 @@ impl FreeSpace {
     /// A record of the journal has replaced what is in these.
     pub(crate) fn replace(&mut self, record: u64, place: u64) {
         self.waiting += 1;
-        self.changed.insert(place / BITS);
+        self.changed.insert(self.page_of(place));
         match self.replaced.back_mut() {
             _ if !Rule::ReplacedIsKeptUntilDurable.is_kept() => {
                 self.waiting -= 1;
@@ -133,6 +175,10 @@ impl FreeSpace {
     /// Says of one what an opening has found: it is in the map, or no longer.
     pub(crate) fn found(&mut self, place: u64, is_used: bool) {
         match (self.places.is_used(place), is_used) {
+            (true, true) if self.in_snapshots_alone.has(place) => {
+                self.in_snapshots_alone.clear(place);
+                self.note_changed(&(place..place + 1));
+            }
             (false, true) => {
                 self.places.set(place..place + 1);
                 self.note_changed(&(place..place + 1));
@@ -144,12 +190,12 @@ impl FreeSpace {
 
     /// Writes one page of bits: those that are in the map now.
     pub(crate) fn write_page(&self, number: u64, page: &mut Page) {
-        let first = number * BITS;
+        let Range { start: first, end } = self.places_of(number);
         let mut body = &mut page[HEADER..];
-        for word in 0..BITS / WORD {
-            body.put_u64(self.places.word(first + word * WORD));
+        for word in (first..end).step_by(WORD as usize) {
+            let there = if end - word < WORD { (1 << (end - word)) - 1 } else { u64::MAX };
+            body.put_u64(self.places.word(word) & !self.in_snapshots_alone.word(word) & there);
         }
-        let end = (first + BITS).min(self.count);
         // A run of those that are taken may begin on the page before.
         let taken = self.taken.range(..end).rev().take_while(|(_, behind)| **behind > first);
         let taken = taken.map(|(start, behind)| *start..*behind);
@@ -164,33 +210,59 @@ impl FreeSpace {
 
     /// Takes over one page of bits. False if it has bits that are none.
     pub(crate) fn read_page(&mut self, number: u64, page: &Page) -> bool {
-        let first = number * BITS;
+        let Range { start, end } = self.places_of(number);
         let mut fields = Fields(&page[HEADER..]);
         for word in 0..BITS / WORD {
+            let first = start + word * WORD;
             let bits = fields.u64().expect("a page has so many words");
-            if !self.places.set_word(first + word * WORD, bits) {
+            if first >= end && bits != 0 || first < end && !self.places.set_word(first, bits) {
                 return false;
             }
         }
         true
     }
 
-    fn note_changed(&mut self, run: &Range<u64>) {
-        if !run.is_empty() {
-            self.changed.extend(run.start / BITS..=(run.end - 1) / BITS);
+    /// The data blocks that a page has bits for.
+    pub(crate) fn places_of(&self, page: u64) -> Range<u64> {
+        match page.checked_sub(self.layout.free_pages) {
+            None => page * BITS..((page + 1) * BITS).min(self.layout.data_blocks),
+            Some(tract) => self.layout.first_of(tract)..self.layout.first_of(tract + 1),
         }
     }
 
+    fn page_of(&self, place: u64) -> u64 {
+        match place.checked_sub(self.layout.first_of(0)).filter(|_| place >= self.layout.data_blocks) {
+            None => place / BITS,
+            Some(grown) => self.layout.free_pages + grown / self.layout.tract_blocks,
+        }
+    }
+
+    fn note_changed(&mut self, run: &Range<u64>) {
+        if !run.is_empty() {
+            self.changed.extend(self.page_of(run.start)..=self.page_of(run.end - 1));
+        }
+    }
+
+    /// They are in the map no more.
     fn clear(&mut self, run: Range<u64>) {
         self.note_changed(&run);
-        self.places.clear(run);
+        for place in run {
+            if self.in_snapshots.has(place) {
+                self.in_snapshots_alone.set(place);
+            } else {
+                self.places.clear(place..place + 1);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sealed::PAGE;
+    use crate::{
+        layout::{BlockSize, Geometry},
+        sealed::PAGE,
+    };
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
@@ -198,9 +270,15 @@ mod tests {
         Some(Vec::from([run]))
     }
 
+    /// With so many data blocks.
+    fn free_space(count: u64) -> FreeSpace {
+        let geometry = Geometry { block_size: BlockSize::B512, blocks: 1, is_sealed: false };
+        FreeSpace::new(&Layout::of(geometry, 1).with_data_blocks(count))
+    }
+
     #[test]
     fn what_was_replaced_is_free_when_its_record_is_durable() {
-        let mut free = FreeSpace::new(4);
+        let mut free = free_space(4);
         assert_eq!(free.take(0, 4), one(0..4));
         free.settle(std::slice::from_ref(&(0..4)));
         free.replace(7, 1);
@@ -221,7 +299,7 @@ mod tests {
             count in 1..900_u64,
             steps in prop::collection::vec((0..3_u8, 0..900_u64, 1..40_u64), 0..60),
         ) {
-            let mut free = FreeSpace::new(count);
+            let mut free = free_space(count);
             let mut mapped = BTreeSet::new();
             let mut staged = BTreeSet::new();
             let mut waiting: Vec<(u64, u64)> = Vec::new();
@@ -263,7 +341,7 @@ mod tests {
             }
             let mut page = [0; PAGE];
             free.write_page(0, &mut page);
-            let mut read = FreeSpace::new(count);
+            let mut read = free_space(count);
             prop_assert!(read.read_page(0, &page));
             let used: BTreeSet<u64> = (0..count).filter(|place| read.places.is_used(*place)).collect();
             prop_assert_eq!(used, mapped.difference(&staged).copied().collect::<BTreeSet<u64>>());
@@ -274,7 +352,7 @@ mod tests {
     fn bits_of_blocks_that_there_are_not_are_refused() {
         let mut page = [0; PAGE];
         page[HEADER + 2] = 0b10;
-        assert!(!FreeSpace::new(17).read_page(0, &page));
-        assert!(FreeSpace::new(18).read_page(0, &page));
+        assert!(!free_space(17).read_page(0, &page));
+        assert!(free_space(18).read_page(0, &page));
     }
 }

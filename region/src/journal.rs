@@ -405,7 +405,7 @@ fn change(fields: &mut Fields<'_>, layout: &Layout) -> Option<Change> {
             let (mut places, mut there) = (Vec::new(), 0);
             for _ in 0..fields.u32()? {
                 let (start, length) = (fields.u48()?, fields.u48()?);
-                if length == 0 || start + length > layout.data_blocks {
+                if length == 0 || !layout.has(&(start..start + length)) {
                     return None;
                 }
                 there += length;

@@ -9,13 +9,28 @@
 //! ```
 //!
 //! The pages of map and free space are the *leaves* of a tree of checksums ([`crate::tree`]); the index has its inner pages.
+//!
+//! A region with snapshots needs more data blocks than that. Behind the end of what it is made with, its file *grows* by tracts:
+//!
+//! ```text
+//!   ┌─────────────────┬──────────────────┬──────────────┬──────────────────┬──────────────┬──
+//!   │ index of group  │ free of tract 0  │ its data     │ free of tract 1  │ its data     │ …     508 tracts are a group
+//!   │ a pair          │ a pair           │ blocks       │ a pair           │ blocks       │
+//!   └─────────────────┴──────────────────┴──────────────┴──────────────────┴──────────────┴──
+//! ```
+//!
+//! How many tracts there are follows from the length of the file: what makes a record durable that names a block of one makes the length
+//! durable, too. *Places* are data blocks by their numbers: first those that the region is made with, then, from the next multiple of
+//! [`SEGMENT`] on, those of the tracts.
 
 use crate::{
     map,
+    places::SEGMENT,
     sealed::{HEADER, Kind, Label, Mirror, PAGE, PAIR},
     tree::{FAN, LEAVES_MAX, Node},
     write::BATCH_BLOCKS_MAX,
 };
+use std::ops::Range;
 
 /// Blocks of a region at most: 32 TiB of 4 KiB blocks. What the tree of checksums has leaves for.
 pub const BLOCKS_MAX: u64 = 1 << 33;
@@ -35,6 +50,12 @@ const JOURNAL_PER_BLOCK: u64 = 512;
 /// region, and so many bytes at most; but always enough for one batch, if nothing else waits for a sync.
 const SLACK_PART: u64 = 16;
 const SLACK_BYTES_MAX: u64 = 256 << 20;
+
+/// A tract has this part of the region's blocks, in whole segments, and no more than one free page has bits for.
+const TRACT_PART: u64 = 8;
+
+/// Groups of tracts at most: what the super has room for. They are 4 TiB of 4 KiB blocks.
+pub(crate) const GROUPS_MAX: u64 = 64;
 
 /// Data blocks that one free page has a bit for.
 pub(crate) const BITS: u64 = (PAGE - HEADER) as u64 * 8;
@@ -108,8 +129,12 @@ pub(crate) struct Layout {
     pub(crate) map_pages: u64,
     pub(crate) free_pages: u64,
     data: u64,
-    /// How many data blocks there are.
+    /// How many data blocks it is made with.
     pub(crate) data_blocks: u64,
+    /// Data blocks of a tract.
+    pub(crate) tract_blocks: u64,
+    /// How many tracts there are.
+    pub(crate) tracts: u64,
 }
 
 impl Layout {
@@ -140,17 +165,99 @@ impl Layout {
             free_pages,
             data,
             data_blocks,
+            tract_blocks: (blocks / TRACT_PART / SEGMENT * SEGMENT).clamp(SEGMENT, BITS / SEGMENT * SEGMENT),
+            tracts: 0,
         }
     }
 
-    /// Bytes of the whole file.
+    /// As it is made.
+    pub(crate) fn without_tracts(self) -> Layout {
+        Layout { tracts: 0, ..self }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_data_blocks(self, data_blocks: u64) -> Layout {
+        Layout { data_blocks, free_pages: data_blocks.div_ceil(BITS), ..self }
+    }
+
+    /// Bytes of the file that it is made with.
     pub(crate) fn size(&self) -> u64 {
-        self.data_at(self.data_blocks)
+        self.data + self.data_blocks * self.block_bytes()
+    }
+
+    /// Bytes of the file with so many tracts.
+    pub(crate) fn size_with(&self, tracts: u64) -> u64 {
+        if tracts == 0 { self.size() } else { self.tract_at(tracts - 1) + self.tract_bytes() }
+    }
+
+    /// The tracts that a file of so many bytes has.
+    pub(crate) fn tracts_in(&self, size: u64) -> u64 {
+        let all = GROUPS_MAX * FAN;
+        let (mut least, mut most) = (0, all);
+        while least < most {
+            let half = (least + most).div_ceil(2);
+            if self.size_with(half) <= size { least = half } else { most = half - 1 }
+        }
+        least
+    }
+
+    /// The place behind the last one.
+    pub(crate) fn end_of_places(&self) -> u64 {
+        if self.tracts == 0 { self.data_blocks } else { self.first_of(self.tracts) }
+    }
+
+    /// The first place of a tract.
+    pub(crate) fn first_of(&self, tract: u64) -> u64 {
+        self.data_blocks.next_multiple_of(SEGMENT) + tract * self.tract_blocks
+    }
+
+    /// Whether there are these places.
+    pub(crate) fn has(&self, places: &Range<u64>) -> bool {
+        places.end <= self.data_blocks
+            || (places.start >= self.first_of(0) && places.end <= self.end_of_places())
     }
 
     /// Where a data block is.
     pub(crate) fn data_at(&self, place: u64) -> u64 {
-        self.data + place * self.geometry.block_size.bytes() as u64
+        match place.checked_sub(self.first_of(0)).filter(|_| place >= self.data_blocks) {
+            None => self.data + place * self.block_bytes(),
+            Some(grown) => {
+                let tract = grown / self.tract_blocks;
+                self.tract_at(tract) + PAIR + (grown % self.tract_blocks) * self.block_bytes()
+            }
+        }
+    }
+
+    /// The parts of a run that follow each other in the file, too.
+    pub(crate) fn parts(&self, run: Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
+        let (first, tract_blocks, mut rest) = (self.first_of(0), self.tract_blocks, run);
+        std::iter::from_fn(move || {
+            let start = rest.start;
+            let border = match start.checked_sub(first) {
+                None => first,
+                Some(grown) => first + (grown / tract_blocks + 1) * tract_blocks,
+            };
+            let part = start..rest.end.min(border);
+            rest.start = part.end;
+            (!part.is_empty()).then_some(part)
+        })
+    }
+
+    fn block_bytes(&self) -> u64 {
+        self.geometry.block_size.bytes() as u64
+    }
+
+    fn tract_bytes(&self) -> u64 {
+        PAIR + self.tract_blocks * self.block_bytes()
+    }
+
+    fn group_at(&self, group: u64) -> u64 {
+        let group_bytes = PAIR + FAN * self.tract_bytes();
+        self.size().next_multiple_of(PAGE as u64) + group * group_bytes
+    }
+
+    fn tract_at(&self, tract: u64) -> u64 {
+        self.group_at(tract / FAN) + PAIR + tract % FAN * self.tract_bytes()
     }
 
     /// Pages of the map, and behind them those of free space.
@@ -160,9 +267,12 @@ impl Layout {
         leaves
     }
 
-    /// The leaf of a page of free space.
-    pub(crate) fn free_leaf(&self, page: u64) -> u64 {
-        self.map_pages + page
+    /// The leaf that is a page of free space: those that it is made with, and then one for each tract.
+    pub(crate) fn free_leaf(&self, page: u64) -> Node {
+        match page.checked_sub(self.free_pages) {
+            None => Node::Leaf(self.map_pages + page),
+            Some(tract) => Node::Tract(tract),
+        }
     }
 
     /// A page of the tree: where its pair is, and what it says of itself.
@@ -172,6 +282,14 @@ impl Layout {
             Node::Leaf(number) => (self.leaves, Kind::Free, number),
             Node::Lower(number) => (self.lower, Kind::Lower, number),
             Node::Upper(number) => (self.upper, Kind::Upper, number),
+            Node::Tract(number) => {
+                let label = Label { kind: Kind::Tract, number, salt: self.salt };
+                return (self.tract_at(number), label);
+            }
+            Node::Group(number) => {
+                let label = Label { kind: Kind::Group, number, salt: self.salt };
+                return (self.group_at(number), label);
+            }
         };
         (start + number * PAIR, Label { kind, number, salt: self.salt })
     }
@@ -203,12 +321,43 @@ mod tests {
                     let upper = lower.div_ceil(FAN);
                     assert_eq!(layout.page(Node::Upper(upper)).0, layout.page(Node::Leaf(0)).0);
                     assert_eq!(layout.page(Node::Leaf(layout.leaf_pages())).0, layout.data_at(0));
-                    assert_eq!(layout.page(Node::Leaf(layout.free_leaf(0))).1.kind, Kind::Free);
+                    assert_eq!(layout.page(layout.free_leaf(0)).1.kind, Kind::Free);
                     assert_eq!(layout.data_at(0) % PAGE as u64, 0);
                     assert!(layout.data_blocks > blocks && layout.data_blocks < 1 << 47);
                     assert!(layout.map_pages * map::entries(is_sealed) as u64 >= blocks);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn tracts_follow_each_other_in_the_file_as_their_places_do_and_its_length_tells_how_many_there_are() {
+        for blocks in [1, 400, 3_000, 1 << 19] {
+            let geometry = Geometry { block_size: BlockSize::B512, blocks, is_sealed: false };
+            let mut layout = Layout::of(geometry, 1);
+            assert_eq!((layout.end_of_places(), layout.tracts_in(layout.size())), (layout.data_blocks, 0));
+            layout.tracts = FAN + 3;
+            let mut end = layout.size();
+            for tract in 0..layout.tracts {
+                let (free, label) = layout.page(Node::Tract(tract));
+                assert_eq!((label.kind, label.number, free % PAGE as u64), (Kind::Tract, tract, 0));
+                let first = if tract % FAN == 0 { layout.page(Node::Group(tract / FAN)).0 } else { free };
+                assert!((end..end + PAGE as u64).contains(&first), "tract {tract}");
+                let places = layout.first_of(tract)..layout.first_of(tract + 1);
+                assert_eq!(layout.data_at(places.start), free + PAIR);
+                assert_eq!(layout.data_at(places.end - 1) + 512, layout.size_with(tract + 1));
+                assert!(layout.has(&places));
+                end = layout.size_with(tract + 1);
+                assert_eq!([layout.tracts_in(end - 1), layout.tracts_in(end)], [tract, tract + 1]);
+            }
+            let end = layout.end_of_places();
+            assert!(!layout.has(&(end..end + 1)));
+            let hole = layout.data_blocks..layout.first_of(0);
+            assert!(hole.is_empty() || !layout.has(&hole));
+            let border = layout.first_of(1);
+            let parts: Vec<_> = layout.parts(border - 3..border + 2).collect();
+            assert_eq!(parts, [border - 3..border, border..border + 2]);
+            assert!(layout.parts(0..1).eq(std::iter::once(0..1)));
         }
     }
 

@@ -22,10 +22,12 @@
 //!   is read.
 //! - [`ring`], [`fail_stop`]: a medium that does not give back all of it, and a sync that fails.
 //! - [`free`], [`places`], [`pages`]: what of it is in memory.
+//! - [`snapshots`], [`snapshot_file`]: what it held earlier; [`bits`].
 //! - [`rules`]: what the tests leave out, one at a time, to see that they notice.
 //! - [`region`]: the whole; [`mod@open`], [`mod@write`], [`mod@sync`]: how it comes to be, changes, and lasts.
 //! - [`look`]: what is told of one that is not opened.
 
+mod bits;
 mod control;
 mod fail_stop;
 pub mod fields;
@@ -42,6 +44,8 @@ mod region;
 mod ring;
 mod rules;
 mod sealed;
+mod snapshot_file;
+mod snapshots;
 mod superblock;
 mod sync;
 mod tree;
@@ -55,6 +59,7 @@ pub use open::{CreateError, NewRegion, OpenError, Opening, create, open};
 pub use position::Position;
 pub use region::{Failed, Held, Region, What, checksum};
 pub use rules::Rule;
+pub use snapshots::{Going, Gone, SNAPSHOTS_MAX, SnapshotError, SnapshotStatus, Taken, Taking, TakingEnd};
 pub use superblock::Identity;
 pub use sync::{Checkpoint, CheckpointEnd, Checkpointed, Sync, Synced};
 pub use write::{NewContent, Onto, Staged, Write, WriteError};

@@ -11,7 +11,7 @@ use crate::{
     superblock::Identity,
 };
 use camino::Utf8Path;
-use durable_fs::InPlaceFile;
+use durable_fs::{InPlaceFile, Storage};
 use std::sync::Arc;
 
 /// What can be told of any region.
@@ -55,14 +55,20 @@ pub fn look_outside(file: &dyn InPlaceFile, path: &Utf8Path) -> Result<Outside, 
 ///
 /// # Errors
 /// [`OpenError`].
-pub fn look_inside(file: Arc<dyn InPlaceFile>, path: &Utf8Path) -> Result<Inside, OpenError> {
+pub fn look_inside(
+    storage: Arc<dyn Storage>,
+    file: Arc<dyn InPlaceFile>,
+    path: &Utf8Path,
+) -> Result<Inside, OpenError> {
     // It writes nothing, so it is no life of the region, and has no number of one.
-    let AtRest { region, is_clean, known_durable, .. } = find(Arc::new(FailStop::new(file)), path, 0)?;
+    let found = find(storage, Arc::new(FailStop::new(file)), path, 0)?;
+    let AtRest { region, is_clean, known_durable, .. } = found;
     Ok(Inside {
         applied: region.applied,
         durable: known_durable,
         is_clean,
-        blocks_with_bytes: region.layout.data_blocks - region.free.free(),
+        blocks_with_bytes: region.layout.data_blocks + region.layout.tracts * region.layout.tract_blocks
+            - region.free.free(),
         blocks_lost: region.lost,
         room: region.free.free(),
         // It is made with the first one's super.

@@ -16,7 +16,7 @@
 //! 4. The end: the last group of them that has, of all blocks that it or those before it changed, the bytes. Records that
 //!    were known to be durable are not asked for theirs. If any record, wherever it is in the ring, says that later ones than
 //!    the end were durable, those are rotten.
-//! 5. Their changes are made in memory again.
+//! 5. Their changes are made in memory again. Then the snapshots are found: what they have is not free, either.
 //! 6. Copies of super or control that differ are made equal: the next change may tear one of them. A super that does not name
 //!    all the features of this program does from now on.
 //! 7. A record of this life, synced: nothing that lies behind it in the ring continues it.
@@ -34,8 +34,9 @@ use crate::{
     ring::Ring,
     rules::Rule,
     sealed::{Mirrored, PAGE},
+    snapshots::Home,
     superblock::{Cut, Identity, KNOWN, Super, Unusable},
-    tree::{NotRead, Tree},
+    tree::{FAN, NotRead, Tree},
     write::{NewBlocks, count_lost},
 };
 use camino::Utf8Path;
@@ -166,9 +167,9 @@ fn make(
     let mut page = [0; PAGE];
     control.write(&mut page);
     layout.control_mirror().write(file.as_ref(), &mut page, 1)?;
-    let top = Tree::empty(&layout).top();
+    let tops = Tree::empty(&layout).tops();
     let cut = Cut::default();
-    let first = Super { features: KNOWN, identity: new.identity, salt: new.salt, cut, top, lost: 0 };
+    let first = Super { features: KNOWN, identity: new.identity, salt: new.salt, cut, tops, lost: 0 };
     let mut page = [0; PAGE];
     first.write(&mut page);
     Layout::super_mirror().write(file.as_ref(), &mut page, 1)?;
@@ -181,14 +182,15 @@ fn make(
 ///
 /// # Errors
 /// [`OpenError`]; nothing is changed, but for the last one.
-pub fn open(storage: &dyn Storage, path: &Utf8Path, opening: Opening) -> Result<Region, OpenError> {
+pub fn open(storage: Arc<dyn Storage>, path: &Utf8Path, opening: Opening) -> Result<Region, OpenError> {
     let file: Arc<dyn InPlaceFile> = Arc::from(storage.open_in_place(path)?);
     file.drop_cache();
     if Rule::OpeningSyncs.is_kept() {
         file.sync_data()?;
     }
-    let found = find(Arc::new(FailStop::new(file)), path, opening.life)?;
+    let found = find(storage, Arc::new(FailStop::new(file)), path, opening.life)?;
     let AtRest { mut region, is_clean, may_lack_some, kept: [top, control_kept], .. } = found;
+    region.find_snapshots()?;
     let begun = region.begin_life(opening, is_clean, may_lack_some, [&top, &control_kept]);
     begun.map_err(|failed| OpenError::NotWritten { path: path.to_string(), failed })?;
     Ok(region)
@@ -209,10 +211,13 @@ pub(crate) fn read_head(file: &dyn InPlaceFile, path: &Utf8Path) -> Result<Head,
     };
     let unusable = |why: Unusable| OpenError::Unusable { path: name(), why: why.to_string() };
     let top = Super::read(&kept.page).map_err(unusable)?;
-    let layout = Layout::of(top.identity.geometry, top.salt);
+    let mut layout = Layout::of(top.identity.geometry, top.salt);
     let size = file.size()?;
-    if size < layout.size() {
-        return Err(OpenError::Short { path: name(), size, needed: layout.size() });
+    layout.tracts = layout.tracts_in(size);
+    let groups = top.tops.groups.len() as u64;
+    let needed = layout.size_with(groups.checked_sub(1).map_or(0, |whole| whole * FAN + 1));
+    if size < needed {
+        return Err(OpenError::Short { path: name(), size, needed });
     }
     let control_kept = layout.control_mirror().read(file)?;
     let control = control_kept.and_then(|kept| Some((Control::read(&kept.page)?, kept)));
@@ -235,7 +240,12 @@ pub(crate) struct AtRest {
     kept: [Mirrored; 2],
 }
 
-pub(crate) fn find(file: Arc<FailStop>, path: &Utf8Path, life: u64) -> Result<AtRest, OpenError> {
+pub(crate) fn find(
+    storage: Arc<dyn Storage>,
+    file: Arc<FailStop>,
+    path: &Utf8Path,
+    life: u64,
+) -> Result<AtRest, OpenError> {
     let name = || path.to_string();
     let Head { top: kept, layout, control, kept: [top, control_kept] } = read_head(file.as_ref(), path)?;
     let rotten = |what: String| OpenError::Rotten { path: name(), what };
@@ -243,9 +253,12 @@ pub(crate) fn find(file: Arc<FailStop>, path: &Utf8Path, life: u64) -> Result<At
         NotRead::Disk(error) => OpenError::Disk(error),
         NotRead::Rotten { .. } => rotten(error.to_string()),
     };
-    let mut tree = Tree::open(file.as_ref(), &layout, &kept.top).map_err(not_read)?;
-    let mut free = FreeSpace::new(layout.data_blocks);
-    for number in 0..layout.free_pages {
+    let mut tree = Tree::open(file.as_ref(), &layout, &kept.tops).map_err(not_read)?;
+    let mut free = FreeSpace::new(&layout);
+    for number in 0..layout.free_pages + layout.tracts {
+        if number >= layout.free_pages {
+            free.grow();
+        }
         let page = tree.read(file.as_ref(), layout.free_leaf(number)).map_err(not_read)?;
         if !free.read_page(number, &page) {
             return Err(rotten(format!("page {number} of free space names blocks that there are not")));
@@ -286,6 +299,9 @@ pub(crate) fn find(file: Arc<FailStop>, path: &Utf8Path, life: u64) -> Result<At
         is_in_checkpoint: false,
         lost: kept.lost,
         failed: None,
+        home: Home { storage, path: path.to_owned() },
+        snapshots: Vec::new(),
+        is_snapshot_under_way: false,
         file,
     };
     for found in found {

@@ -11,7 +11,7 @@ use crate::{
     layout::Layout,
     map::{self, Entry},
     sealed::Page,
-    tree::{NotRead, Tree},
+    tree::{Node, NotRead, Tree},
 };
 use durable_fs::InPlaceFile;
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
@@ -140,7 +140,7 @@ impl Pages {
         number: u64,
     ) -> Result<&mut Cached, NotRead> {
         if !self.there.contains_key(&number) {
-            let page = Arc::from(tree.read(file, number)?);
+            let page = Arc::from(tree.read(file, Node::Leaf(number))?);
             self.forget_some();
             self.there.insert(number, Cached { page, is_changed: false, is_being_written: false });
         }

@@ -15,7 +15,7 @@ use std::ops::Range;
 pub(crate) const WORD: u64 = u64::BITS as u64;
 
 /// Blocks of a segment: 1 MiB of 4 KiB blocks.
-const SEGMENT: u64 = 256;
+pub(crate) const SEGMENT: u64 = 256;
 
 /// So many blocks at a time are many.
 const MANY: u64 = 16;
@@ -50,6 +50,20 @@ impl Places {
         };
         (0..segments).for_each(|segment| places.note_segment(segment));
         places
+    }
+
+    /// There are more: free ones up to `end`, from the next segment on. Those between are none: they count as used.
+    pub(crate) fn grow(&mut self, end: u64) {
+        let before = self.count;
+        let first = before.next_multiple_of(SEGMENT);
+        let segments = end.div_ceil(SEGMENT);
+        self.used.resize(index(end.div_ceil(WORD)), 0);
+        self.whole.resize(index(segments.div_ceil(WORD)), 0);
+        self.some.resize(index(segments.div_ceil(WORD)), 0);
+        self.count = end;
+        self.free += end - before;
+        self.set(before..first);
+        (first / SEGMENT..segments).for_each(|segment| self.note_segment(segment));
     }
 
     /// How many are free.
@@ -306,6 +320,20 @@ mod tests {
             last = all.map(|one| rewrite(&mut places, &mut map, one * SEGMENT..(one + 1) * SEGMENT)).sum();
         }
         assert!(last <= 2 * index(segments), "{last} pieces for {segments} segments");
+    }
+
+    #[test]
+    fn those_that_are_added_are_free_and_none_is_between_them_and_the_others() {
+        let mut places = Places::new(10);
+        assert_eq!(places.take(0, 10), one(0..10));
+        places.grow(2 * SEGMENT);
+        assert_eq!(places.free(), SEGMENT);
+        assert_eq!(places.take(0, 1), one(SEGMENT..SEGMENT + 1));
+        places.clear(3..4);
+        places.grow(4 * SEGMENT);
+        let rest = places.take(0, 3 * SEGMENT).unwrap();
+        assert!(rest.iter().cloned().flatten().all(|place| place == 3 || place > SEGMENT), "{rest:?}");
+        assert_eq!((places.free(), places.take(0, 1)), (0, None));
     }
 
     #[test]

@@ -14,10 +14,11 @@ use crate::{
     free::FreeSpace,
     journal::Journal,
     layout::Layout,
-    map::{Content, Seal},
+    map::{Content, Entry, Seal},
     pages::Pages,
     position::Position,
     sealed::PAGE,
+    snapshots::{Home, Snapshot},
     superblock::Identity,
     tree::{NotRead, Tree},
 };
@@ -108,6 +109,11 @@ pub struct Region {
     /// Blocks that are lost.
     pub(crate) lost: u64,
     pub(crate) failed: Option<Failed>,
+    pub(crate) home: Home,
+    /// The oldest first.
+    pub(crate) snapshots: Vec<Snapshot>,
+    /// Whether one is being taken, or goes.
+    pub(crate) is_snapshot_under_way: bool,
 }
 
 impl Region {
@@ -202,15 +208,10 @@ impl Region {
     /// # Panics
     /// If it has no such blocks.
     pub fn read(&mut self, blocks: Range<u64>, bytes: &mut Vec<u8>) -> Result<Vec<Held>, Failed> {
-        let mut runs: Vec<Range<u64>> = Vec::new();
-        let held = self.held(blocks, |place| match runs.last_mut() {
-            Some(run) if run.end == place => run.end += 1,
-            _ => runs.push(place..place + 1),
-        })?;
-        for run in runs {
-            self.read_places(run, bytes);
-        }
-        Ok(held)
+        let mut entries = Vec::new();
+        self.each_entry(blocks, |entry| entries.push(entry))?;
+        self.read_entries(&entries, bytes);
+        Ok(entries.iter().map(held).collect())
     }
 
     /// What these blocks hold.
@@ -221,7 +222,9 @@ impl Region {
     /// # Panics
     /// If it has no such blocks.
     pub fn look(&mut self, blocks: Range<u64>) -> Result<Vec<Held>, Failed> {
-        self.held(blocks, |_| {})
+        let mut all = Vec::new();
+        self.each_entry(blocks, |entry| all.push(held(&entry)))?;
+        Ok(all)
     }
 
     /// What these blocks hold, in one number: who has the same one has the same versions of the same content. Whether the bytes are
@@ -253,32 +256,30 @@ impl Region {
         Ok(digest.digest128())
     }
 
-    fn held(&mut self, blocks: Range<u64>, mut place_of: impl FnMut(u64)) -> Result<Vec<Held>, Failed> {
+    fn each_entry(&mut self, blocks: Range<u64>, mut show: impl FnMut(Entry)) -> Result<(), Failed> {
         self.check_in_use()?;
-        assert!(
-            blocks.start <= blocks.end && blocks.end <= self.identity.geometry.blocks,
-            "blocks {blocks:?} of a region that has {}",
-            self.identity.geometry.blocks
-        );
-        let mut all = Vec::new();
+        check_range(&blocks, self.identity.geometry.blocks);
         let Region { file, tree, pages, .. } = self;
-        let shown = pages.for_each(file.as_ref(), tree, blocks, |_, entry| {
-            let what = match entry.content {
-                Content::Never => What::Never,
-                Content::Zeros => What::Zeros,
-                Content::Bytes { place, checksum, seal } => {
-                    place_of(place);
-                    What::Bytes { checksum, seal }
-                }
-                Content::Lost { checksum, seal } => What::Lost { checksum, seal },
-            };
-            all.push(Held { version: entry.version, what });
-        });
-        shown.map_err(|error| self.fail_map(&error))?;
-        Ok(all)
+        let shown = pages.for_each(file.as_ref(), tree, blocks, |_, entry| show(entry));
+        shown.map_err(|error| self.fail_map(&error))
     }
 
-    /// The bytes of places that follow each other. If the disk does not give them back together, one by one.
+    /// The bytes of those that have some.
+    pub(crate) fn read_entries(&self, entries: &[Entry], bytes: &mut Vec<u8>) {
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        for entry in entries {
+            let Content::Bytes { place, .. } = entry.content else { continue };
+            match runs.last_mut() {
+                Some(run) if run.end == place => run.end += 1,
+                _ => runs.push(place..place + 1),
+            }
+        }
+        for run in runs.into_iter().flat_map(|run| self.layout.parts(run)) {
+            self.read_places(run, bytes);
+        }
+    }
+
+    /// The bytes of places that follow each other in the file. If the disk does not give them back together, one by one.
     fn read_places(&self, run: Range<u64>, bytes: &mut Vec<u8>) {
         let size = self.identity.geometry.block_size.bytes();
         let (start, count) = (bytes.len(), (run.end - run.start) as usize);
@@ -331,4 +332,23 @@ impl Region {
         let failed = Failed { why: why.to_string().into() };
         self.failed.get_or_insert(failed).clone()
     }
+}
+
+/// What is told of a block.
+pub(crate) fn held(entry: &Entry) -> Held {
+    let what = match entry.content {
+        Content::Never => What::Never,
+        Content::Zeros => What::Zeros,
+        Content::Bytes { checksum, seal, .. } => What::Bytes { checksum, seal },
+        Content::Lost { checksum, seal } => What::Lost { checksum, seal },
+    };
+    Held { version: entry.version, what }
+}
+
+/// Whoever asks for others has a mistake.
+pub(crate) fn check_range(blocks: &Range<u64>, count: u64) {
+    assert!(
+        blocks.start <= blocks.end && blocks.end <= count,
+        "blocks {blocks:?} of a region that has {count}"
+    );
 }

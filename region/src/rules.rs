@@ -30,5 +30,17 @@ named_rules::named_rules! {
         DurableIsMissed,
         /// When a sync has failed, no later one counts.
         FailedSyncIsForGood,
+        /// What a snapshot has is not written over.
+        SnapshotsKeepTheirBlocks,
+        /// Before a page of the map is replaced, a snapshot that has it gets it.
+        ReplacedPagesAreKept,
+        /// It is durable there before it is replaced.
+        KeptPagesFirst,
+        /// A snapshot is there when its checkpoint is in force, and not before.
+        SnapshotBehindItsCheckpoint,
+        /// What is in the file of a snapshot that goes, and older ones need, they get.
+        OlderOnesGetItsPages,
+        /// A page that is newer than a snapshot is not taken for its.
+        NoNewerPageIsTaken,
     }
 }

@@ -49,6 +49,12 @@ pub(crate) enum Kind {
     Free = 4,
     Lower = 5,
     Upper = 6,
+    Tract = 7,
+    Group = 8,
+    /// The pages of a snapshot's own file.
+    Snapshot = 9,
+    Used = 10,
+    Kept = 11,
 }
 
 /// Which page it is.
@@ -86,6 +92,11 @@ impl Label {
         bare[CHECKSUM].fill(0);
         (xxh3_64_with_seed(&bare, self.salt).max(1) == kept).then_some((generation, kept))
     }
+}
+
+/// The generation that a page says that it has.
+pub(crate) fn generation(page: &Page) -> u64 {
+    Fields(&page[16..]).u64().expect("a page has a header")
 }
 
 /// The one or the other place of a page.

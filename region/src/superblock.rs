@@ -13,15 +13,16 @@
 //! | applied | 4 + 6 | the position at the cut |
 //! | top | 4, and 8 for each | how many highest pages of the tree of checksums there are, and theirs |
 //! | lost | 8 | blocks whose bytes nobody has right, at the cut; none, if the feature is not named |
+//! | groups | 4, and 8 for each | the same of the index pages of groups of tracts |
 //!
 //! The generation of its page counts checkpoints.
 
 use crate::{
     fields::{Fields, PutFields},
-    layout::{BlockSize, Geometry},
+    layout::{BlockSize, GROUPS_MAX, Geometry},
     position::Position,
     sealed::{HEADER, Page},
-    tree::TOP_MAX,
+    tree::{TOP_MAX, Tops},
 };
 use ids::{RegionId, RegionSetId};
 use uuid::Uuid;
@@ -33,8 +34,11 @@ const FORMAT: u32 = 1;
 /// that knows it, so that an older one does not take a record that says it for a torn one.
 const LOST_BLOCKS: u64 = 1;
 
+/// It may have snapshots, whose files lie beside it and whose data blocks are not to be written over; and tracts.
+const SNAPSHOTS: u64 = 2;
+
 /// The features that this program knows, and that it names.
-pub(crate) const KNOWN: u64 = LOST_BLOCKS;
+pub(crate) const KNOWN: u64 = LOST_BLOCKS | SNAPSHOTS;
 
 /// Where the features are in the page.
 const FEATURES: std::ops::Range<usize> = HEADER + 4..HEADER + 4 + 8;
@@ -58,8 +62,8 @@ pub(crate) struct Super {
     pub(crate) identity: Identity,
     pub(crate) salt: u64,
     pub(crate) cut: Cut,
-    /// Checksums of the highest pages of the tree.
-    pub(crate) top: Vec<u64>,
+    /// Checksums of the highest pages of the trees.
+    pub(crate) tops: Tops,
     /// Blocks that are lost, at the cut.
     pub(crate) lost: u64,
 }
@@ -106,9 +110,13 @@ impl Super {
         body.put_u64(self.cut.next_at);
         body.put_u64(self.cut.chain);
         body.put_position(self.cut.applied);
-        body.put_u32(u32::try_from(self.top.len()).expect("few pages are the highest"));
-        self.top.iter().for_each(|checksum| body.put_u64(*checksum));
-        body.put_u64(self.lost);
+        let mut put_all = |checksums: &[u64], before: &[u8]| {
+            body.put(before);
+            body.put_u32(u32::try_from(checksums.len()).expect("few pages are the highest"));
+            checksums.iter().for_each(|checksum| body.put_u64(*checksum));
+        };
+        put_all(&self.tops.upper, &[]);
+        put_all(&self.tops.groups, &self.lost.to_le_bytes());
         body.fill(0);
     }
 
@@ -143,15 +151,20 @@ impl Super {
                 chain: fields.u64()?,
                 applied: fields.position()?,
             };
-            let count = u64::from(fields.u32()?);
-            let top = (0..count.min(TOP_MAX)).map(|_| fields.u64()).collect::<Option<_>>()?;
+            let upper = checksums(&mut fields, TOP_MAX)?;
             // Behind what an older program has written there are zeros.
             let lost = fields.u64()?;
-            (count <= TOP_MAX).then_some((cut, top, lost))
+            Some((cut, Tops { upper, groups: checksums(&mut fields, GROUPS_MAX)? }, lost))
         };
-        let (cut, top, lost) = rest().ok_or(SHORT)?;
-        Ok(Super { features: needed, identity: Identity { region, set, geometry }, salt, cut, top, lost })
+        let (cut, tops, lost) = rest().ok_or(SHORT)?;
+        Ok(Super { features: needed, identity: Identity { region, set, geometry }, salt, cut, tops, lost })
     }
+}
+
+/// How many, and so many; no more than there may be.
+fn checksums(fields: &mut Fields<'_>, most: u64) -> Option<Vec<u64>> {
+    let count = Some(u64::from(fields.u32()?)).filter(|count| *count <= most)?;
+    (0..count).map(|_| fields.u64()).collect()
 }
 
 #[cfg(test)]
@@ -160,6 +173,7 @@ mod tests {
     use crate::{List, NewRegion, Opening, layout::Layout, sealed::PAGE};
     use camino::Utf8Path;
     use durable_fs::{SimMachine, Storage};
+    use std::sync::Arc;
 
     fn example() -> Super {
         Super {
@@ -171,7 +185,7 @@ mod tests {
             },
             salt: 3,
             cut: Cut { record: 4, next_at: 5, chain: 6, applied: Position { epoch: 7, counter: 8 } },
-            top: (0..TOP_MAX).collect(),
+            tops: Tops { upper: (0..TOP_MAX).collect(), groups: (0..GROUPS_MAX).collect() },
             lost: 9,
         }
     }
@@ -199,7 +213,10 @@ mod tests {
         let mut page = [0; PAGE];
         older.write(&mut page);
         Layout::super_mirror().write(file.as_ref(), &mut page, 1).expect("the disk works");
-        drop(crate::open(&disk, path, Opening { life: 1, boot: Uuid::nil() }).expect("it opens"));
+        drop(
+            crate::open(Arc::new(disk.clone()), path, Opening { life: 1, boot: Uuid::nil() })
+                .expect("it opens"),
+        );
         let upgraded = kept();
         assert_eq!(Super::read(&upgraded.page), Ok(Super { features: KNOWN, ..older }));
         assert!(upgraded.is_twice);
@@ -218,5 +235,7 @@ mod tests {
         assert_eq!(changed(53, 3), Unusable::Wrong("its block size is none"));
         assert_eq!(changed(57 + 7, 1), Unusable::Wrong("its number of blocks is none"));
         assert_eq!(changed(57 + 8 + 24 + 10 + 2, 1), Unusable::Wrong("it is shorter than it can be"));
+        let groups = 57 + 8 + 24 + 10 + 4 + 8 * usize::try_from(TOP_MAX).expect("few") + 8;
+        assert_eq!(changed(groups, 65), Unusable::Wrong("it is shorter than it can be"));
     }
 }

@@ -12,6 +12,7 @@
 //!
 //! | step of a checkpoint | a crash after it leaves |
 //! |---|---|
+//! | pages that snapshots need written into their files ([`crate::snapshots`]), synced | the old checkpoint; they are there twice |
 //! | pages written, over halves that do not count | the old checkpoint, and the journal: the super says other checksums |
 //! | pages synced | the same |
 //! | the first super written and synced | the new checkpoint |
@@ -28,8 +29,9 @@ use crate::{
     region::{Failed, Point, Region},
     rules::Rule,
     sealed::PAGE,
+    snapshots::KeptPages,
     superblock::{Cut, KNOWN, Super},
-    tree::{NewTree, TreePlan},
+    tree::{NewTree, Node, TreePlan},
 };
 use durable_fs::{InPlaceFile, StorageError};
 use std::sync::Arc;
@@ -82,6 +84,7 @@ pub struct Checkpoint {
     file: Arc<FailStop>,
     point: Point,
     mark: Mark,
+    kept: Option<KeptPages>,
     plan: TreePlan,
     next_super: Super,
     generation: u64,
@@ -95,8 +98,13 @@ impl Checkpoint {
     }
 
     fn write(self) -> Result<NewTree, NotWritten> {
-        let Checkpoint { file, plan, mut next_super, generation, .. } = self;
+        let Checkpoint { file, kept, plan, mut next_super, generation, .. } = self;
         let file = file.as_ref();
+        if let Some(kept) = kept {
+            kept.write().map_err(|error| {
+                if error.is_no_space() { NotWritten::NoRoom(error) } else { NotWritten::NotKept(error) }
+            })?;
+        }
         let new = plan.write(file, generation).map_err(|error| {
             // Behind a sync, or a super, nobody knows what is on the disk.
             if error.is_no_space() { NotWritten::NoRoom(error) } else { NotWritten::Failed(error) }
@@ -104,7 +112,7 @@ impl Checkpoint {
         if Rule::PagesBeforeSuper.is_kept() {
             file.sync_data()?;
         }
-        next_super.top.clone_from(&new.top);
+        next_super.tops.clone_from(&new.tops);
         let mut page = [0; PAGE];
         next_super.write(&mut page);
         Layout::super_mirror().write(file, &mut page, generation)?;
@@ -116,6 +124,8 @@ impl Checkpoint {
 #[derive(Debug)]
 enum NotWritten {
     NoRoom(StorageError),
+    /// What a snapshot needs could not be kept.
+    NotKept(StorageError),
     Failed(StorageError),
 }
 
@@ -132,6 +142,12 @@ pub struct Checkpointed {
     point: Point,
     mark: Mark,
     result: Result<NewTree, NotWritten>,
+}
+
+impl Checkpointed {
+    pub(crate) fn is_in_force(&self) -> bool {
+        self.result.is_ok()
+    }
 }
 
 /// What has become of a checkpoint.
@@ -211,7 +227,13 @@ impl Region {
     pub fn begin_checkpoint(&mut self) -> Result<Checkpoint, Failed> {
         self.check_in_use()?;
         assert!(!self.is_in_checkpoint, "one checkpoint at a time");
-        let mut leaves = self.pages.begin_checkpoint();
+        let pages = self.pages.begin_checkpoint();
+        let numbers: Vec<u64> = pages.iter().map(|(number, _)| *number).collect();
+        let kept = match self.pages_to_keep(&numbers) {
+            Ok(kept) => kept,
+            Err(error) => return Err(self.fail_map(&error)),
+        };
+        let mut leaves: Vec<_> = pages.into_iter().map(|(number, page)| (Node::Leaf(number), page)).collect();
         for number in self.free.begin_checkpoint() {
             let leaf = self.layout.free_leaf(number);
             // Which half counts is known of pages that were read.
@@ -229,13 +251,14 @@ impl Region {
             file: Arc::clone(&self.file),
             point: self.point(),
             mark,
+            kept,
             plan: self.tree.plan(leaves),
             next_super: Super {
                 features: KNOWN,
                 identity: self.identity,
                 salt: self.layout.salt,
                 cut,
-                top: self.tree.top(),
+                tops: self.tree.tops(),
                 lost: self.lost,
             },
             generation: self.checkpoints + 1,
@@ -261,6 +284,10 @@ impl Region {
                 }
                 self.is_in_checkpoint = false;
                 return Ok(CheckpointEnd::NoRoom(error));
+            }
+            // Nothing of it is in force, and the next opening finds what the medium has.
+            Err(NotWritten::NotKept(error)) => {
+                return Err(self.fail("a page that a snapshot needs cannot be kept", &error));
             }
             Err(NotWritten::Failed(error)) => {
                 return Err(self.fail_sync("a checkpoint cannot be written", &error));

@@ -11,6 +11,9 @@
 //!   leaves: the map's pages, and then the free pages
 //! ```
 //!
+//! Tracts ([`crate::layout`]) have a tree of their own, of two levels: their free pages, and an index page for each group of them, whose
+//! checksums are in the super.
+//!
 //! A checksum of 0 is that of a page that was never written; it is all zeros. The index is in memory as a whole while a region is
 //! open: 16 bytes for each leaf, 26 MB for a TiB of 4 KiB blocks.
 //!
@@ -25,7 +28,11 @@ use crate::{
     sealed::{HEADER, Half, PAGE, Page},
 };
 use durable_fs::{InPlaceFile, StorageError};
-use std::{collections::BTreeMap, io::IoSlice, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::IoSlice,
+    sync::Arc,
+};
 
 /// Checksums of one index page.
 pub(crate) const FAN: u64 = ((PAGE - HEADER) / 8) as u64;
@@ -42,6 +49,10 @@ pub(crate) enum Node {
     Leaf(u64),
     Lower(u64),
     Upper(u64),
+    /// The free page of a tract.
+    Tract(u64),
+    /// The index of a group of them.
+    Group(u64),
 }
 
 impl Node {
@@ -49,24 +60,39 @@ impl Node {
         match self {
             Node::Leaf(number) => Some(Node::Lower(number / FAN)),
             Node::Lower(number) => Some(Node::Upper(number / FAN)),
-            Node::Upper(_) => None,
+            Node::Tract(number) => Some(Node::Group(number / FAN)),
+            Node::Upper(_) | Node::Group(_) => None,
         }
     }
 
     /// The pages whose checksums an index page has.
     fn below(self) -> Box<dyn Iterator<Item = Node>> {
         match self {
-            Node::Leaf(_) => Box::new(std::iter::empty()),
+            Node::Leaf(_) | Node::Tract(_) => Box::new(std::iter::empty()),
             Node::Lower(number) => Box::new((number * FAN..(number + 1) * FAN).map(Node::Leaf)),
             Node::Upper(number) => Box::new((number * FAN..(number + 1) * FAN).map(Node::Lower)),
+            Node::Group(number) => Box::new((number * FAN..(number + 1) * FAN).map(Node::Tract)),
         }
     }
 
     fn number(self) -> u64 {
         match self {
-            Node::Leaf(number) | Node::Lower(number) | Node::Upper(number) => number,
+            Node::Leaf(number)
+            | Node::Lower(number)
+            | Node::Upper(number)
+            | Node::Tract(number)
+            | Node::Group(number) => number,
         }
     }
+}
+
+/// The checksums that the super has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tops {
+    /// Of the highest index pages.
+    pub(crate) upper: Vec<u64>,
+    /// Of the index pages of groups of tracts.
+    pub(crate) groups: Vec<u64>,
 }
 
 /// Why a page is not to be had.
@@ -85,6 +111,8 @@ pub(crate) struct Tree {
     leaves: Vec<Known>,
     lower: Vec<Known>,
     upper: Vec<Known>,
+    tracts: Vec<Known>,
+    groups: Vec<Known>,
 }
 
 /// What is known of a page.
@@ -107,10 +135,11 @@ impl Known {
 #[derive(Debug)]
 pub(crate) struct TreePlan {
     layout: Layout,
-    leaves: Vec<(u64, Half, Arc<Page>)>,
+    leaves: Vec<(Node, Half, Arc<Page>)>,
     lower: Vec<IndexPlan>,
     upper: Vec<IndexPlan>,
-    top: Vec<u64>,
+    groups: Vec<IndexPlan>,
+    tops: Tops,
 }
 
 /// An index page with the checksums that it has now.
@@ -126,17 +155,23 @@ struct IndexPlan {
 pub(crate) struct NewTree {
     changed: BTreeMap<Node, Known>,
     /// The checksums for the super.
-    pub(crate) top: Vec<u64>,
+    pub(crate) tops: Tops,
 }
 
 impl Tree {
     /// The tree that a super says. Reads all index pages.
-    pub(crate) fn open(file: &dyn InPlaceFile, layout: &Layout, top: &[u64]) -> Result<Tree, NotRead> {
+    pub(crate) fn open(file: &dyn InPlaceFile, layout: &Layout, tops: &Tops) -> Result<Tree, NotRead> {
         let mut tree = Tree::empty(layout);
-        let in_lower = tree.read_level(file, Node::Upper, top)?;
+        let in_lower = tree.read_level(file, Node::Upper, &tops.upper)?;
         let in_leaves = tree.read_level(file, Node::Lower, &in_lower)?;
+        let in_tracts = tree.read_level(file, Node::Group, &tops.groups)?;
         for (known, checksum) in tree.leaves.iter_mut().zip(in_leaves) {
             known.checksum = checksum;
+        }
+        for (number, checksum) in in_tracts.into_iter().enumerate().filter(|(_, checksum)| *checksum != 0) {
+            let offset = layout.page(Node::Tract(number as u64)).0;
+            // What the file is too short for is no tract that nobody ever wrote.
+            tree.tracts.get_mut(number).ok_or(NotRead::Rotten { offset })?.checksum = checksum;
         }
         Ok(tree)
     }
@@ -147,46 +182,58 @@ impl Tree {
         let leaves = layout.leaf_pages();
         let lower = leaves.div_ceil(FAN);
         let upper = lower.div_ceil(FAN);
-        Tree { layout: *layout, leaves: known(leaves), lower: known(lower), upper: known(upper) }
+        let groups = layout.tracts.div_ceil(FAN);
+        Tree {
+            layout: *layout,
+            leaves: known(leaves),
+            lower: known(lower),
+            upper: known(upper),
+            tracts: known(layout.tracts),
+            groups: known(groups),
+        }
+    }
+
+    /// There is one tract more, which nobody ever wrote.
+    pub(crate) fn grow(&mut self) {
+        self.layout.tracts += 1;
+        self.tracts.push(Known::default());
+        self.groups.resize(index(self.layout.tracts.div_ceil(FAN)), Known::default());
     }
 
     /// The checksums that the super of this tree has.
-    pub(crate) fn top(&self) -> Vec<u64> {
-        self.upper.iter().map(|known| known.checksum).collect()
+    pub(crate) fn tops(&self) -> Tops {
+        let checksums = |level: &[Known]| level.iter().map(|known| known.checksum).collect();
+        Tops { upper: checksums(&self.upper), groups: checksums(&self.groups) }
     }
 
     /// A leaf as the checkpoint in force has it.
-    pub(crate) fn read(&mut self, file: &dyn InPlaceFile, leaf: u64) -> Result<Box<Page>, NotRead> {
-        let known = &mut self.leaves[index(leaf)];
-        let (page, is_second) = read(file, &self.layout, Node::Leaf(leaf), known.checksum)?;
+    pub(crate) fn read(&mut self, file: &dyn InPlaceFile, leaf: Node) -> Result<Box<Page>, NotRead> {
+        let layout = self.layout;
+        let known = &mut self.level(leaf)[index(leaf.number())];
+        let (page, is_second) = read(file, &layout, leaf, known.checksum)?;
         known.is_second = is_second;
         Ok(page)
     }
 
     /// What writing these leaves takes: over the halves that do not count, with the index above them. Each of them was read.
-    pub(crate) fn plan(&self, leaves: Vec<(u64, Arc<Page>)>) -> TreePlan {
-        let index_pages = |level: &dyn Fn(u64) -> Option<Node>| {
-            let mut numbers: Vec<u64> =
-                leaves.iter().filter_map(|(leaf, _)| level(*leaf)).map(Node::number).collect();
-            numbers.sort_unstable();
-            numbers.dedup();
-            numbers
-        };
-        let lower = index_pages(&|leaf| Node::Leaf(leaf).above());
-        let upper = index_pages(&|leaf| Node::Leaf(leaf).above()?.above());
-        let index_plan = |node: Node| IndexPlan {
+    pub(crate) fn plan(&self, leaves: Vec<(Node, Arc<Page>)>) -> TreePlan {
+        let above: BTreeSet<Node> = leaves.iter().filter_map(|(leaf, _)| leaf.above()).collect();
+        let highest: BTreeSet<Node> = above.iter().filter_map(|node| node.above()).collect();
+        let index_plan = |node: &Node| IndexPlan {
             number: node.number(),
-            half: self.known(node).free_half(),
+            half: self.known(*node).free_half(),
             below: node.below().map(|below| self.known(below).checksum).collect(),
         };
+        let is_group = |node: &&Node| matches!(node, Node::Group(_));
         TreePlan {
             layout: self.layout,
-            lower: lower.into_iter().map(|number| index_plan(Node::Lower(number))).collect(),
-            upper: upper.into_iter().map(|number| index_plan(Node::Upper(number))).collect(),
-            top: self.top(),
+            lower: above.iter().filter(|node| !is_group(node)).map(index_plan).collect(),
+            upper: highest.iter().map(index_plan).collect(),
+            groups: above.iter().filter(is_group).map(index_plan).collect(),
+            tops: self.tops(),
             leaves: leaves
                 .into_iter()
-                .map(|(leaf, page)| (leaf, self.known(Node::Leaf(leaf)).free_half(), page))
+                .map(|(leaf, page)| (leaf, self.known(leaf).free_half(), page))
                 .collect(),
         }
     }
@@ -194,12 +241,17 @@ impl Tree {
     /// The super says so, and it is durable.
     pub(crate) fn put_in_force(&mut self, new: NewTree) {
         for (node, known) in new.changed {
-            let level = match node {
-                Node::Leaf(_) => &mut self.leaves,
-                Node::Lower(_) => &mut self.lower,
-                Node::Upper(_) => &mut self.upper,
-            };
-            level[index(node.number())] = known;
+            self.level(node)[index(node.number())] = known;
+        }
+    }
+
+    fn level(&mut self, node: Node) -> &mut Vec<Known> {
+        match node {
+            Node::Leaf(_) => &mut self.leaves,
+            Node::Lower(_) => &mut self.lower,
+            Node::Upper(_) => &mut self.upper,
+            Node::Tract(_) => &mut self.tracts,
+            Node::Group(_) => &mut self.groups,
         }
     }
 
@@ -210,10 +262,9 @@ impl Tree {
         node: fn(u64) -> Node,
         checksums: &[u64],
     ) -> Result<Vec<u64>, NotRead> {
-        let mut all = Vec::new();
-        let level = if node(0) == Node::Upper(0) { &mut self.upper } else { &mut self.lower };
-        for (number, (known, checksum)) in (0..).zip(level.iter_mut().zip(checksums)) {
-            let (page, is_second) = read(file, &self.layout, node(number), *checksum)?;
+        let (mut all, layout) = (Vec::new(), self.layout);
+        for (number, (known, checksum)) in (0..).zip(self.level(node(0)).iter_mut().zip(checksums)) {
+            let (page, is_second) = read(file, &layout, node(number), *checksum)?;
             *known = Known { checksum: *checksum, is_second };
             let mut fields = Fields(&page[HEADER..]);
             all.extend(std::iter::from_fn(|| fields.u64()));
@@ -226,6 +277,8 @@ impl Tree {
             Node::Leaf(_) => &self.leaves,
             Node::Lower(_) => &self.lower,
             Node::Upper(_) => &self.upper,
+            Node::Tract(_) => &self.tracts,
+            Node::Group(_) => &self.groups,
         };
         // The last index page of a level has room for more than there are.
         level.get(index(node.number())).copied().unwrap_or_default()
@@ -235,7 +288,7 @@ impl Tree {
 impl TreePlan {
     /// Writes all of it. Nothing of it is durable on return, and nothing in force.
     pub(crate) fn write(self, file: &dyn InPlaceFile, generation: u64) -> Result<NewTree, StorageError> {
-        let TreePlan { layout, leaves, mut lower, mut upper, mut top } = self;
+        let TreePlan { layout, leaves, mut lower, mut upper, mut groups, mut tops } = self;
         let mut changed = BTreeMap::new();
         let mut put = |node: Node, half: Half, page: &mut Page| {
             let (offset, label) = layout.page(node);
@@ -245,8 +298,9 @@ impl TreePlan {
             Ok(checksum)
         };
         for (leaf, half, page) in leaves {
-            let checksum = put(Node::Leaf(leaf), half, &mut page.as_ref().clone())?;
-            set_below(&mut lower, leaf, checksum);
+            let checksum = put(leaf, half, &mut page.as_ref().clone())?;
+            let above = if let Node::Tract(_) = leaf { &mut groups } else { &mut lower };
+            set_below(above, leaf.number(), checksum);
         }
         for index_page in lower {
             let checksum = put(Node::Lower(index_page.number), index_page.half, &mut index_page.page())?;
@@ -254,9 +308,13 @@ impl TreePlan {
         }
         for index_page in upper {
             let checksum = put(Node::Upper(index_page.number), index_page.half, &mut index_page.page())?;
-            top[index(index_page.number)] = checksum;
+            tops.upper[index(index_page.number)] = checksum;
         }
-        Ok(NewTree { changed, top })
+        for index_page in groups {
+            let checksum = put(Node::Group(index_page.number), index_page.half, &mut index_page.page())?;
+            tops.groups[index(index_page.number)] = checksum;
+        }
+        Ok(NewTree { changed, tops })
     }
 }
 

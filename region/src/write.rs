@@ -13,12 +13,17 @@
 
 use crate::{
     journal::{self, CHANGE_BLOCKS_MAX, Change, Changed, Stamp},
+    layout::GROUPS_MAX,
     map::{Content, Entry, SEAL, Seal},
     position::Position,
     region::{Failed, Region},
+    tree::FAN,
 };
-use durable_fs::{InPlaceFile, StorageError};
-use std::{io::IoSlice, ops::Range};
+use durable_fs::{InPlaceFile, Operation, StorageError};
+use std::{
+    io::{self, IoSlice},
+    ops::Range,
+};
 
 /// Blocks of a batch that the journal of any region takes, behind a checkpoint, whatever they are cut into.
 pub(crate) const BATCH_BLOCKS_MAX: u64 = 32_768;
@@ -201,6 +206,7 @@ impl Region {
         for write in writes {
             needed += self.check_write(write)?;
         }
+        self.grow_for_snapshots(needed)?;
         if needed > self.free.free() {
             let (free, waiting) = (self.free.free(), self.free.waiting());
             return Err(WriteError::NoRoom { needed, free, waiting });
@@ -216,6 +222,30 @@ impl Region {
             }
         }
         Ok(staged)
+    }
+
+    /// What snapshots alone have is room that is missing: the file grows by as much, a tract at a time, when it is needed.
+    fn grow_for_snapshots(&mut self, needed: u64) -> Result<(), WriteError> {
+        while self.free.in_snapshots_alone() > self.layout.tracts * self.layout.tract_blocks {
+            match self.grow() {
+                Ok(()) => {}
+                Err(error) if needed > self.free.free() => return Err(WriteError::Disk(error)),
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn grow(&mut self) -> Result<(), StorageError> {
+        let tracts = self.layout.tracts + 1;
+        if tracts > GROUPS_MAX * FAN {
+            return Err(StorageError::new(Operation::Reserve, &self.home.path, io::ErrorKind::StorageFull));
+        }
+        self.file.lengthen(self.layout.size_with(tracts))?;
+        self.layout.tracts = tracts;
+        self.tree.grow();
+        self.free.grow();
+        Ok(())
     }
 
     /// Whether the journal ever has room for so much at a time.
@@ -321,7 +351,7 @@ impl Region {
 
     fn write_places(&self, places: &[Range<u64>], mut bytes: &[u8]) -> Result<(), StorageError> {
         let size = self.identity.geometry.block_size.bytes();
-        for run in places {
+        for run in places.iter().flat_map(|run| self.layout.parts(run.clone())) {
             let (here, rest) = bytes.split_at((run.end - run.start) as usize * size);
             let mut at = self.layout.data_at(run.start);
             for piece in here.chunks(PIECE) {

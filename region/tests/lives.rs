@@ -8,14 +8,19 @@ use region::{
     BlockSize, Geometry, Identity, List, NewContent, NewRegion, Onto, Opening, Position, Region, Rule, Write,
     checksum,
 };
+use std::sync::Arc;
 use uuid::Uuid;
 
 const BLOCK: usize = 512;
 const CRASHES: u64 = 100;
 
 fn open(disk: &SimDisk, life: u64) -> Region {
-    region::open(disk, Utf8Path::new("region"), Opening { life, boot: Uuid::from_u128(life.into()) })
-        .expect("it opens")
+    region::open(
+        Arc::new(disk.clone()),
+        Utf8Path::new("region"),
+        Opening { life, boot: Uuid::from_u128(life.into()) },
+    )
+    .expect("it opens")
 }
 
 fn write(region: &mut Region, version: Position, block: u64, content: NewContent<'_>) {

@@ -28,7 +28,7 @@ fn made() -> SimDisk {
 }
 
 fn open(disk: &SimDisk) -> Region {
-    region::open(disk, path(), Opening { life: 1, boot: Uuid::nil() }).expect("it opens")
+    region::open(Arc::new(disk.clone()), path(), Opening { life: 1, boot: Uuid::nil() }).expect("it opens")
 }
 
 fn file(disk: &SimDisk) -> Arc<dyn InPlaceFile> {
@@ -36,7 +36,7 @@ fn file(disk: &SimDisk) -> Arc<dyn InPlaceFile> {
 }
 
 fn inside(disk: &SimDisk) -> Inside {
-    look_inside(file(disk), path()).expect("it is a region")
+    look_inside(Arc::new(disk.clone()), file(disk), path()).expect("it is a region")
 }
 
 fn bytes(disk: &SimDisk) -> Vec<u8> {
@@ -120,5 +120,8 @@ fn what_is_no_region_is_refused_by_name() {
     let zeros = vec![0; 8 << 10];
     file(&disk).write_all_at(0, &mut [IoSlice::new(&zeros)]).expect("it is written");
     assert!(matches!(look_outside(file(&disk).as_ref(), path()), Err(OpenError::NotARegion { .. })));
-    assert!(matches!(look_inside(file(&disk), path()), Err(OpenError::NotARegion { .. })));
+    assert!(matches!(
+        look_inside(Arc::new(disk.clone()), file(&disk), path()),
+        Err(OpenError::NotARegion { .. })
+    ));
 }

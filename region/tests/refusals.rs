@@ -7,7 +7,7 @@ use region::{
     BLOCKS_MAX, BlockSize, CreateError, Geometry, Identity, List, NewContent, NewRegion, Onto, OpenError,
     Opening, Position, Region, SEALED_BLOCKS_MAX, Write, WriteError, checksum,
 };
-use std::io::IoSlice;
+use std::{io::IoSlice, sync::Arc};
 use uuid::Uuid;
 
 const BLOCK: usize = 512;
@@ -23,8 +23,8 @@ fn new_region(blocks: u64, is_sealed: bool) -> NewRegion {
     NewRegion { identity, incarnation: 1, list: List::default(), salt: 3 }
 }
 
-fn open(disk: &dyn Storage) -> Result<Region, OpenError> {
-    region::open(disk, path(), Opening { life: 1, boot: Uuid::nil() })
+fn open(disk: &(impl Storage + Clone + 'static)) -> Result<Region, OpenError> {
+    region::open(Arc::new(disk.clone()), path(), Opening { life: 1, boot: Uuid::nil() })
 }
 
 fn disk() -> SimDisk {

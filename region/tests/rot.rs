@@ -8,6 +8,7 @@ use region::{
     BlockSize, Geometry, Identity, List, NewContent, NewRegion, Onto, OpenError, Opening, Position, Region,
     Rule, What, Write, checksum,
 };
+use std::sync::Arc;
 use uuid::Uuid;
 
 const BLOCK: usize = 512;
@@ -18,8 +19,8 @@ fn path() -> &'static Utf8Path {
     Utf8Path::new(PATH)
 }
 
-fn open(disk: &dyn Storage) -> Result<Region, OpenError> {
-    region::open(disk, path(), Opening { life: 1, boot: Uuid::nil() })
+fn open(disk: &(impl Storage + Clone + 'static)) -> Result<Region, OpenError> {
+    region::open(Arc::new(disk.clone()), path(), Opening { life: 1, boot: Uuid::nil() })
 }
 
 fn bytes_of(block: u64, round: u64) -> [u8; BLOCK] {
@@ -71,7 +72,7 @@ enum Became {
     Other,
 }
 
-fn look(disk: &dyn Storage, applied: Position) -> Became {
+fn look(disk: &(impl Storage + Clone + 'static), applied: Position) -> Became {
     let Ok(mut region) = open(disk) else { return Became::Refused };
     if region.applied() < applied {
         return Became::Older;

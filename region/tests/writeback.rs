@@ -13,7 +13,7 @@ use region::{
     BlockSize, Geometry, Identity, List, NewContent, NewRegion, Onto, Opening, Position, Region, What, Write,
     checksum,
 };
-use std::fs;
+use std::{fs, sync::Arc};
 use uuid::Uuid;
 
 const BLOCK: usize = 4_096;
@@ -27,7 +27,7 @@ fn path() -> &'static Utf8Path {
 }
 
 fn open(directory: &Utf8Path, life: u64) -> Region {
-    region::open(&RealDisk::new(directory), path(), Opening { life, boot: Uuid::nil() }).unwrap()
+    region::open(Arc::new(RealDisk::new(directory)), path(), Opening { life, boot: Uuid::nil() }).unwrap()
 }
 
 fn write(region: &mut Region, counter: u64, fill: u8) {
@@ -78,7 +78,7 @@ enum Became {
 
 fn became(directory: &Utf8Path) -> Became {
     let opening = Opening { life: 9, boot: Uuid::nil() };
-    let Ok(mut region) = region::open(&RealDisk::new(directory), path(), opening) else {
+    let Ok(mut region) = region::open(Arc::new(RealDisk::new(directory)), path(), opening) else {
         return Became::Refused;
     };
     let applied = region.applied().counter;

@@ -118,7 +118,7 @@ impl Disk {
     /// [`DiskError`].
     pub fn open(&self, region: RegionId) -> Result<Member, DiskError> {
         let opening = Opening { life: random(), boot: boot()? };
-        match region::open(self.storage.as_ref(), &path(region), opening) {
+        match region::open(Arc::clone(&self.storage), &path(region), opening) {
             Ok(opened) => Ok(Member::new(opened)),
             Err(OpenError::Disk(error)) if error.source.kind() == io::ErrorKind::NotFound => {
                 Err(DiskError::NoRegion { region })

@@ -123,7 +123,7 @@ pub(crate) fn open(file: &Utf8Path) -> Result<Result<Region, String>> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("reading the boot's id")?;
     let boot = Uuid::parse_str(boot.trim()).context("the boot's id is not understood")?;
     let life = Uuid::new_v4().as_u64_pair().0;
-    let opened = region::open(&RealDisk::new(dir), Utf8Path::new(name), Opening { life, boot });
+    let opened = region::open(Arc::new(RealDisk::new(dir)), Utf8Path::new(name), Opening { life, boot });
     Ok(opened.map_err(|error| format!("{:#}", anyhow::Error::new(error))))
 }
 

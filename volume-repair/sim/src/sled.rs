@@ -10,7 +10,7 @@ use region::{
     checksum,
 };
 use region_wire::Reply;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
 const PATH: &str = "region";
@@ -91,7 +91,7 @@ impl Sled {
         self.faults.heal();
         let disk = FaultyDisk::new(self.disk.clone(), self.faults.clone());
         let opening = Opening { life: self.life, boot: Uuid::from_u128(self.boots) };
-        match region::open(&disk, Utf8Path::new(PATH), opening) {
+        match region::open(Arc::new(disk.clone()), Utf8Path::new(PATH), opening) {
             Ok(region) => {
                 self.member = Some(Member::new(region));
                 Ok(())

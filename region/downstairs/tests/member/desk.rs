@@ -10,7 +10,7 @@ use region::{
     Promotion, checksum,
 };
 use region_wire::{BlockData, Blocks, Hello, Reply, Request};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
 pub(crate) const BLOCK: usize = 512;
@@ -182,7 +182,8 @@ impl Desk {
     pub(crate) fn restart_in_boot(&mut self, boot: u64) {
         self.machine.power_on();
         let opening = Opening { life: 2, boot: Uuid::from_u128(boot.into()) };
-        let opened = region::open(&self.disk, Utf8Path::new(PATH), opening).expect("it opens");
+        let opened =
+            region::open(Arc::new(self.disk.clone()), Utf8Path::new(PATH), opening).expect("it opens");
         self.member = Member::new(opened);
         self.work.clear();
     }
@@ -217,5 +218,5 @@ impl Desk {
 
 fn open(disk: &FaultyDisk<SimDisk>) -> Member {
     let opening = Opening { life: 1, boot: Uuid::nil() };
-    Member::new(region::open(disk, Utf8Path::new(PATH), opening).expect("it opens"))
+    Member::new(region::open(Arc::new(disk.clone()), Utf8Path::new(PATH), opening).expect("it opens"))
 }

@@ -9,7 +9,7 @@ use region::{
     Promotion,
 };
 use region_wire::{Reply, Request};
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 use upstairs::{Config, Limits, Patience};
 use uuid::Uuid;
 use volume_layers::Part;
@@ -59,7 +59,9 @@ impl Site {
             region::create(&disk, Utf8Path::new(PATH), &new).expect("it is made");
             let opening = Opening { life: 1, boot: Uuid::nil() };
             Seat {
-                member: Member::new(region::open(&disk, Utf8Path::new(PATH), opening).expect("it opens")),
+                member: Member::new(
+                    region::open(Arc::new(disk), Utf8Path::new(PATH), opening).expect("it opens"),
+                ),
                 connection: ConnectionId(0),
                 to_member: VecDeque::new(),
                 from_member: VecDeque::new(),

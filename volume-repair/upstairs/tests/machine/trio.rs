@@ -12,6 +12,7 @@ use region::{
 use region_wire::Request;
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 use upstairs::{
@@ -72,7 +73,7 @@ impl Trio {
     fn open(&self, number: usize, boot: u128) -> Member {
         let disk = FaultyDisk::new(self.sleds[number].1.clone(), self.faults[number].clone());
         let opening = Opening { life: u64::try_from(boot).expect("few"), boot: Uuid::from_u128(boot) };
-        Member::new(region::open(&disk, Utf8Path::new(PATH), opening).expect("it opens"))
+        Member::new(region::open(Arc::new(disk), Utf8Path::new(PATH), opening).expect("it opens"))
     }
 
     /// Its power fails, and it is there again, with what the seed has left of what was not durable.

@@ -1,120 +1,87 @@
-//! A region on a disk that loses its power at any operation, or fails at a sync, and then has any sectors of any unsynced writes: what an opening finds is
-//! always one of the states that there were, all of it, and never an older one than the last that was durable. The same for
-//! processes that are killed, which lose nothing at all.
-//!
-//! A run prints its seed when it fails; `REGION_CRASH_SEED` runs that one alone, `REGION_CRASH_RUNS` more of them.
+//! A region on its disk, beside what it is to hold, and everything that may happen to both.
 
+use crate::{
+    model::{Content, NewBlocks, State, some_bytes, with_bytes},
+    snapshots::Known,
+};
 use camino::Utf8Path;
 use durable_fs::{DiskFaults, FaultyDisk, SimDisk, SimMachine};
 use ids::{RegionId, RegionSetId};
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
 use region::{
-    BlockSize, Checkpoint, CheckpointEnd, Checkpointed, Control, Failed, Geometry, Identity, List,
-    NewContent, NewRegion, Onto, Opening, Position, Promotion, Region, Rule, SEAL, Seal, Staged, Sync,
-    Synced, What, Write, WriteError, checksum,
+    BlockSize, Checkpoint, CheckpointEnd, Checkpointed, Control, Failed, Geometry, Going, Gone, Identity,
+    List, NewRegion, Opening, Position, Promotion, Region, Staged, Sync, Synced, Taken, Taking, WriteError,
 };
-use std::panic::catch_unwind;
+use std::sync::Arc;
 use uuid::Uuid;
 
-const PATH: &str = "region";
-const RUNS: u64 = 300;
-const STEPS: usize = 120;
-
-/// What a block holds, in the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Content {
-    Never,
-    Zeros,
-    /// The bytes of this seed.
-    Bytes(u64),
-    /// They would be those of this seed, and nobody has them.
-    Lost(u64),
-}
-
-/// All blocks at one applied position.
-#[derive(Clone, Debug)]
-struct State {
-    applied: Position,
-    blocks: Vec<(Position, Content)>,
-}
+pub(crate) const PATH: &str = "region";
 
 /// What is under way beside writes.
 #[derive(Default)]
-struct UnderWay {
-    sync: Option<Sync>,
-    synced: Option<(Position, Synced)>,
-    checkpoint: Option<Checkpoint>,
-    checkpointed: Option<Checkpointed>,
-    staged: Vec<(Staged, Vec<NewBlocks>)>,
+pub(crate) struct UnderWay {
+    pub(crate) sync: Option<Sync>,
+    pub(crate) synced: Option<(Position, Synced)>,
+    pub(crate) checkpoint: Option<Checkpoint>,
+    pub(crate) checkpointed: Option<Checkpointed>,
+    pub(crate) staged: Vec<(Staged, Vec<NewBlocks>)>,
+    pub(crate) taking: Option<(Taking, State)>,
+    pub(crate) taken: Option<(Taken, State)>,
+    pub(crate) going: Option<Going>,
+    pub(crate) gone: Option<Gone>,
 }
 
-/// A write, in the model.
-#[derive(Clone, Debug)]
-struct NewBlocks {
-    version: Position,
-    first: usize,
-    content: Vec<Content>,
-}
-
-struct World {
-    random: SmallRng,
-    machine: SimMachine,
-    disk: FaultyDisk<SimDisk>,
-    faults: DiskFaults,
+pub(crate) struct World {
+    pub(crate) random: SmallRng,
+    pub(crate) machine: SimMachine,
+    pub(crate) disk: FaultyDisk<SimDisk>,
+    pub(crate) faults: DiskFaults,
     /// Whether a sync was to fail since it was opened.
-    is_sync_to_fail: bool,
+    pub(crate) is_sync_to_fail: bool,
     /// Whether the disk was full while the last checkpoint was written.
-    was_full: bool,
-    geometry: Geometry,
-    region: Option<Region>,
-    under_way: UnderWay,
+    pub(crate) was_full: bool,
+    pub(crate) geometry: Geometry,
+    pub(crate) region: Option<Region>,
+    pub(crate) under_way: UnderWay,
     /// From the one that was durable to the newest.
-    history: Vec<State>,
+    pub(crate) history: Vec<State>,
     /// The first of the history that may be found.
-    durable: Position,
-    control: Control,
-    attempted_control: Option<Control>,
-    next: Position,
-    boots: u128,
-    found: Found,
+    pub(crate) durable: Position,
+    pub(crate) control: Control,
+    pub(crate) attempted_control: Option<Control>,
+    pub(crate) next: Position,
+    pub(crate) boots: u128,
+    pub(crate) found: Found,
+    pub(crate) snapshots: Vec<Known>,
+    pub(crate) next_snapshot: u128,
+    /// Of twenty steps; in some runs there are none.
+    snapshots_weight: u32,
 }
 
 /// What has happened: so that a run in which nothing does is noticed.
 #[derive(Clone, Copy, Debug, Default)]
-struct Found {
-    openings: u32,
-    shorter: u32,
-    checkpoints: u32,
-    without_room: u32,
-    groups: u32,
-    failed_syncs: u32,
-}
-
-fn bytes_of(seed: u64, size: usize) -> Vec<u8> {
-    let mut bytes = vec![0; size];
-    SmallRng::seed_from_u64(seed).fill(&mut bytes[..]);
-    bytes
-}
-
-/// Often the same: what an earlier life has left in a data block may be what a later one writes there.
-fn some_bytes(random: &mut SmallRng) -> Content {
-    Content::Bytes(if random.random_bool(0.7) { random.random_range(0..2) } else { random.random() })
-}
-
-fn seal_of(seed: u64) -> Seal {
-    let mut seal = [0; SEAL];
-    seal[..8].copy_from_slice(&seed.to_le_bytes());
-    seal
+pub(crate) struct Found {
+    pub(crate) openings: u32,
+    pub(crate) shorter: u32,
+    pub(crate) checkpoints: u32,
+    pub(crate) without_room: u32,
+    pub(crate) groups: u32,
+    pub(crate) failed_syncs: u32,
+    /// Snapshots that were found again, and read.
+    pub(crate) snapshots: u32,
+    pub(crate) deleted: u32,
+    pub(crate) with_tracts: u32,
 }
 
 impl World {
-    fn new(seed: u64) -> World {
+    pub(crate) fn new(seed: u64) -> World {
         let mut random = SmallRng::seed_from_u64(seed);
         let geometry = Geometry {
             block_size: if random.random_bool(0.8) { BlockSize::B512 } else { BlockSize::B4096 },
             blocks: *[1, 30, 200, 400].choose(&mut random).expect("there are some"),
             is_sealed: random.random_bool(0.3),
         };
+        let snapshots_weight = *[0, 2, 5].choose(&mut random).expect("there are some");
         let machine = SimMachine::new();
         let faults = DiskFaults::new();
         let disk = FaultyDisk::new(machine.add_disk(1 << 30), faults.clone());
@@ -140,18 +107,24 @@ impl World {
             next: Position { epoch: 1, counter: 1 },
             boots: 1,
             found: Found::default(),
+            snapshots: Vec::new(),
+            next_snapshot: 1,
+            snapshots_weight,
         };
         world.open();
         world
     }
 
-    fn now(&self) -> &State {
+    pub(crate) fn now(&self) -> &State {
         self.history.last().expect("there is always one")
     }
 
     /// Opens, again and again if the power fails while it does. Whether it did.
-    fn open(&mut self) -> bool {
+    pub(crate) fn open(&mut self) -> bool {
         let mut failed = false;
+        let taken = self.under_way.taken.take().map(|(_, state)| state);
+        let taking = self.under_way.taking.take().map(|(_, state)| state);
+        self.note_in_doubt(taking.or(taken));
         self.under_way = UnderWay::default();
         self.region = None;
         self.faults.heal();
@@ -161,7 +134,7 @@ impl World {
                 self.power_fails_soon(12);
             }
             let opening = Opening { life: self.random.random(), boot: Uuid::from_u128(self.boots) };
-            match region::open(&self.disk, Utf8Path::new(PATH), opening) {
+            match region::open(Arc::new(self.disk.clone()), Utf8Path::new(PATH), opening) {
                 Ok(region) => {
                     self.region = Some(region);
                     break;
@@ -175,20 +148,21 @@ impl World {
         }
         self.found.openings += 1;
         self.check_what_was_found();
+        self.find_snapshots();
         failed
     }
 
-    fn power_fails_soon(&mut self, changes: u64) {
+    pub(crate) fn power_fails_soon(&mut self, changes: u64) {
         let in_a_moment = self.machine.changes() + self.random.random_range(0..changes);
         self.machine.stop_after_changes(in_a_moment);
     }
 
-    fn power_fails(&mut self) {
+    pub(crate) fn power_fails(&mut self) {
         self.machine.crash(self.random.random());
         self.boots += 1;
     }
 
-    fn check_what_was_found(&mut self) {
+    pub(crate) fn check_what_was_found(&mut self) {
         let region = self.region.as_ref().expect("it is open");
         let (applied, kept) = (region.applied(), region.control().clone());
         assert_eq!(region.durable(), applied);
@@ -212,35 +186,16 @@ impl World {
         self.control = control;
     }
 
-    fn check_blocks(&mut self) {
-        let size = self.geometry.block_size.bytes();
+    pub(crate) fn check_blocks(&mut self) {
         let (mut bytes, region) = (Vec::new(), self.region.as_mut().expect("it is open"));
         let held = region.read(0..self.geometry.blocks, &mut bytes).expect("it can be read");
-        let mut bytes = bytes.chunks_exact(size);
         let state = self.history.last().expect("there is one");
-        for (block, (held, (version, content))) in (0..).zip(held.iter().zip(&state.blocks)) {
-            assert_eq!(held.version, *version, "block {block} at {}", state.applied);
-            match (held.what, content) {
-                (What::Never, Content::Never) | (What::Zeros, Content::Zeros) => {}
-                (What::Bytes { checksum: kept, seal }, Content::Bytes(seed)) => {
-                    let bytes = bytes.next().expect("there are bytes for each block that has some");
-                    assert_eq!(bytes, bytes_of(*seed, size), "block {block} at {}", state.applied);
-                    assert_eq!(kept, checksum(block, bytes));
-                    assert_eq!(seal, if self.geometry.is_sealed { seal_of(*seed) } else { [0; SEAL] });
-                }
-                (What::Lost { checksum: kept, seal }, Content::Lost(seed)) => {
-                    assert_eq!(kept, checksum(block, &bytes_of(*seed, size)));
-                    assert_eq!(seal, if self.geometry.is_sealed { seal_of(*seed) } else { [0; SEAL] });
-                }
-                (held, expected) => panic!("block {block} has {held:?} in place of {expected:?}"),
-            }
-        }
-        assert!(bytes.next().is_none());
+        state.check(self.geometry, &held, &bytes);
         let lost = state.blocks.iter().filter(|(_, content)| matches!(content, Content::Lost(_))).count();
         assert_eq!(region.lost_blocks(), lost as u64);
     }
 
-    fn some_writes(&mut self, at_most: usize) -> Vec<NewBlocks> {
+    pub(crate) fn some_writes(&mut self, at_most: usize) -> Vec<NewBlocks> {
         let count = self.random.random_range(1..=at_most);
         (0..count)
             .map(|_| {
@@ -261,7 +216,7 @@ impl World {
             .collect()
     }
 
-    fn after(&self, writes: &[NewBlocks]) -> State {
+    pub(crate) fn after(&self, writes: &[NewBlocks]) -> State {
         let mut state = self.now().clone();
         for NewBlocks { version, first, content } in writes {
             for (at, content) in (*first..).zip(content) {
@@ -274,7 +229,7 @@ impl World {
         state
     }
 
-    fn write(&mut self) {
+    pub(crate) fn write(&mut self) {
         let mut writes = self.some_writes(4);
         let (mut blocks, max) = (0, self.region.as_ref().expect("it is open").batch_blocks_max());
         writes.retain(|write| {
@@ -310,7 +265,7 @@ impl World {
         }
     }
 
-    fn stage(&mut self) {
+    pub(crate) fn stage(&mut self) {
         let writes = self.some_writes(3);
         let region = self.region.as_mut().expect("it is open");
         match with_bytes(self.geometry, &writes, |writes| region.stage(writes)) {
@@ -320,13 +275,13 @@ impl World {
         }
     }
 
-    fn discard(&mut self) {
+    pub(crate) fn discard(&mut self) {
         for (staged, _) in std::mem::take(&mut self.under_way.staged) {
             self.region.as_mut().expect("it is open").discard(staged);
         }
     }
 
-    fn commit(&mut self) {
+    pub(crate) fn commit(&mut self) {
         let Some((staged, writes)) = self.under_way.staged.pop() else { return };
         // One position is one state: what is committed is always newer than what is there.
         if writes.iter().all(|write| write.version < self.now().applied) {
@@ -346,7 +301,7 @@ impl World {
     }
 
     /// All blocks at once, each by a write of its own: more than one record has room for.
-    fn bring_up(&mut self) {
+    pub(crate) fn bring_up(&mut self) {
         let writes: Vec<NewBlocks> = (0..self.now().blocks.len())
             .map(|first| {
                 let (version, content) = (self.next, vec![some_bytes(&mut self.random)]);
@@ -366,7 +321,7 @@ impl World {
         }
     }
 
-    fn sync_now(&mut self) -> bool {
+    pub(crate) fn sync_now(&mut self) -> bool {
         match self.region.as_mut().expect("it is open").sync() {
             Ok(position) => {
                 assert_eq!(position, self.now().applied);
@@ -380,7 +335,11 @@ impl World {
         }
     }
 
-    fn checkpoint_now(&mut self) -> bool {
+    pub(crate) fn checkpoint_now(&mut self) -> bool {
+        if self.under_way.taking.is_some() || self.under_way.taken.is_some() {
+            self.run_taking();
+            return self.end_taking();
+        }
         let pending = self.under_way.checkpoint.take().map(Checkpoint::run);
         let region = self.region.as_mut().expect("it is open");
         let ended = match pending.or_else(|| self.under_way.checkpointed.take()) {
@@ -391,7 +350,7 @@ impl World {
     }
 
     /// Whether it was no failure. One that has found no room has made none in the journal, and changed nothing.
-    fn end_checkpoint(&mut self, ended: Result<CheckpointEnd, Failed>) -> bool {
+    pub(crate) fn end_checkpoint(&mut self, ended: Result<CheckpointEnd, Failed>) -> bool {
         match ended {
             Ok(CheckpointEnd::InForce) => {
                 self.found.checkpoints += 1;
@@ -412,7 +371,7 @@ impl World {
         }
     }
 
-    fn set_control(&mut self) {
+    pub(crate) fn set_control(&mut self) {
         let epoch = self.control.promoted.epoch + 1;
         let promoted = Promotion { epoch, session: Uuid::from_u128(self.random.random()) };
         let control = Control { promoted, ..self.region.as_ref().expect("it is open").control().clone() };
@@ -426,14 +385,19 @@ impl World {
     }
 
     /// What fails, fails because the power does.
-    fn expect_power_cut(&mut self, error: &dyn std::error::Error) {
+    pub(crate) fn expect_power_cut(&mut self, error: &dyn std::error::Error) {
         if self.has_sync_failed() {
             self.found.failed_syncs += 1;
-            assert!(self.region.as_ref().expect("it was open").failed().is_some(), "{error:?}");
+            let failed =
+                self.region.as_ref().expect("it was open").failed().expect("it has failed").to_string();
             // The process ends, and the system goes on with what it has in its cache.
             self.machine.power_on();
             if !self.open() {
-                assert!(self.control.is_suspect, "what was not durable may be gone");
+                let was_anothers = failed.contains("snapshot");
+                assert!(
+                    self.control.is_suspect || was_anothers,
+                    "what was not durable may be gone: {failed}"
+                );
             }
             return;
         }
@@ -447,7 +411,7 @@ impl World {
     }
 
     /// The system still has all that it wrote, but for what a sync has failed for.
-    fn process_ends(&mut self) {
+    pub(crate) fn process_ends(&mut self) {
         let was_sync_failed = self.has_sync_failed();
         self.machine.power_on();
         let newest = self.now().applied;
@@ -457,11 +421,14 @@ impl World {
         }
     }
 
-    fn has_sync_failed(&self) -> bool {
+    pub(crate) fn has_sync_failed(&self) -> bool {
         self.is_sync_to_fail && !self.faults.state().next_sync_fails && !self.machine.is_off()
     }
 
-    fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
+        if self.snapshots_weight > 0 && self.random.random_ratio(self.snapshots_weight, 20) {
+            return self.step_of_snapshots();
+        }
         match self.random.random_range(0..100) {
             0..43 => self.write(),
             43..45 => self.bring_up(),
@@ -523,7 +490,10 @@ impl World {
             },
             86..90 => self.set_control(),
             // A sync or checkpoint that was run may have met the power cut already.
-            90..92 if !self.machine.is_off() => self.check_blocks(),
+            90..92 if !self.machine.is_off() => {
+                self.check_blocks();
+                self.check_snapshots();
+            }
             92..94 => {
                 self.process_ends();
             }
@@ -540,101 +510,4 @@ impl World {
             _ => self.power_fails_soon(30),
         }
     }
-}
-
-/// The writes with their bytes.
-fn with_bytes<T>(geometry: Geometry, writes: &[NewBlocks], act: impl FnOnce(&[Write<'_>]) -> T) -> T {
-    let size = geometry.block_size.bytes();
-    let made: Vec<(Vec<u8>, Vec<u64>, Vec<Seal>)> = writes
-        .iter()
-        .map(|write| {
-            let (mut bytes, mut checksums, mut seals) = (Vec::new(), Vec::new(), Vec::new());
-            for (block, content) in (write.first as u64..).zip(&write.content) {
-                if let Content::Bytes(seed) | Content::Lost(seed) = content {
-                    let block_bytes = bytes_of(*seed, size);
-                    checksums.push(checksum(block, &block_bytes));
-                    bytes.extend(block_bytes);
-                    if geometry.is_sealed {
-                        seals.push(seal_of(*seed));
-                    }
-                }
-            }
-            (bytes, checksums, seals)
-        })
-        .collect();
-    let writes: Vec<Write<'_>> = writes
-        .iter()
-        .zip(&made)
-        .map(|(write, (bytes, checksums, seals))| Write {
-            version: write.version,
-            block: write.first as u64,
-            content: match write.content[0] {
-                Content::Bytes(_) => NewContent::Bytes { bytes, checksums, seals },
-                Content::Lost(_) => NewContent::Lost { checksums, seals },
-                _ => NewContent::Zeros(write.content.len() as u64),
-            },
-            onto: Onto::Older,
-        })
-        .collect();
-    act(&writes)
-}
-
-fn number_from(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().expect("it is a number"))
-}
-
-/// One run.
-fn run(seed: u64) -> Found {
-    let mut world = World::new(seed);
-    for _ in 0..STEPS {
-        world.step();
-    }
-    if !world.machine.is_off() {
-        world.check_blocks();
-    }
-    world.found
-}
-
-#[test]
-fn an_opening_finds_a_whole_state_that_is_not_older_than_what_was_durable() {
-    let seeds = match number_from("REGION_CRASH_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number_from("REGION_CRASH_RUNS").unwrap_or(RUNS),
-    };
-    let is_all = seeds.end > 100;
-    let mut found = Found::default();
-    for seed in seeds {
-        eprintln!("REGION_CRASH_SEED={seed}");
-        let one = run(seed);
-        found.openings += one.openings;
-        found.shorter += one.shorter;
-        found.groups += one.groups;
-        found.failed_syncs += one.failed_syncs;
-        found.checkpoints += one.checkpoints;
-        found.without_room += one.without_room;
-    }
-    eprintln!("{found:?}");
-    if is_all {
-        assert!(found.openings > 500 && found.shorter > 100, "{found:?}");
-        assert!(found.without_room > 5, "{found:?}");
-        assert!(found.checkpoints > 30 && found.groups > 20 && found.failed_syncs > 30, "{found:?}");
-    }
-}
-
-/// Rules that rot shows (`rot.rs`), or that take two lives with the same bytes (`lives.rs`).
-const ELSEWHERE: [Rule; 3] = [Rule::DurableIsMissed, Rule::CopiesAreEqual, Rule::LifeBeginsDurably];
-
-#[test]
-fn leaving_out_any_rule_is_noticed() {
-    std::panic::set_hook(Box::new(|_| {}));
-    for rule in Rule::ALL.iter().copied().filter(|rule| !ELSEWHERE.contains(rule)) {
-        let mut seeds = 0..3_000;
-        let noticed = seeds.find(|seed| rule.left_out(|| catch_unwind(|| run(*seed))).is_err());
-        let seed = noticed.unwrap_or_else(|| {
-            let _ = std::panic::take_hook();
-            panic!("{rule:?} may be left out")
-        });
-        println!("{rule:?} is missed by seed {seed}");
-    }
-    let _ = std::panic::take_hook();
 }

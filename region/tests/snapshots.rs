@@ -1,0 +1,279 @@
+//! What a snapshot costs, what it refuses, and what it says when its file is rotten. That it survives crashes is in `crash`.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use durable_fs::{SimDisk, SimMachine, Storage};
+use ids::{RegionId, RegionSetId, SnapshotId};
+use region::{
+    BlockSize, Geometry, Held, Identity, List, NewContent, NewRegion, Onto, Opening, Position, Region,
+    SNAPSHOTS_MAX, SnapshotError, TakingEnd, What, Write, WriteError, checksum,
+};
+use std::{io::IoSlice, sync::Arc};
+use uuid::Uuid;
+
+const BLOCK: usize = 512;
+const BLOCKS: u64 = 3_000;
+
+fn path() -> &'static Utf8Path {
+    Utf8Path::new("a.region")
+}
+
+fn id(number: u128) -> SnapshotId {
+    SnapshotId(Uuid::from_u128(number))
+}
+
+fn file_of(number: u128) -> Utf8PathBuf {
+    Utf8PathBuf::from(format!("a.region.{}.snapshot", id(number)))
+}
+
+fn open(disk: &SimDisk) -> Region {
+    let opening = Opening { life: 1, boot: Uuid::nil() };
+    region::open(Arc::new(disk.clone()), path(), opening).expect("it opens")
+}
+
+fn region() -> (SimDisk, Region) {
+    let disk = SimMachine::new().add_disk(1 << 28);
+    let geometry = Geometry { block_size: BlockSize::B512, blocks: BLOCKS, is_sealed: false };
+    let identity =
+        Identity { region: RegionId(Uuid::from_u128(1)), set: RegionSetId(Uuid::from_u128(2)), geometry };
+    let new = NewRegion { identity, incarnation: 1, list: List::default(), salt: 3 };
+    region::create(&disk, path(), &new).expect("it is made");
+    let region = open(&disk);
+    (disk, region)
+}
+
+fn bytes_of(block: u64, round: u64) -> [u8; BLOCK] {
+    [u8::try_from((block * 7 + round * 13) % 251).expect("it is small"); BLOCK]
+}
+
+/// Writes these blocks, each the content of this round.
+fn write(region: &mut Region, round: u64, blocks: std::ops::Range<u64>) -> Result<u64, WriteError> {
+    let bytes: Vec<u8> = blocks.clone().flat_map(|block| bytes_of(block, round)).collect();
+    let checksums: Vec<u64> =
+        blocks.clone().zip(bytes.chunks_exact(BLOCK)).map(|(block, bytes)| checksum(block, bytes)).collect();
+    let applied = region.applied();
+    let version = if applied.epoch == 0 { Position { epoch: 1, counter: 1 } } else { applied.next() };
+    let content = NewContent::Bytes { bytes: &bytes, checksums: &checksums, seals: &[] };
+    region.write(version, &[Write { version, block: blocks.start, content, onto: Onto::Older }])
+}
+
+/// All blocks, the content of this round.
+fn write_all(region: &mut Region, round: u64) {
+    for first in (0..BLOCKS).step_by(250) {
+        let written = write(region, round, first..first + 250).or_else(|error| match error {
+            WriteError::JournalFull => {
+                region.checkpoint().expect("the disk works");
+                write(region, round, first..first + 250)
+            }
+            error => Err(error),
+        });
+        written.expect("there is room");
+        region.sync().expect("the disk works");
+    }
+}
+
+fn take(region: &mut Region, number: u128) {
+    let taking = region.begin_snapshot(id(number), 99 + number as u64).expect("it may be taken");
+    assert!(matches!(region.end_snapshot(taking.run()), Ok(TakingEnd::Taken)));
+}
+
+fn delete(region: &mut Region, number: u128) {
+    let going = region.begin_delete_snapshot(id(number)).expect("it is there");
+    region.end_delete_snapshot(going.run()).expect("the disk works");
+}
+
+/// The blocks that do not have the content of this round.
+fn wrong_blocks(held: &[Held], bytes: &[u8], round: u64) -> usize {
+    assert!(held.iter().all(|held| matches!(held.what, What::Bytes { .. })));
+    (0..BLOCKS)
+        .zip(bytes.chunks_exact(BLOCK))
+        .filter(|(block, bytes)| *bytes != bytes_of(*block, round))
+        .count()
+}
+
+fn has(region: &mut Region, number: u128, round: u64) -> bool {
+    let mut bytes = Vec::new();
+    let held = region.read_snapshot(id(number), 0..BLOCKS, &mut bytes).expect("it can be read");
+    wrong_blocks(&held, &bytes, round) == 0
+}
+
+fn bytes_on(disk: &SimDisk, path: &Utf8Path) -> u64 {
+    disk.metadata(path).map_or(0, |metadata| metadata.size)
+}
+
+#[test]
+fn everything_may_be_written_over_again_and_again_and_each_snapshot_has_what_it_had() {
+    let (disk, mut region) = region();
+    for round in 0..4 {
+        write_all(&mut region, round);
+        take(&mut region, round.into());
+    }
+    write_all(&mut region, 4);
+    for round in 0..4 {
+        assert!(has(&mut region, round.into(), round), "snapshot {round}");
+    }
+    region.settle().expect("the disk works");
+    let mut region = open(&disk);
+    for round in 0..4 {
+        assert!(has(&mut region, round.into(), round), "snapshot {round} behind an opening");
+    }
+    let mut bytes = Vec::new();
+    let held = region.read(0..BLOCKS, &mut bytes).expect("it can be read");
+    assert_eq!(wrong_blocks(&held, &bytes, 4), 0);
+}
+
+#[test]
+fn a_snapshot_takes_no_room_before_anything_is_written_and_gives_back_what_it_took() {
+    let (disk, mut region) = region();
+    write_all(&mut region, 0);
+    region.checkpoint().expect("the disk works");
+    let (room, size) = (region.room() + region.room_after_sync(), bytes_on(&disk, path()));
+    take(&mut region, 1);
+    assert_eq!(region.room() + region.room_after_sync(), room);
+    write_all(&mut region, 1);
+    let grown = bytes_on(&disk, path());
+    assert!(grown > size, "its blocks have to be somewhere");
+    delete(&mut region, 1);
+    assert_eq!(bytes_on(&disk, &file_of(1)), 0);
+    // All of them are free again, and the next snapshot takes the same.
+    for round in 2..6 {
+        take(&mut region, 2);
+        write_all(&mut region, round);
+        assert!(has(&mut region, 2, round - 1));
+        delete(&mut region, 2);
+    }
+    let again = bytes_on(&disk, path());
+    let tract = (grown - size).div_ceil(8) + 4_096 * 3;
+    assert!(again <= grown + tract, "{again} bytes, and {grown} the first time");
+}
+
+#[test]
+fn what_is_deleted_leaves_older_and_newer_ones_as_they_are() {
+    let (disk, mut region) = region();
+    for round in 0..4 {
+        write_all(&mut region, round);
+        take(&mut region, round.into());
+    }
+    // One that has the same pages as the one before it, which are replaced when only it is the newest.
+    take(&mut region, 10);
+    write_all(&mut region, 9);
+    region.checkpoint().expect("the disk works");
+    delete(&mut region, 10);
+    assert!(has(&mut region, 3, 3));
+    delete(&mut region, 1);
+    for left in [0, 2, 3] {
+        assert!(has(&mut region, left.into(), left), "snapshot {left}");
+    }
+    delete(&mut region, 3);
+    drop(region);
+    let mut region = open(&disk);
+    let there: Vec<SnapshotId> = region.snapshots().map(|status| status.snapshot).collect();
+    assert_eq!(there, [id(0), id(2)]);
+    assert!(has(&mut region, 0, 0) && has(&mut region, 2, 2));
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_name_and_changes_nothing() {
+    let (_disk, mut region) = region();
+    write_all(&mut region, 0);
+    take(&mut region, 1);
+    let applied = region.applied();
+    let again = region.begin_snapshot(id(1), 5).expect_err("there is one");
+    assert!(matches!(again, SnapshotError::Exists { applied: of, .. } if of == applied), "{again}");
+    let none = region.read_snapshot(id(2), 0..1, &mut Vec::new()).expect_err("there is none");
+    assert_eq!(none.to_string(), format!("there is no snapshot {}", id(2)));
+    assert!(matches!(region.begin_delete_snapshot(id(2)), Err(SnapshotError::None(_))));
+    let checkpoint = region.begin_checkpoint().expect("it is in use");
+    assert!(matches!(region.begin_snapshot(id(2), 5), Err(SnapshotError::Busy)));
+    assert!(matches!(region.begin_delete_snapshot(id(1)), Err(SnapshotError::Busy)));
+    let _ = region.end_checkpoint(checkpoint.run()).expect("the disk works");
+    let taking = region.begin_snapshot(id(2), 5).expect("it may be taken");
+    assert!(matches!(region.begin_snapshot(id(3), 5), Err(SnapshotError::Busy)));
+    assert!(matches!(region.end_snapshot(taking.run()), Ok(TakingEnd::Taken)));
+    let going = region.begin_delete_snapshot(id(2)).expect("it is there");
+    assert!(matches!(region.read_snapshot(id(2), 0..1, &mut Vec::new()), Err(SnapshotError::None(_))));
+    assert!(matches!(region.begin_snapshot(id(3), 5), Err(SnapshotError::Busy)));
+    region.end_delete_snapshot(going.run()).expect("the disk works");
+    for number in 3..2 + SNAPSHOTS_MAX {
+        take(&mut region, number as u128);
+    }
+    let too_many = region.begin_snapshot(id(1_000), 5).expect_err("there are as many as there may be");
+    assert_eq!(too_many.to_string(), "the region has 64 snapshots, and no more than that: delete one first");
+    assert!(has(&mut region, 1, 0));
+}
+
+#[test]
+fn a_disk_without_room_costs_the_snapshot_and_nothing_else() {
+    let (disk, mut region) = region();
+    write_all(&mut region, 0);
+    disk.set_capacity(bytes_on(&disk, path()) + 4_096);
+    let taking = region.begin_snapshot(id(1), 5).expect("it may be taken");
+    assert!(
+        matches!(region.end_snapshot(taking.run()), Ok(TakingEnd::NotTaken(error)) if error.is_no_space())
+    );
+    assert_eq!(region.snapshots().count(), 0);
+    assert_eq!(disk.list(Utf8Path::new("")).expect("it can be read").len(), 1, "nothing is left of it");
+    write_all(&mut region, 1);
+    disk.set_capacity(1 << 28);
+    take(&mut region, 1);
+    // What is written over needs room that there is not: the write is refused, and everything is as it was.
+    disk.set_capacity(bytes_on(&disk, path()) + bytes_on(&disk, &file_of(1)));
+    let mut refused = None;
+    for first in (0..BLOCKS).step_by(100).chain((0..BLOCKS).step_by(100)).chain((0..BLOCKS).step_by(100)) {
+        region.sync().expect("the disk works");
+        match write(&mut region, 2, first..first + 100) {
+            Ok(_) => {}
+            Err(WriteError::JournalFull) => region.checkpoint().expect("the disk works"),
+            Err(error) => refused = Some(error),
+        }
+    }
+    assert!(matches!(refused, Some(WriteError::Disk(error)) if error.is_no_space()));
+    assert!(has(&mut region, 1, 1));
+    disk.set_capacity(1 << 28);
+    write_all(&mut region, 3);
+    assert!(has(&mut region, 1, 1));
+}
+
+#[test]
+fn a_rotten_bit_anywhere_in_its_file_never_gives_another_content() {
+    let (disk, mut region) = region();
+    write_all(&mut region, 0);
+    take(&mut region, 1);
+    write_all(&mut region, 1);
+    region.checkpoint().expect("the disk works");
+    region.settle().expect("the disk works");
+    let size = bytes_on(&disk, &file_of(1));
+    assert!(size > 0 && size.is_multiple_of(4_096));
+    let (mut whole, mut broken) = (0, 0);
+    for page in 0..size / 4_096 {
+        for at in [9, 17, 40, 2_000] {
+            disk.flip_bit(&file_of(1), page * 4_096 + at).expect("it is there");
+            let mut region = open(&disk);
+            let mut bytes = Vec::new();
+            match region.read_snapshot(id(1), 0..BLOCKS, &mut bytes) {
+                Ok(held) => {
+                    assert_eq!(wrong_blocks(&held, &bytes, 0), 0, "byte {at} of page {page}");
+                    whole += 1;
+                }
+                Err(SnapshotError::Broken { .. }) => broken += 1,
+                Err(error) => panic!("byte {at} of page {page}: {error}"),
+            }
+            // The region itself is as it was, and what is broken can be deleted.
+            let mut bytes = Vec::new();
+            let held = region.read(0..BLOCKS, &mut bytes).expect("it can be read");
+            assert_eq!(wrong_blocks(&held, &bytes, 1), 0);
+            region.settle().expect("the disk works");
+            disk.flip_bit(&file_of(1), page * 4_096 + at).expect("it is there");
+        }
+    }
+    assert!(whole == 8 && broken > 50, "{whole} were read, {broken} were refused");
+    let mut region = open(&disk);
+    assert!(has(&mut region, 1, 0));
+    let head = disk.open_in_place(&file_of(1)).expect("it is there");
+    head.write_all_at(0, &mut [IoSlice::new(&[0; 8_192])]).expect("the disk works");
+    region.settle().expect("the disk works");
+    let mut region = open(&disk);
+    let status = region.snapshots().next().expect("it is told");
+    assert!(status.broken.is_some_and(|why| why.contains("rotten")));
+    delete(&mut region, 1);
+    assert_eq!(region.snapshots().count(), 0);
+}
