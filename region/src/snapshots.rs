@@ -47,6 +47,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use durable_fs::{InPlaceFile, Storage, StorageError};
 use ids::SnapshotId;
 use std::{ops::Range, sync::Arc};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Snapshots of a region at most: each of them costs memory for the bits of its data blocks, and a look at its file for each page.
 pub const SNAPSHOTS_MAX: usize = 64;
@@ -292,7 +293,7 @@ impl Region {
     ///
     /// # Errors
     /// [`SnapshotError`].
-    pub fn begin_snapshot(&mut self, snapshot: SnapshotId, salt: u64) -> Result<Taking, SnapshotError> {
+    pub fn begin_snapshot(&mut self, snapshot: SnapshotId) -> Result<Taking, SnapshotError> {
         self.check_in_use()?;
         if let Some(there) = self.snapshots.iter().find(|there| there.head.snapshot == snapshot) {
             return Err(SnapshotError::Exists { snapshot, applied: there.head.applied });
@@ -315,7 +316,7 @@ impl Region {
             snapshot,
             region: self.identity.region,
             region_salt: self.layout.salt,
-            salt,
+            salt: self.salt_of(snapshot),
             generation: self.checkpoints + 1,
             applied: self.applied,
             tracts: self.layout.tracts,
@@ -476,6 +477,19 @@ impl Region {
             Err(NotRead::Disk(error)) => error.to_string(),
             _ => format!("page {number} of its map is not there, or rotten"),
         }))
+    }
+
+    /// Of no other file: no other checkpoint of the region has this number.
+    fn salt_of(&self, snapshot: SnapshotId) -> u64 {
+        let seed = self.layout.salt ^ (self.checkpoints + 1);
+        xxh3_64_with_seed(snapshot.0.as_bytes(), seed)
+    }
+
+    /// Whether one is deleted, and nobody lets it go just now.
+    #[must_use]
+    pub fn snapshot_to_let_go(&self) -> Option<SnapshotId> {
+        let is_free = !self.is_snapshot_under_way && !self.is_in_checkpoint && self.failed.is_none();
+        self.snapshots.iter().find(|there| there.is_going && is_free).map(|there| there.head.snapshot)
     }
 
     /// The pages of the map that the newest snapshot needs, of those that a checkpoint replaces.

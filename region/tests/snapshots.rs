@@ -72,7 +72,7 @@ fn write_all(region: &mut Region, round: u64) {
 }
 
 fn take(region: &mut Region, number: u128) {
-    let taking = region.begin_snapshot(id(number), 99 + number as u64).expect("it may be taken");
+    let taking = region.begin_snapshot(id(number)).expect("it may be taken");
     assert!(matches!(region.end_snapshot(taking.run()), Ok(TakingEnd::Taken)));
 }
 
@@ -177,26 +177,26 @@ fn what_cannot_be_is_refused_by_name_and_changes_nothing() {
     write_all(&mut region, 0);
     take(&mut region, 1);
     let applied = region.applied();
-    let again = region.begin_snapshot(id(1), 5).expect_err("there is one");
+    let again = region.begin_snapshot(id(1)).expect_err("there is one");
     assert!(matches!(again, SnapshotError::Exists { applied: of, .. } if of == applied), "{again}");
     let none = region.read_snapshot(id(2), 0..1, &mut Vec::new()).expect_err("there is none");
     assert_eq!(none.to_string(), format!("there is no snapshot {}", id(2)));
     assert!(matches!(region.begin_delete_snapshot(id(2)), Err(SnapshotError::None(_))));
     let checkpoint = region.begin_checkpoint().expect("it is in use");
-    assert!(matches!(region.begin_snapshot(id(2), 5), Err(SnapshotError::Busy)));
+    assert!(matches!(region.begin_snapshot(id(2)), Err(SnapshotError::Busy)));
     assert!(matches!(region.begin_delete_snapshot(id(1)), Err(SnapshotError::Busy)));
     let _ = region.end_checkpoint(checkpoint.run()).expect("the disk works");
-    let taking = region.begin_snapshot(id(2), 5).expect("it may be taken");
-    assert!(matches!(region.begin_snapshot(id(3), 5), Err(SnapshotError::Busy)));
+    let taking = region.begin_snapshot(id(2)).expect("it may be taken");
+    assert!(matches!(region.begin_snapshot(id(3)), Err(SnapshotError::Busy)));
     assert!(matches!(region.end_snapshot(taking.run()), Ok(TakingEnd::Taken)));
     let going = region.begin_delete_snapshot(id(2)).expect("it is there");
     assert!(matches!(region.read_snapshot(id(2), 0..1, &mut Vec::new()), Err(SnapshotError::None(_))));
-    assert!(matches!(region.begin_snapshot(id(3), 5), Err(SnapshotError::Busy)));
+    assert!(matches!(region.begin_snapshot(id(3)), Err(SnapshotError::Busy)));
     region.end_delete_snapshot(going.run()).expect("the disk works");
     for number in 3..2 + SNAPSHOTS_MAX {
         take(&mut region, number as u128);
     }
-    let too_many = region.begin_snapshot(id(1_000), 5).expect_err("there are as many as there may be");
+    let too_many = region.begin_snapshot(id(1_000)).expect_err("there are as many as there may be");
     assert_eq!(too_many.to_string(), "the region has 64 snapshots, and no more than that: delete one first");
     assert!(has(&mut region, 1, 0));
 }
@@ -206,7 +206,7 @@ fn a_disk_without_room_costs_the_snapshot_and_nothing_else() {
     let (disk, mut region) = region();
     write_all(&mut region, 0);
     disk.set_capacity(bytes_on(&disk, path()) + 4_096);
-    let taking = region.begin_snapshot(id(1), 5).expect("it may be taken");
+    let taking = region.begin_snapshot(id(1)).expect("it may be taken");
     assert!(
         matches!(region.end_snapshot(taking.run()), Ok(TakingEnd::NotTaken(error)) if error.is_no_space())
     );

@@ -13,7 +13,7 @@
 //!                                       ended ───┘  └── fdatasync, checkpoints ──► workers
 //! ```
 //!
-//! - [`member`]: who may write, what is done in which order, what has to wait. [`stream`], [`copies`], [`lists`] are parts of it.
+//! - [`member`]: who may write, what is done in which order, what has to wait. [`stream`], [`copies`], [`lists`], [`snapshots`] are parts of it.
 //!   [`queue`]: what waits.
 //! - [`rules`]: what the tests leave out, one at a time, to see that they notice.
 //! - [`disk`]: the regions that a disk has, and their files.
@@ -29,6 +29,7 @@ mod requests;
 mod rules;
 mod served;
 mod server;
+mod snapshots;
 mod stream;
 mod workers;
 

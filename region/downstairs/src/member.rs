@@ -54,6 +54,8 @@ pub enum Effect {
 pub(crate) enum Wait {
     Sync,
     Checkpoint,
+    /// The end of a checkpoint, or of another snapshot.
+    Snapshot,
     Disk,
 }
 
@@ -102,6 +104,9 @@ pub struct Member {
     /// Whether anything was asked since the last tick, and the ticks since then.
     was_used: bool,
     quiet_ticks: u32,
+    /// Who wants the snapshot that is being taken, and the one that goes.
+    pub(crate) taking: Option<(ConnectionId, u64)>,
+    pub(crate) letting_go: Option<(ConnectionId, u64)>,
     /// What was staged for the active connection.
     pub(crate) staged: Staged,
     /// Whether the active connection is to be told how far the stream is applied.
@@ -132,6 +137,8 @@ impl Member {
             being_synced: 0,
             was_used: false,
             quiet_ticks: 0,
+            taking: None,
+            letting_go: None,
             staged: Staged::default(),
             tells_applied: false,
         }
@@ -246,6 +253,8 @@ impl Member {
         let result = match ended {
             Ended::Sync(synced) => self.end_sync(synced, &mut effects),
             Ended::Checkpoint(checkpointed) => self.end_checkpoint(checkpointed, &mut effects),
+            Ended::Snapshot(taken) => self.end_snapshot(taken, &mut effects),
+            Ended::LetGo(gone) => self.end_letting_go(gone, &mut effects),
         };
         if let Err(failed) = result {
             self.fail(&failed, &mut effects);
@@ -260,6 +269,7 @@ impl Member {
         self.stop_waiting_for(Wait::Disk);
         self.checkpoint_pause = self.checkpoint_pause.saturating_sub(1);
         self.wants_sync |= self.unsynced > 0;
+        self.let_go_again(&mut effects);
         let was_used = std::mem::take(&mut self.was_used) || self.waits.is_some();
         self.quiet_ticks = if was_used { 0 } else { self.quiet_ticks.saturating_add(1) };
         self.go_on(&mut effects);
@@ -362,6 +372,10 @@ impl Member {
             Request::SetList { id, list } => answer(self.set_list(id, list)?),
             Request::Join(position) => self.join(position)?,
             Request::Ping { id } => answer(Reply::Pong { id }),
+            Request::Snapshot { id, snapshot, at } => self.snapshot(active, (id, snapshot, at), effects)?,
+            Request::DeleteSnapshot { id, snapshot } => {
+                self.delete_snapshot(active, (id, snapshot), effects)?;
+            }
             Request::Promote(promotion) => self.promote(active, promotion, effects),
             Request::Hello(_) => return Err(NotDone::Wrong("Hello is said once".to_owned())),
         }
@@ -425,6 +439,8 @@ impl Member {
         self.is_refusal_told = false;
         self.flushes.clear();
         self.served.clear();
+        self.taking = None;
+        self.letting_go = None;
         self.tells_applied = false;
         let staged = std::mem::take(&mut self.staged);
         self.region.discard(staged);

@@ -26,5 +26,7 @@ named_rules::named_rules! {
         TrimIsNotUnwritten,
         /// Copies go onto members that are not full.
         OnlyFillingInstalls,
+        /// A snapshot of a position is taken there and nowhere else.
+        SnapshotAtItsPosition,
     }
 }

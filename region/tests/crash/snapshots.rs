@@ -62,8 +62,7 @@ impl World {
     fn begin_taking(&mut self) {
         let state = self.history.last().expect("there is always one").clone();
         let id = SnapshotId(Uuid::from_u128(self.next_snapshot));
-        let salt = self.random.random();
-        match self.region.as_mut().expect("it is open").begin_snapshot(id, salt) {
+        match self.region.as_mut().expect("it is open").begin_snapshot(id) {
             Ok(taking) => {
                 self.next_snapshot += 1;
                 self.under_way.taking = Some((taking, state));
@@ -97,7 +96,7 @@ impl World {
             }
             Ok(TakingEnd::NotTaken(error)) => {
                 // A sync that fails while its file is made costs the snapshot alone.
-                let was_sync = self.note_sync_failed_elsewhere();
+                let was_sync = !error.is_no_space() && self.note_sync_failed_elsewhere();
                 assert!(self.was_full || was_sync || self.machine.is_off(), "{error:?}");
                 true
             }
@@ -147,7 +146,8 @@ impl World {
                     .filter(|known| known.id == id)
                     .for_each(|known| known.is_certain = false);
                 // The name of a snapshot that is not durable is none of the region's business.
-                if !self.note_sync_failed_elsewhere() {
+                let is_its_own = matches!(error, SnapshotError::Disk(_));
+                if !is_its_own || !self.note_sync_failed_elsewhere() {
                     self.expect_power_cut(&error);
                 }
             }
@@ -158,10 +158,10 @@ impl World {
         let Some(gone) = self.under_way.gone.take() else { return };
         match self.region.as_mut().expect("it is open").end_delete_snapshot(gone) {
             Ok(()) => self.found.deleted += 1,
-            Err(SnapshotError::Disk(error)) => {
+            // It is tried again.
+            Err(SnapshotError::Disk(error)) if error.is_no_space() => {}
+            Err(SnapshotError::Disk(_)) => {
                 self.note_sync_failed_elsewhere();
-                // It is tried again.
-                let _ = error;
             }
             Err(error) => self.expect_power_cut(&error),
         }

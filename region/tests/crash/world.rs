@@ -421,6 +421,11 @@ impl World {
         }
     }
 
+    /// A checkpoint that may have failed, and the region does not know it yet.
+    fn has_unknown_failure(&self) -> bool {
+        self.was_full && (self.under_way.checkpointed.is_some() || self.under_way.taken.is_some())
+    }
+
     pub(crate) fn has_sync_failed(&self) -> bool {
         self.is_sync_to_fail && !self.faults.state().next_sync_fails && !self.machine.is_off()
     }
@@ -502,7 +507,7 @@ impl World {
                 self.open();
             }
             // Not a second one before the region knows of the first: of that a disk that takes nothing more keeps no word.
-            96..98 if !self.has_sync_failed() => {
+            96..98 if !self.has_sync_failed() && !self.has_unknown_failure() => {
                 self.faults.fail_next_sync();
                 self.is_sync_to_fail = true;
             }

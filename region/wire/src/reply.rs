@@ -124,6 +124,23 @@ pub enum Reply {
         /// Of the request.
         id: u64,
     },
+    /// To Snapshot: it is there, durably.
+    Snapshotted {
+        /// Of the request.
+        id: u64,
+    },
+    /// To Snapshot and DeleteSnapshot: it is not there, or still is.
+    SnapshotRefused {
+        /// Of the request.
+        id: u64,
+        /// In words.
+        why: String,
+    },
+    /// To DeleteSnapshot: it is not there any more, nor what it took.
+    SnapshotDeleted {
+        /// Of the request.
+        id: u64,
+    },
     /// Somebody else may write now: the last message of this connection.
     Fenced(Promotion),
     /// The disk refuses what was asked last. It is tried again, and nothing behind it is done until it is done.
@@ -161,6 +178,9 @@ mod kind {
     pub(super) const REFUSED_EPOCH_TOO_HIGH: u8 = 119;
     pub(super) const REFUSED_SET: u8 = 120;
     pub(super) const REFUSED_NOT_OPENED: u8 = 121;
+    pub(super) const SNAPSHOTTED: u8 = 122;
+    pub(super) const SNAPSHOT_REFUSED: u8 = 123;
+    pub(super) const SNAPSHOT_DELETED: u8 = 124;
 }
 
 impl Reply {
@@ -203,6 +223,14 @@ impl Reply {
                 into.put_u64(*blocks);
             }),
             Reply::Pong { id } => out.push(kind::PONG, &none, |into| into.put_u64(*id)),
+            Reply::Snapshotted { id } => out.push(kind::SNAPSHOTTED, &none, |into| into.put_u64(*id)),
+            Reply::SnapshotRefused { id, why } => out.push(kind::SNAPSHOT_REFUSED, &none, |into| {
+                into.put_u64(*id);
+                put_words(into, why);
+            }),
+            Reply::SnapshotDeleted { id } => {
+                out.push(kind::SNAPSHOT_DELETED, &none, |into| into.put_u64(*id));
+            }
             Reply::Fenced(promotion) => {
                 out.push(kind::FENCED, &none, |into| message::put_promotion(into, *promotion));
             }
@@ -264,6 +292,9 @@ fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Reply> {
         kind::DIGESTED => Reply::Digested { id: fields.u64()?, digest: fields.u128()? },
         kind::TAKEN => Reply::Taken { id: fields.u64()?, blocks: fields.u64()? },
         kind::PONG => Reply::Pong { id: fields.u64()? },
+        kind::SNAPSHOTTED => Reply::Snapshotted { id: fields.u64()? },
+        kind::SNAPSHOT_REFUSED => Reply::SnapshotRefused { id: fields.u64()?, why: words(fields)? },
+        kind::SNAPSHOT_DELETED => Reply::SnapshotDeleted { id: fields.u64()? },
         kind::FENCED => Reply::Fenced(message::promotion(fields)?),
         kind::WAITS => Reply::Waits { is_full: fields.u8()? != 0, why: words(fields)? },
         kind::FAILED => Reply::Failed(words(fields)?),

@@ -6,7 +6,7 @@ use crate::{
     outbox::Outbox,
 };
 use bytes::Bytes;
-use ids::{RegionId, RegionSetId};
+use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{
     List, Position, Promotion,
     fields::{Fields, PutFields},
@@ -121,6 +121,22 @@ pub enum Request {
         /// Comes back.
         id: u64,
     },
+    /// You are full: take a snapshot of the stream up to this position, of which you have nothing newer.
+    Snapshot {
+        /// Comes back.
+        id: u64,
+        /// Its name.
+        snapshot: SnapshotId,
+        /// What it is of.
+        at: Position,
+    },
+    /// Nobody needs this snapshot any more.
+    DeleteSnapshot {
+        /// Comes back.
+        id: u64,
+        /// Which.
+        snapshot: SnapshotId,
+    },
 }
 
 pub(crate) mod kind {
@@ -139,6 +155,8 @@ pub(crate) mod kind {
     pub(crate) const STAGE: u8 = 13;
     pub(crate) const COMMIT: u8 = 14;
     pub(crate) const PING: u8 = 15;
+    pub(crate) const SNAPSHOT: u8 = 16;
+    pub(crate) const DELETE_SNAPSHOT: u8 = 17;
 }
 
 const NEVER: u8 = 0;
@@ -197,6 +215,15 @@ impl Request {
                 into.put_position(*applied);
             }),
             Request::Ping { id } => out.push(kind::PING, &none, |into| into.put_u64(*id)),
+            Request::Snapshot { id, snapshot, at } => out.push(kind::SNAPSHOT, &none, |into| {
+                into.put_u64(*id);
+                into.put_u128(snapshot.0.as_u128());
+                into.put_position(*at);
+            }),
+            Request::DeleteSnapshot { id, snapshot } => out.push(kind::DELETE_SNAPSHOT, &none, |into| {
+                into.put_u64(*id);
+                into.put_u128(snapshot.0.as_u128());
+            }),
         }
     }
 
@@ -249,6 +276,14 @@ fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Request> {
         kind::STAGE => Request::Stage { id: fields.u64()?, copy: copy(fields, bulk, true)? },
         kind::COMMIT => Request::Commit { id: fields.u64()?, applied: fields.position()? },
         kind::PING => Request::Ping { id: fields.u64()? },
+        kind::SNAPSHOT => {
+            let (id, snapshot) = (fields.u64()?, SnapshotId(Uuid::from_u128(fields.u128()?)));
+            Request::Snapshot { id, snapshot, at: fields.position()? }
+        }
+        kind::DELETE_SNAPSHOT => Request::DeleteSnapshot {
+            id: fields.u64()?,
+            snapshot: SnapshotId(Uuid::from_u128(fields.u128()?)),
+        },
         _ => return None,
     })
 }

@@ -1,7 +1,7 @@
 //! Every message arrives as it was sent, however the stream is cut; and whatever else arrives is refused.
 
 use bytes::Bytes;
-use ids::{RegionId, RegionSetId};
+use ids::{RegionId, RegionSetId, SnapshotId};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use region::{
@@ -102,7 +102,9 @@ impl Any {
 
     fn request(&mut self) -> Request {
         let id = self.0.random();
-        match self.0.random_range(0..15) {
+        match self.0.random_range(0..17) {
+            15 => Request::Snapshot { id, snapshot: SnapshotId(self.uuid()), at: self.position() },
+            16 => Request::DeleteSnapshot { id, snapshot: SnapshotId(self.uuid()) },
             0 => Request::Hello(Hello {
                 version_min: self.0.random(),
                 version_max: self.0.random(),
@@ -140,7 +142,10 @@ impl Any {
 
     fn reply(&mut self) -> Reply {
         let id = self.0.random();
-        match self.0.random_range(0..15) {
+        match self.0.random_range(0..18) {
+            15 => Reply::Snapshotted { id },
+            16 => Reply::SnapshotRefused { id, why: "it is elsewhere".to_owned() },
+            17 => Reply::SnapshotDeleted { id },
             0 => Reply::Welcome(Welcome {
                 version: self.0.random(),
                 geometry: Geometry {

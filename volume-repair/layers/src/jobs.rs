@@ -13,6 +13,7 @@ use crate::{
     rules::Rule,
     sources::Wanted,
 };
+use ids::RegionId;
 use upstairs::{Action, Data, Job, JobError, JobId};
 
 /// A job that is under way.
@@ -24,6 +25,8 @@ pub(crate) struct Asked {
     pub(crate) held: usize,
     /// How far it is, if it looks.
     pub(crate) look: Option<Look>,
+    /// The regions that have the snapshot that it takes.
+    pub(crate) regions: Vec<RegionId>,
 }
 
 /// What one part was asked for a job.
@@ -51,19 +54,14 @@ pub(crate) struct Held {
 impl Layered {
     /// Refuses what cannot be, and begins the rest, or lets it wait for the activation.
     pub(crate) fn submit_job(&mut self, id: JobId, job: Job) {
-        let (first, count) = match &job {
-            Job::Read { first, count } | Job::Look { first, count } | Job::Zero { first, count, .. } => {
-                (*first, *count)
-            }
-            Job::Write { first, bytes, .. } => (*first, bytes.len() as u64 / self.block_bytes),
-            Job::Flush => (0, 0),
-        };
+        let of_blocks = job.blocks(usize::try_from(self.block_bytes).expect("a block is small"));
+        let (first, count) = of_blocks.unwrap_or_default();
         let (end, blocks) = (first.saturating_add(count), self.layers[0].blocks);
         if end > blocks {
             self.act(Action::Done(id, Err(JobError::OutOfRange { first, end, blocks })));
-        } else if self.is_read_only && matches!(job, Job::Write { .. } | Job::Zero { .. }) {
+        } else if self.is_read_only && !matches!(job, Job::Read { .. } | Job::Look { .. } | Job::Flush) {
             self.act(Action::Done(id, Err(JobError::ReadOnly)));
-        } else if count == 0 && !matches!(job, Job::Flush) {
+        } else if of_blocks.is_some() && count == 0 {
             self.act(Action::Done(id, Ok(())));
         } else if self.is_activated {
             self.begin(id, job);
@@ -91,12 +89,12 @@ impl Layered {
                     self.ask_set(id, 0, section, None, |first, count| Job::Zero { first, count, is_durable });
                 }
             }
-            Job::Flush => {
+            Job::Flush | Job::Snapshot(_) | Job::DeleteSnapshot(_) => {
                 let places = self.layers[0].places.clone();
                 let first_only = if Rule::FlushGoesToAll.is_kept() { places.len() } else { 1 };
                 for place in places.into_iter().take(first_only) {
                     let section = Section { place, first: place.first, count: 0 };
-                    self.ask_set(id, 0, section, None, |_, _| Job::Flush);
+                    self.ask_set(id, 0, section, None, |_, _| job.clone());
                 }
             }
         }
@@ -202,8 +200,19 @@ impl Layered {
 
     pub(crate) fn finish_if_done(&mut self, id: JobId) {
         if self.jobs.get(&id).is_some_and(|asked| asked.pieces == 0 && asked.held == 0) {
-            self.jobs.remove(&id);
+            let regions = self.jobs.remove(&id).map(|asked| asked.regions).unwrap_or_default();
+            if !regions.is_empty() {
+                self.act(Action::Snapshotted(id, regions));
+            }
             self.act(Action::Done(id, Ok(())));
+        }
+    }
+
+    /// A region set has a snapshot, in these regions. All sets were asked at the same moment, so it is one of the whole volume.
+    pub(crate) fn note_snapshotted(&mut self, piece: u64, mut regions: Vec<RegionId>) {
+        let job = self.pieces.get(&piece).map(|piece| piece.job);
+        if let Some(asked) = job.and_then(|job| self.jobs.get_mut(&job)) {
+            asked.regions.append(&mut regions);
         }
     }
 

@@ -272,6 +272,7 @@ impl Layered {
                     self.note_looked(set, piece, runs);
                 }
             }
+            Action::Snapshotted(JobId(number), regions) => self.note_snapshotted(number, regions),
             Action::Done(JobId(number), result) => self.end_piece(number, result),
         }
     }

@@ -69,6 +69,8 @@ pub(crate) struct Climate {
     pub(crate) replaces: bool,
     /// Whether a sled answers what is not so.
     pub(crate) has_liar: bool,
+    /// Whether snapshots are taken.
+    pub(crate) takes_snapshots: bool,
     /// Milliseconds between faults at most.
     pub(crate) between_faults: u64,
     /// Milliseconds that somebody is away at most.
@@ -225,6 +227,9 @@ const IMPATIENT: u64 = 5;
 /// Every so many seeds members are replaced.
 const REPLACED: u64 = 6;
 
+/// Every so many seeds snapshots are taken.
+const SNAPSHOTS: u64 = 3;
+
 /// Every so many seeds there are many blocks.
 const LARGE: u64 = 61;
 
@@ -245,6 +250,7 @@ impl Climate {
             spots: std::iter::once(0..blocks).collect(),
             faults: MIXED,
             replaces: false,
+            takes_snapshots: seed % SNAPSHOTS == 2,
             has_liar: false,
             between_faults: 2_500,
             away: 4_000,

@@ -128,6 +128,13 @@ impl History {
         self.sessions.entry(stamp.session).or_default().stamps.push(stamp);
     }
 
+    /// The last write to each block that this one has asked for.
+    pub(crate) fn last_asked(&self, session: Session) -> BTreeMap<u64, u64> {
+        let all = Stamp { session, number: 0 }..=Stamp { session, number: u64::MAX };
+        let last = |block: &Block| block.asked.range(all.clone()).next_back().map(|stamp| stamp.number);
+        self.blocks.iter().filter_map(|(block, known)| Some((*block, last(known)?))).collect()
+    }
+
     /// Its client waits no longer for it.
     pub(crate) fn given_up(&mut self, stamp: Stamp) {
         self.given_up.insert(stamp);

@@ -29,6 +29,7 @@ mod network;
 mod replacing;
 mod run;
 mod sled;
+mod snapshots;
 mod world;
 mod writer;
 

@@ -39,6 +39,10 @@ pub struct Summary {
     pub unreadable: u64,
     /// Times that members were replaced.
     pub replaced: u64,
+    /// Snapshots that were taken.
+    pub snapshots: u64,
+    /// Snapshots that were deleted again.
+    pub deleted: u64,
 }
 
 impl Summary {
@@ -55,6 +59,8 @@ impl Summary {
             lost: self.lost + other.lost,
             unreadable: self.unreadable + other.unreadable,
             replaced: self.replaced + other.replaced,
+            snapshots: self.snapshots + other.snapshots,
+            deleted: self.deleted + other.deleted,
         }
     }
 }
@@ -83,6 +89,8 @@ pub fn run(seed: u64) -> Result<Summary, Broken> {
         lost: world.lost,
         unreadable: world.history.unreadable,
         replaced: world.replaced,
+        snapshots: world.snapshots.taken,
+        deleted: world.snapshots.deleted,
     })
 }
 
@@ -121,6 +129,7 @@ fn check_end(world: &mut World) -> Result<(), Broken> {
     if world.geometry.is_sealed {
         world.sleds.iter().try_for_each(|sled| sled.each_part(check_unreadable))?;
     }
+    world.check_snapshots()?;
     let mut digests = Vec::new();
     let blocks = world.geometry.blocks;
     for number in world.request.wanted.clone() {

@@ -91,7 +91,7 @@ impl Sled {
         self.faults.heal();
         let disk = FaultyDisk::new(self.disk.clone(), self.faults.clone());
         let opening = Opening { life: self.life, boot: Uuid::from_u128(self.boots) };
-        match region::open(Arc::new(disk.clone()), Utf8Path::new(PATH), opening) {
+        match region::open(Arc::new(disk), Utf8Path::new(PATH), opening) {
             Ok(region) => {
                 self.member = Some(Member::new(region));
                 Ok(())

@@ -7,6 +7,7 @@ use crate::{
     network::{Connection, delay, disk_delay},
     replacing::{Change, Plan, Request as MembersRequest},
     sled::{Sled, number_of},
+    snapshots::Snapshots,
     writer::Writer,
 };
 use downstairs::{ConnectionId, Effect, Work};
@@ -80,6 +81,7 @@ pub(crate) struct World {
     /// Between which writer and which sled nothing gets through.
     pub(crate) blocked: BTreeSet<(usize, usize)>,
     pub(crate) history: History,
+    pub(crate) snapshots: Snapshots,
     pub(crate) audit: Audit,
     pub(crate) has_faults: bool,
     /// Nothing goes wrong before.
@@ -119,6 +121,7 @@ impl World {
             next_connection: 1,
             blocked: BTreeSet::new(),
             history: History::default(),
+            snapshots: Snapshots::default(),
             audit: Audit::default(),
             has_faults: true,
             calm_until: Duration::ZERO,
@@ -478,8 +481,13 @@ impl World {
                 }
                 Action::Read(job, first, data) => self.writers[writer].read(job, first, &data, size)?,
                 Action::Looked(job, runs) => self.writers[writer].looked(job, &runs)?,
+                Action::Snapshotted(job, regions) => self.writers[writer].snapshotted(job, &regions)?,
                 Action::Done(job, result) => {
-                    let is_flushed = self.writers[writer].end(job, result, &mut self.history, self.now)?;
+                    let World { writers, history, snapshots, now, .. } = self;
+                    let is_flushed = writers[writer].end(job, result, (history, snapshots), *now)?;
+                    for wanted in std::mem::take(&mut self.writers[writer].taken) {
+                        self.note_snapshot(wanted)?;
+                    }
                     if is_flushed {
                         self.aim_at_flush();
                     }
@@ -495,8 +503,8 @@ impl World {
         }
         let later = Duration::from_micros(self.random.random_range(100..self.climate.between_jobs));
         self.at(later, Event::Ask(writer));
-        let World { writers, random, history, climate, now, .. } = self;
-        let actions = writers[writer].ask(random, history, climate, *now);
+        let World { writers, random, history, snapshots, climate, now, .. } = self;
+        let actions = writers[writer].ask(random, (history, snapshots), climate, *now);
         self.perform(writer, actions)
     }
 

@@ -4,11 +4,12 @@ use crate::{
     climate::Climate,
     history::{Asked, History, Session, Stamp, Value},
     sled::{number_of, set},
+    snapshots::{Snapshots, Wanted},
 };
 use bytes::Bytes;
 use ids::RegionId;
 use rand::{Rng, rngs::SmallRng};
-use region::{Geometry, Promotion};
+use region::{Geometry, Member, Promotion};
 use std::{collections::BTreeMap, time::Duration};
 use upstairs::{
     Action, Config, Data, Holds, Job, JobError, JobId, Limits, ListStatus, Members, Patience, PeerId, Run,
@@ -51,6 +52,8 @@ pub(crate) struct Writer {
     /// Whether its client waits for members only so long, and how much it was told that it has waited for long enough.
     is_impatient: bool,
     pub(crate) given_up: u64,
+    /// Snapshots that it has just been told to have.
+    pub(crate) taken: Vec<Wanted>,
 }
 
 #[derive(Debug)]
@@ -63,6 +66,8 @@ enum Asking {
     Durable(Stamp),
     /// How many writes it covers.
     Flush(usize),
+    Snapshot(Box<Wanted>),
+    DeleteSnapshot,
 }
 
 fn content(stamp: Stamp, size: usize) -> Vec<u8> {
@@ -120,6 +125,7 @@ impl Writer {
             filled: (None, BTreeMap::new()),
             is_impatient: patience.for_members.is_some(),
             given_up: 0,
+            taken: Vec::new(),
         }
     }
 
@@ -157,7 +163,7 @@ impl Writer {
     pub(crate) fn ask(
         &mut self,
         random: &mut SmallRng,
-        history: &mut History,
+        (history, snapshots): (&mut History, &mut Snapshots),
         climate: &Climate,
         now: Duration,
     ) -> Vec<Action> {
@@ -170,7 +176,17 @@ impl Writer {
         let id = JobId(self.next_job);
         self.next_job += 1;
         let size = climate.block_size.bytes();
+        let may_take = climate.takes_snapshots && random.random_ratio(1, 30);
         let (asking, job) = match random.random_range(0..100) {
+            0..30 if may_take => match snapshots.there.pop() {
+                Some(wanted) => (Asking::DeleteSnapshot, Job::DeleteSnapshot(wanted.id)),
+                None => return Vec::new(),
+            },
+            30.. if may_take => {
+                let wanted = self.wanted(snapshots, history);
+                let job = Job::Snapshot(wanted.id);
+                (Asking::Snapshot(Box::new(wanted)), job)
+            }
             0..5 => {
                 let asked = history.read_asked(self.session, first..first + count);
                 (Asking::Look(asked, BTreeMap::new()), Job::Look { first, count })
@@ -196,6 +212,26 @@ impl Writer {
         };
         self.jobs.insert(id, asking);
         self.upstairs.submit(now, id, job)
+    }
+
+    fn wanted(&self, snapshots: &mut Snapshots, history: &History) -> Wanted {
+        Wanted {
+            id: snapshots.next_id(),
+            session: self.session,
+            last: history.last_asked(self.session),
+            is_exact: !self.is_impatient,
+            sleds: Vec::new(),
+        }
+    }
+
+    /// These regions have the snapshot that a job has taken.
+    pub(crate) fn snapshotted(&mut self, id: JobId, regions: &[RegionId]) -> Result<(), String> {
+        let Some(Asking::Snapshot(wanted)) = self.jobs.get_mut(&id) else {
+            return Err(format!("{id:?} takes no snapshot"));
+        };
+        wanted.sleds =
+            regions.iter().map(|region| number_of(Member { region: *region, incarnation: 1 })).collect();
+        Ok(())
     }
 
     fn next_stamp(&mut self) -> Stamp {
@@ -251,7 +287,7 @@ impl Writer {
         &mut self,
         id: JobId,
         result: Result<(), JobError>,
-        history: &mut History,
+        (history, snapshots): (&mut History, &mut Snapshots),
         now: Duration,
     ) -> Result<bool, String> {
         let asking = self.jobs.remove(&id).ok_or_else(|| format!("{id:?} ends twice"))?;
@@ -280,6 +316,11 @@ impl Writer {
                 };
                 return history.unreadable(self.session, &asked, block, now).map(|()| false);
             }
+            // It says why; others are taken.
+            Err(JobError::Snapshot { .. }) => {
+                snapshots.refused += 1;
+                return Ok(false);
+            }
             Err(error) => return Err(error.to_string()),
         }
         let makes_durable = matches!(asking, Asking::Durable(_) | Asking::Flush(_));
@@ -292,6 +333,8 @@ impl Writer {
                 history.durable(stamp);
             }
             Asking::Flush(covered) => history.flush_done(self.session, covered, now),
+            Asking::Snapshot(wanted) => self.taken.push(*wanted),
+            Asking::DeleteSnapshot => snapshots.deleted += 1,
         }
         Ok(makes_durable)
     }

@@ -68,18 +68,13 @@ impl Jobs {
 impl Upstairs {
     pub(crate) fn submit_job(&mut self, id: JobId, job: Job) {
         let size = self.config.geometry.block_size.bytes();
-        let (first, count) = match &job {
-            Job::Read { first, count } | Job::Look { first, count } | Job::Zero { first, count, .. } => {
-                (*first, *count)
-            }
-            Job::Write { first, bytes, .. } => (*first, (bytes.len() / size) as u64),
-            Job::Flush => (0, 0),
-        };
+        let of_blocks = job.blocks(size);
+        let (first, count) = of_blocks.unwrap_or_default();
         let blocks = self.config.geometry.blocks;
         let end = first.saturating_add(count);
         if end > blocks {
             self.act(Action::Done(id, Err(JobError::OutOfRange { first, end, blocks })));
-        } else if count == 0 && !matches!(job, Job::Flush) {
+        } else if of_blocks.is_some() && count == 0 {
             self.act(Action::Done(id, Ok(())));
         } else {
             self.count(&job, count * size as u64);
@@ -104,7 +99,7 @@ impl Upstairs {
                 totals.zeroed_bytes += bytes;
             }
             Job::Flush => totals.flushes += 1,
-            Job::Look { .. } => {}
+            Job::Look { .. } | Job::Snapshot(_) | Job::DeleteSnapshot(_) => {}
         }
     }
 
@@ -129,6 +124,8 @@ impl Upstairs {
                     self.note_written(id, is_durable);
                 }
                 Job::Flush => self.begin_flush(id),
+                Job::Snapshot(snapshot) => self.begin_snapshot(id, snapshot),
+                Job::DeleteSnapshot(snapshot) => self.begin_delete_snapshot(id, snapshot),
             }
         }
         self.jobs.waiting = left;
@@ -198,6 +195,7 @@ impl Upstairs {
             self.jobs.flushes.pop_front();
             self.act(Action::Done(id, Ok(())));
         }
+        self.finish_snapshots();
     }
 
     /// A member that was away may not have heard the flushes that are waited for.
@@ -219,7 +217,8 @@ impl Upstairs {
     pub(crate) fn end_writes(&mut self, error: &JobError) {
         let waiting = self.jobs.take_waiting(|job| !job.is_reading());
         let written = self.jobs.writes.drain(..).chain(self.jobs.flushes.drain(..)).map(|(_, id)| id);
-        let all: Vec<JobId> = waiting.into_iter().chain(written).collect();
+        let snapshots = std::mem::take(&mut self.snapshots).into_iter().map(|asked| asked.job);
+        let all: Vec<JobId> = waiting.into_iter().chain(written).chain(snapshots).collect();
         self.jobs.durable.clear();
         for id in all {
             self.act(Action::Done(id, Err(error.clone())));
@@ -249,7 +248,8 @@ impl Upstairs {
         let written = jobs.writes.into_iter().chain(jobs.flushes).map(|(_, id)| id);
         self.reads.forget_all();
         self.heals.forget_all();
-        for id in waiting.chain(written).chain(jobs.reads.into_keys()) {
+        let snapshots = std::mem::take(&mut self.snapshots).into_iter().map(|asked| asked.job);
+        for id in waiting.chain(written).chain(jobs.reads.into_keys()).chain(snapshots) {
             self.act(Action::Done(id, Err(error.clone())));
         }
     }

@@ -18,7 +18,7 @@
 //! - [`window`]: the stream, as long as somebody may need it. [`jobs`]: what clients have asked.
 //! - [`reads`]: reading. [`heals`]: healing what was read wrong. [`copier`]: making one member have what another one has;
 //!   [`copies`]: of what; [`pace`]: how much at a time. [`doubts`]: what of it the other one has wrong. [`forged`]: which of two is right.
-//! - [`replacing`]: which members there are to be.
+//! - [`replacing`]: which members there are to be. [`snapshots`]: what the members keep of one moment.
 //! - [`standstill`]: how long clients wait for what does not go on.
 //! - [`sealing`]: what members get to see of a block, and whether what they give back is that.
 //! - [`status`]: what it believes, for people and programs; [`report`]: how that is made.
@@ -40,6 +40,7 @@ mod replacing;
 mod report;
 mod rules;
 mod sealing;
+mod snapshots;
 mod standstill;
 mod status;
 mod trouble;

@@ -212,11 +212,12 @@ impl Upstairs {
             match purpose {
                 Purpose::Read(piece) => self.note_not_read(id, piece),
                 Purpose::Heal(heal) => self.give_up_heal(heal),
-                Purpose::Copy | Purpose::List | Purpose::Flush | Purpose::Ping(_) => {}
+                Purpose::Copy | Purpose::List | Purpose::Flush | Purpose::Snapshot | Purpose::Ping(_) => {}
             }
         }
         self.note_copy_lost(id);
         self.note_list_lost(id);
+        self.note_snapshots_lost(id);
         // What was decided with it is decided again without it.
         let is_of = |full: &[PeerId]| was_told && full.contains(&id);
         match &self.phase {

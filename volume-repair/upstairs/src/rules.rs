@@ -8,6 +8,8 @@ named_rules::named_rules! {
         TwoHaveAWrite,
         /// A flush is acknowledged when two full members have everything before it durable.
         TwoHaveAFlush,
+        /// A snapshot is taken when two members have it.
+        TwoHaveASnapshot,
         /// Activation takes the longest prefix of two.
         LongestPrefix,
         /// Activation waits for two full members.

@@ -2,7 +2,7 @@
 
 use crate::replacing::Members;
 use bytes::Bytes;
-use ids::RegionSetId;
+use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{Geometry, Position, Promotion};
 use region_wire::Request;
 use std::time::Duration;
@@ -109,12 +109,28 @@ pub enum Job {
     },
     /// What was done before is to be durable.
     Flush,
+    /// What was asked before is to be kept as it is then, by all full members.
+    Snapshot(SnapshotId),
+    /// A snapshot is not needed any more.
+    DeleteSnapshot(SnapshotId),
 }
 
 impl Job {
     /// Whether it changes nothing.
     pub(crate) fn is_reading(&self) -> bool {
         matches!(self, Job::Read { .. } | Job::Look { .. })
+    }
+
+    /// The blocks that it is about, if it is about some: the first one, and how many. `size` is that of a block, in bytes.
+    #[must_use]
+    pub fn blocks(&self, size: usize) -> Option<(u64, u64)> {
+        match self {
+            Job::Read { first, count } | Job::Look { first, count } | Job::Zero { first, count, .. } => {
+                Some((*first, *count))
+            }
+            Job::Write { first, bytes, .. } => Some((*first, (bytes.len() / size) as u64)),
+            Job::Flush | Job::Snapshot(_) | Job::DeleteSnapshot(_) => None,
+        }
     }
 }
 
@@ -204,6 +220,14 @@ pub enum JobError {
     /// A part of the volume cannot be written.
     #[error("the volume is read-only: a part of it is a file or a URL")]
     ReadOnly,
+    /// A snapshot is not taken, or is there still.
+    #[error("snapshot {snapshot}: {why}")]
+    Snapshot {
+        /// Which.
+        snapshot: SnapshotId,
+        /// In words.
+        why: String,
+    },
     /// There are no such blocks.
     #[error("blocks {first} to {end} of a volume that has {blocks}")]
     OutOfRange {
@@ -259,6 +283,8 @@ pub enum Action {
     Read(JobId, u64, Data),
     /// What a job has looked at, from its first block on.
     Looked(JobId, Vec<Run>),
+    /// The regions that have the snapshot that a job has taken.
+    Snapshotted(JobId, Vec<RegionId>),
     /// It is done.
     Done(JobId, Result<(), JobError>),
 }

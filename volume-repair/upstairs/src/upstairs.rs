@@ -23,6 +23,7 @@ use crate::{
     lists::Pending,
     peer::{Peer, State},
     reads::Reads,
+    snapshots::Snapshotting,
     standstill::Standstill,
     status::Totals,
     trouble::Trouble,
@@ -47,6 +48,8 @@ pub(crate) enum Purpose {
     List,
     /// A flush of the stream.
     Flush,
+    /// A snapshot.
+    Snapshot,
     /// A ping, sent at this time.
     Ping(Duration),
 }
@@ -95,6 +98,7 @@ pub struct Upstairs {
     pub(crate) jobs: Jobs,
     pub(crate) reads: Reads,
     pub(crate) heals: Heals,
+    pub(crate) snapshots: Vec<Snapshotting>,
     pub(crate) copier: Option<Copier>,
     pub(crate) totals: Totals,
     purposes: BTreeMap<u64, (PeerId, Purpose)>,
@@ -137,6 +141,7 @@ impl Upstairs {
             jobs: Jobs::default(),
             reads: Reads::default(),
             heals: Heals::default(),
+            snapshots: Vec::new(),
             copier: None,
             totals: Totals::default(),
             purposes: BTreeMap::new(),
@@ -322,10 +327,12 @@ impl Upstairs {
                 Some((from, Purpose::Copy)) if from == peer => self.note_copy(peer, id, reply),
                 _ => {}
             },
+            Reply::Snapshotted { id } | Reply::SnapshotDeleted { id } => self.note_snapshot(peer, id, Ok(())),
+            Reply::SnapshotRefused { id, why } => self.note_snapshot(peer, id, Err(why)),
         }
     }
 
-    fn take_purpose(&mut self, id: u64) -> Option<(PeerId, Purpose)> {
+    pub(crate) fn take_purpose(&mut self, id: u64) -> Option<(PeerId, Purpose)> {
         self.purposes.remove(&id)
     }
 
@@ -365,6 +372,7 @@ impl Upstairs {
         for peer in (0..self.peers.len()).map(PeerId) {
             let limits = self.config.limits;
             while self.peers[peer.0].is_streaming() && self.peers[peer.0].has_room(&limits) {
+                self.ask_snapshots(peer);
                 let number = self.peers[peer.0].next;
                 let Some(entry) = self.window.get(number) else { break };
                 self.peers[peer.0].next += 1;
@@ -376,6 +384,7 @@ impl Upstairs {
                     self.act(Action::Send(peer, request));
                 }
             }
+            self.ask_snapshots(peer);
         }
     }
 
@@ -401,6 +410,9 @@ fn is_in_order(reply: &Reply) -> bool {
         | Reply::Refused(_)
         | Reply::Flushed { .. }
         | Reply::Pong { .. }
+        | Reply::Snapshotted { .. }
+        | Reply::SnapshotRefused { .. }
+        | Reply::SnapshotDeleted { .. }
         | Reply::Fenced(_)
         | Reply::Waits { .. }
         | Reply::Failed(_)

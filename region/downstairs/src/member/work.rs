@@ -5,7 +5,7 @@ use crate::{
     rules::Rule,
     stream::waits,
 };
-use region::{Checkpoint, CheckpointEnd, Checkpointed, Failed, Sync, Synced};
+use region::{Checkpoint, CheckpointEnd, Checkpointed, Failed, Going, Gone, Sync, Synced, Taken, Taking};
 use region_wire::Reply;
 
 /// When so many bytes of blocks have been written since the last sync was begun, another one is.
@@ -24,6 +24,10 @@ pub enum Work {
     Sync(Sync),
     /// A checkpoint.
     Checkpoint(Box<Checkpoint>),
+    /// A snapshot.
+    Snapshot(Box<Taking>),
+    /// What is left of a snapshot that was deleted.
+    LetGo(Box<Going>),
 }
 
 impl Work {
@@ -33,6 +37,8 @@ impl Work {
         match self {
             Work::Sync(sync) => Ended::Sync(sync.run()),
             Work::Checkpoint(checkpoint) => Ended::Checkpoint(checkpoint.run()),
+            Work::Snapshot(taking) => Ended::Snapshot(taking.run()),
+            Work::LetGo(going) => Ended::LetGo(going.run()),
         }
     }
 }
@@ -44,6 +50,10 @@ pub enum Ended {
     Sync(Synced),
     /// A checkpoint.
     Checkpoint(Checkpointed),
+    /// A snapshot.
+    Snapshot(Taken),
+    /// What was left of one that was deleted.
+    LetGo(Gone),
 }
 
 impl Member {
@@ -116,8 +126,19 @@ impl Member {
                 self.next_checkpoint_pause = (2 * self.checkpoint_pause).min(CHECKPOINT_PAUSE_MAX);
             }
         }
-        self.stop_waiting_for(Wait::Checkpoint);
+        self.note_checkpoint_ended();
         Ok(())
+    }
+
+    /// Whoever waits for it goes on.
+    pub(crate) fn note_checkpoint_ended(&mut self) {
+        self.stop_waiting_for(Wait::Checkpoint);
+        self.stop_waiting_for(Wait::Snapshot);
+    }
+
+    /// The same for one who waits for a snapshot.
+    pub(crate) fn note_snapshot_gone(&mut self) {
+        self.stop_waiting_for(Wait::Snapshot);
     }
 
     /// Whether so much waits for syncs that nothing is written until one has ended.

@@ -4,4 +4,5 @@
 mod desk;
 mod fencing;
 mod lists;
+mod snapshots;
 mod waiting;

@@ -5,6 +5,7 @@ use crate::{
     sites::{BLOCK, FromMember, Site, ToMember},
 };
 use bytes::Bytes;
+use ids::RegionId;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use region::BlockSize;
 use std::{collections::BTreeMap, time::Duration};
@@ -57,6 +58,8 @@ pub(crate) struct World {
     /// How often a source answers with an error, of 1000 times.
     pub(crate) errors: u32,
     pub(crate) failed: Vec<JobError>,
+    /// The regions that have the snapshot that was taken last.
+    pub(crate) snapshotted: Vec<RegionId>,
     pub(crate) reads: u64,
     pub(crate) looks: u64,
     last_look: Vec<Run>,
@@ -91,6 +94,7 @@ impl World {
             fetches: Vec::new(),
             errors: 0,
             failed: Vec::new(),
+            snapshotted: Vec::new(),
             reads: 0,
             looks: 0,
             last_look: Vec::new(),
@@ -133,6 +137,7 @@ impl World {
                     let asked = self.asked.get_mut(&id).expect("it is under way");
                     assert!(asked.looked.replace(runs).is_none(), "told twice");
                 }
+                Action::Snapshotted(_, regions) => self.snapshotted = regions,
                 Action::Done(id, result) => self.note_done(id, result),
             }
         }
@@ -205,6 +210,7 @@ impl World {
                 }
             }
             Job::Flush => self.check_flushed(&asked.acknowledged),
+            Job::Snapshot(_) | Job::DeleteSnapshot(_) => {}
         }
     }
 

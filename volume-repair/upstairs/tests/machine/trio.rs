@@ -118,6 +118,8 @@ pub(crate) struct Writer {
     parts: Vec<(u64, Data)>,
     /// The jobs that have ended and were not looked at.
     ended: BTreeMap<JobId, Result<(), JobError>>,
+    /// The regions that have the snapshot that a job has taken.
+    pub(crate) snapshots: BTreeMap<JobId, Vec<RegionId>>,
 }
 
 impl Writer {
@@ -182,7 +184,8 @@ impl Writer {
         let upstairs = Upstairs::new(config);
         let (now, parts) = (Duration::ZERO, Vec::new());
         let places = BTreeMap::new();
-        Writer { upstairs, places, epoch, now, next_job: 0, parts, ended: BTreeMap::new() }
+        let (ended, snapshots) = (BTreeMap::new(), BTreeMap::new());
+        Writer { upstairs, places, epoch, now, next_job: 0, parts, ended, snapshots }
     }
 
     pub(crate) fn tick(&mut self, trio: &mut Trio) {
@@ -206,6 +209,10 @@ impl Writer {
         while let Some(action) = left.pop_front() {
             let connection = ConnectionId(self.epoch.into());
             let (peer, effects) = match action {
+                Action::Snapshotted(job, regions) => {
+                    self.snapshots.insert(job, regions);
+                    continue;
+                }
                 Action::Connect(peer) => {
                     let member = self.member_at(peer);
                     self.places.insert(peer, member);

@@ -1,0 +1,184 @@
+//! Snapshots of a region set: all full members keep what they have at one position of the stream.
+//!
+//! **Theory.** A position is one content of all blocks, and each member reaches it, in the order of its connection. So it is enough to ask each of
+//! them for a snapshot between the write of that position and the next one: nobody has to stop, and nobody waits for anybody else. A
+//! member that is past it, because it was brought up or has lost the snapshot with its power, refuses, and does not have it.
+//!
+//! ```text
+//!   asked, at the newest position P ──► of each full member: the stream is sent up to P ──► asked ──► has it, or refuses
+//!                                                               ▲                             │ its connection is lost
+//!                                                               └─────────────────────────────┘
+//!   two have it, and nobody else is waited for ──► done, with the names of those that have it
+//!   two cannot have it any more ──► not taken: those that have it let it go
+//! ```
+
+use crate::{
+    rules::Rule,
+    types::{Action, JobError, JobId, PeerId},
+    upstairs::{Purpose, Upstairs},
+};
+use ids::{RegionId, SnapshotId};
+use region::{Member, Position};
+use region_wire::Request;
+use std::{collections::BTreeMap, time::Duration};
+
+/// Snapshots that are taken or deleted at the same time at most.
+const AT_ONCE: usize = 16;
+
+/// Members that are away are waited for so long, if the others are enough.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A snapshot that is to be taken, or deleted.
+#[derive(Debug)]
+pub(crate) struct Snapshotting {
+    pub(crate) job: JobId,
+    snapshot: SnapshotId,
+    wants: Wants,
+    since: Duration,
+    /// Those that were asked on the connection that they have now, and by which request.
+    asked: BTreeMap<PeerId, u64>,
+    answered: BTreeMap<Member, Result<(), String>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wants {
+    /// What was written up to here.
+    At(Position),
+    Gone,
+}
+
+impl Upstairs {
+    pub(crate) fn begin_snapshot(&mut self, job: JobId, snapshot: SnapshotId) {
+        self.begin_snapshotting(job, snapshot, Wants::At(self.newest()));
+    }
+
+    pub(crate) fn begin_delete_snapshot(&mut self, job: JobId, snapshot: SnapshotId) {
+        self.begin_snapshotting(job, snapshot, Wants::Gone);
+    }
+
+    fn begin_snapshotting(&mut self, job: JobId, snapshot: SnapshotId, wants: Wants) {
+        let refused = |why: &str| Err(JobError::Snapshot { snapshot, why: why.to_owned() });
+        if self.snapshots.len() >= AT_ONCE {
+            let why = "as many snapshots as there may be are taken or deleted just now: try again later";
+            return self.act(Action::Done(job, refused(why)));
+        }
+        if self.snapshots.iter().any(|other| other.snapshot == snapshot) {
+            let why = "it is taken or deleted just now: try again later";
+            return self.act(Action::Done(job, refused(why)));
+        }
+        let (since, asked, answered) = (self.now, BTreeMap::new(), BTreeMap::new());
+        self.snapshots.push(Snapshotting { job, snapshot, wants, since, asked, answered });
+    }
+
+    /// Asks a member for those that it has reached, before it is sent more of the stream.
+    pub(crate) fn ask_snapshots(&mut self, peer: PeerId) {
+        if self.snapshots.is_empty() || !self.peers[peer.0].is_streaming() {
+            return;
+        }
+        let (member, sent, is_full) =
+            (self.peers[peer.0].member, self.peers[peer.0].sent, self.is_full(peer));
+        for number in 0..self.snapshots.len() {
+            let Snapshotting { snapshot, wants, asked, answered, .. } = &self.snapshots[number];
+            let (snapshot, wants) = (*snapshot, *wants);
+            let is_due = match wants {
+                Wants::At(position) => is_full && sent >= position,
+                Wants::Gone => true,
+            };
+            if !is_due || asked.contains_key(&peer) || answered.contains_key(&member) {
+                continue;
+            }
+            let id = self.ask(peer, Purpose::Snapshot, |id| match wants {
+                Wants::At(at) => Request::Snapshot { id, snapshot, at },
+                Wants::Gone => Request::DeleteSnapshot { id, snapshot },
+            });
+            self.snapshots[number].asked.insert(peer, id);
+        }
+    }
+
+    pub(crate) fn note_snapshot(&mut self, peer: PeerId, id: u64, answer: Result<(), String>) {
+        if self.take_purpose(id) != Some((peer, Purpose::Snapshot)) {
+            return;
+        }
+        let member = self.peers[peer.0].member;
+        if let Some(one) = self.snapshots.iter_mut().find(|one| one.asked.get(&peer) == Some(&id)) {
+            one.asked.remove(&peer);
+            one.answered.insert(member, answer);
+        }
+    }
+
+    /// What it was asked it may not have heard.
+    pub(crate) fn note_snapshots_lost(&mut self, peer: PeerId) {
+        for one in &mut self.snapshots {
+            one.asked.remove(&peer);
+        }
+    }
+
+    /// Answers what is done.
+    pub(crate) fn finish_snapshots(&mut self) {
+        for one in std::mem::take(&mut self.snapshots) {
+            match self.verdict(&one) {
+                None => self.snapshots.push(one),
+                Some(Ok(regions)) => {
+                    if let Wants::At(_) = one.wants {
+                        self.act(Action::Snapshotted(one.job, regions));
+                    }
+                    self.act(Action::Done(one.job, Ok(())));
+                }
+                Some(Err(why)) => {
+                    if let Wants::At(_) = one.wants {
+                        self.let_go_of(&one);
+                    }
+                    let error = JobError::Snapshot { snapshot: one.snapshot, why };
+                    self.act(Action::Done(one.job, Err(error)));
+                }
+            }
+        }
+    }
+
+    /// Whether it is done, and the regions that have done it.
+    fn verdict(&self, one: &Snapshotting) -> Option<Result<Vec<RegionId>, String>> {
+        let is_waited_for = |member: &Member| match one.wants {
+            Wants::At(_) => self.list.full.contains(member),
+            Wants::Gone => true,
+        };
+        let members = self.members().map(|(_, member)| member);
+        let open: Vec<Member> =
+            members.filter(|member| is_waited_for(member) && !one.answered.contains_key(member)).collect();
+        let done: Vec<RegionId> = one
+            .answered
+            .iter()
+            .filter(|(_, answer)| answer.is_ok())
+            .map(|(member, _)| member.region)
+            .collect();
+        let mut refusals =
+            one.answered.iter().filter_map(|(member, answer)| Some((member.region, answer.as_ref().err()?)));
+        let is_late = self.now.saturating_sub(one.since) >= PATIENCE;
+        let enough = if Rule::TwoHaveASnapshot.is_kept() { 2 } else { 1 };
+        match one.wants {
+            Wants::At(_) if done.len() + open.len() < 2 => {
+                let refusals = refusals.map(|(region, why)| format!("region {region}: {why}"));
+                let why = refusals.collect::<Vec<_>>().join("; ");
+                Some(Err(format!("fewer than two members have it, and it is not taken: {why}")))
+            }
+            Wants::At(_) => (done.len() >= enough && (open.is_empty() || is_late)).then_some(Ok(done)),
+            Wants::Gone => match (refusals.next(), open.first()) {
+                (Some((region, why)), _) => Some(Err(format!("region {region} has it still: {why}"))),
+                (None, Some(member)) if is_late => {
+                    Some(Err(format!("region {} is away, and may have it still", member.region)))
+                }
+                (None, Some(_)) => None,
+                (None, None) => Some(Ok(done)),
+            },
+        }
+    }
+
+    /// It is not taken: who has it does not need it. Who does not hear that keeps what nobody asks for, and says so if it is asked.
+    fn let_go_of(&mut self, one: &Snapshotting) {
+        let snapshot = one.snapshot;
+        for peer in (0..self.peers.len()).map(PeerId) {
+            if self.peers[peer.0].is_streaming() {
+                self.ask(peer, Purpose::Snapshot, |id| Request::DeleteSnapshot { id, snapshot });
+            }
+        }
+    }
+}
