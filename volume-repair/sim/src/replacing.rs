@@ -16,6 +16,7 @@
 use crate::{
     sled::{Sled, named},
     world::{APPLY, Broken, Event, World},
+    writer::Writer,
 };
 use ids::RegionId;
 use rand::Rng;
@@ -92,11 +93,13 @@ impl World {
         self.at(later, Event::Plan(plan));
     }
 
-    /// The Upstairs that has the volume, as far as anybody knows; not one that is stopped.
+    /// The Upstairs that has the volume, as far as anybody knows; not one that is stopped, and none that was taken over from and has not
+    /// heard of it.
     fn newest_writer(&self) -> Option<usize> {
-        let all = (0..).zip(&self.writers).filter(|(_, writer)| writer.is_alive && !writer.is_over);
-        let newest = all.max_by_key(|(number, writer)| (writer.session.epoch, *number));
-        newest.filter(|(_, writer)| writer.paused_until <= self.now).map(|(number, _)| number)
+        let newest = (0..).zip(&self.writers).max_by_key(|(number, writer)| (writer.session.epoch, *number));
+        let is_there =
+            |writer: &Writer| writer.is_alive && !writer.is_over && writer.paused_until <= self.now;
+        newest.filter(|(_, writer)| is_there(writer)).map(|(number, _)| number)
     }
 
     /// The change is kept, if the Upstairs would make it.
@@ -146,10 +149,10 @@ impl World {
                 if let Some(Change { gone, before, .. }) = &mut self.change {
                     gone.retain(|region| !members.contains(region));
                     self.request.gone.retain(|region| !members.contains(region));
-                    // Who leaves, and is in no list, is none any more.
-                    let list = self.writers[writer].upstairs.status(self.now).list;
-                    let full = list.map(|list| list.full).unwrap_or_default();
-                    self.request.leaving.retain(|sled| full.contains(&named(*sled).region));
+                    // Who leaves, and is no member any more, has left.
+                    let known = self.writers[writer].upstairs.status(self.now).members;
+                    let is_member = |sled: &usize| known.iter().any(|one| one.region == named(*sled).region);
+                    self.request.leaving.retain(is_member);
                     let is_here = |sled: &&usize| members.contains(&named(**sled).region);
                     self.request.leaving.extend(before.wanted.iter().filter(is_here));
                 }
