@@ -5,7 +5,8 @@
 //!   start the subjects that are asked for ─► write each one's whole region through its socket
 //!   for each job, N times:   look at the machine
 //!                            for each subject:  run the job ─► flush, syncfs
-//!   end all processes, remove the directory ─► the memory of idle regions, by itself
+//!   end all processes, remove the directory ─► members that are replaced (`repair`), by themselves
+//!                                           ─► the memory of idle regions, by itself
 //!   ending and removing: also after a failure, SIGINT, SIGTERM
 //! ```
 //!
@@ -30,6 +31,7 @@ mod jobs;
 mod machine;
 mod memory;
 mod ours;
+mod repair;
 mod report;
 mod server;
 mod subject;
@@ -45,7 +47,7 @@ use fio::Direction;
 use jobs::{JOBS, Job};
 use report::{Measured, Run, Side};
 use std::{fs::File, process::Stdio};
-use subject::Subject;
+use subject::{Subject, qemu_io};
 use tokio::{
     process::Command,
     signal::unix::{SignalKind, signal},
@@ -63,10 +65,12 @@ const BUSY_SHARE: f64 = 0.10;
 const GIB: f64 = (1_u64 << 30) as f64;
 
 /// Programs that are needed, with an argument that makes them answer, and what is to be found in the answer.
-const PROGRAMS: [(&str, &str, &str); 4] = [
+const PROGRAMS: [(&str, &str, &str); 6] = [
     ("fio", "--enghelp", "nbd"),
     ("qemu-nbd", "--version", "qemu-nbd"),
     ("qemu-io", "--version", "qemu-io"),
+    ("qemu-img", "--version", "qemu-img"),
+    ("qemu-storage-daemon", "--version", "qemu-storage-daemon"),
     ("setpriv", "--help", "--pdeathsig"),
 ];
 
@@ -86,7 +90,8 @@ pub(super) struct Order {
 impl Order {
     /// Refuses rows and subjects that there are not.
     pub(super) fn check(&self) -> Result<()> {
-        let names: Vec<&str> = JOBS.iter().map(|job| job.name).chain([idle::NAME]).collect();
+        let names: Vec<&str> =
+            JOBS.iter().map(|job| job.name).chain(repair::NAMES).chain([idle::NAME]).collect();
         if let Some(unknown) = self.only.iter().find(|name| !names.contains(&name.as_str())) {
             bail!("no row {unknown:?}; there are {}", names.join(", "));
         }
@@ -104,6 +109,13 @@ impl Order {
     /// In the order in which they take turns, whatever the order in which they were named.
     fn roles(&self) -> Vec<Role> {
         Role::ALL.into_iter().filter(|role| self.roles.is_empty() || self.roles.contains(role)).collect()
+    }
+
+    /// What is to be measured of replacing members.
+    fn repairs(&self) -> repair::Repairs {
+        let rows = repair::NAMES.into_iter().filter(|row| self.wants(row)).collect();
+        let roles = self.roles().into_iter().filter(|role| repair::ROLES.contains(role)).collect();
+        repair::Repairs { rows, roles, samples: self.samples, seconds: self.seconds }
     }
 
     /// Whether ours is among them, and the row of idle regions is asked for.
@@ -142,6 +154,13 @@ async fn rows(order: &Order, programs: &Utf8Path) -> Result<Vec<VolumeRow>> {
         place.remove()?;
         rows.extend(measured.iter().flat_map(report::rows).map(|row| VolumeRow::Job(Box::new(row))));
         rows.extend(memory::rows(&measured).into_iter().map(|row| VolumeRow::Memory(Box::new(row))));
+    }
+    let repairs = order.repairs();
+    if repairs.is_any() {
+        let place = Place::create(dir.clone(), repairs.bytes())?;
+        let measured = repair::run(&place.dir, programs, &repairs).await?;
+        place.remove()?;
+        rows.extend(measured.into_iter().map(|row| VolumeRow::Repair(Box::new(row))));
     }
     if order.wants_idle() {
         let place = Place::create(dir, idle::BYTES)?;
@@ -219,7 +238,7 @@ async fn measure(dir: &Utf8Path, subjects: &[Subject], jobs: &[Job], order: &Ord
     for subject in subjects {
         eprintln!("filling {}: {}", subject.role.word(), subject.what);
         fill(dir, subject).await?;
-        settle(dir, subject).await?;
+        settle(dir, &subject.socket, subject.role).await?;
     }
     let mut all = Vec::new();
     for job in jobs {
@@ -234,7 +253,7 @@ async fn measure(dir: &Utf8Path, subjects: &[Subject], jobs: &[Job], order: &Ord
                 let role = subject.role.word();
                 eprintln!("{} {round}/{}  {role}: {figure:.0} {unit}", job.name, order.samples);
                 side.runs.push(run);
-                settle(dir, subject).await?;
+                settle(dir, &subject.socket, subject.role).await?;
             }
         }
         all.push(measured);
@@ -251,8 +270,9 @@ async fn fill(dir: &Utf8Path, subject: &Subject) -> Result<()> {
 }
 
 /// Lets nothing of a run be left for the next one.
-async fn settle(dir: &Utf8Path, subject: &Subject) -> Result<()> {
-    subject.flush().await?;
+async fn settle(dir: &Utf8Path, socket: &Utf8Path, role: Role) -> Result<()> {
+    let flushed = qemu_io(socket, &["flush"]).await;
+    flushed.with_context(|| format!("flushing {}", role.word()))?;
     let dir = dir.to_owned();
     let synced = tokio::task::spawn_blocking(move || {
         let opened = File::open(&dir).with_context(|| format!("opening {dir}"))?;
@@ -305,6 +325,17 @@ mod tests {
     fn subjects_take_turns_in_one_order_however_they_are_named() {
         assert_eq!(order(&[], &[Role::Ours, Role::Limit]).roles(), [Role::Limit, Role::Ours]);
         assert_eq!(order(&[], &[]).roles(), Role::ALL);
+    }
+
+    #[test]
+    fn repairs_are_of_the_peer_and_of_ours_where_they_are_asked_for() {
+        let all = order(&[], &[]).repairs();
+        assert!(all.is_any() && all.rows == repair::NAMES && all.roles == [Role::Peer, Role::Ours]);
+        let one = order(&["reconcile"], &[Role::Ours, Role::Limit]).repairs();
+        assert!(one.is_any() && one.rows == ["reconcile"] && one.roles == [Role::Ours]);
+        assert!(!order(&["seqread_1m_qd8"], &[]).repairs().is_any());
+        assert!(!order(&[], &[Role::Limit, Role::OursEncrypted]).repairs().is_any());
+        assert!(order(&["repair_rate"], &[]).jobs().is_empty());
     }
 
     #[test]
