@@ -93,8 +93,11 @@ impl Qmp {
     pub(super) async fn mirror(&mut self, volume: &str, old: &str, new: &str) -> Result<()> {
         // Of an earlier job.
         self.steps.clear();
-        let names = json!({"job-id": JOB, "device": volume, "target": new, "sync": "full", "replaces": old});
-        self.execute("blockdev-mirror", names).await
+        // Ignored means tried again later. A read that meets a write finds children that differ, and there is no majority among two.
+        let job = json!({
+            "job-id": JOB, "device": volume, "target": new, "sync": "full", "replaces": old, "on-source-error": "ignore",
+        });
+        self.execute("blockdev-mirror", job).await
     }
 
     /// Lets the new one take the place of the old one.
