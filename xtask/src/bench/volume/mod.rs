@@ -65,14 +65,16 @@ const BUSY_SHARE: f64 = 0.10;
 const GIB: f64 = (1_u64 << 30) as f64;
 
 /// Programs that are needed, with an argument that makes them answer, and what is to be found in the answer.
-const PROGRAMS: [(&str, &str, &str); 6] = [
+const PROGRAMS: [(&str, &str, &str); 4] = [
     ("fio", "--enghelp", "nbd"),
     ("qemu-nbd", "--version", "qemu-nbd"),
     ("qemu-io", "--version", "qemu-io"),
-    ("qemu-img", "--version", "qemu-img"),
-    ("qemu-storage-daemon", "--version", "qemu-storage-daemon"),
     ("setpriv", "--help", "--pdeathsig"),
 ];
+
+/// The same of what only members that are replaced need.
+const REPAIR_PROGRAMS: [(&str, &str, &str); 2] =
+    [("qemu-img", "--version", "qemu-img"), ("qemu-storage-daemon", "--version", "qemu-storage-daemon")];
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -126,7 +128,7 @@ impl Order {
 
 /// Measures what is asked for. `programs` has ours.
 pub(super) async fn run(order: &Order, programs: &Utf8Path) -> Result<Vec<VolumeRow>> {
-    check_programs().await?;
+    check_programs(order).await?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     tokio::select! {
@@ -178,16 +180,19 @@ async fn stop_all(subjects: Vec<Subject>) -> Result<()> {
 }
 
 /// Says all that is missing at once.
-async fn check_programs() -> Result<()> {
+async fn check_programs(order: &Order) -> Result<()> {
     let mut missing = Vec::new();
-    for (program, argument, answer) in PROGRAMS {
+    let more = REPAIR_PROGRAMS.into_iter().filter(|_| order.repairs().is_any());
+    for (program, argument, answer) in PROGRAMS.into_iter().chain(more) {
         let output = Command::new(program).arg(argument).stdin(Stdio::null()).output().await;
         let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
         if !said.is_ok_and(|said| said.contains(answer)) {
             missing.push(format!("{program} (whose {argument} tells of {answer})"));
         }
     }
-    let install = "apt-get install --no-install-recommends fio qemu-utils util-linux";
+    // Where qemu-utils is older, qemu-storage-daemon is in another package.
+    let install =
+        "apt-get install --no-install-recommends fio qemu-utils util-linux (and qemu-system-common)";
     ensure!(missing.is_empty(), "missing: {}; on Debian: {install}", missing.join(", "));
     Ok(())
 }
