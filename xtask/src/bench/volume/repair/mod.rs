@@ -20,22 +20,21 @@ mod ours;
 mod qmp;
 mod rows;
 mod state;
+mod subject;
 
 pub(super) use rows::{RepairRow, page};
 
 use super::{
-    REGION_BYTES, fio, look,
+    REGION_BYTES, look,
     machine::{self, Machine},
-    ours as volume_of_ours, settle,
+    ours as volume_of_ours,
     subject::{CHILDREN, Role, version},
 };
-use anyhow::{Context, Result, ensure};
-use camino::{Utf8Path, Utf8PathBuf};
-use load::{Load, Requests, Seen, Window, now_ms};
-use mirror::Quorum;
-use ours::{Replaced, Returned};
-use std::time::Duration;
-use tokio::time::sleep;
+use anyhow::{Context, Result};
+use camino::Utf8Path;
+use load::{Load, Seen, Window};
+use ours::Returned;
+use subject::Subject;
 
 /// The rows, as the outside contract names them.
 pub(super) const NAMES: [&str; 6] = [
@@ -49,15 +48,6 @@ pub(super) const NAMES: [&str; 6] = [
 
 /// Who is measured.
 pub(super) const ROLES: [Role; 2] = [Role::Peer, Role::Ours];
-
-/// How long a load runs before anything is counted.
-const SETTLING: Duration = Duration::from_secs(1);
-
-/// How long a load goes on behind what is counted.
-const TAIL: Duration = Duration::from_millis(500);
-
-/// How long the peer's copy may take under load: it need not come to an end.
-const PEER_LIMIT: Duration = Duration::from_secs(60);
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -126,6 +116,10 @@ impl<T> Rounds<T> {
     fn none() -> Rounds<T> {
         Rounds { machine: Vec::new(), peer: Vec::new(), ours: Vec::new() }
     }
+
+    fn of(&mut self, role: Role) -> &mut Vec<T> {
+        if role == Role::Peer { &mut self.peer } else { &mut self.ours }
+    }
 }
 
 /// All that was measured. What was not asked for has no rounds.
@@ -168,7 +162,7 @@ async fn measure(dir: &Utf8Path, subjects: &mut [Subject], repairs: &Repairs) ->
     for round in 1..=rounds(repairs.wants_idle()) {
         measured.idle.machine.push(look(dir).await?);
         for subject in &mut *subjects {
-            let took = subject.idle().await?;
+            let took = subject.idle().await.with_context(|| doing("idle", subject))?;
             tell("idle", round, repairs, subject, &took);
             measured.idle.of(subject.role()).push(took);
         }
@@ -181,7 +175,8 @@ async fn measure(dir: &Utf8Path, subjects: &mut [Subject], repairs: &Repairs) ->
             let all = if load == Load::Paced { &mut measured.paced } else { &mut measured.guest };
             all.machine.push(look(dir).await?);
             for subject in &mut *subjects {
-                let loaded = subject.loaded(load, repairs.seconds).await?;
+                let loaded = subject.loaded(load, repairs.seconds).await;
+                let loaded = loaded.with_context(|| doing(load.name(), subject))?;
                 tell(load.name(), round, repairs, subject, &loaded.took);
                 all.of(subject.role()).push(loaded);
             }
@@ -190,7 +185,8 @@ async fn measure(dir: &Utf8Path, subjects: &mut [Subject], repairs: &Repairs) ->
     for round in 1..=rounds(repairs.wants(&["reconcile"])) {
         measured.reconcile.machine.push(look(dir).await?);
         for subject in &mut *subjects {
-            if let Some(returned) = subject.reconcile().await? {
+            let returned = subject.reconcile().await.with_context(|| doing("reconcile", subject))?;
+            if let Some(returned) = returned {
                 eprintln!("reconcile {round}/{}  ours: {:.2} s", repairs.samples, returned.seconds);
                 measured.reconcile.ours.push(returned);
             }
@@ -199,136 +195,13 @@ async fn measure(dir: &Utf8Path, subjects: &mut [Subject], repairs: &Repairs) ->
     Ok(measured)
 }
 
-impl<T> Rounds<T> {
-    fn of(&mut self, role: Role) -> &mut Vec<T> {
-        if role == Role::Peer { &mut self.peer } else { &mut self.ours }
-    }
+/// What was being done when it failed.
+fn doing(kind: &str, subject: &Subject) -> String {
+    format!("{kind}, {}", subject.role().word())
 }
 
 fn tell(kind: &str, round: usize, repairs: &Repairs, subject: &Subject, took: &Took) {
     let end = if took.is_whole { "" } else { ", and has not come to its end" };
     let (role, seconds) = (subject.role().word(), took.seconds);
     eprintln!("replacing, {kind} {round}/{}  {role}: {seconds:.2} s{end}", repairs.samples);
-}
-
-/// Something that keeps three copies, one of which is lost and replaced.
-struct Subject {
-    /// All of its files.
-    dir: Utf8PathBuf,
-    kind: Kind,
-}
-
-enum Kind {
-    Ours(Box<Replaced>),
-    Peer(Box<Quorum>),
-}
-
-impl Subject {
-    async fn start(dir: &Utf8Path, programs: &Utf8Path, role: Role) -> Result<Subject> {
-        let dir = dir.join(if role == Role::Peer { "peer" } else { "ours" });
-        std::fs::create_dir(&dir).with_context(|| format!("creating {dir}"))?;
-        let kind = match role {
-            Role::Peer => Kind::Peer(Box::new(Quorum::start(&dir).await?)),
-            _ => Kind::Ours(Box::new(Replaced::start(&dir, programs).await?)),
-        };
-        Ok(Subject { dir, kind })
-    }
-
-    fn role(&self) -> Role {
-        match &self.kind {
-            Kind::Ours(_) => Role::Ours,
-            Kind::Peer(_) => Role::Peer,
-        }
-    }
-
-    fn socket(&self) -> &Utf8Path {
-        match &self.kind {
-            Kind::Ours(ours) => &ours.socket,
-            Kind::Peer(peer) => &peer.socket,
-        }
-    }
-
-    /// Writes all of it once: each block says where it is, and the rest of it is random.
-    async fn fill(&self) -> Result<()> {
-        let size = format!("--size={REGION_BYTES}");
-        let args = ["--name=fill", "--rw=write", "--bs=1M", "--iodepth=8", &size];
-        let content = ["--verify=crc32c", "--verify_interval=4k", "--do_verify=0", "--verify_state_save=0"];
-        let args: Vec<String> = args.into_iter().chain(content).map(str::to_owned).collect();
-        let filled = fio::run(&self.dir, self.socket(), &args, fio::Direction::Write).await;
-        filled.with_context(|| format!("filling {}", self.role().word())).map(drop)
-    }
-
-    async fn settle(&self) -> Result<()> {
-        settle(&self.dir, self.socket(), self.role()).await
-    }
-
-    async fn lose(&mut self) -> Result<()> {
-        match &mut self.kind {
-            Kind::Ours(ours) => ours.lose().await,
-            Kind::Peer(peer) => peer.lose().await,
-        }
-    }
-
-    /// Afterwards all members are there, and have everything.
-    async fn finish(&mut self) -> Result<()> {
-        match &mut self.kind {
-            Kind::Ours(ours) => ours.wait_whole().await?,
-            Kind::Peer(peer) => peer.finish().await?,
-        }
-        self.settle().await
-    }
-
-    async fn replace(&mut self) -> Result<Took> {
-        match &mut self.kind {
-            Kind::Ours(ours) => ours.replace().await,
-            Kind::Peer(peer) => peer.replace(PEER_LIMIT).await,
-        }
-    }
-
-    /// Nobody else asks anything.
-    async fn idle(&mut self) -> Result<Took> {
-        self.lose().await?;
-        let took = self.replace().await?;
-        self.finish().await?;
-        Ok(took)
-    }
-
-    /// Clients go on.
-    async fn loaded(&mut self, load: Load, seconds: u32) -> Result<Loaded> {
-        let run = fio::start_logged(&self.dir, self.socket(), load.name(), load.jobs(), &load.fio_args())?;
-        // The measurement itself: this much time is passed over, and that much is looked at.
-        sleep(SETTLING).await;
-        let from_ms = now_ms()?;
-        sleep(Duration::from_secs(seconds.into())).await;
-        let without = Window::since(from_ms)?;
-        self.lose().await?;
-        let took = self.replace().await?;
-        // What was asked before the end of the replacement is answered, and counted by how long it took.
-        sleep(TAIL).await;
-        let requests = Requests::of(&run.end().await?)?;
-        self.finish().await?;
-        let (without, during) = (requests.seen_in(without)?, requests.seen_in(took.window)?);
-        if load == Load::Paced {
-            let all = [&without, &during].map(|seen| seen.read_p99_us.and(seen.write_p99_us));
-            ensure!(all.iter().all(Option::is_some), "the load had no reads, or no writes: {all:?}");
-        }
-        Ok(Loaded { took, without, during })
-    }
-
-    /// A member comes back; none where nothing is known of what it lacks.
-    async fn reconcile(&mut self) -> Result<Option<Returned>> {
-        let Kind::Ours(ours) = &mut self.kind else { return Ok(None) };
-        let returned = ours.reconcile().await?;
-        self.settle().await?;
-        Ok(Some(returned))
-    }
-
-    async fn stop_and_compare(self) -> Result<()> {
-        let role = self.role().word();
-        let ended = match self.kind {
-            Kind::Ours(ours) => ours.stop_and_compare().await,
-            Kind::Peer(peer) => peer.stop_and_compare().await,
-        };
-        ended.with_context(|| format!("ending {role}"))
-    }
 }

@@ -143,7 +143,7 @@ fn unended(all: &[Loaded]) -> String {
     if count == 0 {
         return String::new();
     }
-    let limit = super::PEER_LIMIT.as_secs();
+    let limit = super::subject::PEER_LIMIT.as_secs();
     format!(
         "; in {count} of {} rounds the peer's mirror had not come to its end after {limit} s, and was ended",
         all.len()
