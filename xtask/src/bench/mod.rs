@@ -48,7 +48,8 @@ enum Name {
     Depot,
     /// Sagas per second, recovery, memory
     Sagas,
-    /// Volumes by fio over NBD: the limit, the peer and ours, side by side (some 14 minutes; `--samples 1`: 5)
+    /// Volumes by fio over NBD: the limit, the peer and ours, side by side, and members that are replaced (some 25 minutes;
+    /// `--samples 1`: 9)
     Volume,
 }
 

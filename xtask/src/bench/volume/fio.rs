@@ -1,14 +1,21 @@
-//! fio, with its nbd engine: running it on a socket, and reading what it counted. What it is to do is in `jobs`.
+//! fio, with its nbd engine: running it on a socket, and reading what it counted. What it is to do is in `jobs`, and for
+//! loads that go on until they are ended, whose requests are all kept, in `repair::load`.
 
 use anyhow::{Context, Result, bail, ensure};
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 use std::time::Duration;
-use testbed::owned_command;
+use testbed::{OwnedProcess, owned_command};
 use tokio::time::timeout;
 
 /// How long one run may take in all: a job has its own limit of a few seconds; a subject that hangs reaches this one.
 const RUN_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long one may take to end that is told to: it waits for what is under way, and writes its logs.
+const END_LIMIT: Duration = Duration::from_secs(30);
+
+/// The exit status of one that was told to end before its time.
+const ENDED: i32 = 128;
 
 const MIB: f64 = (1_u64 << 20) as f64;
 
@@ -77,11 +84,7 @@ pub(super) async fn run(
     counts: Direction,
 ) -> Result<Counted> {
     let mut command = owned_command("fio");
-    command
-        // One process, so that ending it ends all of it.
-        .args(["--output-format=json", "--thread", "--ioengine=nbd", &format!("--uri={}", uri(socket))])
-        .args(args)
-        .current_dir(dir);
+    command.args(common_args(socket)).args(args).current_dir(dir);
     let output = timeout(RUN_LIMIT, command.output());
     let output = output.await.with_context(|| format!("fio {args:?} has not ended after {RUN_LIMIT:?}"))?;
     let output = output.context("running fio")?;
@@ -90,18 +93,85 @@ pub(super) async fn run(
     parse(&String::from_utf8_lossy(&output.stdout), counts)
 }
 
+/// What every run is told: how it answers, and where it works.
+fn common_args(socket: &Utf8Path) -> [String; 4] {
+    // One process, so that ending it ends all of it.
+    ["--output-format=json", "--thread", "--ioengine=nbd", &format!("--uri={}", uri(socket))]
+        .map(str::to_owned)
+}
+
+/// A run that keeps a log of every request, and goes on until it is ended.
+pub(super) struct Logged {
+    process: OwnedProcess,
+    /// Where its files are; their names begin with its name.
+    dir: Utf8PathBuf,
+    jobs: usize,
+}
+
+/// Starts it; `args` name so many jobs, and how long they last at most. What an earlier one of this name has left is overwritten.
+pub(super) fn start_logged(
+    dir: &Utf8Path,
+    socket: &Utf8Path,
+    name: &str,
+    jobs: usize,
+    args: &[String],
+) -> Result<Logged> {
+    let logged = [
+        format!("--output={}", output_file(dir, name)),
+        format!("--write_lat_log={}", dir.join(name)),
+        // Of the log's two other forms nothing is read; times are those of the machine's clock, not since the start.
+        "--disable_slat=1".to_owned(),
+        "--disable_clat=1".to_owned(),
+        "--log_unix_epoch=1".to_owned(),
+    ];
+    let args = [&common_args(socket)[..], &logged, args].concat();
+    let process = OwnedProcess::start(dir, name, Utf8Path::new("fio"), &args)?;
+    Ok(Logged { process, dir: dir.to_owned(), jobs })
+}
+
+fn output_file(dir: &Utf8Path, name: &str) -> Utf8PathBuf {
+    dir.join(format!("{name}.json"))
+}
+
+impl Logged {
+    /// Ends it. The logs of its jobs, a line for each request.
+    pub(super) async fn end(mut self) -> Result<Vec<String>> {
+        let (name, dir) = (self.process.name().to_owned(), self.dir);
+        if let Some(status) = self.process.ended()? {
+            bail!("fio has ended too early, {status}: {}", self.process.last_words().trim_end());
+        }
+        let status = self.process.stop(END_LIMIT).await?;
+        let status =
+            status.with_context(|| format!("fio has not ended after {END_LIMIT:?}, and was killed"))?;
+        ensure!(status.code() == Some(ENDED), "fio {name}: {status}, although it was only told to end");
+        let read =
+            |file: Utf8PathBuf| std::fs::read_to_string(&file).with_context(|| format!("reading {file}"));
+        let jobs = parse_jobs(&read(output_file(&dir, &name))?)?;
+        ensure!(jobs.len() == self.jobs, "fio tells of {} jobs, not {}", jobs.len(), self.jobs);
+        (1..=self.jobs).map(|job| read(dir.join(format!("{name}_lat.{job}.log")))).collect()
+    }
+}
+
 /// As NBD's own clients name an export.
 pub(super) fn uri(socket: &Utf8Path) -> String {
     format!("nbd+unix:///?socket={socket}")
 }
 
-/// What fio's JSON says. Before it fio may have written lines for people.
-fn parse(stdout: &str, counts: Direction) -> Result<Counted> {
+/// What fio's JSON says of its jobs, of which none has failed. Before it fio may have written lines for people.
+fn parse_jobs(stdout: &str) -> Result<Vec<JobOutput>> {
     let begins = if stdout.starts_with('{') { Some(0) } else { stdout.find("\n{") };
     let json = &stdout[begins.context("fio's output has no JSON")?..];
     let output: Output = serde_json::from_str(json).context("fio's output is not understood")?;
-    let [job] = output.jobs.as_slice() else { bail!("fio tells of {} jobs, not one", output.jobs.len()) };
-    ensure!(job.error == 0, "a request of fio failed with errno {}", job.error);
+    for job in &output.jobs {
+        ensure!(job.error == 0, "a request of fio failed with errno {}", job.error);
+    }
+    Ok(output.jobs)
+}
+
+/// The figures of its only job.
+fn parse(stdout: &str, counts: Direction) -> Result<Counted> {
+    let jobs = parse_jobs(stdout)?;
+    let [job] = jobs.as_slice() else { bail!("fio tells of {} jobs, not one", jobs.len()) };
     let counted = match counts {
         Direction::Read => &job.read,
         Direction::Write => &job.write,
@@ -161,6 +231,18 @@ mod tests {
         let failed = OUTPUT.replace(r#""error" : 0"#, r#""error" : 107"#);
         let error = parse(&failed, Direction::Write).unwrap_err();
         assert_eq!(error.to_string(), "a request of fio failed with errno 107");
+    }
+
+    #[test]
+    fn an_error_of_any_of_several_jobs_is_an_error() {
+        let job = |error: i32| {
+            let counts = r#"{"total_ios":1,"bw_bytes":1,"iops":1,"lat_ns":{"mean":1},"clat_ns":{}}"#;
+            format!(r#"{{"error":{error},"read":{counts},"write":{counts}}}"#)
+        };
+        let both = |second: i32| format!(r#"{{"jobs":[{},{}]}}"#, job(0), job(second));
+        assert_eq!(parse_jobs(&both(0)).unwrap().len(), 2);
+        let error = parse_jobs(&both(5)).map(drop).unwrap_err();
+        assert_eq!(error.to_string(), "a request of fio failed with errno 5");
     }
 
     #[test]

@@ -80,7 +80,7 @@ each was written; {empty:.1} MiB before the first one was opened, {highest:.1} M
 /// A short life of an Upstairs.
 async fn use_once(dir: &Utf8Path, agent: &Utf8Path, volume: &Volume) -> Result<()> {
     let socket = dir.join("idle.sock");
-    let export: Server = volume.export(agent, dir, "idle-export", &socket).await?;
+    let export: Server = volume.export(agent, dir, "idle-export", &socket, 1).await?;
     let write = format!("write -P 7 0 {WRITTEN_MIB}M");
     qemu_io(&socket, &[&write, "flush"]).await?;
     export.stop().await

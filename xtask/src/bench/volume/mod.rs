@@ -5,7 +5,8 @@
 //!   start the subjects that are asked for ─► write each one's whole region through its socket
 //!   for each job, N times:   look at the machine
 //!                            for each subject:  run the job ─► flush, syncfs
-//!   end all processes, remove the directory ─► the memory of idle regions, by itself
+//!   end all processes, remove the directory ─► members that are replaced (`repair`), by themselves
+//!                                           ─► the memory of idle regions, by itself
 //!   ending and removing: also after a failure, SIGINT, SIGTERM
 //! ```
 //!
@@ -30,6 +31,7 @@ mod jobs;
 mod machine;
 mod memory;
 mod ours;
+mod repair;
 mod report;
 mod server;
 mod subject;
@@ -45,7 +47,7 @@ use fio::Direction;
 use jobs::{JOBS, Job};
 use report::{Measured, Run, Side};
 use std::{fs::File, process::Stdio};
-use subject::Subject;
+use subject::{Subject, qemu_io};
 use tokio::{
     process::Command,
     signal::unix::{SignalKind, signal},
@@ -70,6 +72,10 @@ const PROGRAMS: [(&str, &str, &str); 4] = [
     ("setpriv", "--help", "--pdeathsig"),
 ];
 
+/// The same of what only members that are replaced need.
+const REPAIR_PROGRAMS: [(&str, &str, &str); 2] =
+    [("qemu-img", "--version", "qemu-img"), ("qemu-storage-daemon", "--version", "qemu-storage-daemon")];
+
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
@@ -86,7 +92,8 @@ pub(super) struct Order {
 impl Order {
     /// Refuses rows and subjects that there are not.
     pub(super) fn check(&self) -> Result<()> {
-        let names: Vec<&str> = JOBS.iter().map(|job| job.name).chain([idle::NAME]).collect();
+        let names: Vec<&str> =
+            JOBS.iter().map(|job| job.name).chain(repair::NAMES).chain([idle::NAME]).collect();
         if let Some(unknown) = self.only.iter().find(|name| !names.contains(&name.as_str())) {
             bail!("no row {unknown:?}; there are {}", names.join(", "));
         }
@@ -106,6 +113,13 @@ impl Order {
         Role::ALL.into_iter().filter(|role| self.roles.is_empty() || self.roles.contains(role)).collect()
     }
 
+    /// What is to be measured of replacing members.
+    fn repairs(&self) -> repair::Repairs {
+        let rows = repair::NAMES.into_iter().filter(|row| self.wants(row)).collect();
+        let roles = self.roles().into_iter().filter(|role| repair::ROLES.contains(role)).collect();
+        repair::Repairs { rows, roles, samples: self.samples, seconds: self.seconds }
+    }
+
     /// Whether ours is among them, and the row of idle regions is asked for.
     fn wants_idle(&self) -> bool {
         self.wants(idle::NAME) && self.roles().iter().any(|role| *role > Role::Peer)
@@ -114,7 +128,7 @@ impl Order {
 
 /// Measures what is asked for. `programs` has ours.
 pub(super) async fn run(order: &Order, programs: &Utf8Path) -> Result<Vec<VolumeRow>> {
-    check_programs().await?;
+    check_programs(order).await?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     tokio::select! {
@@ -143,6 +157,13 @@ async fn rows(order: &Order, programs: &Utf8Path) -> Result<Vec<VolumeRow>> {
         rows.extend(measured.iter().flat_map(report::rows).map(|row| VolumeRow::Job(Box::new(row))));
         rows.extend(memory::rows(&measured).into_iter().map(|row| VolumeRow::Memory(Box::new(row))));
     }
+    let repairs = order.repairs();
+    if repairs.is_any() {
+        let place = Place::create(dir.clone(), repairs.bytes())?;
+        let measured = repair::run(&place.dir, programs, &repairs).await?;
+        place.remove()?;
+        rows.extend(measured.into_iter().map(|row| VolumeRow::Repair(Box::new(row))));
+    }
     if order.wants_idle() {
         let place = Place::create(dir, idle::BYTES)?;
         rows.push(VolumeRow::Memory(Box::new(idle::run(&place, programs).await?)));
@@ -159,16 +180,19 @@ async fn stop_all(subjects: Vec<Subject>) -> Result<()> {
 }
 
 /// Says all that is missing at once.
-async fn check_programs() -> Result<()> {
+async fn check_programs(order: &Order) -> Result<()> {
     let mut missing = Vec::new();
-    for (program, argument, answer) in PROGRAMS {
+    let more = REPAIR_PROGRAMS.into_iter().filter(|_| order.repairs().is_any());
+    for (program, argument, answer) in PROGRAMS.into_iter().chain(more) {
         let output = Command::new(program).arg(argument).stdin(Stdio::null()).output().await;
         let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
         if !said.is_ok_and(|said| said.contains(answer)) {
             missing.push(format!("{program} (whose {argument} tells of {answer})"));
         }
     }
-    let install = "apt-get install --no-install-recommends fio qemu-utils util-linux";
+    // Where qemu-utils is older, qemu-storage-daemon is in another package.
+    let install =
+        "apt-get install --no-install-recommends fio qemu-utils util-linux (and qemu-system-common)";
     ensure!(missing.is_empty(), "missing: {}; on Debian: {install}", missing.join(", "));
     Ok(())
 }
@@ -219,7 +243,7 @@ async fn measure(dir: &Utf8Path, subjects: &[Subject], jobs: &[Job], order: &Ord
     for subject in subjects {
         eprintln!("filling {}: {}", subject.role.word(), subject.what);
         fill(dir, subject).await?;
-        settle(dir, subject).await?;
+        settle(dir, &subject.socket, subject.role).await?;
     }
     let mut all = Vec::new();
     for job in jobs {
@@ -234,7 +258,7 @@ async fn measure(dir: &Utf8Path, subjects: &[Subject], jobs: &[Job], order: &Ord
                 let role = subject.role.word();
                 eprintln!("{} {round}/{}  {role}: {figure:.0} {unit}", job.name, order.samples);
                 side.runs.push(run);
-                settle(dir, subject).await?;
+                settle(dir, &subject.socket, subject.role).await?;
             }
         }
         all.push(measured);
@@ -251,8 +275,9 @@ async fn fill(dir: &Utf8Path, subject: &Subject) -> Result<()> {
 }
 
 /// Lets nothing of a run be left for the next one.
-async fn settle(dir: &Utf8Path, subject: &Subject) -> Result<()> {
-    subject.flush().await?;
+async fn settle(dir: &Utf8Path, socket: &Utf8Path, role: Role) -> Result<()> {
+    let flushed = qemu_io(socket, &["flush"]).await;
+    flushed.with_context(|| format!("flushing {}", role.word()))?;
     let dir = dir.to_owned();
     let synced = tokio::task::spawn_blocking(move || {
         let opened = File::open(&dir).with_context(|| format!("opening {dir}"))?;
@@ -305,6 +330,17 @@ mod tests {
     fn subjects_take_turns_in_one_order_however_they_are_named() {
         assert_eq!(order(&[], &[Role::Ours, Role::Limit]).roles(), [Role::Limit, Role::Ours]);
         assert_eq!(order(&[], &[]).roles(), Role::ALL);
+    }
+
+    #[test]
+    fn repairs_are_of_the_peer_and_of_ours_where_they_are_asked_for() {
+        let all = order(&[], &[]).repairs();
+        assert!(all.is_any() && all.rows == repair::NAMES && all.roles == [Role::Peer, Role::Ours]);
+        let one = order(&["reconcile"], &[Role::Ours, Role::Limit]).repairs();
+        assert!(one.is_any() && one.rows == ["reconcile"] && one.roles == [Role::Ours]);
+        assert!(!order(&["seqread_1m_qd8"], &[]).repairs().is_any());
+        assert!(!order(&[], &[Role::Limit, Role::OursEncrypted]).repairs().is_any());
+        assert!(order(&["repair_rate"], &[]).jobs().is_empty());
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(super) async fn start(dir: &Utf8Path, programs: &Utf8Path, keys: Keys) -> Re
         servers.push(downstairs(&agent, &dir, &format!("{DISK}{number}"), member).await?);
     }
     let socket = dir.join("volume.sock");
-    servers.push(volume.export(&agent, &dir, EXPORT, &socket).await?);
+    servers.push(volume.export(&agent, &dir, EXPORT, &socket, 1).await?);
     Ok(Subject { role, what: what.to_owned(), version: version(agent.as_str()).await?, socket, servers })
 }
 
@@ -82,12 +82,21 @@ pub(super) async fn downstairs(
     name: &str,
     place: &Place,
 ) -> Result<Server> {
-    let address = place.address;
-    let args =
-        ["downstairs".to_owned(), format!("--directory={}", place.directory), format!("--listen={address}")];
-    let mut server = Server::start(dir, name, agent, &args)?;
-    server.wait_ready(Door::Tcp(address)).await?;
+    let mut server = begin_downstairs(agent, dir, name, place)?;
+    server.wait_ready(Door::Tcp(place.address)).await?;
     Ok(server)
+}
+
+/// The same, which may not listen yet.
+pub(super) fn begin_downstairs(
+    agent: &Utf8Path,
+    dir: &Utf8Path,
+    name: &str,
+    place: &Place,
+) -> Result<Server> {
+    let (directory, address) = (&place.directory, place.address);
+    let args = ["downstairs".to_owned(), format!("--directory={directory}"), format!("--listen={address}")];
+    Server::start(dir, name, agent, &args)
 }
 
 /// A volume that was made.
@@ -126,25 +135,50 @@ impl Volume {
         Ok(volume)
     }
 
-    /// Serves it on a unix socket, with the first epoch.
+    /// One that another file describes.
+    pub(super) fn described_by(file: Utf8PathBuf) -> Volume {
+        Volume { file, key: None }
+    }
+
+    /// The file that describes it.
+    pub(super) fn file(&self) -> &Utf8Path {
+        &self.file
+    }
+
+    /// Serves it on a unix socket, with this epoch.
     pub(super) async fn export(
         &self,
         agent: &Utf8Path,
         dir: &Utf8Path,
         name: &str,
         socket: &Utf8Path,
+        epoch: u32,
+    ) -> Result<Server> {
+        let mut server = self.begin_export(agent, dir, name, socket, epoch, &[])?;
+        server.wait_ready(Door::Unix(socket)).await?;
+        Ok(server)
+    }
+
+    /// The same, with more arguments; it may not listen yet.
+    pub(super) fn begin_export(
+        &self,
+        agent: &Utf8Path,
+        dir: &Utf8Path,
+        name: &str,
+        socket: &Utf8Path,
+        epoch: u32,
+        more: &[&str],
     ) -> Result<Server> {
         let mut args = vec![
             "volume".to_owned(),
             "export".to_owned(),
             format!("--volume={}", self.file),
-            "--epoch=1".to_owned(),
+            format!("--epoch={epoch}"),
             format!("--listen=unix:{socket}"),
         ];
         args.extend(self.key_file());
-        let mut server = Server::start(dir, name, agent, &args)?;
-        server.wait_ready(Door::Unix(socket)).await?;
-        Ok(server)
+        args.extend(more.iter().map(|argument| (*argument).to_owned()));
+        Server::start(dir, name, agent, &args)
     }
 
     fn key_file(&self) -> Option<String> {
@@ -153,7 +187,7 @@ impl Volume {
 }
 
 /// Runs a command of ours that ends by itself.
-async fn succeed(agent: &Utf8Path, args: &[String]) -> Result<()> {
+pub(super) async fn succeed(agent: &Utf8Path, args: &[String]) -> Result<()> {
     let output = owned_command(agent).args(args).output().await;
     let output = output.with_context(|| format!("running {agent}"))?;
     let said = String::from_utf8_lossy(&output.stderr);

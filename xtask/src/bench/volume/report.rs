@@ -5,6 +5,7 @@ use super::{
     fio::Counted,
     jobs::Job,
     machine::Machine,
+    repair::{self, RepairRow},
     subject::{Role, Subject},
 };
 use crate::bench::row::{self, Limit, Peer, Row, Samples};
@@ -56,12 +57,14 @@ pub(crate) enum VolumeRow {
     Job(Box<JobRow>),
     /// Memory: less is better.
     Memory(Box<Row>),
+    /// A member that is replaced, or comes back.
+    Repair(Box<RepairRow>),
 }
 
 /// Whether ours is as good as it is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Verdict {
+pub(super) enum Verdict {
     Reached,
     Missed,
 }
@@ -109,10 +112,39 @@ struct SubjectFigures {
 
 /// The machine while no subject works.
 #[derive(Debug, Serialize)]
-struct MachineFigures {
+pub(super) struct MachineFigures {
     busy_share: Samples,
     sequential_mib_per_second: Samples,
     fdatasync_us: Samples,
+}
+
+impl MachineFigures {
+    /// Of one look at least.
+    pub(super) fn of(looks: &[Machine]) -> MachineFigures {
+        MachineFigures {
+            busy_share: samples_of(looks, |look| look.busy_share),
+            sequential_mib_per_second: samples_of(looks, |look| look.sequential_mib_per_second),
+            fdatasync_us: samples_of(looks, |look| look.fdatasync_us),
+        }
+    }
+
+    /// For people.
+    pub(super) fn line(&self) -> String {
+        let list = |samples: &Samples, unit: f64| {
+            samples
+                .samples
+                .iter()
+                .map(|sample| format!("{:.0}", sample * unit))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        format!(
+            "the machine alone: fdatasync {} us, sequential {} MiB/s; others use {} % of its processors",
+            list(&self.fdatasync_us, 1.0),
+            list(&self.sequential_mib_per_second, 1.0),
+            list(&self.busy_share, 100.0),
+        )
+    }
 }
 
 /// The rows of a job: one for ours and one for ours with encryption where they were measured, else one with what ours is
@@ -154,11 +186,7 @@ fn row(measured: &Measured, ours: Option<Role>, suffix: &str) -> JobRow {
         argv: ["cargo", "xtask", "bench", "volume", "--only", job.name].map(str::to_owned).to_vec(),
         note: format!("fio {}", job.fio_args(measured.seconds).join(" ")),
         subjects: subjects.map(|side| subject_figures(job, side, limit.as_ref())).collect(),
-        machine: MachineFigures {
-            busy_share: samples_of(&measured.machine, |look| look.busy_share),
-            sequential_mib_per_second: samples_of(&measured.machine, |look| look.sequential_mib_per_second),
-            fdatasync_us: samples_of(&measured.machine, |look| look.fdatasync_us),
-        },
+        machine: MachineFigures::of(&measured.machine),
         limit: side(measured, Role::Limit)
             .zip(limit)
             .map(|(side, samples)| Limit { name: side.what.clone(), median: samples.median }),
@@ -205,7 +233,7 @@ fn subject_figures(job: Job, side: &Side, limit: Option<&Samples>) -> SubjectFig
 }
 
 /// Highest less lowest sample, over the median.
-fn spread(samples: &Samples) -> f64 {
+pub(super) fn spread(samples: &Samples) -> f64 {
     let lowest = samples.samples.iter().copied().fold(f64::INFINITY, f64::min);
     let highest = samples.samples.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     (highest - lowest) / samples.median
@@ -217,6 +245,7 @@ impl VolumeRow {
         match self {
             VolumeRow::Job(row) => row.verdict.map(|verdict| verdict == Verdict::Reached),
             VolumeRow::Memory(row) => row.ratio_limit.map(|ratio| ratio >= 1.0),
+            VolumeRow::Repair(row) => row.verdict.map(|verdict| verdict == Verdict::Reached),
         }
     }
 
@@ -224,6 +253,7 @@ impl VolumeRow {
         match self {
             VolumeRow::Job(row) => &row.name,
             VolumeRow::Memory(row) => &row.name,
+            VolumeRow::Repair(row) => row.name,
         }
     }
 }
@@ -235,6 +265,7 @@ pub(crate) fn table(rows: &[VolumeRow]) -> String {
         match row {
             VolumeRow::Job(row) => write_job(&mut text, row).expect("writing to a string succeeds"),
             VolumeRow::Memory(row) => text.push_str(&row::table(std::slice::from_ref(&**row))),
+            VolumeRow::Repair(row) => text.push_str(&repair::page(row)),
         }
     }
     let missed: Vec<&str> =
@@ -281,16 +312,7 @@ fn write_job(text: &mut String, row: &JobRow) -> std::fmt::Result {
             memory.join(", "),
         )?;
     }
-    let list = |samples: &Samples, unit: f64| {
-        samples.samples.iter().map(|sample| format!("{:.0}", sample * unit)).collect::<Vec<_>>().join(", ")
-    };
-    writeln!(
-        text,
-        "  the machine alone: fdatasync {} us, sequential {} MiB/s; others use {} % of its processors",
-        list(&row.machine.fdatasync_us, 1.0),
-        list(&row.machine.sequential_mib_per_second, 1.0),
-        list(&row.machine.busy_share, 100.0),
-    )
+    writeln!(text, "  {}", row.machine.line())
 }
 
 #[cfg(test)]

@@ -99,6 +99,11 @@ impl Server {
         Ok(memory_mib(self.process.pid()).with_context(|| format!("{} is gone", self.name()))?.1)
     }
 
+    /// SIGKILL, and its end.
+    pub(super) async fn kill(self) -> Result<()> {
+        self.process.kill().await
+    }
+
     /// Asks it to end, and kills it if it does not.
     pub(super) async fn stop(self) -> Result<()> {
         let name = self.name().to_owned();

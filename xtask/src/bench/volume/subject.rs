@@ -30,7 +30,7 @@ use testbed::owned_command;
 const CONNECTIONS: u32 = 16;
 
 /// Children of the peer.
-const CHILDREN: usize = 3;
+pub(super) const CHILDREN: usize = 3;
 
 /// What a subject is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
@@ -100,7 +100,9 @@ pub(super) async fn start_all(dir: &Utf8Path, programs: &Utf8Path, roles: &[Role
 /// One export of one file.
 async fn limit(dir: &Utf8Path) -> Result<Subject> {
     let mut servers = Vec::new();
-    let socket = file_export(dir, "limit", &mut servers).await?;
+    let (file, server) = file_export(dir, "limit", Blocks::Reserved).await?;
+    let socket = file.socket;
+    servers.push(server);
     let what = "one qemu-nbd export of a raw file".to_owned();
     Ok(Subject { role: Role::Limit, what, version: version("qemu-nbd").await?, socket, servers })
 }
@@ -110,8 +112,9 @@ async fn peer(dir: &Utf8Path) -> Result<Subject> {
     let mut servers = Vec::new();
     let mut options = "driver=quorum,vote-threshold=2".to_owned();
     for child in 0..CHILDREN {
-        let socket = file_export(dir, &format!("quorum-{child}"), &mut servers).await?;
-        options.push_str(&quorum_child(child, &socket));
+        let (file, server) = file_export(dir, &format!("quorum-{child}"), Blocks::Reserved).await?;
+        options.push_str(&quorum_child(child, &file.socket));
+        servers.push(server);
     }
     let socket = dir.join("quorum.sock");
     let args = ["--image-opts".to_owned(), options];
@@ -128,16 +131,34 @@ fn quorum_child(child: usize, socket: &Utf8Path) -> String {
     )
 }
 
+/// Whether a new file has its blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocks {
+    /// All of them.
+    Reserved,
+    /// None.
+    Sparse,
+}
+
+/// A raw file, and where it is served.
+pub(super) struct RawFile {
+    pub(super) file: Utf8PathBuf,
+    pub(super) socket: Utf8PathBuf,
+}
+
 /// `qemu-nbd` on a new raw file.
-async fn file_export(dir: &Utf8Path, name: &str, servers: &mut Vec<Server>) -> Result<Utf8PathBuf> {
+pub(super) async fn file_export(dir: &Utf8Path, name: &str, blocks: Blocks) -> Result<(RawFile, Server)> {
     let file = dir.join(format!("{name}.raw"));
     let created = std::fs::File::create(&file).with_context(|| format!("creating {file}"))?;
-    fallocate(created, FallocateFlags::empty(), 0, REGION_BYTES)
-        .with_context(|| format!("reserving {REGION_BYTES} bytes for {file}"))?;
+    let sized = match blocks {
+        Blocks::Reserved => fallocate(created, FallocateFlags::empty(), 0, REGION_BYTES).map_err(Into::into),
+        Blocks::Sparse => created.set_len(REGION_BYTES),
+    };
+    sized.with_context(|| format!("reserving {REGION_BYTES} bytes for {file}"))?;
     let socket = dir.join(format!("{name}.sock"));
-    let args = ["--format=raw".to_owned(), file.into_string()];
-    servers.push(export(dir, name, &socket, &args).await?);
-    Ok(socket)
+    let args = ["--format=raw".to_owned(), file.to_string()];
+    let server = export(dir, name, &socket, &args).await?;
+    Ok((RawFile { file, socket }, server))
 }
 
 /// `qemu-nbd` on an image.
@@ -169,12 +190,6 @@ pub(super) async fn qemu_io(socket: &Utf8Path, commands: &[&str]) -> Result<()> 
 }
 
 impl Subject {
-    /// A flush through its socket.
-    pub(super) async fn flush(&self) -> Result<()> {
-        let flushed = qemu_io(&self.socket, &["flush"]).await;
-        flushed.with_context(|| format!("flushing {}", self.role.word()))
-    }
-
     /// Processor time of all of its processes so far, in seconds.
     pub(super) fn cpu_seconds(&self) -> Result<f64> {
         self.servers.iter().map(Server::cpu_seconds).sum()

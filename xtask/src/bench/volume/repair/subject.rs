@@ -1,0 +1,145 @@
+//! Ours and the peer as what is measured: something that keeps three copies, one of which is lost and replaced, with and without
+//! clients. Owns what happens within one round; the rounds are the caller's.
+
+use super::{
+    Loaded, Took,
+    load::{Load, Requests, Window, now_ms},
+    mirror::Quorum,
+    ours::{Replaced, Returned},
+};
+use crate::bench::volume::{REGION_BYTES, fio, settle, subject::Role};
+use anyhow::{Context, Result, ensure};
+use camino::{Utf8Path, Utf8PathBuf};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How long a load runs before anything is counted.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// How long a load goes on behind what is counted.
+const TAIL: Duration = Duration::from_millis(500);
+
+/// How long the peer's copy may take under load: it need not come to an end.
+pub(super) const PEER_LIMIT: Duration = Duration::from_secs(60);
+
+/// Something that keeps three copies, one of which is lost and replaced.
+pub(super) struct Subject {
+    /// All of its files.
+    dir: Utf8PathBuf,
+    kind: Kind,
+}
+
+enum Kind {
+    Ours(Box<Replaced>),
+    Peer(Box<Quorum>),
+}
+
+impl Subject {
+    pub(super) async fn start(dir: &Utf8Path, programs: &Utf8Path, role: Role) -> Result<Subject> {
+        let dir = dir.join(if role == Role::Peer { "peer" } else { "ours" });
+        std::fs::create_dir(&dir).with_context(|| format!("creating {dir}"))?;
+        let kind = match role {
+            Role::Peer => Kind::Peer(Box::new(Quorum::start(&dir).await?)),
+            _ => Kind::Ours(Box::new(Replaced::start(&dir, programs).await?)),
+        };
+        Ok(Subject { dir, kind })
+    }
+
+    pub(super) fn role(&self) -> Role {
+        match &self.kind {
+            Kind::Ours(_) => Role::Ours,
+            Kind::Peer(_) => Role::Peer,
+        }
+    }
+
+    fn socket(&self) -> &Utf8Path {
+        match &self.kind {
+            Kind::Ours(ours) => &ours.socket,
+            Kind::Peer(peer) => &peer.socket,
+        }
+    }
+
+    /// Writes all of it once: each block says where it is, and the rest of it is random.
+    pub(super) async fn fill(&self) -> Result<()> {
+        let size = format!("--size={REGION_BYTES}");
+        let args = ["--name=fill", "--rw=write", "--bs=1M", "--iodepth=8", &size];
+        let content = ["--verify=crc32c", "--verify_interval=4k", "--do_verify=0", "--verify_state_save=0"];
+        let args: Vec<String> = args.into_iter().chain(content).map(str::to_owned).collect();
+        let filled = fio::run(&self.dir, self.socket(), &args, fio::Direction::Write).await;
+        filled.with_context(|| format!("filling {}", self.role().word())).map(drop)
+    }
+
+    pub(super) async fn settle(&self) -> Result<()> {
+        settle(&self.dir, self.socket(), self.role()).await
+    }
+
+    async fn lose(&mut self) -> Result<()> {
+        match &mut self.kind {
+            Kind::Ours(ours) => ours.lose().await,
+            Kind::Peer(peer) => peer.lose().await,
+        }
+    }
+
+    /// Afterwards all members are there, and have everything.
+    async fn finish(&mut self) -> Result<()> {
+        match &mut self.kind {
+            Kind::Ours(ours) => ours.wait_whole().await?,
+            Kind::Peer(peer) => peer.finish().await?,
+        }
+        self.settle().await
+    }
+
+    async fn replace(&mut self) -> Result<Took> {
+        match &mut self.kind {
+            Kind::Ours(ours) => ours.replace().await,
+            Kind::Peer(peer) => peer.replace(PEER_LIMIT).await,
+        }
+    }
+
+    /// Nobody else asks anything.
+    pub(super) async fn idle(&mut self) -> Result<Took> {
+        self.lose().await?;
+        let took = self.replace().await?;
+        self.finish().await?;
+        Ok(took)
+    }
+
+    /// Clients go on.
+    pub(super) async fn loaded(&mut self, load: Load, seconds: u32) -> Result<Loaded> {
+        let run = fio::start_logged(&self.dir, self.socket(), load.name(), load.jobs(), &load.fio_args())?;
+        // The measurement itself: this much time is passed over, and that much is looked at.
+        sleep(SETTLING).await;
+        let from_ms = now_ms()?;
+        sleep(Duration::from_secs(seconds.into())).await;
+        let without = Window::since(from_ms)?;
+        self.lose().await?;
+        let took = self.replace().await?;
+        // What was asked before the end of the replacement is answered, and counted by how long it took.
+        sleep(TAIL).await;
+        let requests = Requests::of(&run.end().await?)?;
+        self.finish().await?;
+        let (without, during) = (requests.seen_in(without)?, requests.seen_in(took.window)?);
+        if load == Load::Paced {
+            let all = [&without, &during].map(|seen| seen.read_p99_us.and(seen.write_p99_us));
+            ensure!(all.iter().all(Option::is_some), "the load had no reads, or no writes: {all:?}");
+        }
+        Ok(Loaded { took, without, during })
+    }
+
+    /// A member comes back; none where nothing is known of what it lacks.
+    pub(super) async fn reconcile(&mut self) -> Result<Option<Returned>> {
+        let Kind::Ours(ours) = &mut self.kind else { return Ok(None) };
+        let returned = ours.reconcile().await?;
+        self.settle().await?;
+        Ok(Some(returned))
+    }
+
+    pub(super) async fn stop_and_compare(self) -> Result<()> {
+        let role = self.role().word();
+        let ended = match self.kind {
+            Kind::Ours(ours) => ours.stop_and_compare().await,
+            Kind::Peer(peer) => peer.stop_and_compare().await,
+        };
+        ended.with_context(|| format!("ending {role}"))
+    }
+}
