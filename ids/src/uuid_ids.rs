@@ -90,3 +90,11 @@ uuid_id!(
     /// One region set: the regions that hold the same blocks.
     RegionSetId, "region set"
 );
+uuid_id!(
+    /// One volume: what a guest sees as a disk.
+    VolumeId, "volume"
+);
+uuid_id!(
+    /// One repair of a volume: one member that is filled, from the first word of it to its end.
+    RepairId, "repair"
+);
