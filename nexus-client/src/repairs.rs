@@ -161,6 +161,13 @@ macro_rules! words {
             pub fn word(self) -> &'static str {
                 match self { $($name::$variant => $word,)* $name::Unrecognized => "unrecognized" }
             }
+
+            /// What a word says; one that is not known is [`Unrecognized`]($name::Unrecognized).
+            #[must_use]
+            pub fn of(word: &str) -> $name {
+                let known = $name::KNOWN.iter().find(|(_, known)| *known == word);
+                known.map_or($name::Unrecognized, |(meaning, _)| *meaning)
+            }
         }
     };
 }
@@ -302,7 +309,9 @@ pub enum RepairNoticeError {
     #[error("region {0} is said to take the place of itself, in the same incarnation")]
     ReplacesItself(RegionId),
     /// Whoever catches up has a place.
-    #[error("a member that catches up takes nobody's place; leave `replaces` out, or say `replaces_gone` or `replaces_leaving`")]
+    #[error(
+        "a member that catches up takes nobody's place; leave `replaces` out, or say `replaces_gone` or `replaces_leaving`"
+    )]
     ReplacesAndCatchesUp,
     /// An interruption without its cause.
     #[error("an interrupted repair says by what: give `interrupted_by`")]
@@ -353,7 +362,10 @@ impl RepairNotice {
         let numbers = [
             ("the size of the region set,", repair.bytes),
             ("the incarnation", repair.region.incarnation),
-            ("the incarnation of the region that is replaced,", repair.replaces.map_or(0, |old| old.incarnation)),
+            (
+                "the incarnation of the region that is replaced,",
+                repair.replaces.map_or(0, |old| old.incarnation),
+            ),
             ("the sequence", stamp.sequence),
             ("the config_version", stamp.config_version),
         ];
@@ -368,7 +380,9 @@ impl RepairNotice {
             return Err(RepairNoticeError::ReplacesItself(repair.region.region_id));
         }
         match self {
-            RepairNotice::Start(start) if start.why == RepairReason::CatchesUp && repair.replaces.is_some() => {
+            RepairNotice::Start(start)
+                if start.why == RepairReason::CatchesUp && repair.replaces.is_some() =>
+            {
                 Err(RepairNoticeError::ReplacesAndCatchesUp)
             }
             RepairNotice::Progress(progress) if progress.bytes_done > repair.bytes => {
