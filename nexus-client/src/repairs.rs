@@ -421,9 +421,9 @@ pub struct VolumeRepair {
     /// Of which of its region sets.
     pub region_set_id: RegionSetId,
     /// Who is filled.
-    pub region: RepairRegion,
+    pub region: ShownRegion,
     /// Whose place it takes.
-    pub replaces: Option<RepairRegion>,
+    pub replaces: Option<ShownRegion>,
     /// How far it is, in a word.
     pub state: RepairState,
     /// Why it is filled; none if no start was told yet.
@@ -448,7 +448,7 @@ pub struct VolumeRepair {
     #[schema(value_type = Option<String>, format = DateTime)]
     pub finished_at: Option<Timestamp>,
     /// The newest notice of it.
-    pub newest: Stamp,
+    pub newest: ShownStamp,
 }
 
 /// How far a repair is, in a word.
@@ -464,4 +464,27 @@ pub enum RepairState {
     /// A word that this program is too old to know; never sent.
     #[serde(other)]
     Unrecognized,
+}
+
+/// One life of a region, in an answer: which may say more some day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ShownRegion {
+    /// Which.
+    pub region_id: RegionId,
+    /// Which of those that had this id.
+    pub incarnation: u64,
+}
+
+/// Who told, and when, in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ShownStamp {
+    /// The right to write of the Upstairs that told.
+    pub epoch: u32,
+    /// Which of its notices.
+    pub sequence: u64,
+    /// The version of the construction request in force.
+    pub config_version: u64,
+    /// The sender's time.
+    #[schema(value_type = String, format = DateTime)]
+    pub told_at: Timestamp,
 }

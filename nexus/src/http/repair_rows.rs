@@ -2,7 +2,7 @@
 
 use nexus_client::repairs::{
     Repair, RepairInterruption, RepairNotice, RepairOutcome, RepairPhase, RepairReason, RepairRegion,
-    RepairState, RepairWait, VolumeRepair,
+    RepairState, RepairWait, ShownRegion, ShownStamp, VolumeRepair,
 };
 use nexus_database::repairs::{self as stored, Finish, Notice, Outcome, Progress, RegionLife, Said, Start};
 
@@ -42,7 +42,7 @@ pub(crate) fn notice(notice: &RepairNotice) -> Notice {
 /// What is shown of a row.
 pub(crate) fn shown(row: &stored::Repair) -> VolumeRepair {
     let stored::Repair { subject, newest, start, progress, finish } = row;
-    let region = |life: RegionLife| RepairRegion { region_id: life.id, incarnation: life.incarnation };
+    let region = |life: RegionLife| ShownRegion { region_id: life.id, incarnation: life.incarnation };
     let state = match finish.as_ref().map(|part| part.said.outcome) {
         None => RepairState::Running,
         Some(Outcome::Completed) => RepairState::Completed,
@@ -70,7 +70,7 @@ pub(crate) fn shown(row: &stored::Repair) -> VolumeRepair {
         started_at: start.as_ref().map(|part| part.told_at),
         progressed_at: progress.as_ref().map(|part| part.told_at),
         finished_at: finish.as_ref().map(|part| part.told_at),
-        newest: nexus_client::repairs::Stamp {
+        newest: ShownStamp {
             epoch: newest.epoch,
             sequence: newest.sequence,
             config_version: newest.config_version,
