@@ -130,7 +130,7 @@ async fn what_is_no_notice_is_refused_by_name_and_not_noted() {
         ("/repair/region/incarnation", json!(-1), "bad_json", "-1"),
         ("/repair/replaces/incarnation", over.clone(), "bad_request", "replaced"),
         ("/repair/region", story.repair["replaces"].clone(), "bad_request", "place of itself"),
-        ("/repair/id", json!("mine"), "bad_json", "mine"),
+        ("/repair/id", json!("mine"), "bad_json", "UUID"),
         ("/repair/more", json!(1), "bad_json", "more"),
         ("/stamp/more", json!(1), "bad_json", "more"),
         ("/more", json!(1), "bad_json", "more"),
