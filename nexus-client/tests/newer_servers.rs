@@ -93,7 +93,7 @@ fn notice() -> Value {
 }
 
 /// The refusal of a notice of this kind that would be one with its first words, and has another one at `key`.
-fn refused<T: DeserializeOwned + Debug>(words: Value, key: &str, bad: Value) -> String {
+fn refused<T: DeserializeOwned + Debug>(words: &Value, key: &str, bad: Value) -> String {
     let mut notice = notice();
     for (key, word) in words.as_object().unwrap() {
         notice[key] = word.clone();
@@ -109,15 +109,15 @@ fn a_notice_of_a_repair_with_a_word_that_is_not_known_is_refused_with_those_that
     let progress = json!({"phase": "queued", "bytes_done": 0, "waits": ["list"]});
     let finish = json!({"outcome": "interrupted", "interrupted_by": "stopped"});
     for word in ["a_word_of_the_future", "unrecognized"] {
-        let why = refused::<RepairStart>(start.clone(), "why", json!(word));
+        let why = refused::<RepairStart>(&start, "why", json!(word));
         assert!(why.contains("replaces_gone, replaces_leaving, catches_up"), "{why}");
-        let phase = refused::<RepairProgress>(progress.clone(), "phase", json!(word));
+        let phase = refused::<RepairProgress>(&progress, "phase", json!(word));
         assert!(phase.contains("away, queued, copying"), "{phase}");
-        let waits = refused::<RepairProgress>(progress.clone(), "waits", json!(["list", word]));
+        let waits = refused::<RepairProgress>(&progress, "waits", json!(["list", word]));
         assert!(waits.contains("second_member"), "{waits}");
-        let outcome = refused::<RepairFinish>(finish.clone(), "outcome", json!(word));
+        let outcome = refused::<RepairFinish>(&finish, "outcome", json!(word));
         assert!(outcome.contains("completed, interrupted"), "{outcome}");
-        let by = refused::<RepairFinish>(finish.clone(), "interrupted_by", json!(word));
+        let by = refused::<RepairFinish>(&finish, "interrupted_by", json!(word));
         assert!(by.contains("newer_epoch, member_dismissed, writes_lost, stopped"), "{by}");
     }
 }

@@ -135,7 +135,7 @@ on_both! {
         let told = notice(&subject, u32::MAX, i64::MAX as u64, finish(Outcome::Interrupted));
         let NoticeOutcome::Changed(taken) = take(&database, &told).await else { panic!("it is news") };
         let row = the_one(&database, subject.volume).await;
-        assert_eq!(row, taken);
+        assert_eq!(row, *taken);
         assert_eq!((row.subject, row.newest), (subject.clone(), told.stamp));
         let finish = row.finish.unwrap();
         assert_eq!((finish.place, finish.told_at), (told.stamp.place(), told.stamp.told_at));

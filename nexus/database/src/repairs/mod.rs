@@ -33,7 +33,7 @@ use ids::{RepairId, VolumeId};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoticeOutcome {
     /// It was news.
-    Changed(Repair),
+    Changed(Box<Repair>),
     /// It was told before, or something newer was; nothing was written.
     Unchanged,
     /// It is about a repair that is forgotten, or as old as those; nothing was written.
@@ -66,7 +66,7 @@ impl Database {
                     Ok(Some(repair)) => {
                         rows::write(&mut tx, &repair).await.map_err(during(operation))?;
                         forget::the_oldest(&mut tx, subject.volume).await?;
-                        Ok(NoticeOutcome::Changed(repair))
+                        Ok(NoticeOutcome::Changed(Box::new(repair)))
                     }
                 }
             })
