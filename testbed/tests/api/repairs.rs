@@ -142,7 +142,7 @@ async fn what_is_no_notice_is_refused_by_name_and_not_noted() {
         ("/stamp/epoch", json!(0), "bad_request", "epoch"),
         ("/stamp/epoch", json!(1_u64 << 32), "bad_json", "4294967296"),
         ("/stamp/config_version", over.clone(), "bad_request", "config_version"),
-        ("/stamp/told_at", json!("noon"), "bad_json", "noon"),
+        ("/stamp/told_at", json!("noon"), "bad_json", "year"),
     ];
     let of_one = [
         ("start", "/why", json!("boredom"), "bad_json", "replaces_gone, replaces_leaving, catches_up"),
