@@ -94,3 +94,11 @@ uuid_id!(
     /// The content of a region set at one moment, which its regions keep.
     SnapshotId, "snapshot"
 );
+uuid_id!(
+    /// One volume: what a guest sees as a disk.
+    VolumeId, "volume"
+);
+uuid_id!(
+    /// One repair of a volume: one member that is filled, from the first word of it to its end.
+    RepairId, "repair"
+);

@@ -3,7 +3,7 @@
 //! - [`releases`]: trust roots and repositories. [`replication`]: which sled has what.
 //! - [`sagas`]: work of several steps.
 //! - [`sleds`], [`tasks`], [`system`], [`issues`]: the rest of what an operator sees.
-//! - [`registration`]: what a sled tells the coordinator.
+//! - [`registration`]: what a sled tells the coordinator. [`repairs`]: what an Upstairs tells it, and what is shown of that.
 //!
 //! An answer of a newer server is understood as far as possible: unknown fields are passed over, and every word of a
 //! closed list has a variant `Unrecognized` for words that this program is too old to know. Servers never send it.
@@ -15,6 +15,7 @@ mod operator;
 pub mod pages;
 pub mod registration;
 pub mod releases;
+pub mod repairs;
 pub mod replication;
 pub mod sagas;
 mod sled_facing;

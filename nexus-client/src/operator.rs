@@ -3,6 +3,7 @@
 use crate::{
     pages::{Page, PageQuery},
     releases::{Artifact, Repository, RepositoryDetail, TrustRoot, UploadQuery, UploadResult, UploadWait},
+    repairs::VolumeRepair,
     replication::Replication,
     sagas::{
         DemoSaga, Saga, SagaAbandon, SagaAccepted, SagaDetail, SagaEvent, SagaQuery, SagaSignal,
@@ -15,7 +16,7 @@ use crate::{
 use api_client::{ApiClient, ClientError, ClientOptions};
 use bytes::Bytes;
 use futures::Stream;
-use ids::{ArtifactHash, SagaId, SledId, TrustRootId};
+use ids::{ArtifactHash, SagaId, SledId, TrustRootId, VolumeId};
 use reqwest::{Body, Method, RequestBuilder, header};
 use serde::de::DeserializeOwned;
 
@@ -166,6 +167,11 @@ impl OperatorClient {
     pub async fn sled_scrub(&self, id: SledId) -> Result<Scrub, ClientError> {
         let request = self.api.request(Method::POST, &["v1", "sleds", &id.to_string(), "scrub"]);
         self.api.send_json(request).await
+    }
+
+    /// Every repair of a volume that is remembered, newest first.
+    pub async fn volume_repairs(&self, id: VolumeId) -> Result<Vec<VolumeRepair>, ClientError> {
+        self.list(&["v1", "volumes", &id.to_string(), "repairs"]).await
     }
 
     /// Every background task.

@@ -1,6 +1,9 @@
 //! The sled-facing API's client.
 
-use crate::registration::{SledRegistered, SledRegistration};
+use crate::{
+    registration::{SledRegistered, SledRegistration},
+    repairs::RepairNotice,
+};
 use api_client::{ApiClient, ClientError, ClientOptions};
 use ids::SledId;
 use reqwest::Method;
@@ -32,5 +35,17 @@ impl SledFacingClient {
         self.api
             .send_json(self.api.request(Method::PUT, &["sleds", &id.to_string()]).json(registration))
             .await
+    }
+
+    /// Tells of a repair. Taken once, and said again any number of times, in any order, it is the same.
+    pub async fn repair(&self, notice: &RepairNotice) -> Result<(), ClientError> {
+        let volume = notice.repair().volume_id.to_string();
+        let path = |verb| self.api.request(Method::POST, &["volumes", &volume, verb]);
+        let request = match notice {
+            RepairNotice::Start(start) => path("repair-start").json(start),
+            RepairNotice::Progress(progress) => path("repair-progress").json(progress),
+            RepairNotice::Finish(finish) => path("repair-finish").json(finish),
+        };
+        self.api.send(request).await.map(drop)
     }
 }

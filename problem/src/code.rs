@@ -112,6 +112,7 @@ catalogue! {
     SledBroken "sled_broken" 502 "the sled answered what its API does not promise" "compare the versions of the coordinator and of the sled's agent, and read the agent's log";
     SledExpunged "sled_expunged" 409 "the sled has been expunged for good" "to use the host again, empty its state directory: it joins as another sled";
     StaleEpoch "stale_epoch" 409 "a newer holder has been seen" "";
+    RepairConflict "repair_conflict" 409 "another repair has this id, or this notice was told with other content" "an Upstairs gives each repair an id of its own, and each notice a sequence number that it never used";
     SagaNotFound "saga_not_found" 404 "no such saga" "sledctl op list; sagas that ended long ago are in the archive";
     SagaConflict "saga_conflict" 409 "a saga with this id exists with another kind or other parameters" "choose another id, or none";
     SagaRefused "saga_refused" 400 "nothing can be planned of these parameters" "";

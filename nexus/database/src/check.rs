@@ -16,7 +16,10 @@ use crate::{
     wanted,
     write::transaction::{Purpose, Transaction},
 };
-use ids::{ArtifactHash, ClusterId, CoordinatorId, RepositoryId, SledId, TrustRootId};
+use ids::{
+    ArtifactHash, ClusterId, CoordinatorId, RegionId, RegionSetId, RepairId, RepositoryId, SledId,
+    TrustRootId, VolumeId,
+};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
@@ -240,7 +243,32 @@ fn is_repository(text: &str) -> bool {
     text.parse::<RepositoryId>().is_ok()
 }
 
-const COLUMNS: [Column; 15] = [
+fn is_repair(text: &str) -> bool {
+    text.parse::<RepairId>().is_ok()
+}
+
+fn is_volume(text: &str) -> bool {
+    text.parse::<VolumeId>().is_ok()
+}
+
+fn is_region_set(text: &str) -> bool {
+    text.parse::<RegionSetId>().is_ok()
+}
+
+fn is_region(text: &str) -> bool {
+    text.parse::<RegionId>().is_ok()
+}
+
+/// The right to write a volume.
+fn is_right(text: &str) -> bool {
+    text.parse::<u32>().is_ok()
+}
+
+fn is_words(text: &str) -> bool {
+    serde_json::from_str::<Vec<String>>(text).is_ok()
+}
+
+const COLUMNS: [Column; 25] = [
     column("cluster", "id", "id", is_cluster),
     column("cluster", "id", "created_at", is_time),
     column("coordinator", "id", "id", is_coordinator),
@@ -256,6 +284,16 @@ const COLUMNS: [Column; 15] = [
     column("repository", "system_version", "created_at", is_time),
     column("repository_artifact", "repository_id || ' ' || name", "hash", is_hash),
     column("staged_repository", "repository_id || ' ' || file", "created_at", is_time),
+    column("volume_repair", "id", "id", is_repair),
+    column("volume_repair", "id", "volume_id", is_volume),
+    column("volume_repair", "id", "region_set_id", is_region_set),
+    column("volume_repair", "id", "region_id", is_region),
+    number("volume_repair", "id", "newest_epoch", is_right),
+    column("volume_repair", "id", "told_at", is_time),
+    column("volume_repair", "id", "started_at", is_time),
+    column("volume_repair", "id", "progressed_at", is_time),
+    column("volume_repair", "id", "finished_at", is_time),
+    column("volume_repair", "id", "waits", is_words),
 ];
 
 async fn check_column(
@@ -265,7 +303,7 @@ async fn check_column(
 ) -> Result<(), DatabaseError> {
     let Column { table, key, name, is_number, means } = column;
     let value = if *is_number { format!("CAST({name} AS TEXT)") } else { (*name).to_owned() };
-    let text = format!("SELECT {key} AS row_key, {value} AS checked FROM {table}");
+    let text = format!("SELECT {key} AS row_key, {value} AS checked FROM {table} WHERE {name} IS NOT NULL");
     let all = assembled(text.into(), Vec::new()).fetch_all(connection).await.map_err(during(OPERATION))?;
     for row in &all {
         let value = rows::text(row, "checked")?;

@@ -13,6 +13,7 @@
 //!   to PostgreSQL.
 //! - [`cluster`]: the cluster's identity, its coordinators and their epochs.
 //! - [`trust_roots`], [`sleds`], [`repositories`]: one file per thing that is kept.
+//! - [`repairs`]: what was told of repairs of volumes.
 //! - [`wanted`]: what every sled should hold, and its generation.
 //! - [`sagas`]: sagas, their logs, and what the saga engine asks of a store.
 //! - [`mod@check`]: whether a database is what it should be. [`mod@backup`]: copies of SQLite's, and back.
@@ -33,6 +34,7 @@ mod error;
 mod limits;
 mod location;
 mod migrate;
+pub mod repairs;
 pub mod repositories;
 mod rows;
 pub mod sagas;

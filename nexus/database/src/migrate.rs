@@ -11,12 +11,13 @@ use sqlx::{
 };
 
 /// Every schema change, oldest first. Applied ones are never edited: their checksums are compared at each start.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (1, "release depot", include_str!("../migrations/0001_release_depot.sql")),
     (2, "target entries", include_str!("../migrations/0002_target_entries.sql")),
     (3, "write probe", include_str!("../migrations/0003_write_probe.sql")),
     (4, "sagas", include_str!("../migrations/0004_sagas.sql")),
     (5, "saga owners", include_str!("../migrations/0005_saga_owners.sql")),
+    (6, "volume repairs", include_str!("../migrations/0006_volume_repairs.sql")),
 ];
 
 /// The newest version that this program knows.

@@ -132,6 +132,8 @@ async fn a_backup_of_a_program_without_sagas_is_restored() {
         "DROP TABLE saga_mark",
         "DROP TABLE saga_signal",
         "DROP TABLE saga_timer",
+        "DROP TABLE volume_repair",
+        "DROP TABLE volume_repair_forgotten",
         "DELETE FROM _sqlx_migrations WHERE version > 3",
     ] {
         run(&database, statement).await;

@@ -1,4 +1,6 @@
-//! The sled-facing API: registration and heartbeats.
+//! The sled-facing API: registration and heartbeats; what Upstairs tell of repairs is [`repairs`].
+
+mod repairs;
 
 use crate::{
     http::{Context, problems},
@@ -9,7 +11,7 @@ use http_edge::{
     ApiError, ApiJson, ApiPath, PeerAddress,
     document::{self, Access},
 };
-use ids::SledId;
+use ids::{SledId, VolumeId};
 use nexus_client::registration::{SledRegistered, SledRegistration};
 use nexus_database::sleds::{RegisterOutcome, Registration, SledAddress};
 use nexus_tasks::Reason;
@@ -34,14 +36,15 @@ const NAME_BYTES_MAX: usize = 63;
         title = "Bobsled coordinator, sled-facing API",
         description = "What sleds tell the coordinator. Needs a sled's token."
     ),
-    // Only the schemas of bodies are found; this one is of a path.
-    components(schemas(SledId))
+    // Only the schemas of bodies are found; these are of paths.
+    components(schemas(SledId, VolumeId))
 )]
 struct Document;
 
 /// The calls of this API.
 pub fn router() -> OpenApiRouter<Context> {
-    let mut router = OpenApiRouter::with_openapi(Document::openapi()).routes(routes!(register));
+    let mut router =
+        OpenApiRouter::with_openapi(Document::openapi()).routes(routes!(register)).merge(repairs::router());
     document::complete(router.get_openapi_mut(), Access::Token);
     router
 }

@@ -3,8 +3,8 @@
 use crate::releases::{IntakeError, StagingError};
 use http_edge::ApiError;
 use ids::{CoordinatorId, SagaId, SledId};
-use nexus_client::sagas::SagaElsewhere;
-use nexus_database::{DatabaseError, ErrorClass, Trouble, sagas::Unreadable};
+use nexus_client::{repairs::RepairNotice, sagas::SagaElsewhere};
+use nexus_database::{DatabaseError, ErrorClass, Trouble, repairs::Conflict, sagas::Unreadable};
 use nexus_sagas::{StartError, SteerError, StoreFault};
 use nexus_tasks::{ActivateError, UnknownTask};
 use problem::{Code, Finding, Problem, chain};
@@ -87,6 +87,25 @@ pub(crate) fn of_findings(findings: Vec<Finding>) -> ApiError {
 
 pub(crate) fn of_expunged(id: SledId) -> ApiError {
     ApiError::new(Code::SledExpunged, format!("sled {id} has been expunged for good"))
+}
+
+/// A notice of a repair that contradicts what was told before.
+pub(crate) fn of_repair_conflict(notice: &RepairNotice, conflict: &Conflict) -> ApiError {
+    let detail = match conflict {
+        Conflict::OtherRepair(known) => format!(
+            "{notice} is about region {} of volume {}; this id was given to the repair of region {} (incarnation {}) of \
+             region set {} of volume {}, of {} bytes",
+            notice.repair().region.region_id,
+            notice.repair().volume_id,
+            known.region.id,
+            known.region.incarnation,
+            known.region_set,
+            known.volume,
+            known.bytes
+        ),
+        Conflict::OtherContent => format!("{notice} was told before, with other content"),
+    };
+    ApiError::new(Code::RepairConflict, detail)
 }
 
 /// A sled of this name that does not answer.

@@ -134,6 +134,12 @@ impl Reply {
         self.json()
     }
 
+    /// Fails unless it is a success that has nothing to say.
+    #[track_caller]
+    pub(crate) fn ok_empty(&self) {
+        assert!(self.status == 204 && self.body.is_empty(), "{self:?}");
+    }
+
     /// The problem, after checking that it is one: media type, status, request id, and what the catalogue says.
     pub(crate) fn problem(&self) -> Problem {
         assert_eq!(self.header("content-type"), Some(problem::MEDIA_TYPE), "{self:?}");

@@ -159,5 +159,12 @@ async fn every_path_of_the_outside_contract_is_described() {
     let depot: BTreeSet<String> = paths(&stage.depot().await);
     assert!(depot.contains("GET /artifact/sha256/{hash}") && depot.contains("HEAD /artifact/sha256/{hash}"));
     let internal: BTreeSet<String> = paths(&stage.internal);
-    assert!(internal.contains("PUT /sleds/{id}"));
+    for call in [
+        "PUT /sleds/{id}",
+        "POST /volumes/{id}/repair-start",
+        "POST /volumes/{id}/repair-progress",
+        "POST /volumes/{id}/repair-finish",
+    ] {
+        assert!(internal.contains(call), "{call} is not described");
+    }
 }

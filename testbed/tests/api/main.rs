@@ -8,7 +8,7 @@
 //! - Uploads: [`bad_uploads`], [`upload_limits`], [`trust_roots`].
 //! - All APIs: [`tokens`], [`answers`], [`documents`], [`pages`], [`metrics`].
 //! - A sled: [`sled_config`], [`sled_artifacts`], [`copies`], [`depot_reads`].
-//! - The rest of a coordinator: [`tasks`], [`registration`]. The programs' own refusals: [`programs`].
+//! - The rest of a coordinator: [`tasks`], [`registration`], [`repairs`]. The programs' own refusals: [`programs`].
 
 mod call;
 mod document;
@@ -27,6 +27,7 @@ mod metrics;
 mod pages;
 mod programs;
 mod registration;
+mod repairs;
 mod sled_artifacts;
 mod sled_config;
 mod tasks;

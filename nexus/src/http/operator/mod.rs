@@ -8,6 +8,7 @@ mod sleds;
 mod system;
 mod tasks;
 mod trust_roots;
+mod volumes;
 
 use crate::http::Context;
 use http_edge::document::{self, Access};
@@ -35,7 +36,8 @@ pub fn router() -> OpenApiRouter<Context> {
         .merge(artifacts::router())
         .merge(sagas::router())
         .merge(sleds::router())
-        .merge(tasks::router());
+        .merge(tasks::router())
+        .merge(volumes::router());
     document::complete(router.get_openapi_mut(), Access::Token);
     router
 }
