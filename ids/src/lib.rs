@@ -14,5 +14,5 @@ pub use artifact_hash::{ArtifactHash, ParseArtifactHashError};
 pub use generation::{AdoptionEpoch, AgentEpoch, Generation};
 pub use uuid_ids::{
     ClusterId, CoordinatorId, JobId, ParseIdError, RegionId, RegionSetId, RepositoryId, SagaId, SledId,
-    TrustRootId, UploadId,
+    SnapshotId, TrustRootId, UploadId,
 };

@@ -90,3 +90,7 @@ uuid_id!(
     /// One region set: the regions that hold the same blocks.
     RegionSetId, "region set"
 );
+uuid_id!(
+    /// One snapshot of a volume; each member's snapshot of its region has the same one.
+    SnapshotId, "snapshot"
+);

@@ -1,0 +1,143 @@
+//! What only ZFS has: quotas and reservations that it keeps itself, mounts that are not there, pools and their daemon.
+
+use crate::{
+    bench::{Bench, MIB, SIZE, command, refused},
+    faults::fill,
+};
+use datasets::{Health, Size, Zfs};
+use ids::{RegionId, SnapshotId};
+use std::{fs, io, time::Duration};
+
+pub(crate) async fn a_dataset_takes_no_more_than_its_quota(bench: Bench) {
+    let disk = bench.open();
+    let made = disk.create(RegionId::generate(), SIZE).await.unwrap();
+    fs::write(made.directory.join("region"), vec![9; 1 << 20]).unwrap();
+    let error = fill(&made.directory.join("filler"));
+    assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded, "{error}");
+    let full = disk.find(made.region).await.unwrap().unwrap();
+    assert!(full.available_bytes < MIB && full.used_bytes <= SIZE.quota_bytes + MIB, "{full:?}");
+    assert_eq!(fs::read(made.directory.join("region")).unwrap(), vec![9; 1 << 20]);
+    // The disk is not full, and others may write.
+    assert_eq!(disk.disk().await.health, Health::Healthy);
+    let other = disk.create(RegionId::generate(), SIZE).await.unwrap();
+    fs::write(other.directory.join("region"), vec![9; 1 << 20]).unwrap();
+}
+
+pub(crate) async fn a_reservation_is_there_when_the_pool_is_full(bench: Bench) {
+    let disk = bench.open();
+    let kept = disk.create(RegionId::generate(), SIZE).await.unwrap();
+    let filler = Size { quota_bytes: 1 << 40, reservation_bytes: 0 };
+    let filled = disk.create(RegionId::generate(), filler).await.unwrap();
+    let error = fill(&filled.directory.join("filler"));
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
+    // Less than it was promised: ZFS counts its own blocks, too.
+    fs::write(kept.directory.join("region"), vec![9; 12 << 20]).unwrap();
+    fs::File::open(kept.directory.join("region")).unwrap().sync_all().unwrap();
+    assert_eq!(fs::read(kept.directory.join("region")).unwrap(), vec![9; 12 << 20]);
+}
+
+pub(crate) async fn a_dataset_that_is_not_mounted_is_mounted_by_whoever_asks(bench: Bench) {
+    let disk = bench.open();
+    let region = RegionId::generate();
+    let snapshot = SnapshotId::generate();
+    let made = disk.create(region, SIZE).await.unwrap();
+    fs::write(made.directory.join("region"), "kept").unwrap();
+    disk.snapshot(region, snapshot).await.unwrap();
+    let opened = disk.open_snapshot(region, snapshot).await.unwrap();
+    for name in [format!("tank/bobsled/{region}"), format!("tank/bobsled/{region}.{snapshot}")] {
+        command(&["zfs", "unmount", &name]);
+    }
+    assert!(!disk.list().await.unwrap().datasets[0].mounted);
+    let found = disk.find(region).await.unwrap().unwrap();
+    assert!(found.mounted && found.directory == made.directory);
+    assert_eq!(fs::read(found.directory.join("region")).unwrap(), b"kept");
+    assert_eq!(disk.open_snapshot(region, snapshot).await.unwrap(), opened);
+    assert_eq!(fs::read(opened.join("region")).unwrap(), b"kept");
+    command(&["zfs", "unmount", &format!("tank/bobsled/{region}")]);
+    let (first, second) = (bench.open(), bench.open());
+    let (first, second) = tokio::join!(first.create(region, SIZE), second.create(region, SIZE));
+    assert!(first.unwrap().mounted && second.unwrap().mounted);
+    assert_eq!(fs::read(made.directory.join("region")).unwrap(), b"kept");
+}
+
+pub(crate) async fn a_foreign_snapshot_or_clone_keeps_what_it_depends_on(bench: Bench) {
+    let disk = bench.open();
+    let (region, snapshot) = (RegionId::generate(), SnapshotId::generate());
+    disk.create(region, SIZE).await.unwrap();
+    let name = format!("tank/bobsled/{region}");
+    command(&["zfs", "snapshot", &format!("{name}@daily")]);
+    let words = refused(disk.destroy(region).await, "stranger");
+    assert!(words.contains("@daily"), "{words}");
+    command(&["zfs", "destroy", &format!("{name}@daily")]);
+
+    disk.snapshot(region, snapshot).await.unwrap();
+    command(&["zfs", "clone", &format!("{name}@{snapshot}"), "tank/bobsled/theirs"]);
+    let words = refused(disk.destroy_snapshot(region, snapshot).await, "snapshot_busy");
+    assert!(words.contains("theirs"), "{words}");
+    // Elsewhere in the pool it is not seen, but ZFS itself refuses, and its words are told.
+    crate::bench::wait_for("the clone to be gone", async || destroyed("tank/bobsled/theirs")).await;
+    command(&["zfs", "clone", &format!("{name}@{snapshot}"), "tank/elsewhere"]);
+    let words = refused(disk.destroy_snapshot(region, snapshot).await, "command_failed");
+    assert!(words.contains("zfs destroy") && words.contains("exit status") && words.contains("tank/elsewhere"), "{words}");
+    assert_eq!(disk.snapshots(region).await.unwrap().len(), 1);
+    crate::bench::wait_for("the clone to be gone", async || destroyed("tank/elsewhere")).await;
+    disk.destroy_snapshot(region, snapshot).await.unwrap();
+    disk.destroy(region).await.unwrap();
+}
+
+/// ZFS calls it busy for a moment after it was unmounted.
+fn destroyed(name: &str) -> Result<(), String> {
+    let output = std::process::Command::new("zfs").args(["destroy", name]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() || said.contains("does not exist") { Ok(()) } else { Err(said) }
+}
+
+pub(crate) async fn a_pool_whose_disk_is_gone_is_told(bench: Bench) {
+    let disk = bench.open_with_limit(Duration::from_secs(3));
+    let region = RegionId::generate();
+    let made = disk.create(region, SIZE).await.unwrap();
+    fs::write(made.directory.join("region"), "kept").unwrap();
+    // Exported and its file removed: no import brings it back.
+    bench.take_away();
+    let image = bench.image();
+    let aside = image.with_extension("aside");
+    fs::rename(&image, &aside).unwrap();
+    let words = refused(disk.find(region).await, "disk_missing");
+    assert!(words.contains("tank"), "{words}");
+    assert_eq!(disk.disk().await.health, Health::Missing);
+    fs::rename(&aside, &image).unwrap();
+    bench.bring_back();
+    assert!(disk.find(region).await.unwrap().is_some());
+    // And one whose bytes are gone under it: whatever it does, it is told in time, and nothing counts as made.
+    fs::File::options().write(true).open(&image).unwrap().set_len(0).unwrap();
+    crate::bench::wait_for("the pool to notice", async || {
+        let created = disk.create(RegionId::generate(), SIZE).await;
+        let report = disk.disk().await;
+        match (created, report.health) {
+            (Err(_), Health::Faulted | Health::Suspended | Health::Missing | Health::Failed) => Ok(()),
+            seen => Err(format!("{seen:?}")),
+        }
+    })
+    .await;
+}
+
+pub(crate) async fn without_a_daemon_the_disk_is_missing_and_says_why(mut bench: Bench) {
+    let disk = bench.open();
+    let made = disk.create(RegionId::generate(), SIZE).await.unwrap();
+    fs::write(made.directory.join("region"), "kept").unwrap();
+    fs::File::open(made.directory.join("region")).unwrap().sync_all().unwrap();
+    bench.kill_daemon();
+    let words = refused(disk.list().await, "disk_missing");
+    assert!(words.contains("zfs-fuse daemon is running"), "{words}");
+    assert_eq!(disk.disk().await.health, Health::Missing);
+    // The dead daemon's mounts are in the way of the next one's.
+    for directory in [made.directory.as_path(), &bench.root(), &bench.mountpoint()] {
+        command(&["umount", "--lazy", directory.as_str()]);
+    }
+    bench.start_daemon().await;
+    let found = disk.find(made.region).await.unwrap().unwrap();
+    assert_eq!(fs::read(found.directory.join("region")).unwrap(), b"kept");
+    let elsewhere = Zfs::open("tank/nothing", crate::bench::LIMIT).unwrap();
+    let words = refused(datasets::Datasets::list(&elsewhere).await, "disk_missing");
+    assert!(words.contains("tank/nothing"), "{words}");
+}
