@@ -120,7 +120,10 @@ impl Directories {
 
     async fn report(&self, report: &mut DiskReport) -> Result<(), DatasetError> {
         let (file_system, space, disk) = self
-            .look("look at the disk", |place| Ok((place.file_system()?, place.books()?.space, place.space()?)))
+            .look("look at the disk", |place| {
+                let space = place.books()?.space;
+                Ok((place.file_system()?, space, place.space()?))
+            })
             .await?;
         report.file_system = Some(file_system);
         report.space = Some(space);

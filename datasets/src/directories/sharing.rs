@@ -54,7 +54,7 @@ fn share_directory(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
 }
 
 fn create(path: &Path, mode: u32) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+    OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)
 }
 
 fn share(from: &File, to: &File) -> io::Result<()> {

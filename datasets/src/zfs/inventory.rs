@@ -42,6 +42,8 @@ pub(super) struct Inventory {
     pub(super) opened: BTreeMap<(RegionId, SnapshotId), Entry>,
     /// Other clones below the root, by the snapshot that they depend on.
     others: BTreeMap<String, Entry>,
+    /// Names of what is not there yet.
+    pub(super) leftovers: Vec<String>,
     pub(super) strangers: Vec<Stranger>,
 }
 
@@ -65,6 +67,7 @@ impl Inventory {
             snapshots: BTreeMap::new(),
             opened: BTreeMap::new(),
             others: BTreeMap::new(),
+            leftovers: Vec::new(),
             strangers: Vec::new(),
         };
         for (name, properties) in &all {
@@ -77,6 +80,10 @@ impl Inventory {
         let read = entry(properties);
         let added = match root.read(name) {
             Name::Root => Ok(()),
+            Name::Leftover => {
+                self.leftovers.push(name.to_owned());
+                Ok(())
+            }
             Name::Stranger => Err("its name is none that is made here".to_owned()),
             Name::Snapshot(region, snapshot) => {
                 self.snapshots.entry(region).or_default().insert(snapshot);
@@ -113,6 +120,7 @@ impl Inventory {
             Name::Region(region) => self.datasets.contains_key(&region),
             Name::Opened(region, snapshot) => self.opened.contains_key(&(region, snapshot)),
             Name::Snapshot(region, snapshot) => self.has_snapshot(region, snapshot),
+            Name::Leftover => self.leftovers.iter().any(|leftover| leftover == name),
             Name::Root | Name::Stranger => true,
         }
     }

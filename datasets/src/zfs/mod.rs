@@ -7,13 +7,18 @@
 //! asked what there is now, and that answers whether somebody else has done it, or why it cannot be done.
 //!
 //! ```text
-//!   create     zfs create (quota, reservation and our mark in one transaction) ──► zfs mount, if that is not done
-//!   destroy    no snapshots, nobody has files open ──► zfs destroy
-//!   snapshot   zfs snapshot            open   zfs clone -o readonly=on           close   zfs destroy of the clone
+//!   create     zfs create new-… (quota, reservation, our mark) ──► zfs rename: it counts ──► zfs mount
+//!   open       zfs clone  new-… (readonly, our mark)           ──► zfs rename: it counts ──► zfs mount
+//!   snapshot   zfs snapshot
+//!   destroy, close    no snapshots, nobody has files open ──► zfs destroy
 //! ```
 //!
-//! Each is one transaction of the pool, so a crash leaves the state before it or after it; a dataset that was made and not mounted
-//! is mounted by whoever asks for it next.
+//! `zfs create` is no one transaction: the dataset is there for a moment without its properties, and after a crash for good. So it
+//! counts by its name, and a rename is one transaction. Whoever has the lock next destroys what has a name that does not
+//! count. Nothing is mounted by ZFS itself (`canmount=noauto`) but by whoever asks for it, ancestors first: a dataset that
+//! is mounted below a root that is not leaves directories there that keep the root from ever being mounted.
+//!
+//! The lock is a file beside the agent's state, so that it never hangs with the pool: a pool belongs to one machine.
 
 mod inventory;
 mod names;
@@ -32,7 +37,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use ids::{RegionId, SnapshotId};
 use inventory::{Entry, Inventory, PROPERTIES, VERSION, VERSION_PROPERTY, read_one};
 use names::Root;
-use std::time::Duration;
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    time::Duration,
+};
 use tokio::time::sleep;
 
 /// Tries to destroy what nobody is seen to hold and ZFS calls busy: it closes what was just unmounted a moment later.
@@ -44,16 +54,27 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub struct Zfs {
     root: Root,
+    lock_file: Utf8PathBuf,
     attempts: Attempts,
 }
 
+/// Whether something is to be changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    Looking,
+    Changing,
+}
+
 impl Zfs {
-    /// The dataset `root` (`pool/name`), which need not be there now. `limit` is how long one command may take.
+    /// The dataset `root` (`pool/name`), which need not be there now. `lock_file` is the same one for everybody who uses this root,
+    /// in a directory that is there; `limit` is how long one command may take.
     ///
     /// # Errors
     /// `bad_dataset_name`.
-    pub fn open(root: &str, limit: Duration) -> Result<Zfs, DatasetError> {
-        Ok(Zfs { root: Root::parse(root)?, attempts: Attempts::new(root, limit) })
+    pub fn open(root: &str, lock_file: &Utf8Path, limit: Duration) -> Result<Zfs, DatasetError> {
+        let root = Root::parse(root)?;
+        let attempts = Attempts::new(root.name(), limit);
+        Ok(Zfs { root, lock_file: lock_file.to_owned(), attempts })
     }
 
     /// Makes the root in a pool that is there. Done if it is there.
@@ -72,6 +93,32 @@ impl Zfs {
 
     async fn zfs(&self, arguments: &[&str]) -> Result<String, DatasetError> {
         run(&self.attempts, "zfs", arguments).await
+    }
+
+    /// Waits for the lock: several may look at once, and one may change.
+    async fn lock(&self, what_for: For) -> Result<File, DatasetError> {
+        let path = self.lock_file.clone();
+        let lock = move || {
+            let open = || {
+                let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
+                if what_for == For::Changing { file.lock()? } else { file.lock_shared()? }
+                Ok(file)
+            };
+            open().map_err(|source| DatasetError::Io { operation: "lock", path: path.clone(), source })
+        };
+        self.attempts.blocking("get the lock of the disk", lock).await
+    }
+
+    /// All that is below the root, without what a crash has left. With the lock.
+    async fn swept(&self) -> Result<Inventory, DatasetError> {
+        let inventory = self.inventory().await?;
+        if inventory.leftovers.is_empty() {
+            return Ok(inventory);
+        }
+        for leftover in &inventory.leftovers {
+            self.zfs(&["destroy", leftover]).await?;
+        }
+        self.inventory().await
     }
 
     /// All that is below the root, now.
@@ -146,6 +193,7 @@ impl Zfs {
         if entry.mounted {
             return Ok(directory.clone());
         }
+        self.mount_ancestors().await?;
         if let Err(error) = self.zfs(&["mount", name]).await {
             // Somebody else may have done it at the same time.
             let now = self.zfs(&["get", "-H", "-o", "value", "mounted", name]).await;
@@ -154,6 +202,38 @@ impl Zfs {
             }
         }
         Ok(directory.clone())
+    }
+
+    /// Mounts the root and what it is in, where ZFS would.
+    async fn mount_ancestors(&self) -> Result<(), DatasetError> {
+        let name = self.root.name();
+        let ends = name.match_indices('/').map(|(end, _)| end).chain([name.len()]);
+        for ancestor in ends.map(|end| &name[..end]) {
+            let lines = self.zfs(&["get", "-H", "-o", "value", "mounted,canmount,mountpoint", ancestor]).await?;
+            let may = matches!(lines.lines().collect::<Vec<_>>()[..], ["no", "on", at] if at.starts_with('/'));
+            if may && let Err(error) = self.zfs(&["mount", ancestor]).await {
+                let now = self.zfs(&["get", "-H", "-o", "value", "mounted", ancestor]).await;
+                if !now.is_ok_and(|mounted| mounted.trim() == "yes") {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a dataset or a clone under a name that does not count, and gives it the one that does.
+    async fn make(&self, words: &[&str], properties: &[&str], name: &str) -> Result<(), DatasetError> {
+        let unfinished = self.root.unfinished(name);
+        let mark = format!("{VERSION_PROPERTY}={VERSION}");
+        let mut arguments = vec![words[0], "-o", "canmount=noauto", "-o", &mark];
+        for property in properties {
+            arguments.extend(["-o", property]);
+        }
+        arguments.extend(&words[1..]);
+        arguments.push(&unfinished);
+        self.zfs(&arguments).await?;
+        fault_points::reach("datasets.unfinished").await;
+        self.zfs(&["rename", &unfinished, name]).await.map(drop)
     }
 
     async fn dataset(&self, region: RegionId, entry: &Entry) -> Result<Dataset, DatasetError> {
@@ -223,11 +303,23 @@ impl Zfs {
         })
     }
 
-    fn writable(&self, inventory: &Inventory) -> Result<(), DatasetError> {
+    /// Whether the root takes writes. Of a root that is mounted zfs-fuse always says `readonly=off`, so it is tried.
+    async fn writable(&self, inventory: &Inventory) -> Result<(), DatasetError> {
+        let read_only = || DatasetError::DiskReadOnly { disk: self.root.to_string() };
         if inventory.root.read_only {
-            Err(DatasetError::DiskReadOnly { disk: self.root.to_string() })
-        } else {
-            Ok(())
+            return Err(read_only());
+        }
+        let root = &inventory.root;
+        let Some(directory) = root.mountpoint.clone().filter(|_| root.mounted) else { return Ok(()) };
+        let tried = self.attempts.blocking("try to write on the disk", move || {
+            let path = directory.join(format!("new-{}", SnapshotId::generate()));
+            let tried = OpenOptions::new().write(true).create_new(true).open(&path).map(drop);
+            Ok(tried.and_then(|()| fs::remove_file(&path)))
+        });
+        match tried.await? {
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Err(read_only()),
+            // What else is wrong, the pool and its figures say better.
+            _ => Ok(()),
         }
     }
 
@@ -260,7 +352,7 @@ impl Zfs {
         report.reflinks = Some(false);
         report.snapshots = Some(true);
         report.space = Some(space);
-        if inventory.root.read_only {
+        if let Err(DatasetError::DiskReadOnly { .. }) = self.writable(&inventory).await {
             report.health = Health::ReadOnly;
             report.detail = Some(format!("{} has readonly=on", self.root));
         } else if space.available_bytes < margin_bytes(space.capacity_bytes) {
@@ -295,18 +387,18 @@ fn told(region: RegionId, entry: &Entry) -> Dataset {
 impl Datasets for Zfs {
     async fn create(&self, region: RegionId, size: Size) -> Result<Dataset, DatasetError> {
         size.check()?;
-        let before = self.inventory().await?;
+        let _lock = self.lock(For::Changing).await?;
+        let before = self.swept().await?;
         if let Some(dataset) = self.existing(&before, region, size).await? {
             return Ok(dataset);
         }
-        self.writable(&before)?;
+        self.writable(&before).await?;
         self.no_space(&before, size.reservation_bytes).await?;
         fault_points::reach("datasets.create_begun").await;
         let name = self.root.region(region);
         let quota = format!("quota={}", size.quota_bytes);
         let reservation = format!("reservation={}", size.reservation_bytes);
-        let mark = format!("{VERSION_PROPERTY}={VERSION}");
-        let made = self.zfs(&["create", "-o", &quota, "-o", &reservation, "-o", &mark, &name]).await;
+        let made = self.make(&["create"], &[&quota, &reservation], &name).await;
         fault_points::reach("datasets.created").await;
         let after = self.inventory().await?;
         match (self.existing(&after, region, size).await?, made) {
@@ -320,6 +412,7 @@ impl Datasets for Zfs {
     }
 
     async fn find(&self, region: RegionId) -> Result<Option<Dataset>, DatasetError> {
+        let _lock = self.lock(For::Looking).await?;
         let inventory = self.inventory().await?;
         match inventory.datasets.get(&region) {
             Some(entry) => self.dataset(region, entry).await.map(Some),
@@ -328,13 +421,15 @@ impl Datasets for Zfs {
     }
 
     async fn list(&self) -> Result<Listing, DatasetError> {
+        let _lock = self.lock(For::Looking).await?;
         let inventory = self.inventory().await?;
         let datasets = inventory.datasets.iter().map(|(region, entry)| told(*region, entry)).collect();
         Ok(Listing { datasets, strangers: inventory.strangers })
     }
 
     async fn destroy(&self, region: RegionId) -> Result<(), DatasetError> {
-        let inventory = self.inventory().await?;
+        let _lock = self.lock(For::Changing).await?;
+        let inventory = self.swept().await?;
         let name = self.root.region(region);
         if let Some(snapshots) = inventory.snapshots.get(&region)
             && let Some(first) = snapshots.first()
@@ -343,21 +438,22 @@ impl Datasets for Zfs {
         }
         Self::no_stranger(&inventory, &name)?;
         let Some(entry) = inventory.datasets.get(&region) else { return Ok(()) };
-        self.writable(&inventory)?;
+        self.writable(&inventory).await?;
         self.destroy_unheld(&name, entry, |holders| DatasetError::Busy { region, holders }).await?;
         fault_points::reach("datasets.destroyed").await;
         Ok(())
     }
 
     async fn snapshot(&self, region: RegionId, snapshot: SnapshotId) -> Result<(), DatasetError> {
-        let inventory = self.inventory().await?;
+        let _lock = self.lock(For::Changing).await?;
+        let inventory = self.swept().await?;
         if !inventory.datasets.contains_key(&region) {
             return Err(self.not_found(region));
         }
         if inventory.has_snapshot(region, snapshot) {
             return Ok(());
         }
-        self.writable(&inventory)?;
+        self.writable(&inventory).await?;
         let made = self.zfs(&["snapshot", &self.root.snapshot(region, snapshot)]).await;
         fault_points::reach("datasets.snapshot_made").await;
         let Err(error) = made else { return Ok(()) };
@@ -373,6 +469,7 @@ impl Datasets for Zfs {
     }
 
     async fn snapshots(&self, region: RegionId) -> Result<Vec<Snapshot>, DatasetError> {
+        let _lock = self.lock(For::Looking).await?;
         let inventory = self.inventory().await?;
         if !inventory.datasets.contains_key(&region) {
             return Err(self.not_found(region));
@@ -385,11 +482,12 @@ impl Datasets for Zfs {
     }
 
     async fn destroy_snapshot(&self, region: RegionId, snapshot: SnapshotId) -> Result<(), DatasetError> {
-        let inventory = self.inventory().await?;
+        let _lock = self.lock(For::Changing).await?;
+        let inventory = self.swept().await?;
         if !inventory.has_snapshot(region, snapshot) {
             return Ok(());
         }
-        self.writable(&inventory)?;
+        self.writable(&inventory).await?;
         let name = self.root.snapshot(region, snapshot);
         if let Some(clone) = inventory.clone_of(&self.root, region, snapshot) {
             let holders = self.holders(clone.mountpoint.as_deref()).await?;
@@ -411,7 +509,8 @@ impl Datasets for Zfs {
         region: RegionId,
         snapshot: SnapshotId,
     ) -> Result<Utf8PathBuf, DatasetError> {
-        let inventory = self.inventory().await?;
+        let _lock = self.lock(For::Changing).await?;
+        let inventory = self.swept().await?;
         let (of, name) = (self.root.snapshot(region, snapshot), self.root.opened(region, snapshot));
         Self::no_stranger(&inventory, &name)?;
         if let Some(clone) = inventory.opened.get(&(region, snapshot)) {
@@ -423,9 +522,8 @@ impl Datasets for Zfs {
         if !inventory.has_snapshot(region, snapshot) {
             return Err(DatasetError::SnapshotNotFound { region, snapshot });
         }
-        self.writable(&inventory)?;
-        let mark = format!("{VERSION_PROPERTY}={VERSION}");
-        let made = self.zfs(&["clone", "-o", "readonly=on", "-o", &mark, &of, &name]).await;
+        self.writable(&inventory).await?;
+        let made = self.make(&["clone", &of], &["readonly=on"], &name).await;
         fault_points::reach("datasets.snapshot_opened").await;
         match (self.inventory().await?.opened.get(&(region, snapshot)), made) {
             (Some(clone), _) => self.mounted(&name, clone).await,
@@ -435,11 +533,12 @@ impl Datasets for Zfs {
     }
 
     async fn close_snapshot(&self, region: RegionId, snapshot: SnapshotId) -> Result<(), DatasetError> {
-        let inventory = self.inventory().await?;
+        let _lock = self.lock(For::Changing).await?;
+        let inventory = self.swept().await?;
         let name = self.root.opened(region, snapshot);
         Self::no_stranger(&inventory, &name)?;
         let Some(clone) = inventory.opened.get(&(region, snapshot)) else { return Ok(()) };
-        self.writable(&inventory)?;
+        self.writable(&inventory).await?;
         let busy = |holders| self.snapshot_busy((region, snapshot), clone, holders);
         self.destroy_unheld(&name, clone, busy).await?;
         fault_points::reach("datasets.snapshot_closed").await;

@@ -5,14 +5,18 @@
 //!   <root>/<region>                          a region's dataset
 //!   <root>/<region>@<snapshot>               its snapshot
 //!   <root>/<region>.<snapshot>               the snapshot, open for reading: a clone
+//!   <root>/new-…                             one of both that is not there yet: a crash has left it, or it is being made
 //! ```
 
 use crate::error::DatasetError;
 use ids::{RegionId, SnapshotId};
 use std::fmt;
 
-/// Bytes of a root's name at most: ZFS takes 255 for a whole name, and two ids with their sign come after it.
+/// Bytes of a root's name at most: ZFS takes 255 for a whole name, and two ids with their signs come after it.
 const ROOT_BYTES_MAX: usize = 128;
+
+/// What makes a name one of an unfinished procedure.
+const NEW: &str = "new-";
 
 /// The dataset below which those of regions are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +31,7 @@ pub(super) enum Name {
     Region(RegionId),
     Snapshot(RegionId, SnapshotId),
     Opened(RegionId, SnapshotId),
+    Leftover,
     Stranger,
 }
 
@@ -67,6 +72,12 @@ impl Root {
         format!("{self}/{region}.{snapshot}")
     }
 
+    /// What a dataset or a clone is called before it counts.
+    pub(super) fn unfinished(&self, name: &str) -> String {
+        let last = name.rsplit_once('/').map_or(name, |(_, last)| last);
+        format!("{self}/{NEW}{last}")
+    }
+
     /// Reads a name that ZFS has told. Only the one way in which an id is written counts.
     pub(super) fn read(&self, name: &str) -> Name {
         if name == self.name {
@@ -75,6 +86,12 @@ impl Root {
         let Some(below) = name.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix('/')) else {
             return Name::Stranger;
         };
+        if let Some(rest) = below.strip_prefix(NEW) {
+            return match self.read(&format!("{self}/{rest}")) {
+                Name::Region(_) | Name::Opened(..) => Name::Leftover,
+                _ => Name::Stranger,
+            };
+        }
         let pair = |(region, snapshot): (&str, &str)| Some((region.parse().ok()?, snapshot.parse().ok()?));
         let read = if let Some(parts) = below.split_once('@') {
             pair(parts).map(|(region, snapshot)| Name::Snapshot(region, snapshot))
@@ -127,6 +144,9 @@ mod tests {
         assert_eq!(root.read(&root.region(region)), Name::Region(region));
         assert_eq!(root.read(&root.snapshot(region, snapshot)), Name::Snapshot(region, snapshot));
         assert_eq!(root.read(&root.opened(region, snapshot)), Name::Opened(region, snapshot));
+        for name in [root.region(region), root.opened(region, snapshot)] {
+            assert_eq!(root.read(&root.unfinished(&name)), Name::Leftover);
+        }
         let upper = root.region(region).to_uppercase();
         let others = [
             "tank".to_owned(),
@@ -136,6 +156,9 @@ mod tests {
             format!("tank/b/{region}@daily"),
             format!("tank/b/{region}@{snapshot}x"),
             format!("tank/b@{snapshot}"),
+            format!("tank/b/new-{region}@{snapshot}"),
+            format!("tank/b/new-new-{region}"),
+            "tank/b/new-year".to_owned(),
             upper.replace("TANK/B", "tank/b"),
         ];
         for name in others {

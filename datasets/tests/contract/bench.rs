@@ -96,7 +96,7 @@ impl Bench {
             Kind::Btrfs => bench.make_and_mount(&["mkfs.btrfs", "-q"]),
         }
         if kind != Kind::Zfs {
-            fs::create_dir(bench.root()).unwrap();
+            fs::create_dir_all(bench.root()).unwrap();
         }
         bench.prepare().await;
         bench
@@ -118,7 +118,7 @@ impl Bench {
 
     async fn prepare(&self) {
         match self.kind {
-            Kind::Zfs => Zfs::open("tank/bobsled", LIMIT).unwrap().prepare().await.unwrap(),
+            Kind::Zfs => self.zfs("tank/bobsled", LIMIT).prepare().await.unwrap(),
             Kind::Temporary | Kind::Ext4 | Kind::Xfs | Kind::Btrfs => {
                 let disk = Directories::open(&self.root(), LIMIT);
                 disk.prepare().await.unwrap();
@@ -134,9 +134,13 @@ impl Bench {
 
     pub(crate) fn open_with_limit(&self, limit: Duration) -> Arc<dyn Datasets> {
         match self.kind {
-            Kind::Zfs => Arc::new(Zfs::open("tank/bobsled", limit).unwrap()),
+            Kind::Zfs => Arc::new(self.zfs("tank/bobsled", limit)),
             _ => Arc::new(Directories::open(&self.root(), limit)),
         }
+    }
+
+    pub(crate) fn zfs(&self, root: &str, limit: Duration) -> Zfs {
+        Zfs::open(root, &self.work.join("zfs.lock"), limit).unwrap()
     }
 
     fn make_and_mount(&mut self, mkfs: &[&str]) {
@@ -158,6 +162,8 @@ impl Bench {
     async fn start_zfs(&mut self) {
         self.own_run();
         command(&["mount", "-t", "tmpfs", "none", "/var/lib/zfs"]);
+        // Of its own, so that a test can take the room away under the pool.
+        command(&["mount", "-t", "tmpfs", "none", "/run/work/images"]);
         self.start_daemon().await;
         fs::File::create(self.image()).unwrap().set_len(DISK_BYTES).unwrap();
         // A pool that waits for its disk never answers again; an agent's pools shall not (docs/OPERATING.md).

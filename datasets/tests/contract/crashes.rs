@@ -15,9 +15,9 @@ const DOES: &str = "BOBSLED_TEST_DOES";
 
 /// Operations, and the points that they pass: on directories, and on ZFS.
 const OPERATIONS: [(&str, &[&str], &[&str]); 6] = [
-    ("create", &["create_begun", "create_recorded", "created"], &["create_begun", "created"]),
+    ("create", &["create_begun", "create_recorded", "created"], &["create_begun", "unfinished", "created"]),
     ("snapshot", &["snapshot_begun", "snapshot_made"], &["snapshot_made"]),
-    ("open", &["snapshot_opened"], &["snapshot_opened"]),
+    ("open", &["snapshot_opened"], &["unfinished", "snapshot_opened"]),
     ("close", &["snapshot_closed"], &["snapshot_closed"]),
     ("destroy_snapshot", &["snapshot_unnamed", "snapshot_destroyed"], &["snapshot_destroyed"]),
     ("destroy", &["destroy_unnamed", "destroyed"], &["destroyed"]),

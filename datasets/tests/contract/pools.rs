@@ -4,9 +4,13 @@ use crate::{
     bench::{Bench, MIB, SIZE, command, refused},
     faults::fill,
 };
-use datasets::{Health, Size, Zfs};
+use datasets::{Health, Size};
 use ids::{RegionId, SnapshotId};
-use std::{fs, io, time::Duration};
+use std::{
+    fs,
+    io::{self, Write},
+    time::Duration,
+};
 
 pub(crate) async fn a_dataset_takes_no_more_than_its_quota(bench: Bench) {
     let disk = bench.open();
@@ -31,9 +35,12 @@ pub(crate) async fn a_reservation_is_there_when_the_pool_is_full(bench: Bench) {
     let error = fill(&filled.directory.join("filler"));
     assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
     // Less than it was promised: ZFS counts its own blocks, too.
-    fs::write(kept.directory.join("region"), vec![9; 12 << 20]).unwrap();
-    fs::File::open(kept.directory.join("region")).unwrap().sync_all().unwrap();
-    assert_eq!(fs::read(kept.directory.join("region")).unwrap(), vec![9; 12 << 20]);
+    let mut file = fs::File::create(kept.directory.join("region")).unwrap();
+    for piece in 0..64_u8 {
+        file.write_all(&[piece; 128 << 10]).unwrap();
+        file.sync_all().unwrap();
+    }
+    assert_eq!(fs::read(kept.directory.join("region")).unwrap().len(), 8 << 20);
 }
 
 pub(crate) async fn a_dataset_that_is_not_mounted_is_mounted_by_whoever_asks(bench: Bench) {
@@ -110,6 +117,7 @@ pub(crate) async fn a_pool_whose_disk_is_gone_is_told(bench: Bench) {
     assert!(disk.find(region).await.unwrap().is_some());
     // And one whose bytes are gone under it: whatever it does, it is told in time, and nothing counts as made.
     fs::File::options().write(true).open(&image).unwrap().set_len(0).unwrap();
+    command(&["mount", "-o", "remount,size=4k", image.parent().unwrap().as_str()]);
     crate::bench::wait_for("the pool to notice", async || {
         let created = disk.create(RegionId::generate(), SIZE).await;
         let report = disk.disk().await;
@@ -137,7 +145,7 @@ pub(crate) async fn without_a_daemon_the_disk_is_missing_and_says_why(mut bench:
     bench.start_daemon().await;
     let found = disk.find(made.region).await.unwrap().unwrap();
     assert_eq!(fs::read(found.directory.join("region")).unwrap(), b"kept");
-    let elsewhere = Zfs::open("tank/nothing", crate::bench::LIMIT).unwrap();
+    let elsewhere = bench.zfs("tank/nothing", crate::bench::LIMIT);
     let words = refused(datasets::Datasets::list(&elsewhere).await, "disk_missing");
     assert!(words.contains("tank/nothing"), "{words}");
 }
