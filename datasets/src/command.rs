@@ -72,8 +72,7 @@ pub(crate) async fn run(
 ) -> Result<String, DatasetError> {
     let command = [&[program], arguments].concat().join(" ");
     let place = attempts.place(&command).await?;
-    let failed =
-        |ended, said| DatasetError::Command(CommandFailed { command: command.clone(), ended, said });
+    let failed = |ended, said| DatasetError::Command(CommandFailed { command: command.clone(), ended, said });
     let mut child = Command::new(program)
         .args(arguments)
         .env_clear()

@@ -17,7 +17,9 @@ pub enum DatasetError {
         size: Size,
     },
     /// The region has a dataset of another size.
-    #[error("the dataset of region {region} has {has}, and not {wanted}: destroy it first, or ask for what it has")]
+    #[error(
+        "the dataset of region {region} has {has}, and not {wanted}: destroy it first, or ask for what it has"
+    )]
     SizeDiffers {
         /// Whose.
         region: RegionId,
@@ -27,7 +29,9 @@ pub enum DatasetError {
         wanted: Size,
     },
     /// The disk cannot promise so much.
-    #[error("{disk} cannot reserve {wanted_bytes} bytes: {reservable_bytes} of {capacity_bytes} may still be reserved, {reserved_bytes} are; destroy something there, or choose another disk")]
+    #[error(
+        "{disk} cannot reserve {wanted_bytes} bytes: {reservable_bytes} of {capacity_bytes} may still be reserved, {reserved_bytes} are; destroy something there, or choose another disk"
+    )]
     NoSpace {
         /// Which disk.
         disk: String,
@@ -139,7 +143,9 @@ pub enum DatasetError {
         why: String,
     },
     /// What a dataset was made with cannot be read.
-    #[error("{path} does not say what the dataset was made with ({why}): put it back from elsewhere, or remove the directory by hand")]
+    #[error(
+        "{path} does not say what the dataset was made with ({why}): put it back from elsewhere, or remove the directory by hand"
+    )]
     RecordUnreadable {
         /// The record.
         path: Utf8PathBuf,
@@ -147,7 +153,9 @@ pub enum DatasetError {
         why: String,
     },
     /// The name of the place where datasets shall be is none.
-    #[error("{name:?} is no name of a ZFS dataset: pool/dataset was expected, of letters, digits, _ - . and :, with 128 bytes at most")]
+    #[error(
+        "{name:?} is no name of a ZFS dataset: pool/dataset was expected, of letters, digits, _ - . and :, with 128 bytes at most"
+    )]
     BadName {
         /// What was given.
         name: String,

@@ -25,7 +25,8 @@ impl Holder {
         if holders.is_empty() {
             return "somebody who cannot be seen from here".to_owned();
         }
-        let words: Vec<_> = holders.iter().map(|holder| format!("{} ({})", holder.name, holder.pid)).collect();
+        let words: Vec<_> =
+            holders.iter().map(|holder| format!("{} ({})", holder.name, holder.pid)).collect();
         words.join(", ")
     }
 }

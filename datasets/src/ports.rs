@@ -63,8 +63,11 @@ pub trait Datasets: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// `snapshot_not_found`; what is wrong with the disk.
-    async fn open_snapshot(&self, region: RegionId, snapshot: SnapshotId)
-    -> Result<Utf8PathBuf, DatasetError>;
+    async fn open_snapshot(
+        &self,
+        region: RegionId,
+        snapshot: SnapshotId,
+    ) -> Result<Utf8PathBuf, DatasetError>;
 
     /// Ends that; done if it is not open.
     ///

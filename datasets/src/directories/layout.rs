@@ -111,7 +111,8 @@ mod tests {
         assert_eq!(read::<RegionId>(&text), Name::Of(id));
         assert_eq!(read::<RegionId>(&format!("new-{text}")), Name::Leftover);
         assert_eq!(read::<RegionId>(&format!("gone-{text}")), Name::Leftover);
-        for name in [text.to_uppercase(), text.replace('-', ""), format!("{{{text}}}"), format!("urn:uuid:{text}")]
+        for name in
+            [text.to_uppercase(), text.replace('-', ""), format!("{{{text}}}"), format!("urn:uuid:{text}")]
         {
             assert_eq!(read::<RegionId>(&name), Name::Stranger, "{name}");
             assert_eq!(read::<RegionId>(&format!("new-{name}")), Name::Stranger, "{name}");

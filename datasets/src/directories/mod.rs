@@ -136,10 +136,8 @@ impl Directories {
         let margin = room::margin_bytes(disk.capacity);
         if disk.available < margin {
             report.health = Health::Full;
-            report.detail = Some(format!(
-                "{} bytes are left, and {margin} are kept for the file system",
-                disk.available
-            ));
+            report.detail =
+                Some(format!("{} bytes are left, and {margin} are kept for the file system", disk.available));
             return Ok(());
         }
         report.reflinks = Some(self.reflinks().await?);
@@ -189,7 +187,8 @@ impl Datasets for Directories {
         })
         .await?;
         fault_points::reach("datasets.destroy_unnamed").await;
-        self.step(&lock, "remove a dataset", move |place| place.remove_unnamed(&layout::region(region))).await?;
+        self.step(&lock, "remove a dataset", move |place| place.remove_unnamed(&layout::region(region)))
+            .await?;
         fault_points::reach("datasets.destroyed").await;
         Ok(())
     }

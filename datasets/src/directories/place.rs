@@ -59,8 +59,9 @@ impl Place {
     pub(super) fn present(&self) -> Result<(), DatasetError> {
         let mark = self.root.join(MARK);
         match self.read(MARK.into())? {
-            Some(bytes) => record::read_disk(&bytes)
-                .map_err(|why| DatasetError::RecordUnreadable { path: mark, why }),
+            Some(bytes) => {
+                record::read_disk(&bytes).map_err(|why| DatasetError::RecordUnreadable { path: mark, why })
+            }
             None => Err(self.missing(format!("there is no {mark}"))),
         }
     }
@@ -101,7 +102,8 @@ impl Place {
     /// Whether files can share blocks.
     pub(super) fn reflinks(&self) -> Result<bool, DatasetError> {
         let probe = || self.root.join(format!("{NEW}{}", SnapshotId::generate())).into_std_path_buf();
-        sharing::is_possible(&probe(), &probe()).map_err(|error| self.io("share blocks on", &self.root, error))
+        sharing::is_possible(&probe(), &probe())
+            .map_err(|error| self.io("share blocks on", &self.root, error))
     }
 
     /// All datasets.
@@ -172,10 +174,7 @@ impl Place {
         };
         let place = self.root.join(&directory);
         if !metadata.is_dir() {
-            return Err(DatasetError::Stranger {
-                place: place.into(),
-                why: "it is no directory".to_owned(),
-            });
+            return Err(DatasetError::Stranger { place: place.into(), why: "it is no directory".to_owned() });
         }
         let path = layout::record(&directory);
         let Some(bytes) = self.read(&path)? else {

@@ -139,7 +139,10 @@ impl Inventory {
     /// A stranger that has this name, or a name below it, or is a snapshot of it.
     pub(super) fn stranger_at(&self, name: &str) -> Option<&Stranger> {
         let at = |stranger: &&Stranger| {
-            stranger.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '@']))
+            stranger
+                .name
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '@']))
         };
         self.strangers.iter().find(at)
     }
@@ -248,7 +251,10 @@ mod tests {
         let gib = 1_u64 << 30;
         let text = [
             lines("tank/b", &[("used", &(3 * gib).to_string()), ("available", &(7 * gib).to_string())]),
-            lines(&region, &[OURS[0], OURS[2], ("reservation", &(3 * gib).to_string()), ("used", &gib.to_string())]),
+            lines(
+                &region,
+                &[OURS[0], OURS[2], ("reservation", &(3 * gib).to_string()), ("used", &gib.to_string())],
+            ),
         ];
         let inventory = Inventory::read(&root, &text.concat()).unwrap();
         let space = inventory.space(&inventory.root);

@@ -101,7 +101,11 @@ impl Zfs {
         let lock = move || {
             let open = || {
                 let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
-                if what_for == For::Changing { file.lock()? } else { file.lock_shared()? }
+                if what_for == For::Changing {
+                    file.lock()?;
+                } else {
+                    file.lock_shared()?;
+                }
                 Ok(file)
             };
             open().map_err(|source| DatasetError::Io { operation: "lock", path: path.clone(), source })
@@ -140,7 +144,10 @@ impl Zfs {
     }
 
     fn unreadable(&self, why: &str) -> DatasetError {
-        DatasetError::Stranger { place: self.root.to_string(), why: format!("`zfs get` cannot be read: {why}") }
+        DatasetError::Stranger {
+            place: self.root.to_string(),
+            why: format!("`zfs get` cannot be read: {why}"),
+        }
     }
 
     /// What `zpool` calls the pool's health.
@@ -152,7 +159,8 @@ impl Zfs {
     /// Why a command has failed that does not fail on a pool that works.
     async fn diagnose(&self, error: DatasetError) -> DatasetError {
         let DatasetError::Command(failed) = &error else { return error };
-        let missing = |why: &str| DatasetError::DiskMissing { disk: self.root.to_string(), why: why.to_owned() };
+        let missing =
+            |why: &str| DatasetError::DiskMissing { disk: self.root.to_string(), why: why.to_owned() };
         match self.pool_health().await {
             Err(DatasetError::Command(of_pool)) => match of_pool.ended {
                 Ended::Not(_) => missing(&of_pool.to_string()),
@@ -177,10 +185,9 @@ impl Zfs {
     fn no_stranger(inventory: &Inventory, name: &str) -> Result<(), DatasetError> {
         match inventory.stranger_at(name) {
             None => Ok(()),
-            Some(stranger) => Err(DatasetError::Stranger {
-                place: stranger.name.clone(),
-                why: stranger.why.clone(),
-            }),
+            Some(stranger) => {
+                Err(DatasetError::Stranger { place: stranger.name.clone(), why: stranger.why.clone() })
+            }
         }
     }
 
@@ -209,8 +216,10 @@ impl Zfs {
         let name = self.root.name();
         let ends = name.match_indices('/').map(|(end, _)| end).chain([name.len()]);
         for ancestor in ends.map(|end| &name[..end]) {
-            let lines = self.zfs(&["get", "-H", "-o", "value", "mounted,canmount,mountpoint", ancestor]).await?;
-            let may = matches!(lines.lines().collect::<Vec<_>>()[..], ["no", "on", at] if at.starts_with('/'));
+            let lines =
+                self.zfs(&["get", "-H", "-o", "value", "mounted,canmount,mountpoint", ancestor]).await?;
+            let may =
+                matches!(lines.lines().collect::<Vec<_>>()[..], ["no", "on", at] if at.starts_with('/'));
             if may && let Err(error) = self.zfs(&["mount", ancestor]).await {
                 let now = self.zfs(&["get", "-H", "-o", "value", "mounted", ancestor]).await;
                 if !now.is_ok_and(|mounted| mounted.trim() == "yes") {
@@ -233,6 +242,11 @@ impl Zfs {
         arguments.push(&unfinished);
         self.zfs(&arguments).await?;
         fault_points::reach("datasets.unfinished").await;
+        if words[0] == "clone" {
+            // Some versions mount a clone whatever it is told, and one that is mounted is not renamed: so it had no place to be
+            // mounted at.
+            self.zfs(&["inherit", "mountpoint", &unfinished]).await?;
+        }
         self.zfs(&["rename", &unfinished, name]).await.map(drop)
     }
 
@@ -523,7 +537,7 @@ impl Datasets for Zfs {
             return Err(DatasetError::SnapshotNotFound { region, snapshot });
         }
         self.writable(&inventory).await?;
-        let made = self.make(&["clone", &of], &["readonly=on"], &name).await;
+        let made = self.make(&["clone", &of], &["readonly=on", "mountpoint=none"], &name).await;
         fault_points::reach("datasets.snapshot_opened").await;
         match (self.inventory().await?.opened.get(&(region, snapshot)), made) {
             (Some(clone), _) => self.mounted(&name, clone).await,

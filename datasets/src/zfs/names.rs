@@ -124,8 +124,23 @@ mod tests {
     fn names_that_are_none_are_refused() {
         let long = format!("tank/{}", "a".repeat(124));
         let bad = [
-            "", "tank", "/", "tank/", "/tank", "tank//a", "-r/tank", "tank/-r", "tank/..", "tank/a b", "tank/a;b", "tank/a@b",
-            "tank/a\n", "tank/$(id)", "1tank/a", "tank/ä", &long,
+            "",
+            "tank",
+            "/",
+            "tank/",
+            "/tank",
+            "tank//a",
+            "-r/tank",
+            "tank/-r",
+            "tank/..",
+            "tank/a b",
+            "tank/a;b",
+            "tank/a@b",
+            "tank/a\n",
+            "tank/$(id)",
+            "1tank/a",
+            "tank/ä",
+            &long,
         ];
         for name in bad {
             assert!(Root::parse(name).is_err_and(|error| error.code() == "bad_dataset_name"), "{name:?}");

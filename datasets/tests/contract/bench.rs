@@ -44,8 +44,7 @@ impl Kind {
             Kind::Temporary => &[],
         };
         let directories = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-        let is_there =
-            |program: &str| directories.iter().any(|at| Utf8Path::new(at).join(program).is_file());
+        let is_there = |program: &str| directories.iter().any(|at| Utf8Path::new(at).join(program).is_file());
         let absent = programs.iter().find(|program| !is_there(program));
         match absent {
             Some(program) => Some(format!("the program {program}")),
@@ -167,7 +166,17 @@ impl Bench {
         self.start_daemon().await;
         fs::File::create(self.image()).unwrap().set_len(DISK_BYTES).unwrap();
         // A pool that waits for its disk never answers again; an agent's pools shall not (docs/OPERATING.md).
-        command(&["zpool", "create", "-f", "-o", "failmode=continue", "-m", self.mountpoint().as_str(), "tank", self.image().as_str()]);
+        command(&[
+            "zpool",
+            "create",
+            "-f",
+            "-o",
+            "failmode=continue",
+            "-m",
+            self.mountpoint().as_str(),
+            "tank",
+            self.image().as_str(),
+        ]);
     }
 
     pub(crate) async fn start_daemon(&mut self) {
@@ -187,10 +196,10 @@ impl Bench {
         .await;
     }
 
-    /// Ends the daemon, at once.
-    pub(crate) fn kill_daemon(&mut self) {
+    /// Ends the daemon, in order: it writes what it has, and unmounts.
+    pub(crate) fn end_daemon(&mut self) {
         let mut daemon = self.daemon.take().unwrap();
-        daemon.kill().unwrap();
+        command(&["kill", "-TERM", &daemon.id().to_string()]);
         daemon.wait().unwrap();
     }
 

@@ -128,10 +128,8 @@ async fn crash(bench: &Bench, operation: &str, region: RegionId, snapshot: Snaps
         .spawn()
         .unwrap();
     let faults = FaultClient::new(socket);
-    wait_for("the second process", async || {
-        faults.hold(&point, 0).await.map_err(|error| error.to_string())
-    })
-    .await;
+    wait_for("the second process", async || faults.hold(&point, 0).await.map_err(|error| error.to_string()))
+        .await;
     // It begins when its input ends.
     drop(child.stdin.take());
     tokio::select! {

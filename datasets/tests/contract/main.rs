@@ -5,6 +5,8 @@
 //! - [`claims`]: what holds on a disk that works. [`faults`]: on one that does not.
 //! - [`crashes`]: killed after each step. [`pools`]: what only ZFS has.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod bench;
 mod claims;
 mod crashes;
@@ -53,9 +55,11 @@ macro_rules! all_on {
 all_on!(Ext4, ext4);
 all_on!(Xfs, xfs);
 all_on!(Btrfs, btrfs);
-all_on!(Zfs, zfs,
+all_on!(
+    Zfs,
+    zfs,
     pools::a_dataset_takes_no_more_than_its_quota,
-    pools::a_reservation_is_there_when_the_pool_is_full,
+    pools::all_get_what_is_reserved_if_nobody_may_take_more,
     pools::a_dataset_that_is_not_mounted_is_mounted_by_whoever_asks,
     pools::a_foreign_snapshot_or_clone_keeps_what_it_depends_on,
     pools::a_pool_whose_disk_is_gone_is_told,
