@@ -59,6 +59,16 @@ pub(crate) async fn a_dataset_that_is_not_mounted_is_mounted_by_whoever_asks(ben
     assert_eq!(fs::read(found.directory.join("region")).unwrap(), b"kept");
     assert_eq!(disk.open_snapshot(region, snapshot).await.unwrap(), opened);
     assert_eq!(fs::read(opened.join("region")).unwrap(), b"kept");
+    // Nor is what it is in: mounted below that, it would leave a directory in the way for ever.
+    disk.close_snapshot(region, snapshot).await.unwrap();
+    for name in [format!("tank/bobsled/{region}").as_str(), "tank/bobsled", "tank"] {
+        command(&["zfs", "unmount", name]);
+    }
+    assert!(disk.find(region).await.unwrap().unwrap().mounted);
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    for directory in [bench.mountpoint(), bench.root(), made.directory.clone()] {
+        assert!(mounts.contains(&format!(" {directory} ")), "{directory} is not in\n{mounts}");
+    }
     command(&["zfs", "unmount", &format!("tank/bobsled/{region}")]);
     let (first, second) = (bench.open(), bench.open());
     let (first, second) = tokio::join!(first.create(region, SIZE), second.create(region, SIZE));
