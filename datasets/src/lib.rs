@@ -27,7 +27,8 @@
 //! others do not get what was reserved for them: on directories because nobody stops a write, on `zfs-fuse` 0.7 because it
 //! refuses writes at a pool without other room (seen: 3.6 MiB written of 100 MiB reserved). OpenZFS was not tried.
 //!
-//! `zfs-fuse` is for tests: killed by SIGKILL, it was seen to lose a file that was synced.
+//! `zfs-fuse` 0.7 is for tests. Killed, it keeps what was synced through the descriptor that has written it; what was written through
+//! another one, closed before the sync, it was seen to lose.
 //!
 //! - [`types`], [`error`], [`status`]: words, refusals, and what they say about a disk.
 //! - [`ports`]: the port.

@@ -196,10 +196,10 @@ impl Bench {
         .await;
     }
 
-    /// Ends the daemon, in order: it writes what it has, and unmounts.
-    pub(crate) fn end_daemon(&mut self) {
+    /// Ends the daemon, at once. Its mounts stay, dead.
+    pub(crate) fn kill_daemon(&mut self) {
         let mut daemon = self.daemon.take().unwrap();
-        command(&["kill", "-TERM", &daemon.id().to_string()]);
+        daemon.kill().unwrap();
         daemon.wait().unwrap();
     }
 

@@ -6,7 +6,11 @@ use crate::{
 };
 use datasets::{Health, Size};
 use ids::{RegionId, SnapshotId};
-use std::{fs, io, time::Duration};
+use std::{
+    fs,
+    io::{self, Write},
+    time::Duration,
+};
 
 pub(crate) async fn a_dataset_takes_no_more_than_its_quota(bench: Bench) {
     let disk = bench.open();
@@ -144,12 +148,17 @@ pub(crate) async fn a_pool_whose_disk_is_gone_is_told(bench: Bench) {
 pub(crate) async fn without_a_daemon_the_disk_is_missing_and_says_why(mut bench: Bench) {
     let disk = bench.open();
     let made = disk.create(RegionId::generate(), SIZE).await.unwrap();
-    fs::write(made.directory.join("region"), "kept").unwrap();
-    fs::File::open(made.directory.join("region")).unwrap().sync_all().unwrap();
-    bench.end_daemon();
+    let mut file = fs::File::create(made.directory.join("region")).unwrap();
+    file.write_all(b"kept").and_then(|()| file.sync_all()).unwrap();
+    drop(file);
+    bench.kill_daemon();
     let words = refused(disk.list().await, "disk_missing");
     assert!(words.contains("zfs-fuse daemon is running"), "{words}");
     assert_eq!(disk.disk().await.health, Health::Missing);
+    // The dead daemon's mounts are in the way of the next one's.
+    for directory in [made.directory.as_path(), &bench.root(), &bench.mountpoint()] {
+        command(&["umount", "--lazy", directory.as_str()]);
+    }
     bench.start_daemon().await;
     let found = disk.find(made.region).await.unwrap().unwrap();
     assert_eq!(fs::read(found.directory.join("region")).unwrap(), b"kept");
