@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all tests. Owns which runner runs what, in which order.
 //!
 //! ```text
-//!   build programs and tests, together ─► doc tests ─► PostgreSQL, NBD clients
+//!   build programs and tests, together ─► doc tests ─► PostgreSQL, NBD clients, file systems
 //!                                      ─► nextest, or else `cargo test`: its summary is the last word
 //! ```
 //!
@@ -19,7 +19,8 @@ use test_postgres::{Programs, SERVER_VARIABLE, Server};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Needs cargo, a C compiler, and for the tests of the NBD export Debian's qemu-utils, libnbd-bin and fio.\n\
-cargo-nextest and PostgreSQL are used if they are there; with CI=true PostgreSQL must be.\n\
+cargo-nextest and PostgreSQL are used if they are there; with CI=true PostgreSQL must be. So must zfs-fuse, xfsprogs, btrfs-progs\n\
+and root, which the tests of datasets need.\n\
 FILTER and what follows it go to the runner: cargo xtask test keeper, cargo xtask test -- --no-capture"
 )]
 pub(crate) struct TestArgs {
@@ -38,7 +39,8 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     let doc_tests =
         !args.runner_args.is_empty() || succeeds(cargo()?.args(["test", "--workspace", "--doc", "--quiet"]))?;
     let server = postgres()?;
-    nbd_clients()?;
+    programs_of("a client of NBD", &NBD_CLIENTS)?;
+    programs_of("a file system of datasets", &FILE_SYSTEMS)?;
     let mut runner = cargo()?;
     if let Some(server) = &server {
         runner.env(SERVER_VARIABLE, server.directory());
@@ -76,12 +78,27 @@ fn postgres() -> Result<Option<Server>> {
 /// The clients that the NBD export is tested with: a program of each package, and the package.
 const NBD_CLIENTS: [(&str, &str); 3] = [("qemu-io", "qemu-utils"), ("nbdinfo", "libnbd-bin"), ("fio", "fio")];
 
-/// Sees to it that they are there. If they cannot be, the tests that need them fail and say what is missing.
-fn nbd_clients() -> Result<()> {
-    let absent = |program: &str| Command::new(program).arg("--version").output().is_err();
-    let packages = NBD_CLIENTS.iter().filter(|(program, _)| absent(program)).map(|(_, package)| *package);
+/// What makes the file systems that datasets are tested on, likewise. They go where only administrators' PATHs lead.
+const FILE_SYSTEMS: [(&str, &str); 3] = [
+    ("/usr/sbin/zfs-fuse", "zfs-fuse"),
+    ("/usr/sbin/mkfs.xfs", "xfsprogs"),
+    ("/usr/bin/btrfs", "btrfs-progs"),
+];
+
+/// Sees to it that they are there. If they cannot be, the tests that need them say what is missing: those of NBD fail, those of
+/// datasets are left out, and with `CI=true` fail.
+fn programs_of(what: &str, programs: &[(&str, &str)]) -> Result<()> {
+    let absent = |program: &str| {
+        if program.starts_with('/') {
+            // Asked for its version, a daemon might start.
+            !Utf8Path::new(program).is_file()
+        } else {
+            Command::new(program).arg("--version").output().is_err()
+        }
+    };
+    let packages = programs.iter().filter(|(program, _)| absent(program)).map(|(_, package)| *package);
     let packages = packages.collect::<Vec<_>>();
-    if packages.is_empty() { Ok(()) } else { install("a client of NBD", &packages) }
+    if packages.is_empty() { Ok(()) } else { install(what, &packages) }
 }
 
 /// Installs what is not there where that is as easy as it gets: as root of a Debian.

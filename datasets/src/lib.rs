@@ -1,0 +1,56 @@
+//! A disk's datasets: one directory per region, with a size that is kept.
+//!
+//! **Problem.** Regions of many volumes share a disk. Each needs a directory of its own, what was promised to it must be there when
+//! it is needed, and whoever made it may have died in the middle, or be told twice. Disks vanish, fill up, become read-only, and hang.
+//!
+//! **Theory.** One port, [`Datasets`], with two implementations that keep one contract (`tests/contract`). Every call says what shall
+//! be, looks at what is, and does the rest; a name that counts appears and vanishes in one step. Nothing is remembered but on the disk.
+//! Names are made of ids only ([`ids::RegionId`], [`ids::SnapshotId`]), so nothing from outside reaches a path or a command line
+//! unchecked; what else lies there is told and left alone.
+//!
+//! ```text
+//!   whoever keeps regions ──► Datasets (port)
+//!                                ├── Directories   any file system     room in books      snapshots by FICLONE, where that is
+//!                                └── Zfs           zfs, zpool          quota, reservation snapshots, read through clones
+//!                                       │
+//!                           attempts: a limit for each step, places for those that hang
+//! ```
+//!
+//! | | [`Directories`] | [`Zfs`] |
+//! |---|---|---|
+//! | a write beyond the quota | succeeds while the disk has room: a region's format keeps its size itself | fails (`EDQUOT`) |
+//! | reserved | kept in books: what is promised is never more than there is, less 2 % for the file system | kept by ZFS |
+//! | a snapshot | shares blocks on XFS and btrfs; elsewhere `snapshots_unsupported`: the region's format has its own | always |
+//! | what a crash leaves | a name that does not count; removed by whoever has the lock next | the same |
+//!
+//! Reserve what the quota is. A disk whose datasets may together take more than it has can be filled by one of them, and then the
+//! others do not get what was reserved for them: on directories because nobody stops a write, on `zfs-fuse` 0.7 because it
+//! refuses writes at a pool without other room (seen: 3.6 MiB written of 100 MiB reserved). OpenZFS was not tried.
+//!
+//! `zfs-fuse` 0.7 is for tests. Killed, it keeps what was synced through the descriptor that has written it; what was written through
+//! another one, closed before the sync, it was seen to lose.
+//!
+//! - [`types`], [`error`], [`status`]: words, refusals, and what they say about a disk.
+//! - [`ports`]: the port.
+//! - [`attempts`], [`command`], [`holders`]: what may hang; programs; who has files open.
+//! - [`directories`], [`zfs`]: the two.
+mod attempts;
+mod command;
+mod directories;
+mod error;
+mod holders;
+mod ports;
+mod status;
+mod types;
+mod zfs;
+
+pub use command::{CommandFailed, Ended};
+pub use directories::Directories;
+pub use error::DatasetError;
+pub use holders::Holder;
+pub use ports::Datasets;
+pub use types::{
+    Dataset, DiskReport, DiskSpace, FileSystem, Health, Listing, QUOTA_BYTES_MAX, QUOTA_BYTES_MIN, Quotas,
+    STRANGERS_MAX, Size, Snapshot, Stranger,
+};
+pub use zfs::Zfs;

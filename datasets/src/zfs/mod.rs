@@ -1,0 +1,569 @@
+//! Datasets of ZFS, by its own commands. Owns the order of commands and what their failures mean.
+//!
+//! - [`names`]: what may stand on a command line.
+//! - [`inventory`]: what `zfs get` tells.
+//!
+//! What ZFS says in words is different in each version, so decisions come from what *is*: after a command that failed it is
+//! asked what there is now, and that answers whether somebody else has done it, or why it cannot be done.
+//!
+//! ```text
+//!   create     zfs create new-… (quota, reservation, our mark) ──► zfs rename: it counts ──► zfs mount
+//!   open       zfs clone  new-… (readonly, our mark)           ──► zfs rename: it counts ──► zfs mount
+//!   snapshot   zfs snapshot
+//!   destroy, close    no snapshots, nobody has files open ──► zfs destroy
+//! ```
+//!
+//! `zfs create` is no one transaction: the dataset is there for a moment without its properties, and after a crash for good. So it
+//! counts by its name, and a rename is one transaction. Whoever has the lock next destroys what has a name that does not
+//! count. Nothing is mounted by ZFS itself (`canmount=noauto`) but by whoever asks for it, ancestors first: a dataset that
+//! is mounted below a root that is not leaves directories there that keep the root from ever being mounted.
+//!
+//! The lock is a file beside the agent's state, so that it never hangs with the pool: a pool belongs to one machine.
+
+mod inventory;
+mod names;
+
+use crate::{
+    attempts::Attempts,
+    command::{Ended, run},
+    directories::room::margin_bytes,
+    error::DatasetError,
+    holders::{Holder, holders_of},
+    ports::Datasets,
+    types::{Dataset, DiskReport, FileSystem, Health, Listing, Quotas, Size, Snapshot},
+};
+use async_trait::async_trait;
+use camino::{Utf8Path, Utf8PathBuf};
+use ids::{RegionId, SnapshotId};
+use inventory::{Entry, Inventory, PROPERTIES, VERSION, VERSION_PROPERTY, read_one};
+use names::Root;
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    time::Duration,
+};
+use tokio::time::sleep;
+
+/// Tries to destroy what nobody is seen to hold and ZFS calls busy: it closes what was just unmounted a moment later.
+const BUSY_TRIES_MAX: usize = 30;
+/// Between them.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
+/// The datasets below one dataset of a pool.
+#[derive(Clone, Debug)]
+pub struct Zfs {
+    root: Root,
+    lock_file: Utf8PathBuf,
+    attempts: Attempts,
+}
+
+/// Whether something is to be changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    Looking,
+    Changing,
+}
+
+impl Zfs {
+    /// The dataset `root` (`pool/name`), which need not be there now. `lock_file` is the same one for everybody who uses this root,
+    /// in a directory that is there; `limit` is how long one command may take.
+    ///
+    /// # Errors
+    /// `bad_dataset_name`.
+    pub fn open(root: &str, lock_file: &Utf8Path, limit: Duration) -> Result<Zfs, DatasetError> {
+        let root = Root::parse(root)?;
+        let attempts = Attempts::new(root.name(), limit);
+        Ok(Zfs { root, lock_file: lock_file.to_owned(), attempts })
+    }
+
+    /// Makes the root in a pool that is there. Done if it is there.
+    ///
+    /// # Errors
+    /// If the pool is not there, or does not work.
+    pub async fn prepare(&self) -> Result<(), DatasetError> {
+        match self.zfs(&["create", self.root.name()]).await {
+            Ok(_) => Ok(()),
+            Err(error) => self.inventory().await.map(drop).map_err(|after| match after {
+                DatasetError::DiskMissing { .. } if matches!(error, DatasetError::Command(_)) => error,
+                _ => after,
+            }),
+        }
+    }
+
+    async fn zfs(&self, arguments: &[&str]) -> Result<String, DatasetError> {
+        run(&self.attempts, "zfs", arguments).await
+    }
+
+    /// Waits for the lock: several may look at once, and one may change.
+    async fn lock(&self, what_for: For) -> Result<File, DatasetError> {
+        let path = self.lock_file.clone();
+        let lock = move || {
+            let open = || {
+                let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
+                if what_for == For::Changing {
+                    file.lock()?;
+                } else {
+                    file.lock_shared()?;
+                }
+                Ok(file)
+            };
+            open().map_err(|source| DatasetError::Io { operation: "lock", path: path.clone(), source })
+        };
+        self.attempts.blocking("get the lock of the disk", lock).await
+    }
+
+    /// All that is below the root, without what a crash has left. With the lock.
+    async fn swept(&self) -> Result<Inventory, DatasetError> {
+        let inventory = self.inventory().await?;
+        if inventory.leftovers.is_empty() {
+            return Ok(inventory);
+        }
+        for leftover in &inventory.leftovers {
+            self.zfs(&["destroy", leftover]).await?;
+        }
+        self.inventory().await
+    }
+
+    /// All that is below the root, now.
+    async fn inventory(&self) -> Result<Inventory, DatasetError> {
+        let arguments = ["get", "-rHp", "-o", "name,property,value", PROPERTIES, self.root.name()];
+        match self.zfs(&arguments).await {
+            Ok(lines) => Inventory::read(&self.root, &lines).map_err(|why| self.unreadable(&why)),
+            Err(error) => Err(self.diagnose(error).await),
+        }
+    }
+
+    /// The whole pool's own dataset.
+    async fn pool(&self) -> Result<Entry, DatasetError> {
+        let arguments = ["get", "-Hp", "-o", "name,property,value", PROPERTIES, self.root.pool()];
+        match self.zfs(&arguments).await {
+            Ok(lines) => read_one(&lines).map_err(|why| self.unreadable(&why)),
+            Err(error) => Err(self.diagnose(error).await),
+        }
+    }
+
+    fn unreadable(&self, why: &str) -> DatasetError {
+        DatasetError::Stranger {
+            place: self.root.to_string(),
+            why: format!("`zfs get` cannot be read: {why}"),
+        }
+    }
+
+    /// What `zpool` calls the pool's health.
+    async fn pool_health(&self) -> Result<String, DatasetError> {
+        let health = run(&self.attempts, "zpool", &["list", "-H", "-o", "health", self.root.pool()]).await;
+        health.map(|health| health.trim().to_owned())
+    }
+
+    /// Why a command has failed that does not fail on a pool that works.
+    async fn diagnose(&self, error: DatasetError) -> DatasetError {
+        let DatasetError::Command(failed) = &error else { return error };
+        let missing =
+            |why: &str| DatasetError::DiskMissing { disk: self.root.to_string(), why: why.to_owned() };
+        match self.pool_health().await {
+            Err(DatasetError::Command(of_pool)) => match of_pool.ended {
+                Ended::Not(_) => missing(&of_pool.to_string()),
+                _ => missing(&of_pool.said),
+            },
+            Err(other) => other,
+            Ok(state) if has_stopped(&state) => {
+                DatasetError::DiskFaulted { disk: self.root.to_string(), state }
+            }
+            Ok(_) => match self.zfs(&["list", "-H", "-o", "name", self.root.name()]).await {
+                Err(DatasetError::Command(_)) => missing(&failed.said),
+                _ => error,
+            },
+        }
+    }
+
+    fn not_found(&self, region: RegionId) -> DatasetError {
+        DatasetError::NotFound { disk: self.root.to_string(), region }
+    }
+
+    /// Refuses what has the name and is none of ours.
+    fn no_stranger(inventory: &Inventory, name: &str) -> Result<(), DatasetError> {
+        match inventory.stranger_at(name) {
+            None => Ok(()),
+            Some(stranger) => {
+                Err(DatasetError::Stranger { place: stranger.name.clone(), why: stranger.why.clone() })
+            }
+        }
+    }
+
+    /// The directory of a dataset that is there, mounted now if it was not.
+    async fn mounted(&self, name: &str, entry: &Entry) -> Result<Utf8PathBuf, DatasetError> {
+        let Some(directory) = &entry.mountpoint else {
+            let why = "ZFS does not mount it: set its mountpoint".to_owned();
+            return Err(DatasetError::Stranger { place: name.to_owned(), why });
+        };
+        if entry.mounted {
+            return Ok(directory.clone());
+        }
+        self.mount_ancestors().await?;
+        if let Err(error) = self.zfs(&["mount", name]).await {
+            // Somebody else may have done it at the same time.
+            let now = self.zfs(&["get", "-H", "-o", "value", "mounted", name]).await;
+            if !now.is_ok_and(|mounted| mounted.trim() == "yes") {
+                return Err(self.diagnose(error).await);
+            }
+        }
+        Ok(directory.clone())
+    }
+
+    /// Mounts the root and what it is in, where ZFS would.
+    async fn mount_ancestors(&self) -> Result<(), DatasetError> {
+        let name = self.root.name();
+        let ends = name.match_indices('/').map(|(end, _)| end).chain([name.len()]);
+        for ancestor in ends.map(|end| &name[..end]) {
+            let lines =
+                self.zfs(&["get", "-H", "-o", "value", "mounted,canmount,mountpoint", ancestor]).await?;
+            let may =
+                matches!(lines.lines().collect::<Vec<_>>()[..], ["no", "on", at] if at.starts_with('/'));
+            if may && let Err(error) = self.zfs(&["mount", ancestor]).await {
+                let now = self.zfs(&["get", "-H", "-o", "value", "mounted", ancestor]).await;
+                if !now.is_ok_and(|mounted| mounted.trim() == "yes") {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a dataset or a clone under a name that does not count, and gives it the one that does.
+    async fn make(&self, words: &[&str], properties: &[&str], name: &str) -> Result<(), DatasetError> {
+        let unfinished = self.root.unfinished(name);
+        let mark = format!("{VERSION_PROPERTY}={VERSION}");
+        let mut arguments = vec![words[0], "-o", "canmount=noauto", "-o", &mark];
+        for property in properties {
+            arguments.extend(["-o", property]);
+        }
+        arguments.extend(&words[1..]);
+        arguments.push(&unfinished);
+        self.zfs(&arguments).await?;
+        fault_points::reach("datasets.unfinished").await;
+        if words[0] == "clone" {
+            // Some versions mount a clone whatever it is told, and one that is mounted is not renamed: so it had no place to be
+            // mounted at.
+            self.zfs(&["inherit", "mountpoint", &unfinished]).await?;
+        }
+        self.zfs(&["rename", &unfinished, name]).await.map(drop)
+    }
+
+    async fn dataset(&self, region: RegionId, entry: &Entry) -> Result<Dataset, DatasetError> {
+        let directory = self.mounted(&self.root.region(region), entry).await?;
+        Ok(Dataset { directory, mounted: true, ..told(region, entry) })
+    }
+
+    /// Who has files below a directory open.
+    async fn holders(&self, directory: Option<&Utf8Path>) -> Result<Vec<Holder>, DatasetError> {
+        let Some(directory) = directory.map(Utf8Path::to_owned) else { return Ok(Vec::new()) };
+        let operation = "look for processes with files of";
+        let look = move || {
+            // No link is followed: the last part of the way may be a pool that hangs, and ZFS mounts by real paths.
+            holders_of(&directory).map_err(|source| DatasetError::Io { operation, path: directory, source })
+        };
+        self.attempts.blocking(operation, look).await
+    }
+
+    /// Destroys a dataset or a clone, whose files nobody may have open.
+    async fn destroy_unheld(
+        &self,
+        name: &str,
+        entry: &Entry,
+        busy: impl Fn(Vec<Holder>) -> DatasetError,
+    ) -> Result<(), DatasetError> {
+        let directory = entry.mountpoint.as_deref();
+        for _ in 0..BUSY_TRIES_MAX {
+            let holders = self.holders(directory).await?;
+            if !holders.is_empty() {
+                return Err(busy(holders));
+            }
+            let Err(error) = self.zfs(&["destroy", name]).await else { return Ok(()) };
+            let DatasetError::Command(failed) = &error else { return Err(error) };
+            if !self.inventory().await?.has(&self.root, name) {
+                return Ok(());
+            }
+            if !failed.said.contains("busy") {
+                return Err(self.diagnose(error).await);
+            }
+            sleep(BUSY_PAUSE).await;
+        }
+        Err(busy(self.holders(directory).await?))
+    }
+
+    fn snapshot_busy(
+        &self,
+        (region, snapshot): (RegionId, SnapshotId),
+        entry: &Entry,
+        holders: Vec<Holder>,
+    ) -> DatasetError {
+        let opened = || self.root.opened(region, snapshot).into();
+        let directory = entry.mountpoint.clone().unwrap_or_else(opened);
+        DatasetError::SnapshotBusy { region, snapshot, directory, holders }
+    }
+
+    async fn no_space(&self, inventory: &Inventory, wanted_bytes: u64) -> Result<(), DatasetError> {
+        let space = inventory.space(&self.pool().await?);
+        if wanted_bytes <= space.reservable_bytes && space.reservable_bytes > 0 {
+            return Ok(());
+        }
+        Err(DatasetError::NoSpace {
+            disk: self.root.to_string(),
+            wanted_bytes,
+            reservable_bytes: space.reservable_bytes,
+            reserved_bytes: space.reserved_bytes,
+            capacity_bytes: space.capacity_bytes,
+        })
+    }
+
+    /// Whether the root takes writes. Of a root that is mounted zfs-fuse always says `readonly=off`, so it is tried.
+    async fn writable(&self, inventory: &Inventory) -> Result<(), DatasetError> {
+        let read_only = || DatasetError::DiskReadOnly { disk: self.root.to_string() };
+        if inventory.root.read_only {
+            return Err(read_only());
+        }
+        let root = &inventory.root;
+        let Some(directory) = root.mountpoint.clone().filter(|_| root.mounted) else { return Ok(()) };
+        let tried = self.attempts.blocking("try to write on the disk", move || {
+            let path = directory.join(format!("new-{}", SnapshotId::generate()));
+            let tried = OpenOptions::new().write(true).create_new(true).open(&path).map(drop);
+            Ok(tried.and_then(|()| fs::remove_file(&path)))
+        });
+        match tried.await? {
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Err(read_only()),
+            // What else is wrong, the pool and its figures say better.
+            _ => Ok(()),
+        }
+    }
+
+    /// The dataset that is there, if it has that size.
+    async fn existing(
+        &self,
+        inventory: &Inventory,
+        region: RegionId,
+        wanted: Size,
+    ) -> Result<Option<Dataset>, DatasetError> {
+        Self::no_stranger(inventory, &self.root.region(region))?;
+        match inventory.datasets.get(&region) {
+            None => Ok(None),
+            Some(entry) if entry.size == wanted => self.dataset(region, entry).await.map(Some),
+            Some(entry) => Err(DatasetError::SizeDiffers { region, has: entry.size, wanted }),
+        }
+    }
+
+    async fn report(&self, report: &mut DiskReport) -> Result<(), DatasetError> {
+        let health = match self.pool_health().await {
+            Ok(health) => health,
+            Err(error) => return Err(self.diagnose(error).await),
+        };
+        if has_stopped(&health) {
+            return Err(DatasetError::DiskFaulted { disk: self.root.to_string(), state: health });
+        }
+        let inventory = self.inventory().await?;
+        let space = inventory.space(&self.pool().await?);
+        report.file_system = Some(FileSystem::Zfs);
+        report.reflinks = Some(false);
+        report.snapshots = Some(true);
+        report.space = Some(space);
+        if let Err(DatasetError::DiskReadOnly { .. }) = self.writable(&inventory).await {
+            report.health = Health::ReadOnly;
+            report.detail = Some(format!("{} has readonly=on", self.root));
+        } else if space.available_bytes < margin_bytes(space.capacity_bytes) {
+            report.health = Health::Full;
+            report.detail = Some(format!("{} bytes are left", space.available_bytes));
+        } else if health != "ONLINE" {
+            report.health = Health::Degraded;
+            report.detail = Some(format!("its pool is {health}; see `zpool status`"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a pool of that state gives nothing back.
+fn has_stopped(state: &str) -> bool {
+    !matches!(state, "ONLINE" | "DEGRADED")
+}
+
+/// What a listing tells.
+fn told(region: RegionId, entry: &Entry) -> Dataset {
+    Dataset {
+        region,
+        directory: entry.mountpoint.clone().unwrap_or_default(),
+        mounted: entry.mounted,
+        size: entry.size,
+        used_bytes: entry.used_bytes,
+        available_bytes: entry.available_bytes,
+    }
+}
+
+#[async_trait]
+impl Datasets for Zfs {
+    async fn create(&self, region: RegionId, size: Size) -> Result<Dataset, DatasetError> {
+        size.check()?;
+        let _lock = self.lock(For::Changing).await?;
+        let before = self.swept().await?;
+        if let Some(dataset) = self.existing(&before, region, size).await? {
+            return Ok(dataset);
+        }
+        self.writable(&before).await?;
+        self.no_space(&before, size.reservation_bytes).await?;
+        fault_points::reach("datasets.create_begun").await;
+        let name = self.root.region(region);
+        let quota = format!("quota={}", size.quota_bytes);
+        let reservation = format!("reservation={}", size.reservation_bytes);
+        let made = self.make(&["create"], &[&quota, &reservation], &name).await;
+        fault_points::reach("datasets.created").await;
+        let after = self.inventory().await?;
+        match (self.existing(&after, region, size).await?, made) {
+            (Some(dataset), _) => Ok(dataset),
+            (None, Ok(_)) => Err(self.not_found(region)),
+            (None, Err(error)) => {
+                self.no_space(&after, size.reservation_bytes).await?;
+                Err(self.diagnose(error).await)
+            }
+        }
+    }
+
+    async fn find(&self, region: RegionId) -> Result<Option<Dataset>, DatasetError> {
+        let _lock = self.lock(For::Looking).await?;
+        let inventory = self.inventory().await?;
+        match inventory.datasets.get(&region) {
+            Some(entry) => self.dataset(region, entry).await.map(Some),
+            None => Self::no_stranger(&inventory, &self.root.region(region)).map(|()| None),
+        }
+    }
+
+    async fn list(&self) -> Result<Listing, DatasetError> {
+        let _lock = self.lock(For::Looking).await?;
+        let inventory = self.inventory().await?;
+        let datasets = inventory.datasets.iter().map(|(region, entry)| told(*region, entry)).collect();
+        Ok(Listing { datasets, strangers: inventory.strangers })
+    }
+
+    async fn destroy(&self, region: RegionId) -> Result<(), DatasetError> {
+        let _lock = self.lock(For::Changing).await?;
+        let inventory = self.swept().await?;
+        let name = self.root.region(region);
+        if let Some(snapshots) = inventory.snapshots.get(&region)
+            && let Some(first) = snapshots.first()
+        {
+            return Err(DatasetError::HasSnapshots { region, first: *first, others: snapshots.len() - 1 });
+        }
+        Self::no_stranger(&inventory, &name)?;
+        let Some(entry) = inventory.datasets.get(&region) else { return Ok(()) };
+        self.writable(&inventory).await?;
+        self.destroy_unheld(&name, entry, |holders| DatasetError::Busy { region, holders }).await?;
+        fault_points::reach("datasets.destroyed").await;
+        Ok(())
+    }
+
+    async fn snapshot(&self, region: RegionId, snapshot: SnapshotId) -> Result<(), DatasetError> {
+        let _lock = self.lock(For::Changing).await?;
+        let inventory = self.swept().await?;
+        if !inventory.datasets.contains_key(&region) {
+            return Err(self.not_found(region));
+        }
+        if inventory.has_snapshot(region, snapshot) {
+            return Ok(());
+        }
+        self.writable(&inventory).await?;
+        let made = self.zfs(&["snapshot", &self.root.snapshot(region, snapshot)]).await;
+        fault_points::reach("datasets.snapshot_made").await;
+        let Err(error) = made else { return Ok(()) };
+        if self.inventory().await?.has_snapshot(region, snapshot) {
+            return Ok(());
+        }
+        match &error {
+            DatasetError::Command(failed) if failed.said.contains("out of space") => {
+                Err(DatasetError::DiskFull { disk: self.root.to_string() })
+            }
+            _ => Err(self.diagnose(error).await),
+        }
+    }
+
+    async fn snapshots(&self, region: RegionId) -> Result<Vec<Snapshot>, DatasetError> {
+        let _lock = self.lock(For::Looking).await?;
+        let inventory = self.inventory().await?;
+        if !inventory.datasets.contains_key(&region) {
+            return Err(self.not_found(region));
+        }
+        let snapshot = |id: &SnapshotId| {
+            let clone = inventory.opened.get(&(region, *id));
+            Snapshot { id: *id, opened: clone.and_then(|entry| entry.mountpoint.clone()) }
+        };
+        Ok(inventory.snapshots.get(&region).into_iter().flatten().map(snapshot).collect())
+    }
+
+    async fn destroy_snapshot(&self, region: RegionId, snapshot: SnapshotId) -> Result<(), DatasetError> {
+        let _lock = self.lock(For::Changing).await?;
+        let inventory = self.swept().await?;
+        if !inventory.has_snapshot(region, snapshot) {
+            return Ok(());
+        }
+        self.writable(&inventory).await?;
+        let name = self.root.snapshot(region, snapshot);
+        if let Some(clone) = inventory.clone_of(&self.root, region, snapshot) {
+            let holders = self.holders(clone.mountpoint.as_deref()).await?;
+            return Err(self.snapshot_busy((region, snapshot), clone, holders));
+        }
+        let destroyed = self.zfs(&["destroy", &name]).await;
+        fault_points::reach("datasets.snapshot_destroyed").await;
+        let Err(error) = destroyed else { return Ok(()) };
+        let after = self.inventory().await?;
+        match after.clone_of(&self.root, region, snapshot) {
+            _ if !after.has_snapshot(region, snapshot) => Ok(()),
+            Some(clone) => Err(self.snapshot_busy((region, snapshot), clone, Vec::new())),
+            None => Err(self.diagnose(error).await),
+        }
+    }
+
+    async fn open_snapshot(
+        &self,
+        region: RegionId,
+        snapshot: SnapshotId,
+    ) -> Result<Utf8PathBuf, DatasetError> {
+        let _lock = self.lock(For::Changing).await?;
+        let inventory = self.swept().await?;
+        let (of, name) = (self.root.snapshot(region, snapshot), self.root.opened(region, snapshot));
+        Self::no_stranger(&inventory, &name)?;
+        if let Some(clone) = inventory.opened.get(&(region, snapshot)) {
+            return self.mounted(&name, clone).await;
+        }
+        if !inventory.datasets.contains_key(&region) {
+            return Err(self.not_found(region));
+        }
+        if !inventory.has_snapshot(region, snapshot) {
+            return Err(DatasetError::SnapshotNotFound { region, snapshot });
+        }
+        self.writable(&inventory).await?;
+        let made = self.make(&["clone", &of], &["readonly=on", "mountpoint=none"], &name).await;
+        fault_points::reach("datasets.snapshot_opened").await;
+        match (self.inventory().await?.opened.get(&(region, snapshot)), made) {
+            (Some(clone), _) => self.mounted(&name, clone).await,
+            (None, Ok(_)) => Err(DatasetError::SnapshotNotFound { region, snapshot }),
+            (None, Err(error)) => Err(self.diagnose(error).await),
+        }
+    }
+
+    async fn close_snapshot(&self, region: RegionId, snapshot: SnapshotId) -> Result<(), DatasetError> {
+        let _lock = self.lock(For::Changing).await?;
+        let inventory = self.swept().await?;
+        let name = self.root.opened(region, snapshot);
+        Self::no_stranger(&inventory, &name)?;
+        let Some(clone) = inventory.opened.get(&(region, snapshot)) else { return Ok(()) };
+        self.writable(&inventory).await?;
+        let busy = |holders| self.snapshot_busy((region, snapshot), clone, holders);
+        self.destroy_unheld(&name, clone, busy).await?;
+        fault_points::reach("datasets.snapshot_closed").await;
+        Ok(())
+    }
+
+    async fn disk(&self) -> DiskReport {
+        let mut report = DiskReport::unasked(self.root.name(), Quotas::Enforced);
+        if let Err(error) = self.report(&mut report).await {
+            report.fails(&error);
+        }
+        report
+    }
+}

@@ -1,0 +1,81 @@
+//! One contract, and everything that keeps datasets: each claim on each of them.
+//!
+//! - [`inside`]: a test in namespaces of its own, so that nothing of it is left, however it ends.
+//! - [`bench`]: a disk that can be taken away, made read-only, and made to hang.
+//! - [`claims`]: what holds on a disk that works. [`faults`]: on one that does not.
+//! - [`crashes`]: killed after each step. [`pools`]: what only ZFS has.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bench;
+mod claims;
+mod crashes;
+mod faults;
+mod inside;
+mod pools;
+
+/// Makes a test of each claim, named by kind of disk and claim.
+macro_rules! on {
+    ($kind:ident, $module:ident: $($file:ident::$claim:ident),+ $(,)?) => {
+        mod $module {
+            $(#[test]
+            fn $claim() {
+                let name = concat!(stringify!($module), "::", stringify!($claim));
+                crate::inside::run(name, crate::bench::Kind::$kind, |bench| Box::pin(crate::$file::$claim(bench)));
+            })+
+        }
+    };
+}
+
+/// All claims.
+macro_rules! all_on {
+    ($kind:ident, $module:ident $(, $file:ident::$claim:ident)* $(,)?) => {
+        on!($kind, $module:
+            claims::a_dataset_is_made_once_found_and_listed,
+            claims::sizes_that_are_none_are_refused,
+            claims::another_size_is_refused_and_changes_nothing,
+            claims::what_is_reserved_is_no_more_than_there_is,
+            claims::a_destroyed_dataset_is_gone_with_all_that_was_in_it,
+            claims::a_dataset_in_use_stays_and_says_who_uses_it,
+            claims::a_snapshot_keeps_what_was_there_or_is_refused,
+            claims::an_open_snapshot_stays_and_says_where,
+            claims::what_is_none_of_ours_is_told_and_never_touched,
+            claims::two_creators_at_once_make_one_dataset,
+            claims::the_inventory_says_what_the_disk_is,
+            faults::a_full_disk_is_told_and_loses_nothing,
+            faults::a_disk_that_goes_away_is_missing_and_comes_back_whole,
+            faults::a_read_only_disk_is_read_and_not_changed,
+            faults::a_disk_that_hangs_is_told_in_time,
+            crashes::a_crash_after_each_step_is_mended_by_the_same_call,
+            $($file::$claim,)*
+        );
+    };
+}
+
+all_on!(Ext4, ext4);
+all_on!(Xfs, xfs);
+all_on!(Btrfs, btrfs);
+all_on!(
+    Zfs,
+    zfs,
+    pools::a_dataset_takes_no_more_than_its_quota,
+    pools::all_get_what_is_reserved_if_nobody_may_take_more,
+    pools::a_dataset_that_is_not_mounted_is_mounted_by_whoever_asks,
+    pools::a_foreign_snapshot_or_clone_keeps_what_it_depends_on,
+    pools::a_pool_whose_disk_is_gone_is_told,
+    pools::without_a_daemon_the_disk_is_missing_and_says_why,
+);
+// Needs no rights: whatever the directory for temporary files is on.
+on!(Temporary, temporary:
+    claims::a_dataset_is_made_once_found_and_listed,
+    claims::sizes_that_are_none_are_refused,
+    claims::another_size_is_refused_and_changes_nothing,
+    claims::what_is_reserved_is_no_more_than_there_is,
+    claims::a_destroyed_dataset_is_gone_with_all_that_was_in_it,
+    claims::a_dataset_in_use_stays_and_says_who_uses_it,
+    claims::a_snapshot_keeps_what_was_there_or_is_refused,
+    claims::what_is_none_of_ours_is_told_and_never_touched,
+    claims::two_creators_at_once_make_one_dataset,
+    claims::the_inventory_says_what_the_disk_is,
+    crashes::a_crash_after_each_step_is_mended_by_the_same_call,
+);
