@@ -165,7 +165,7 @@ pub(super) fn status(socket: &Utf8Path) -> Result<Box<ExportStatus>, Box<dyn Err
     match ask(socket, &Request::Status)? {
         Answer::Status(status) => Ok(status),
         Answer::Refused(refusal) => Err(refusal.into()),
-        Answer::Done | Answer::Applied(_) => {
+        Answer::Done | Answer::Applied(_) | Answer::Snapshotted(_) => {
             Err("the export answers something else than it was asked".into())
         }
     }
@@ -176,6 +176,6 @@ fn ended(code: RefusalCode, status: &ExportStatus) -> Refusal {
     Refusal { code, words }
 }
 
-fn done(answer: Answer) -> Result<(), Refusal> {
+pub(super) fn done(answer: Answer) -> Result<(), Refusal> {
     if let Answer::Refused(refusal) = answer { Err(refusal) } else { Ok(()) }
 }

@@ -1,7 +1,7 @@
 //! Volumes by hand: regions, their Downstairs and an export over NBD, on one machine or several, with no coordinator.
 //!
 //! - [`arguments`]: what is written on the command line.
-//! - [`create`], [`replace`], [`export`], [`downstairs`]: a command each. [`regions`]: regions that are made for a volume.
+//! - [`create`], [`replace`], [`snapshot`], [`export`], [`downstairs`]: a command each. [`regions`]: regions that are made for a volume.
 //! - [`keys`]: the files with their keys. [`description`]: the files that describe them.
 //! - [`control`], [`look`]: what is asked of a running export; [`view`], [`parts_view`]: how people see it; [`pause`]: between two looks.
 //! - [`region_look`]: what a region's file says.
@@ -24,6 +24,7 @@ mod region_look;
 mod regions;
 mod replace;
 mod signals;
+mod snapshot;
 mod view;
 
 pub use region_look::RegionCommand;
@@ -36,7 +37,7 @@ use control::{Goal, NotReached, Which};
 use create::CreateError;
 use daemon::state_lock::StateLockError;
 use description::DescriptionError;
-use ids::RegionId;
+use ids::{RegionId, SnapshotId};
 use keys::KeyFileError;
 use region_look::LookError;
 use replace::ReplaceError;
@@ -131,6 +132,26 @@ pub enum VolumeCommand {
         #[arg(long)]
         gone: bool,
     },
+    /// Keep what was written until now as a snapshot, while clients go on.
+    ///
+    /// It is kept by all full members that are there, two at least, and costs room only for what is written over later.
+    Snapshot {
+        /// Which export.
+        #[command(flatten)]
+        which: Which,
+        /// Its name: a UUID. A new one, unless said. One that is there already, of what was written until now, is no mistake.
+        #[arg(long, value_name = "UUID")]
+        id: Option<SnapshotId>,
+    },
+    /// Delete a snapshot, and give back the room that it alone takes. One that is not there is no mistake.
+    DeleteSnapshot {
+        /// Which export.
+        #[command(flatten)]
+        which: Which,
+        /// Which snapshot.
+        #[arg(long, value_name = "UUID")]
+        id: SnapshotId,
+    },
     /// Show what an export believes: who is there, who lags, what is being copied, what waits for whom.
     Look {
         /// Which export.
@@ -200,6 +221,8 @@ pub fn run(command: VolumeCommand) -> ExitCode {
         VolumeCommand::Replace { which, region, member, gone } => {
             replace::replace(&which, region, &member, gone)
         }
+        VolumeCommand::Snapshot { which, id } => snapshot::take(&which, id),
+        VolumeCommand::DeleteSnapshot { which, id } => snapshot::delete(&which, id),
         VolumeCommand::Look { which, json, watch } => look::look(&which, look::Form { json, watch }),
         VolumeCommand::Wait { which, goal, seconds } => control::wait(&which, goal, seconds),
         VolumeCommand::Stop { which } => control::stop(&which),

@@ -143,7 +143,9 @@ fn told(socket: &Utf8Path, request: &Request) -> Result<Applied, Box<dyn Error>>
         Answer::Applied(Applied::Missing) => Err(ReplaceError::Missing.into()),
         Answer::Applied(applied) => Ok(applied),
         Answer::Refused(refusal) => Err(refusal.into()),
-        Answer::Status(_) | Answer::Done => Err("the export answers something else than it was asked".into()),
+        Answer::Status(_) | Answer::Done | Answer::Snapshotted(_) => {
+            Err("the export answers something else than it was asked".into())
+        }
     }
 }
 

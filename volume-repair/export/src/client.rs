@@ -305,7 +305,8 @@ impl Client {
                 | JobError::NotFetched { .. } => ErrorCode::Io,
                 JobError::NoRoom { .. } => ErrorCode::NoSpace,
                 JobError::ReadOnly => ErrorCode::NotPermitted,
-                JobError::OutOfRange { .. } => ErrorCode::Invalid,
+                // No client asks for one.
+                JobError::OutOfRange { .. } | JobError::Snapshot { .. } => ErrorCode::Invalid,
             };
             (code, error.to_string())
         });

@@ -10,6 +10,7 @@
 use crate::{
     handle::Handle,
     listener::remove_if_nobody_listens,
+    snapshots::SnapshotOrder,
     talk::{Answer, Refusal, RefusalCode, Request},
 };
 use camino::{Utf8Path, Utf8PathBuf};
@@ -217,6 +218,11 @@ fn obey(request: Request, handle: &Handle) -> Result<Answer, Refusal> {
         }
         Request::Apply { volume } => Ok(Answer::Applied(handle.apply(*volume, false)??)),
         Request::Check { volume } => Ok(Answer::Applied(handle.apply(*volume, true)??)),
+        Request::Snapshot { id } => Ok(Answer::Snapshotted(handle.snapshot(SnapshotOrder::Take(id))??)),
+        Request::DeleteSnapshot { id } => {
+            handle.snapshot(SnapshotOrder::Delete(id))??;
+            Ok(Answer::Done)
+        }
         // Obeyed when it was answered.
         Request::Stop => Ok(Answer::Done),
     }

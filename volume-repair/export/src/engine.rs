@@ -5,6 +5,7 @@ use crate::{
     handle::{Handle, Order},
     listener::{Address, Listener},
     peer::Peer,
+    snapshots::{SnapshotOrder, SnapshotResult, Snapshots},
     socket::{Happened, Socket},
     sources::{Fetched, SourceError, Sources},
     status::ExportStatus,
@@ -17,10 +18,13 @@ use std::{
     collections::BTreeMap,
     io,
     net::SocketAddr,
-    sync::{Arc, mpsc::Receiver},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender},
+    },
     time::{Duration, Instant},
 };
-use upstairs::{Action, Job, JobId, PeerId, Trouble};
+use upstairs::{Action, Job, JobError, JobId, PeerId, Trouble};
 use volume_layers::{Composition, FetchError, SourceId, Volume};
 use volume_repair::{Applied, ChangeError, ConstructionRequest, Executor};
 
@@ -126,6 +130,7 @@ pub struct Export {
     next_client: usize,
     /// Whose jobs they are.
     jobs: BTreeMap<JobId, usize>,
+    snapshots: Snapshots,
     next_job: u64,
     started: Instant,
     next_tick: Duration,
@@ -177,6 +182,7 @@ impl Export {
             clients: BTreeMap::new(),
             next_client: 0,
             jobs: BTreeMap::new(),
+            snapshots: Snapshots::default(),
             next_job: 0,
             started: Instant::now(),
             next_tick: Duration::ZERO,
@@ -245,6 +251,7 @@ impl Export {
                     let applied = self.apply(*request, is_check);
                     drop(answer.try_send(applied));
                 }
+                Order::Snapshot(order, answer) => self.snapshot(order, answer),
                 Order::Activate(epoch, answer) => {
                     let activated = self.volume.activate_with(self.now(), epoch);
                     let told = activated.map(|actions| self.perform(actions));
@@ -252,6 +259,23 @@ impl Export {
                 }
             }
         }
+    }
+
+    fn snapshot(&mut self, order: SnapshotOrder, answer: SyncSender<SnapshotResult>) {
+        let (SnapshotOrder::Take(snapshot) | SnapshotOrder::Delete(snapshot)) = order;
+        if !self.volume.is_activated() {
+            let why = "the volume was not activated: nobody knows who has what was written".to_owned();
+            return drop(answer.try_send(Err(JobError::Snapshot { snapshot, why })));
+        }
+        let id = JobId(self.next_job);
+        self.next_job += 1;
+        self.snapshots.begin(id, answer);
+        let job = match order {
+            SnapshotOrder::Take(snapshot) => Job::Snapshot(snapshot),
+            SnapshotOrder::Delete(snapshot) => Job::DeleteSnapshot(snapshot),
+        };
+        let actions = self.volume.submit(self.now(), id, job);
+        self.perform(actions);
     }
 
     /// Applies a newer request, or says whether it would.
@@ -467,7 +491,9 @@ impl Export {
                         client.put_look(job, &runs);
                     }
                 }
+                Action::Snapshotted(job, regions) => self.snapshots.note_taken(job, regions),
                 Action::Done(job, result) => {
+                    self.snapshots.end(job, &result);
                     let client = self.jobs.remove(&job);
                     if let Some(client) = client.and_then(|client| self.clients.get_mut(&client)) {
                         client.end(job, result);

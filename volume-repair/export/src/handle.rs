@@ -5,7 +5,11 @@
 //!          ◄──────────────── answer, or nothing in time ─────────────┘
 //! ```
 
-use crate::status::ExportStatus;
+use crate::{
+    snapshots::{SnapshotOrder, SnapshotResult},
+    status::ExportStatus,
+};
+use ids::RegionId;
 use mio::Waker;
 use std::{
     sync::{
@@ -15,7 +19,7 @@ use std::{
     },
     time::Duration,
 };
-use upstairs::ActivateError;
+use upstairs::{ActivateError, JobError};
 use volume_repair::{Applied, ChangeError, ConstructionRequest};
 
 /// Orders that wait for the loop at most. It takes all of them in each turn.
@@ -24,11 +28,15 @@ const ORDERS_MAX: usize = 32;
 /// Who has no answer after so long gets none: the loop answers within a turn, and a turn takes milliseconds.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
+/// The same of a snapshot, for which members that are away are waited for, too.
+const SNAPSHOT_MAX: Duration = Duration::from_secs(20);
+
 /// What is asked, and where the answer goes. There is room for it: the loop does not wait.
 #[derive(Debug)]
 pub(crate) enum Order {
     Status(SyncSender<Box<ExportStatus>>),
     Activate(u32, SyncSender<Result<(), ActivateError>>),
+    Snapshot(SnapshotOrder, SyncSender<SnapshotResult>),
     Apply {
         request: Box<ConstructionRequest>,
         is_check: bool,
@@ -43,8 +51,8 @@ pub enum NoAnswer {
     #[error("{ORDERS_MAX} others wait for an answer already")]
     Busy,
     /// It has taken too long.
-    #[error("the export has not answered within {} s", ANSWER_MAX.as_secs())]
-    Late,
+    #[error("the export has not answered within {} s", .0.as_secs())]
+    Late(Duration),
     /// There is no export any more.
     #[error("the export has ended")]
     Gone,
@@ -97,6 +105,14 @@ impl Handle {
         self.ask(|answer| Order::Apply { request, is_check, answer })
     }
 
+    /// Takes or deletes a snapshot. The regions that have one that was taken.
+    ///
+    /// # Errors
+    /// If there is no answer: then it may be done later; inside, why it is not done.
+    pub fn snapshot(&self, order: SnapshotOrder) -> Result<Result<Vec<RegionId>, JobError>, NoAnswer> {
+        self.ask_for(SNAPSHOT_MAX, |answer| Order::Snapshot(order, answer))
+    }
+
     /// What it believes.
     ///
     /// # Errors
@@ -120,14 +136,22 @@ impl Handle {
     }
 
     fn ask<T>(&self, order: impl FnOnce(SyncSender<T>) -> Order) -> Result<T, NoAnswer> {
+        self.ask_for(ANSWER_MAX, order)
+    }
+
+    fn ask_for<T>(
+        &self,
+        patience: Duration,
+        order: impl FnOnce(SyncSender<T>) -> Order,
+    ) -> Result<T, NoAnswer> {
         let (answer, answered) = sync_channel(1);
         self.orders.try_send(order(answer)).map_err(|error| match error {
             TrySendError::Full(_) => NoAnswer::Busy,
             TrySendError::Disconnected(_) => NoAnswer::Gone,
         })?;
         self.wake();
-        answered.recv_timeout(ANSWER_MAX).map_err(|error| match error {
-            RecvTimeoutError::Timeout => NoAnswer::Late,
+        answered.recv_timeout(patience).map_err(|error| match error {
+            RecvTimeoutError::Timeout => NoAnswer::Late(patience),
             RecvTimeoutError::Disconnected => NoAnswer::Gone,
         })
     }

@@ -5,11 +5,14 @@
 //!   {"request":"activate","epoch":3}     "done"    or    {"refused":{"code":"other_epoch","words":"…"}}
 //!   {"request":"apply","volume":{…}}     {"applied":"started"}
 //!   {"request":"check","volume":{…}}     the same: what would become of it
+//!   {"request":"snapshot","id":"…"}   {"snapshotted":["…",…]}: the regions that have it
+//!   {"request":"delete_snapshot","id":"…"}   "done"
 //!   {"request":"stop"}                   "done"
 //! ```
 
 use crate::{handle::NoAnswer, status::ExportStatus};
 use camino::{Utf8Path, Utf8PathBuf};
+use ids::{RegionId, SnapshotId};
 use serde::{Deserialize, Serialize};
 use std::{
     fmt, io,
@@ -22,6 +25,9 @@ use volume_repair::{Applied, ChangeError, ConstructionRequest};
 
 /// Who asks waits so long for an answer: longer than the export lets anybody wait.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// The same for a snapshot.
+const SNAPSHOT_MAX: Duration = Duration::from_secs(30);
 
 /// Bytes of an answer at most.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
@@ -47,6 +53,16 @@ pub enum Request {
         /// As with [`Request::Apply`].
         volume: Box<ConstructionRequest>,
     },
+    /// Keep what was written until now, as a snapshot.
+    Snapshot {
+        /// Its name.
+        id: SnapshotId,
+    },
+    /// A snapshot is not needed any more.
+    DeleteSnapshot {
+        /// Its name.
+        id: SnapshotId,
+    },
     /// Answer what is under way, and end.
     Stop,
 }
@@ -59,6 +75,8 @@ pub enum Answer {
     Status(Box<ExportStatus>),
     /// What has become of a construction request, or would.
     Applied(Applied),
+    /// The regions that have the snapshot.
+    Snapshotted(Vec<RegionId>),
     /// It is done, or is being done.
     Done,
     /// It is not.
@@ -119,6 +137,10 @@ pub enum RefusalCode {
     VolumeMemberNotGone,
     /// A member that is to be gone is here.
     VolumeMemberIsHere,
+    /// A snapshot is not taken, or is there still.
+    SnapshotNotDone,
+    /// The volume is read-only.
+    VolumeReadOnly,
 }
 
 impl fmt::Display for RefusalCode {
@@ -138,7 +160,7 @@ impl From<NoAnswer> for Refusal {
     fn from(no_answer: NoAnswer) -> Refusal {
         let code = match no_answer {
             NoAnswer::Busy => RefusalCode::Busy,
-            NoAnswer::Late | NoAnswer::Gone => RefusalCode::NoAnswer,
+            NoAnswer::Late(_) | NoAnswer::Gone => RefusalCode::NoAnswer,
         };
         Refusal::new(code, no_answer.to_string())
     }
@@ -163,6 +185,18 @@ impl From<ChangeError> for Refusal {
             },
         };
         Refusal::new(code, problem::chain(&error))
+    }
+}
+
+impl From<JobError> for Refusal {
+    fn from(error: JobError) -> Refusal {
+        let code = match &error {
+            JobError::Fenced { .. } => RefusalCode::Fenced,
+            JobError::Lost { .. } => RefusalCode::Lost,
+            JobError::ReadOnly => RefusalCode::VolumeReadOnly,
+            _ => RefusalCode::SnapshotNotDone,
+        };
+        Refusal::new(code, error.to_string())
     }
 }
 
@@ -222,7 +256,9 @@ pub fn ask(path: &Utf8Path, request: &Request) -> Result<Answer, AskError> {
     let not_there = |source| AskError::NotThere { path: path.to_owned(), source };
     let not_answered = |source| AskError::NotAnswered { path: path.to_owned(), source };
     let mut socket = UnixStream::connect(path).map_err(not_there)?;
-    socket.set_read_timeout(Some(ANSWER_MAX)).map_err(not_answered)?;
+    let is_slow = matches!(request, Request::Snapshot { .. } | Request::DeleteSnapshot { .. });
+    let patience = if is_slow { SNAPSHOT_MAX } else { ANSWER_MAX };
+    socket.set_read_timeout(Some(patience)).map_err(not_answered)?;
     socket.set_write_timeout(Some(ANSWER_MAX)).map_err(not_answered)?;
     let mut line = serde_json::to_vec(request).expect("a request is JSON");
     line.push(b'\n');

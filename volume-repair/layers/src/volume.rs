@@ -81,6 +81,15 @@ impl Volume {
         matches!(&self.shape, Shape::Layers(layered) if layered.is_read_only)
     }
 
+    /// Whether it was told to look for the members of its region sets.
+    #[must_use]
+    pub fn is_activated(&self) -> bool {
+        match &self.shape {
+            Shape::Alone(upstairs) => upstairs.is_activated(),
+            Shape::Layers(layered) => layered.is_activated,
+        }
+    }
+
     /// Begins to look for the members of all region sets.
     pub fn activate(&mut self, now: Duration) -> Vec<Action> {
         match &mut self.shape {

@@ -9,7 +9,7 @@
 //!                                                               ▲                             │ its connection is lost
 //!                                                               └─────────────────────────────┘
 //!   two have it, and nobody else is waited for ──► done, with the names of those that have it
-//!   two cannot have it any more ──► not taken: those that have it let it go
+//!   two cannot have it any more ──► not taken: whoever asked deletes what one of them may have
 //! ```
 
 use crate::{
@@ -124,10 +124,8 @@ impl Upstairs {
                     }
                     self.act(Action::Done(one.job, Ok(())));
                 }
+                // Nobody lets go by itself of what it has: it may be one of that name that was taken before.
                 Some(Err(why)) => {
-                    if let Wants::At(_) = one.wants {
-                        self.let_go_of(&one);
-                    }
                     let error = JobError::Snapshot { snapshot: one.snapshot, why };
                     self.act(Action::Done(one.job, Err(error)));
                 }
@@ -158,7 +156,9 @@ impl Upstairs {
             Wants::At(_) if done.len() + open.len() < 2 => {
                 let refusals = refusals.map(|(region, why)| format!("region {region}: {why}"));
                 let why = refusals.collect::<Vec<_>>().join("; ");
-                Some(Err(format!("fewer than two members have it, and it is not taken: {why}")))
+                Some(Err(format!(
+                    "it is not taken, because two members do not have it: {why}; one may: delete it"
+                )))
             }
             Wants::At(_) => (done.len() >= enough && (open.is_empty() || is_late)).then_some(Ok(done)),
             Wants::Gone => match (refusals.next(), open.first()) {
@@ -169,16 +169,6 @@ impl Upstairs {
                 (None, Some(_)) => None,
                 (None, None) => Some(Ok(done)),
             },
-        }
-    }
-
-    /// It is not taken: who has it does not need it. Who does not hear that keeps what nobody asks for, and says so if it is asked.
-    fn let_go_of(&mut self, one: &Snapshotting) {
-        let snapshot = one.snapshot;
-        for peer in (0..self.peers.len()).map(PeerId) {
-            if self.peers[peer.0].is_streaming() {
-                self.ask(peer, Purpose::Snapshot, |id| Request::DeleteSnapshot { id, snapshot });
-            }
         }
     }
 }

@@ -164,6 +164,12 @@ impl Upstairs {
         self.peers.get(peer.0).map_or(0, |peer| peer.wrong_seals)
     }
 
+    /// Whether it was told to look for its members.
+    #[must_use]
+    pub fn is_activated(&self) -> bool {
+        !matches!(self.phase, Phase::Idle)
+    }
+
     /// Begins to look for its members.
     pub fn activate(&mut self, now: Duration) -> Vec<Action> {
         self.now = now;
