@@ -188,11 +188,16 @@ impl Volume {
 
 /// Runs a command of ours that ends by itself.
 pub(super) async fn succeed(agent: &Utf8Path, args: &[String]) -> Result<()> {
+    said(agent, args).await.map(drop)
+}
+
+/// The same; what it says.
+pub(super) async fn said(agent: &Utf8Path, args: &[String]) -> Result<String> {
     let output = owned_command(agent).args(args).output().await;
     let output = output.with_context(|| format!("running {agent}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{agent} {}: {}", args.join(" "), said.trim());
-    Ok(())
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{agent} {}: {}", args.join(" "), error.trim());
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// So many addresses on which nobody listens.

@@ -30,6 +30,8 @@ pub(super) enum Load {
     Paced,
     /// As much as one gets that has 16 writes of 4 KiB under way.
     Guest,
+    /// 50 MiB in a second, in scattered writes of 64 KiB.
+    Steady,
 }
 
 impl Load {
@@ -38,6 +40,7 @@ impl Load {
         match self {
             Load::Paced => "paced",
             Load::Guest => "guest",
+            Load::Steady => "steady",
         }
     }
 
@@ -45,7 +48,7 @@ impl Load {
     pub(super) fn jobs(self) -> usize {
         match self {
             Load::Paced => 2,
-            Load::Guest => 1,
+            Load::Guest | Load::Steady => 1,
         }
     }
 
@@ -62,6 +65,12 @@ impl Load {
                 [&all[..], &reads, &writes].concat().into_iter().map(str::to_owned).collect()
             }
             Load::Guest => guest().fio_args(u32::try_from(seconds).unwrap_or(u32::MAX)),
+            Load::Steady => {
+                let (size, runtime) = (format!("--size={REGION_BYTES}"), format!("--runtime={seconds}"));
+                let what = ["--name=steady", "--rw=randwrite", "--bs=64k", "--iodepth=4", "--rate=50m"];
+                let all = [&what[..], &[&size, "--time_based", &runtime]].concat();
+                all.into_iter().map(str::to_owned).collect()
+            }
         }
     }
 }
@@ -81,6 +90,10 @@ impl Window {
     /// From then until now.
     pub(super) fn since(from_ms: u64) -> Result<Window> {
         Ok(Window { from_ms, to_ms: now_ms()? })
+    }
+
+    pub(super) fn milliseconds(self) -> f64 {
+        self.to_ms.saturating_sub(self.from_ms) as f64
     }
 
     fn seconds(self) -> f64 {
@@ -127,6 +140,8 @@ pub(super) struct Seen {
     /// Of those that were under way, from sending to answer. None if there were none.
     pub(super) read_p99_us: Option<f64>,
     pub(super) write_p99_us: Option<f64>,
+    /// The longest of them.
+    pub(super) longest_us: f64,
 }
 
 impl Requests {
@@ -153,10 +168,16 @@ impl Requests {
             these.filter(|request| request.was_under_way(window)).map(|request| request.took_us).collect()
         };
         Ok(Seen {
+            longest_us: self.longest_in(window),
             per_second: answered as f64 / window.seconds(),
             read_p99_us: p99(under_way(Direction::Read)),
             write_p99_us: p99(under_way(Direction::Write)),
         })
+    }
+
+    fn longest_in(&self, window: Window) -> f64 {
+        let under_way = self.all.iter().filter(|request| request.was_under_way(window));
+        under_way.map(|request| request.took_us).fold(0.0, f64::max)
     }
 }
 
@@ -195,7 +216,10 @@ mod tests {
                    2400, 700000000, 1, 4096, 0\n2500, 3000000, 1, 4096, 0\n";
         let all = requests(log);
         let seen = all.seen_in(Window { from_ms: 1200, to_ms: 2200 }).unwrap();
-        assert_eq!(seen, Seen { per_second: 2.0, read_p99_us: None, write_p99_us: Some(700_000.0) });
+        assert_eq!(
+            seen,
+            Seen { per_second: 2.0, read_p99_us: None, write_p99_us: Some(700_000.0), longest_us: 700_000.0 }
+        );
         let seen = all.seen_in(Window { from_ms: 1200, to_ms: 1600 }).unwrap();
         assert_eq!((seen.per_second, seen.write_p99_us), (5.0, Some(100_000.0)));
     }
@@ -205,7 +229,8 @@ mod tests {
         let logs = ["1000, 5000, 0, 4096, 0\n3000, 5000, 0, 4096, 0\n", "2000, 9000, 1, 4096, 0, 0\n"];
         let all = Requests::of(&logs.map(str::to_owned)).unwrap();
         let seen = all.seen_in(Window { from_ms: 1000, to_ms: 3000 }).unwrap();
-        assert_eq!(seen, Seen { per_second: 1.5, read_p99_us: Some(5.0), write_p99_us: Some(9.0) });
+        let (read_p99_us, write_p99_us) = (Some(5.0), Some(9.0));
+        assert_eq!(seen, Seen { per_second: 1.5, read_p99_us, write_p99_us, longest_us: 9.0 });
     }
 
     #[test]
@@ -241,6 +266,8 @@ mod tests {
         let paced = Load::Paced.fio_args().join(" ");
         assert_eq!(paced.matches("--rate_iops=100").count(), Load::Paced.jobs(), "{paced}");
         assert!(paced.starts_with("--bs=4k --size=2147483648 "), "{paced}");
+        let steady = Load::Steady.fio_args().join(" ");
+        assert!(steady.contains("--rw=randwrite --bs=64k") && steady.contains("--rate=50m"), "{steady}");
         let guest = Load::Guest.fio_args().join(" ");
         assert!(
             guest.contains("--rw=randwrite --bs=4k --iodepth=16") && guest.contains("--runtime=300"),

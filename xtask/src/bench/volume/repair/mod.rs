@@ -1,4 +1,5 @@
-//! Members that are replaced, and one that comes back: how long that takes, and what clients notice of it. Owns the order of rounds.
+//! Members that are replaced, one that comes back, and snapshots: how long that takes, and what clients notice of it. Owns the order of
+//! rounds.
 //!
 //! ```text
 //!   start ours and the peer ─► write all of each through its socket
@@ -6,6 +7,7 @@
 //!   paced:      N times:  … the same, while 100 reads and 100 writes are asked in a second     (repair_paced, repair_paced_p99)
 //!   guest:      N times:  … the same, while 16 writes are always under way       (repair_guest_share, repair_guest_time)
 //!   reconcile:  N times:  … a member that was away while 1 % was written comes back with its export   (reconcile)
+//!   steady:     N times:  … ten snapshots, while 50 MiB are written in a second          (snapshot_pause, snapshot_pause_max)
 //!   end all; the newest copy of each is compared with one that clients have written
 //! ```
 //!
@@ -37,13 +39,15 @@ use ours::Returned;
 use subject::Subject;
 
 /// The rows, as the outside contract names them.
-pub(super) const NAMES: [&str; 6] = [
+pub(super) const NAMES: [&str; 8] = [
     "repair_rate",
     "repair_paced",
     "repair_paced_p99",
     "repair_guest_share",
     "repair_guest_time",
     "reconcile",
+    "snapshot_pause",
+    "snapshot_pause_max",
 ];
 
 /// Who is measured.
@@ -104,6 +108,15 @@ struct Loaded {
     during: Seen,
 }
 
+/// One snapshot under load.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Pause {
+    /// The longest request that was under way meanwhile.
+    request_ms: f64,
+    /// From the request for it until it was there.
+    took_ms: f64,
+}
+
 /// Rounds of one kind.
 #[derive(Clone, Debug)]
 struct Rounds<T> {
@@ -129,6 +142,7 @@ struct Measured {
     paced: Rounds<Loaded>,
     guest: Rounds<Loaded>,
     reconcile: Rounds<Returned>,
+    snapshots: Rounds<Pause>,
     peer_version: String,
 }
 
@@ -157,6 +171,7 @@ async fn measure(dir: &Utf8Path, subjects: &mut [Subject], repairs: &Repairs) ->
         paced: Rounds::none(),
         guest: Rounds::none(),
         reconcile: Rounds::none(),
+        snapshots: Rounds::none(),
         peer_version: version("qemu-nbd").await?,
     };
     for round in 1..=rounds(repairs.wants_idle()) {
@@ -190,6 +205,17 @@ async fn measure(dir: &Utf8Path, subjects: &mut [Subject], repairs: &Repairs) ->
                 eprintln!("reconcile {round}/{}  ours: {:.2} s", repairs.samples, returned.seconds);
                 measured.reconcile.ours.push(returned);
             }
+        }
+    }
+    for round in 1..=rounds(repairs.wants(&["snapshot_pause", "snapshot_pause_max"])) {
+        measured.snapshots.machine.push(look(dir).await?);
+        for subject in &mut *subjects {
+            let pauses = subject.snapshots().await.with_context(|| doing("snapshots", subject))?;
+            let longest = pauses.iter().map(|pause| pause.request_ms).fold(0.0, f64::max);
+            if !pauses.is_empty() {
+                eprintln!("snapshots {round}/{}  ours: the longest pause {longest:.1} ms", repairs.samples);
+            }
+            measured.snapshots.of(subject.role()).extend(pauses);
         }
     }
     Ok(measured)

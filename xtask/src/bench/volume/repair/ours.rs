@@ -17,7 +17,7 @@ use super::{
 use crate::bench::volume::{
     REGION_BYTES,
     fio::{self, Direction},
-    ours::{DISK, EXPORT, Keys, Place, Volume, begin_downstairs, downstairs, free_addresses, succeed},
+    ours::{DISK, EXPORT, Keys, Place, Volume, begin_downstairs, downstairs, free_addresses, said, succeed},
     server::Server,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -188,6 +188,20 @@ impl Replaced {
         let seconds = began.elapsed().as_secs_f64();
         self.wait_whole().await?;
         Ok(Returned { seconds, role })
+    }
+
+    /// Its name.
+    pub(super) async fn take_snapshot(&self) -> Result<String> {
+        let args = ["volume", "snapshot", self.volume.file().as_str()].map(str::to_owned);
+        let said = said(&self.agent, &args).await?;
+        let name = said.lines().find_map(|line| line.strip_prefix("snapshot "));
+        Ok(name.with_context(|| format!("the name of a snapshot is not in {said:?}"))?.to_owned())
+    }
+
+    pub(super) async fn delete_snapshot(&self, name: &str) -> Result<()> {
+        let id = format!("--id={name}");
+        let args = ["volume", "delete-snapshot", self.volume.file().as_str(), &id].map(str::to_owned);
+        succeed(&self.agent, &args).await
     }
 
     /// Ends all of it, and sees whether the newest member has what one has that clients have written: each is opened alone, by an

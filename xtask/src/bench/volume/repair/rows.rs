@@ -28,6 +28,10 @@ const GUEST_SHARE: f64 = 0.60;
 /// Seconds, at most.
 const RECONCILE: f64 = 1.0;
 
+/// Milliseconds, at most: usually, and ever.
+const PAUSE: f64 = 100.0;
+const PAUSE_MAX: f64 = 500.0;
+
 /// A row as the outside contract has it, with what explains it.
 #[derive(Debug, Serialize)]
 pub(crate) struct RepairRow {
@@ -79,6 +83,8 @@ pub(super) fn rows(measured: &Measured, names: &[&str]) -> Vec<RepairRow> {
         guest_share(measured),
         guest_time(measured),
         reconcile(measured),
+        snapshot_pause(measured),
+        snapshot_pause_max(measured),
     ];
     let wanted = all.into_iter().flatten().filter(|figures| names.contains(&figures.name));
     wanted.map(|figures| row(figures, &measured.peer_version)).collect()
@@ -296,6 +302,43 @@ has to copy all: its repair_rate",
     })
 }
 
+/// What clients notice of a snapshot.
+fn pauses(measured: &Measured) -> Vec<f64> {
+    measured.snapshots.ours.iter().map(|pause| pause.request_ms).collect()
+}
+
+fn snapshot_pause(measured: &Measured) -> Option<Figures> {
+    let took: Vec<f64> = measured.snapshots.ours.iter().map(|pause| pause.took_ms).collect();
+    let took = if took.is_empty() { 0.0 } else { Samples::of(took).median };
+    Some(Figures {
+        name: "snapshot_pause",
+        unit: "ms",
+        is_less_better: true,
+        ours: pauses(measured),
+        peer: Vec::new(),
+        goal: bound("bound", PAUSE),
+        note: format!(
+            "the longest request of clients that was under way while a snapshot of 2 GiB was taken; they write 50 MiB in a second; it is \
+there after {took:.0} ms (median)"
+        ),
+        machine: machine(&measured.snapshots)?,
+    })
+}
+
+fn snapshot_pause_max(measured: &Measured) -> Option<Figures> {
+    let longest = pauses(measured).into_iter().reduce(f64::max);
+    Some(Figures {
+        name: "snapshot_pause_max",
+        unit: "ms",
+        is_less_better: true,
+        ours: longest.into_iter().collect(),
+        peer: Vec::new(),
+        goal: bound("bound", PAUSE_MAX),
+        note: "the longest of all of them".to_owned(),
+        machine: machine(&measured.snapshots)?,
+    })
+}
+
 /// A row for people.
 pub(in crate::bench::volume) fn page(row: &RepairRow) -> String {
     let mut text = String::new();
@@ -334,7 +377,7 @@ mod tests {
     use crate::bench::volume::{
         machine::Machine,
         repair::{
-            NAMES,
+            NAMES, Pause,
             load::{Seen, Window},
             ours::Returned,
         },
@@ -349,6 +392,7 @@ mod tests {
             per_second: rates[at],
             read_p99_us: Some(reads[at]),
             write_p99_us: Some(writes[at]),
+            longest_us: writes[at],
         };
         Loaded { took: took(seconds), without: seen(0), during: seen(1) }
     }
@@ -361,6 +405,7 @@ mod tests {
     /// Everything as it is to be, just so.
     fn measured() -> Measured {
         let returned = |seconds: f64| Returned { seconds, role: "full".to_owned() };
+        let pause = |request_ms: f64| Pause { request_ms, took_ms: 70.0 };
         let guest = loaded(12.0, [1.0; 2], [1.0; 2], [1000.0, 600.0]);
         Measured {
             idle: rounds(&[took(11.0), took(12.0), took(13.0)], &[took(4.0), took(9.0), took(3.0)]),
@@ -370,6 +415,7 @@ mod tests {
             ),
             guest: rounds(&[loaded(60.0, [1.0; 2], [1.0; 2], [1000.0, 300.0])], &[guest]),
             reconcile: rounds(&[], &[returned(0.5), returned(1.0), returned(1.5)]),
+            snapshots: rounds(&[], &[pause(20.0), pause(100.0), pause(500.0)]),
             peer_version: "10.0".to_owned(),
         }
     }
@@ -385,7 +431,7 @@ mod tests {
 
     #[test]
     fn what_is_just_so_is_reached_and_a_little_worse_is_missed() {
-        assert_eq!(verdicts(&measured()), [Some(true); 6]);
+        assert_eq!(verdicts(&measured()), [Some(true); 8]);
         // The times before are those of which the others are multiples.
         let mut worse = measured();
         worse.idle.peer[1].seconds = 11.9;
@@ -395,13 +441,15 @@ mod tests {
         worse.guest.ours[0].during.per_second = 599.0;
         worse.guest.ours[0].took.seconds = 12.1;
         worse.reconcile.ours[1].seconds = 1.01;
-        assert_eq!(verdicts(&worse), [Some(false); 6]);
+        worse.snapshots.ours[1].request_ms = 101.0;
+        worse.snapshots.ours[2].request_ms = 501.0;
+        assert_eq!(verdicts(&worse), [Some(false); 8]);
     }
 
     #[test]
     fn ratios_above_one_are_good_for_us_whatever_is_counted() {
         let rows = rows(&measured(), &NAMES);
-        let told: Vec<_> = rows.iter().map(|row| (row.name, row.ratio.unwrap())).collect();
+        let told: Vec<_> = rows.iter().filter_map(|row| Some((row.name, row.ratio?))).collect();
         let expected = [
             ("repair_rate", 3.0),
             ("repair_paced", 4.0),
@@ -410,6 +458,7 @@ mod tests {
             ("repair_guest_time", 5.0),
             ("reconcile", 12.0),
         ];
+        assert_eq!(told.len(), expected.len());
         for ((name, ratio), (expected_name, expected)) in told.into_iter().zip(expected) {
             assert_eq!(name, expected_name);
             assert!((ratio - expected).abs() < 1e-9, "{name}: {ratio}");
@@ -444,10 +493,11 @@ mod tests {
     fn one_side_alone_makes_rows_that_claim_nothing_of_the_other() {
         let mut peer = measured();
         (peer.idle.ours, peer.paced.ours, peer.guest.ours, peer.reconcile.ours) = Default::default();
-        assert_eq!(verdicts(&peer), [None; 6]);
+        peer.snapshots.ours.clear();
+        assert_eq!(verdicts(&peer)[..6], [None; 6]);
         let mut ours = measured();
         (ours.idle.peer, ours.paced.peer, ours.guest.peer) = Default::default();
-        assert_eq!(verdicts(&ours), [None, Some(true), Some(true), Some(true), Some(true), Some(true)]);
+        assert_eq!(verdicts(&ours), [vec![None], vec![Some(true); 7]].concat());
         assert!(page(&rows(&peer, &NAMES)[1]).contains("not measured"));
     }
 

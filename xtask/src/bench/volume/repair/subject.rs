@@ -2,7 +2,7 @@
 //! clients. Owns what happens within one round; the rounds are the caller's.
 
 use super::{
-    Loaded, Took,
+    Loaded, Pause, Took,
     load::{Load, Requests, Window, now_ms},
     mirror::Quorum,
     ours::{Replaced, Returned},
@@ -18,6 +18,10 @@ const SETTLING: Duration = Duration::from_secs(1);
 
 /// How long a load goes on behind what is counted.
 const TAIL: Duration = Duration::from_millis(500);
+
+/// Snapshots of a round, and the time between two.
+const SNAPSHOTS: usize = 10;
+const BETWEEN: Duration = Duration::from_millis(400);
 
 /// How long the peer's copy may take under load: it need not come to an end.
 pub(super) const PEER_LIMIT: Duration = Duration::from_secs(60);
@@ -132,6 +136,33 @@ impl Subject {
         let returned = ours.reconcile().await?;
         self.settle().await?;
         Ok(Some(returned))
+    }
+
+    /// Clients write, and snapshots are taken; none of what has no snapshots.
+    pub(super) async fn snapshots(&mut self) -> Result<Vec<Pause>> {
+        let Kind::Ours(ours) = &mut self.kind else { return Ok(Vec::new()) };
+        let load = Load::Steady;
+        let run = fio::start_logged(&self.dir, &ours.socket, load.name(), load.jobs(), &load.fio_args())?;
+        // The measurement itself.
+        sleep(SETTLING).await;
+        let (mut windows, mut snapshots) = (Vec::new(), Vec::new());
+        for _ in 0..SNAPSHOTS {
+            let from_ms = now_ms()?;
+            snapshots.push(ours.take_snapshot().await?);
+            windows.push(Window::since(from_ms)?);
+            sleep(BETWEEN).await;
+        }
+        sleep(TAIL).await;
+        let requests = Requests::of(&run.end().await?)?;
+        for snapshot in &snapshots {
+            ours.delete_snapshot(snapshot).await?;
+        }
+        self.settle().await?;
+        let pause = |window: &Window| {
+            let seen = requests.seen_in(*window)?;
+            Ok(Pause { request_ms: seen.longest_us / 1e3, took_ms: window.milliseconds() })
+        };
+        windows.iter().map(pause).collect()
     }
 
     pub(super) async fn stop_and_compare(self) -> Result<()> {
