@@ -411,6 +411,14 @@ impl InPlaceFile for FaultyFile<dyn InPlaceFile> {
         self.inner.write_all_at(offset, slices)
     }
 
+    fn write_through_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        if let Err(error) = self.faults.pass(Operation::Write, &self.path) {
+            self.write_a_part(offset, &[IoSlice::new(bytes)]);
+            return Err(error);
+        }
+        self.inner.write_through_at(offset, bytes)
+    }
+
     fn reserve(&self, offset: u64, length: u64) -> Result<(), StorageError> {
         self.faults.pass(Operation::Reserve, &self.path)?;
         self.inner.reserve(offset, length)

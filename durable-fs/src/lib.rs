@@ -24,6 +24,7 @@
 //!
 //! One contract suite (`tests/contract.rs`) runs on all three. The port knows nothing of artifacts, ledgers or HTTP.
 
+mod direct;
 mod error;
 mod faulty_disk;
 mod ports;

@@ -110,9 +110,25 @@ pub trait InPlaceFile: Send + Sync + fmt::Debug {
     /// Reads at `offset` until the buffer is full.
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError>;
 
+    /// Reads so many bytes at `offset`, and puts them behind what is there.
+    fn append_exact_at(&self, offset: u64, length: usize, into: &mut Vec<u8>) -> Result<(), StorageError> {
+        let start = into.len();
+        into.resize(start + length, 0);
+        let read = self.read_exact_at(offset, &mut into[start..]);
+        if read.is_err() {
+            into.truncate(start);
+        }
+        read
+    }
+
     /// Writes all the bytes of all the slices, one after the other, from `offset` on. After an error any part of them may be
     /// there.
     fn write_all_at(&self, offset: u64, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError>;
+
+    /// The same of bytes that nobody reads soon: they are not kept in the system's cache, where that can be.
+    fn write_through_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        self.write_all_at(offset, &mut [IoSlice::new(bytes)])
+    }
 
     /// Takes the space for the bytes from `offset` on, so that writing them finds it. The file is then at least so long.
     /// A file system that cannot promise space makes the file longer and promises nothing.

@@ -2,6 +2,7 @@
 //! that a directory that was not there at start (a disk plugged in later) is found when it appears.
 
 use crate::{
+    direct::Direct,
     error::{NotAFile, Operation, StorageError},
     ports::{
         Entry, FileMetadata, InPlaceFile, ReadFile, RootIdentity, Space, Storage, WriteFile, write_fully,
@@ -9,11 +10,12 @@ use crate::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::{
+    buffer::spare_capacity,
     fs::{
         Advice, FallocateFlags, Mode, OFlags, StatVfsMountFlags, Timespec, Timestamps, fadvise, fallocate,
         fchmod, futimens, statvfs,
     },
-    io::{Errno, pwritev},
+    io::{Errno, pread, pwritev},
 };
 use std::{
     fs::{self, File, OpenOptions},
@@ -99,7 +101,8 @@ impl RealDisk {
             let file = options.custom_flags(flags(PLAINLY)).open(path).map_err(plain_or_not)?;
             if file.metadata()?.is_file() { Ok(file) } else { Err(NotAFile.into()) }
         })?;
-        Ok(RealFile { file, path: self.root.join(path), failed_sync: Mutex::new(None) })
+        let (path, failed_sync) = (self.root.join(path), Mutex::new(None));
+        Ok(RealFile { file, direct: Direct::default(), path, failed_sync })
     }
 
     /// What a directory has, in no order: names, and what is known of them without following links.
@@ -218,6 +221,7 @@ impl Storage for RealDisk {
 #[derive(Debug)]
 struct RealFile {
     file: File,
+    direct: Direct,
     path: Utf8PathBuf,
     /// The first sync of a file that is written in place that has failed. The system tells of a failed writeback once, to
     /// whoever happens to sync next; here everybody is told, from then on.
@@ -290,6 +294,32 @@ impl InPlaceFile for RealFile {
         Ok(())
     }
 
+    fn append_exact_at(&self, offset: u64, length: usize, into: &mut Vec<u8>) -> Result<(), StorageError> {
+        let start = into.len();
+        // Memory that is written over at once need not be zeros before.
+        if into.capacity() - start == length {
+            while into.len() < start + length {
+                let at = offset + (into.len() - start) as u64;
+                match pread(&self.file, spare_capacity(into), at) {
+                    Ok(0) => break,
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(error) => {
+                        into.truncate(start);
+                        return self.attempt(Operation::Read, Err(error.into()));
+                    }
+                }
+            }
+            into.resize(start + length, 0);
+            return Ok(());
+        }
+        into.resize(start + length, 0);
+        let read = self.read_exact_at(offset, &mut into[start..]);
+        if read.is_err() {
+            into.truncate(start);
+        }
+        read
+    }
+
     fn write_all_at(&self, mut offset: u64, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
         let result = write_fully(slices, |slices| {
             let written = pwritev(&self.file, &slices[..slices.len().min(SLICES_PER_WRITE_MAX)], offset)?;
@@ -297,6 +327,14 @@ impl InPlaceFile for RealFile {
             Ok(written)
         });
         self.attempt(Operation::Write, result)
+    }
+
+    fn write_through_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        let written = self.attempt(Operation::Write, self.direct.write(&self.file, offset, bytes))?;
+        if written == bytes.len() {
+            return Ok(());
+        }
+        self.write_all_at(offset + written as u64, &mut [IoSlice::new(&bytes[written..])])
     }
 
     fn reserve(&self, offset: u64, length: u64) -> Result<(), StorageError> {

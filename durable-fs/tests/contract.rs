@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use camino::Utf8Path;
-use durable_fs::{DiskFaults, FaultyDisk, PendingFile, RealDisk, SimMachine, Storage, write_atomically};
+use durable_fs::{
+    DiskFaults, FaultyDisk, InPlaceFile, PendingFile, RealDisk, SimMachine, Storage, write_atomically,
+};
 use std::{io::IoSlice, sync::Arc};
 
 /// Runs every claim of the suite on a fresh disk from `make`.
@@ -23,6 +25,8 @@ fn suite(make: impl Fn() -> Arc<dyn Storage>) {
     an_interrupted_control_file_is_written_over(&make());
     in_place_bytes_are_written_anywhere_and_gaps_are_zeros(&*make());
     reserved_space_is_there_and_more_than_there_is_is_refused(&*make());
+    what_is_written_through_is_read_however_it_lies(&*make());
+    a_longer_file_has_zeros_behind_what_it_had(&*make());
 }
 
 #[test]
@@ -269,6 +273,50 @@ fn in_place_bytes_are_written_anywhere_and_gaps_are_zeros(disk: &dyn Storage) {
     disk.open_in_place("f".into()).unwrap().read_exact_at(8, &mut bytes).unwrap();
     assert_eq!(&bytes, b"\0\0aBcd\0\0", "also behind its end");
     assert!(disk.open_in_place("g".into()).unwrap_err().is_not_found());
+}
+
+/// The bytes that lie there, read into a place of just their size, and behind others.
+fn read_in_place(file: &dyn InPlaceFile, offset: u64, length: usize) -> Vec<u8> {
+    let mut exact = Vec::with_capacity(length);
+    file.append_exact_at(offset, length, &mut exact).unwrap();
+    let mut behind = vec![7];
+    file.append_exact_at(offset, length, &mut behind).unwrap();
+    assert_eq!((behind[0], &behind[1..]), (7, &exact[..]));
+    exact
+}
+
+fn what_is_written_through_is_read_however_it_lies(disk: &dyn Storage) {
+    let file = disk.create_in_place("f".into()).unwrap();
+    let content = |seed: u8, length: usize| -> Vec<u8> {
+        (0..length).map(|at| seed.wrapping_add(u8::try_from(at % 251).unwrap())).collect()
+    };
+    let mut model = vec![0; 4 << 20];
+    // In the cache, partly, before: aligned and large, unaligned, small, more than one piece.
+    for (seed, offset, length) in
+        [(1, 4096, 2 << 20), (2, 8192, 128 << 10), (3, 8191, 256 << 10), (4, 0, 4096), (5, 4096, 3 << 20)]
+    {
+        let bytes = content(seed, length);
+        if seed == 1 {
+            file.write_all_at(offset, &mut [IoSlice::new(&bytes)]).unwrap();
+        } else {
+            file.write_through_at(offset, &bytes).unwrap();
+        }
+        let start = usize::try_from(offset).unwrap();
+        model[start..start + length].copy_from_slice(&bytes);
+        assert!(read_in_place(&*file, 0, model.len()) == model, "behind write {seed}");
+    }
+    file.sync_data().unwrap();
+    let again = disk.open_in_place("f".into()).unwrap();
+    assert!(read_in_place(&*again, 0, model.len()) == model);
+    assert_eq!(again.size().unwrap(), 4096 + (3 << 20));
+}
+
+fn a_longer_file_has_zeros_behind_what_it_had(disk: &dyn Storage) {
+    let file = disk.create_in_place("f".into()).unwrap();
+    file.write_all_at(0, &mut [IoSlice::new(b"abc")]).unwrap();
+    file.lengthen(8).unwrap();
+    file.lengthen(2).unwrap();
+    assert_eq!((file.size().unwrap(), &read_in_place(&*file, 0, 8)[..]), (8, &b"abc\0\0\0\0\0"[..]));
 }
 
 fn reserved_space_is_there_and_more_than_there_is_is_refused(disk: &dyn Storage) {

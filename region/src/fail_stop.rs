@@ -50,6 +50,14 @@ impl InPlaceFile for FailStop {
         self.file.write_all_at(offset, slices)
     }
 
+    fn append_exact_at(&self, offset: u64, length: usize, into: &mut Vec<u8>) -> Result<(), StorageError> {
+        self.file.append_exact_at(offset, length, into)
+    }
+
+    fn write_through_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        self.file.write_through_at(offset, bytes)
+    }
+
     fn reserve(&self, offset: u64, length: u64) -> Result<(), StorageError> {
         self.file.reserve(offset, length)
     }

@@ -283,12 +283,11 @@ impl Region {
     fn read_places(&self, run: Range<u64>, bytes: &mut Vec<u8>) {
         let size = self.identity.geometry.block_size.bytes();
         let (start, count) = (bytes.len(), (run.end - run.start) as usize);
-        bytes.resize(start + count * size, 0);
-        let into = &mut bytes[start..];
-        if self.file.read_exact_at(self.layout.data_at(run.start), into).is_ok() {
+        if self.file.append_exact_at(self.layout.data_at(run.start), count * size, bytes).is_ok() {
             return;
         }
-        for (place, block) in run.zip(into.chunks_exact_mut(size)) {
+        bytes.resize(start + count * size, 0);
+        for (place, block) in run.zip(bytes[start..].chunks_exact_mut(size)) {
             if self.file.read_exact_at(self.layout.data_at(place), block).is_err() {
                 block.fill(0);
             }

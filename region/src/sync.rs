@@ -48,8 +48,6 @@ const CHANGED_PAGES: usize = 4_096;
 pub struct Sync {
     file: Arc<FailStop>,
     point: Point,
-    /// Whether nobody reads soon what was written.
-    forgets: bool,
 }
 
 impl Sync {
@@ -61,11 +59,7 @@ impl Sync {
 
     /// Makes it. Its result belongs into [`Region::end_sync`].
     pub fn run(self) -> Synced {
-        let result = self.file.sync_data();
-        if self.forgets && result.is_ok() {
-            self.file.drop_cache();
-        }
-        Synced { point: self.point, result }
+        Synced { point: self.point, result: self.file.sync_data() }
     }
 }
 
@@ -167,10 +161,7 @@ impl Region {
     /// If the region has failed.
     pub fn begin_sync(&mut self) -> Result<Sync, Failed> {
         self.check_in_use()?;
-        // One that is filled is read by nobody. What the system keeps of it would take memory from what is of use, and memory that was not
-        // used for a while costs more to get than the copy into it.
-        let forgets = !self.is_full();
-        Ok(Sync { file: Arc::clone(&self.file), point: self.point(), forgets })
+        Ok(Sync { file: Arc::clone(&self.file), point: self.point() })
     }
 
     /// What was applied at its begin is durable, and what it replaced may be written over. Returns the position.

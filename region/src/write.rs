@@ -353,12 +353,18 @@ impl Region {
         let size = self.identity.geometry.block_size.bytes();
         for run in places.iter().flat_map(|run| self.layout.parts(run.clone())) {
             let (here, rest) = bytes.split_at((run.end - run.start) as usize * size);
+            bytes = rest;
             let mut at = self.layout.data_at(run.start);
+            if !self.is_full() {
+                // One that is filled is read by nobody. What the system keeps of it would take memory from what is of use, and memory that
+                // was not used for a while costs more to get than the copy into it.
+                self.file.write_through_at(at, here)?;
+                continue;
+            }
             for piece in here.chunks(PIECE) {
                 self.file.write_all_at(at, &mut [IoSlice::new(piece)])?;
                 at += piece.len() as u64;
             }
-            bytes = rest;
         }
         Ok(())
     }

@@ -18,9 +18,10 @@
 //! already costs one digest for each range.
 
 use crate::{
-    copies::{apart, copies_of, first_healing},
+    copies::{apart, blocks_of, copies_of, first_healing},
     doubts::Doubt,
     forged::{self, Verdict},
+    pace::RUNS_MAX,
     rules::Rule,
     sealing::Wrong,
     status::FillPhase,
@@ -35,6 +36,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Full members at most: of more, two that acknowledge need not meet two that are activated.
 const FULL_MAX: usize = 3;
+
+/// Blocks that are the same, between others that are not, and are copied with them.
+const GAP_MAX: u64 = 4;
 
 /// How what is copied becomes the target's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +88,8 @@ pub(crate) enum Step {
     Copying {
         left: VecDeque<Blocks>,
         runs: BTreeMap<u64, Run>,
-        /// What the target was told and has not answered, and whether it mends a block.
-        puts: BTreeMap<u64, bool>,
+        /// What the target was told and has not answered.
+        puts: BTreeMap<u64, Put>,
         /// Blocks of the target that are of the source's version, and are not what the source has.
         forged: BTreeSet<u64>,
         /// Blocks that the source has wrong.
@@ -115,6 +119,14 @@ pub(crate) struct Run {
     blocks: Blocks,
     look: u64,
     held: Option<Vec<Held>>,
+}
+
+/// What the target was told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Put {
+    blocks: usize,
+    /// Whether it mends them.
+    is_mended: bool,
 }
 
 impl Copier {
@@ -337,7 +349,7 @@ impl Upstairs {
             }
             (Step::Copying { puts, .. }, Reply::Taken { blocks, .. }) => {
                 let target = copier.target;
-                if puts.remove(&id) == Some(true) {
+                if puts.remove(&id).is_some_and(|put| put.is_mended) {
                     self.peers[target.0].wrong_blocks += blocks;
                     self.peers[target.0].healed_blocks += blocks;
                 }
@@ -429,6 +441,10 @@ impl Upstairs {
             }
             match left.back_mut() {
                 Some(last) if last.range().end == block && is_like_the_last => last.count += 1,
+                // Those between are the same already, and a message more costs more than they do.
+                Some(last) if !is_forged && is_near(last, block, &forged) => {
+                    last.count = u32::try_from(block + 1 - last.first).expect("a range is bounded");
+                }
                 _ => left.push_back(Blocks { first: block, count: 1 }),
             }
         }
@@ -443,8 +459,8 @@ impl Upstairs {
 
     /// Asks for the next runs; ends the range when all is put.
     fn copy_runs(&mut self) {
-        let pace = self.pace();
-        let blocks_max = u32::try_from(pace.bytes / self.config.geometry.block_size.bytes()).unwrap_or(1);
+        let (pace, size) = (self.pace(), self.config.geometry.block_size.bytes());
+        let blocks_max = u32::try_from(pace.run / size).unwrap_or(1);
         loop {
             let Some(Copier { source, step: Step::Copying { left, runs, puts, doubts, .. }, .. }) =
                 &mut self.copier
@@ -456,7 +472,10 @@ impl Upstairs {
                 return self.copy_next_range();
             }
             // What is in doubt is not to become much more than what is copied at a time.
-            if runs.len() + puts.len() + doubts.len() >= pace.runs {
+            let asked: usize = runs.values().map(|run| run.blocks.count as usize).sum();
+            let put: usize = puts.values().map(|put| put.blocks).sum();
+            let (all, bytes) = (runs.len() + puts.len() + doubts.len(), (asked + put + doubts.len()) * size);
+            if all >= RUNS_MAX || (all > 0 && bytes >= pace.under_way) {
                 return;
             }
             let (source, Some(first)) = (*source, left.front_mut()) else { return };
@@ -505,14 +524,20 @@ impl Upstairs {
         if let (true, BlockCopy::Mixed(versions, data)) = (is_mended, &copy) {
             return apart(versions, data).into_iter().for_each(|copy| self.put_copy(copy));
         }
-        let (target, mode) = (*target, *mode);
+        let (target, mode, blocks) = (*target, *mode, blocks_of(&copy));
         let id = self.ask(target, Purpose::Copy, |id| match mode {
             _ if is_mended => Request::Heal { id, copy },
             Mode::Stage => Request::Stage { id, copy },
             Mode::Install => Request::Install { id, copy },
         });
         if let Some(Copier { step: Step::Copying { puts, .. }, .. }) = &mut self.copier {
-            puts.insert(id, is_mended);
+            puts.insert(id, Put { blocks, is_mended });
         }
     }
+}
+
+/// Whether so few blocks are between that they are copied, too.
+fn is_near(last: &Blocks, block: u64, forged: &BTreeSet<u64>) -> bool {
+    let end = last.range().end;
+    block - end <= GAP_MAX && !forged.contains(&(end - 1))
 }

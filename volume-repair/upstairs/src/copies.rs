@@ -10,6 +10,16 @@ use region::{Held, Position, What};
 use region_wire::{BlockCopy, BlockData, Blocks};
 use volume_seals::Sealer;
 
+/// How many blocks it is of.
+pub(crate) fn blocks_of(copy: &BlockCopy) -> usize {
+    match copy {
+        BlockCopy::Bytes(_, data) | BlockCopy::Mixed(_, data) | BlockCopy::Lost(_, data) => {
+            data.checksums.len()
+        }
+        BlockCopy::Zeros(_, blocks) | BlockCopy::Never(blocks) => blocks.count as usize,
+    }
+}
+
 /// The first block of a copy that can heal.
 pub(crate) fn first_healing(copy: &BlockCopy) -> Option<u64> {
     match copy {

@@ -13,20 +13,23 @@ use std::time::Duration;
 /// How much is copied at a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// Runs that are under way.
-    pub(crate) runs: usize,
-    /// Bytes of each at most.
-    pub(crate) bytes: usize,
+    /// Bytes of blocks that are under way at most; but always one run.
+    pub(crate) under_way: usize,
+    /// Bytes of one run at most.
+    pub(crate) run: usize,
 }
 
+/// Runs that are under way at most, however short they are: where clients write all over, few blocks that follow each other differ.
+pub(crate) const RUNS_MAX: usize = 64;
+
 /// While clients ask nothing.
-const FAST: Pace = Pace { runs: 8, bytes: WRITE_BYTES_MAX };
+const FAST: Pace = Pace { under_way: 8 << 20, run: WRITE_BYTES_MAX };
 
 /// While they ask little at a time, and wait for it: what they ask is to wait no longer than it would otherwise.
-const GENTLE: Pace = Pace { runs: 2, bytes: 256 << 10 };
+const GENTLE: Pace = Pace { under_way: 512 << 10, run: 256 << 10 };
 
 /// While they ask so much at a time that it waits for itself: a share, or a copy would never end.
-const SHARE: Pace = Pace { runs: 8, bytes: 512 << 10 };
+const SHARE: Pace = Pace { under_way: 4 << 20, run: 512 << 10 };
 
 /// So much at a time.
 const MANY_JOBS: usize = 8;
