@@ -42,12 +42,12 @@ fn real_disk_keeps_the_contract() {
 
 #[test]
 fn simulated_disk_keeps_the_contract() {
-    suite(|| Arc::new(SimMachine::new().add_disk(1 << 20)));
+    suite(|| Arc::new(SimMachine::new().add_disk(8 << 20)));
 }
 
 #[test]
 fn faulty_disk_without_faults_keeps_the_contract() {
-    suite(|| Arc::new(FaultyDisk::new(SimMachine::new().add_disk(1 << 20), DiskFaults::new())));
+    suite(|| Arc::new(FaultyDisk::new(SimMachine::new().add_disk(8 << 20), DiskFaults::new())));
 }
 
 fn what_is_no_file_is_listed_apart_and_can_be_moved_away(disk: &dyn Storage) {
