@@ -36,7 +36,7 @@ use crate::{
     layout::Layout,
     map::{self, Entry},
     position::Position,
-    region::{Failed, Held, Region, check_range, held},
+    region::{Failed, Held, Region, check_range, digest_of, held},
     rules::Rule,
     sealed::{PAGE, Page, generation},
     snapshot_file::{self, Head, Named},
@@ -425,6 +425,22 @@ impl Region {
     ) -> Result<Vec<Held>, SnapshotError> {
         let entries = self.entries_of(snapshot, blocks)?;
         Ok(entries.iter().map(held).collect())
+    }
+
+    /// What these blocks held, in one number, as [`Region::digest`] says it: of a region that has held the same it is the same.
+    ///
+    /// # Errors
+    /// [`SnapshotError`].
+    ///
+    /// # Panics
+    /// If it has no such blocks.
+    pub fn digest_snapshot(
+        &mut self,
+        snapshot: SnapshotId,
+        blocks: Range<u64>,
+    ) -> Result<u128, SnapshotError> {
+        let is_sealed = self.identity.geometry.is_sealed;
+        Ok(digest_of(&self.look_snapshot(snapshot, blocks)?, is_sealed))
     }
 
     fn entries_of(
