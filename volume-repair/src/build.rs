@@ -77,7 +77,7 @@ pub enum BuildError {
         others: usize,
     },
     /// No epoch, no right.
-    #[error("epoch 0 is nobody's: an epoch is from 1 on")]
+    #[error("a volume that is written needs an epoch, from 1 on: 0 is nobody's")]
     NoEpoch,
     /// The same, where nobody can give it later.
     #[error(
