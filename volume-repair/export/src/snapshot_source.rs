@@ -284,3 +284,146 @@ impl SnapshotSource {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ids::{RegionId, RegionSetId, SnapshotId};
+    use region::{BlockSize, Geometry, Member, SEAL};
+    use region_wire::{Inbox, Outbox, Reply, Request, SnapshotWelcome};
+    use std::{
+        io::{IoSlice, Read, Write},
+        net::{TcpListener, TcpStream},
+        thread::{self, JoinHandle},
+    };
+    use uuid::Uuid;
+    use volume_seals::{Opener, Sealer, SealingSession, VolumeKey};
+
+    const BLOCK: usize = 512;
+
+    fn set() -> RegionSetId {
+        RegionSetId(Uuid::from_u128(1))
+    }
+
+    fn key() -> VolumeKey {
+        VolumeKey::from_bytes(&mut [3; 32])
+    }
+
+    fn of(addresses: &[SocketAddr], is_sealed: bool) -> Arc<SetSnapshot> {
+        let named = |number: u128| Member { region: RegionId(Uuid::from_u128(number)), incarnation: 7 };
+        let opener = Opener::new(&key(), set(), BlockSize::B512);
+        Arc::new(SetSnapshot {
+            set: set(),
+            snapshot: SnapshotId(Uuid::from_u128(2)),
+            geometry: Geometry { block_size: BlockSize::B512, blocks: 8, is_sealed },
+            members: (1..).map(named).zip(addresses.iter().copied()).collect(),
+            opener: is_sealed.then(|| Mutex::new(opener)),
+        })
+    }
+
+    #[test]
+    fn a_block_that_has_its_checksum_and_that_the_key_has_not_sealed_is_not_told() {
+        let of = of(&["127.0.0.1:1".parse().unwrap()], true);
+        let state = State { first: 0, unused: vec![Vec::new()], applied: None };
+        let source = SnapshotSource { of, state: Mutex::new(state) };
+        let mut sealer = Sealer::new(&key(), set(), BlockSize::B512, SealingSession::random());
+        let sealed = sealer.seal(3, vec![5; 3 * BLOCK].into());
+        let mut bytes = sealed.bytes.to_vec();
+        bytes[BLOCK + 9] ^= 1;
+        let told = |bytes: Vec<u8>| {
+            let what = |(at, seal): (usize, &[u8; SEAL])| What::Bytes {
+                checksum: checksum(3 + at as u64, &bytes[at * BLOCK..][..BLOCK]),
+                seal: *seal,
+            };
+            let whats = sealed.seals.iter().enumerate().map(what).collect();
+            Told { whats, bytes: bytes.into() }
+        };
+        let mut found = Found::new(3, 3);
+        let blocks = found.missing().unwrap();
+        let forged = source.take(blocks, told(bytes), &mut found);
+        assert!(matches!(forged, Err(PeerError::WrongSeal(4))), "{forged:?}");
+        // The others are right, and only that one is asked for again.
+        assert_eq!(found.missing(), Some(Blocks { first: 4, count: 1 }));
+        source.take(blocks, told(sealed.bytes.to_vec()), &mut found).unwrap();
+        assert_eq!(found.into_data(BLOCK), [Data::Bytes(vec![5; 3 * BLOCK].into())]);
+    }
+
+    #[test]
+    fn what_is_told_is_told_in_runs() {
+        let mut found = Found::new(0, 6);
+        let bytes = |fill| Block::Bytes(vec![fill; BLOCK].into());
+        let blocks = [Block::Never, Block::Never, bytes(1), bytes(2), Block::Zeros, Block::Never];
+        found.blocks = blocks.into_iter().map(Some).collect();
+        let both = [[1; BLOCK], [2; BLOCK]].concat();
+        assert_eq!(
+            found.into_data(BLOCK),
+            [Data::Never(2), Data::Bytes(both.into()), Data::Zeros(1), Data::Never(1)]
+        );
+    }
+
+    /// A member that has a snapshot of this position, of which block 0 is not what it says; until it is left.
+    fn has_it_wrong(listener: TcpListener, counter: u64) -> JoinHandle<()> {
+        thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut inbox = Inbox::new();
+            while let Some(request) = heard(&mut socket, &mut inbox) {
+                let geometry = Geometry { block_size: BlockSize::B512, blocks: 8, is_sealed: false };
+                let applied = Position { epoch: 5, counter };
+                let reply = match request {
+                    Request::Hello(_) => {
+                        let (version, incarnation) = (1, 7);
+                        Reply::SnapshotWelcome(SnapshotWelcome { version, geometry, incarnation, applied })
+                    }
+                    Request::Read { id, blocks } => {
+                        let whats = vec![What::Bytes { checksum: 1, seal: [0; SEAL] }];
+                        Reply::Read { id, first: blocks.first, whats, bytes: vec![9; BLOCK].into() }
+                    }
+                    other => panic!("{other:?}"),
+                };
+                let mut out = Outbox::new();
+                reply.encode(&mut out);
+                while !out.is_empty() {
+                    let mut slices = [IoSlice::new(&[]); 4];
+                    let count = out.slices(&mut slices);
+                    let sent = socket.write_vectored(&slices[..count]).unwrap();
+                    out.sent(sent);
+                }
+            }
+        })
+    }
+
+    fn heard(socket: &mut TcpStream, inbox: &mut Inbox) -> Option<Request> {
+        loop {
+            if let Some(frame) = inbox.next_frame().unwrap() {
+                return Some(Request::parse(frame).unwrap());
+            }
+            let mut some = [0; 4_096];
+            match socket.read(&mut some).unwrap() {
+                0 => return None,
+                count => inbox.fill().extend_from_slice(&some[..count]),
+            }
+        }
+    }
+
+    #[test]
+    fn members_that_have_another_snapshot_of_that_name_are_not_read_from() {
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let of = of(&listeners.each_ref().map(|listener| listener.local_addr().unwrap()), false);
+        let mut position = 0;
+        let members = listeners.map(|listener| {
+            position += 1;
+            has_it_wrong(listener, position)
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let error = runtime.block_on(async {
+            let source = SnapshotSource::open(of).await.unwrap();
+            source.read(0, 1).await.unwrap_err()
+        });
+        let words = error.to_string();
+        assert!(words.contains("block 0 is not what was written there"), "{words}");
+        assert!(words.contains("it is of position 5.2, and that of others is of 5.1"), "{words}");
+        assert_eq!(error.code(), "volume_snapshot_not_usable");
+        drop(runtime);
+        members.into_iter().for_each(|member| member.join().unwrap());
+    }
+}
