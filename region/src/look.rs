@@ -63,7 +63,7 @@ pub fn look_outside(file: &dyn InPlaceFile, path: &Utf8Path) -> Result<Outside, 
     Ok(Outside { identity: top.identity, control })
 }
 
-/// Reads what is inside, as an opening would; nobody must have it open.
+/// Reads what is inside, as an opening would; nobody must have it open. The path is that in the storage: beside it are its snapshots.
 ///
 /// # Errors
 /// [`OpenError`].

@@ -158,16 +158,13 @@ fn tell(path: &Utf8Path) -> Result<Told, LookError> {
         let look = state_lock::look(directory);
         look.map_err(|source| LookError::Lock { directory: directory.to_owned(), source })
     };
-    let disk = RealDisk::new(directory);
-    let file: Arc<dyn InPlaceFile> = {
-        let name = Utf8Path::new(path.file_name().unwrap_or_default());
-        let opened = disk.look_in_place(name);
-        Arc::from(opened.map_err(|source| wrong(source.into()))?)
-    };
+    let (disk, name) = (RealDisk::new(directory), Utf8Path::new(path.file_name().unwrap_or_default()));
+    let file: Arc<dyn InPlaceFile> =
+        Arc::from(disk.look_in_place(name).map_err(|source| wrong(source.into()))?);
     let outside = region::look_outside(file.as_ref(), path).map_err(wrong)?;
     let before = holding()?;
     let inside = match before {
-        Holding::Free => Some(region::look_inside(Arc::new(disk), file, path)),
+        Holding::Free => Some(region::look_inside(Arc::new(disk), file, name)),
         Holding::Held(_) => None,
     };
     // Somebody may have come while it was looked at: then what was seen is of no instant.
