@@ -351,7 +351,7 @@ impl World {
             ..usize::try_from(fetch.first + fetch.count).expect("small");
         let all = marks[range].iter().map(|mark| match mark {
             // Zeros may be said without their bytes.
-            Some(0) if fetch.id.0 % 2 == 0 => Data::Zeros(1),
+            Some(0) if fetch.id.0.is_multiple_of(2) => Data::Zeros(1),
             Some(mark) => Data::Bytes(block(*mark).into()),
             None => Data::Never(1),
         });
