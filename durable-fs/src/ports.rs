@@ -30,6 +30,11 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Opens such a file. What is no regular file is refused as by [`open`](Storage::open).
     fn open_in_place(&self, path: &Utf8Path) -> Result<Box<dyn InPlaceFile>, StorageError>;
 
+    /// Opens such a file to look at it only. On a real disk whatever would write is refused.
+    fn look_in_place(&self, path: &Utf8Path) -> Result<Box<dyn InPlaceFile>, StorageError> {
+        self.open_in_place(path)
+    }
+
     /// Renames a file; replaces whatever has the new name. A file that is open stays readable under no name.
     fn rename(&self, from: &Utf8Path, to: &Utf8Path) -> Result<(), StorageError>;
 

@@ -45,14 +45,6 @@ impl RealDisk {
         RealDisk { root: root.into() }
     }
 
-    /// Opens a file that is written and read at any place, to look at it only: whatever would write is refused.
-    ///
-    /// # Errors
-    /// If it is not there, or may not be read.
-    pub fn look_in_place(&self, path: &Utf8Path) -> Result<Box<dyn InPlaceFile>, StorageError> {
-        Ok(Box::new(self.open_file(Operation::Open, path, OpenOptions::new().read(true))?))
-    }
-
     /// Flips the lowest bit of one stored byte and leaves size and time of change as they were, as a decaying medium does. For tests and drills.
     pub fn flip_bit(&self, path: &Utf8Path, offset: u64) -> Result<(), StorageError> {
         let path = self.root.join(path);
@@ -157,6 +149,10 @@ impl Storage for RealDisk {
         let mut options = OpenOptions::new();
         options.read(true).write(true);
         Ok(Box::new(self.open_file(Operation::Open, path, &mut options)?))
+    }
+
+    fn look_in_place(&self, path: &Utf8Path) -> Result<Box<dyn InPlaceFile>, StorageError> {
+        Ok(Box::new(self.open_file(Operation::Open, path, OpenOptions::new().read(true))?))
     }
 
     fn rename(&self, from: &Utf8Path, to: &Utf8Path) -> Result<(), StorageError> {

@@ -82,6 +82,11 @@ impl FreeSpace {
         self.in_snapshots_alone.count()
     }
 
+    /// Of these, those that are in the map no more.
+    pub(crate) fn not_in_map(&self, places: &Bits) -> u64 {
+        places.without_words(|first| !self.in_snapshots_alone.word(first)).count()
+    }
+
     /// Those that are in some snapshot are from now on these. What is in the map no more, and in none of them, is free.
     pub(crate) fn set_in_snapshots(&mut self, now: Bits) {
         let before = std::mem::replace(&mut self.in_snapshots, now);

@@ -53,7 +53,7 @@ mod write;
 
 pub use control::{Control, List, ListVersion, MEMBERS_MAX, Member, Promotion};
 pub use layout::{BLOCKS_MAX, BlockSize, Geometry, SEALED_BLOCKS_MAX};
-pub use look::{Inside, Outside, look_inside, look_outside};
+pub use look::{Inside, Outside, SnapshotAtRest, look_inside, look_outside};
 pub use map::{SEAL, Seal};
 pub use open::{CreateError, NewRegion, OpenError, Opening, create, open};
 pub use position::Position;

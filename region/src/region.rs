@@ -236,24 +236,8 @@ impl Region {
     /// # Panics
     /// If it has no such blocks.
     pub fn digest(&mut self, blocks: Range<u64>) -> Result<u128, Failed> {
-        let (mut digest, is_sealed) = (Xxh3::new(), self.identity.geometry.is_sealed);
-        for held in self.look(blocks)? {
-            digest.update(&held.version.epoch.to_le_bytes());
-            digest.update(&held.version.counter.to_le_bytes());
-            match held.what {
-                What::Never => digest.update(&[0]),
-                What::Zeros => digest.update(&[1]),
-                What::Bytes { checksum, seal } | What::Lost { checksum, seal } => {
-                    digest.update(&[2]);
-                    digest.update(&checksum.to_le_bytes());
-                    // Bytes that nobody can open are not the same as those that somebody can.
-                    if is_sealed {
-                        digest.update(&seal);
-                    }
-                }
-            }
-        }
-        Ok(digest.digest128())
+        let is_sealed = self.identity.geometry.is_sealed;
+        Ok(digest_of(&self.look(blocks)?, is_sealed))
     }
 
     fn each_entry(&mut self, blocks: Range<u64>, mut show: impl FnMut(Entry)) -> Result<(), Failed> {
@@ -331,6 +315,28 @@ impl Region {
         let failed = Failed { why: why.to_string().into() };
         self.failed.get_or_insert(failed).clone()
     }
+}
+
+/// Of what blocks hold, or held at a snapshot.
+pub(crate) fn digest_of(all: &[Held], is_sealed: bool) -> u128 {
+    let mut digest = Xxh3::new();
+    for held in all {
+        digest.update(&held.version.epoch.to_le_bytes());
+        digest.update(&held.version.counter.to_le_bytes());
+        match held.what {
+            What::Never => digest.update(&[0]),
+            What::Zeros => digest.update(&[1]),
+            What::Bytes { checksum, seal } | What::Lost { checksum, seal } => {
+                digest.update(&[2]);
+                digest.update(&checksum.to_le_bytes());
+                // Bytes that nobody can open are not the same as those that somebody can.
+                if is_sealed {
+                    digest.update(&seal);
+                }
+            }
+        }
+    }
+    digest.digest128()
 }
 
 /// What is told of a block.

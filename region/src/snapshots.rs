@@ -36,7 +36,7 @@ use crate::{
     layout::Layout,
     map::{self, Entry},
     position::Position,
-    region::{Failed, Held, Region, check_range, held},
+    region::{Failed, Held, Region, check_range, digest_of, held},
     rules::Rule,
     sealed::{PAGE, Page, generation},
     snapshot_file::{self, Head, Named},
@@ -62,6 +62,13 @@ pub(crate) struct Home {
 impl Home {
     fn directory(&self) -> &Utf8Path {
         self.path.parent().unwrap_or(Utf8Path::new(""))
+    }
+
+    /// The files of its snapshots, and what they are by their names.
+    fn files(&self) -> Result<Vec<(Utf8PathBuf, Named)>, StorageError> {
+        let entries = self.storage.list(self.directory())?;
+        let named = |name: &str| Some((self.directory().join(name), Named::of(&self.path, name)?));
+        Ok(entries.iter().filter_map(|entry| named(&entry.name)).collect())
     }
 
     fn sync_directory(&self) -> Result<(), StorageError> {
@@ -427,6 +434,22 @@ impl Region {
         Ok(entries.iter().map(held).collect())
     }
 
+    /// What these blocks held, in one number, as [`Region::digest`] says it: of a region that has held the same it is the same.
+    ///
+    /// # Errors
+    /// [`SnapshotError`].
+    ///
+    /// # Panics
+    /// If it has no such blocks.
+    pub fn digest_snapshot(
+        &mut self,
+        snapshot: SnapshotId,
+        blocks: Range<u64>,
+    ) -> Result<u128, SnapshotError> {
+        let is_sealed = self.identity.geometry.is_sealed;
+        Ok(digest_of(&self.look_snapshot(snapshot, blocks)?, is_sealed))
+    }
+
     fn entries_of(
         &mut self,
         snapshot: SnapshotId,
@@ -525,28 +548,55 @@ impl Region {
     /// # Errors
     /// If the disk does not say what there is.
     pub(crate) fn find_snapshots(&mut self) -> Result<(), StorageError> {
-        let Home { storage, path } = self.home.clone();
-        for entry in storage.list(self.home.directory())? {
-            let there = self.home.directory().join(&entry.name);
-            let (id, is_going) = match Named::of(&path, &entry.name) {
-                Some(Named::Taken(id)) => (id, false),
-                Some(Named::Deleted(id)) => (id, true),
-                Some(Named::Unfinished) => {
-                    storage.remove(&there)?;
-                    continue;
-                }
-                None => continue,
-            };
+        let storage = Arc::clone(&self.home.storage);
+        for (there, named) in self.home.files()? {
+            if named == Named::Unfinished {
+                storage.remove(&there)?;
+                continue;
+            }
             let file: Arc<dyn InPlaceFile> = Arc::from(storage.open_in_place(&there)?);
             file.drop_cache();
             // What a killed process has left in the cache counts as kept.
             file.sync_data()?;
-            let file = Arc::new(FailStop::new(file));
-            self.snapshots.push(self.found_snapshot(id, file, is_going));
+            self.add_found(named, file);
         }
-        self.snapshots.sort_by_key(|there| there.head.generation);
         self.keep_blocks_of_snapshots(None);
         Ok(())
+    }
+
+    /// The same of a region that is only looked at: nothing is removed, nothing is synced, and nothing can be written. What each of them is,
+    /// and the bytes that are in it alone: neither in the region any more, nor in any other one.
+    ///
+    /// # Errors
+    /// If the disk does not say what there is.
+    pub(crate) fn look_at_snapshots(&mut self) -> Result<Vec<(SnapshotStatus, u64)>, StorageError> {
+        for (there, named) in self.home.files()? {
+            if named != Named::Unfinished {
+                self.add_found(named, Arc::from(self.home.storage.look_in_place(&there)?));
+            }
+        }
+        self.keep_blocks_of_snapshots(None);
+        let block_bytes = self.identity.geometry.block_size.bytes() as u64;
+        let alone = |at: usize| {
+            let mut others = Bits::default();
+            let all = self.snapshots.iter().enumerate();
+            all.filter(|(other, there)| *other != at && !there.is_going)
+                .for_each(|(_, there)| others.add(&there.used));
+            self.free.not_in_map(&self.snapshots[at].used.without(&others)) * block_bytes
+        };
+        Ok(self.snapshots.iter().enumerate().map(|(at, there)| (there.status(), alone(at))).collect())
+    }
+
+    /// In its place: the oldest is the first.
+    fn add_found(&mut self, named: Named, file: Arc<dyn InPlaceFile>) {
+        let (id, is_going) = match named {
+            Named::Taken(id) => (id, false),
+            Named::Deleted(id) => (id, true),
+            Named::Unfinished => return,
+        };
+        let found = self.found_snapshot(id, Arc::new(FailStop::new(file)), is_going);
+        let at = self.snapshots.partition_point(|there| there.head.generation <= found.head.generation);
+        self.snapshots.insert(at, found);
     }
 
     fn found_snapshot(&self, snapshot: SnapshotId, file: Arc<FailStop>, is_going: bool) -> Snapshot {

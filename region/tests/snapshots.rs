@@ -5,7 +5,7 @@ use durable_fs::{SimDisk, SimMachine, Storage};
 use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{
     BlockSize, Geometry, Held, Identity, List, NewContent, NewRegion, Onto, Opening, Position, Region,
-    SNAPSHOTS_MAX, SnapshotError, TakingEnd, What, Write, WriteError, checksum,
+    SNAPSHOTS_MAX, SnapshotAtRest, SnapshotError, TakingEnd, What, Write, WriteError, checksum, look_inside,
 };
 use std::{io::IoSlice, sync::Arc};
 use uuid::Uuid;
@@ -276,4 +276,71 @@ fn a_rotten_bit_anywhere_in_its_file_never_gives_another_content() {
     assert!(status.broken.is_some_and(|why| why.contains("rotten")));
     delete(&mut region, 1);
     assert_eq!(region.snapshots().count(), 0);
+}
+
+/// Every file of a disk, by its name, with its bytes.
+fn files(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
+    let entries = disk.list(Utf8Path::new("")).expect("it says");
+    let bytes = |name: &str| {
+        let file = disk.open_in_place(Utf8Path::new(name)).expect("it is there");
+        let mut all = vec![0; usize::try_from(file.size().expect("it has a size")).expect("it is small")];
+        file.read_exact_at(0, &mut all).expect("it is read");
+        all
+    };
+    entries.into_iter().map(|entry| (entry.name.clone(), bytes(&entry.name))).collect()
+}
+
+fn look(disk: &SimDisk) -> Vec<SnapshotAtRest> {
+    let file = Arc::from(disk.look_in_place(path()).expect("it is there"));
+    look_inside(Arc::new(disk.clone()), file, path()).expect("it is a region").snapshots
+}
+
+#[test]
+fn looking_tells_each_snapshot_and_what_it_alone_has_and_changes_nothing() {
+    let (disk, mut region) = region();
+    assert_eq!(look(&disk), []);
+    write_all(&mut region, 0);
+    take(&mut region, 1);
+    write(&mut region, 1, 0..250).expect("there is room");
+    take(&mut region, 2);
+    take(&mut region, 3);
+    write(&mut region, 2, 0..100).expect("there is room");
+    write(&mut region, 2, 1_000..1_010).expect("there is room");
+    region.settle().expect("the disk works");
+    drop(region);
+    // What was not taken yet is not touched, either, though an opening removes it.
+    let unfinished = Utf8PathBuf::from(format!("{}.new", file_of(9)));
+    disk.create_in_place(&unfinished).expect("it is made");
+    let before = files(&disk);
+    let told = look(&disk);
+    assert!(files(&disk) == before, "looking has changed something");
+    // The first one has 250 blocks that nobody else has. The other two have 100 that only they have, none of them alone; 10 are in all three.
+    let told: Vec<(SnapshotId, u64, bool)> = told
+        .iter()
+        .map(|there| (there.status.snapshot, there.bytes_alone / BLOCK as u64, there.status.is_going))
+        .collect();
+    assert_eq!(told, [(id(1), 250, false), (id(2), 0, false), (id(3), 0, false)]);
+    let mut region = open(&disk);
+    delete(&mut region, 2);
+    drop(region.begin_delete_snapshot(id(1)).expect("it is there"));
+    drop(region);
+    let told: Vec<(SnapshotId, u64, bool)> = look(&disk)
+        .iter()
+        .map(|there| (there.status.snapshot, there.bytes_alone / BLOCK as u64, there.status.is_going))
+        .collect();
+    // One that goes keeps nothing from being free.
+    assert_eq!(told, [(id(1), 0, true), (id(3), 110, false)]);
+}
+
+#[test]
+fn the_digest_of_a_snapshot_is_that_of_the_region_at_that_time() {
+    let (disk, mut region) = region();
+    write_all(&mut region, 0);
+    let then = region.digest(0..BLOCKS).expect("it can be read");
+    take(&mut region, 1);
+    write(&mut region, 1, 7..8).expect("there is room");
+    assert_ne!(region.digest(0..BLOCKS).expect("it can be read"), then);
+    assert_eq!(region.digest_snapshot(id(1), 0..BLOCKS).expect("it can be read"), then);
+    region.settle().expect("the disk works");
+    assert_eq!(open(&disk).digest_snapshot(id(1), 0..BLOCKS).expect("it can be read"), then);
 }

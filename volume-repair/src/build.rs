@@ -2,13 +2,17 @@
 
 use crate::request::{Cipher, ConstructionRequest, Encryption, FilePart, RegionSet, SubVolume, UrlPart};
 use camino::Utf8PathBuf;
-use ids::RegionId;
+use ids::{RegionId, SnapshotId};
 use region::{BlockSize, Geometry, Promotion};
-use std::{collections::BTreeSet, net::SocketAddr};
-use upstairs::{Limits, MembersError};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+use upstairs::{Limits, MEMBERS_MAX, MembersError};
 use uuid::Uuid;
-use volume_layers::{Composition, HttpUrl, HttpUrlError, Part, Source};
-use volume_seals::{KeyCheck, Sealer, SealingSession, VolumeKey};
+use volume_layers::{Composition, HttpUrl, HttpUrlError, Part, SetSnapshot, Source};
+use volume_seals::{KeyCheck, Opener, Sealer, SealingSession, VolumeKey};
 
 /// Parts of a volume at most, with those of all that lies under it. Each source may take 4 MiB of memory: 64 MiB in all.
 pub const PARTS_MAX: usize = 16;
@@ -60,8 +64,20 @@ pub enum BuildError {
     /// There can be no such members.
     #[error(transparent)]
     Members(MembersError),
+    /// A snapshot is read from those that have it, and nobody is filled.
+    #[error(
+        "snapshot {snapshot} is to be read from {members} regions, with {others} that leave or are gone: it is read from 1 to {MEMBERS_MAX}, and nothing else is known of it"
+    )]
+    SnapshotMembers {
+        /// Which.
+        snapshot: SnapshotId,
+        /// How many are to have it.
+        members: usize,
+        /// How many leave, or are gone.
+        others: usize,
+    },
     /// No epoch, no right.
-    #[error("epoch 0 is nobody's: an epoch is from 1 on")]
+    #[error("a volume that is written needs an epoch, from 1 on: 0 is nobody's")]
     NoEpoch,
     /// The same, where nobody can give it later.
     #[error(
@@ -114,6 +130,7 @@ impl BuildError {
             BuildError::ParentBlockSize { .. } => "volume_parent_block_size",
             BuildError::RegionTwice(_) => "volume_region_twice",
             BuildError::Members(error) => crate::change::members_code(error),
+            BuildError::SnapshotMembers { .. } => "volume_snapshot_members",
             BuildError::NoEpoch => "volume_epoch",
             BuildError::NoParentEpoch => "volume_parent_epoch",
             BuildError::Path(_) => "volume_file_path",
@@ -134,7 +151,7 @@ impl ConstructionRequest {
     /// # Errors
     /// [`BuildError`].
     pub fn build(&self, session: Uuid, key: Option<&VolumeKey>) -> Result<Composition, BuildError> {
-        if self.epoch == 0 && self.own_sets() > 0 {
+        if self.epoch == 0 && self.own_region_sets().next().is_some() {
             return Err(BuildError::NoEpoch);
         }
         self.build_unactivated(session, key)
@@ -175,15 +192,11 @@ impl ConstructionRequest {
             if parent.block_size != self.block_size {
                 return Err(BuildError::ParentBlockSize { own: self.block_size, parents: parent.block_size });
             }
-            if parent.epoch == 0 && parent.own_sets() > 0 {
+            if parent.epoch == 0 && parent.own_region_sets().next().is_some() {
                 return Err(BuildError::NoParentEpoch);
             }
         }
         Ok(layers)
-    }
-
-    fn own_sets(&self) -> usize {
-        self.sub_volumes.iter().filter(|part| matches!(part, SubVolume::RegionSet(_))).count()
     }
 }
 
@@ -203,8 +216,9 @@ impl Builder<'_> {
             return Err(BuildError::Shape { parts: 0 });
         }
         // What lies under a volume is never written, so nothing of it is kept.
-        let writers = if depth == 0 { request.own_sets().max(1) } else { 1 };
+        let writers = if depth == 0 { request.own_region_sets().count().max(1) } else { 1 };
         let part = |part: &SubVolume| match part {
+            SubVolume::RegionSet(set) if let Some(snapshot) = set.snapshot => self.snapshot(set, snapshot),
             SubVolume::RegionSet(set) => self.region_set(set, request.epoch, limits(writers)),
             SubVolume::File(FilePart { path }) if path.is_absolute() => {
                 Ok(Part::Source(Source::File { path: path.clone() }))
@@ -218,6 +232,9 @@ impl Builder<'_> {
                 config.geometry.blocks.checked_mul(self.block_size.bytes() as u64)
             }
             Part::Source(Source::Url { size_bytes, .. }) => Some(*size_bytes),
+            Part::Source(Source::Snapshot(snapshot)) => {
+                snapshot.geometry.blocks.checked_mul(self.block_size.bytes() as u64)
+            }
             // It is known when it is opened.
             Part::Source(Source::File { .. }) => Some(0),
         };
@@ -246,11 +263,7 @@ impl Builder<'_> {
         if let Some(member) = twice {
             return Err(BuildError::RegionTwice(member.region_id));
         }
-        let blocks = set.blocks_per_extent.saturating_mul(set.extent_count);
-        let geometry = Geometry { block_size: self.block_size, blocks, is_sealed: set.encryption.is_some() };
-        if !geometry.is_possible() {
-            return Err(BuildError::Blocks(blocks));
-        }
+        let geometry = self.geometry(set)?;
         let config = upstairs::Config {
             set: set.id,
             geometry,
@@ -265,8 +278,42 @@ impl Builder<'_> {
         Ok(Part::RegionSet { config: Box::new(config), members })
     }
 
-    /// The one key that was given is for all region sets that are encrypted: each derives other keys from it.
+    /// What a set has held. It never changes, so the same regions may be elsewhere in the volume, and in other volumes.
+    fn snapshot(&mut self, set: &RegionSet, snapshot: SnapshotId) -> Result<Part, BuildError> {
+        let (members, others) = (set.members.len(), set.leaving.len() + set.gone.len());
+        if !(1..=MEMBERS_MAX).contains(&members) || others > 0 {
+            return Err(BuildError::SnapshotMembers { snapshot, members, others });
+        }
+        let mut regions = BTreeSet::new();
+        if let Some(twice) = set.members.iter().find(|member| !regions.insert(member.region_id)) {
+            return Err(BuildError::RegionTwice(twice.region_id));
+        }
+        let geometry = self.geometry(set)?;
+        let block_size = self.block_size;
+        let opener = set.encryption.map(|encryption| {
+            let key = self.checked_key(set, encryption)?;
+            Ok(Mutex::new(Opener::new(key, set.id, block_size)))
+        });
+        let members = set.members.iter().map(|member| ((*member).into(), member.address)).collect();
+        let opener = opener.transpose()?;
+        let source = SetSnapshot { set: set.id, snapshot, geometry, members, opener };
+        Ok(Part::Source(Source::Snapshot(Arc::new(source))))
+    }
+
+    fn geometry(&self, set: &RegionSet) -> Result<Geometry, BuildError> {
+        let blocks = set.blocks_per_extent.saturating_mul(set.extent_count);
+        let geometry = Geometry { block_size: self.block_size, blocks, is_sealed: set.encryption.is_some() };
+        if geometry.is_possible() { Ok(geometry) } else { Err(BuildError::Blocks(blocks)) }
+    }
+
     fn sealer(&mut self, set: &RegionSet, encryption: Encryption) -> Result<Sealer, BuildError> {
+        let block_size = self.block_size;
+        let key = self.checked_key(set, encryption)?;
+        Ok(Sealer::new(key, set.id, block_size, SealingSession::random()))
+    }
+
+    /// The one key that was given is for all region sets that are encrypted: each derives other keys from it.
+    fn checked_key(&mut self, set: &RegionSet, encryption: Encryption) -> Result<&VolumeKey, BuildError> {
         let Encryption { cipher: Cipher::Aes256Gcm, key_check: expected } = encryption;
         let key = self.key.ok_or(BuildError::KeyMissing)?;
         let given = key.check(set.id);
@@ -274,7 +321,7 @@ impl Builder<'_> {
             return Err(BuildError::KeyWrong { given, expected });
         }
         self.uses_key = true;
-        Ok(Sealer::new(key, set.id, self.block_size, SealingSession::random()))
+        Ok(key)
     }
 }
 
@@ -288,7 +335,7 @@ fn limits(writers: usize) -> Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::examples::{encrypted, example, file, key, of, over, sealed, set, url};
+    use crate::examples::{encrypted, example, file, key, of, over, sealed, set, snapshot_of, url};
     use crate::request::Member;
 
     fn only_config(composition: Composition) -> upstairs::Config {
@@ -373,6 +420,50 @@ mod tests {
         );
         assert_eq!((composition.addresses().len(), composition.sources().len()), (9, 2));
         assert_eq!(request.build(Uuid::nil(), None).expect_err("no key").code(), "volume_key_missing");
+    }
+
+    #[test]
+    fn a_snapshot_is_a_source_beside_and_under_anything_and_needs_no_epoch() {
+        let without = |request: ConstructionRequest| ConstructionRequest { epoch: 0, ..request };
+        let of_set = |set| without(of(vec![SubVolume::RegionSet(snapshot_of(set))]));
+        // Under the very set that it is of, and once more under that.
+        let request = over(example(), over(of_set(set(8)), of_set(set(8))));
+        let composition = request.build(Uuid::nil(), None).expect("it is built");
+        assert_eq!((composition.sources().len(), composition.addresses().len()), (2, 3));
+        let [Source::Snapshot(first), _] = &composition.sources()[..] else { panic!("two snapshots") };
+        assert_eq!((first.geometry.blocks, first.members.len(), first.opener.is_some()), (2_000, 3, false));
+        assert!(of_set(set(8)).build(Uuid::nil(), None).is_ok());
+        let sealed = of_set(sealed(set(8)));
+        assert_eq!(refused(&sealed), BuildError::KeyMissing);
+        assert_eq!(
+            sealed.build(Uuid::nil(), Some(&key(2))).expect_err("another key").code(),
+            "volume_key_wrong"
+        );
+        let built = sealed.build(Uuid::nil(), Some(&key(1))).expect("it is built");
+        assert!(matches!(&built.sources()[..], [Source::Snapshot(source)] if source.opener.is_some()));
+    }
+
+    #[test]
+    fn what_a_snapshot_cannot_have_is_refused_by_name() {
+        let changed = |change: fn(&mut RegionSet)| {
+            let mut changed = snapshot_of(set(8));
+            change(&mut changed);
+            refused(&of(vec![SubVolume::RegionSet(changed)])).code()
+        };
+        for change in [
+            (|set| set.members.clear()) as fn(&mut RegionSet),
+            |set| set.leaving.push(set.members[0]),
+            |set| set.gone.push(set.members[0].region_id),
+            |set| {
+                let more = (5..7)
+                    .map(|number| Member { region_id: RegionId(Uuid::from_u128(number)), ..set.members[0] });
+                set.members.extend(more.collect::<Vec<_>>());
+            },
+        ] {
+            assert_eq!(changed(change), "volume_snapshot_members");
+        }
+        assert_eq!(changed(|set| set.members[1] = set.members[0]), "volume_region_twice");
+        assert_eq!(changed(|set| set.extent_count = 0), "volume_size");
     }
 
     #[test]

@@ -227,9 +227,13 @@ fn check_layers(ours: &ConstructionRequest, theirs: &ConstructionRequest) -> Res
         }
         for parts in ours.sub_volumes.iter().zip(&theirs.sub_volumes) {
             match parts {
-                (SubVolume::RegionSet(ours), SubVolume::RegionSet(theirs)) => check_set(ours, theirs)?,
+                (SubVolume::RegionSet(ours), SubVolume::RegionSet(theirs))
+                    if ours.snapshot.is_none() && theirs.snapshot.is_none() =>
+                {
+                    check_set(ours, theirs)?;
+                }
                 (ours, theirs) if ours == theirs => {}
-                _ => return differs("a part that is a file or a URL, or makes one of it,"),
+                _ => return differs("a part that is only read, or makes one of it,"),
             }
         }
     }
@@ -342,6 +346,7 @@ mod tests {
             (|request| set_of(request).encryption = set_of(&mut encrypted()).encryption, "the encryption"),
             (|request| request.sub_volumes.push(SubVolume::RegionSet(set(9))), "number of parts"),
             (|request| request.sub_volumes[0] = file("/a"), "a part"),
+            (|request| set_of(request).snapshot = Some(ids::SnapshotId(Uuid::nil())), "a part"),
             (|request| *request = over(request.clone(), of(vec![file("/a")])), "under it"),
         ] {
             let (code, words) = refused(change);

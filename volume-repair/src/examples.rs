@@ -3,7 +3,7 @@
 use crate::request::{
     Cipher, ConstructionRequest, Encryption, FilePart, Member, RegionSet, SubVolume, UrlPart,
 };
-use ids::{RegionId, RegionSetId};
+use ids::{RegionId, RegionSetId, SnapshotId};
 use std::net::SocketAddr;
 use uuid::Uuid;
 use volume_seals::VolumeKey;
@@ -23,7 +23,13 @@ pub(crate) fn set(number: u128) -> RegionSet {
         leaving: Vec::new(),
         gone: Vec::new(),
         encryption: None,
+        snapshot: None,
     }
+}
+
+/// What it held at a snapshot of the same number.
+pub(crate) fn snapshot_of(set: RegionSet) -> RegionSet {
+    RegionSet { snapshot: Some(SnapshotId(set.id.0)), ..set }
 }
 
 pub(crate) fn of(parts: Vec<SubVolume>) -> ConstructionRequest {

@@ -2,7 +2,7 @@
 //! [`crate::build`]'s.
 
 use camino::Utf8PathBuf;
-use ids::{RegionId, RegionSetId};
+use ids::{RegionId, RegionSetId, SnapshotId};
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::SocketAddr};
 use upstairs::Members;
@@ -33,7 +33,7 @@ pub struct ConstructionRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SubVolume {
-    /// Regions that hold the same blocks.
+    /// Regions that hold the same blocks. With a snapshot it is only read, as a file is.
     RegionSet(RegionSet),
     /// A file. It is only read, and so is a volume that has it among its own parts.
     File(FilePart),
@@ -76,7 +76,7 @@ pub struct RegionSet {
     pub blocks_per_extent: u64,
     /// How many.
     pub extent_count: u64,
-    /// The regions that there are to be.
+    /// The regions that there are to be; of a snapshot, those that have it.
     pub members: Vec<Member>,
     /// Those that were to be and are replaced: members as long as they are needed. Whoever has lost one for good, and says so by leaving
     /// it out here, too, and naming it among the gone, never gives out a request again that has it.
@@ -88,6 +88,9 @@ pub struct RegionSet {
     /// How its blocks are encrypted; not, if it is not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
+    /// What it held at this snapshot, in place of what it holds: it is read, by any number of volumes, and needs no epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotId>,
 }
 
 /// How blocks are encrypted. The key is not here, and nowhere near: whoever uses the volume is given it in another way.
@@ -146,11 +149,16 @@ impl ConstructionRequest {
         std::iter::successors(Some(self), |layer| layer.read_only_parent.as_deref())
     }
 
-    /// All region sets: its own first, then those of what lies under it.
+    /// All region sets that have a writer: its own first, then those of what lies under it. Those of which a snapshot is read have none.
     pub fn region_sets(&self) -> impl Iterator<Item = &RegionSet> {
-        self.layers().flat_map(|layer| &layer.sub_volumes).filter_map(|part| match part {
-            SubVolume::RegionSet(set) => Some(set),
-            SubVolume::File(_) | SubVolume::Url(_) => None,
+        self.layers().flat_map(ConstructionRequest::own_region_sets)
+    }
+
+    /// Those of them that are its own.
+    pub fn own_region_sets(&self) -> impl Iterator<Item = &RegionSet> {
+        self.sub_volumes.iter().filter_map(|part| match part {
+            SubVolume::RegionSet(set) if set.snapshot.is_none() => Some(set),
+            SubVolume::RegionSet(_) | SubVolume::File(_) | SubVolume::Url(_) => None,
         })
     }
 }
@@ -191,6 +199,22 @@ mod tests {
         ] {
             assert!(serde_json::from_str::<SubVolume>(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_region_set_may_be_read_from_a_snapshot_and_is_then_none_that_is_written() {
+        let mut request = example();
+        let SubVolume::RegionSet(set) = &mut request.sub_volumes[0] else { panic!("it is a set") };
+        assert_eq!(serde_json::to_value(&*set).expect("it is data").get("snapshot"), None);
+        let snapshot = SnapshotId(Uuid::from_u128(3));
+        set.snapshot = Some(snapshot);
+        let json = serde_json::to_value(&request).expect("it is data");
+        let told = &json["sub_volumes"][0]["region_set"]["snapshot"];
+        assert_eq!(told, "00000000-0000-0000-0000-000000000003");
+        let read: ConstructionRequest = serde_json::from_value(json.clone()).expect("it is one");
+        assert_eq!((&read, read.region_sets().count()), (&request, 0));
+        let wrong = json.to_string().replace("00000000-0000-0000-0000-000000000003", "today");
+        assert!(serde_json::from_str::<ConstructionRequest>(&wrong).is_err());
     }
 
     #[test]

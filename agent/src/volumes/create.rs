@@ -67,6 +67,7 @@ pub(super) fn create(
             members: members.clone(),
             leaving: Vec::new(),
             gone: Vec::new(),
+            snapshot: None,
             encryption: key
                 .as_ref()
                 .map(|key| Encryption { cipher: Cipher::Aes256Gcm, key_check: key.check(set) }),

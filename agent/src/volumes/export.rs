@@ -11,8 +11,9 @@ use volume_export::{Address, Control, Export, Offer, Patience};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Order<'a> {
     pub(super) volume: &'a Utf8Path,
-    /// None if it is activated later.
+    /// None if it is activated later, or needs none.
     pub(super) epoch: Option<u32>,
+    pub(super) is_unactivated: bool,
     pub(super) control: &'a Utf8Path,
     pub(super) accepts_possible_loss: bool,
     /// How long clients wait for members and for room.
@@ -31,7 +32,12 @@ pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Er
             request.epoch = epoch;
             request.build(Uuid::new_v4(), key.as_ref())?
         }
-        None => request.build_unactivated(Uuid::new_v4(), key.as_ref())?,
+        None if order.is_unactivated => request.build_unactivated(Uuid::new_v4(), key.as_ref())?,
+        // Nobody has said with which right. Without region sets that are written it needs none.
+        None => {
+            request.epoch = 0;
+            request.build(Uuid::new_v4(), key.as_ref())?
+        }
     };
     drop(key);
     if order.accepts_possible_loss {
@@ -47,7 +53,11 @@ pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Er
             handle.activate();
             say!("serving volume {id} with epoch {epoch}");
         }
-        None => say!("serving volume {id}, not activated"),
+        None if order.is_unactivated => say!("serving volume {id}, not activated"),
+        None => {
+            handle.activate();
+            say!("serving volume {id}, read-only");
+        }
     }
     let (failed, failure) = mpsc::channel();
     // It goes on waiting if the export is ended by its control socket.

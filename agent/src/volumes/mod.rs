@@ -41,6 +41,7 @@ use ids::{RegionId, SnapshotId};
 use keys::KeyFileError;
 use region_look::LookError;
 use replace::ReplaceError;
+use snapshot::SnapshotError;
 use std::{error::Error, net::SocketAddr, process::ExitCode, time::Duration};
 use volume_export::{AskError, ControlError, ExportError, Patience, Refusal};
 use volume_repair::{BuildError, members_code};
@@ -78,8 +79,8 @@ pub enum VolumeCommand {
         /// The file that describes the volume.
         #[arg(long, value_name = "FILE")]
         volume: Utf8PathBuf,
-        /// The right to write: higher than that of every export of this volume before.
-        #[arg(long, required_unless_present = "unactivated", conflicts_with = "unactivated")]
+        /// The right to write: higher than that of every export of this volume before. A volume of which nothing is written needs none.
+        #[arg(long, conflicts_with = "unactivated")]
         epoch: Option<u32>,
         /// Tell clients the volume's size, and let their reads and writes wait until `volume activate` gives an epoch.
         #[arg(long)]
@@ -142,6 +143,9 @@ pub enum VolumeCommand {
         /// Its name: a UUID. A new one, unless said. One that is there already, of what was written until now, is no mistake.
         #[arg(long, value_name = "UUID")]
         id: Option<SnapshotId>,
+        /// A file that describes a volume of what it has, which is only read; it must not exist.
+        #[arg(long, value_name = "FILE")]
+        output: Option<Utf8PathBuf>,
     },
     /// Delete a snapshot, and give back the room that it alone takes. One that is not there is no mistake.
     DeleteSnapshot {
@@ -195,7 +199,7 @@ pub fn run(command: VolumeCommand) -> ExitCode {
         VolumeCommand::Export {
             volume,
             epoch,
-            unactivated: _,
+            unactivated,
             listen,
             key_file,
             control,
@@ -207,6 +211,7 @@ pub fn run(command: VolumeCommand) -> ExitCode {
             let order = export::Order {
                 volume: &volume,
                 epoch,
+                is_unactivated: unactivated,
                 control: &control,
                 accepts_possible_loss: accept_possible_loss,
                 patience: Patience {
@@ -221,7 +226,7 @@ pub fn run(command: VolumeCommand) -> ExitCode {
         VolumeCommand::Replace { which, region, member, gone } => {
             replace::replace(&which, region, &member, gone)
         }
-        VolumeCommand::Snapshot { which, id } => snapshot::take(&which, id),
+        VolumeCommand::Snapshot { which, id, output } => snapshot::take(&which, id, output.as_deref()),
         VolumeCommand::DeleteSnapshot { which, id } => snapshot::delete(&which, id),
         VolumeCommand::Look { which, json, watch } => look::look(&which, look::Form { json, watch }),
         VolumeCommand::Wait { which, goal, seconds } => control::wait(&which, goal, seconds),
@@ -267,6 +272,7 @@ fn code(error: &(dyn Error + 'static)) -> Option<String> {
     let of_create = || error.downcast_ref().map(CreateError::code);
     let of_replace = || error.downcast_ref().map(ReplaceError::code);
     let of_members = || error.downcast_ref().map(members_code);
+    let of_snapshot = || error.downcast_ref().map(SnapshotError::code);
     let of_export = || error.downcast_ref().map(ExportError::code);
     let of_control = || error.downcast_ref().map(ControlError::code);
     let of_lock = || {
@@ -286,7 +292,7 @@ fn code(error: &(dyn Error + 'static)) -> Option<String> {
         })
     };
     let of_volume = of_look.or_else(of_build).or_else(of_key).or_else(of_description).or_else(of_create);
-    let of_volume = of_volume.or_else(of_replace).or_else(of_members);
+    let of_volume = of_volume.or_else(of_replace).or_else(of_members).or_else(of_snapshot);
     let code = of_volume.or_else(of_export).or_else(of_control).or_else(of_lock).or_else(of_server);
     code.map(str::to_owned)
 }

@@ -35,17 +35,18 @@ pub(super) fn parts(status: &LayersStatus) -> Vec<String> {
                 }
                 PartKind::File(source) => lines.extend(source_lines("file", source)),
                 PartKind::Url(source) => lines.extend(source_lines("URL", source)),
+                PartKind::Snapshot(source) => lines.extend(source_lines("read-only", source)),
             }
         }
     }
     lines
 }
 
-/// What of files and URLs cannot be read.
+/// What of files, URLs and snapshots cannot be read.
 pub(super) fn troubles(status: &LayersStatus) -> Vec<String> {
     let parts = status.layers.iter().flat_map(|layer| &layer.parts);
     let trouble = |part: &PartStatus| match &part.kind {
-        PartKind::File(source) | PartKind::Url(source) => {
+        PartKind::File(source) | PartKind::Url(source) | PartKind::Snapshot(source) => {
             source.trouble.as_ref().map(|why| format!("{} cannot be read ({why})", source.name))
         }
         PartKind::RegionSet(_) => None,

@@ -3,9 +3,9 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Subcommand;
 use daemon::state_lock::{self, Holding, StateLockError};
-use durable_fs::{InPlaceFile, RealDisk};
-use ids::{RegionId, RegionSetId};
-use region::{Inside, OpenError, Outside};
+use durable_fs::{InPlaceFile, RealDisk, Storage};
+use ids::{RegionId, RegionSetId, SnapshotId};
+use region::{Inside, OpenError, Outside, SnapshotAtRest};
 use serde::Serialize;
 use std::{error::Error, fmt::Write, fs, io, os::unix::fs::MetadataExt, sync::Arc};
 use upstairs::{At, ListStatus, Writer};
@@ -107,6 +107,21 @@ struct AtRest {
     blocks_lost: u64,
     free_data_blocks: u64,
     checkpoints: u64,
+    /// The oldest first.
+    snapshots: Vec<Snapshot>,
+}
+
+#[derive(Debug, Serialize)]
+struct Snapshot {
+    id: SnapshotId,
+    applied: At,
+    /// Bytes that its deletion would make free.
+    bytes_alone: u64,
+    blocks_lost: u64,
+    /// It is deleted, and something of it is left.
+    is_going: bool,
+    /// Why it cannot be read, if it cannot.
+    broken: Option<String>,
 }
 
 /// Shows them.
@@ -143,16 +158,13 @@ fn tell(path: &Utf8Path) -> Result<Told, LookError> {
         let look = state_lock::look(directory);
         look.map_err(|source| LookError::Lock { directory: directory.to_owned(), source })
     };
-    let disk = RealDisk::new(directory);
-    let file: Arc<dyn InPlaceFile> = {
-        let name = Utf8Path::new(path.file_name().unwrap_or_default());
-        let opened = disk.look_in_place(name);
-        Arc::from(opened.map_err(|source| wrong(source.into()))?)
-    };
+    let (disk, name) = (RealDisk::new(directory), Utf8Path::new(path.file_name().unwrap_or_default()));
+    let file: Arc<dyn InPlaceFile> =
+        Arc::from(disk.look_in_place(name).map_err(|source| wrong(source.into()))?);
     let outside = region::look_outside(file.as_ref(), path).map_err(wrong)?;
     let before = holding()?;
     let inside = match before {
-        Holding::Free => Some(region::look_inside(Arc::new(disk), file, path)),
+        Holding::Free => Some(region::look_inside(Arc::new(disk), file, name)),
         Holding::Held(_) => None,
     };
     // Somebody may have come while it was looked at: then what was seen is of no instant.
@@ -209,8 +221,38 @@ impl From<Inside> for AtRest {
             blocks_lost: inside.blocks_lost,
             free_data_blocks: inside.room,
             checkpoints: inside.checkpoints,
+            snapshots: inside.snapshots.into_iter().map(Into::into).collect(),
         }
     }
+}
+
+impl From<SnapshotAtRest> for Snapshot {
+    fn from(SnapshotAtRest { status, bytes_alone }: SnapshotAtRest) -> Snapshot {
+        Snapshot {
+            id: status.snapshot,
+            applied: status.applied.into(),
+            bytes_alone,
+            blocks_lost: status.lost_blocks,
+            is_going: status.is_going,
+            broken: status.broken,
+        }
+    }
+}
+
+/// In a line.
+fn snapshot(there: &Snapshot) -> String {
+    let Snapshot { id, applied, bytes_alone, blocks_lost, is_going, broken } = there;
+    let mut line = format!("{id} of {}, {bytes_alone} bytes alone", at(*applied));
+    if *blocks_lost > 0 {
+        line += &format!(", {blocks_lost} blocks lost");
+    }
+    if *is_going {
+        line += ", deleted, and not gone yet";
+    }
+    if let Some(why) = broken {
+        line += &format!(", cannot be read: {why}");
+    }
+    line
 }
 
 fn page(told: &Told) -> String {
@@ -266,6 +308,7 @@ fn page(told: &Told) -> String {
                     rest.checkpoints
                 ),
             );
+            rest.snapshots.iter().for_each(|there| row("snapshot", snapshot(there)));
             let end = if rest.is_clean {
                 "closed in order"
             } else {

@@ -151,8 +151,8 @@ fn told(socket: &Utf8Path, request: &Request) -> Result<Applied, Box<dyn Error>>
 
 fn sets(request: &mut ConstructionRequest) -> impl Iterator<Item = &mut RegionSet> {
     request.sub_volumes.iter_mut().filter_map(|part| match part {
-        SubVolume::RegionSet(set) => Some(set),
-        SubVolume::File(_) | SubVolume::Url(_) => None,
+        SubVolume::RegionSet(set) if set.snapshot.is_none() => Some(set),
+        SubVolume::RegionSet(_) | SubVolume::File(_) | SubVolume::Url(_) => None,
     })
 }
 

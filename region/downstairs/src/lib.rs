@@ -13,8 +13,8 @@
 //!                                       ended ───┘  └── fdatasync, checkpoints ──► workers
 //! ```
 //!
-//! - [`member`]: who may write, what is done in which order, what has to wait. [`stream`], [`copies`], [`lists`], [`snapshots`] are parts of it.
-//!   [`queue`]: what waits.
+//! - [`member`]: who may write, what is done in which order, what has to wait. [`stream`], [`copies`], [`lists`], [`snapshots`], [`readers`] are
+//!   parts of it. [`queue`]: what waits.
 //! - [`rules`]: what the tests leave out, one at a time, to see that they notice.
 //! - [`disk`]: the regions that a disk has, and their files.
 //! - [`server`], [`link`], [`requests`]: threads and sockets. [`served`]: a region while it is open. [`workers`]: who waits for the disk.
@@ -25,6 +25,7 @@ mod link;
 mod lists;
 mod member;
 mod queue;
+mod readers;
 mod requests;
 mod rules;
 mod served;

@@ -17,10 +17,10 @@ pub use fencing::EPOCHS_AT_ONCE;
 pub use work::{Ended, Work};
 
 use crate::{queue::Queue, rules::Rule};
-use ids::RegionSetId;
+use ids::{RegionSetId, SnapshotId};
 use region::{Control, Failed, Geometry, Position, Promotion, Region, Staged};
 use region_wire::{Hello, Refusal, Reply, Request, Welcome};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of the protocol that is spoken.
 pub const VERSION: u16 = 1;
@@ -78,7 +78,9 @@ impl From<Failed> for NotDone {
 #[derive(Debug)]
 pub struct Member {
     pub(crate) region: Region,
-    connections: BTreeSet<ConnectionId>,
+    pub(crate) connections: BTreeSet<ConnectionId>,
+    /// Those of them that read a snapshot, and which.
+    pub(crate) readers: BTreeMap<ConnectionId, SnapshotId>,
     /// The one that was promoted last, if it is still there.
     pub(crate) active: Option<ConnectionId>,
     /// Those that were promoted before, and have not been told that they are not any more.
@@ -102,7 +104,7 @@ pub struct Member {
     pub(crate) unsynced: u64,
     being_synced: u64,
     /// Whether anything was asked since the last tick, and the ticks since then.
-    was_used: bool,
+    pub(crate) was_used: bool,
     quiet_ticks: u32,
     /// Who wants the snapshot that is being taken, and the one that goes.
     pub(crate) taking: Option<(ConnectionId, u64)>,
@@ -120,6 +122,7 @@ impl Member {
         Member {
             region,
             connections: BTreeSet::new(),
+            readers: BTreeMap::new(),
             active: None,
             fenced: BTreeSet::new(),
             queue: Queue::default(),
@@ -182,6 +185,9 @@ impl Member {
             let failed = Reply::Failed(failed.to_string());
             return vec![Effect::Send(connection, failed), Effect::Close(connection)];
         }
+        if let Some(snapshot) = hello.snapshot {
+            return self.connect_reader(connection, snapshot);
+        }
         self.connections.insert(connection);
         let control = self.region.control();
         let welcome = Welcome {
@@ -213,6 +219,10 @@ impl Member {
         for request in requests {
             if !self.connections.contains(&connection) {
                 break;
+            }
+            if let Some(snapshot) = self.readers.get(&connection).copied() {
+                self.answer_reader(connection, snapshot, &request, &mut effects);
+                continue;
             }
             match request {
                 Request::Promote(promotion) if self.queue.is_empty() || self.active != Some(connection) => {
@@ -408,14 +418,14 @@ impl Member {
     }
 
     /// The region is of no use any more.
-    fn fail(&mut self, failed: &Failed, effects: &mut Vec<Effect>) {
+    pub(crate) fn fail(&mut self, failed: &Failed, effects: &mut Vec<Effect>) {
         for connection in self.connections.clone() {
             self.end(connection, Reply::Failed(failed.to_string()), effects);
         }
     }
 
     /// The last that it hears.
-    fn end(&mut self, connection: ConnectionId, reply: Reply, effects: &mut Vec<Effect>) {
+    pub(crate) fn end(&mut self, connection: ConnectionId, reply: Reply, effects: &mut Vec<Effect>) {
         effects.push(Effect::Send(connection, reply));
         effects.push(Effect::Close(connection));
         self.forget(connection);
@@ -423,6 +433,7 @@ impl Member {
 
     fn forget(&mut self, connection: ConnectionId) {
         self.connections.remove(&connection);
+        self.readers.remove(&connection);
         self.fenced.remove(&connection);
         if self.active == Some(connection) {
             self.active = None;

@@ -124,7 +124,7 @@ impl Member {
     }
 }
 
-fn in_words(error: &dyn Error) -> String {
+pub(crate) fn in_words(error: &dyn Error) -> String {
     let source = error.source().map(|source| format!(": {}", in_words(source)));
     format!("{error}{}", source.unwrap_or_default())
 }

@@ -6,7 +6,7 @@ use crate::{
 };
 use bytes::Bytes;
 use durable_fs::StorageError;
-use region::{NewContent, Onto, Position, Write, WriteError, checksum};
+use region::{Held, NewContent, Onto, Position, Write, WriteError, checksum};
 use region_wire::{BlockData, Blocks, Reply, Request, WRITE_BYTES_MAX};
 
 /// Bytes of blocks that one record of the journal is written for at most: what comes together is written together.
@@ -97,36 +97,43 @@ impl Member {
     }
 
     pub(crate) fn read(&mut self, id: u64, blocks: Blocks) -> Result<Reply, NotDone> {
-        self.check_blocks(blocks)?;
-        let size = self.geometry().block_size.bytes() * blocks.count as usize;
-        if size > WRITE_BYTES_MAX {
-            return Err(NotDone::Wrong(format!(
-                "a read of {size} bytes; there are {WRITE_BYTES_MAX} at most"
-            )));
-        }
-        let mut bytes = Vec::with_capacity(size);
+        let mut bytes = Vec::with_capacity(self.check_read(blocks).map_err(NotDone::Wrong)?);
         let held = self.region.read(blocks.range(), &mut bytes)?;
-        let whats = held.into_iter().map(|held| held.what).collect();
-        Ok(Reply::Read { id, first: blocks.first, whats, bytes: Bytes::from(bytes) })
+        Ok(read_reply(id, blocks, held, bytes))
     }
 
     pub(crate) fn look(&mut self, id: u64, blocks: Blocks) -> Result<Reply, NotDone> {
-        self.check_blocks(blocks)?;
+        self.check_blocks(blocks).map_err(NotDone::Wrong)?;
         Ok(Reply::Looked { id, held: self.region.look(blocks.range())? })
     }
 
     pub(crate) fn digest(&mut self, id: u64, blocks: Blocks) -> Result<Reply, NotDone> {
-        self.check_blocks(blocks)?;
+        self.check_blocks(blocks).map_err(NotDone::Wrong)?;
         Ok(Reply::Digested { id, digest: self.region.digest(blocks.range())? })
     }
 
-    fn check_blocks(&self, blocks: Blocks) -> Result<(), NotDone> {
+    /// The bytes that a read may have at most; or what is wrong with it.
+    pub(crate) fn check_read(&self, blocks: Blocks) -> Result<usize, String> {
+        self.check_blocks(blocks)?;
+        let size = self.geometry().block_size.bytes() * blocks.count as usize;
+        if size > WRITE_BYTES_MAX {
+            return Err(format!("a read of {size} bytes; there are {WRITE_BYTES_MAX} at most"));
+        }
+        Ok(size)
+    }
+
+    pub(crate) fn check_blocks(&self, blocks: Blocks) -> Result<(), String> {
         let (range, count) = (blocks.range(), self.geometry().blocks);
         if range.end > count {
-            return Err(NotDone::Wrong(format!("blocks {range:?} of a region that has {count}")));
+            return Err(format!("blocks {range:?} of a region that has {count}"));
         }
         Ok(())
     }
+}
+
+pub(crate) fn read_reply(id: u64, blocks: Blocks, held: Vec<Held>, bytes: Vec<u8>) -> Reply {
+    let whats = held.into_iter().map(|held| held.what).collect();
+    Reply::Read { id, first: blocks.first, whats, bytes: Bytes::from(bytes) }
 }
 
 /// What its writer is told of what the disk refuses.

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use downstairs::{Disk, Server};
 use durable_fs::RealDisk;
-use ids::{RegionId, RegionSetId};
-use region::{BlockSize, Geometry, Identity, List, NewRegion, Position, Promotion, checksum};
+use ids::{RegionId, RegionSetId, SnapshotId};
+use region::{
+    BlockSize, Geometry, Identity, List, ListVersion, Member, NewRegion, Position, Promotion, checksum,
+};
 use region_wire::{BlockData, Blocks, Hello, Inbox, Outbox, Refusal, Reply, Request};
 use std::{
     io::{ErrorKind, IoSlice, Read, Write},
@@ -31,13 +33,24 @@ struct Served {
 
 impl Served {
     fn new(regions: u128) -> Served {
+        Served::with_lists(regions, |_| List::default())
+    }
+
+    /// Of regions that are full, each alone.
+    fn full(regions: u128) -> Served {
+        let version = ListVersion { epoch: 0, number: 1 };
+        let full = |number| vec![Member { region: region(number), incarnation: 1 }];
+        Served::with_lists(regions, |number| List { version, base: Position::NONE, full: full(number) })
+    }
+
+    fn with_lists(regions: u128, list: impl Fn(u128) -> List) -> Served {
         let directory = camino_tempfile::tempdir().expect("there is room for a directory");
         let mut served = Served { directory, server: None };
         let disk = served.disk();
         for number in 1..=regions {
             let geometry = Geometry { block_size: BlockSize::B4096, blocks: 1_000, is_sealed: false };
             let identity = Identity { region: region(number), set: set(), geometry };
-            let new = NewRegion { identity, incarnation: 1, list: List::default(), salt: 3 };
+            let new = NewRegion { identity, incarnation: 1, list: list(number), salt: 3 };
             disk.create(&new).expect("it is made");
         }
         served.start();
@@ -76,7 +89,11 @@ impl Served {
 }
 
 fn hello(number: u128) -> Request {
-    Request::Hello(Hello { version_min: 1, version_max: 1, region: region(number), set: set() })
+    hello_of(number, None)
+}
+
+fn hello_of(number: u128, snapshot: Option<SnapshotId>) -> Request {
+    Request::Hello(Hello { version_min: 1, version_max: 1, region: region(number), set: set(), snapshot })
 }
 
 fn write(counter: u64, first: u64, count: u64, fill: u8) -> Request {
@@ -320,4 +337,53 @@ fn a_peer_that_does_not_read_keeps_nobody_waiting() {
         }
     }
     assert!(answers < 40, "{answers} answers of 1 MiB were kept");
+}
+
+#[test]
+fn readers_of_a_snapshot_have_what_was_there_beside_a_writer_until_it_is_deleted() {
+    let served = Served::full(2);
+    let snapshot = SnapshotId(Uuid::from_u128(9));
+    let mut writer = served.promoted(1, 1);
+    let at = Position { epoch: 1, counter: 1 };
+    writer.say(&[write(1, 0, 256, 7), Request::Snapshot { id: 1, snapshot, at }, write(2, 0, 256, 8)]);
+    let mut taken = false;
+    while !taken {
+        taken = writer.hear().expect("the connection goes on") == Reply::Snapshotted { id: 1 };
+    }
+    let mut readers: Vec<Peer> = (0..3).map(|_| served.connect()).collect();
+    for reader in &mut readers {
+        reader.say(&[hello_of(1, Some(snapshot))]);
+        let said = reader.hear();
+        assert!(matches!(&said, Some(Reply::SnapshotWelcome(welcome)) if welcome.applied == at), "{said:?}");
+        reader.say(&[read(1, 0, 256), read(2, 999, 1)]);
+    }
+    writer.say(&[write(3, 0, 1, 9), read(3, 0, 1)]);
+    assert_eq!(writer.hear_read(), vec![9; BLOCK]);
+    for reader in &mut readers {
+        assert_eq!(reader.hear_read(), vec![7; 256 * BLOCK]);
+        assert_eq!(reader.hear_read(), Vec::<u8>::new(), "nobody ever wrote it");
+    }
+    // Another region has none of that name.
+    let mut stranger = served.connect();
+    stranger.say(&[hello_of(2, Some(snapshot))]);
+    assert!(matches!(stranger.hear(), Some(Reply::Refused(Refusal::NoSnapshot(_)))));
+    assert_eq!(stranger.hear(), None);
+    let mut wrong = readers.pop().expect("there are three");
+    wrong.say(&[write(4, 0, 1, 9)]);
+    assert!(matches!(wrong.hear(), Some(Reply::Wrong(_))));
+    assert_eq!(wrong.hear(), None);
+
+    writer.say(&[Request::DeleteSnapshot { id: 4, snapshot }, Request::Ping { id: 5 }]);
+    let mut deleted = false;
+    while !deleted {
+        deleted = writer.hear().expect("the connection goes on") == Reply::SnapshotDeleted { id: 4 };
+    }
+    for reader in &mut readers {
+        reader.say(&[Request::Ping { id: 6 }, read(7, 0, 1), read(8, 0, 1)]);
+        assert_eq!(reader.hear(), Some(Reply::Pong { id: 6 }));
+        assert!(matches!(reader.hear(), Some(Reply::Refused(Refusal::NoSnapshot(_)))));
+        assert_eq!(reader.hear(), None);
+    }
+    writer.say(&[read(9, 0, 1)]);
+    assert_eq!(writer.hear_read(), vec![9; BLOCK]);
 }

@@ -29,5 +29,5 @@ pub use frame::{BULK_MAX, FIELDS_MAX, Frame, WireError};
 pub use inbox::Inbox;
 pub use message::{BlockData, Blocks, LOOK_MAX, WRITE_BYTES_MAX, ZERO_MAX};
 pub use outbox::Outbox;
-pub use reply::{Promoted, Refusal, Reply, Welcome};
+pub use reply::{Promoted, Refusal, Reply, SnapshotWelcome, Welcome};
 pub use request::{BlockCopy, Hello, Request};

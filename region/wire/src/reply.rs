@@ -27,6 +27,19 @@ pub struct Welcome {
     pub promoted: Promotion,
 }
 
+/// Who is there, and what of: a snapshot, which is only read, and never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotWelcome {
+    /// The version of the protocol that is spoken from now on.
+    pub version: u16,
+    /// What the region is like.
+    pub geometry: Geometry,
+    /// Which region of its id it is.
+    pub incarnation: u64,
+    /// The last write that the snapshot has. Who has a snapshot of that name and of another position has another one.
+    pub applied: Position,
+}
+
 /// What a promoted member has; said under the lock that keeps every other writer out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promoted {
@@ -40,7 +53,7 @@ pub struct Promoted {
     pub is_suspect: bool,
 }
 
-/// Why something was not done. The connection goes on, but for the first four.
+/// Why something was not done. The connection goes on, but for the first five.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// No version of the protocol is spoken by both: it speaks these, from and to.
@@ -51,6 +64,8 @@ pub enum Refusal {
     OtherSet(String),
     /// The region is there, and cannot be opened, in words.
     NotOpened(String),
+    /// It has no such snapshot, or not any more, or cannot read it, in words. To Hello, and to whatever is asked of a snapshot later.
+    NoSnapshot(String),
     /// Somebody has or had a higher epoch, or the same one in another session.
     Epoch(Promotion),
     /// The epoch is so much higher than the one that it has that somebody has made a mistake, in words.
@@ -69,9 +84,11 @@ pub enum Refusal {
 pub enum Reply {
     /// To Hello.
     Welcome(Welcome),
+    /// To Hello that names a snapshot.
+    SnapshotWelcome(SnapshotWelcome),
     /// To Promote: you may write, and nobody else.
     Promoted(Promoted),
-    /// To Hello, Promote or SetList: no.
+    /// To Hello, Promote or SetList, or to anything that is asked of a snapshot: no.
     Refused(Refusal),
     /// To SetList: it is durable.
     ListKept {
@@ -181,6 +198,8 @@ mod kind {
     pub(super) const SNAPSHOTTED: u8 = 122;
     pub(super) const SNAPSHOT_REFUSED: u8 = 123;
     pub(super) const SNAPSHOT_DELETED: u8 = 124;
+    pub(super) const REFUSED_SNAPSHOT: u8 = 125;
+    pub(super) const SNAPSHOT_WELCOME: u8 = 126;
 }
 
 impl Reply {
@@ -189,6 +208,12 @@ impl Reply {
         let none = Bytes::new();
         match self {
             Reply::Welcome(welcome) => out.push(kind::WELCOME, &none, |into| put_welcome(into, welcome)),
+            Reply::SnapshotWelcome(welcome) => out.push(kind::SNAPSHOT_WELCOME, &none, |into| {
+                into.put(&welcome.version.to_le_bytes());
+                put_geometry(into, welcome.geometry);
+                into.put_u64(welcome.incarnation);
+                into.put_position(welcome.applied);
+            }),
             Reply::Promoted(promoted) => out.push(kind::PROMOTED, &none, |into| {
                 message::put_list(into, &promoted.list);
                 into.put_position(promoted.applied);
@@ -265,6 +290,12 @@ impl Reply {
 fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Reply> {
     Some(match kind {
         kind::WELCOME => Reply::Welcome(welcome(fields)?),
+        kind::SNAPSHOT_WELCOME => Reply::SnapshotWelcome(SnapshotWelcome {
+            version: version(fields)?,
+            geometry: geometry(fields)?,
+            incarnation: fields.u64()?,
+            applied: fields.position()?,
+        }),
         kind::PROMOTED => Reply::Promoted(Promoted {
             list: message::list(fields)?,
             applied: fields.position()?,
@@ -303,6 +334,7 @@ fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Reply> {
         kind::REFUSED_REGION => Reply::Refused(Refusal::NoRegion(words(fields)?)),
         kind::REFUSED_SET => Reply::Refused(Refusal::OtherSet(words(fields)?)),
         kind::REFUSED_NOT_OPENED => Reply::Refused(Refusal::NotOpened(words(fields)?)),
+        kind::REFUSED_SNAPSHOT => Reply::Refused(Refusal::NoSnapshot(words(fields)?)),
         kind::REFUSED_EPOCH => Reply::Refused(Refusal::Epoch(message::promotion(fields)?)),
         kind::REFUSED_EPOCH_TOO_HIGH => Reply::Refused(Refusal::EpochTooHigh(words(fields)?)),
         kind::REFUSED_LIST => Reply::Refused(Refusal::List { id: fields.u64()?, why: words(fields)? }),
@@ -312,9 +344,7 @@ fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Reply> {
 
 fn put_welcome(into: &mut Vec<u8>, welcome: &Welcome) {
     into.put(&welcome.version.to_le_bytes());
-    into.put_u32(welcome.geometry.block_size.bytes() as u32);
-    into.put_u64(welcome.geometry.blocks);
-    into.put_u8(u8::from(welcome.geometry.is_sealed));
+    put_geometry(into, welcome.geometry);
     into.put_u64(welcome.incarnation);
     message::put_promotion(into, welcome.promoted);
 }
@@ -322,13 +352,23 @@ fn put_welcome(into: &mut Vec<u8>, welcome: &Welcome) {
 fn welcome(fields: &mut Fields<'_>) -> Option<Welcome> {
     Some(Welcome {
         version: version(fields)?,
-        geometry: Geometry {
-            block_size: BlockSize::of(fields.u32()?)?,
-            blocks: fields.u64()?,
-            is_sealed: fields.u8()? != 0,
-        },
+        geometry: geometry(fields)?,
         incarnation: fields.u64()?,
         promoted: message::promotion(fields)?,
+    })
+}
+
+fn put_geometry(into: &mut Vec<u8>, geometry: Geometry) {
+    into.put_u32(geometry.block_size.bytes() as u32);
+    into.put_u64(geometry.blocks);
+    into.put_u8(u8::from(geometry.is_sealed));
+}
+
+fn geometry(fields: &mut Fields<'_>) -> Option<Geometry> {
+    Some(Geometry {
+        block_size: BlockSize::of(fields.u32()?)?,
+        blocks: fields.u64()?,
+        is_sealed: fields.u8()? != 0,
     })
 }
 
@@ -342,6 +382,7 @@ fn put_refusal(out: &mut Outbox, refusal: &Refusal) {
         Refusal::NoRegion(why) => out.push(kind::REFUSED_REGION, &none, |into| put_words(into, why)),
         Refusal::OtherSet(why) => out.push(kind::REFUSED_SET, &none, |into| put_words(into, why)),
         Refusal::NotOpened(why) => out.push(kind::REFUSED_NOT_OPENED, &none, |into| put_words(into, why)),
+        Refusal::NoSnapshot(why) => out.push(kind::REFUSED_SNAPSHOT, &none, |into| put_words(into, why)),
         Refusal::Epoch(promotion) => {
             out.push(kind::REFUSED_EPOCH, &none, |into| message::put_promotion(into, *promotion));
         }

@@ -24,6 +24,8 @@ pub struct Hello {
     pub region: RegionId,
     /// The set that it takes that to be a member of.
     pub set: RegionSetId,
+    /// A snapshot of the region, to be read in place of the region itself.
+    pub snapshot: Option<SnapshotId>,
 }
 
 /// Blocks for a member that lacks them, or has them wrong: with the version that they have elsewhere.
@@ -186,6 +188,10 @@ impl Request {
                 into.put(&hello.version_max.to_le_bytes());
                 into.put_u128(hello.region.0.as_u128());
                 into.put_u128(hello.set.0.as_u128());
+                // At the end, and nothing if there is none: as it was said before there were any.
+                if let Some(snapshot) = hello.snapshot {
+                    into.put_u128(snapshot.0.as_u128());
+                }
             }),
             Request::Promote(promotion) => {
                 out.push(kind::PROMOTE, &none, |into| message::put_promotion(into, *promotion));
@@ -257,6 +263,10 @@ fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Request> {
                 version_max: version(fields.bytes(2)?)?,
                 region: RegionId(Uuid::from_u128(fields.u128()?)),
                 set: RegionSetId(Uuid::from_u128(fields.u128()?)),
+                snapshot: match fields.0.is_empty() {
+                    true => None,
+                    false => Some(SnapshotId(Uuid::from_u128(fields.u128()?))),
+                },
             })
         }
         kind::PROMOTE => Request::Promote(message::promotion(fields)?),

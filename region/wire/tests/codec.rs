@@ -9,7 +9,7 @@ use region::{
 };
 use region_wire::{
     BULK_MAX, BlockCopy, BlockData, Blocks, FIELDS_MAX, Hello, Inbox, Outbox, Promoted, Refusal, Reply,
-    Request, Welcome, WireError,
+    Request, SnapshotWelcome, Welcome, WireError,
 };
 use std::io::IoSlice;
 use uuid::Uuid;
@@ -110,6 +110,7 @@ impl Any {
                 version_max: self.0.random(),
                 region: RegionId(self.uuid()),
                 set: RegionSetId(self.uuid()),
+                snapshot: self.0.random::<bool>().then(|| SnapshotId(self.uuid())),
             }),
             1 => Request::Promote(self.promotion()),
             2 => Request::SetList { id, list: self.list() },
@@ -128,8 +129,13 @@ impl Any {
         }
     }
 
+    fn geometry(&mut self) -> Geometry {
+        Geometry { block_size: BlockSize::B4096, blocks: self.0.random(), is_sealed: self.0.random() }
+    }
+
     fn refusal(&mut self) -> Refusal {
-        match self.0.random_range(0..7) {
+        match self.0.random_range(0..8) {
+            7 => Refusal::NoSnapshot("it is deleted".to_owned()),
             5 => Refusal::OtherSet("it is of another set".to_owned()),
             6 => Refusal::NotOpened("it is rotten".to_owned()),
             4 => Refusal::EpochTooHigh("it is much higher".to_owned()),
@@ -142,17 +148,19 @@ impl Any {
 
     fn reply(&mut self) -> Reply {
         let id = self.0.random();
-        match self.0.random_range(0..18) {
+        match self.0.random_range(0..19) {
+            18 => Reply::SnapshotWelcome(SnapshotWelcome {
+                version: self.0.random(),
+                geometry: self.geometry(),
+                incarnation: self.0.random(),
+                applied: self.position(),
+            }),
             15 => Reply::Snapshotted { id },
             16 => Reply::SnapshotRefused { id, why: "it is elsewhere".to_owned() },
             17 => Reply::SnapshotDeleted { id },
             0 => Reply::Welcome(Welcome {
                 version: self.0.random(),
-                geometry: Geometry {
-                    block_size: BlockSize::B4096,
-                    blocks: self.0.random(),
-                    is_sealed: self.0.random(),
-                },
+                geometry: self.geometry(),
                 incarnation: self.0.random(),
                 promoted: self.promotion(),
             }),
@@ -376,4 +384,28 @@ fn a_list_with_one_member_twice_is_none_and_no_block_is_healed_by_blocks_of_many
     assert!(parsed(Request::SetList { id: 1, list: list(vec![member; 2]) }).is_err());
     assert!(parsed(Request::Install { id: 1, copy: copy.clone() }).is_ok());
     assert!(parsed(Request::Heal { id: 1, copy }).is_err());
+}
+
+#[test]
+fn a_hello_says_whether_it_is_of_a_snapshot_and_a_part_of_a_name_is_none() {
+    let hello = |snapshot| {
+        let (region, set) = (RegionId(Uuid::from_u128(1)), RegionSetId(Uuid::from_u128(2)));
+        Request::Hello(Hello { version_min: 1, version_max: 1, region, set, snapshot })
+    };
+    let bytes = |snapshot| {
+        let mut out = Outbox::new();
+        hello(snapshot).encode(&mut out);
+        sent(out, || usize::MAX)
+    };
+    let parsed = |bytes: &[u8]| received(bytes, || usize::MAX, Request::parse);
+    // One of which all bits are 0 is one, too.
+    let named = Some(SnapshotId(Uuid::nil()));
+    assert_eq!(parsed(&bytes(None)), Ok(vec![hello(None)]));
+    assert_eq!(parsed(&bytes(named)), Ok(vec![hello(named)]));
+    assert_eq!(bytes(named).len(), bytes(None).len() + 16);
+    for missing in 1..16 {
+        let cut = bytes(named).len() - 20 - missing;
+        let refused = parsed(&with_other_fields(&bytes(named), &[(usize::MAX, 0)], cut));
+        assert!(matches!(refused, Err(WireError::Wrong { kind: 1, .. })), "{missing}: {refused:?}");
+    }
 }

@@ -5,18 +5,18 @@
 //!
 //! **Theory.** One thread, one loop, no locks: whatever has arrived on all sockets is read before anything is sent, so that what came
 //! together goes out together. The volume decides and the NBD protocol parses; here are only sockets and the clock. What may wait for a disk
-//! or a server, which is reading files and URLs, has threads of its own.
+//! or a server, which is reading files, URLs and snapshots, has threads of its own.
 //!
 //! ```text
 //!   NBD clients ◄──sockets──► client.rs ──jobs──► Volume ──requests──► peer.rs ◄──sockets──► Downstairs
 //!                                       ◄──done──        ◄──replies──
-//!                                                        ──fetches──► sources.rs ◄──threads──► files, URLs
+//!                                                        ──fetches──► sources.rs ◄──threads──► files, URLs, snapshots
 //!                            engine.rs: wait ──► read all ──► decide ──► send all ──► wait
 //! ```
 //!
 //! - [`engine`]: the loop. [`peer`]: a member's connection. [`client`]: an NBD client's. [`socket`]: either kind of socket. [`watch`]: waiting.
 //! - [`listener`]: where clients come.
-//! - [`sources`]: what is only read; [`file_source`], [`url_source`]: either kind.
+//! - [`sources`]: what is only read; [`file_source`], [`url_source`], [`snapshot_source`]: each kind; [`snapshot_peer`]: a member that is read from.
 //! - [`handle`]: what other threads ask. [`status`]: what they are told.
 //! - [`control`]: the socket by which people and programs ask. [`talk`]: what is said there.
 
@@ -27,6 +27,8 @@ mod file_source;
 mod handle;
 mod listener;
 mod peer;
+mod snapshot_peer;
+mod snapshot_source;
 mod snapshots;
 mod socket;
 mod sources;

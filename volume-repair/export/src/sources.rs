@@ -1,18 +1,18 @@
-//! Reading from files and URLs, beside the loop, which never waits for them. Owns a thread, which waits for servers, and the few that wait
+//! Reading from files, URLs and snapshots, beside the loop, which never waits for them. Owns a thread, which waits for servers, and the few that wait
 //! for disks.
 //!
 //! ```text
-//!   loop ──fetch──► thread "sources" ──┬── a URL: asked, as often as is of use
-//!        ◄──waker, bytes or why not────┴── a file: one of a few threads that wait for a disk
+//!   loop ──fetch──► thread "sources" ──┬── a URL, a snapshot: asked, as often as is of use
+//!        ◄──waker, blocks or why not───┴── a file: one of a few threads that wait for a disk
 //! ```
 //!
 //! How many are under way at a time is bounded by whoever asks: [`volume_layers`].
 
 use crate::{
     file_source::{FileError, FileSource},
+    snapshot_source::{NotRead, SnapshotSource},
     url_source::{UrlError, UrlSource, client},
 };
-use bytes::Bytes;
 use camino::Utf8PathBuf;
 use mio::Waker;
 use std::{
@@ -28,12 +28,13 @@ use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
+use upstairs::Data;
 use volume_layers::{Fetch, FetchError, FetchId, HttpUrl, Source, SourceId};
 
 /// Threads that wait for disks. More would not make a disk faster.
 const FILE_THREADS: usize = 4;
 
-/// Why a file or a URL cannot be a part of a volume.
+/// Why a file, a URL or a snapshot cannot be a part of a volume.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The file is not to be had.
@@ -80,6 +81,17 @@ pub enum SourceError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// No member has it, or in a way that is of use.
+    #[error("{name} cannot be read")]
+    Snapshot {
+        /// Which.
+        name: String,
+        /// For programs.
+        code: &'static str,
+        /// Why not.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The system refuses.
     #[error("files and URLs cannot be read")]
     System(#[source] io::Error),
@@ -94,7 +106,7 @@ impl SourceError {
             SourceError::NotAFile { .. } => "volume_file_kind",
             SourceError::Empty { .. } => "volume_source_empty",
             SourceError::HalfBlock { .. } => "volume_source_size",
-            SourceError::Url { code, .. } => code,
+            SourceError::Url { code, .. } | SourceError::Snapshot { code, .. } => code,
             SourceError::System(_) => "volume_sources_not_started",
         }
     }
@@ -105,10 +117,10 @@ impl SourceError {
 pub(crate) struct Fetched {
     pub(crate) id: FetchId,
     pub(crate) source: SourceId,
-    pub(crate) result: Result<Bytes, FetchError>,
+    pub(crate) result: Result<Vec<Data>, FetchError>,
 }
 
-/// Files and URLs that are open.
+/// Files, URLs and snapshots that are open.
 #[derive(Debug)]
 pub(crate) struct Sources {
     /// The thread goes on until this is gone.
@@ -122,6 +134,7 @@ pub(crate) struct Sources {
 enum Open {
     File(Arc<FileSource>),
     Url(UrlSource),
+    Snapshot(SnapshotSource),
 }
 
 impl Sources {
@@ -233,6 +246,15 @@ async fn open(sources: Vec<Source>, block_bytes: u64) -> Result<Vec<Open>, Sourc
                 let source = UrlSource::open(client.clone(), url.clone(), size_bytes, block_bytes);
                 Open::Url(source.await.map_err(unusable)?)
             }
+            Source::Snapshot(of) => {
+                let name = of.to_string();
+                let opened = SnapshotSource::open(of).await;
+                Open::Snapshot(opened.map_err(|error: NotRead| SourceError::Snapshot {
+                    name,
+                    code: error.code(),
+                    source: error.into(),
+                })?)
+            }
         });
     }
     Ok(opened)
@@ -243,23 +265,29 @@ impl Open {
         match self {
             Open::File(file) => file.size(),
             Open::Url(url) => url.size(),
+            Open::Snapshot(snapshot) => snapshot.size(),
         }
     }
 
-    async fn read(&self, fetch: Fetch, block_bytes: u64) -> Result<Bytes, FetchError> {
+    async fn read(&self, fetch: Fetch, block_bytes: u64) -> Result<Vec<Data>, FetchError> {
         let (offset, length) = (fetch.first * block_bytes, fetch.count * block_bytes);
-        match self {
+        let bytes = match self {
             Open::File(file) => {
                 let file = Arc::clone(file);
                 let length = usize::try_from(length).expect("a fetch is small");
                 let reading = tokio::task::spawn_blocking(move || file.read(offset, length));
                 let read = reading.await.map_err(|error| FetchError(error.to_string()))?;
-                read.map_err(|error: FileError| FetchError(problem::chain(&error)))
+                read.map_err(|error: FileError| FetchError(problem::chain(&error)))?
             }
             Open::Url(url) => {
                 let read = url.read(offset..offset + length).await;
-                read.map_err(|error| FetchError(problem::chain(&error)))
+                read.map_err(|error| FetchError(problem::chain(&error)))?
             }
-        }
+            Open::Snapshot(snapshot) => {
+                let read = snapshot.read(fetch.first, fetch.count).await;
+                return read.map_err(|error| FetchError(problem::chain(&error)));
+            }
+        };
+        Ok(vec![Data::Bytes(bytes)])
     }
 }

@@ -51,6 +51,7 @@ fn request(address: SocketAddr) -> ConstructionRequest {
             leaving: Vec::new(),
             gone: Vec::new(),
             encryption: None,
+            snapshot: None,
         })],
         read_only_parent: None,
     }

@@ -2,9 +2,16 @@
 
 use crate::http_url::HttpUrl;
 use camino::Utf8PathBuf;
-use region::{BlockSize, Member};
-use std::{collections::BTreeMap, fmt, net::SocketAddr};
+use ids::{RegionSetId, SnapshotId};
+use region::{BlockSize, Geometry, Member};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 use upstairs::{Config, Patience};
+use volume_seals::Opener;
 
 /// What a volume is made of.
 #[derive(Debug)]
@@ -30,7 +37,7 @@ pub enum Part {
 }
 
 /// Something that is only read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Source {
     /// A file of this machine. It has whole blocks.
     File {
@@ -44,6 +51,29 @@ pub enum Source {
         /// Its size in bytes: whole blocks.
         size_bytes: u64,
     },
+    /// What a region set has held.
+    Snapshot(Arc<SetSnapshot>),
+}
+
+/// What a region set has held at one moment. Any of the members that have it has all of it.
+#[derive(Debug)]
+pub struct SetSnapshot {
+    /// Of which set.
+    pub set: RegionSetId,
+    /// Which.
+    pub snapshot: SnapshotId,
+    /// What the set is like.
+    pub geometry: Geometry,
+    /// Those that have it, and where they are served: one at least.
+    pub members: Vec<(Member, SocketAddr)>,
+    /// What opens its blocks, if they are sealed. Locked while blocks are opened, and no longer.
+    pub opener: Option<Mutex<Opener>>,
+}
+
+impl fmt::Display for SetSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "snapshot {} of region set {}", self.snapshot, self.set)
+    }
 }
 
 impl fmt::Display for Source {
@@ -51,6 +81,7 @@ impl fmt::Display for Source {
         match self {
             Source::File { path } => write!(f, "{path}"),
             Source::Url { url, .. } => write!(f, "{url}"),
+            Source::Snapshot(snapshot) => write!(f, "{snapshot}"),
         }
     }
 }

@@ -158,9 +158,9 @@ impl Layered {
         number
     }
 
-    /// A region set has said what some blocks of a piece hold, by their numbers in the layer. What nobody ever wrote there is looked for
-    /// in the layer below.
-    pub(crate) fn note_read(&mut self, set: usize, piece: Piece, first: u64, data: Data) {
+    /// A region set, or a source, has said what some blocks of a piece hold, by their numbers in the layer. What nobody ever wrote there is
+    /// looked for in the layer below.
+    pub(crate) fn note_read(&mut self, set: Option<usize>, piece: Piece, first: u64, data: Data) {
         if !self.jobs.contains_key(&piece.job) {
             return;
         }
@@ -178,7 +178,7 @@ impl Layered {
             covered = covered.saturating_sub(1);
         }
         if covered > 0 {
-            self.begin_read(piece.job, lower, first, covered, piece.guard.or(Some(set)));
+            self.begin_read(piece.job, lower, first, covered, piece.guard.or(set));
         }
         if covered < count {
             let rest = Action::Read(piece.job, first + covered, Data::Never(count - covered));

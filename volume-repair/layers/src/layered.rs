@@ -3,7 +3,7 @@
 use crate::{
     jobs::{Asked, Held, Piece},
     places::{Layer, PartId},
-    sources::{Fetch, FetchError, FetchId, Queue, SourceId},
+    sources::{Fetch, FetchError, FetchId, Queue, SourceId, Wanted, blocks_of, cut},
     status::{LayerStatus, LayersStatus, PartKind, PartStatus, SourceStatus},
 };
 use bytes::Bytes;
@@ -195,26 +195,22 @@ impl Layered {
         &mut self,
         now: Duration,
         id: FetchId,
-        result: Result<Bytes, FetchError>,
+        result: Result<Vec<Data>, FetchError>,
     ) -> Vec<Action> {
         self.now = now;
         let Some(source) = self.fetch_of.remove(&id) else { return self.step() };
         let queue = &mut self.queues[source.0];
         let Some(fetch) = queue.end(id) else { return self.step() };
         match result {
-            Ok(bytes) => {
-                let wanted = fetch.count * self.block_bytes;
-                assert_eq!(bytes.len() as u64, wanted, "a fetch is answered with all of its blocks");
+            Ok(all) => {
+                let blocks: u64 = all.iter().map(|data| blocks_of(data, self.block_bytes)).sum();
+                assert_eq!(blocks, fetch.count, "a fetch is answered with all of its blocks");
                 queue.trouble = None;
                 queue.fetches += 1;
-                queue.fetched_bytes += wanted;
+                queue.fetched_bytes += blocks * self.block_bytes;
                 for part in fetch.wanted {
-                    let place = |block: u64| {
-                        let offset = (block - fetch.first) * self.block_bytes;
-                        usize::try_from(offset).expect("it is in memory")
-                    };
-                    let own = bytes.slice(place(part.first)..place(part.first + part.count));
-                    self.note_fetched(part.piece, part.first, own);
+                    let own = cut(&all, self.block_bytes, part.first - fetch.first, part.count);
+                    self.note_fetched(part, own);
                 }
             }
             Err(FetchError(why)) => {
@@ -232,15 +228,16 @@ impl Layered {
         self.step()
     }
 
-    fn note_fetched(&mut self, number: u64, first: u64, bytes: Bytes) {
-        let count = self.blocks_of(&bytes);
-        let Some(piece) = self.pieces.get_mut(&number) else { return };
-        piece.missing -= count;
-        let (piece, is_over) = (*piece, piece.missing == 0);
-        let read = Action::Read(piece.job, piece.base + first, Data::Bytes(bytes));
-        self.tell(piece.guard, piece.job, read);
-        if is_over {
-            self.end_piece(number, Ok(()));
+    fn note_fetched(&mut self, part: Wanted, own: Vec<(u64, Data)>) {
+        let Some(piece) = self.pieces.get_mut(&part.piece) else { return };
+        piece.missing -= part.count;
+        let piece = *piece;
+        for (behind, data) in own {
+            // A source never changes: what it says that nobody wrote needs no right to be told.
+            self.note_read(None, piece, piece.base + part.first + behind, data);
+        }
+        if piece.missing == 0 {
+            self.end_piece(part.piece, Ok(()));
         }
     }
 
@@ -264,7 +261,7 @@ impl Layered {
             Action::Send(peer, request) => self.act(Action::Send(renumbered(peer), request)),
             Action::Read(JobId(number), block, data) => {
                 if let Some(piece) = self.pieces.get(&number).copied() {
-                    self.note_read(set, piece, piece.base + block, data);
+                    self.note_read(Some(set), piece, piece.base + block, data);
                 }
             }
             Action::Looked(JobId(number), runs) => {
@@ -336,6 +333,7 @@ impl Layered {
         match queue.source {
             crate::Source::File { .. } => PartKind::File(status),
             crate::Source::Url { .. } => PartKind::Url(status),
+            crate::Source::Snapshot(_) => PartKind::Snapshot(status),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What files and URLs are asked, and how much at a time. Owns the queue of each; whoever runs the machine does the reading.
+//! What files, URLs and snapshots are asked, and how much at a time. Owns the queue of each; whoever runs the machine does the reading.
 //!
 //! ```text
 //!   wanted by a piece ──► waiting ──few enough are under way──► under way ──fetched──► the pieces have it
@@ -7,6 +7,7 @@
 
 use crate::composition::Source;
 use std::collections::{BTreeMap, VecDeque};
+use upstairs::Data;
 
 /// Fetches from one source that are under way at a time. A server far away answers others meanwhile; more would hold more memory, and take
 /// a server's connections from others.
@@ -141,6 +142,41 @@ impl Queue {
     }
 }
 
+/// Blocks of what was fetched, in its runs; each with its place behind the first of them.
+///
+/// # Panics
+/// If there are not so many.
+pub(crate) fn cut(all: &[Data], block_bytes: u64, first: u64, count: u64) -> Vec<(u64, Data)> {
+    let (mut at, end, mut own) = (0, first + count, Vec::new());
+    for data in all {
+        let (start, next) = (at, at + blocks_of(data, block_bytes));
+        at = next;
+        let (from, to) = (start.max(first), next.min(end));
+        if from >= to {
+            continue;
+        }
+        let place = |block: u64| usize::try_from((block - start) * block_bytes).expect("it is in memory");
+        own.push((
+            from - first,
+            match data {
+                Data::Bytes(bytes) => Data::Bytes(bytes.slice(place(from)..place(to))),
+                Data::Zeros(_) => Data::Zeros(to - from),
+                Data::Never(_) => Data::Never(to - from),
+            },
+        ));
+    }
+    assert!(at >= end, "{count} blocks from {first} on, of {at}");
+    own
+}
+
+/// How many blocks it is.
+pub(crate) fn blocks_of(data: &Data, block_bytes: u64) -> u64 {
+    match data {
+        Data::Bytes(bytes) => bytes.len() as u64 / block_bytes,
+        Data::Zeros(count) | Data::Never(count) => *count,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +211,18 @@ mod tests {
         assert_eq!((queue.waiting(), queue.under_way()), (12, 8));
         queue.end(FetchId(3)).expect("it is under way");
         assert_eq!(queue.begin(FetchId(200), |_| true), Some((8_000, 1)));
+    }
+
+    #[test]
+    fn what_was_fetched_is_cut_where_it_is_wanted() {
+        let bytes: bytes::Bytes = (0..8).collect::<Vec<u8>>().into();
+        let all = [Data::Never(2), Data::Bytes(bytes.clone()), Data::Zeros(3)];
+        let own = |first, count| cut(&all, 2, first, count);
+        assert_eq!(own(0, 9), [(0, Data::Never(2)), (2, Data::Bytes(bytes.clone())), (6, Data::Zeros(3))]);
+        assert_eq!(own(1, 2), [(0, Data::Never(1)), (1, Data::Bytes(bytes.slice(0..2)))]);
+        assert_eq!(own(3, 2), [(0, Data::Bytes(bytes.slice(2..6)))]);
+        assert_eq!(own(5, 2), [(0, Data::Bytes(bytes.slice(6..8))), (1, Data::Zeros(1))]);
+        assert_eq!(own(8, 1), [(0, Data::Zeros(1))]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct LayersStatus {
     pub block_bytes: u32,
     /// How many there are.
     pub blocks: u64,
-    /// Whether nothing can be written, because one of its own parts is a file or a URL.
+    /// Whether nothing can be written, because one of its own parts is only read: a file, a URL, a snapshot.
     pub is_read_only: bool,
     /// Whether it was activated: what clients ask before waits.
     pub is_activated: bool,
@@ -66,6 +66,8 @@ pub enum PartKind {
     File(SourceStatus),
     /// What a server has.
     Url(SourceStatus),
+    /// What a region set has held.
+    Snapshot(SourceStatus),
 }
 
 /// Something that is only read.
@@ -183,7 +185,7 @@ impl LayerStatus {
     pub fn sets(&self) -> impl Iterator<Item = &Status> {
         self.parts.iter().filter_map(|part| match &part.kind {
             PartKind::RegionSet(status) => Some(&**status),
-            PartKind::File(_) | PartKind::Url(_) => None,
+            PartKind::File(_) | PartKind::Url(_) | PartKind::Snapshot(_) => None,
         })
     }
 }

@@ -7,12 +7,11 @@ use crate::{
     sources::{Fetch, FetchError, FetchId, Queue, SourceId},
     status::VolumeStatus,
 };
-use bytes::Bytes;
 use region::Member;
 use region_wire::Reply;
 use std::time::Duration;
 use upstairs::{
-    Action, ActivateError, Config, Job, JobId, Members, MembersError, PLACES, PeerId, Trouble, Upstairs,
+    Action, ActivateError, Config, Data, Job, JobId, Members, MembersError, PLACES, PeerId, Trouble, Upstairs,
 };
 
 /// A volume, between its clients and its parts.
@@ -75,7 +74,7 @@ impl Volume {
         self.blocks
     }
 
-    /// Whether nothing can be written, because one of its own parts is a file or a URL.
+    /// Whether nothing can be written, because one of its own parts is only read: a file, a URL, a snapshot.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         matches!(&self.shape, Shape::Layers(layered) if layered.is_read_only)
@@ -162,7 +161,7 @@ impl Volume {
         }
     }
 
-    /// What is to be read from files and URLs, behind any event. Each is answered once, with [`Volume::fetched`]. Few are under way at a
+    /// What is to be read from files, URLs and snapshots, behind any event. Each is answered once, with [`Volume::fetched`]. Few are under way at a
     /// time, so whoever reads needs no limit of its own.
     #[must_use]
     pub fn take_fetches(&mut self) -> Vec<Fetch> {
@@ -172,11 +171,16 @@ impl Volume {
         }
     }
 
-    /// What was read from a source, or why not.
+    /// What was read from a source, in its order, or why not. What it says that nobody ever wrote is looked for in the layer below.
     ///
     /// # Panics
-    /// If it has other bytes than were to be read.
-    pub fn fetched(&mut self, now: Duration, id: FetchId, result: Result<Bytes, FetchError>) -> Vec<Action> {
+    /// If it has other blocks than were to be read.
+    pub fn fetched(
+        &mut self,
+        now: Duration,
+        id: FetchId,
+        result: Result<Vec<Data>, FetchError>,
+    ) -> Vec<Action> {
         match &mut self.shape {
             Shape::Alone(_) => Vec::new(),
             Shape::Layers(layered) => layered.fetched(now, id, result),

@@ -24,13 +24,16 @@
 //! All integers are little-endian. What an attacker can and cannot do: `docs/BLOCK.md`, "Encryption".
 //!
 //! - [`key`]: the volume's key, as people keep it, and its check value. [`session`]: numbers that nobody else has.
-//! - [`block_keys`]: keys of sessions, derived when they are needed. [`sealer`]: sealing and opening.
+//! - [`block_keys`]: keys of sessions, derived when they are needed. [`opener`]: opening. [`sealer`]: sealing,
+//!   and opening.
 
 mod block_keys;
 mod key;
+mod opener;
 mod sealer;
 mod session;
 
 pub use key::{KeyCheck, KeyCheckTextError, KeyTextError, VolumeKey};
+pub use opener::Opener;
 pub use sealer::{SealedBlocks, Sealer};
 pub use session::SealingSession;

@@ -101,6 +101,7 @@ impl Desk {
             version_max: 1,
             region: named(1).region,
             set: RegionSetId(Uuid::from_u128(50)),
+            snapshot: None,
         }
     }
 

@@ -4,5 +4,6 @@
 mod desk;
 mod fencing;
 mod lists;
+mod readers;
 mod snapshots;
 mod waiting;

@@ -7,5 +7,6 @@ mod files;
 #[allow(dead_code, reason = "not every client is used here")]
 mod program;
 mod site;
+mod snapshots;
 mod urls;
 mod web;

@@ -5,7 +5,7 @@ use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
 use downstairs::{Disk, Server};
 use durable_fs::RealDisk;
-use ids::{RegionId, RegionSetId};
+use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{BlockSize, Geometry, Identity, List, ListVersion, NewRegion, Position};
 use serde_json::{Value, json};
 use std::{
@@ -14,9 +14,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 use uuid::Uuid;
-use volume_export::{Address, Export, ExportError, Handle, Offer};
+use volume_export::{Address, Export, ExportError, Handle, Offer, SnapshotOrder};
 use volume_layers::VolumeStatus;
-use volume_repair::ConstructionRequest;
+use volume_repair::{Cipher, ConstructionRequest, Encryption};
+use volume_seals::VolumeKey;
 
 pub(crate) const MIB: u64 = 1 << 20;
 const BLOCK: u64 = 4_096;
@@ -25,6 +26,8 @@ const BLOCK: u64 = 4_096;
 pub(crate) struct Site {
     directory: Utf8TempDir,
     servers: Vec<Server>,
+    /// Of new region sets, if they are encrypted.
+    key: Option<VolumeKey>,
     next_set: u128,
     next_export: u32,
 }
@@ -38,7 +41,19 @@ impl Site {
             Server::start(Disk::new(Arc::new(RealDisk::new(&path))), "127.0.0.1:0".parse().unwrap()).unwrap()
         };
         let servers = (1..=3).map(start).collect();
-        Site { directory, servers, next_set: 1, next_export: 1 }
+        Site { directory, servers, key: None, next_set: 1, next_export: 1 }
+    }
+
+    /// One whose region sets are encrypted.
+    pub(crate) fn encrypted() -> Site {
+        let mut site = Site::new();
+        site.key = Some(VolumeKey::from_bytes(&mut [7; 32]));
+        site
+    }
+
+    /// The process of this disk ends; its regions are closed in order.
+    pub(crate) fn stop(&mut self, disk: usize) {
+        self.servers.remove(disk).stop();
     }
 
     pub(crate) fn path(&self, name: &str) -> Utf8PathBuf {
@@ -50,7 +65,8 @@ impl Site {
         let number = self.next_set;
         self.next_set += 1;
         let set = RegionSetId(Uuid::from_u128(number << 8));
-        let geometry = Geometry { block_size: BlockSize::B4096, blocks: bytes / BLOCK, is_sealed: false };
+        let geometry =
+            Geometry { block_size: BlockSize::B4096, blocks: bytes / BLOCK, is_sealed: self.key.is_some() };
         let named = |place: u128| region::Member {
             region: RegionId(Uuid::from_u128((number << 8) + place + 1)),
             incarnation: 7,
@@ -68,9 +84,14 @@ impl Site {
             members.push(json!({"region_id": member.region, "incarnation": 7, "address": address}));
         }
         let (blocks, one) = (geometry.blocks, 1);
-        json!({"region_set": {
+        let mut part = json!({"region_set": {
             "id": set, "blocks_per_extent": blocks, "extent_count": one, "members": members
-        }})
+        }});
+        if let Some(key) = &self.key {
+            let encryption = Encryption { cipher: Cipher::Aes256Gcm, key_check: key.check(set) };
+            part["region_set"]["encryption"] = json!(encryption);
+        }
+        part
     }
 
     /// A file of bytes that say where they are, as a part of a request.
@@ -86,7 +107,7 @@ impl Site {
 
     pub(crate) fn try_export(&mut self, request: &Value) -> Result<Served, ExportError> {
         let request: ConstructionRequest = serde_json::from_value(request.clone()).unwrap();
-        let composition = request.build(Uuid::new_v4(), None).unwrap();
+        let composition = request.build(Uuid::new_v4(), self.key.as_ref()).unwrap();
         let socket = self.path(&format!("export{}", self.next_export));
         self.next_export += 1;
         let offer = Offer { composition, request: Some(request), name: String::new() };
@@ -155,6 +176,11 @@ impl Served {
         self.qemu_io(&["-r"], commands).success()
     }
 
+    #[track_caller]
+    pub(crate) fn read_only_io_fails(&self, commands: &[&str]) -> String {
+        self.qemu_io(&["-r"], commands).failure()
+    }
+
     fn qemu_io(&self, options: &[&str], commands: &[&str]) -> crate::program::Finished {
         let uri = self.uri();
         let commands = commands.iter().flat_map(|command| ["-c", command]);
@@ -182,6 +208,20 @@ impl Served {
     #[track_caller]
     pub(crate) fn info(&self) -> String {
         NBDINFO.run([self.uri()]).success()
+    }
+
+    /// Keeps what was written until now.
+    #[track_caller]
+    pub(crate) fn take_snapshot(&self, number: u128) -> SnapshotId {
+        let snapshot = SnapshotId(Uuid::from_u128(number));
+        let regions = self.handle.snapshot(SnapshotOrder::Take(snapshot)).unwrap().unwrap();
+        assert_eq!(regions.len() % 3, 0, "all members have it: {regions:?}");
+        snapshot
+    }
+
+    #[track_caller]
+    pub(crate) fn delete_snapshot(&self, snapshot: SnapshotId) {
+        self.handle.snapshot(SnapshotOrder::Delete(snapshot)).unwrap().unwrap();
     }
 
     pub(crate) fn status(&self) -> VolumeStatus {

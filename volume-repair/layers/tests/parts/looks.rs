@@ -11,7 +11,7 @@ use upstairs::Job;
 fn a_look_goes_through_to_the_parent_and_says_no_more_than_is_known() {
     let layers = vec![
         vec![Ground::Set(Site::new(1, 10))],
-        vec![Ground::Source(vec![7, 0, 7, 7]), Ground::Set(Site::new(2, 2))],
+        vec![Ground::Source([7, 0, 7, 7].map(Some).to_vec()), Ground::Set(Site::new(2, 2))],
     ];
     let mut world = World::new(1, layers, 1, &[7, 0, 7, 7, 0, 0, 0, 0, 0, 0]);
     world.activate();

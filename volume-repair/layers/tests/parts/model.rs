@@ -63,10 +63,15 @@ fn layer(random: &mut StdRng, sets: &mut u128, is_own: bool) -> (Vec<Ground>, Ve
     let sources = if is_own { 0.05 } else { 0.5 };
     for _ in 0..random.random_range(1..=3) {
         if random.random_bool(sources) {
-            let own: Vec<Mark> = (0..random.random_range(1..30_u64))
-                .map(|at| if random.random_bool(0.2) { 0 } else { 500_000 + at })
+            // Of a snapshot, there are blocks that nobody ever wrote.
+            let never = if random.random_bool(0.5) { 0.3 } else { 0.0 };
+            let own: Vec<Option<Mark>> = (0..random.random_range(1..30_u64))
+                .map(|at| {
+                    let mark = if random.random_bool(0.2) { 0 } else { 500_000 + at };
+                    (!random.random_bool(never)).then_some(mark)
+                })
                 .collect();
-            marks.extend(own.iter().copied().map(Some));
+            marks.extend(own.iter().copied());
             grounds.push(Ground::Source(own));
         } else {
             *sets += 1;

@@ -13,7 +13,7 @@ use volume_layers::Rule;
 
 /// A volume over a file, with a read that waits for the file alone.
 fn waiting_for_the_file() -> (World, JobId) {
-    let layers = vec![vec![Ground::Set(Site::new(1, 10))], vec![Ground::Source(vec![7; 10])]];
+    let layers = vec![vec![Ground::Set(Site::new(1, 10))], vec![Ground::Source(vec![Some(7); 10])]];
     let mut world = World::new(1, layers, 1, &[7; 10]);
     world.activate();
     let read = world.submit(Job::Read { first: 2, count: 3 });
@@ -61,7 +61,7 @@ fn leaving_out_that_late_answers_need_the_right_is_noticed() {
 
 #[test]
 fn what_is_asked_before_the_activation_waits_for_it_also_in_a_file() {
-    let mut world = World::new(1, vec![vec![Ground::Source(vec![7; 10])]], 1, &[7; 10]);
+    let mut world = World::new(1, vec![vec![Ground::Source(vec![Some(7); 10])]], 1, &[7; 10]);
     let read = world.submit(Job::Read { first: 2, count: 3 });
     assert!(world.fetches.is_empty() && world.is_under_way(read));
     world.activate();
@@ -73,7 +73,7 @@ fn what_is_asked_before_the_activation_waits_for_it_also_in_a_file() {
 
 #[test]
 fn a_part_that_cannot_be_read_is_an_error_that_says_which_block_of_the_volume() {
-    let layers = vec![vec![Ground::Set(Site::new(1, 5)), Ground::Source(vec![7; 5])]];
+    let layers = vec![vec![Ground::Set(Site::new(1, 5)), Ground::Source(vec![Some(7); 5])]];
     let mut world = World::new(1, layers, 1, &[0, 0, 0, 0, 0, 7, 7, 7, 7, 7]);
     world.activate();
     world.errors = 1_000;

@@ -20,7 +20,8 @@ pub(crate) fn block(mark: Mark) -> Vec<u8> {
 /// A part of a layer, outside of the volume.
 pub(crate) enum Ground {
     Set(Site),
-    Source(Vec<Mark>),
+    /// None where nobody ever wrote, as in a snapshot.
+    Source(Vec<Option<Mark>>),
 }
 
 impl Ground {
@@ -114,7 +115,7 @@ impl World {
         })
     }
 
-    fn source(&self, number: usize) -> &[Mark] {
+    fn source(&self, number: usize) -> &[Option<Mark>] {
         let sources = self.layers.iter().flatten().filter_map(|ground| match ground {
             Ground::Set(_) => None,
             Ground::Source(marks) => Some(marks),
@@ -348,9 +349,15 @@ impl World {
         let marks = self.source(fetch.source.0);
         let range = usize::try_from(fetch.first).expect("small")
             ..usize::try_from(fetch.first + fetch.count).expect("small");
-        let bytes: Vec<u8> = marks[range].iter().flat_map(|mark| block(*mark)).collect();
+        let all = marks[range].iter().map(|mark| match mark {
+            // Zeros may be said without their bytes.
+            Some(0) if fetch.id.0.is_multiple_of(2) => Data::Zeros(1),
+            Some(mark) => Data::Bytes(block(*mark).into()),
+            None => Data::Never(1),
+        });
+        let all = all.collect();
         let fails = self.random.random_range(0..1_000) < self.errors;
-        let result = if fails { Err(FetchError("it is broken".to_owned())) } else { Ok(bytes.into()) };
+        let result = if fails { Err(FetchError("it is broken".to_owned())) } else { Ok(all) };
         let actions = self.volume.fetched(self.now, fetch.id, result);
         self.perform(actions);
     }
