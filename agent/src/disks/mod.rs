@@ -6,7 +6,7 @@
 //!                                                                                (outlives the agent)
 //! ```
 //!
-//! - [`assign`]: which port each has, for ever. [`supervise`]: that a Downstairs runs. [`process`]: which process it is, provably.
+//! - [`mod@assign`]: which port each has, for ever. [`supervise`]: that a Downstairs runs. [`process`]: which process it is, provably.
 //! - [`serve`]: that process's own side. [`files`]: the regions of a disk, each in its dataset, as a Downstairs knows them.
 //! - [`command`]: `sled-agent disk`: taking a disk into use, and ending its Downstairs.
 
