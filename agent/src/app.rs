@@ -1,31 +1,35 @@
 //! Wiring: what depends on what, how it starts, how it stops.
 //!
 //! Start: state directory locked → listeners → identity (a new epoch, durable) → store (temporary files removed, ledger
-//! and records read; nothing is hashed) → ready → registration. Stop: listeners stop taking calls → running calls end →
-//! store closes.
+//! and records read; nothing is hashed) → records of regions → ready → registration, Downstairs. Stop: listeners stop taking calls → running calls end →
+//! store closes. Downstairs go on.
 
 use crate::{
     config::Config,
     copy_jobs::{CopyJobs, Fetcher},
+    disks::{self, AssignError, Disk, Disks, Launch, Supervisor},
     faults::FaultableDisks,
     gauges,
     http::{self, Context, read_slots::ReadSlots},
     identity,
     inventory::Host,
     limits,
+    regions::Regions,
     registration::{self, Subject},
     tokens::{self, TokenError},
 };
 use api_client::ClientOptions;
 use artifact_store::{ArtifactStore, DatasetConfig, StoreConfig};
+use camino::{FromPathBufError, Utf8Path, Utf8PathBuf};
 use daemon::{
+    state_directory,
     state_file::StateFileError,
     state_lock::{StateLock, StateLockError},
 };
-use durable_fs::{DiskFaults, FaultyDisk, RealDisk, Storage};
+use durable_fs::{DiskFaults, FaultyDisk, RealDisk, Storage, StorageError};
 use http_edge::{Edge, Metrics, Readiness, Role, Server, ServerOptions, TokenTable, serve::BindError};
 use nexus_client::registration::SledRegistration;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -43,6 +47,7 @@ pub struct Agent {
     readiness: Readiness,
     sled: (Server, axum::Router),
     depot: (Server, axum::Router),
+    supervisors: Vec<Supervisor>,
 }
 
 /// An agent that can not start.
@@ -60,6 +65,24 @@ pub enum StartError {
     /// A port can not be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A disk has no port.
+    #[error(transparent)]
+    Ports(#[from] AssignError),
+    /// The directory of the regions' records cannot be made.
+    #[error("cannot create {path}")]
+    RecordsDirectory {
+        /// Which.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The records of regions cannot be read.
+    #[error("the records of regions cannot be read")]
+    Records(#[from] StorageError),
+    /// The program's own path is not known.
+    #[error("cannot tell where this program is, which has to be started for each disk")]
+    Program(#[source] io::Error),
 }
 
 impl Agent {
@@ -75,6 +98,8 @@ impl Agent {
         let (store_config, faultable) = store_config(&config);
         serve_faults(&config, faultable);
         let store = ArtifactStore::open(store_config).await;
+        let (disks, supervisors) = open_disks(&config)?;
+        let regions = open_regions(&config.state_dir, disks.clone())?;
 
         let fetcher = Fetcher::new(store.clone(), config.address, config.artifacts.artifact_bytes_max);
         let jobs = CopyJobs::new(fetcher, config.artifacts.copies_at_once);
@@ -99,7 +124,7 @@ impl Agent {
         };
         let depot_reads =
             ReadSlots::new(config.depot.max_concurrent_reads, config.depot.max_concurrent_reads_per_address);
-        let context = Context { config, host, store, jobs, depot_reads };
+        let context = Context { config, host, store, jobs, disks, regions, depot_reads };
         let readiness = Readiness::waiting_for(&["listeners", "store"]);
         readiness.report("store", Ok(()));
         let metrics = Metrics::new("sled-agent", VERSION);
@@ -121,7 +146,17 @@ impl Agent {
         let (router, document) = http::depot::router().split_for_parts();
         let depot_router = edge("depot", None, &[]).around(router.with_state(context.clone()), &document);
         let (sled, depot) = ((sled, sled_router), (depot, depot_router));
-        Ok(Agent { _state_lock: state_lock, context, options, subject, metrics, readiness, sled, depot })
+        Ok(Agent {
+            _state_lock: state_lock,
+            context,
+            options,
+            subject,
+            metrics,
+            readiness,
+            sled,
+            depot,
+            supervisors,
+        })
     }
 
     /// Where the sled API listens.
@@ -155,6 +190,10 @@ impl Agent {
                 stop.clone(),
             ));
         }
+        for supervisor in self.supervisors {
+            tokio::spawn(supervisor.run(stop.clone()));
+        }
+        tokio::spawn(self.context.regions.clone().resume(stop.clone()));
         tokio::spawn(gauges::run(self.context.store.clone(), self.metrics, stop.clone()));
         let (sled, sled_router) = self.sled;
         let (depot, depot_router) = self.depot;
@@ -162,6 +201,30 @@ impl Agent {
         self.context.store.shutdown().await;
         tracing::info!("sled agent stopped");
     }
+}
+
+/// The disks that hold regions, and who sees to it that each is served.
+fn open_disks(config: &Config) -> Result<(Disks, Vec<Supervisor>), StartError> {
+    let ids: Vec<_> = config.disks.iter().map(|disk| disk.id).collect();
+    let ports = disks::assign(&config.state_dir, &ids, config.supervised_ports)?;
+    let program = std::env::current_exe()
+        .and_then(|path| Utf8PathBuf::try_from(path).map_err(FromPathBufError::into_io_error))
+        .map_err(StartError::Program)?;
+    let launch = Launch { program, log_format: config.log.format };
+    let open = |settings| {
+        let disk: &crate::config::DiskSettings = settings;
+        Disk::open(disk, SocketAddr::new(config.address, ports[&disk.id]), &launch)
+    };
+    let (disks, supervisors) = config.disks.iter().map(open).unzip();
+    Ok((Disks::new(disks), supervisors))
+}
+
+/// The regions, as their records in the state directory have them.
+fn open_regions(state_dir: &Utf8Path, disks: Disks) -> Result<Regions, StartError> {
+    let path = state_dir.join("regions");
+    state_directory::create(&path)
+        .map_err(|source| StartError::RecordsDirectory { path: path.clone(), source })?;
+    Ok(Regions::open(Arc::new(RealDisk::new(path)), disks)?)
 }
 
 /// The store's config, and the disks that can be faulted if the config asks for that.

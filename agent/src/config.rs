@@ -1,10 +1,11 @@
 //! The agent's config file. Unknown keys are refused with line and hint, and so is a value that can never work: a name or
-//! a directory that two M.2s share, a URL that cannot be called. What can work only some other time (a port that is in
+//! a directory that two disks share, a URL that cannot be called. What can work only some other time (a port that is in
 //! use, a disk that is not there) is the start's to find out.
 
 use api_client::{ApiClient, ClientOptions};
 use camino::Utf8PathBuf;
 use daemon::log::LogSettings;
+use ids::DiskId;
 use problem::chain;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{
@@ -35,6 +36,12 @@ pub struct Config {
     /// The M.2 datasets, in the order in which they are read.
     #[serde(deserialize_with = "distinct_disks")]
     pub m2: Vec<M2Settings>,
+    /// The disks that hold regions.
+    #[serde(default, deserialize_with = "distinct_data_disks")]
+    pub disks: Vec<DiskSettings>,
+    /// The ports that the agent gives to the processes that it supervises.
+    #[serde(default)]
+    pub supervised_ports: PortRange,
     /// Tokens.
     pub auth: AuthSettings,
     /// How to log.
@@ -63,6 +70,34 @@ pub struct M2Settings {
     /// Bytes that artifacts may take; without it, what the file system has.
     #[serde(default)]
     pub quota_bytes: Option<u64>,
+}
+
+/// One disk that holds regions.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskSettings {
+    /// Which disk it is, whatever it is called and wherever it is mounted.
+    pub id: DiskId,
+    /// Its name in reports: `disk-0`.
+    pub name: String,
+    /// Where it is mounted. The agent neither creates nor prepares it, for the same reason as with M.2s.
+    pub dir: Utf8PathBuf,
+}
+
+/// Ports from the first to the last.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortRange {
+    /// The first.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+}
+
+impl Default for PortRange {
+    fn default() -> Self {
+        PortRange { first: 12400, last: 12999 }
+    }
 }
 
 /// Files that hold tokens.
@@ -131,6 +166,36 @@ pub enum ConfigError {
         /// The port.
         port: u16,
     },
+    /// Supervised processes would have no port, or that of an API.
+    #[error(
+        "supervised_ports from {first} to {last} are none to give: first is 1 or more and not above last, and the API's port {api} is not among them"
+    )]
+    SupervisedPorts {
+        /// The first.
+        first: u16,
+        /// The last.
+        last: u16,
+        /// An API's port.
+        api: u16,
+    },
+    /// There are more disks than ports.
+    #[error("{disks} disks need a port each, and supervised_ports has {ports}")]
+    FewPorts {
+        /// How many disks.
+        disks: usize,
+        /// How many ports.
+        ports: usize,
+    },
+    /// A disk for artifacts holds regions, too.
+    #[error("m2 {m2:?} and disk {disk:?} have the same {what}; each needs one of its own")]
+    SameDisk {
+        /// The M.2.
+        m2: String,
+        /// The disk.
+        disk: String,
+        /// What they share.
+        what: &'static str,
+    },
     /// Whoever holds the one token holds the other.
     #[error("auth.{first} and auth.{second} are the same file: each role needs a token of its own")]
     SameTokenFile {
@@ -155,6 +220,8 @@ impl Config {
         if self.agent_port == self.depot_port && self.agent_port != 0 {
             return Err(ConfigError::SamePort { port: self.agent_port });
         }
+        self.verify_ports()?;
+        self.verify_disks()?;
         let AuthSettings { token_file, coordinator_token_file, operator_token_file } = &self.auth;
         let files = [
             ("token_file", token_file),
@@ -164,6 +231,33 @@ impl Config {
         for (index, (second, file)) in files.iter().enumerate() {
             if let Some((first, _)) = files[..index].iter().find(|(_, other)| other == file) {
                 return Err(ConfigError::SameTokenFile { first, second });
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_ports(&self) -> Result<(), ConfigError> {
+        let PortRange { first, last } = self.supervised_ports;
+        for api in [self.agent_port, self.depot_port] {
+            if first == 0 || first > last || (first..=last).contains(&api) {
+                return Err(ConfigError::SupervisedPorts { first, last, api });
+            }
+        }
+        let (disks, ports) = (self.disks.len(), usize::from(last - first) + 1);
+        if disks > ports { Err(ConfigError::FewPorts { disks, ports }) } else { Ok(()) }
+    }
+
+    fn verify_disks(&self) -> Result<(), ConfigError> {
+        for disk in &self.disks {
+            for m2 in &self.m2 {
+                let same =
+                    |what| ConfigError::SameDisk { m2: m2.name.clone(), disk: disk.name.clone(), what };
+                if m2.name == disk.name {
+                    return Err(same("name"));
+                }
+                if m2.dir.components().eq(disk.dir.components()) {
+                    return Err(same("dir"));
+                }
             }
         }
         Ok(())
@@ -208,30 +302,51 @@ fn callable_and_distinct<'de, D: Deserializer<'de>>(deserializer: D) -> Result<V
 /// M.2s of which each has a name and a directory of its own.
 fn distinct_disks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<M2Settings>, D::Error> {
     let disks = Vec::<M2Settings>::deserialize(deserializer)?;
+    distinct("m2", disks.iter().map(|disk| (&disk.name, &disk.dir))).map_err(D::Error::custom)?;
+    Ok(disks)
+}
+
+/// Disks of which each has an id, a name and a directory of its own.
+fn distinct_data_disks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DiskSettings>, D::Error> {
+    let disks = Vec::<DiskSettings>::deserialize(deserializer)?;
+    distinct("disk", disks.iter().map(|disk| (&disk.name, &disk.dir))).map_err(D::Error::custom)?;
     for (index, disk) in disks.iter().enumerate() {
-        if disk.name.is_empty() {
-            return Err(D::Error::custom("an m2 has an empty name; names are shown in reports: \"m2-0\""));
-        }
-        if !disk.dir.is_absolute() {
-            let M2Settings { name, dir, .. } = disk;
-            let problem =
-                format!("m2 {name:?}: dir {dir:?} is not absolute, so it depends on where the agent starts");
-            return Err(D::Error::custom(problem));
-        }
-        for other in &disks[..index] {
-            if other.name == disk.name {
-                return Err(D::Error::custom(format!("two m2 have the name {:?}", disk.name)));
-            }
-            if other.dir.components().eq(disk.dir.components()) {
-                let (first, second, dir) = (&other.name, &disk.name, &disk.dir);
-                let problem = format!(
-                    "m2 {first:?} and {second:?} have the same dir {dir:?}; each needs a disk of its own"
-                );
-                return Err(D::Error::custom(problem));
-            }
+        if let Some(other) = disks[..index].iter().find(|other| other.id == disk.id) {
+            let (first, second, id) = (&other.name, &disk.name, disk.id);
+            return Err(D::Error::custom(format!("disks {first:?} and {second:?} have the same id {id}")));
         }
     }
     Ok(disks)
+}
+
+/// Says what is wrong with names and directories of disks of a kind.
+fn distinct<'a>(
+    kind: &str,
+    disks: impl Iterator<Item = (&'a String, &'a Utf8PathBuf)>,
+) -> Result<(), String> {
+    let mut seen: Vec<(&String, &Utf8PathBuf)> = Vec::new();
+    for (name, dir) in disks {
+        if name.is_empty() {
+            return Err(format!("a {kind} has an empty name; names are shown in reports: \"{kind}-0\""));
+        }
+        if !dir.is_absolute() {
+            return Err(format!(
+                "{kind} {name:?}: dir {dir:?} is not absolute, so it depends on where the agent starts"
+            ));
+        }
+        for (other, others_dir) in &seen {
+            if *other == name {
+                return Err(format!("two {kind} have the name {name:?}"));
+            }
+            if others_dir.components().eq(dir.components()) {
+                return Err(format!(
+                    "{kind} {other:?} and {name:?} have the same dir {dir:?}; each needs a disk of its own"
+                ));
+            }
+        }
+        seen.push((name, dir));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -247,6 +362,10 @@ coordinators = ["http://127.0.0.1:12221"]
 m2 = [
   { name = "m2-0", dir = "/m2/0" },
   { name = "m2-1", dir = "/m2/1" },
+]
+disks = [
+  { id = "0199c4a0-0000-7000-8000-000000000001", name = "disk-0", dir = "/disks/0" },
+  { id = "0199c4a0-0000-7000-8000-000000000002", name = "disk-1", dir = "/disks/1" },
 ]
 [auth]
 token_file = "/etc/bobsled/sled"
@@ -277,7 +396,15 @@ operator_token_file = "/etc/bobsled/operator"
             ("http://127.0.0.1:12221", "127.0.0.1:12221", "line 5", "127.0.0.1:12221"),
             ("http://127.0.0.1:12221", "http://127.0.0.1:12221/v1", "line 5", "only scheme, host and port"),
             ("\"http://127.0.0.1:12221\"", "\"http://h:1\", \"http://h:1/\"", "line 5", "stands twice"),
-            ("[auth]", "[depot]\nmax_concurrent_reads = 0\n[auth]", "line 11", "nonzero"),
+            ("[auth]", "[depot]\nmax_concurrent_reads = 0\n[auth]", "line 15", "nonzero"),
+            ("\"disk-1\"", "\"disk-0\"", "line 10", "two disk have the name \"disk-0\""),
+            ("/disks/1", "/disks/./0", "line 10", "\"disk-0\" and \"disk-1\" have the same dir"),
+            ("/disks/1", "disks/1", "line 10", "not absolute"),
+            ("\"disk-1\"", "\"\"", "line 10", "empty name"),
+            ("000000000002", "000000000001", "line 10", "\"disk-0\" and \"disk-1\" have the same id"),
+            ("0199c4a0-0000-7000-8000-000000000002", "two", "line 12", "UUID"),
+            ("dir = \"/disks/1\"", "dir = \"/disks/1\", quota_bytes = 1", "line 12", "quota_bytes"),
+            ("[auth]", "[supervised_ports]\nfirst = 1\nlast = 2\nstep = 3\n[auth]", "line 17", "step"),
         ] {
             let refusal = refusal(old, new);
             assert!(refusal.starts_with("agent.toml, line"), "{refusal}");
@@ -289,6 +416,14 @@ operator_token_file = "/etc/bobsled/operator"
     fn what_no_single_value_shows_is_refused() {
         assert!(refusal("m2 = [", "agent_port = 1\ndepot_port = 1\nm2 = [").contains("both 1"));
         assert_eq!(refusal("m2 = [", "agent_port = 0\ndepot_port = 0\nm2 = ["), "");
+        for ports in ["first = 0, last = 9", "first = 9, last = 8", "first = 12348, last = 12999"] {
+            let refused = refusal("[auth]", &format!("supervised_ports = {{ {ports} }}\n[auth]"));
+            assert!(refused.contains("none to give"), "{refused}");
+        }
+        let refused = refusal("[auth]", "supervised_ports = { first = 12400, last = 12400 }\n[auth]");
+        assert!(refused.contains("2 disks need a port each, and supervised_ports has 1"), "{refused}");
+        assert!(refusal("\"disk-0\"", "\"m2-0\"").contains("have the same name"));
+        assert!(refusal("/disks/0", "/m2/0/").contains("have the same dir"));
         assert!(refusal("/etc/bobsled/operator", "/etc/bobsled/sled").contains("same file"));
     }
 }

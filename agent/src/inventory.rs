@@ -2,7 +2,7 @@
 
 use crate::identity::Identity;
 use jiff::Timestamp;
-use sled_client::{artifacts::DatasetStatus, inventory::Inventory};
+use sled_client::{artifacts::DatasetStatus, disks::DiskStatus, inventory::Inventory};
 
 /// What does not change while the agent runs.
 #[derive(Clone, Debug)]
@@ -35,9 +35,14 @@ impl Host {
         }
     }
 
-    /// The host with its datasets as they are now.
+    /// The host with its datasets and disks as they are now.
     #[must_use]
-    pub fn inventory(&self, cluster_id: Option<ids::ClusterId>, datasets: Vec<DatasetStatus>) -> Inventory {
+    pub fn inventory(
+        &self,
+        cluster_id: Option<ids::ClusterId>,
+        datasets: Vec<DatasetStatus>,
+        disks: Vec<DiskStatus>,
+    ) -> Inventory {
         Inventory {
             sled_id: self.identity.sled_id,
             name: self.name.clone(),
@@ -50,6 +55,7 @@ impl Host {
             cpus: self.cpus,
             memory_bytes: self.memory_bytes,
             datasets,
+            disks,
         }
     }
 }

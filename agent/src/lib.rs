@@ -5,13 +5,15 @@
 //!   coordinator ◄── registration (heartbeats) ──┐
 //!        │                                      │
 //!        ├──► http::sled (12345, tokens) ──┬──► artifact-store ──► M.2 datasets
-//!        │                                 └──► copy_jobs ──► peers' depots
+//!        │                                 ├──► copy_jobs ──► peers' depots
+//!        │                                 └──► regions ──► disks ──► datasets, a Downstairs for each disk
 //!   peers ──► http::depot (12348, public reads) ──► artifact-store
 //! ```
 //!
 //! - [`config`]: the config file. [`tokens`]: the token files. [`identity`]: who this sled is, and which life of its agent.
 //! - [`app`]: wiring, start and stop. `limits`: what the host lets the process have.
 //! - [`copy_jobs`]: fetching artifacts from peers.
+//! - [`disks`]: the disks that hold regions, and the process that serves each. [`regions`]: what coordinators ask to be on them.
 //! - [`registration`]: telling the coordinators that this sled lives.
 //! - [`inventory`]: what this host is. [`faults`]: disk faults on command, for tests.
 //! - [`volumes`]: regions and exports by hand.
@@ -20,12 +22,14 @@
 pub mod app;
 pub mod config;
 pub mod copy_jobs;
+pub mod disks;
 pub mod faults;
 mod gauges;
 pub mod http;
 pub mod identity;
 pub mod inventory;
 mod limits;
+pub mod regions;
 pub mod registration;
 pub mod tokens;
 pub mod volumes;

@@ -2,10 +2,15 @@
 
 use camino::Utf8PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
-use daemon::program::{self, Program};
+use daemon::{
+    log::LogFormat,
+    program::{self, Program},
+};
 use mimalloc::MiMalloc;
 use sled_agent::{
-    Agent, Config, StartError, tokens,
+    Agent, Config, StartError,
+    disks::{self, command::DiskCommand},
+    tokens,
     volumes::{self, RegionCommand, VolumeCommand},
 };
 use std::process::ExitCode;
@@ -44,7 +49,16 @@ enum Command {
         /// Where Upstairs come: ADDRESS:PORT.
         #[arg(long)]
         listen: std::net::SocketAddr,
+        /// The directory is a disk with datasets, each region in its own. So the agent starts it.
+        #[arg(long)]
+        datasets: bool,
+        /// Log as JSON.
+        #[arg(long, requires = "datasets")]
+        log_json: bool,
     },
+    /// Disks for regions.
+    #[command(subcommand)]
+    Disk(DiskCommand),
     /// Volumes by hand, with no coordinator.
     #[command(subcommand)]
     Volume(VolumeCommand),
@@ -97,7 +111,12 @@ fn main() -> ExitCode {
             Ok::<(), StartError>(())
         }),
         Command::Check { config } => CHECK.check(&config),
-        Command::Downstairs { directory, listen } => volumes::run_downstairs(&directory, listen),
+        Command::Downstairs { directory, listen, datasets: true, log_json } => {
+            let log_format = if log_json { LogFormat::Json } else { LogFormat::Text };
+            disks::serve::run(&directory, listen, log_format)
+        }
+        Command::Downstairs { directory, listen, .. } => volumes::run_downstairs(&directory, listen),
+        Command::Disk(command) => disks::command::run(&command),
         Command::Volume(command) => volumes::run(command),
         Command::Region(command) => volumes::run_region(command),
         Command::Openapi { api } => program::print(openapi(api).to_pretty_json()),

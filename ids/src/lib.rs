@@ -13,6 +13,6 @@ mod uuid_ids;
 pub use artifact_hash::{ArtifactHash, ParseArtifactHashError};
 pub use generation::{AdoptionEpoch, AgentEpoch, Generation};
 pub use uuid_ids::{
-    ClusterId, CoordinatorId, JobId, ParseIdError, RegionId, RegionSetId, RepairId, RepositoryId, SagaId,
-    SledId, SnapshotId, TrustRootId, UploadId, VolumeId,
+    ClusterId, CoordinatorId, DiskId, JobId, ParseIdError, RegionId, RegionSetId, RepairId, RepositoryId,
+    SagaId, SledId, SnapshotId, TrustRootId, UploadId, VolumeId,
 };

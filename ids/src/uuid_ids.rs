@@ -83,6 +83,10 @@ uuid_id!(
     JobId, "job"
 );
 uuid_id!(
+    /// One physical disk of a sled that holds regions, whatever it is called and wherever it is mounted.
+    DiskId, "disk"
+);
+uuid_id!(
     /// One region: one copy of the blocks of a region set, on one disk.
     RegionId, "region"
 );

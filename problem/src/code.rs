@@ -74,6 +74,21 @@ catalogue! {
     SourceFailed "source_failed" 502 "no source could deliver the artifact" "";
     Cancelled "cancelled" 409 "the job was cancelled" "";
 
+    // Regions on a sled.
+    BadRegion "bad_region" 400 "there can be no such region" "";
+    RegionUnsupported "region_unsupported" 400 "the sled makes no regions of this kind yet" "";
+    RegionNotFound "region_not_found" 404 "no such region here" "";
+    DiskNotFound "disk_not_found" 404 "the sled has no such disk for regions" "GET /disks lists those that it has";
+    RegionConflict "region_conflict" 409 "the region is there with other content" "ask for what it has, or choose another id";
+    RegionDestroyed "region_destroyed" 409 "this life of the region has ended" "choose another id, or a greater incarnation once it is destroyed";
+    RegionLost "region_lost" 409 "the region was made, and its disk does not have it any more" "destroy it, and make another one";
+    RegionStrange "region_strange" 409 "something that is none of the sled's has the region's place" "look at the disk; it is left as it is";
+    RegionBusy "region_busy" 503 "another call is at work on this region" "retry after the time in Retry-After";
+    RegionInUse "region_in_use" 503 "the region is to be destroyed, and somebody has it open" "it goes on by itself; end its Upstairs, or retry after the time in Retry-After";
+    RegionsFull "regions_full" 507 "the sled has as many regions as it may have" "destroy some, or choose another sled";
+    RegionUnreadable "region_unreadable" 503 "what the sled remembers of the region cannot be read" "the agent's log says why; a person must look";
+    DiskUnusable "disk_unusable" 503 "the disk cannot be used now" "GET /disks says how it does";
+
     // Releases.
     NotAZip "not_a_zip" 400 "the upload is not a zip archive" "upload the .zip that the release tool wrote";
     ZipTruncated "zip_truncated" 400 "the zip archive is cut off or damaged" "upload it again; compare its SHA-256 with the publisher's";

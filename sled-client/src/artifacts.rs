@@ -75,15 +75,6 @@ pub struct DatasetStatus {
     pub since: Option<Timestamp>,
 }
 
-/// The M.2 datasets of a sled. A sled has a few, so they are one page.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct DatasetPage {
-    /// The datasets, in the order in which they are read.
-    pub items: Vec<DatasetStatus>,
-    /// Token of the next page.
-    pub next_page: Option<String>,
-}
-
 /// Whether a dataset can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

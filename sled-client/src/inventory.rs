@@ -1,6 +1,6 @@
 //! What a sled is.
 
-use crate::artifacts::DatasetStatus;
+use crate::{artifacts::DatasetStatus, disks::DiskStatus};
 use ids::{AgentEpoch, ClusterId, SledId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -32,4 +32,7 @@ pub struct Inventory {
     pub memory_bytes: u64,
     /// The M.2 datasets.
     pub datasets: Vec<DatasetStatus>,
+    /// The disks that hold regions, in the order of the agent's config.
+    #[serde(default)]
+    pub disks: Vec<DiskStatus>,
 }

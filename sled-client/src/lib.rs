@@ -1,14 +1,16 @@
 //! The sled agent's APIs as types, and their typed client.
 //!
 //! - [`artifacts`]: what the sled should hold, what it holds, and the jobs that fetch what is missing.
-//! - [`inventory`]: what the sled is.
+//! - [`inventory`]: what the sled is. [`disks`]: what it keeps things on. [`regions`]: its parts of volumes.
 //! - [`SledClient`]: the sled API (bearer token). [`DepotClient`]: the repo depot's public reads.
 //!
 //! These are wire types: the server and every client share them, and nothing durable is made of them.
 
 pub mod artifacts;
 mod depot;
+pub mod disks;
 pub mod inventory;
+pub mod regions;
 mod sled;
 
 pub use api_client::{ClientError, ClientOptions, ErrorClass};

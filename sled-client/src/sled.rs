@@ -2,15 +2,17 @@
 
 use crate::{
     artifacts::{
-        ArtifactJob, ArtifactJobPage, ArtifactsConfig, ArtifactsList, CopyAccepted, CopyRequest, DatasetPage,
+        ArtifactJob, ArtifactJobPage, ArtifactsConfig, ArtifactsList, CopyAccepted, CopyRequest,
         GenerationQuery, PutArtifactResult, ScrubStatus, WaitQuery,
     },
+    disks::DiskPage,
     inventory::Inventory,
+    regions::{ExecutorQuery, Region, RegionListQuery, RegionPage, RegionRequest},
 };
 use api_client::{ApiClient, ClientError, ClientOptions};
 use bytes::Bytes;
 use futures::Stream;
-use ids::{ArtifactHash, Generation, JobId};
+use ids::{ArtifactHash, Generation, JobId, RegionId};
 use reqwest::{Body, Method};
 use std::time::Duration;
 
@@ -31,8 +33,8 @@ impl SledClient {
         self.api.get_json(&["inventory"], &()).await
     }
 
-    /// The sled's M.2 datasets.
-    pub async fn disks(&self) -> Result<DatasetPage, ClientError> {
+    /// The sled's disks.
+    pub async fn disks(&self) -> Result<DiskPage, ClientError> {
         self.api.get_json(&["disks"], &()).await
     }
 
@@ -122,5 +124,27 @@ impl SledClient {
     /// Cancels a copy job.
     pub async fn cancel_job(&self, id: JobId) -> Result<(), ClientError> {
         self.api.send(self.api.request(Method::DELETE, &["artifact-jobs", &id.to_string()])).await.map(drop)
+    }
+
+    /// A page of the sled's regions.
+    pub async fn regions(&self, query: &RegionListQuery) -> Result<RegionPage, ClientError> {
+        self.api.get_json(&["regions"], query).await
+    }
+
+    /// One region.
+    pub async fn region(&self, id: RegionId) -> Result<Region, ClientError> {
+        self.api.get_json(&["regions", &id.to_string()], &()).await
+    }
+
+    /// Makes a region, or finds that it is there already.
+    pub async fn put_region(&self, id: RegionId, region: &RegionRequest) -> Result<Region, ClientError> {
+        let request = self.api.request(Method::PUT, &["regions", &id.to_string()]).json(region);
+        self.api.send_json(request).await
+    }
+
+    /// Destroys a region; done if it is not there.
+    pub async fn delete_region(&self, id: RegionId, executor_epoch: u64) -> Result<(), ClientError> {
+        let request = self.api.request(Method::DELETE, &["regions", &id.to_string()]);
+        self.api.send(request.query(&ExecutorQuery { executor_epoch })).await.map(drop)
     }
 }

@@ -1,6 +1,9 @@
 //! What handlers may ask.
 
-use crate::{config::Config, copy_jobs::CopyJobs, http::read_slots::ReadSlots, inventory::Host};
+use crate::{
+    config::Config, copy_jobs::CopyJobs, disks::Disks, http::read_slots::ReadSlots, inventory::Host,
+    regions::Regions,
+};
 use artifact_store::ArtifactStore;
 use std::sync::Arc;
 
@@ -15,6 +18,10 @@ pub struct Context {
     pub store: ArtifactStore,
     /// Copies from peers.
     pub jobs: CopyJobs,
+    /// The disks that hold regions.
+    pub disks: Disks,
+    /// The regions.
+    pub regions: Regions,
     /// Who may read from the depot now.
     pub depot_reads: ReadSlots,
 }

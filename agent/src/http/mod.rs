@@ -9,6 +9,7 @@ pub mod depot;
 mod jobs;
 pub(crate) mod problems;
 pub mod read_slots;
+mod regions;
 pub mod sled;
 pub(crate) mod wire;
 

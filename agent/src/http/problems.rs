@@ -1,6 +1,6 @@
 //! How errors become answers. The one place that maps them.
 
-use crate::copy_jobs::JobRefused;
+use crate::{copy_jobs::JobRefused, regions::RegionError};
 use artifact_store::{ErrorClass, StoreError};
 use http_edge::ApiError;
 use problem::{Code, Problem};
@@ -10,6 +10,9 @@ const DISK_RETRY_SECONDS: u32 = 5;
 
 /// Seconds after which a copy that found no place in the queue may try again.
 const QUEUE_RETRY_SECONDS: u32 = 5;
+
+/// Seconds after which a region that somebody has open may be free: a Downstairs closes it a minute after its last connection.
+const IN_USE_RETRY_SECONDS: u32 = 20;
 
 pub(crate) fn of_store(error: &StoreError) -> ApiError {
     let code = match error.class() {
@@ -29,6 +32,16 @@ pub(crate) fn of_store(error: &StoreError) -> ApiError {
     let problem = Problem::from_error(code, error);
     match code {
         Code::Unavailable | Code::NoHealthyDataset => problem.with_retry_after(DISK_RETRY_SECONDS).into(),
+        _ => problem.into(),
+    }
+}
+
+pub(crate) fn of_region(error: &RegionError) -> ApiError {
+    let code = error.code();
+    let problem = Problem::from_error(code, error);
+    match code {
+        Code::DiskUnusable => problem.with_retry_after(DISK_RETRY_SECONDS).into(),
+        Code::RegionInUse => problem.with_retry_after(IN_USE_RETRY_SECONDS).into(),
         _ => problem.into(),
     }
 }

@@ -1,12 +1,12 @@
 //! The sled API: the coordinator's and the operator's calls. Needs a token.
 
-use crate::http::{Context, artifacts, jobs, wire};
+use crate::http::{Context, artifacts, jobs, regions, wire};
 use axum::extract::State;
 use http_edge::{
     ApiJson,
     document::{self, Access},
 };
-use sled_client::{artifacts::DatasetPage, inventory::Inventory};
+use sled_client::{disks::DiskPage, inventory::Inventory};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -23,7 +23,8 @@ pub fn router() -> OpenApiRouter<Context> {
         .routes(routes!(inventory))
         .routes(routes!(disks))
         .merge(artifacts::router())
-        .merge(jobs::router());
+        .merge(jobs::router())
+        .merge(regions::router());
     document::complete(router.get_openapi_mut(), Access::Token);
     router
 }
@@ -34,15 +35,16 @@ pub fn router() -> OpenApiRouter<Context> {
     responses((status = 200, body = Inventory))
 )]
 async fn inventory(State(context): State<Context>) -> ApiJson<Inventory> {
-    let listing = context.store.list().await;
-    ApiJson(context.host.inventory(listing.cluster_id, wire::datasets(listing.datasets)))
+    let (listing, disks) = tokio::join!(context.store.list(), context.disks.status());
+    ApiJson(context.host.inventory(listing.cluster_id, wire::datasets(listing.datasets), disks))
 }
 
-/// The sled's M.2 datasets.
+/// The sled's disks: M.2 datasets, and those that hold regions.
 #[utoipa::path(
     get, path = "/disks", operation_id = "disks",
-    responses((status = 200, body = DatasetPage))
+    responses((status = 200, body = DiskPage))
 )]
-async fn disks(State(context): State<Context>) -> ApiJson<DatasetPage> {
-    ApiJson(DatasetPage { items: wire::datasets(context.store.list().await.datasets), next_page: None })
+async fn disks(State(context): State<Context>) -> ApiJson<DiskPage> {
+    let (listing, disks) = tokio::join!(context.store.list(), context.disks.status());
+    ApiJson(DiskPage { items: wire::datasets(listing.datasets), disks, next_page: None })
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   <root>/datasets.json                            the mark: it is this disk, and not the place where it is to be mounted
+//!   <root>/lock                                     of the process that serves the regions, if there is one
 //!   <root>/<region>/dataset.json                    what it was made with
 //!   <root>/<region>/data/…                          the region's files
 //!   <root>/<region>/snapshots/<snapshot>/data/…     the same files at a snapshot, sharing their blocks
@@ -32,6 +33,9 @@ pub(super) const NEW: &str = "new-";
 /// The same, for what is to be removed.
 pub(super) const GONE: &str = "gone-";
 
+/// The lock of whoever serves the disk's regions; its own affair.
+const SERVERS_LOCK: &str = "lock";
+
 /// What ext makes on each of its file systems.
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -42,7 +46,7 @@ pub(super) enum Name<Id> {
     Of(Id),
     /// What is left of an unfinished procedure.
     Leftover,
-    /// The disk's own.
+    /// The disk's own, or that of whoever serves it.
     Own,
     /// Neither.
     Stranger,
@@ -57,7 +61,7 @@ pub(super) fn read<Id: FromStr + fmt::Display>(name: &str) -> Name<Id> {
     let rest = name.strip_prefix(NEW).or_else(|| name.strip_prefix(GONE));
     if rest.and_then(id).is_some() {
         Name::Leftover
-    } else if name == LOST_AND_FOUND || name.starts_with(MARK) {
+    } else if name == LOST_AND_FOUND || name == SERVERS_LOCK || name.starts_with(MARK) {
         Name::Own
     } else {
         Name::Stranger
@@ -122,6 +126,7 @@ mod tests {
         }
         assert_eq!(read::<RegionId>("lost+found"), Name::Own);
         assert_eq!(read::<RegionId>(MARK), Name::Own);
+        assert_eq!(read::<RegionId>("lock"), Name::Own);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!   document says. [`wire`]: a client that decides over every byte. [`source`]: depots that lie, stall and die.
 //! - Uploads: [`bad_uploads`], [`upload_limits`], [`trust_roots`].
 //! - All APIs: [`tokens`], [`answers`], [`documents`], [`pages`], [`metrics`].
-//! - A sled: [`sled_config`], [`sled_artifacts`], [`copies`], [`depot_reads`].
+//! - A sled: [`sled_config`], [`sled_artifacts`], [`copies`], [`depot_reads`], [`regions`].
 //! - The rest of a coordinator: [`tasks`], [`registration`], [`repairs`]. The programs' own refusals: [`programs`].
 
 mod call;
@@ -26,6 +26,7 @@ mod documents;
 mod metrics;
 mod pages;
 mod programs;
+mod regions;
 mod registration;
 mod repairs;
 mod sled_artifacts;

@@ -226,7 +226,10 @@ async fn inventory_and_disks_say_what_the_sled_is_and_has() {
     let inventory = sled.get("/inventory").await.ok();
     assert_eq!((&inventory["name"], &inventory["agent_epoch"]), (&json!("sled-a"), &json!(1)));
     let disks = sled.get("/disks").await.ok();
-    assert_eq!(disks, json!({ "items": inventory["datasets"], "next_page": null }));
+    assert_eq!(
+        disks,
+        json!({ "items": inventory["datasets"], "disks": inventory["disks"], "next_page": null })
+    );
     let names: Vec<&Value> = disks["items"].as_array().unwrap().iter().map(|disk| &disk["name"]).collect();
     assert_eq!(names, ["m2-0", "m2-1"]);
     stage.cluster.kill("sled-a", KillScope::WholeSled).await.unwrap();

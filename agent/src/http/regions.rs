@@ -1,0 +1,79 @@
+//! `/regions`: the sled's parts of volumes.
+
+use crate::{
+    http::{Context, problems},
+    regions::types::Wanted,
+};
+use axum::{extract::State, http::StatusCode};
+use http_edge::{ApiError, ApiJson, ApiPath, ApiQuery, pages::PageRequest};
+use ids::RegionId;
+use problem::Problem;
+use sled_client::regions::{ExecutorQuery, Region, RegionListQuery, RegionPage, RegionRequest};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) fn router() -> OpenApiRouter<Context> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show, put, delete))
+}
+
+/// The sled's regions, by id. Those that were destroyed are left out.
+#[utoipa::path(
+    get, path = "/regions", operation_id = "region_list", params(RegionListQuery),
+    responses((status = 200, body = RegionPage), (status = 400, body = Problem))
+)]
+async fn list(
+    State(context): State<Context>,
+    ApiQuery(query): ApiQuery<RegionListQuery>,
+) -> Result<ApiJson<RegionPage>, ApiError> {
+    let page = PageRequest::<RegionId>::parse("regions", query.limit, query.page_token.as_deref())?;
+    let regions = context.regions.list(page.after, page.read_limit() as usize).await;
+    let (items, next_page) = page.cut(regions, |region| region.id);
+    Ok(ApiJson(RegionPage { items, next_page }))
+}
+
+/// One region, also one that was destroyed.
+#[utoipa::path(
+    get, path = "/regions/{id}", operation_id = "region_show", params(("id" = RegionId, Path)),
+    responses((status = 200, body = Region), (status = 404, body = Problem), (status = 503, body = Problem))
+)]
+async fn show(
+    State(context): State<Context>,
+    ApiPath(id): ApiPath<RegionId>,
+) -> Result<ApiJson<Region>, ApiError> {
+    context.regions.show(id).await.map(ApiJson).map_err(|error| problems::of_region(&error))
+}
+
+/// Makes a region, or finds that it is there; the same request may be made again at any time.
+#[utoipa::path(
+    put, path = "/regions/{id}", operation_id = "region_put", params(("id" = RegionId, Path)),
+    request_body = RegionRequest,
+    responses(
+        (status = 200, body = Region), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 503, body = Problem), (status = 507, body = Problem)
+    )
+)]
+async fn put(
+    State(context): State<Context>,
+    ApiPath(id): ApiPath<RegionId>,
+    ApiJson(request): ApiJson<RegionRequest>,
+) -> Result<ApiJson<Region>, ApiError> {
+    let create = async { context.regions.create(Wanted::read(id, request)?).await };
+    create.await.map(ApiJson).map_err(|error| problems::of_region(&error))
+}
+
+/// Destroys a region; done if it is not there.
+#[utoipa::path(
+    delete, path = "/regions/{id}", operation_id = "region_delete",
+    params(("id" = RegionId, Path), ExecutorQuery),
+    responses(
+        (status = 204), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 503, body = Problem)
+    )
+)]
+async fn delete(
+    State(context): State<Context>,
+    ApiPath(id): ApiPath<RegionId>,
+    ApiQuery(query): ApiQuery<ExecutorQuery>,
+) -> Result<StatusCode, ApiError> {
+    let destroyed = context.regions.destroy(id, query.executor_epoch).await;
+    destroyed.map(|()| StatusCode::NO_CONTENT).map_err(|error| problems::of_region(&error))
+}

@@ -1,0 +1,438 @@
+//! The calls: PUT, GET, DELETE and the list. Owns the order of steps; what a call does is [`plan`]'s.
+//!
+//! One call at a time is at work on a region; another one is told to come again. A call's work is a task of its own: whoever asked may
+//! go away, and it is done all the same.
+
+use super::{
+    error::RegionError,
+    plan::{self, Create, Destroy},
+    store::{Known, Records},
+    types::{self, Record, State, Wanted},
+};
+use crate::disks::{Disk, Disks};
+use datasets::{DatasetError, Health, Size};
+use downstairs::DiskError;
+use durable_fs::{RealDisk, Storage, StorageError};
+use ids::{DiskId, RegionId};
+use problem::chain;
+use region::{Geometry, look_outside};
+use sled_client::regions::{Region, RegionState};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::watch, time::timeout};
+
+/// How long a call waits for its work. Clients give up later than that.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
+/// Regions of a sled that are not destroyed, at most: a Downstairs serves some hundreds at a time, and a list of them is made in memory.
+pub const REGIONS_MAX: usize = 4_096;
+
+/// Destroyed regions that are remembered: more than any coordinator has calls under way. Beyond that the ones with the lowest ids are
+/// forgotten, which are the oldest ones.
+pub const DESTROYED_MAX: usize = 16_384;
+
+/// Between two attempts to finish destructions that could not be finished: a Downstairs closes a region a minute after its last connection.
+const RESUME_INTERVAL: Duration = Duration::from_secs(20);
+
+/// The sled's regions. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Regions(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    disks: Disks,
+    records: Records,
+    known: Mutex<BTreeMap<RegionId, Known>>,
+    at_work: Mutex<BTreeSet<RegionId>>,
+}
+
+/// The right to work on a region; given back when this is gone.
+struct AtWork(Arc<Shared>, RegionId);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        lock(&self.0.at_work).remove(&self.1);
+    }
+}
+
+impl Regions {
+    /// The regions whose records are there.
+    ///
+    /// # Errors
+    /// If the records cannot be read at all.
+    pub fn open(records: Arc<dyn Storage>, disks: Disks) -> Result<Regions, StorageError> {
+        let (records, known) = Records::open(records)?;
+        for (region, known) in &known {
+            if let Known::Unreadable(why) = known {
+                tracing::error!(%region, why, "the record of a region cannot be read: it is refused to everybody");
+            }
+        }
+        let (known, at_work) = (Mutex::new(known), Mutex::default());
+        Ok(Regions(Arc::new(Shared { disks, records, known, at_work })))
+    }
+
+    /// Makes a region, or finds that it is there.
+    ///
+    /// # Errors
+    /// [`RegionError`].
+    pub async fn create(&self, wanted: Wanted) -> Result<Region, RegionError> {
+        let region = wanted.region;
+        let record = self.work(region, async move |shared| shared.create(wanted).await).await?;
+        Ok(self.0.tell(&record).await)
+    }
+
+    /// Destroys a region; done if it is not there.
+    ///
+    /// # Errors
+    /// [`RegionError`].
+    pub async fn destroy(&self, region: RegionId, executor_epoch: u64) -> Result<(), RegionError> {
+        types::check_epoch(executor_epoch)?;
+        self.work(region, async move |shared| shared.destroy(region, executor_epoch).await).await
+    }
+
+    /// A region as it is.
+    ///
+    /// # Errors
+    /// `region_not_found`, `region_unreadable`.
+    pub async fn show(&self, region: RegionId) -> Result<Region, RegionError> {
+        let record = self.0.record(region)?.ok_or(RegionError::NotFound { region })?;
+        Ok(self.0.tell(&record).await)
+    }
+
+    /// So many regions that are not destroyed, after this one, by id.
+    pub async fn list(&self, after: Option<RegionId>, count: usize) -> Vec<Region> {
+        let records: Vec<Record> = {
+            let known = lock(&self.0.known);
+            let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let records = known.range((after, Bound::Unbounded)).filter_map(|(_, known)| match known {
+                Known::Record(record) if record.state != State::Destroyed => Some(record.as_ref().clone()),
+                Known::Record(_) | Known::Unreadable(_) => None,
+            });
+            records.take(count).collect()
+        };
+        let disks: BTreeSet<DiskId> = records.iter().map(|record| record.spec.disk).collect();
+        let used = self.0.used_of_all(&disks).await;
+        records.iter().map(|record| self.0.told(record, used[&record.spec.disk].of(record.region))).collect()
+    }
+
+    /// Finishes destructions that were begun, until `stop` turns true.
+    pub async fn resume(self, mut stop: watch::Receiver<bool>) {
+        loop {
+            for (region, executor_epoch) in self.0.being_destroyed() {
+                match self.destroy(region, executor_epoch).await {
+                    Ok(()) => tracing::info!(%region, "the destruction of a region was finished"),
+                    Err(error) => {
+                        tracing::debug!(%region, error = &error as &dyn std::error::Error, "the destruction of a region waits");
+                    }
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RESUME_INTERVAL) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Does the work of a call in a task of its own, alone on its region.
+    async fn work<T, F>(
+        &self,
+        region: RegionId,
+        work: impl FnOnce(Arc<Shared>) -> F + Send + 'static,
+    ) -> Result<T, RegionError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, RegionError>> + Send + 'static,
+    {
+        if !lock(&self.0.at_work).insert(region) {
+            return Err(RegionError::Busy { region });
+        }
+        let at_work = AtWork(Arc::clone(&self.0), region);
+        let work = work(Arc::clone(&self.0));
+        let task = tokio::spawn(async move {
+            let done = work.await;
+            drop(at_work);
+            done
+        });
+        match timeout(ANSWER_LIMIT, task).await {
+            Ok(done) => done.unwrap_or(Err(RegionError::Died { region })),
+            Err(_) => Err(RegionError::GoesOn { region }),
+        }
+    }
+}
+
+impl Shared {
+    async fn create(self: Arc<Shared>, wanted: Wanted) -> Result<Record, RegionError> {
+        let region = wanted.region;
+        let known = self.record(region)?;
+        let planned = plan::create(known.as_ref(), &wanted)?;
+        let disk = self.disk(wanted.spec.disk)?;
+        let geometry = wanted.spec.geometry()?;
+        let record = match (planned, known) {
+            (Create::Begin, _) | (_, None) => {
+                let incarnation = wanted.incarnation.unwrap_or_else(types::new_incarnation);
+                let quota_bytes = types::quota_bytes(geometry);
+                self.check_room(region, disk, quota_bytes).await?;
+                let Wanted { executor_epoch, spec, .. } = wanted;
+                Record { region, executor_epoch, incarnation, state: State::Creating, spec, quota_bytes }
+            }
+            (Create::GoOn | Create::Nothing, Some(known)) => {
+                Record { executor_epoch: wanted.executor_epoch, ..known }
+            }
+        };
+        if planned == Create::Nothing {
+            let found = disk.datasets.find(region).await;
+            if found.map_err(|source| RegionError::Dataset { region, source })?.is_none() {
+                return Err(RegionError::Lost { region });
+            }
+            self.keep(&record).await?;
+            return Ok(record);
+        }
+        self.keep(&record).await?;
+        fault_points::reach("regions.create_recorded").await;
+        let record = make(disk, record, geometry).await?;
+        self.keep(&record).await?;
+        fault_points::reach("regions.created").await;
+        tracing::info!(%region, disk = %disk.id, incarnation = record.incarnation, "region made");
+        Ok(record)
+    }
+
+    async fn destroy(self: Arc<Shared>, region: RegionId, executor_epoch: u64) -> Result<(), RegionError> {
+        let Some(known) = self.record(region)? else { return Ok(()) };
+        let planned = plan::destroy(&known, executor_epoch)?;
+        let mut record = Record { executor_epoch, ..known };
+        if planned == Destroy::Nothing {
+            return self.keep(&record).await;
+        }
+        let disk = self.disk(record.spec.disk)?;
+        record.state = State::Destroying;
+        self.keep(&record).await?;
+        fault_points::reach("regions.destroy_recorded").await;
+        disk.datasets.destroy(region).await.map_err(|source| match source {
+            DatasetError::Busy { .. } => RegionError::InUse { region, source },
+            source => RegionError::Dataset { region, source },
+        })?;
+        fault_points::reach("regions.dataset_destroyed").await;
+        record.state = State::Destroyed;
+        self.keep(&record).await?;
+        tracing::info!(%region, disk = %disk.id, incarnation = record.incarnation, "region destroyed");
+        self.forget_oldest().await;
+        Ok(())
+    }
+
+    fn disk(&self, disk: DiskId) -> Result<&Disk, RegionError> {
+        self.disks.get(disk).ok_or(RegionError::NoDisk { disk })
+    }
+
+    fn record(&self, region: RegionId) -> Result<Option<Record>, RegionError> {
+        match lock(&self.known).get(&region) {
+            None => Ok(None),
+            Some(Known::Record(record)) => Ok(Some(record.as_ref().clone())),
+            Some(Known::Unreadable(why)) => Err(RegionError::Unreadable { region, why: why.clone() }),
+        }
+    }
+
+    fn being_destroyed(&self) -> Vec<(RegionId, u64)> {
+        let known = lock(&self.known);
+        let record = |known: &Known| match known {
+            Known::Record(record) if record.state == State::Destroying => {
+                Some((record.region, record.executor_epoch))
+            }
+            Known::Record(_) | Known::Unreadable(_) => None,
+        };
+        known.values().filter_map(record).collect()
+    }
+
+    /// Whether the disk can take one more, before anything is begun.
+    async fn check_room(&self, region: RegionId, disk: &Disk, wanted: u64) -> Result<(), RegionError> {
+        let is_live =
+            |known: &&Known| !matches!(known, Known::Record(record) if record.state == State::Destroyed);
+        let regions = lock(&self.known).values().filter(is_live).count();
+        if regions >= REGIONS_MAX {
+            return Err(RegionError::TooMany { regions });
+        }
+        let report = disk.datasets.disk().await;
+        let reservable = report.space.map(|space| space.reservable_bytes);
+        match (report.health, reservable) {
+            (Health::Healthy | Health::Degraded | Health::Full, Some(reservable)) if reservable < wanted => {
+                Err(RegionError::NoRoom { region, disk: disk.id, wanted, reservable })
+            }
+            (Health::Healthy | Health::Degraded, Some(_)) => Ok(()),
+            (health, _) => {
+                let why = report.detail.unwrap_or_else(|| format!("it is {health:?}"));
+                Err(RegionError::DiskUnusable { disk: disk.id, why })
+            }
+        }
+    }
+
+    /// Makes a record durable, if it is another one than before; then it counts.
+    async fn keep(&self, record: &Record) -> Result<(), RegionError> {
+        let region = record.region;
+        if self.record(region)?.as_ref() == Some(record) {
+            return Ok(());
+        }
+        let (records, new) = (self.records.clone(), record.clone());
+        let kept = tokio::task::spawn_blocking(move || records.put(&new)).await;
+        kept.map_err(|_| RegionError::Died { region })?
+            .map_err(|source| RegionError::Record { region, source })?;
+        lock(&self.known).insert(region, Known::Record(Box::new(record.clone())));
+        Ok(())
+    }
+
+    /// Forgets destroyed regions beyond [`DESTROYED_MAX`]. Failing to costs a file, which the next start counts again.
+    async fn forget_oldest(&self) {
+        let forgotten: Vec<Record> = {
+            let mut known = lock(&self.known);
+            let is_destroyed =
+                |known: &Known| matches!(known, Known::Record(record) if record.state == State::Destroyed);
+            let destroyed = known.values().filter(|known| is_destroyed(known)).count();
+            let oldest: Vec<RegionId> = known
+                .iter()
+                .filter(|(region, known)| is_destroyed(known) && !lock(&self.at_work).contains(region))
+                .map(|(region, _)| *region)
+                .take(destroyed.saturating_sub(DESTROYED_MAX))
+                .collect();
+            let take = |region: &RegionId| match known.remove(region) {
+                Some(Known::Record(record)) => Some(*record),
+                Some(Known::Unreadable(_)) | None => None,
+            };
+            oldest.iter().filter_map(take).collect()
+        };
+        let records = self.records.clone();
+        let forget = move || {
+            for record in forgotten {
+                if let Err(error) = records.forget(&record) {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(region = %record.region, error, "the record of a destroyed region stays");
+                }
+            }
+        };
+        // It has said what went wrong.
+        let _ = tokio::task::spawn_blocking(forget).await;
+    }
+
+    /// A region as its record and its disk have it.
+    async fn tell(&self, record: &Record) -> Region {
+        let used = match self.disks.get(record.spec.disk) {
+            None => Used::unknown(no_disk()),
+            Some(disk) => match disk.datasets.find(record.region).await {
+                Ok(found) => {
+                    Used::Of(found.map(|found| (found.region, found.used_bytes)).into_iter().collect())
+                }
+                Err(error) => Used::unknown(chain(&error)),
+            },
+        };
+        self.told(record, used.of(record.region))
+    }
+
+    /// What each of these disks says of its datasets.
+    async fn used_of_all(&self, disks: &BTreeSet<DiskId>) -> BTreeMap<DiskId, Used> {
+        let ask = async |disk: DiskId| {
+            let Some(there) = self.disks.get(disk) else { return (disk, Used::unknown(no_disk())) };
+            let used = match there.datasets.list().await {
+                Ok(listing) => Used::Of(
+                    listing.datasets.iter().map(|dataset| (dataset.region, dataset.used_bytes)).collect(),
+                ),
+                Err(error) => Used::unknown(chain(&error)),
+            };
+            (disk, used)
+        };
+        futures::future::join_all(disks.iter().copied().map(ask)).await.into_iter().collect()
+    }
+
+    fn told(&self, record: &Record, used: Result<Option<u64>, &str>) -> Region {
+        let Record { region, executor_epoch, incarnation, state, ref spec, quota_bytes } = *record;
+        let (state, reason) = match (state, used) {
+            (State::Destroyed, _) => (RegionState::Destroyed, None),
+            (State::Created, Ok(None)) => {
+                (RegionState::Failed, Some("its disk does not have it any more".to_owned()))
+            }
+            (State::Created, used) => (RegionState::Created, used.err().map(str::to_owned)),
+            (State::Creating, used) => (RegionState::Creating, used.err().map(str::to_owned)),
+            (State::Destroying, used) => (RegionState::Destroying, used.err().map(str::to_owned)),
+        };
+        let is_there = state != RegionState::Destroyed;
+        Region {
+            id: region,
+            incarnation,
+            state,
+            reason,
+            address: self.disks.get(spec.disk).filter(|_| is_there).map(|disk| disk.address),
+            disk_id: spec.disk,
+            volume_id: spec.volume,
+            region_set_id: spec.set,
+            block_size: spec.block_size,
+            blocks_per_extent: spec.blocks_per_extent,
+            extent_count: spec.extent_count,
+            encrypted: spec.encrypted,
+            size: spec.size_bytes(),
+            reserved: if is_there { quota_bytes } else { 0 },
+            used: if is_there { used.ok().flatten() } else { Some(0) },
+            executor_epoch,
+        }
+    }
+}
+
+/// What a disk says of the bytes of its datasets.
+enum Used {
+    Of(BTreeMap<RegionId, u64>),
+    Unknown(String),
+}
+
+impl Used {
+    fn unknown(why: String) -> Used {
+        Used::Unknown(why)
+    }
+
+    /// Of one; none if it has no dataset.
+    fn of(&self, region: RegionId) -> Result<Option<u64>, &str> {
+        match self {
+            Used::Of(all) => Ok(all.get(&region).copied()),
+            Used::Unknown(why) => Err(why),
+        }
+    }
+}
+
+fn no_disk() -> String {
+    "its disk is not in the agent's config".to_owned()
+}
+
+/// Makes dataset and file of a region, or finds them.
+async fn make(disk: &Disk, record: Record, geometry: Geometry) -> Result<Record, RegionError> {
+    let region = record.region;
+    let size = Size { quota_bytes: record.quota_bytes, reservation_bytes: record.quota_bytes };
+    let dataset = disk.datasets.create(region, size).await;
+    let directory = dataset.map_err(|source| RegionError::Dataset { region, source })?.directory;
+    fault_points::reach("regions.dataset_made").await;
+    let new = record.new_region(geometry);
+    let made = tokio::task::spawn_blocking(move || {
+        let storage = Arc::new(RealDisk::new(&directory));
+        match downstairs::Disk::new(Arc::clone(&storage) as Arc<dyn Storage>).create(&new) {
+            // It was made before a crash. This procedure alone writes there, but who knows who has copied what by hand.
+            Err(DiskError::Exists { .. }) => {
+                let path = camino::Utf8PathBuf::from(format!("{region}.region"));
+                let looked = storage
+                    .look_in_place(&path)
+                    .map_err(DiskError::from)
+                    .and_then(|file| {
+                        look_outside(file.as_ref(), &path)
+                            .map_err(|source| DiskError::Open { region, source })
+                    })
+                    .map_err(|source| RegionError::File { region, source })?;
+                let is_it = looked.identity == new.identity && looked.control.incarnation == new.incarnation;
+                if is_it { Ok(()) } else { Err(RegionError::Strange { region }) }
+            }
+            made => made.map_err(|source| RegionError::File { region, source }),
+        }
+    });
+    made.await.map_err(|_| RegionError::Died { region })??;
+    fault_points::reach("regions.file_made").await;
+    Ok(Record { state: State::Created, ..record })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,37 @@
+//! The sled's regions: what coordinators ask to be on its disks, remembered so that every call may be made again.
+//!
+//! **Problem.** A coordinator that asks for a region may die before it hears the answer, and another one goes on in its place, while calls
+//! of the first are still on their way. The agent may die at any instruction, and a disk may vanish in between.
+//!
+//! **Theory.** Each region has a record in the agent's state directory, apart from its disk: what it was asked to be, which life of the id
+//! it is, and the highest right of a coordinator that was seen. A record is durable before what it says is begun, and again when it is
+//! done; what a call does follows from the record and the call alone.
+//!
+//! ```text
+//!                 PUT                                        DELETE                     dataset gone
+//!   (no record) ─────► creating ──dataset, file made──► created ─────► destroying ───────────────────► destroyed ──┐
+//!                       ▲    └───────────DELETE──────────────────────────▲  └─ in use, disk away: tried again      │
+//!                       └───────────────────────── PUT of a greater incarnation ◄──────────────────────────────────┘
+//! ```
+//!
+//! | a crash in | leaves | who goes on |
+//! |---|---|---|
+//! | creating | nothing, a dataset, or a dataset with the region's file | the same PUT again; a DELETE removes it |
+//! | created | the region | |
+//! | destroying | the region, or a part of its dataset that does not count any more | the agent, by itself |
+//! | destroyed | nothing. The record stays, so that a late PUT makes no region that nobody knows | |
+//!
+//! What a record says was made and its disk does not have is told as `failed`, and never made again in silence: an empty region that its
+//! volume takes for a full one would be lost data.
+//!
+//! - [`types`]: records and requests. [`plan`]: what a call does; pure. [`error`]: refusals. [`store`]: records on disk.
+//! - [`handle`]: the calls.
+
+pub mod error;
+pub mod handle;
+mod plan;
+pub mod store;
+pub mod types;
+
+pub use error::RegionError;
+pub use handle::Regions;

@@ -1,0 +1,217 @@
+//! What a region was asked to be, and what has become of it. Owns what a request may say.
+
+use super::error::RegionError;
+use ids::{DiskId, RegionId, RegionSetId, VolumeId};
+use region::{BlockSize, Geometry, Identity, List, ListVersion, MEMBERS_MAX, Member, NewRegion, Position};
+use serde::{Deserialize, Serialize};
+use sled_client::regions::{RegionMember, RegionRequest};
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+/// The greatest incarnation: any program that reads JSON keeps it exactly.
+const INCARNATION_MAX: u64 = (1 << 53) - 1;
+
+/// Beyond a region's file, its dataset has so many bytes, for the file system's own record of it; and it is a multiple of them.
+const QUOTA_STEP: u64 = 1 << 20;
+
+/// What a region is made of: as long as that stays, it is the same request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Where it is.
+    pub disk: DiskId,
+    /// The volume.
+    pub volume: VolumeId,
+    /// The region set.
+    pub set: RegionSetId,
+    /// Bytes of a block.
+    pub block_size: u32,
+    /// Blocks of an extent.
+    pub blocks_per_extent: u64,
+    /// Extents.
+    pub extent_count: u64,
+    /// Whether blocks have seals.
+    pub encrypted: bool,
+    /// The members that the set is made with, by id; none if it is to be filled.
+    pub members: Vec<RegionMember>,
+}
+
+/// What a coordinator asks for, after it was found to be possible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which region.
+    pub region: RegionId,
+    /// The right of who asks.
+    pub executor_epoch: u64,
+    /// Which life of the id, if that was said.
+    pub incarnation: Option<u64>,
+    /// What it shall be.
+    pub spec: Spec,
+}
+
+/// What has become of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It may be there in part.
+    Creating,
+    /// It is there, for all that the agent did.
+    Created,
+    /// It may be there in part.
+    Destroying,
+    /// It is gone.
+    Destroyed,
+}
+
+/// All that is remembered of a region.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Which.
+    pub region: RegionId,
+    /// The highest right of a coordinator that was seen.
+    pub executor_epoch: u64,
+    /// Which life of the id.
+    pub incarnation: u64,
+    /// What has become of it.
+    pub state: State,
+    /// What it shall be, or was.
+    pub spec: Spec,
+    /// Bytes that its dataset has.
+    pub quota_bytes: u64,
+}
+
+impl Wanted {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// [`RegionError::BadRequest`], [`RegionError::Unsupported`].
+    pub fn read(region: RegionId, request: RegionRequest) -> Result<Wanted, RegionError> {
+        if request.read_only || request.source.is_some() {
+            return Err(RegionError::Unsupported);
+        }
+        check_epoch(request.executor_epoch)?;
+        let incarnation = incarnation_of(region, &request)?;
+        let mut members = request.members;
+        members.sort_unstable();
+        let spec = Spec {
+            disk: request.disk_id,
+            volume: request.volume_id,
+            set: request.region_set_id,
+            block_size: request.block_size,
+            blocks_per_extent: request.blocks_per_extent,
+            extent_count: request.extent_count,
+            encrypted: request.encrypted,
+            members,
+        };
+        spec.geometry()?;
+        Ok(Wanted { region, executor_epoch: request.executor_epoch, incarnation, spec })
+    }
+}
+
+/// Refuses a right that nobody has.
+///
+/// # Errors
+/// [`RegionError::BadRequest`].
+pub fn check_epoch(executor_epoch: u64) -> Result<(), RegionError> {
+    let is_one = (1..=INCARNATION_MAX).contains(&executor_epoch);
+    if is_one {
+        Ok(())
+    } else {
+        Err(bad(format!("executor_epoch is {executor_epoch}; it may be 1 to 2^53-1")))
+    }
+}
+
+/// Which life of the id a request means, if it says.
+fn incarnation_of(region: RegionId, request: &RegionRequest) -> Result<Option<u64>, RegionError> {
+    let members = &request.members;
+    if members.len() > MEMBERS_MAX {
+        return Err(bad(format!(
+            "there are {} members; a region set has {MEMBERS_MAX} at most",
+            members.len()
+        )));
+    }
+    let incarnations = members.iter().map(|member| member.incarnation).chain(request.incarnation);
+    for incarnation in incarnations {
+        if !(1..=INCARNATION_MAX).contains(&incarnation) {
+            return Err(bad(format!("an incarnation is {incarnation}; it may be 1 to 2^53-1")));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = members.iter().find(|member| !seen.insert(member.region_id)) {
+        return Err(bad(format!("region {} stands twice among the members", twice.region_id)));
+    }
+    let as_member = members.iter().find(|member| member.region_id == region).map(|member| member.incarnation);
+    match (as_member, request.incarnation) {
+        (None, said) if members.is_empty() => Ok(said),
+        (None, _) => Err(bad(format!(
+            "region {region} is not among the members that its set is made with; a region that is to be filled has none"
+        ))),
+        (Some(member), Some(said)) if member != said => {
+            Err(bad(format!("incarnation is {said}, and the members have this region with {member}")))
+        }
+        (as_member, _) => Ok(as_member),
+    }
+}
+
+fn bad(why: String) -> RegionError {
+    RegionError::BadRequest { why }
+}
+
+impl Spec {
+    /// Its blocks.
+    ///
+    /// # Errors
+    /// [`RegionError::BadRequest`] if there is no such region.
+    pub(super) fn geometry(&self) -> Result<Geometry, RegionError> {
+        let block_size = BlockSize::of(self.block_size)
+            .ok_or_else(|| bad(format!("block_size is {}; it may be 512 or 4096", self.block_size)))?;
+        let product = self.blocks_per_extent.checked_mul(self.extent_count);
+        let geometry = product.map(|blocks| Geometry { block_size, blocks, is_sealed: self.encrypted });
+        geometry.filter(|geometry| geometry.is_possible()).ok_or_else(|| {
+            bad(format!(
+                "{} extents of {} blocks are none, or more than a region can have",
+                self.extent_count, self.blocks_per_extent
+            ))
+        })
+    }
+
+    /// Bytes of its blocks.
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.blocks_per_extent.saturating_mul(self.extent_count).saturating_mul(u64::from(self.block_size))
+    }
+}
+
+/// Bytes that the dataset of such a region needs.
+pub(super) fn quota_bytes(geometry: Geometry) -> u64 {
+    (geometry.file_bytes() / QUOTA_STEP + 2) * QUOTA_STEP
+}
+
+/// An incarnation that nobody has had.
+pub(super) fn new_incarnation() -> u64 {
+    // 52 bits, so that there are greater ones.
+    (Uuid::new_v4().as_u64_pair().0 >> 12).max(1)
+}
+
+impl Record {
+    /// What is made of it on the disk.
+    pub(super) fn new_region(&self, geometry: Geometry) -> NewRegion {
+        let full: Vec<Member> = self
+            .spec
+            .members
+            .iter()
+            .map(|member| Member { region: member.region_id, incarnation: member.incarnation })
+            .collect();
+        let list = if full.is_empty() {
+            List::default()
+        } else {
+            List { version: ListVersion { epoch: 0, number: 1 }, base: Position::NONE, full }
+        };
+        NewRegion {
+            identity: Identity { region: self.region, set: self.spec.set, geometry },
+            incarnation: self.incarnation,
+            list,
+            salt: Uuid::new_v4().as_u64_pair().1,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! A real agent with disks of its own. Owns its config, its process, and the end of all that it has started.
+
+use camino::Utf8PathBuf;
+use camino_tempfile::Utf8TempDir;
+use ids::DiskId;
+use sled_client::{
+    ClientOptions, SledClient,
+    disks::{DiskStatus, DownstairsState},
+};
+use std::{
+    fmt::Debug,
+    fs::{self, File},
+    os::unix::fs::PermissionsExt,
+    os::unix::process::CommandExt,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Far longer than anything here takes: hanging is the failure.
+const LIMIT: Duration = Duration::from_secs(60);
+
+const TOKEN: &str = "coordinator-0123456789";
+
+/// A child that does not outlive whoever holds this.
+pub(crate) struct Owned(pub(crate) Child);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // If it was waited for, this does nothing.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// An agent, running or not, and its disks.
+pub(crate) struct Agent {
+    pub(crate) temp: Utf8TempDir,
+    pub(crate) disks: Vec<DiskId>,
+    pub(crate) client: SledClient,
+    process: Option<Child>,
+}
+
+impl Agent {
+    /// One with so many disks, not prepared yet. `last` is the last part of its address: each test has one of its own.
+    pub(crate) fn new(disks: usize, last: u8) -> Agent {
+        let temp = camino_tempfile::tempdir().unwrap();
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let address = format!("127.{}.{low}.{last}", 192 + high % 32);
+        let mut config = format!(
+            "name = \"alone\"\nstate_dir = \"{0}/state\"\naddress = \"{address}\"\ncoordinators = []\nm2 = []\n\
+             [auth]\ntoken_file = \"{0}/own\"\ncoordinator_token_file = \"{0}/coordinator\"\n\
+             operator_token_file = \"{0}/operator\"\n",
+            temp.path()
+        );
+        for (name, token) in
+            [("own", "own-0123456789abc"), ("coordinator", TOKEN), ("operator", "operator-0123456789")]
+        {
+            let path = temp.path().join(name);
+            fs::write(&path, token).unwrap();
+            fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        }
+        let ids: Vec<DiskId> = (0..disks).map(|_| DiskId::generate()).collect();
+        for (index, id) in ids.iter().enumerate() {
+            let dir = temp.path().join(format!("disk-{index}"));
+            fs::create_dir(&dir).unwrap();
+            config += &format!("[[disks]]\nid = \"{id}\"\nname = \"disk-{index}\"\ndir = \"{dir}\"\n");
+        }
+        fs::write(temp.path().join("agent.toml"), config).unwrap();
+        let options = ClientOptions {
+            token: Some(TOKEN.to_owned()),
+            source_address: Some(address.parse().unwrap()),
+            read_idle_timeout: None,
+        };
+        let client = SledClient::new(&format!("http://{address}:12345"), &options).unwrap();
+        Agent { temp, disks: ids, client, process: None }
+    }
+
+    /// One whose disks are prepared and served.
+    pub(crate) async fn served(disks: usize, last: u8) -> Agent {
+        let mut agent = Agent::new(disks, last);
+        for index in 0..disks {
+            assert!(
+                agent
+                    .command(&["disk", "prepare", agent.disk_dir(index).as_str()])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        }
+        agent.start();
+        for index in 0..disks {
+            agent.stands(index, DownstairsState::Running).await;
+        }
+        agent
+    }
+
+    pub(crate) fn disk_dir(&self, index: usize) -> Utf8PathBuf {
+        self.temp.path().join(format!("disk-{index}"))
+    }
+
+    /// The program, with these arguments; what it says goes to the log.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let log = File::options().create(true).append(true).open(self.temp.path().join("log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sled-agent"));
+        command.args(arguments).current_dir(self.temp.path()).stdin(Stdio::null());
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        command
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.temp.path().join("log")).unwrap_or_default()
+    }
+
+    /// Starts it, or a next life of it.
+    pub(crate) fn start(&mut self) {
+        let mut command = self.command(&["run", "--config", "agent.toml"]);
+        self.process = Some(command.process_group(0).spawn().unwrap());
+    }
+
+    /// SIGKILL to the agent alone.
+    pub(crate) fn kill(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// SIGTERM to the agent alone, and its end.
+    pub(crate) fn stop(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        let pid = rustix::process::Pid::from_child(&process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(process.wait().unwrap().success(), "{}", self.log());
+    }
+
+    /// A disk as it is, once that is so.
+    pub(crate) async fn disk_where(&self, index: usize, is_so: impl Fn(&DiskStatus) -> bool) -> DiskStatus {
+        self.eventually(async || match self.client.disks().await {
+            Ok(page) if is_so(&page.disks[index]) => Ok(page.disks[index].clone()),
+            other => Err(other),
+        })
+        .await
+    }
+
+    /// A disk, once its Downstairs is in that state.
+    pub(crate) async fn stands(&self, index: usize, state: DownstairsState) -> DiskStatus {
+        self.disk_where(index, |disk| disk.downstairs.state == state).await
+    }
+
+    /// What it tells at last.
+    pub(crate) async fn eventually<T, E: Debug>(&self, mut look: impl AsyncFnMut() -> Result<T, E>) -> T {
+        let since = Instant::now();
+        loop {
+            match look().await {
+                Ok(found) => return found,
+                Err(last) if since.elapsed() > LIMIT => panic!("{last:?}\n{}", self.log()),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // Our own child, which was not waited for.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        for index in 0..self.disks.len() {
+            let stopped = self.command(&["disk", "stop", self.disk_dir(index).as_str()]).status();
+            if !std::thread::panicking() {
+                assert!(stopped.unwrap().success(), "{}", self.log());
+            }
+        }
+    }
+}

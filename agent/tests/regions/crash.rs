@@ -1,0 +1,301 @@
+//! A crash at every named step of every record of a region's life; the records on a simulated disk, datasets and files on a real one.
+
+use camino_tempfile::Utf8TempDir;
+use datasets::{Datasets, Directories};
+use durable_fs::{PublishStep, RealDisk, SimDisk, SimMachine, Storage};
+use ids::{DiskId, RegionId, RegionSetId, VolumeId};
+use problem::Code;
+use region::{BlockSize, Geometry, Identity, List, NewRegion};
+use sled_agent::{
+    config::DiskSettings,
+    disks::{Disk, Disks, Launch},
+    regions::{
+        RegionError, Regions,
+        handle::{DESTROYED_MAX, REGIONS_MAX},
+        store::{PROCEDURE, Records},
+        types::{Record, Spec, State, Wanted},
+    },
+};
+use sled_client::regions::RegionState;
+use std::{fs, sync::Arc, time::Duration};
+
+/// Crashes of each kind: enough for each of the things that one may leave.
+const SEEDS: u64 = 8;
+
+/// A sled with one disk.
+struct Sled {
+    machine: SimMachine,
+    records: SimDisk,
+    disk: DiskId,
+    directories: Directories,
+    temp: Utf8TempDir,
+}
+
+impl Sled {
+    async fn new() -> Sled {
+        let temp = camino_tempfile::tempdir().unwrap();
+        let directories = Directories::open(temp.path(), Duration::from_secs(60));
+        directories.prepare().await.unwrap();
+        let machine = SimMachine::new();
+        let records = machine.add_disk(1 << 20);
+        Sled { machine, records, disk: DiskId::generate(), directories, temp }
+    }
+
+    /// A new life of its agent. Nobody supervises: nobody connects.
+    fn regions(&self) -> Regions {
+        let settings =
+            DiskSettings { id: self.disk, name: "disk-0".to_owned(), dir: self.temp.path().to_owned() };
+        let launch = Launch { program: "/no/program".into(), log_format: daemon::log::LogFormat::Text };
+        let (disk, _) = Disk::open(&settings, "127.0.0.1:12400".parse().unwrap(), &launch);
+        Regions::open(Arc::new(self.records.clone()), Disks::new(vec![disk])).unwrap()
+    }
+
+    fn wanted(&self, region: RegionId) -> Wanted {
+        let spec = Spec {
+            disk: self.disk,
+            volume: VolumeId::generate(),
+            set: RegionSetId::generate(),
+            block_size: 512,
+            blocks_per_extent: 8,
+            extent_count: 2,
+            encrypted: false,
+            members: Vec::new(),
+        };
+        Wanted { region, executor_epoch: 3, incarnation: Some(9), spec }
+    }
+
+    /// Whether the region's dataset is there, and its file.
+    async fn has(&self, region: RegionId) -> (bool, bool) {
+        match self.directories.find(region).await.unwrap() {
+            None => (false, false),
+            Some(dataset) => (true, dataset.directory.join(format!("{region}.region")).is_file()),
+        }
+    }
+}
+
+fn code<T: std::fmt::Debug>(result: Result<T, RegionError>) -> Code {
+    result.expect_err("it is refused").code()
+}
+
+async fn state(regions: &Regions, region: RegionId) -> Option<RegionState> {
+    regions.show(region).await.ok().map(|region| region.state)
+}
+
+#[tokio::test]
+async fn a_crash_at_any_step_of_a_creation_leaves_what_the_same_call_finishes() {
+    for step in PublishStep::ALL {
+        for nth in 1..=2 {
+            for seed in 0..SEEDS {
+                let sled = Sled::new().await;
+                let region = RegionId::generate();
+                let wanted = sled.wanted(region);
+                sled.machine.stop_at(step.of(PROCEDURE), nth);
+                assert_eq!(code(sled.regions().create(wanted.clone()).await), Code::Unavailable);
+                // What is made before its record is durable would be known to nobody.
+                assert_eq!(sled.has(region).await, (nth == 2, nth == 2), "{step:?}, {nth}");
+                sled.machine.crash(seed);
+                let regions = sled.regions();
+                let left = state(&regions, region).await;
+                let may_be: &[Option<RegionState>] = match (nth, step) {
+                    (1, PublishStep::DirectorySynced) => &[Some(RegionState::Creating)],
+                    (1, PublishStep::Renamed) => &[None, Some(RegionState::Creating)],
+                    (1, _) => &[None],
+                    (_, PublishStep::DirectorySynced) => &[Some(RegionState::Created)],
+                    (_, PublishStep::Renamed) => &[Some(RegionState::Creating), Some(RegionState::Created)],
+                    _ => &[Some(RegionState::Creating)],
+                };
+                assert!(may_be.contains(&left), "{step:?}, {nth}, seed {seed}: {left:?}");
+                let made = regions.create(wanted).await.unwrap();
+                assert_eq!((made.state, made.incarnation), (RegionState::Created, 9));
+                assert_eq!(sled.has(region).await, (true, true));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_crash_at_any_step_of_a_destruction_never_forgets_it_and_never_brings_it_back() {
+    for step in PublishStep::ALL {
+        for nth in 1..=2 {
+            for seed in 0..SEEDS {
+                let sled = Sled::new().await;
+                let region = RegionId::generate();
+                let wanted = sled.wanted(region);
+                sled.regions().create(wanted.clone()).await.unwrap();
+                sled.machine.stop_at(step.of(PROCEDURE), nth);
+                assert_eq!(code(sled.regions().destroy(region, 4).await), Code::Unavailable);
+                assert_eq!(sled.has(region).await, (nth == 1, nth == 1), "{step:?}, {nth}");
+                sled.machine.crash(seed);
+                let regions = sled.regions();
+                let left = state(&regions, region).await.expect("it is remembered");
+                let may_be: &[RegionState] = match (nth, step) {
+                    (1, PublishStep::DirectorySynced) => &[RegionState::Destroying],
+                    (1, PublishStep::Renamed) => &[RegionState::Created, RegionState::Destroying],
+                    (1, _) => &[RegionState::Created],
+                    (_, PublishStep::DirectorySynced) => &[RegionState::Destroyed],
+                    (_, PublishStep::Renamed) => &[RegionState::Destroying, RegionState::Destroyed],
+                    _ => &[RegionState::Destroying],
+                };
+                assert!(may_be.contains(&left), "{step:?}, {nth}, seed {seed}: {left:?}");
+                if left != RegionState::Created {
+                    // What was begun by a newer coordinator is not undone by an older one.
+                    assert_eq!(code(regions.create(wanted.clone()).await), Code::StaleEpoch);
+                    let again = Wanted { executor_epoch: 4, ..wanted.clone() };
+                    assert_eq!(code(regions.create(again).await), Code::RegionDestroyed);
+                }
+                regions.destroy(region, 4).await.unwrap();
+                assert_eq!(state(&regions, region).await, Some(RegionState::Destroyed));
+                assert_eq!(sled.has(region).await, (false, false));
+                assert!(regions.list(None, 10).await.is_empty());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_region_that_its_disk_lost_is_told_of_and_not_made_again_in_silence() {
+    let sled = Sled::new().await;
+    let region = RegionId::generate();
+    let wanted = sled.wanted(region);
+    sled.regions().create(wanted.clone()).await.unwrap();
+    // Another disk in its place, say.
+    fs::remove_dir_all(sled.temp.path().join(region.to_string())).unwrap();
+    let regions = sled.regions();
+    assert_eq!(state(&regions, region).await, Some(RegionState::Failed));
+    assert_eq!(code(regions.create(wanted.clone()).await), Code::RegionLost);
+    assert_eq!(sled.has(region).await, (false, false));
+    regions.destroy(region, 3).await.unwrap();
+    let next = Wanted { incarnation: Some(10), ..wanted };
+    assert_eq!(regions.create(next).await.unwrap().incarnation, 10);
+}
+
+#[tokio::test]
+async fn a_region_that_is_open_is_destroyed_once_it_is_not() {
+    let sled = Sled::new().await;
+    let region = RegionId::generate();
+    let wanted = sled.wanted(region);
+    let regions = sled.regions();
+    regions.create(wanted.clone()).await.unwrap();
+    let directory = sled.directories.find(region).await.unwrap().unwrap().directory;
+    let open = fs::File::open(directory.join(format!("{region}.region"))).unwrap();
+    assert_eq!(code(regions.destroy(region, 3).await), Code::RegionInUse);
+    assert_eq!(state(&regions, region).await, Some(RegionState::Destroying));
+    assert_eq!(sled.has(region).await, (true, true), "it is as it was");
+    assert_eq!(code(regions.create(wanted).await), Code::RegionDestroyed);
+    drop(open);
+    // A new life of the agent goes on by itself.
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let regions = sled.regions();
+    let resumed = tokio::spawn(regions.clone().resume(stopped));
+    tokio::time::timeout(Duration::from_secs(60), async {
+        while state(&regions, region).await != Some(RegionState::Destroyed) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("it is destroyed");
+    stop.send(true).unwrap();
+    resumed.await.unwrap();
+    assert_eq!(sled.has(region).await, (false, false));
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_costs_its_region_and_no_other() {
+    let sled = Sled::new().await;
+    let [rotten, whole] = [(); 2].map(|()| RegionId::generate());
+    for region in [rotten, whole] {
+        sled.regions().create(sled.wanted(region)).await.unwrap();
+    }
+    let path = camino::Utf8PathBuf::from(format!("{rotten}.json"));
+    let size = sled.records.metadata(&path).unwrap().size;
+    sled.records.flip_bit(&path, size / 2).unwrap();
+    let regions = sled.regions();
+    assert_eq!(code(regions.show(rotten).await), Code::RegionUnreadable);
+    assert_eq!(code(regions.create(sled.wanted(rotten)).await), Code::RegionUnreadable);
+    assert_eq!(code(regions.destroy(rotten, 9).await), Code::RegionUnreadable);
+    assert_eq!(sled.has(rotten).await, (true, true));
+    assert_eq!(state(&regions, whole).await, Some(RegionState::Created));
+    regions.destroy(whole, 3).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_call_is_told_to_come_again_and_who_goes_away_finds_it_done() {
+    let sled = Sled::new().await;
+    let (region, regions) = (RegionId::generate(), sled.regions());
+    let wanted = sled.wanted(region);
+    let (first, second) = tokio::join!(regions.create(wanted.clone()), regions.create(wanted));
+    assert_eq!(first.unwrap().state, RegionState::Created);
+    assert_eq!(code(second), Code::RegionBusy);
+    // Whoever asked is gone before it has begun.
+    tokio::select! {
+        biased;
+        destroyed = regions.destroy(region, 3) => panic!("it was not waited for: {destroyed:?}"),
+        () = tokio::task::yield_now() => {}
+    }
+    tokio::time::timeout(Duration::from_secs(60), async {
+        while state(&regions, region).await != Some(RegionState::Destroyed) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("it is destroyed");
+}
+
+#[tokio::test]
+async fn a_file_that_is_another_regions_is_not_taken_for_it_and_left_as_it_is() {
+    let sled = Sled::new().await;
+    let region = RegionId::generate();
+    let wanted = sled.wanted(region);
+    // It is killed with the file made, and somebody puts an earlier life of the region in its place.
+    sled.machine.stop_at(PublishStep::Created.of(PROCEDURE), 2);
+    assert_eq!(code(sled.regions().create(wanted.clone()).await), Code::Unavailable);
+    sled.machine.crash(0);
+    let directory = sled.directories.find(region).await.unwrap().unwrap().directory;
+    let files = downstairs::Disk::new(Arc::new(RealDisk::new(&directory)));
+    files.destroy(region).unwrap();
+    let geometry = Geometry { block_size: BlockSize::B512, blocks: 16, is_sealed: false };
+    let identity = Identity { region, set: wanted.spec.set, geometry };
+    files.create(&NewRegion { identity, incarnation: 8, list: List::default(), salt: 1 }).unwrap();
+    let path = directory.join(format!("{region}.region"));
+    let before = fs::read(&path).unwrap();
+    let regions = sled.regions();
+    assert_eq!(code(regions.create(wanted).await), Code::RegionStrange);
+    assert_eq!(state(&regions, region).await, Some(RegionState::Creating));
+    assert!(fs::read(&path).unwrap() == before);
+    regions.destroy(region, 3).await.unwrap();
+    assert_eq!(sled.has(region).await, (false, false));
+}
+
+/// Writes the record of a region in that state, as if all of its life had been.
+fn remember(sled: &Sled, records: &Records, region: RegionId, state: State) {
+    let Wanted { executor_epoch, spec, .. } = sled.wanted(region);
+    records
+        .put(&Record { region, executor_epoch, incarnation: 9, state, spec, quota_bytes: 1 << 20 })
+        .unwrap();
+}
+
+#[tokio::test]
+async fn there_is_a_limit_to_regions_and_the_oldest_of_those_that_are_gone_are_forgotten() {
+    let sled = Sled::new().await;
+    sled.records.set_capacity(1 << 30);
+    let (records, none) = Records::open(Arc::new(sled.records.clone())).unwrap();
+    assert!(none.is_empty());
+    let gone: Vec<RegionId> = (0..DESTROYED_MAX + 2).map(|_| RegionId::generate()).collect();
+    gone.iter().for_each(|region| remember(&sled, &records, *region, State::Destroyed));
+    let there: Vec<RegionId> = (0..REGIONS_MAX - 1).map(|_| RegionId::generate()).collect();
+    there.iter().for_each(|region| remember(&sled, &records, *region, State::Creating));
+    let regions = sled.regions();
+    let (last, too_many) = (RegionId::generate(), RegionId::generate());
+    regions.create(sled.wanted(last)).await.unwrap();
+    assert_eq!(code(regions.create(sled.wanted(too_many)).await), Code::RegionsFull);
+    assert_eq!(sled.has(too_many).await, (false, false));
+    regions.destroy(last, 3).await.unwrap();
+    for regions in [regions, sled.regions()] {
+        for forgotten in &gone[..2] {
+            assert_eq!(code(regions.show(*forgotten).await), Code::RegionNotFound);
+        }
+        for kept in [gone[3], gone[DESTROYED_MAX + 1], there[0]] {
+            regions.show(kept).await.unwrap();
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Regions: what a coordinator asks a sled to hold, and what it holds.
+
+use ids::{DiskId, RegionId, RegionSetId, VolumeId};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use utoipa::{IntoParams, ToSchema};
+
+/// A region as it shall be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegionRequest {
+    /// The right of the coordinator that asks; from 1 on. A lower one than the sled knows for this region is refused.
+    pub executor_epoch: u64,
+    /// On which of the sled's disks.
+    pub disk_id: DiskId,
+    /// The volume that it is a part of; kept, and told.
+    pub volume_id: VolumeId,
+    /// The regions that hold the same blocks.
+    pub region_set_id: RegionSetId,
+    /// Bytes of a block: 512 or 4096.
+    pub block_size: u32,
+    /// Blocks of an extent.
+    pub blocks_per_extent: u64,
+    /// How many extents it has.
+    pub extent_count: u64,
+    /// Whether its writer encrypts: then each block has room for a seal.
+    pub encrypted: bool,
+    /// Whether nobody may write it. Not built yet: refused.
+    #[serde(default)]
+    pub read_only: bool,
+    /// The region whose content it gets. Not built yet: refused.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub source: Option<SocketAddr>,
+    /// Which life of the id; 1 to 2^53-1, and more than every life before. Unless said, what `members` says, or else one that the sled
+    /// chooses.
+    #[serde(default)]
+    pub incarnation: Option<u64>,
+    /// The members that a new region set is made with, this one among them: they are full from the start. Empty for a region that is to
+    /// be filled.
+    #[serde(default)]
+    pub members: Vec<RegionMember>,
+}
+
+/// A member of a region set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegionMember {
+    /// Its region.
+    pub region_id: RegionId,
+    /// Which life of that id.
+    pub incarnation: u64,
+}
+
+/// A region, as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Region {
+    /// Its id.
+    pub id: RegionId,
+    /// Which life of the id.
+    pub incarnation: u64,
+    /// What has become of it.
+    pub state: RegionState,
+    /// Why it is not as it should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Where Upstairs find it; none once it was destroyed, or if its disk is not in the agent's config.
+    #[schema(value_type = Option<String>)]
+    pub address: Option<SocketAddr>,
+    /// The disk.
+    pub disk_id: DiskId,
+    /// The volume.
+    pub volume_id: VolumeId,
+    /// The region set.
+    pub region_set_id: RegionSetId,
+    /// Bytes of a block.
+    pub block_size: u32,
+    /// Blocks of an extent.
+    pub blocks_per_extent: u64,
+    /// How many extents it has.
+    pub extent_count: u64,
+    /// Whether each block has a seal.
+    pub encrypted: bool,
+    /// Bytes of its blocks.
+    pub size: u64,
+    /// Bytes that are reserved for it on the disk.
+    pub reserved: u64,
+    /// Bytes that it takes on the disk; none while the disk does not say.
+    pub used: Option<u64>,
+    /// The highest right of a coordinator that the sled knows for it.
+    pub executor_epoch: u64,
+}
+
+/// What has become of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RegionState {
+    /// It is being made; the same PUT again goes on where that was interrupted.
+    Creating,
+    /// It is there.
+    Created,
+    /// It was made, and its disk does not have it any more.
+    Failed,
+    /// It is being destroyed; the sled goes on by itself.
+    Destroying,
+    /// It is gone. The id is remembered.
+    Destroyed,
+}
+
+/// Regions of a sled, by id. Those that were destroyed are left out; asking for one of them tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RegionPage {
+    /// The regions.
+    pub items: Vec<Region>,
+    /// Token of the next page.
+    pub next_page: Option<String>,
+}
+
+/// The query of a list of regions.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct RegionListQuery {
+    /// Items per page, 1 to 1000; 100 unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// The `next_page` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_token: Option<String>,
+}
+
+/// The query of a destruction.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ExecutorQuery {
+    /// The right of the coordinator that asks; from 1 on.
+    pub executor_epoch: u64,
+}
