@@ -46,6 +46,7 @@ async fn regions_of_one_set_are_a_volume_that_is_whole_whoever_was_killed_meanwh
         epoch: 1,
         block_size: 4096,
         sub_volumes: vec![SubVolume::RegionSet(RegionSet {
+            snapshot: None,
             id: set,
             blocks_per_extent: 64,
             extent_count: 4,
