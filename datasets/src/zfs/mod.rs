@@ -45,7 +45,7 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// Tries to destroy what nobody is seen to hold and ZFS calls busy: it closes what was just unmounted a moment later.
+/// Tries to mount, or to destroy what nobody is seen to hold, where ZFS calls it busy: it closes what was just unmounted a moment later.
 const BUSY_TRIES_MAX: usize = 30;
 /// Between them.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
@@ -201,14 +201,28 @@ impl Zfs {
             return Ok(directory.clone());
         }
         self.mount_ancestors().await?;
-        if let Err(error) = self.zfs(&["mount", name]).await {
-            // Somebody else may have done it at the same time.
-            let now = self.zfs(&["get", "-H", "-o", "value", "mounted", name]).await;
-            if !now.is_ok_and(|mounted| mounted.trim() == "yes") {
-                return Err(self.diagnose(error).await);
-            }
+        match self.mount(name).await {
+            Ok(()) => Ok(directory.clone()),
+            Err(error) => Err(self.diagnose(error).await),
         }
-        Ok(directory.clone())
+    }
+
+    /// Mounts it, if nobody else does at the same time.
+    async fn mount(&self, name: &str) -> Result<(), DatasetError> {
+        let mut tries = 1..=BUSY_TRIES_MAX;
+        loop {
+            let Err(error) = self.zfs(&["mount", name]).await else { return Ok(()) };
+            let now = self.zfs(&["get", "-H", "-o", "value", "mounted", name]).await;
+            if now.is_ok_and(|mounted| mounted.trim() == "yes") {
+                return Ok(());
+            }
+            // What was unmounted a moment ago is busy until it is closed.
+            let is_busy = matches!(&error, DatasetError::Command(failed) if failed.said.contains("busy"));
+            if !is_busy || tries.next().is_none() {
+                return Err(error);
+            }
+            sleep(BUSY_PAUSE).await;
+        }
     }
 
     /// Mounts the root and what it is in, where ZFS would.
@@ -220,11 +234,8 @@ impl Zfs {
                 self.zfs(&["get", "-H", "-o", "value", "mounted,canmount,mountpoint", ancestor]).await?;
             let may =
                 matches!(lines.lines().collect::<Vec<_>>()[..], ["no", "on", at] if at.starts_with('/'));
-            if may && let Err(error) = self.zfs(&["mount", ancestor]).await {
-                let now = self.zfs(&["get", "-H", "-o", "value", "mounted", ancestor]).await;
-                if !now.is_ok_and(|mounted| mounted.trim() == "yes") {
-                    return Err(error);
-                }
+            if may {
+                self.mount(ancestor).await?;
             }
         }
         Ok(())

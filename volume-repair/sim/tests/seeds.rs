@@ -4,18 +4,19 @@
 use upstairs::Rule;
 use volume_sim::{Mutant, campaign, leave_out_each, mutants, second_line};
 
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 300;
 
 /// A rule that is left out is noticed by one of so many seeds. Most are by one of the first hundred; which ones it takes changes with
 /// everything that the simulation or the machines do differently.
 const MUTANT_SEEDS: u64 = 800;
 
 /// What takes more seeds, up to some thousands: `cargo xtask sim volume --mutate` notices it. All but the first have tests of their own, too.
-const RARE: [Mutant; 4] = [
+const RARE: [Mutant; 5] = [
     Mutant::Upstairs(Rule::SamePosition),
     Mutant::Upstairs(Rule::RemovedBeforeSkipped),
     Mutant::Upstairs(Rule::SuspectsWaitLonger),
     Mutant::Upstairs(Rule::AloneOnlyIfOthersAreGone),
+    Mutant::Downstairs(downstairs::Rule::PromotionOutlivesConnections),
 ];
 
 const THREADS: usize = 2;
