@@ -117,13 +117,7 @@ pub trait InPlaceFile: Send + Sync + fmt::Debug {
 
     /// Reads so many bytes at `offset`, and puts them behind what is there.
     fn append_exact_at(&self, offset: u64, length: usize, into: &mut Vec<u8>) -> Result<(), StorageError> {
-        let start = into.len();
-        into.resize(start + length, 0);
-        let read = self.read_exact_at(offset, &mut into[start..]);
-        if read.is_err() {
-            into.truncate(start);
-        }
-        read
+        append_over_zeros(length, into, |bytes| self.read_exact_at(offset, bytes))
     }
 
     /// Writes all the bytes of all the slices, one after the other, from `offset` on. After an error any part of them may be
@@ -161,6 +155,21 @@ pub trait InPlaceFile: Send + Sync + fmt::Debug {
     fn forget_unsynced(&self, seed: u64) {
         let _ = seed;
     }
+}
+
+/// Puts so many bytes behind what is there, and reads over them; none of them stays if that fails.
+pub(crate) fn append_over_zeros(
+    length: usize,
+    into: &mut Vec<u8>,
+    read: impl FnOnce(&mut [u8]) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
+    let start = into.len();
+    into.resize(start + length, 0);
+    let read = read(&mut into[start..]);
+    if read.is_err() {
+        into.truncate(start);
+    }
+    read
 }
 
 /// What a file says about its content without being read.

@@ -5,7 +5,8 @@ use crate::{
     direct::Direct,
     error::{NotAFile, Operation, StorageError},
     ports::{
-        Entry, FileMetadata, InPlaceFile, ReadFile, RootIdentity, Space, Storage, WriteFile, write_fully,
+        Entry, FileMetadata, InPlaceFile, ReadFile, RootIdentity, Space, Storage, WriteFile,
+        append_over_zeros, write_fully,
     },
 };
 use camino::{Utf8Path, Utf8PathBuf};
@@ -292,28 +293,23 @@ impl InPlaceFile for RealFile {
 
     fn append_exact_at(&self, offset: u64, length: usize, into: &mut Vec<u8>) -> Result<(), StorageError> {
         let start = into.len();
+        if into.capacity() - start != length {
+            return append_over_zeros(length, into, |bytes| self.read_exact_at(offset, bytes));
+        }
         // Memory that is written over at once need not be zeros before.
-        if into.capacity() - start == length {
-            while into.len() < start + length {
-                let at = offset + (into.len() - start) as u64;
-                match pread(&self.file, spare_capacity(into), at) {
-                    Ok(0) => break,
-                    Ok(_) | Err(Errno::INTR) => {}
-                    Err(error) => {
-                        into.truncate(start);
-                        return self.attempt(Operation::Read, Err(error.into()));
-                    }
+        while into.len() < start + length {
+            let at = offset + (into.len() - start) as u64;
+            match pread(&self.file, spare_capacity(into), at) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => {
+                    into.truncate(start);
+                    return self.attempt(Operation::Read, Err(error.into()));
                 }
             }
-            into.resize(start + length, 0);
-            return Ok(());
         }
         into.resize(start + length, 0);
-        let read = self.read_exact_at(offset, &mut into[start..]);
-        if read.is_err() {
-            into.truncate(start);
-        }
-        read
+        Ok(())
     }
 
     fn write_all_at(&self, mut offset: u64, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {

@@ -22,7 +22,7 @@
 //!   is read.
 //! - [`ring`], [`fail_stop`]: a medium that does not give back all of it, and a sync that fails.
 //! - [`free`], [`places`], [`pages`]: what of it is in memory.
-//! - [`snapshots`], [`snapshot_file`]: what it held earlier; [`bits`].
+//! - [`snapshots`]: what it held earlier; [`bits`].
 //! - [`rules`]: what the tests leave out, one at a time, to see that they notice.
 //! - [`region`]: the whole; [`mod@open`], [`mod@write`], [`mod@sync`]: how it comes to be, changes, and lasts.
 //! - [`look`]: what is told of one that is not opened.
@@ -44,7 +44,6 @@ mod region;
 mod ring;
 mod rules;
 mod sealed;
-mod snapshot_file;
 mod snapshots;
 mod superblock;
 mod sync;
@@ -55,7 +54,7 @@ pub use control::{Control, List, ListVersion, MEMBERS_MAX, Member, Promotion};
 pub use layout::{BLOCKS_MAX, BlockSize, Geometry, SEALED_BLOCKS_MAX};
 pub use look::{Inside, Outside, SnapshotAtRest, look_inside, look_outside};
 pub use map::{SEAL, Seal};
-pub use open::{CreateError, NewRegion, OpenError, Opening, create, open};
+pub use open::{CreateError, NewRegion, OpenError, Opening, create, destroy, open};
 pub use position::Position;
 pub use region::{Failed, Held, Region, What, checksum};
 pub use rules::Rule;

@@ -34,14 +34,14 @@ use crate::{
     ring::Ring,
     rules::Rule,
     sealed::{Mirrored, PAGE},
-    snapshots::Home,
+    snapshots::{Home, remove_if_there},
     superblock::{Cut, Identity, KNOWN, Super, Unusable},
     tree::{FAN, NotRead, Tree},
     write::{NewBlocks, count_lost},
 };
 use camino::Utf8Path;
 use durable_fs::{InPlaceFile, Storage, StorageError};
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
 /// Behind the name of a file that is not a region yet.
@@ -142,10 +142,7 @@ pub fn create(storage: &dyn Storage, path: &Utf8Path, new: &NewRegion) -> Result
         return Err(CreateError::Wrong { blocks: geometry.blocks });
     }
     let unfinished = camino::Utf8PathBuf::from(format!("{path}{UNFINISHED}"));
-    match storage.remove(&unfinished) {
-        Err(error) if error.source.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
+    remove_if_there(storage, &unfinished)?;
     let made = make(storage, &unfinished, path, new);
     if made.is_err() {
         // It may hold space that others need. If this fails, too, the next attempt removes it.
@@ -176,6 +173,19 @@ fn make(
     drop(file);
     storage.rename(unfinished, path)?;
     storage.sync_directory(path.parent().unwrap_or(Utf8Path::new("")))
+}
+
+/// Removes a region, if it is there, and its snapshots: without it they are nothing. Nobody must have it open.
+///
+/// # Errors
+/// If the disk refuses; the next attempt goes on.
+pub fn destroy(storage: Arc<dyn Storage>, path: &Utf8Path) -> Result<(), StorageError> {
+    remove_if_there(storage.as_ref(), path)?;
+    let home = Home { storage, path: path.to_owned() };
+    for (there, _) in home.files()? {
+        remove_if_there(home.storage.as_ref(), &there)?;
+    }
+    home.sync_directory()
 }
 
 /// Opens a region.

@@ -344,3 +344,50 @@ fn the_digest_of_a_snapshot_is_that_of_the_region_at_that_time() {
     region.settle().expect("the disk works");
     assert_eq!(open(&disk).digest_snapshot(id(1), 0..BLOCKS).expect("it can be read"), then);
 }
+
+#[test]
+fn one_that_cannot_be_read_gets_nothing_and_is_written_no_more() {
+    let (disk, mut region) = region();
+    // Pages that nobody ever wrote are as old as anything can be.
+    take(&mut region, 1);
+    take(&mut region, 2);
+    write_all(&mut region, 0);
+    region.checkpoint().expect("the disk works");
+    region.settle().expect("the disk works");
+    let file = disk.open_in_place(&file_of(1)).expect("it is there");
+    file.write_all_at(0, &mut [IoSlice::new(&[0; 8_192])]).expect("the disk works");
+    let content = || {
+        let mut bytes = Vec::new();
+        let size = usize::try_from(bytes_on(&disk, &file_of(1))).expect("it is small");
+        file.append_exact_at(0, size, &mut bytes).expect("it can be read");
+        bytes
+    };
+    let before = content();
+    let mut region = open(&disk);
+    delete(&mut region, 2);
+    write_all(&mut region, 1);
+    region.checkpoint().expect("the disk works");
+    assert!(content() == before, "whatever it is, it is not ours to write");
+}
+
+#[test]
+fn a_region_that_is_removed_takes_its_snapshots_along_and_it_may_be_tried_again() {
+    let (disk, mut region) = region();
+    for round in 0..3 {
+        write_all(&mut region, round);
+        take(&mut region, round.into());
+    }
+    drop(region);
+    let other = Utf8Path::new("b.region");
+    disk.create_in_place(other).expect("it is made");
+    for _ in 0..2 {
+        region::destroy(Arc::new(disk.clone()), path()).expect("the disk works");
+        let left: Vec<String> = disk
+            .list(Utf8Path::new(""))
+            .expect("it can be read")
+            .into_iter()
+            .map(|entry| entry.name)
+            .collect();
+        assert_eq!(left, [other.as_str()]);
+    }
+}

@@ -81,6 +81,16 @@ async fn state(regions: &Regions, region: RegionId) -> Option<RegionState> {
     regions.show(region).await.ok().map(|region| region.state)
 }
 
+/// Nobody who waits for it is told.
+async fn is_destroyed_at_last(regions: &Regions, region: RegionId) {
+    let destroyed = async {
+        while state(regions, region).await != Some(RegionState::Destroyed) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), destroyed).await.expect("it is destroyed");
+}
+
 #[tokio::test]
 async fn a_crash_at_any_step_of_a_creation_leaves_what_the_same_call_finishes() {
     for step in PublishStep::ALL {
@@ -187,13 +197,7 @@ async fn a_region_that_is_open_is_destroyed_once_it_is_not() {
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let regions = sled.regions();
     let resumed = tokio::spawn(regions.clone().resume(stopped));
-    tokio::time::timeout(Duration::from_secs(60), async {
-        while state(&regions, region).await != Some(RegionState::Destroyed) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-    .expect("it is destroyed");
+    is_destroyed_at_last(&regions, region).await;
     stop.send(true).unwrap();
     resumed.await.unwrap();
     assert_eq!(sled.has(region).await, (false, false));
@@ -232,13 +236,7 @@ async fn a_second_call_is_told_to_come_again_and_who_goes_away_finds_it_done() {
         destroyed = regions.destroy(region, 3) => panic!("it was not waited for: {destroyed:?}"),
         () = tokio::task::yield_now() => {}
     }
-    tokio::time::timeout(Duration::from_secs(60), async {
-        while state(&regions, region).await != Some(RegionState::Destroyed) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-    .expect("it is destroyed");
+    is_destroyed_at_last(&regions, region).await;
 }
 
 #[tokio::test]

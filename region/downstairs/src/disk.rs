@@ -101,15 +101,12 @@ impl Disk {
         created.map_err(|source| DiskError::Create { region, source })
     }
 
-    /// Removes one, if it is there. Nobody must have it open.
+    /// Removes one, if it is there, and its snapshots. Nobody must have it open.
     ///
     /// # Errors
     /// If the disk refuses.
     pub fn destroy(&self, region: RegionId) -> Result<(), DiskError> {
-        match self.storage.remove(&path(region)) {
-            Err(error) if error.source.kind() != io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(self.storage.sync_directory(Utf8Path::new(""))?),
-        }
+        Ok(region::destroy(Arc::clone(&self.storage), &path(region))?)
     }
 
     /// Opens one.

@@ -18,7 +18,7 @@
 //! - [`listener`]: where clients come.
 //! - [`sources`]: what is only read; [`file_source`], [`url_source`], [`snapshot_source`]: each kind; [`snapshot_peer`]: a member that is read from.
 //! - [`handle`]: what other threads ask. [`status`]: what they are told.
-//! - [`control`]: the socket by which people and programs ask. [`talk`]: what is said there.
+//! - [`control`]: the socket by which people and programs ask. [`talk`]: what is said there. [`snapshots`]: who waits for one.
 
 mod client;
 mod control;

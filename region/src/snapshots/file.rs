@@ -108,7 +108,7 @@ pub(crate) fn make(
     layout: &Layout,
     used: &[Page],
 ) -> Result<Arc<dyn InPlaceFile>, StorageError> {
-    remove_if_there(storage, unfinished)?;
+    super::remove_if_there(storage, unfinished)?;
     let file: Arc<dyn InPlaceFile> = Arc::from(storage.create_in_place(unfinished)?);
     for (number, page) in (0..).zip(used) {
         let mut page = *page;
@@ -125,13 +125,6 @@ pub(crate) fn make(
 /// Where it is while it is not taken yet.
 pub(crate) fn unfinished_path(region: &Utf8Path, snapshot: SnapshotId) -> Utf8PathBuf {
     Utf8PathBuf::from(format!("{}{UNFINISHED}", path(region, snapshot)))
-}
-
-pub(crate) fn remove_if_there(storage: &dyn Storage, path: &Utf8Path) -> Result<(), StorageError> {
-    match storage.remove(path) {
-        Err(error) if error.source.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// What the file says that it is; none if it does not say it.
