@@ -12,7 +12,7 @@ use rustix::{
 };
 use std::{
     fs::{File, OpenOptions},
-    io,
+    io::{self, IoSlice},
     os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
     sync::{Mutex, PoisonError},
 };
@@ -21,7 +21,7 @@ use std::{
 const ALIGNMENT: usize = 4096;
 
 /// Less is not worth it: the medium would be asked for each of them.
-const LENGTH_MIN: usize = 128 << 10;
+const LENGTH_MIN: usize = 64 << 10;
 
 /// Bytes of one write at most.
 const PIECE: usize = 1 << 20;
@@ -47,9 +47,10 @@ impl Direct {
     ///
     /// # Errors
     /// If the disk refuses.
-    pub(crate) fn write(&self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        let is_aligned = offset.is_multiple_of(ALIGNMENT as u64) && bytes.len().is_multiple_of(ALIGNMENT);
-        if !is_aligned || bytes.len() < LENGTH_MIN {
+    pub(crate) fn write(&self, file: &File, offset: u64, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        let is_aligned = offset.is_multiple_of(ALIGNMENT as u64) && length.is_multiple_of(ALIGNMENT);
+        if !is_aligned || length < LENGTH_MIN {
             return Ok(0);
         }
         let mut way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,10 +60,9 @@ impl Direct {
         let Way::There { file, memory } = &mut *way else { return Ok(0) };
         let start = memory.as_ptr().align_offset(ALIGNMENT);
         let mut written = 0;
-        while written < bytes.len() {
-            let piece = &bytes[written..bytes.len().min(written + PIECE)];
-            let aligned = &mut memory[start..start + piece.len()];
-            aligned.copy_from_slice(piece);
+        while written < length {
+            let aligned = &mut memory[start..start + PIECE.min(length - written)];
+            copy(slices, written, aligned);
             match pwrite(&*file, aligned, offset + written as u64) {
                 Ok(count) if count.is_multiple_of(ALIGNMENT) && count > 0 => written += count,
                 // Where it can go on only otherwise.
@@ -76,6 +76,18 @@ impl Direct {
             }
         }
         Ok(written)
+    }
+}
+
+/// Fills `into` with the bytes of all the slices, from this one on. There are so many.
+fn copy(slices: &[IoSlice<'_>], mut from: usize, mut into: &mut [u8]) {
+    for slice in slices {
+        let bytes = &slice[from.min(slice.len())..];
+        from -= slice.len() - bytes.len();
+        let bytes = &bytes[..bytes.len().min(into.len())];
+        let (here, rest) = into.split_at_mut(bytes.len());
+        here.copy_from_slice(bytes);
+        into = rest;
     }
 }
 

@@ -411,12 +411,12 @@ impl InPlaceFile for FaultyFile<dyn InPlaceFile> {
         self.inner.write_all_at(offset, slices)
     }
 
-    fn write_through_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
+    fn write_through_at(&self, offset: u64, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
         if let Err(error) = self.faults.pass(Operation::Write, &self.path) {
-            self.write_a_part(offset, &[IoSlice::new(bytes)]);
+            self.write_a_part(offset, slices);
             return Err(error);
         }
-        self.inner.write_through_at(offset, bytes)
+        self.inner.write_through_at(offset, slices)
     }
 
     fn reserve(&self, offset: u64, length: u64) -> Result<(), StorageError> {

@@ -125,8 +125,8 @@ pub trait InPlaceFile: Send + Sync + fmt::Debug {
     fn write_all_at(&self, offset: u64, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError>;
 
     /// The same of bytes that nobody reads soon: they are not kept in the system's cache, where that can be.
-    fn write_through_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
-        self.write_all_at(offset, &mut [IoSlice::new(bytes)])
+    fn write_through_at(&self, offset: u64, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
+        self.write_all_at(offset, slices)
     }
 
     /// Takes the space for the bytes from `offset` on, so that writing them finds it. The file is then at least so long.

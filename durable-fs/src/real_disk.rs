@@ -321,12 +321,13 @@ impl InPlaceFile for RealFile {
         self.attempt(Operation::Write, result)
     }
 
-    fn write_through_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
-        let written = self.attempt(Operation::Write, self.direct.write(&self.file, offset, bytes))?;
-        if written == bytes.len() {
+    fn write_through_at(&self, offset: u64, mut slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
+        let written = self.attempt(Operation::Write, self.direct.write(&self.file, offset, slices))?;
+        IoSlice::advance_slices(&mut slices, written);
+        if slices.is_empty() {
             return Ok(());
         }
-        self.write_all_at(offset + written as u64, &mut [IoSlice::new(&bytes[written..])])
+        self.write_all_at(offset + written as u64, slices)
     }
 
     fn reserve(&self, offset: u64, length: u64) -> Result<(), StorageError> {

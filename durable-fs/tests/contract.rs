@@ -299,7 +299,10 @@ fn what_is_written_through_is_read_however_it_lies(disk: &dyn Storage) {
         if seed == 1 {
             file.write_all_at(offset, &mut [IoSlice::new(&bytes)]).unwrap();
         } else {
-            file.write_through_at(offset, &bytes).unwrap();
+            // However it is cut.
+            let (first, rest) = bytes.split_at(length / 3);
+            let mut slices = [first, &[], rest].map(IoSlice::new);
+            file.write_through_at(offset, &mut slices).unwrap();
         }
         let start = usize::try_from(offset).unwrap();
         model[start..start + length].copy_from_slice(&bytes);

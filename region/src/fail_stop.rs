@@ -54,8 +54,8 @@ impl InPlaceFile for FailStop {
         self.file.append_exact_at(offset, length, into)
     }
 
-    fn write_through_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
-        self.file.write_through_at(offset, bytes)
+    fn write_through_at(&self, offset: u64, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
+        self.file.write_through_at(offset, slices)
     }
 
     fn reserve(&self, offset: u64, length: u64) -> Result<(), StorageError> {

@@ -127,15 +127,30 @@ impl FreeSpace {
         self.waiting
     }
 
-    /// Takes so many, in as few runs as are easily found; the first choice is the run from `home` on. None if there are not
-    /// so many.
-    pub(crate) fn take(&mut self, home: u64, count: u64) -> Option<Vec<Range<u64>>> {
-        let runs = self.places.take(home, count)?;
-        for run in &runs {
+    /// Takes so many for each of some that follow each other, in as few runs as are easily found; the first choice is the run from `home`
+    /// on. None if there are not so many.
+    pub(crate) fn take_for_each(&mut self, home: u64, counts: &[u64]) -> Option<Vec<Vec<Range<u64>>>> {
+        let mut runs = self.places.take(home, counts.iter().sum())?.into_iter();
+        let mut rest = 0..0;
+        let mut taken_for = |count: &u64| {
+            let (mut missing, mut taken) = (*count, Vec::new());
+            while missing > 0 {
+                if rest.is_empty() {
+                    rest = runs.next().expect("so many were taken");
+                }
+                let here = rest.start..rest.end.min(rest.start + missing);
+                rest.start = here.end;
+                missing -= here.end - here.start;
+                taken.push(here);
+            }
+            taken
+        };
+        let taken: Vec<_> = counts.iter().map(&mut taken_for).collect();
+        for run in taken.iter().flatten() {
             self.taken.insert(run.start, run.end);
             self.note_changed(run);
         }
-        Some(runs)
+        Some(taken)
     }
 
     /// These runs, as they were taken, are in the map now.
@@ -281,18 +296,29 @@ mod tests {
         FreeSpace::new(&Layout::of(geometry, 1).with_data_blocks(count))
     }
 
+    impl FreeSpace {
+        fn take(&mut self, home: u64, count: u64) -> Option<Vec<Range<u64>>> {
+            // Of two that follow each other, as of one.
+            let runs = self.take_for_each(home, &[count / 2, count - count / 2])?;
+            runs.iter().zip([count / 2, count - count / 2]).for_each(|(runs, count)| {
+                assert_eq!(runs.iter().map(|run| run.end - run.start).sum::<u64>(), count);
+            });
+            Some(runs.concat())
+        }
+    }
+
     #[test]
     fn what_was_replaced_is_free_when_its_record_is_durable() {
         let mut free = free_space(4);
-        assert_eq!(free.take(0, 4), one(0..4));
-        free.settle(std::slice::from_ref(&(0..4)));
+        assert_eq!(free.take(0, 4), Some(vec![0..2, 2..4]));
+        free.settle(&[0..2, 2..4]);
         free.replace(7, 1);
         free.replace(7, 2);
         free.replace(8, 0);
         assert_eq!((free.take(0, 1), free.waiting()), (None, 3));
         free.durable(7);
         assert_eq!((free.free(), free.waiting()), (2, 1));
-        assert_eq!(free.take(0, 2), one(1..3));
+        assert_eq!(free.take(0, 2), Some(vec![1..2, 2..3]));
         free.durable(8);
         assert_eq!(free.take(9, 1), one(0..1));
     }

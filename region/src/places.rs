@@ -3,11 +3,13 @@
 //! What is written over goes elsewhere, so a region that was filled in order does not stay in order by itself. Three rules keep
 //! it nearly so, without a move of anything:
 //!
-//! 1. Who finds its home free goes home.
+//! 1. Who finds its home free goes home; many blocks that find half of it free, with that half.
 //! 2. Many blocks at a time go into *segments* that are wholly free, one after the other.
-//! 3. Few blocks at a time go into holes: segments of which something is used already.
+//! 3. Few blocks at a time go into holes: segments of which something is used already. If there are none, into the last free segment: there
+//!    nobody is at home.
 //!
-//! So scattered writes leave the free segments to those that can use them; and what those leave behind is large again.
+//! So scattered writes leave the free segments to those that can use them; and what those leave behind is large again. A region that is
+//! filled in order while others write all over it is in order when it is full.
 
 use std::ops::Range;
 
@@ -29,9 +31,10 @@ pub(crate) struct Places {
     /// A bit for each segment of which all is free, and for each of which anything is.
     whole: Vec<u64>,
     some: Vec<u64>,
-    /// Where the next few go, and the next many.
+    /// Where the next few go, and the next many; and where the last many were at home.
     few_at: u64,
     many_at: u64,
+    home_at: u64,
 }
 
 impl Places {
@@ -47,6 +50,7 @@ impl Places {
             some: words(segments),
             few_at: 0,
             many_at: 0,
+            home_at: 0,
         };
         (0..segments).for_each(|segment| places.note_segment(segment));
         places
@@ -73,16 +77,54 @@ impl Places {
 
     /// So many that are free, in as few runs as are easily found; the first choice is the run from `home` on. They are used
     /// from now on. None if there are not so many.
-    pub(crate) fn take(&mut self, home: u64, mut count: u64) -> Option<Vec<Range<u64>>> {
+    pub(crate) fn take(&mut self, home: u64, count: u64) -> Option<Vec<Range<u64>>> {
         if count > self.free {
             return None;
         }
-        let mut runs: Vec<Range<u64>> = Vec::new();
-        if home + count <= self.count && (home..home + count).all(|place| !self.is_used(place)) {
-            self.set(home..home + count);
-            runs.push(home..home + count);
-            return Some(runs);
+        let end = home + count;
+        let free = if end <= self.count { self.free_runs(home..end) } else { Vec::new() };
+        let at_home: u64 = free.iter().map(|run| run.end - run.start).sum();
+        if if count < MANY { at_home < count } else { at_home * 2 < count } {
+            return Some(self.take_elsewhere(count));
         }
+        free.iter().for_each(|run| self.set(run.clone()));
+        if count >= MANY {
+            self.home_at = end;
+        }
+        if at_home == count {
+            return Some(free);
+        }
+        let mut elsewhere = self.take_elsewhere(count - at_home).into_iter();
+        // Each of them in the place of those that are used.
+        let (mut at, mut rest, mut runs) = (home, 0..0, Vec::new());
+        for run in free.into_iter().chain(std::iter::once(end..end)) {
+            while at < run.start {
+                if rest.is_empty() {
+                    rest = elsewhere.next().expect("so many were taken as are missing");
+                }
+                let here = rest.start..rest.end.min(rest.start + (run.start - at));
+                at += here.end - here.start;
+                rest.start = here.end;
+                add(&mut runs, here);
+            }
+            at = run.end;
+            add(&mut runs, run);
+        }
+        Some(runs)
+    }
+
+    /// The free runs of a range.
+    fn free_runs(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let mut runs = Vec::new();
+        for place in range.filter(|place| !self.is_used(*place)) {
+            add(&mut runs, place..place + 1);
+        }
+        runs
+    }
+
+    /// There are so many.
+    fn take_elsewhere(&mut self, mut count: u64) -> Vec<Range<u64>> {
+        let mut runs: Vec<Range<u64>> = Vec::new();
         let is_many = count >= MANY;
         while count > 0 {
             let start = if is_many { self.next_for_many() } else { self.next_for_few() };
@@ -92,12 +134,9 @@ impl Places {
             *(if is_many { &mut self.many_at } else { &mut self.few_at }) =
                 if end == self.count { 0 } else { end };
             count -= end - start;
-            match runs.last_mut() {
-                Some(last) if last.end == start => last.end = end,
-                _ => runs.push(start..end),
-            }
+            add(&mut runs, start..end);
         }
-        Some(runs)
+        runs
     }
 
     /// There is one.
@@ -115,17 +154,24 @@ impl Places {
     fn next_for_few(&self) -> u64 {
         let at = self.few_at;
         let here = at / SEGMENT;
+        // Not into the segments that many go into, while there is anything else.
+        let begun = [
+            (!self.many_at.is_multiple_of(SEGMENT)).then_some(self.many_at / SEGMENT),
+            (self.home_at > 0).then_some(self.home_at / SEGMENT),
+        ];
         if !self.is_whole(here)
+            && !begun.contains(&Some(here))
             && let Some(place) = self.free_in(at..self.end_of(here))
         {
             return place;
         }
-        let many = self.many_at / SEGMENT;
-        let is_begun = |word: usize| if index(many / WORD) == word { 1 << (many % WORD) } else { 0 };
+        let is_begun = |word: usize| {
+            let bits = begun.iter().flatten().filter(|segment| index(**segment / WORD) == word);
+            bits.fold(0, |bits, segment| bits | 1 << (segment % WORD))
+        };
         let holes = |word: usize| self.some[word] & !self.whole[word];
-        // Not into the segment that many go into, while there is any other hole.
         let hole = around(here, self.segments(), |word| holes(word) & !is_begun(word))
-            .or_else(|| around(here, self.segments(), |word| self.whole[word]))
+            .or_else(|| last(&self.whole))
             .or_else(|| around(here, self.segments(), holes));
         let segment = hole.expect("somebody has counted a free block that is not there");
         self.free_in(segment * SEGMENT..self.end_of(segment)).expect("its segment has something free")
@@ -227,6 +273,21 @@ impl Places {
     }
 }
 
+/// Adds a run behind the others.
+fn add(runs: &mut Vec<Range<u64>>, run: Range<u64>) {
+    match runs.last_mut() {
+        Some(last) if last.end == run.start => last.end = run.end,
+        _ if run.is_empty() => {}
+        _ => runs.push(run),
+    }
+}
+
+/// The last number whose bit is set.
+fn last(words: &[u64]) -> Option<u64> {
+    let word = words.iter().rposition(|bits| *bits != 0)?;
+    Some(word as u64 * WORD + u64::from(words[word].ilog2()))
+}
+
 fn put_bit(word: &mut u64, bit: u64, is_set: bool) {
     *word = if is_set { *word | bit } else { *word & !bit };
 }
@@ -273,6 +334,19 @@ mod tests {
     }
 
     #[test]
+    fn many_that_find_half_of_their_home_free_go_there_with_that_half() {
+        let mut places = Places::new(4 * SEGMENT);
+        places.set(SEGMENT + 3..SEGMENT + 5);
+        places.set(SEGMENT + 9..SEGMENT + 10);
+        places.set(0..SEGMENT - 2);
+        let (s, end) = (SEGMENT, 4 * SEGMENT);
+        let (few, last) = (s - 2..s, 3 * s..3 * s + 1);
+        assert_eq!(places.take(s, 20), Some(vec![s..s + 3, few, s + 5..s + 9, last, s + 10..s + 20]));
+        assert_eq!(places.take(s + 9, 18), one(2 * s..2 * s + 18), "half of it is used");
+        assert_eq!(places.take(end - 1, 30), one(2 * s + 18..2 * s + 48), "it would be beyond the end");
+    }
+
+    #[test]
     fn few_go_into_holes_and_many_into_free_segments() {
         let mut places = Places::new(4 * SEGMENT);
         assert_eq!(places.take(0, SEGMENT), one(0..SEGMENT));
@@ -283,8 +357,8 @@ mod tests {
         assert_eq!(places.take(0, 2), one(9..11), "not behind those");
         assert_eq!(places.take(0, 30), one(SEGMENT + 20..SEGMENT + 50), "they go on");
         let few = places.take(0, 1);
-        assert_eq!(few, one(2 * SEGMENT..2 * SEGMENT + 1), "there is no other hole");
-        assert_eq!(places.take(0, 300), Some(vec![SEGMENT + 50..2 * SEGMENT, 3 * SEGMENT..3 * SEGMENT + 94]));
+        assert_eq!(few, one(3 * SEGMENT..3 * SEGMENT + 1), "there is no other hole");
+        assert_eq!(places.take(0, 300), one(SEGMENT + 50..2 * SEGMENT + 94));
     }
 
     /// Each block's place; rewrites one, and frees its old place at once.
@@ -320,6 +394,41 @@ mod tests {
             last = all.map(|one| rewrite(&mut places, &mut map, one * SEGMENT..(one + 1) * SEGMENT)).sum();
         }
         assert!(last <= 2 * index(segments), "{last} pieces for {segments} segments");
+    }
+
+    #[test]
+    fn what_is_filled_in_order_is_in_order_although_others_write_all_over_it() {
+        const RUN: u64 = 64;
+        let (segments, spare) = (64, 8);
+        let mut places = Places::new((segments + spare) * SEGMENT);
+        let mut map: Vec<Option<u64>> = vec![None; index(segments * SEGMENT)];
+        let (mut block, mut pieces) = (1, 0);
+        for first in (0..segments * SEGMENT).step_by(RUN as usize) {
+            // One of those that are filled next, and some of those that are.
+            let mut scattered = vec![first + first / RUN % RUN];
+            for _ in 0..first.min(8) {
+                block = (block * 48_271 + 11) % (segments * SEGMENT);
+                scattered.push(block % first);
+            }
+            for block in scattered {
+                let place = places.take(block, 1).unwrap().remove(0).start;
+                if let Some(before) = map[index(block)].replace(place) {
+                    places.clear(before..before + 1);
+                }
+            }
+            let runs = places.take(first, RUN).unwrap();
+            pieces += runs.len();
+            for (block, place) in (first..).zip(runs.into_iter().flatten()) {
+                if map[index(block)].is_some() {
+                    // What was written meanwhile is newer.
+                    places.clear(place..place + 1);
+                } else {
+                    assert_eq!(place, block, "it is at home");
+                    map[index(block)] = Some(place);
+                }
+            }
+        }
+        assert!(pieces <= 3 * index(segments * SEGMENT / RUN), "{pieces}");
     }
 
     #[test]

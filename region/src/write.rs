@@ -70,6 +70,21 @@ pub enum NewContent<'a> {
     },
 }
 
+impl<'a> NewContent<'a> {
+    fn blocks(&self) -> u64 {
+        match *self {
+            NewContent::Never(count) | NewContent::Zeros(count) => count,
+            NewContent::Bytes { checksums, .. } | NewContent::Lost { checksums, .. } => {
+                checksums.len() as u64
+            }
+        }
+    }
+
+    fn bytes(&self) -> Option<&'a [u8]> {
+        if let NewContent::Bytes { bytes, .. } = *self { Some(bytes) } else { None }
+    }
+}
+
 /// Which blocks take a new content. The others keep what they have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Onto {
@@ -212,8 +227,8 @@ impl Region {
             return Err(WriteError::NoRoom { needed, free, waiting });
         }
         let mut staged = Staged::default();
-        for write in writes {
-            match self.stage_one(write) {
+        for writes in writes.chunk_by(follows) {
+            match self.stage_together(writes) {
                 Ok(one) => staged.append(one),
                 Err(error) => {
                     self.discard(staged);
@@ -325,45 +340,56 @@ impl Region {
         Ok(if matches!(write.content, NewContent::Bytes { .. }) { blocks } else { 0 })
     }
 
-    fn stage_one(&mut self, write: &Write<'_>) -> Result<Staged, StorageError> {
-        let Write { version, block, content, onto } = *write;
-        let (content, blocks) = match content {
-            NewContent::Never(count) => (Changed::Never(count), count),
-            NewContent::Zeros(count) => (Changed::Zeros(count), count),
-            NewContent::Bytes { bytes, checksums, seals } => {
-                let count = checksums.len() as u64;
-                let places = self.free.take(block, count).expect("it was counted that there are so many");
-                if let Err(error) = self.write_places(&places, bytes) {
-                    self.give_back(&places);
-                    return Err(error);
+    /// Writes of blocks that follow each other, all of them of bytes; or one of something else.
+    fn stage_together(&mut self, writes: &[Write<'_>]) -> Result<Staged, StorageError> {
+        let bytes: Vec<&[u8]> = writes.iter().filter_map(|write| write.content.bytes()).collect();
+        let counts: Vec<u64> = writes.iter().map(|write| write.content.blocks()).collect();
+        let mut places = Vec::new();
+        if !bytes.is_empty() {
+            let taken = self.free.take_for_each(writes[0].block, &counts);
+            places = taken.expect("it was counted that there are so many");
+            if let Err(error) = self.write_places(&places.concat(), &bytes) {
+                places.iter().for_each(|places| self.give_back(places));
+                return Err(error);
+            }
+        }
+        let (mut places, mut staged) = (places.into_iter(), Staged::default());
+        for (Write { version, block, content, onto }, blocks) in writes.iter().zip(counts) {
+            let content = match *content {
+                NewContent::Never(count) => Changed::Never(count),
+                NewContent::Zeros(count) => Changed::Zeros(count),
+                NewContent::Bytes { checksums, seals, .. } => {
+                    let places = places.next().expect("some were taken for each that has bytes");
+                    Changed::Bytes { places, checksums: checksums.to_vec(), seals: seals.to_vec() }
                 }
-                let (checksums, seals) = (checksums.to_vec(), seals.to_vec());
-                (Changed::Bytes { places, checksums, seals }, count)
-            }
-            NewContent::Lost { checksums, seals } => {
-                let count = checksums.len() as u64;
-                (Changed::Lost { checksums: checksums.to_vec(), seals: seals.to_vec() }, count)
-            }
-        };
-        let writes = vec![StagedWrite { version, block, onto, content }];
-        Ok(Staged { writes, pieces: 1 + blocks / CHANGE_BLOCKS_MAX as u64, blocks })
+                NewContent::Lost { checksums, seals } => {
+                    Changed::Lost { checksums: checksums.to_vec(), seals: seals.to_vec() }
+                }
+            };
+            let writes = vec![StagedWrite { version: *version, block: *block, onto: *onto, content }];
+            staged.append(Staged { writes, pieces: 1 + blocks / CHANGE_BLOCKS_MAX as u64, blocks });
+        }
+        Ok(staged)
     }
 
-    fn write_places(&self, places: &[Range<u64>], mut bytes: &[u8]) -> Result<(), StorageError> {
+    /// Writes these bytes, one slice after the other, into these places, one after the other.
+    fn write_places(&self, places: &[Range<u64>], bytes: &[&[u8]]) -> Result<(), StorageError> {
         let size = self.identity.geometry.block_size.bytes();
-        for run in places.iter().flat_map(|run| self.layout.parts(run.clone())) {
-            let (here, rest) = bytes.split_at((run.end - run.start) as usize * size);
-            bytes = rest;
+        let mut bytes = Slices(bytes.to_vec());
+        for run in joined(places).into_iter().flat_map(|run| self.layout.parts(run)) {
+            let mut left = (run.end - run.start) as usize * size;
             let mut at = self.layout.data_at(run.start);
             if !self.is_full() {
                 // One that is filled is read by nobody. What the system keeps of it would take memory from what is of use, and memory that
                 // was not used for a while costs more to get than the copy into it.
-                self.file.write_through_at(at, here)?;
+                self.file.write_through_at(at, &mut bytes.take(left))?;
                 continue;
             }
-            for piece in here.chunks(PIECE) {
-                self.file.write_all_at(at, &mut [IoSlice::new(piece)])?;
-                at += piece.len() as u64;
+            while left > 0 {
+                let piece = left.min(PIECE);
+                self.file.write_all_at(at, &mut bytes.take(piece))?;
+                at += piece as u64;
+                left -= piece;
             }
         }
         Ok(())
@@ -395,6 +421,47 @@ impl Region {
             Some(Entry { version, content })
         });
         changed.map_err(|error| self.fail_map(&error))
+    }
+}
+
+/// Whether the bytes of both are written together.
+fn follows(one: &Write<'_>, next: &Write<'_>) -> bool {
+    let are_bytes = one.content.bytes().is_some() && next.content.bytes().is_some();
+    are_bytes && one.block + one.content.blocks() == next.block
+}
+
+/// The same with as few runs as can be.
+fn joined(runs: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut all: Vec<Range<u64>> = Vec::new();
+    for run in runs {
+        match all.last_mut() {
+            Some(last) if last.end == run.start => last.end = run.end,
+            _ => all.push(run.clone()),
+        }
+    }
+    all
+}
+
+/// Bytes that are taken from the front, and not copied.
+struct Slices<'a>(Vec<&'a [u8]>);
+
+impl<'a> Slices<'a> {
+    /// The next so many. There are.
+    fn take(&mut self, mut count: usize) -> Vec<IoSlice<'a>> {
+        let mut taken = Vec::new();
+        let mut done = 0;
+        for slice in &mut self.0 {
+            let (here, rest) = slice.split_at(count.min(slice.len()));
+            taken.push(IoSlice::new(here));
+            count -= here.len();
+            *slice = rest;
+            if !rest.is_empty() || count == 0 {
+                break;
+            }
+            done += 1;
+        }
+        self.0.drain(..done);
+        taken
     }
 }
 
