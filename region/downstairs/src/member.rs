@@ -370,7 +370,7 @@ impl Member {
         self.was_used |= !matches!(request, Request::Ping { .. });
         let mut answer = |reply| effects.push(Effect::Send(active, reply));
         match request {
-            Request::Write(..) | Request::Zero(..) => self.write_stream(request)?,
+            Request::Write(..) | Request::Zero(..) | Request::Pass(_) => self.write_stream(request)?,
             Request::Flush { id } => self.flushes.push((active, id)),
             Request::Read { id, blocks } => answer(self.read(id, blocks)?),
             Request::Look { id, blocks } => answer(self.look(id, blocks)?),

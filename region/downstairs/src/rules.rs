@@ -26,6 +26,8 @@ named_rules::named_rules! {
         TrimIsNotUnwritten,
         /// Copies go onto members that are not full.
         OnlyFillingInstalls,
+        /// No write passes over a full member.
+        OnlyFillingIsPassedOver,
         /// A snapshot of a position is taken there and nowhere else.
         SnapshotAtItsPosition,
     }

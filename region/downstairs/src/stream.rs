@@ -47,6 +47,7 @@ impl Member {
             let (position, count, size) = match &request {
                 Request::Write(position, data) => (*position, data.checksums.len() as u64, data.bytes.len()),
                 Request::Zero(position, zeros) => (*position, u64::from(zeros.count), 0),
+                Request::Pass(position) => (*position, 0, 0),
                 _ => break,
             };
             let is_too_much = bytes + size > BATCH_BYTES || blocks + count > self.region.batch_blocks_max();
@@ -65,15 +66,28 @@ impl Member {
                 if !is_next && Rule::NoGaps.is_kept() {
                     return Err(NotDone::Wrong(format!("{position} does not follow {reached}")));
                 }
-                check_bytes(&request)?;
+                self.check_stream(&request)?;
                 reached = position;
                 bytes += size;
                 blocks += count;
                 batch.push(request);
             }
-            next = self.next_if(|request| matches!(request, Request::Write(..) | Request::Zero(..)));
+            next = self.next_if(is_of_the_stream);
         }
         Ok(batch)
+    }
+
+    /// Bytes that the wire has changed are not written. Who is full is passed over by no write.
+    fn check_stream(&self, request: &Request) -> Result<(), NotDone> {
+        match request {
+            Request::Write(_, data) => check_data(data),
+            Request::Pass(position) if self.region.is_full() && Rule::OnlyFillingIsPassedOver.is_kept() => {
+                Err(NotDone::Wrong(format!(
+                    "{position} is a write, and a full member is passed over by none"
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What to do about a write that was not done.
@@ -144,9 +158,13 @@ pub(crate) fn waits(error: &StorageError) -> Reply {
 
 fn position_of(request: &Request) -> Option<Position> {
     match request {
-        Request::Write(position, _) | Request::Zero(position, _) => Some(*position),
+        Request::Write(position, _) | Request::Zero(position, _) | Request::Pass(position) => Some(*position),
         _ => None,
     }
+}
+
+fn is_of_the_stream(request: &Request) -> bool {
+    position_of(request).is_some()
 }
 
 fn write_of(request: &Request) -> Option<Write<'_>> {
@@ -181,14 +199,6 @@ fn blocks_of(write: &Write<'_>) -> u64 {
 
 pub(crate) fn content_of(data: &BlockData) -> NewContent<'_> {
     NewContent::Bytes { bytes: &data.bytes, checksums: &data.checksums, seals: &data.seals }
-}
-
-/// Bytes that the wire has changed are not written.
-fn check_bytes(request: &Request) -> Result<(), NotDone> {
-    match request {
-        Request::Write(_, data) => check_data(data),
-        _ => Ok(()),
-    }
 }
 
 pub(crate) fn check_data(data: &BlockData) -> Result<(), NotDone> {

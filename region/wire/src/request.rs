@@ -64,6 +64,8 @@ pub enum Request {
     Write(Position, BlockData),
     /// The next write of the stream is zeros.
     Zero(Position, Blocks),
+    /// You are not full: the next write of the stream is of blocks that are still to be copied to you, with it.
+    Pass(Position),
     /// Make durable what came before.
     Flush {
         /// Comes back.
@@ -159,6 +161,7 @@ pub(crate) mod kind {
     pub(crate) const PING: u8 = 15;
     pub(crate) const SNAPSHOT: u8 = 16;
     pub(crate) const DELETE_SNAPSHOT: u8 = 17;
+    pub(crate) const PASS: u8 = 18;
 }
 
 const NEVER: u8 = 0;
@@ -209,6 +212,7 @@ impl Request {
                 into.put_position(*position);
                 message::put_blocks(into, *blocks);
             }),
+            Request::Pass(position) => out.push(kind::PASS, &none, |into| into.put_position(*position)),
             Request::Flush { id } => out.push(kind::FLUSH, &none, |into| into.put_u64(*id)),
             Request::Read { id, blocks } => put_question(out, kind::READ, *id, *blocks),
             Request::Look { id, blocks } => put_question(out, kind::LOOK, *id, *blocks),
@@ -274,6 +278,7 @@ fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Request> {
         kind::JOIN => Request::Join(fields.position()?),
         kind::WRITE => Request::Write(message::version(fields)?, message::data(fields, bulk)?),
         kind::ZERO => Request::Zero(message::version(fields)?, message::blocks(fields, ZERO_MAX)?),
+        kind::PASS => Request::Pass(message::version(fields)?),
         kind::FLUSH => Request::Flush { id: fields.u64()? },
         kind::READ => {
             let max = (WRITE_BYTES_MAX / 512) as u64;

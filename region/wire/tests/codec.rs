@@ -102,7 +102,8 @@ impl Any {
 
     fn request(&mut self) -> Request {
         let id = self.0.random();
-        match self.0.random_range(0..17) {
+        match self.0.random_range(0..18) {
+            17 => Request::Pass(self.position()),
             15 => Request::Snapshot { id, snapshot: SnapshotId(self.uuid()), at: self.position() },
             16 => Request::DeleteSnapshot { id, snapshot: SnapshotId(self.uuid()) },
             0 => Request::Hello(Hello {

@@ -103,6 +103,38 @@ fn leaving_out_that_only_filling_ones_are_filled_is_noticed() {
     assert!(without.is_err());
 }
 
+fn a_full_member_is_passed_over_by_no_write() {
+    let mut desk = Desk::new();
+    let writer = desk.promoted(promotion(5, 1));
+    let said = desk.ask_all(writer, vec![write(5, 1, 0, 1), Request::Pass(at(5, 2)), write(5, 3, 1, 3)]);
+    assert!(matches!(said[..], [.., Reply::Wrong(_)]), "{said:?}");
+    assert_eq!((desk.member.region().applied(), desk.fill_of(1)), (Position::NONE, None), "{said:?}");
+}
+
+#[test]
+fn no_write_passes_over_a_full_member() {
+    a_full_member_is_passed_over_by_no_write();
+}
+
+#[test]
+fn leaving_out_that_none_passes_over_a_full_one_is_noticed() {
+    let without = Rule::OnlyFillingIsPassedOver
+        .left_out(|| std::panic::catch_unwind(a_full_member_is_passed_over_by_no_write));
+    assert!(without.is_err());
+}
+
+#[test]
+fn a_member_that_is_not_full_is_passed_over_and_its_place_in_the_stream_goes_on() {
+    let mut desk = Desk::with_list(list(0, 1, &[2, 3]));
+    let writer = desk.promoted(promotion(5, 1));
+    let stream =
+        vec![Request::Join(at(5, 40)), write(5, 41, 0, 41), Request::Pass(at(5, 42)), write(5, 43, 1, 43)];
+    assert_eq!(desk.ask_all(writer, stream), [Reply::Applied(at(5, 43))]);
+    assert_eq!((desk.fill_of(0), desk.fill_of(1)), (Some(41), Some(43)));
+    let said = desk.ask_all(writer, vec![Request::Pass(at(5, 45))]);
+    assert!(matches!(said[..], [Reply::Wrong(_)]), "it leaves one out: {said:?}");
+}
+
 #[test]
 fn a_member_that_is_not_full_takes_part_in_the_stream_and_is_filled_behind_it() {
     let mut desk = Desk::with_list(list(0, 1, &[2, 3]));
