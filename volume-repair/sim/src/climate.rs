@@ -2,6 +2,7 @@
 
 use rand::{Rng, rngs::SmallRng};
 use region::BlockSize;
+use region_wire::LOOK_MAX;
 use std::{ops::Range, time::Duration};
 use upstairs::{Limits, Patience};
 
@@ -327,14 +328,21 @@ impl Climate {
             let for_members = Duration::from_millis(300 + seed / IMPATIENT * 37 % 4_000);
             climate.patience.for_members = Some(for_members);
         }
+        // Blocks that are compared at a time: a few, or all.
+        climate.limits.range_blocks = if seed.is_multiple_of(4) { LOOK_MAX } else { 1 + seed / 4 % 9 };
         if seed % LARGE == LARGE - 1 {
-            climate.block_size = BlockSize::B512;
-            climate.blocks = random.random_range(8_192..20_000);
-            let last = climate.blocks;
-            climate.spots = vec![0..20, 8_180..8_192, last - 10..last];
-            climate.between_jobs *= 2;
+            climate.be_large(random);
         }
         climate
+    }
+
+    fn be_large(&mut self, random: &mut SmallRng) {
+        self.block_size = BlockSize::B512;
+        self.blocks = random.random_range(8_192..20_000);
+        let last = self.blocks;
+        self.spots = vec![0..20, 8_180..8_192, last - 10..last];
+        self.between_jobs *= 2;
+        self.limits.range_blocks = LOOK_MAX;
     }
 
     /// Members are replaced, with what else goes wrong then.

@@ -9,6 +9,7 @@
 //! | `NoGaps` | an Upstairs sends each connection its window from what the member has applied, one by one | `region/downstairs/tests` |
 //! | `BaseIsApplied` | an Upstairs asks a list of those only whom it has sent all before its base, on the same connection | the same |
 //! | `OnlyFillingInstalls` | who is filled was told the list without it before, on the same connection; if it refuses, it is not filled | the same |
+//! | `OnlyFillingIsPassedOver` | the same | the same |
 //! | `FullIsDurable` | an Upstairs has the target flushed between the last copy and the list | the same |
 //! | `PromotionIsDurable` | nothing is acknowledged before a list of this epoch is kept, and what is kept with it is the promotion; before, only the connection is used that was promoted, and it does not outlive the process | the same |
 //! | `EpochsRiseSlowly` | the coordinator gives epochs one by one | the same |
@@ -34,10 +35,11 @@ pub enum Mutant {
 }
 
 /// Those that are a second line.
-const SECOND_LINE: [Mutant; 9] = [
+const SECOND_LINE: [Mutant; 10] = [
     Mutant::Downstairs(downstairs::Rule::NoGaps),
     Mutant::Downstairs(downstairs::Rule::BaseIsApplied),
     Mutant::Downstairs(downstairs::Rule::OnlyFillingInstalls),
+    Mutant::Downstairs(downstairs::Rule::OnlyFillingIsPassedOver),
     Mutant::Downstairs(downstairs::Rule::FullIsDurable),
     Mutant::Downstairs(downstairs::Rule::PromotionIsDurable),
     Mutant::Downstairs(downstairs::Rule::EpochsRiseSlowly),

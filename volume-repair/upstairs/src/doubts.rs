@@ -13,10 +13,10 @@
 //! later has it right. Lost never takes the place of a block of the same version: whoever has bytes of it keeps them.
 
 use crate::{
-    copier::{Copier, Mode, Step},
+    copier::{Copier, Mode},
+    ranges::{Copying, RangeCopy},
     rules::Rule,
     sealing::judge,
-    trouble::Trouble,
     types::PeerId,
     upstairs::{Phase, Purpose, Upstairs},
 };
@@ -68,26 +68,32 @@ impl Doubt {
 impl Upstairs {
     /// Asks for blocks that the source has wrong, as far as there is somebody to be asked.
     pub(crate) fn ask_doubts(&mut self) {
-        let Some(Copier { step: Step::Copying { doubts, .. }, .. }) = &self.copier else { return };
-        let under_way = doubts.values().filter(|doubt| doubt.asking.is_some()).count();
-        let idle = doubts.iter().filter(|(_, doubt)| doubt.asking.is_none()).map(|(block, _)| *block);
-        let next: Vec<u64> = idle.take(ASKED_MAX.saturating_sub(under_way)).collect();
+        let Some(copier) = &mut self.copier else { return };
+        let mut all = copier.ranges.iter_mut().filter_map(RangeCopy::copying).peekable();
+        if all.peek().is_none() {
+            return;
+        }
+        let (mut under_way, mut next) = (0, Vec::new());
+        for (block, doubt) in all.flat_map(|copying| &copying.doubts) {
+            match doubt.asking {
+                Some(_) => under_way += 1,
+                None => next.push(*block),
+            }
+        }
+        next.truncate(ASKED_MAX.saturating_sub(under_way));
         next.into_iter().for_each(|block| self.ask_doubt(block));
     }
 
     fn ask_doubt(&mut self, block: u64) {
-        let Some(Copier { source, target, mode, step: Step::Copying { doubts, .. }, .. }) = &self.copier
-        else {
-            return;
-        };
-        let (source, target, mode) = (*source, *target, *mode);
-        let Some(doubt) = doubts.get(&block) else { return };
+        let Some(&Copier { source, target, mode, .. }) = self.copier.as_ref() else { return };
+        let Some(doubt) = self.doubt(block) else { return };
+        let (version, asked) = (doubt.held.version, doubt.asked.clone());
         let mut left: Vec<PeerId> = (0..self.peers.len()).map(PeerId).collect();
         // What was wrong for a moment may be right now.
         left.sort_by_key(|peer| *peer == source);
         left.retain(|peer| {
             let may_have_it = self.peers[peer.0].is_promoted() || self.has_to_be_asked(*peer, mode);
-            *peer != target && may_have_it && !doubt.asked.contains(peer)
+            *peer != target && may_have_it && !asked.contains(peer)
         });
         if left.is_empty() || !Rule::AllAreAskedBeforeLost.is_kept() {
             if Rule::LostStopsNobody.is_kept() {
@@ -95,7 +101,6 @@ impl Upstairs {
             }
             return;
         }
-        let version = doubt.held.version;
         let Some(peer) = left.into_iter().find(|peer| self.can_tell(*peer, version)) else { return };
         let blocks = Blocks { first: block, count: 1 };
         let look = self.ask(peer, Purpose::Copy, |id| Request::Look { id, blocks });
@@ -107,18 +112,14 @@ impl Upstairs {
 
     /// Its place may be somebody else's soon, who was asked nothing.
     pub(crate) fn forget_who_was_asked(&mut self, peer: PeerId) {
-        if let Some(Copier { step: Step::Copying { doubts, .. }, .. }) = &mut self.copier {
-            for doubt in doubts.values_mut() {
-                doubt.asked.remove(&peer);
-            }
+        let ranges = self.copier.iter_mut().flat_map(|copier| &mut copier.ranges);
+        for doubt in ranges.filter_map(RangeCopy::copying).flat_map(|copying| copying.doubts.values_mut()) {
+            doubt.asked.remove(&peer);
         }
     }
 
     fn doubt(&mut self, block: u64) -> Option<&mut Doubt> {
-        match &mut self.copier {
-            Some(Copier { step: Step::Copying { doubts, .. }, .. }) => doubts.get_mut(&block),
-            _ => None,
-        }
+        self.copying(block)?.doubts.get_mut(&block)
     }
 
     /// Whether nothing is lost before this one was asked, however long it is away. Who is not among those that are brought up is not
@@ -138,10 +139,9 @@ impl Upstairs {
 
     /// An answer about such a block, perhaps. Whether it was one.
     pub(crate) fn note_doubt(&mut self, peer: PeerId, id: u64, reply: &Reply) -> bool {
-        let Some(Copier { step: Step::Copying { doubts, .. }, .. }) = &mut self.copier else { return false };
-        let Some((block, doubt)) = doubts.iter_mut().find(|(_, doubt)| doubt.is_asked_by(id)) else {
-            return false;
-        };
+        let ranges = self.copier.iter_mut().flat_map(|copier| &mut copier.ranges);
+        let mut all = ranges.filter_map(RangeCopy::copying).flat_map(|copying| &mut copying.doubts);
+        let Some((block, doubt)) = all.find(|(_, doubt)| doubt.is_asked_by(id)) else { return false };
         let (block, Some(asking)) = (*block, &mut doubt.asking) else { return false };
         match reply {
             Reply::Looked { held, .. } if held.len() == 1 => asking.held = Some(held[0]),
@@ -153,7 +153,7 @@ impl Upstairs {
                     self.resolve(block, wanted, peer, told, bytes.clone());
                 }
             }
-            _ => self.lose(peer, Trouble::WrongAnswer("it answers other blocks than it was asked for")),
+            _ => self.lose_for_other_blocks(peer),
         }
         true
     }
@@ -188,7 +188,7 @@ impl Upstairs {
             What::Zeros => Some(BlockCopy::Zeros(told.version, blocks)),
             What::Lost { .. } => None,
             What::Bytes { .. } if bytes.len() != self.config.geometry.block_size.bytes() => {
-                self.lose(peer, Trouble::WrongAnswer("it answers other blocks than it was asked for"));
+                self.lose_for_other_blocks(peer);
                 None
             }
             What::Bytes { checksum, seal } => {
@@ -206,11 +206,11 @@ impl Upstairs {
     /// Nobody has it right.
     fn put_lost(&mut self, block: u64) {
         let Some(Held { version, what }) = self.doubt(block).map(|doubt| doubt.held) else { return };
-        if let Some(Copier { hopeless, step: Step::Copying { forged, .. }, .. }) = &mut self.copier
-            && forged.contains(&block)
-        {
+        if self.copying(block).is_some_and(|copying| copying.forged.contains(&block)) {
             // What the target has of it may be right, and is no worse: nothing takes its place.
-            if hopeless.len() < HOPELESS_MAX {
+            if let Some(Copier { hopeless, .. }) = &mut self.copier
+                && hopeless.len() < HOPELESS_MAX
+            {
                 hopeless.insert(block);
             }
         } else if let What::Bytes { checksum, seal } = what.as_written() {
@@ -223,7 +223,7 @@ impl Upstairs {
     }
 
     fn end_doubt(&mut self, block: u64) {
-        if let Some(Copier { step: Step::Copying { doubts, .. }, .. }) = &mut self.copier {
+        if let Some(Copying { doubts, .. }) = self.copying(block) {
             doubts.remove(&block);
         }
         self.ask_doubts();

@@ -17,7 +17,7 @@
 //! - [`peer`], [`members`]: each member, from away to streaming; [`trouble`]: why one is not of use. [`lists`]: which are full.
 //! - [`window`]: the stream, as long as somebody may need it. [`jobs`]: what clients have asked.
 //! - [`reads`]: reading. [`heals`]: healing what was read wrong. [`copier`]: making one member have what another one has;
-//!   [`copies`]: of what; [`pace`]: how much at a time. [`doubts`]: what of it the other one has wrong. [`forged`]: which of two is right.
+//!   [`ranges`]: each range of it; [`copies`]: of what; [`pace`]: how much at a time. [`doubts`]: what of it the other one has wrong. [`forged`]: which of two is right.
 //! - [`replacing`]: which members there are to be. [`snapshots`]: what the members keep of one moment.
 //! - [`standstill`]: how long clients wait for what does not go on.
 //! - [`sealing`]: what members get to see of a block, and whether what they give back is that.
@@ -35,6 +35,7 @@ mod lists;
 mod members;
 mod pace;
 mod peer;
+mod ranges;
 mod reads;
 mod replacing;
 mod report;

@@ -128,6 +128,7 @@ impl Upstairs {
                 // It lacks something from now on.
                 self.peers[id.0].filled = 0;
             }
+            self.peers[id.0].is_new &= !self.is_full(id);
         }
         if !matches!(self.phase, Phase::Active) {
             return;

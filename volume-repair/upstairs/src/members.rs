@@ -156,6 +156,7 @@ impl Upstairs {
         self.act(Action::Send(id, Request::Join(last)));
         let peer = &mut self.peers[id.0];
         peer.is_condemned = false;
+        peer.is_new |= peer.told.as_ref().is_some_and(|told| told.applied == Position::NONE);
         peer.stream_from(next, last);
     }
 

@@ -17,19 +17,21 @@ pub(crate) struct Pace {
     pub(crate) under_way: usize,
     /// Bytes of one run at most.
     pub(crate) run: usize,
+    /// Ranges that are looked at or copied at a time: the next ones are looked at while the first one is copied.
+    pub(crate) ranges: usize,
 }
 
 /// Runs that are under way at most, however short they are: where clients write all over, few blocks that follow each other differ.
 pub(crate) const RUNS_MAX: usize = 64;
 
 /// While clients ask nothing.
-const FAST: Pace = Pace { under_way: 8 << 20, run: WRITE_BYTES_MAX };
+const FAST: Pace = Pace { under_way: 8 << 20, run: WRITE_BYTES_MAX, ranges: 4 };
 
 /// While they ask little at a time, and wait for it: what they ask is to wait no longer than it would otherwise.
-const GENTLE: Pace = Pace { under_way: 512 << 10, run: 256 << 10 };
+const GENTLE: Pace = Pace { under_way: 512 << 10, run: 256 << 10, ranges: 2 };
 
 /// While they ask so much at a time that it waits for itself: a share, or a copy would never end.
-const SHARE: Pace = Pace { under_way: 4 << 20, run: 512 << 10 };
+const SHARE: Pace = Pace { under_way: 1536 << 10, run: 256 << 10, ranges: 2 };
 
 /// So much at a time.
 const MANY_JOBS: usize = 8;

@@ -63,6 +63,8 @@ pub(crate) struct Peer {
     pub(crate) is_gone: bool,
     /// Whether it is left out as soon as that can be, for a new member.
     pub(crate) makes_room: bool,
+    /// Whether it had nothing when it came, and was not full since.
+    pub(crate) is_new: bool,
     /// Whether it is not full, holds everything, and waits for room in the list.
     pub(crate) is_ready: bool,
     /// If a power cut may have taken something from it.
@@ -97,6 +99,7 @@ impl Peer {
             is_leaving,
             is_gone: false,
             makes_room: false,
+            is_new: false,
             is_ready: false,
             suspicion: None,
             trouble: None,

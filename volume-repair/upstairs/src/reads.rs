@@ -353,20 +353,3 @@ fn runs(held: &[Held]) -> Vec<Run> {
     }
     runs
 }
-
-/// The runs of blocks that have the same version and the same kind of content: what one copy is made of.
-pub(crate) fn same_runs(held: &[Held]) -> Vec<std::ops::Range<usize>> {
-    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
-    for (at, one) in held.iter().enumerate() {
-        let is_same = |last: &std::ops::Range<usize>| {
-            let before = &held[last.start];
-            before.version == one.version
-                && std::mem::discriminant(&before.what) == std::mem::discriminant(&one.what)
-        };
-        match runs.last_mut() {
-            Some(last) if is_same(last) => last.end = at + 1,
-            _ => runs.push(at..at + 1),
-        }
-    }
-    runs
-}

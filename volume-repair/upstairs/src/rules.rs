@@ -38,6 +38,10 @@ named_rules::named_rules! {
         SilenceStopsReads,
         /// What is copied was asked of both behind the same position.
         SamePosition,
+        /// No write is passed over whose blocks were looked at.
+        PassedOverBeforeItIsLookedAt,
+        /// What the source of a copy says is newer than it was is looked at once more.
+        NewerIsLookedAtAgain,
         /// A block is lost when everybody was asked who may have it right.
         AllAreAskedBeforeLost,
         /// What nobody has right is lost, and the rest is copied.

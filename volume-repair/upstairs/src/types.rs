@@ -4,7 +4,7 @@ use crate::replacing::Members;
 use bytes::Bytes;
 use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{Geometry, Position, Promotion};
-use region_wire::Request;
+use region_wire::{LOOK_MAX, Request};
 use std::time::Duration;
 use volume_seals::Sealer;
 
@@ -41,6 +41,8 @@ pub struct Limits {
     pub in_flight_bytes: usize,
     /// Writes that are on their way to one member at most.
     pub in_flight_entries: usize,
+    /// Blocks that are compared at a time when a member is filled or brought up, at most [`region_wire::LOOK_MAX`].
+    pub range_blocks: u64,
 }
 
 /// How long clients wait for what may come again. By default for ever: a guest whose disk waits goes on when it is there again, and one
@@ -60,6 +62,7 @@ impl Default for Limits {
             window_entries: 8_192,
             in_flight_bytes: 8 << 20,
             in_flight_entries: 2_048,
+            range_blocks: LOOK_MAX,
         }
     }
 }

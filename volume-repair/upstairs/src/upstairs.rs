@@ -382,11 +382,16 @@ impl Upstairs {
                 self.ask_snapshots(peer);
                 let number = self.peers[peer.0].next;
                 let Some(entry) = self.window.get(number) else { break };
-                self.peers[peer.0].next += 1;
                 if entry.is_flush() {
+                    self.peers[peer.0].next += 1;
                     self.ask(peer, Purpose::Flush, |id| Request::Flush { id });
                 } else {
-                    let (position, bytes, request) = (entry.position(), entry.bytes(), entry.request());
+                    let position = entry.position();
+                    let (bytes, request) = match self.passes_over(peer, entry) {
+                        true => (0, Request::Pass(position)),
+                        false => (entry.bytes(), entry.request()),
+                    };
+                    self.peers[peer.0].next += 1;
                     self.peers[peer.0].note_sent(position, bytes);
                     self.act(Action::Send(peer, request));
                 }

@@ -29,6 +29,15 @@ impl Entry {
         matches!(self, Entry::Flush(_))
     }
 
+    /// The first block that it writes.
+    pub(crate) fn first_block(&self) -> Option<u64> {
+        match self {
+            Entry::Write(_, data) => Some(data.first),
+            Entry::Zero(_, blocks) => Some(blocks.first),
+            Entry::Flush(_) => None,
+        }
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         if let Entry::Write(_, data) = self { data.bytes.len() } else { 0 }
     }

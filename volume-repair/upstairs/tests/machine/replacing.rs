@@ -344,3 +344,41 @@ fn one_that_was_alone_because_loss_was_accepted_is_not_enough_for_whoever_begins
     wait(&mut trio, &mut writer, 60);
     assert_eq!(writer.read(&mut trio, 3, 1), Ok(vec![9; SIZE]));
 }
+
+fn writes_onto_what_is_still_to_be_copied_go_to_a_new_member_with_the_copy() {
+    let (mut trio, _) = volume(1);
+    trio.range_blocks = 4;
+    let mut writer = Writer::start(&mut trio, 2, 0);
+    // The source does not answer, and a few ranges are asked for.
+    trio.away = vec![0];
+    writer.set_members(&mut trio, &members(&[0, 1, 3], &[2])).expect("a member may be replaced");
+    assert_eq!(roles(&writer).last(), Some(&(3, Role::Filling)));
+    writer.ask(&mut trio, Job::Write { first: 2, bytes: vec![21; SIZE].into(), is_durable: false });
+    writer.ask(&mut trio, Job::Write { first: 38, bytes: vec![22; SIZE].into(), is_durable: false });
+    let has = |trio: &mut Trio, block: u64| {
+        let [new, other] =
+            [3, 1].map(|at| trio.members[at].region_mut().look(block..block + 1).expect("it is read"));
+        new == other
+    };
+    assert!(has(&mut trio, 2), "it is looked at already: this one it gets at once");
+    assert!(!has(&mut trio, 38), "this one comes with the copy");
+    // What was lost is noticed by the silence.
+    wait(&mut trio, &mut writer, 60);
+    trio.away.clear();
+    wait(&mut trio, &mut writer, 60);
+    assert_eq!(full(&writer), [0, 1, 3]);
+    assert!(has(&mut trio, 38));
+    are_the_same(&mut trio, &[0, 1, 3]);
+}
+
+#[test]
+fn a_new_member_is_sent_what_it_was_looked_at_for_and_the_rest_with_the_copy() {
+    writes_onto_what_is_still_to_be_copied_go_to_a_new_member_with_the_copy();
+}
+
+#[test]
+fn passing_over_a_write_whose_blocks_were_looked_at_is_noticed() {
+    let without = Rule::PassedOverBeforeItIsLookedAt
+        .left_out(|| catch_unwind(writes_onto_what_is_still_to_be_copied_go_to_a_new_member_with_the_copy));
+    assert!(without.is_err());
+}

@@ -41,6 +41,8 @@ pub(crate) struct Trio {
     pub(crate) faults: Vec<DiskFaults>,
     /// Those that are not reached.
     pub(crate) away: Vec<usize>,
+    /// How its writers compare what members have.
+    pub(crate) range_blocks: u64,
     /// Done once, when a member that is filled has taken a copy.
     pub(crate) behind_an_install: Option<fn(&mut Trio)>,
 }
@@ -52,7 +54,8 @@ impl Trio {
         let full: Vec<Named> = (0..3).map(named).collect();
         let list = List { version: ListVersion { epoch: 0, number: 1 }, base: Position::NONE, full };
         let (sleds, members, faults) = (Vec::new(), Vec::new(), Vec::new());
-        let mut trio = Trio { geometry, sleds, members, faults, away: Vec::new(), behind_an_install: None };
+        let (away, range_blocks) = (Vec::new(), BLOCKS);
+        let mut trio = Trio { geometry, sleds, members, faults, away, range_blocks, behind_an_install: None };
         (0..3).for_each(|_| trio.add(list.clone()));
         trio
     }
@@ -177,7 +180,7 @@ impl Writer {
             members,
             promotion: Promotion { epoch, session: Uuid::from_u128(epoch.into()) },
             accepts_possible_loss,
-            limits: Limits::default(),
+            limits: Limits { range_blocks: trio.range_blocks, ..Limits::default() },
             patience,
             sealer: trio.geometry.is_sealed.then(|| Sealer::new(&key, set(), BlockSize::B512, session)),
         };
