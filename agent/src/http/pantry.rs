@@ -1,9 +1,6 @@
 //! `/pantry/volumes`: volumes that the sled holds with no VM. Here is who may ask; what is done, and its refusals, are the Pantry's.
 
-use crate::{
-    http::{Context, problems},
-    pantry::PantryCallError,
-};
+use crate::{http::Context, pantry::PantryCallError};
 use axum::{
     extract::{Request, State},
     http::StatusCode,
@@ -17,8 +14,8 @@ use problem::Problem;
 use sled_client::{
     ClientError,
     pantry::{
-        AttachAnswer, AttachQuery, ExportAnswer, ExportRequest, ImportQuery, ImportRequest, JobQuery, PantryJob,
-        PantryJobPage, PantryVolume, PantryVolumePage, ScrubRequest, SnapshotAnswer, WAIT_MS_MAX,
+        AttachAnswer, AttachQuery, ExportAnswer, ExportRequest, ImportQuery, ImportRequest, JobQuery,
+        PantryJob, PantryJobPage, PantryVolume, PantryVolumePage, ScrubRequest, SnapshotAnswer, WAIT_MS_MAX,
     },
     regions::ExecutorQuery,
 };
@@ -44,13 +41,9 @@ pub(super) fn router() -> OpenApiRouter<Context> {
         .routes(routes!(job, cancel))
 }
 
-fn refused(error: PantryCallError) -> ApiError {
-    problems::of_pantry(&error)
-}
-
 /// What the Pantry has said of a volume.
 fn said<T>(context: &Context, id: VolumeId, answer: Result<T, ClientError>) -> Result<T, ApiError> {
-    answer.map_err(|error| refused(context.pantry.explain(id, error)))
+    answer.map_err(|error| context.pantry.explain(id, error).into())
 }
 
 /// The volumes that the sled holds, and how the process does that has them.
@@ -59,7 +52,7 @@ fn said<T>(context: &Context, id: VolumeId, answer: Result<T, ClientError>) -> R
     responses((status = 200, body = PantryVolumePage), (status = 503, body = Problem))
 )]
 async fn list(State(context): State<Context>) -> Result<ApiJson<PantryVolumePage>, ApiError> {
-    context.pantry.list().await.map(ApiJson).map_err(refused)
+    Ok(ApiJson(context.pantry.list().await?))
 }
 
 /// One volume, with all that its Upstairs believes.
@@ -71,7 +64,7 @@ async fn show(
     State(context): State<Context>,
     ApiPath(id): ApiPath<VolumeId>,
 ) -> Result<ApiJson<PantryVolume>, ApiError> {
-    context.pantry.show(id).await.map(ApiJson).map_err(refused)
+    Ok(ApiJson(context.pantry.show(id).await?))
 }
 
 /// Attaches a volume by its construction request, or applies a newer one to it while it is in use. The same one may be put at any time.
@@ -90,7 +83,7 @@ async fn put(
     ApiQuery(query): ApiQuery<AttachQuery>,
     ApiJson(request): ApiJson<ConstructionRequest>,
 ) -> Result<ApiJson<AttachAnswer>, ApiError> {
-    context.pantry.put(id, query, request).await.map(ApiJson).map_err(refused)
+    Ok(ApiJson(context.pantry.put(id, query, request).await?))
 }
 
 /// Detaches a volume; done if it is not attached. Its jobs and exports end, and nothing of it is left.
@@ -104,8 +97,8 @@ async fn delete(
     ApiPath(id): ApiPath<VolumeId>,
     ApiQuery(query): ApiQuery<ExecutorQuery>,
 ) -> Result<StatusCode, ApiError> {
-    let deleted = context.pantry.delete(id, query.executor_epoch).await;
-    deleted.map(|()| StatusCode::NO_CONTENT).map_err(refused)
+    context.pantry.delete(id, query.executor_epoch).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Streams the body into the volume, from its first byte on; answered when all of it is durable. Needs a Content-Length.
@@ -124,21 +117,21 @@ async fn import(
     ApiQuery(mut query): ApiQuery<ImportQuery>,
     request: Request,
 ) -> Result<ApiJson<PantryJob>, ApiError> {
-    let client = context.pantry.importing(id, query.executor_epoch).await.map_err(refused)?;
+    let client = context.pantry.importing(id, query.executor_epoch).await?;
     let body = BoundedBody::new(request.into_body(), u64::MAX, IMPORT_IDLE_LIMIT)?;
-    let length = body.declared_bytes().ok_or_else(|| refused(PantryCallError::LengthMissing))?;
+    let length = body.declared_bytes().ok_or(PantryCallError::LengthMissing)?;
     // So that it can be asked how it has ended.
     let job = *query.job_id.get_or_insert_with(JobId::generate);
     match client.pantry_import(id, &query, length, pieces(body)).await {
         Ok(job) => Ok(ApiJson(job)),
         Err(error @ ClientError::Transport { .. }) => {
-            let asked = context.pantry.asking(id).await.map_err(refused)?;
+            let asked = context.pantry.asking(id).await?;
             match asked.pantry_job(id, job, STOPPED_WAIT).await {
                 Ok(PantryJob { error: Some(problem), .. }) => Err(problem.into()),
-                _ => Err(refused(error.into())),
+                _ => Err(PantryCallError::from(error).into()),
             }
         }
-        Err(error) => Err(refused(context.pantry.explain(id, error))),
+        Err(error) => Err(context.pantry.explain(id, error).into()),
     }
 }
 
@@ -164,7 +157,7 @@ async fn import_url(
     ApiPath(id): ApiPath<VolumeId>,
     ApiJson(request): ApiJson<ImportRequest>,
 ) -> Result<Response, ApiError> {
-    let client = context.pantry.changing(id, request.executor_epoch).await.map_err(refused)?;
+    let client = context.pantry.changing(id, request.executor_epoch).await?;
     let job = said(&context, id, client.pantry_import_url(id, &request).await)?;
     Ok((StatusCode::ACCEPTED, ApiJson(job)).into_response())
 }
@@ -183,7 +176,7 @@ async fn export(
     ApiPath(id): ApiPath<VolumeId>,
     ApiJson(request): ApiJson<ExportRequest>,
 ) -> Result<ApiJson<ExportAnswer>, ApiError> {
-    let client = context.pantry.changing(id, request.executor_epoch).await.map_err(refused)?;
+    let client = context.pantry.changing(id, request.executor_epoch).await?;
     said(&context, id, client.pantry_export(id, &request).await).map(ApiJson)
 }
 
@@ -201,7 +194,7 @@ async fn scrub(
     ApiPath(id): ApiPath<VolumeId>,
     ApiJson(request): ApiJson<ScrubRequest>,
 ) -> Result<Response, ApiError> {
-    let client = context.pantry.changing(id, request.executor_epoch).await.map_err(refused)?;
+    let client = context.pantry.changing(id, request.executor_epoch).await?;
     let job = said(&context, id, client.pantry_scrub(id, &request).await)?;
     Ok((StatusCode::ACCEPTED, ApiJson(job)).into_response())
 }
@@ -220,7 +213,7 @@ async fn snapshot(
     ApiPath((id, snapshot)): ApiPath<(VolumeId, SnapshotId)>,
     ApiQuery(query): ApiQuery<ExecutorQuery>,
 ) -> Result<ApiJson<SnapshotAnswer>, ApiError> {
-    let client = context.pantry.changing(id, query.executor_epoch).await.map_err(refused)?;
+    let client = context.pantry.changing(id, query.executor_epoch).await?;
     said(&context, id, client.pantry_snapshot(id, snapshot, query.executor_epoch).await).map(ApiJson)
 }
 
@@ -233,7 +226,7 @@ async fn jobs(
     State(context): State<Context>,
     ApiPath(id): ApiPath<VolumeId>,
 ) -> Result<ApiJson<PantryJobPage>, ApiError> {
-    let client = context.pantry.asking(id).await.map_err(refused)?;
+    let client = context.pantry.asking(id).await?;
     said(&context, id, client.pantry_jobs(id).await).map(ApiJson)
 }
 
@@ -248,7 +241,7 @@ async fn job(
     ApiPath((id, job)): ApiPath<(VolumeId, JobId)>,
     ApiQuery(query): ApiQuery<JobQuery>,
 ) -> Result<ApiJson<PantryJob>, ApiError> {
-    let client = context.pantry.asking(id).await.map_err(refused)?;
+    let client = context.pantry.asking(id).await?;
     let wait = Duration::from_millis(query.wait_ms.min(WAIT_MS_MAX));
     said(&context, id, client.pantry_job(id, job, wait).await).map(ApiJson)
 }
@@ -264,7 +257,7 @@ async fn cancel(
     ApiPath((id, job)): ApiPath<(VolumeId, JobId)>,
     ApiQuery(query): ApiQuery<ExecutorQuery>,
 ) -> Result<StatusCode, ApiError> {
-    let client = context.pantry.changing(id, query.executor_epoch).await.map_err(refused)?;
+    let client = context.pantry.changing(id, query.executor_epoch).await?;
     said(&context, id, client.cancel_pantry_job(id, job, query.executor_epoch).await)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -46,8 +46,10 @@ pub(crate) fn of_region(error: &RegionError) -> ApiError {
     }
 }
 
-pub(crate) fn of_pantry(error: &PantryCallError) -> ApiError {
-    error.problem().into()
+impl From<PantryCallError> for ApiError {
+    fn from(error: PantryCallError) -> ApiError {
+        error.problem().into()
+    }
 }
 
 pub(crate) fn of_job(error: &JobRefused) -> ApiError {

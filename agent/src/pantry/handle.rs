@@ -231,11 +231,7 @@ impl Pantry {
     ///
     /// # Errors
     /// [`PantryCallError`].
-    pub async fn changing(
-        &self,
-        id: VolumeId,
-        executor_epoch: u64,
-    ) -> Result<&SledClient, PantryCallError> {
+    pub async fn changing(&self, id: VolumeId, executor_epoch: u64) -> Result<&SledClient, PantryCallError> {
         self.0.records.hear(id, executor_epoch).await?;
         self.asking(id).await
     }
@@ -244,11 +240,7 @@ impl Pantry {
     ///
     /// # Errors
     /// [`PantryCallError`].
-    pub async fn importing(
-        &self,
-        id: VolumeId,
-        executor_epoch: u64,
-    ) -> Result<&SledClient, PantryCallError> {
+    pub async fn importing(&self, id: VolumeId, executor_epoch: u64) -> Result<&SledClient, PantryCallError> {
         self.changing(id, executor_epoch).await.map(|_| &self.0.imports)
     }
 

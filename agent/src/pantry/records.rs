@@ -68,7 +68,8 @@ impl Records {
     /// If the file cannot be read.
     pub fn open(directory: &Utf8Path) -> Result<Records, StateFileError> {
         let none = || File { version: VERSION, volumes: BTreeMap::new() };
-        let file = state_file::update(directory, FILE_NAME, |known: Option<File>| known.unwrap_or_else(none))?;
+        let file =
+            state_file::update(directory, FILE_NAME, |known: Option<File>| known.unwrap_or_else(none))?;
         Ok(Records { directory: directory.to_owned(), known: Arc::new(Mutex::new(file.volumes)) })
     }
 
@@ -82,7 +83,11 @@ impl Records {
     #[must_use]
     pub fn attached(&self) -> BTreeMap<VolumeId, Record> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().filter(|(_, record)| record.attached.is_some()).map(|(id, record)| (*id, *record)).collect()
+        known
+            .iter()
+            .filter(|(_, record)| record.attached.is_some())
+            .map(|(id, record)| (*id, *record))
+            .collect()
     }
 
     /// Hears of a coordinator's right; durable on return.

@@ -94,11 +94,7 @@ fn told(done: Result<(), PantryProcessError>) -> ExitCode {
     }
 }
 
-fn serve(
-    directory: &Utf8Path,
-    socket: &Utf8Path,
-    log_format: LogFormat,
-) -> Result<(), PantryProcessError> {
+fn serve(directory: &Utf8Path, socket: &Utf8Path, log_format: LogFormat) -> Result<(), PantryProcessError> {
     log::start(&LogSettings { format: log_format, filter: None })?;
     crate::limits::raise_open_files();
     let mut builder = tokio::runtime::Builder::new_multi_thread();

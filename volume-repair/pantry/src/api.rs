@@ -23,9 +23,9 @@ use ids::{ArtifactHash, JobId, SnapshotId, VolumeId};
 use problem::Code;
 use sled_client::{
     pantry::{
-        AttachAnswer, AttachQuery, ExportAnswer, ExportRequest, Exported, ImportQuery, ImportRequest, JobQuery,
-        PantryJob, PantryJobPage, PantryJobState, PantryVolume, PantryVolumePage, ScrubRequest, SnapshotAnswer,
-        WAIT_MS_MAX,
+        AttachAnswer, AttachQuery, ExportAnswer, ExportRequest, Exported, ImportQuery, ImportRequest,
+        JobQuery, PantryJob, PantryJobPage, PantryJobState, PantryVolume, PantryVolumePage, ScrubRequest,
+        SnapshotAnswer, WAIT_MS_MAX,
     },
     regions::ExecutorQuery,
 };

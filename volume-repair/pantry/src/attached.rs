@@ -178,7 +178,8 @@ impl Attached {
     /// Takes a snapshot. The regions that have it.
     pub(crate) fn snapshot(&self, snapshot: SnapshotId) -> Result<Vec<RegionId>, PantryError> {
         self.check_usable(true)?;
-        let taken = self.handle.snapshot(SnapshotOrder::Take(snapshot)).map_err(|gone| self.no_answer(gone))?;
+        let taken =
+            self.handle.snapshot(SnapshotOrder::Take(snapshot)).map_err(|gone| self.no_answer(gone))?;
         taken.map_err(|source| PantryError::Snapshot { id: self.id, snapshot, source })
     }
 

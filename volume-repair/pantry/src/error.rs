@@ -54,7 +54,9 @@ pub enum PantryError {
     #[error("the volume is not activated")]
     Activate(#[source] ActivateError),
     /// Somebody else has it.
-    #[error("somebody else holds volume {id}: it was activated with epoch {theirs}, and here it has epoch {ours}")]
+    #[error(
+        "somebody else holds volume {id}: it was activated with epoch {theirs}, and here it has epoch {ours}"
+    )]
     Fenced {
         /// Which.
         id: VolumeId,
@@ -129,7 +131,9 @@ pub enum PantryError {
         block: u32,
     },
     /// It ended in the middle.
-    #[error("the import has stopped: {written} of {wanted} bytes are in, and what lies behind them is as it was ({why})")]
+    #[error(
+        "the import has stopped: {written} of {wanted} bytes are in, and what lies behind them is as it was ({why})"
+    )]
     Stopped {
         /// Bytes that are in the volume.
         written: u64,

@@ -15,7 +15,7 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use ids::ArtifactHash;
 use sha2::{Digest, Sha256};
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::{Receiver, error::TryRecvError};
 
 /// Pieces that wait to be written: a body's pieces have 128 KiB at most.
 pub(crate) const PIECES_MAX: usize = 16;
@@ -62,7 +62,16 @@ pub(crate) fn write(
     let (mut digest, mut buffer, mut taken) = (Sha256::new(), BytesMut::new(), 0);
     let mut written = 0;
     let stopped = loop {
-        match pieces.blocking_recv() {
+        let piece = match pieces.try_recv() {
+            Err(TryRecvError::Empty) => {
+                // Whoever sends is slower: how far it is is told exactly while it is waited for.
+                io.settle(0)?;
+                job.note_done(written);
+                pieces.blocking_recv()
+            }
+            piece => piece.ok(),
+        };
+        match piece {
             Some(Piece::Bytes(bytes)) => {
                 taken += bytes.len() as u64;
                 if taken > job.bytes {

@@ -104,9 +104,7 @@ impl Job {
         *self.cut.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let (state, sha256, error) = match result {
             Ok(sha256) => (PantryJobState::Done, sha256, None),
-            Err(error @ PantryError::Cancelled) => {
-                (PantryJobState::Cancelled, None, Some(error.problem()))
-            }
+            Err(error @ PantryError::Cancelled) => (PantryJobState::Cancelled, None, Some(error.problem())),
             Err(error) => (PantryJobState::Failed, None, Some(error.problem())),
         };
         let words = error.as_ref().map(ToString::to_string);

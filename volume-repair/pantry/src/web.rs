@@ -22,12 +22,8 @@ pub(crate) const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// Pauses before the rest is asked for; after the last one the import stops. A server that is started again is back by then. What has
 /// moved on in between begins with the first one again.
-const PAUSES: [Duration; 4] = [
-    Duration::from_millis(100),
-    Duration::from_millis(500),
-    Duration::from_secs(2),
-    Duration::from_secs(5),
-];
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(5)];
 
 /// Hands on what is there, until nobody takes it any more.
 pub(crate) async fn fetch(url: HttpUrl, bytes: u64, pieces: Sender<Piece>) {
@@ -99,7 +95,8 @@ impl Fetch<'_> {
 
     async fn once(&mut self, client: &Client) -> Result<(), Trouble> {
         let passes = |error: reqwest::Error| Trouble::MayPass(problem::chain(&error.without_url()));
-        let mut request = client.get(self.url.with_secrets().clone()).header(header::ACCEPT_ENCODING, "identity");
+        let mut request =
+            client.get(self.url.with_secrets().clone()).header(header::ACCEPT_ENCODING, "identity");
         if self.taken > 0 {
             request = request.header(header::RANGE, format!("bytes={}-", self.taken));
         }
