@@ -6,6 +6,7 @@ use crate::{
     web::{Manner, Web},
 };
 use camino::Utf8PathBuf;
+use daemon::state_lock::{self, Holding};
 use futures::stream;
 use ids::{ArtifactHash, JobId, RegionId, SnapshotId, VolumeId};
 use problem::Code;
@@ -19,11 +20,16 @@ use sled_client::{
     },
     regions::RegionMember,
 };
-use std::{fs, io, process::Command, time::Duration};
+use std::{
+    fs, io,
+    process::{Command, Stdio},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use volume_pantry::VOLUMES_MAX;
 use volume_repair::{ConstructionRequest, Member, RegionSet, SubVolume};
 
 const BLOCK: u32 = 4096;
@@ -641,6 +647,88 @@ async fn a_snapshot_keeps_what_was_there_and_is_read_beside_the_volume() {
     assert!(read(&agent, &kept).await == old);
     assert!(read(&agent, &request).await == new);
     is(agent.client.pantry_snapshot(id(&kept), SnapshotId::generate(), 1).await, Code::PantryReadOnly);
+}
+
+#[tokio::test]
+async fn volumes_do_not_pile_up_and_calls_for_one_do_not_mix() {
+    let agent = Agent::served(3, 22).await;
+    let request = attached(&agent).await;
+    let image = agent.temp.path().join("image");
+    fs::write(&image, [5; 4096]).unwrap();
+    let only_read = || ConstructionRequest {
+        id: uuid::Uuid::now_v7(),
+        config_version: 1,
+        epoch: 0,
+        block_size: BLOCK,
+        sub_volumes: vec![SubVolume::File(volume_repair::FilePart { path: image.clone() })],
+        read_only_parent: None,
+    };
+    let others: Vec<ConstructionRequest> = (1..VOLUMES_MAX).map(|_| only_read()).collect();
+    for other in &others {
+        put(&agent, other, Activate::Now).await.unwrap();
+    }
+    let one_more = only_read();
+    is(put(&agent, &one_more, Activate::Now).await, Code::PantryVolumesFull);
+    is(agent.client.pantry_volume(id(&one_more)).await, Code::PantryVolumeNotFound);
+    put(&agent, &request, Activate::Now).await.unwrap();
+    assert_eq!(agent.client.pantry_volumes().await.unwrap().items.len(), VOLUMES_MAX);
+    assert_eq!(sockets(&agent).len(), VOLUMES_MAX);
+    for other in &others {
+        agent.client.delete_pantry_volume(id(other), 1).await.unwrap();
+    }
+    put(&agent, &one_more, Activate::Now).await.unwrap();
+    // One that waits for its members, and another call meanwhile.
+    let Made { request: mut slow, .. } = set::make(&agent, BLOCK, BLOCKS).await;
+    let SubVolume::RegionSet(set) = &mut slow.sub_volumes[0] else { panic!("it is a set") };
+    set.members.iter_mut().for_each(|member| member.address = "127.0.0.1:9".parse().unwrap());
+    let (first, second) = tokio::join!(put(&agent, &slow, Activate::Now), put(&agent, &slow, Activate::Now));
+    let (done, refused) = if first.is_ok() { (first, second) } else { (second, first) };
+    assert_eq!(done.unwrap().volume.unwrap().state, PantryVolumeState::Activating);
+    is(refused, Code::PantryVolumeBusy);
+    // A second body for an import that runs.
+    let job = JobId::generate();
+    let query = ImportQuery { job_id: Some(job), ..whole() };
+    let (address, head) =
+        head(&agent, &request, &format!("&job_id={job}"), &format!("content-length: {SIZE}"));
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(&head).await.unwrap();
+    agent.eventually(async || agent.client.pantry_job(id(&request), job, Duration::ZERO).await).await;
+    is(import(&agent, &request, &query, &content(15)).await, Code::PantryJobRunning);
+    agent.client.cancel_pantry_job(id(&request), job, 1).await.unwrap();
+    assert_eq!(ended(&agent, &request, job).await.state, PantryJobState::Cancelled);
+    let mut told = String::new();
+    socket.read_to_string(&mut told).await.unwrap();
+    assert!(told.starts_with("HTTP/1.1 409") && told.contains("\"cancelled\""), "{told}");
+}
+
+#[tokio::test]
+async fn a_directory_that_somebody_else_has_is_left_to_him() {
+    let agent = Agent::served(3, 23).await;
+    let Made { request, .. } = set::make(&agent, BLOCK, BLOCKS).await;
+    let directory = agent.temp.path().join("state/pantry");
+    fs::create_dir(&directory).unwrap();
+    let script = "exec 9<>lock; flock 9; echo $$ >&9; read line";
+    let holder =
+        Command::new("bash").args(["-c", script]).current_dir(&directory).stdin(Stdio::piped()).spawn();
+    let mut holder = Owned(holder.expect("bash is there"));
+    let held_by = Holding::Held(Some(holder.0.id()));
+    agent
+        .eventually(async || match state_lock::look(&directory) {
+            Ok(held) if held == held_by => Ok(()),
+            other => Err(other),
+        })
+        .await;
+    is(put(&agent, &request, Activate::Now).await, Code::PantryDown);
+    let pantry = agent.client.pantry_volumes().await.unwrap().pantry.unwrap();
+    assert_eq!((pantry.state, pantry.pid), (PantryState::HeldElsewhere, Some(holder.0.id())));
+    let stop = ["pantry-stop", "--directory", directory.as_str()];
+    assert!(!agent.command(&stop).status().unwrap().success());
+    assert!(holder.0.try_wait().unwrap().is_none(), "it was left alone");
+    drop(holder);
+    agent.eventually(async || put(&agent, &request, Activate::Now).await).await;
+    // By hand, it is ended in order.
+    assert!(agent.command(&stop).status().unwrap().success());
+    assert!(sockets(&agent).is_empty());
 }
 
 #[tokio::test]
