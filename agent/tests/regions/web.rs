@@ -23,6 +23,8 @@ pub(crate) enum Manner {
     HeldAt(usize),
     /// Says nothing of what its content is known by.
     Unnamed(usize),
+    /// Has another content of the same length by now.
+    Changed,
 }
 
 /// A web server.
@@ -88,9 +90,11 @@ async fn answer(
             format!("HTTP/1.1 206 Partial Content\r\ncontent-range: bytes {from}-{}/{size}\r\n", size - 1)
         }
     };
-    if !matches!(manner, Manner::Unnamed(_)) {
-        told += "etag: \"one\"\r\n";
-    }
+    told += match manner {
+        Manner::Unnamed(_) => "",
+        Manner::Changed => "etag: \"two\"\r\n",
+        Manner::Answers | Manner::BreaksOffAt(_) | Manner::HeldAt(_) => "etag: \"one\"\r\n",
+    };
     told += &format!("content-length: {}\r\nconnection: close\r\n\r\n", size - start);
     socket.write_all(told.as_bytes()).await?;
     let (Manner::BreaksOffAt(end) | Manner::HeldAt(end) | Manner::Unnamed(end)) = manner else {
