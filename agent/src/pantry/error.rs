@@ -30,6 +30,9 @@ pub enum PantryCallError {
     /// It was, and its process has ended.
     #[error("the Pantry that had volume {0} has ended, and its jobs with it")]
     Ended(VolumeId),
+    /// As many as there may be, those that have ended among them.
+    #[error("{0} volumes are attached, or were when their Pantry ended, which is as many as may be")]
+    Full(usize),
     /// Another call is at it.
     #[error("another call is at work on volume {0}")]
     Busy(VolumeId),
@@ -65,6 +68,7 @@ impl PantryCallError {
             PantryCallError::StaleEpoch { .. } => Code::StaleEpoch,
             PantryCallError::NotFound(_) => Code::PantryVolumeNotFound,
             PantryCallError::Ended(_) => Code::PantryVolumeEnded,
+            PantryCallError::Full(_) => Code::PantryVolumesFull,
             PantryCallError::Busy(_) => Code::PantryVolumeBusy,
             PantryCallError::LengthMissing => Code::ImportLengthMissing,
             PantryCallError::Record { .. } => Code::Unavailable,

@@ -125,6 +125,7 @@ impl Pantry {
         self.start().await?;
         let before = records.get(id).and_then(|record| record.attached);
         if query.activate != Activate::Never {
+            records.check_room(id)?;
             let next = Request { config_version: request.config_version, epoch: request.epoch };
             records.note(id, Some(next)).await?;
         }

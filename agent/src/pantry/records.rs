@@ -24,6 +24,10 @@ const VERSION: u8 = 1;
 /// lowest ids are forgotten, which are the oldest ones. All of them are some 500 KiB.
 pub const DETACHED_MAX: usize = 4_096;
 
+/// Volumes that are attached, or were and have ended with their Pantry, at most: a Pantry holds far fewer. Nobody forgets these but a
+/// coordinator that detaches them.
+pub const ATTACHED_MAX: usize = 256;
+
 /// The greatest right: any program that reads JSON keeps it exactly.
 const EXECUTOR_EPOCH_MAX: u64 = (1 << 53) - 1;
 
@@ -88,6 +92,18 @@ impl Records {
             .filter(|(_, record)| record.attached.is_some())
             .map(|(id, record)| (*id, *record))
             .collect()
+    }
+
+    /// Refuses one more than there may be.
+    ///
+    /// # Errors
+    /// `pantry_volumes_full`.
+    pub fn check_room(&self, id: VolumeId) -> Result<(), PantryCallError> {
+        let attached = self.attached();
+        if attached.len() >= ATTACHED_MAX && !attached.contains_key(&id) {
+            return Err(PantryCallError::Full(attached.len()));
+        }
+        Ok(())
     }
 
     /// Hears of a coordinator's right; durable on return.

@@ -173,12 +173,12 @@ impl Drop for Agent {
             let _ = process.wait();
         }
         let pantry = self.temp.path().join("state/pantry");
-        let stopped = self.command(&["pantry-stop", "--directory", pantry.as_str()]).status();
-        if !std::thread::panicking() {
-            assert!(stopped.unwrap().success(), "{}", self.log());
-        }
-        for index in 0..self.disks.len() {
-            let stopped = self.command(&["disk", "stop", self.disk_dir(index).as_str()]).status();
+        let disks = (0..self.disks.len()).map(|index| self.disk_dir(index));
+        let stop = |arguments: [&str; 3]| self.command(&arguments).status();
+        // All are asked, whatever becomes of one.
+        let mut stopped = vec![stop(["pantry-stop", "--directory", pantry.as_str()])];
+        stopped.extend(disks.map(|disk| stop(["disk", "stop", disk.as_str()])));
+        for stopped in stopped {
             if !std::thread::panicking() {
                 assert!(stopped.unwrap().success(), "{}", self.log());
             }

@@ -12,6 +12,7 @@ use ids::{ArtifactHash, JobId, RegionId, SnapshotId, VolumeId};
 use problem::Code;
 use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
+use sled_agent::pantry::records::ATTACHED_MAX;
 use sled_client::{
     ClientError, ClientOptions, SledClient,
     pantry::{
@@ -196,6 +197,11 @@ async fn a_volume_is_attached_once_by_equal_requests_and_nothing_is_left_when_it
     is(put(&agent, &other, Activate::Now).await, Code::PantryConflict);
     let older = ConstructionRequest { config_version: 0, ..request.clone() };
     is(put(&agent, &older, Activate::Now).await, Code::PantryConflict);
+    for epoch in [2, 0] {
+        let other = ConstructionRequest { epoch, ..request.clone() };
+        is(put(&agent, &other, Activate::Now).await, Code::PantryConflict);
+    }
+    assert_eq!(agent.client.pantry_volume(id(&request)).await.unwrap().epoch, 1);
     let query = AttachQuery { executor_epoch: 1, activate: Activate::Now };
     let elsewhere = agent.client.put_pantry_volume(VolumeId::generate(), query, &request).await;
     is(elsewhere, Code::BadRequest);
@@ -265,6 +271,13 @@ async fn a_newer_request_replaces_a_member_of_a_volume_that_is_in_use() {
     set.leaving.push(leaves);
     let answer = put(&agent, &next(&set), Activate::Never).await.unwrap();
     assert_eq!((answer.result, answer.volume.unwrap().config_version), (RequestResult::Started, 2));
+    // Newer still, and with another right: it goes on with the one that it has.
+    let newest = ConstructionRequest { config_version: 3, epoch: 9, ..next(&set) };
+    let applied = put(&agent, &newest, Activate::Now).await.unwrap();
+    assert!(matches!(applied.result, RequestResult::StartedAlready | RequestResult::CompletedAlready));
+    let volume = applied.volume.unwrap();
+    assert_eq!((volume.config_version, volume.epoch), (3, 1));
+    let next = |set: &RegionSet| ConstructionRequest { config_version: 3, ..next(set) };
     let completed = agent
         .eventually(async || match put(&agent, &next(&set), Activate::Now).await {
             Ok(AttachAnswer { result: RequestResult::CompletedAlready, volume }) => Ok(volume.unwrap()),
@@ -704,6 +717,26 @@ async fn volumes_do_not_pile_up_and_calls_for_one_do_not_mix() {
     let mut told = String::new();
     socket.read_to_string(&mut told).await.unwrap();
     assert!(told.starts_with("HTTP/1.1 409") && told.contains("\"cancelled\""), "{told}");
+}
+
+#[tokio::test]
+async fn volumes_that_have_ended_are_bounded_until_somebody_detaches_them() {
+    let mut agent = Agent::served(3, 24).await;
+    let Made { request, .. } = set::make(&agent, BLOCK, BLOCKS).await;
+    agent.stop();
+    let ended: Vec<VolumeId> = (0..ATTACHED_MAX).map(|_| VolumeId::generate()).collect();
+    let record = serde_json::json!({"executor_epoch": 3, "attached": {"config_version": 1, "epoch": 1}});
+    let volumes: serde_json::Map<_, _> = ended.iter().map(|id| (id.to_string(), record.clone())).collect();
+    let file = serde_json::json!({"version": 1, "volumes": volumes});
+    fs::write(agent.temp.path().join("state/pantry.json"), file.to_string()).unwrap();
+    agent.start();
+    let page = agent.eventually(async || agent.client.pantry_volumes().await).await;
+    assert!(page.items.iter().all(|volume| volume.state == PantryVolumeState::Ended));
+    assert_eq!(page.items.len(), ATTACHED_MAX);
+    is(put(&agent, &request, Activate::Now).await, Code::PantryVolumesFull);
+    agent.client.delete_pantry_volume(ended[7], 3).await.unwrap();
+    put(&agent, &request, Activate::Now).await.unwrap();
+    assert_eq!(agent.client.pantry_volumes().await.unwrap().items.len(), ATTACHED_MAX);
 }
 
 #[tokio::test]

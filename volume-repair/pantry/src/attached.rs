@@ -158,12 +158,20 @@ impl Attached {
         request: ConstructionRequest,
         activate: Activate,
     ) -> Result<RequestResult, PantryError> {
-        let epoch = request.epoch;
-        let applied = self.handle.apply(request.clone(), false).map_err(|gone| self.no_answer(gone))??;
+        let (mut request, ours) = (request, self.request());
         let is_idle = self.status()?.volume.phase() == PhaseName::Idle;
+        let is_newer = request.config_version > ours.config_version;
+        if !is_idle && request.epoch != ours.epoch && (request.epoch < ours.epoch || !is_newer) {
+            return Err(PantryError::OtherEpoch { id: self.id, theirs: request.epoch, ours: ours.epoch });
+        }
+        let applied = self.handle.apply(request.clone(), false).map_err(|gone| self.no_answer(gone))??;
         if is_idle && activate == Activate::Now {
-            let activated = self.handle.activate_with(epoch).map_err(|gone| self.no_answer(gone))?;
+            let activated = self.handle.activate_with(request.epoch).map_err(|gone| self.no_answer(gone))?;
             activated.map_err(PantryError::Activate)?;
+        }
+        if !is_idle {
+            // It goes on with the right that it has.
+            request.epoch = ours.epoch;
         }
         *lock(&self.request) = request;
         Ok(match applied {

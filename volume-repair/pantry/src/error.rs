@@ -50,6 +50,18 @@ pub enum PantryError {
     /// Its members, or its request, stay as they are.
     #[error("the construction request is not applied [{}]", .0.code())]
     Change(#[from] ChangeError),
+    /// Its right to write is nobody's to change while it runs.
+    #[error(
+        "volume {id} was activated with epoch {ours}, and the request has epoch {theirs}: detach it before it is attached with another one"
+    )]
+    OtherEpoch {
+        /// Which.
+        id: VolumeId,
+        /// Of the request.
+        theirs: u32,
+        /// That it has.
+        ours: u32,
+    },
     /// It cannot be activated in this way.
     #[error("the volume is not activated")]
     Activate(#[source] ActivateError),
@@ -228,7 +240,7 @@ impl PantryError {
                 | ChangeError::VersionTaken(_)
                 | ChangeError::Differs { .. } => Code::PantryConflict,
             },
-            PantryError::Activate(_) => Code::PantryConflict,
+            PantryError::Activate(_) | PantryError::OtherEpoch { .. } => Code::PantryConflict,
             PantryError::Fenced { .. } => Code::PantryFenced,
             PantryError::Lost(_) => Code::PantryLost,
             PantryError::NotActivated(_) => Code::PantryNotActivated,
