@@ -1,8 +1,8 @@
 //! Wiring: what depends on what, how it starts, how it stops.
 //!
 //! Start: state directory locked → listeners → identity (a new epoch, durable) → store (temporary files removed, ledger
-//! and records read; nothing is hashed) → records of regions → ready → registration, Downstairs. Stop: listeners stop taking calls → running calls end →
-//! store closes. Downstairs go on.
+//! and records read; nothing is hashed) → records of regions and volumes → ready → registration, Downstairs, Pantry. Stop: listeners stop taking calls → running calls end →
+//! store closes. Downstairs and Pantry go on.
 
 use crate::{
     config::Config,
@@ -14,6 +14,7 @@ use crate::{
     identity,
     inventory::Host,
     limits,
+    pantry::{self, Pantry, handle::PantryStartError},
     regions::Regions,
     registration::{self, Subject},
     tokens::{self, TokenError},
@@ -48,6 +49,7 @@ pub struct Agent {
     sled: (Server, axum::Router),
     depot: (Server, axum::Router),
     supervisors: Vec<Supervisor>,
+    pantry: pantry::Supervisor,
 }
 
 /// An agent that can not start.
@@ -80,6 +82,9 @@ pub enum StartError {
     /// The records of regions cannot be read.
     #[error("the records of regions cannot be read")]
     Records(#[from] StorageError),
+    /// Volumes cannot be held.
+    #[error(transparent)]
+    Pantry(#[from] PantryStartError),
     /// The program's own path is not known.
     #[error("cannot tell where this program is, which has to be started for each disk")]
     Program(#[source] io::Error),
@@ -98,7 +103,9 @@ impl Agent {
         let (store_config, faultable) = store_config(&config);
         serve_faults(&config, faultable);
         let store = ArtifactStore::open(store_config).await;
-        let (disks, supervisors) = open_disks(&config)?;
+        let launch = launch(&config)?;
+        let (disks, supervisors) = open_disks(&config, &launch)?;
+        let (pantry, pantry_supervisor) = Pantry::open(&config.state_dir, launch)?;
         let regions = open_regions(&config.state_dir, disks.clone())?;
 
         let fetcher = Fetcher::new(store.clone(), config.address, config.artifacts.artifact_bytes_max);
@@ -124,7 +131,7 @@ impl Agent {
         };
         let depot_reads =
             ReadSlots::new(config.depot.max_concurrent_reads, config.depot.max_concurrent_reads_per_address);
-        let context = Context { config, host, store, jobs, disks, regions, depot_reads };
+        let context = Context { config, host, store, jobs, disks, regions, pantry, depot_reads };
         let readiness = Readiness::waiting_for(&["listeners", "store"]);
         readiness.report("store", Ok(()));
         let metrics = Metrics::new("sled-agent", VERSION);
@@ -156,6 +163,7 @@ impl Agent {
             sled,
             depot,
             supervisors,
+            pantry: pantry_supervisor,
         })
     }
 
@@ -193,6 +201,7 @@ impl Agent {
         for supervisor in self.supervisors {
             tokio::spawn(supervisor.run(stop.clone()));
         }
+        tokio::spawn(self.pantry.run(stop.clone()));
         tokio::spawn(self.context.regions.clone().resume(stop.clone()));
         tokio::spawn(gauges::run(self.context.store.clone(), self.metrics, stop.clone()));
         let (sled, sled_router) = self.sled;
@@ -203,17 +212,21 @@ impl Agent {
     }
 }
 
-/// The disks that hold regions, and who sees to it that each is served.
-fn open_disks(config: &Config) -> Result<(Disks, Vec<Supervisor>), StartError> {
-    let ids: Vec<_> = config.disks.iter().map(|disk| disk.id).collect();
-    let ports = disks::assign(&config.state_dir, &ids, config.supervised_ports)?;
+/// How processes are started that outlive the agent.
+fn launch(config: &Config) -> Result<Launch, StartError> {
     let program = std::env::current_exe()
         .and_then(|path| Utf8PathBuf::try_from(path).map_err(FromPathBufError::into_io_error))
         .map_err(StartError::Program)?;
-    let launch = Launch { program, log_format: config.log.format };
+    Ok(Launch { program, log_format: config.log.format })
+}
+
+/// The disks that hold regions, and who sees to it that each is served.
+fn open_disks(config: &Config, launch: &Launch) -> Result<(Disks, Vec<Supervisor>), StartError> {
+    let ids: Vec<_> = config.disks.iter().map(|disk| disk.id).collect();
+    let ports = disks::assign(&config.state_dir, &ids, config.supervised_ports)?;
     let open = |settings| {
         let disk: &crate::config::DiskSettings = settings;
-        Disk::open(disk, SocketAddr::new(config.address, ports[&disk.id]), &launch)
+        Disk::open(disk, SocketAddr::new(config.address, ports[&disk.id]), launch)
     };
     let (disks, supervisors) = config.disks.iter().map(open).unzip();
     Ok((Disks::new(disks), supervisors))

@@ -6,7 +6,8 @@
 //!        │                                      │
 //!        ├──► http::sled (12345, tokens) ──┬──► artifact-store ──► M.2 datasets
 //!        │                                 ├──► copy_jobs ──► peers' depots
-//!        │                                 └──► regions ──► disks ──► datasets, a Downstairs for each disk
+//!        │                                 ├──► regions ──► disks ──► datasets, a Downstairs for each disk
+//!        │                                 └──► pantry ──► the process that holds volumes with no VM
 //!   peers ──► http::depot (12348, public reads) ──► artifact-store
 //! ```
 //!
@@ -14,6 +15,7 @@
 //! - [`app`]: wiring, start and stop. `limits`: what the host lets the process have.
 //! - [`copy_jobs`]: fetching artifacts from peers.
 //! - [`disks`]: the disks that hold regions, and the process that serves each. [`regions`]: what coordinators ask to be on them.
+//! - [`pantry`]: volumes that the sled holds with no VM, and the process that has them.
 //! - [`registration`]: telling the coordinators that this sled lives.
 //! - [`inventory`]: what this host is. [`faults`]: disk faults on command, for tests.
 //! - [`volumes`]: regions and exports by hand.
@@ -29,6 +31,7 @@ pub mod http;
 pub mod identity;
 pub mod inventory;
 mod limits;
+pub mod pantry;
 pub mod regions;
 pub mod registration;
 pub mod tokens;

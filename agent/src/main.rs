@@ -10,7 +10,7 @@ use mimalloc::MiMalloc;
 use sled_agent::{
     Agent, Config, StartError,
     disks::{self, command::DiskCommand},
-    tokens,
+    pantry, tokens,
     volumes::{self, RegionCommand, VolumeCommand},
 };
 use std::process::ExitCode;
@@ -55,6 +55,24 @@ enum Command {
         /// Log as JSON.
         #[arg(long, requires = "datasets")]
         log_json: bool,
+    },
+    /// Hold volumes with no VM until SIGTERM or SIGINT. The agent starts it, and asks it.
+    Pantry {
+        /// Where the volumes' sockets are; made if it is not there, and kept from others.
+        #[arg(long)]
+        directory: Utf8PathBuf,
+        /// Where it is asked: a socket in the file system.
+        #[arg(long)]
+        socket: Utf8PathBuf,
+        /// Log as JSON.
+        #[arg(long)]
+        log_json: bool,
+    },
+    /// End the Pantry of a directory: all its volumes are detached. With the agent running, it starts another one.
+    PantryStop {
+        /// Its directory: `pantry` in the agent's state directory.
+        #[arg(long)]
+        directory: Utf8PathBuf,
     },
     /// Disks for regions.
     #[command(subcommand)]
@@ -116,6 +134,11 @@ fn main() -> ExitCode {
             disks::serve::run(&directory, listen, log_format)
         }
         Command::Downstairs { directory, listen, .. } => volumes::run_downstairs(&directory, listen),
+        Command::Pantry { directory, socket, log_json } => {
+            let log_format = if log_json { LogFormat::Json } else { LogFormat::Text };
+            pantry::serve::run(&directory, &socket, log_format)
+        }
+        Command::PantryStop { directory } => pantry::serve::run_stop(&directory),
         Command::Disk(command) => disks::command::run(&command),
         Command::Volume(command) => volumes::run(command),
         Command::Region(command) => volumes::run_region(command),

@@ -3,7 +3,7 @@
 use crate::{ClientError, answer, repeat};
 use reqwest::{Method, Request, RequestBuilder, Response};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, path::Path, time::Duration};
 use url::Url;
 
 /// How long a peer may take to accept a connection. Peers are on the same network: one that needs longer is down.
@@ -60,16 +60,17 @@ impl ApiClient {
         if !matches!(base.path(), "" | "/") || base.query().is_some() || base.fragment().is_some() {
             return Err(bad_url("it has a path, query or fragment; only scheme, host and port belong here"));
         }
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(options.read_idle_timeout.unwrap_or(READ_IDLE_TIMEOUT))
-            .local_address(options.source_address)
-            .pool_idle_timeout(IDLE_CONNECTION_LIMIT)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(ClientError::Setup)?;
+        let http = builder(options).local_address(options.source_address).build();
+        Ok(ApiClient { base, token: options.token.clone(), http: http.map_err(ClientError::Setup)? })
+    }
+
+    /// A client of a peer on this machine, which listens on a socket in the file system.
+    ///
+    /// # Errors
+    /// If the HTTP client cannot be set up.
+    pub fn at_socket(path: &Path, options: &ClientOptions) -> Result<ApiClient, ClientError> {
+        let base = Url::parse("http://localhost").expect("it is a URL");
+        let http = builder(options).unix_socket(path).build().map_err(ClientError::Setup)?;
         Ok(ApiClient { base, token: options.token.clone(), http })
     }
 
@@ -125,6 +126,17 @@ impl ApiClient {
     ) -> Result<T, ClientError> {
         self.send_json(self.request(Method::GET, segments).query(query)).await
     }
+}
+
+/// What is the same wherever the peer is.
+fn builder(options: &ClientOptions) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(options.read_idle_timeout.unwrap_or(READ_IDLE_TIMEOUT))
+        .pool_idle_timeout(IDLE_CONNECTION_LIMIT)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
 }
 
 /// Sends a request, and again as long as [`repeat`] allows.

@@ -89,6 +89,33 @@ catalogue! {
     RegionUnreadable "region_unreadable" 503 "what the sled remembers of the region cannot be read" "the agent's log says why; a person must look";
     DiskUnusable "disk_unusable" 503 "the disk cannot be used now" "GET /disks says how it does";
 
+    // Volumes in a sled's Pantry.
+    BadVolume "bad_volume" 400 "there can be no such volume, or a part of it is not to be had" "";
+    PantryVolumeNotFound "pantry_volume_not_found" 404 "the sled's Pantry has no such volume" "GET /pantry/volumes lists those that it has";
+    PantryVolumeEnded "pantry_volume_ended" 409 "the process that had the volume has ended" "PUT the volume once more, with a higher epoch; or DELETE it";
+    PantryVolumeBusy "pantry_volume_busy" 503 "another call is at work on this volume" "retry after the time in Retry-After";
+    PantryVolumesFull "pantry_volumes_full" 507 "the sled's Pantry has as many volumes as it may have" "detach some, or choose another sled";
+    PantryConflict "pantry_conflict" 409 "the volume runs by another construction request" "a request that differs has a higher config_version, and differs in members alone; GET says by which one it runs";
+    PantryChangeRefused "pantry_change_refused" 409 "the volume's members cannot be changed in this way now" "";
+    PantryFenced "pantry_fenced" 409 "somebody else holds the volume" "whoever is to hold it instead PUTs it with a higher epoch";
+    PantryLost "pantry_lost" 409 "the volume's members have lost writes that were acknowledged" "a person must decide; docs/BLOCK.md says how that comes";
+    PantryNotActivated "pantry_not_activated" 409 "the volume was not activated" "PUT it with activate=now";
+    PantryNotActive "pantry_not_active" 503 "the volume is activated, and not active yet" "GET it: its status says for whom it waits";
+    PantryReadOnly "pantry_read_only" 409 "nothing can be written to the volume: a part of it is only read" "";
+    PantryWritten "pantry_written" 409 "the volume is written by somebody else already, through this Pantry" "one import at a time, and none beside a read/write export; cancel it, or detach the volume";
+    ImportLengthMissing "import_length_missing" 411 "it is not known how many bytes the import will have" "send a Content-Length";
+    ImportTooLong "import_too_long" 400 "the import has more bytes than it is to have" "say size_bytes, or choose a volume that is as large";
+    ImportTooShort "import_too_short" 400 "the import has fewer bytes than it is to have" "say size_bytes if what lies behind them is to stay as it is";
+    ImportSize "import_size" 400 "the import is not a whole number of blocks, or nothing" "";
+    ImportStopped "import_stopped" 400 "the import ended before it had all its bytes" "the job says how many are in; begin again, with another job_id";
+    ImportSourceFailed "import_source_failed" 502 "what was to be imported is not to be had" "";
+    PantryJobNotFound "pantry_job_not_found" 404 "the volume has no such job" "jobs that ended are forgotten after a while, and with their volume";
+    PantryJobConflict "pantry_job_conflict" 409 "the volume has another job of this id" "choose another job_id, or none";
+    PantryJobRunning "pantry_job_running" 409 "the job of this id runs" "GET it to see how far it is";
+    VolumeFailed "volume_failed" 502 "the volume has not done what it was asked" "GET it: its status says how its members do";
+    SnapshotNotDone "snapshot_not_done" 409 "the snapshot is not taken" "";
+    PantryDown "pantry_down" 503 "the sled's Pantry does not answer" "GET /pantry/volumes says how its process does; it is started again by itself";
+
     // Releases.
     NotAZip "not_a_zip" 400 "the upload is not a zip archive" "upload the .zip that the release tool wrote";
     ZipTruncated "zip_truncated" 400 "the zip archive is cut off or damaged" "upload it again; compare its SHA-256 with the publisher's";

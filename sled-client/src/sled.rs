@@ -7,14 +7,19 @@ use crate::{
     },
     disks::DiskPage,
     inventory::Inventory,
+    pantry::{
+        AttachAnswer, AttachQuery, ExportAnswer, ExportRequest, ImportQuery, ImportRequest, PantryJob,
+        PantryJobPage, PantryVolume, PantryVolumePage, ScrubRequest, SnapshotAnswer,
+    },
     regions::{ExecutorQuery, Region, RegionListQuery, RegionPage, RegionRequest},
 };
 use api_client::{ApiClient, ClientError, ClientOptions};
 use bytes::Bytes;
 use futures::Stream;
-use ids::{ArtifactHash, Generation, JobId, RegionId};
+use ids::{ArtifactHash, Generation, JobId, RegionId, SnapshotId, VolumeId};
 use reqwest::{Body, Method};
-use std::time::Duration;
+use serde::Serialize;
+use std::{path::Path, time::Duration};
 
 /// Calls one sled agent.
 #[derive(Clone, Debug)]
@@ -26,6 +31,14 @@ impl SledClient {
     /// A client of the agent at `base_url`, such as `http://127.0.1.1:12345`.
     pub fn new(base_url: &str, options: &ClientOptions) -> Result<SledClient, ClientError> {
         Ok(SledClient { api: ApiClient::new(base_url, options)? })
+    }
+
+    /// A client of a process on this machine that answers the same calls at a socket in the file system: the agent's Pantry.
+    ///
+    /// # Errors
+    /// If the HTTP client cannot be set up.
+    pub fn at_socket(path: &Path, options: &ClientOptions) -> Result<SledClient, ClientError> {
+        Ok(SledClient { api: ApiClient::at_socket(path, options)? })
     }
 
     /// What the sled is.
@@ -146,5 +159,129 @@ impl SledClient {
     pub async fn delete_region(&self, id: RegionId, executor_epoch: u64) -> Result<(), ClientError> {
         let request = self.api.request(Method::DELETE, &["regions", &id.to_string()]);
         self.api.send(request.query(&ExecutorQuery { executor_epoch })).await.map(drop)
+    }
+
+    /// The volumes that the sled holds.
+    pub async fn pantry_volumes(&self) -> Result<PantryVolumePage, ClientError> {
+        self.api.get_json(&["pantry", "volumes"], &()).await
+    }
+
+    /// One of them.
+    pub async fn pantry_volume(&self, id: VolumeId) -> Result<PantryVolume, ClientError> {
+        self.api.get_json(&["pantry", "volumes", &id.to_string()], &()).await
+    }
+
+    /// Attaches a volume by its construction request, or applies a newer one to a volume that is attached.
+    pub async fn put_pantry_volume(
+        &self,
+        id: VolumeId,
+        query: AttachQuery,
+        request: &impl Serialize,
+    ) -> Result<AttachAnswer, ClientError> {
+        let call = self.api.request(Method::PUT, &["pantry", "volumes", &id.to_string()]);
+        self.api.send_json(call.query(&query).json(request)).await
+    }
+
+    /// Detaches a volume; done if it is not attached. Its jobs end.
+    pub async fn delete_pantry_volume(&self, id: VolumeId, executor_epoch: u64) -> Result<(), ClientError> {
+        let request = self.api.request(Method::DELETE, &["pantry", "volumes", &id.to_string()]);
+        self.api.send(request.query(&ExecutorQuery { executor_epoch })).await.map(drop)
+    }
+
+    /// Streams `length` bytes into a volume, and waits until they are durable. Until the answer the time counts from the start: the
+    /// client's `read_idle_timeout` has to be as long as all of it may take.
+    pub async fn pantry_import<S, E>(
+        &self,
+        id: VolumeId,
+        query: &ImportQuery,
+        length: u64,
+        body: S,
+    ) -> Result<PantryJob, ClientError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+    {
+        let request = self
+            .api
+            .request(Method::PUT, &["pantry", "volumes", &id.to_string(), "import"])
+            .query(query)
+            .header(reqwest::header::CONTENT_LENGTH, length)
+            .body(Body::wrap_stream(body));
+        self.api.send_json(request).await
+    }
+
+    /// Has a volume import what a web server has.
+    pub async fn pantry_import_url(
+        &self,
+        id: VolumeId,
+        request: &ImportRequest,
+    ) -> Result<PantryJob, ClientError> {
+        self.pantry_post(id, "import", request).await
+    }
+
+    /// Has every block of a volume read.
+    pub async fn pantry_scrub(&self, id: VolumeId, request: &ScrubRequest) -> Result<PantryJob, ClientError> {
+        self.pantry_post(id, "scrub", request).await
+    }
+
+    /// Has a volume exported over NBD.
+    pub async fn pantry_export(
+        &self,
+        id: VolumeId,
+        request: &ExportRequest,
+    ) -> Result<ExportAnswer, ClientError> {
+        self.pantry_post(id, "export", request).await
+    }
+
+    async fn pantry_post<T: serde::de::DeserializeOwned>(
+        &self,
+        id: VolumeId,
+        what: &str,
+        request: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let call = self.api.request(Method::POST, &["pantry", "volumes", &id.to_string(), what]);
+        self.api.send_json(call.json(request)).await
+    }
+
+    /// Keeps what was written to a volume until now as a snapshot.
+    pub async fn pantry_snapshot(
+        &self,
+        id: VolumeId,
+        snapshot: SnapshotId,
+        executor_epoch: u64,
+    ) -> Result<SnapshotAnswer, ClientError> {
+        let path = ["pantry", "volumes", &id.to_string(), "snapshots", &snapshot.to_string()];
+        self.api
+            .send_json(self.api.request(Method::PUT, &path).query(&ExecutorQuery { executor_epoch }))
+            .await
+    }
+
+    /// The jobs of a volume that are remembered, newest first.
+    pub async fn pantry_jobs(&self, id: VolumeId) -> Result<PantryJobPage, ClientError> {
+        self.api.get_json(&["pantry", "volumes", &id.to_string(), "jobs"], &()).await
+    }
+
+    /// One job; waits up to `wait` for its end.
+    pub async fn pantry_job(
+        &self,
+        id: VolumeId,
+        job: JobId,
+        wait: Duration,
+    ) -> Result<PantryJob, ClientError> {
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let path = ["pantry", "volumes", &id.to_string(), "jobs", &job.to_string()];
+        self.api.get_json(&path, &WaitQuery { wait_ms }).await
+    }
+
+    /// Cancels a job. One that has ended stays as it is.
+    pub async fn cancel_pantry_job(
+        &self,
+        id: VolumeId,
+        job: JobId,
+        executor_epoch: u64,
+    ) -> Result<(), ClientError> {
+        let path = ["pantry", "volumes", &id.to_string(), "jobs", &job.to_string()];
+        let request = self.api.request(Method::DELETE, &path).query(&ExecutorQuery { executor_epoch });
+        self.api.send(request).await.map(drop)
     }
 }

@@ -26,13 +26,13 @@ pub(crate) fn arguments(dir: &Utf8Path, address: SocketAddr) -> Vec<String> {
     words.into_iter().map(str::to_owned).chain([address.to_string()]).collect()
 }
 
-/// Who serves a disk.
+/// Who serves a disk, or another directory that one process has.
 #[derive(Debug)]
-pub(crate) enum Holder {
+pub(crate) enum Holder<T = SocketAddr> {
     /// Nobody.
     Nobody,
-    /// The Downstairs of this disk.
-    Ours(Ours),
+    /// The Downstairs of this disk; of another directory, the process that is to have it.
+    Ours(Ours<T>),
     /// Somebody else, or somebody who has not said yet who it is.
     Unknown {
         /// Who it says to be.
@@ -42,12 +42,13 @@ pub(crate) enum Holder {
     },
 }
 
-/// The Downstairs of a disk, held by its pidfd.
+/// The Downstairs of a disk, or a process like that, held by its pidfd.
 #[derive(Debug)]
-pub(crate) struct Ours {
+pub(crate) struct Ours<T = SocketAddr> {
     pidfd: OwnedFd,
     pid: u32,
-    address: SocketAddr,
+    /// What its command line says of it.
+    said: T,
 }
 
 /// Why it cannot be seen.
@@ -72,6 +73,17 @@ pub(crate) enum HolderError {
 /// # Errors
 /// [`HolderError`].
 pub(crate) fn look(dir: &Utf8Path) -> Result<Holder, HolderError> {
+    look_for(dir, |words| address(words, dir))
+}
+
+/// Looks who has a directory; ours is whoever has a command line, without the program, of which `read` makes something.
+///
+/// # Errors
+/// [`HolderError`].
+pub(crate) fn look_for<T>(
+    dir: &Utf8Path,
+    read: impl Fn(&[&[u8]]) -> Option<T>,
+) -> Result<Holder<T>, HolderError> {
     let pid = match state_lock::look(dir)? {
         Holding::Free => return Ok(Holder::Nobody),
         Holding::Held(None) => {
@@ -90,33 +102,36 @@ pub(crate) fn look(dir: &Utf8Path) -> Result<Holder, HolderError> {
         Err(Errno::SRCH | Errno::INVAL) => return unknown("there is no process of that number"),
         Err(error) => return Err(process(error.into())),
     };
-    let Some(address) = command_line(pid, dir).map_err(process)? else {
-        return unknown("its command line is not that of this disk's Downstairs");
+    let Some(said) = command_line(pid, read).map_err(process)? else {
+        return unknown("its command line is not that of the process that is to have it");
     };
     if !has_open(pid, &dir.join("lock")).map_err(process)? {
         return unknown("it does not have the lock's file open");
     }
     let is_held = state_lock::look(dir)? == Holding::Held(Some(pid));
-    let ours = Ours { pidfd, pid, address };
+    let ours = Ours { pidfd, pid, said };
     if !is_held || ours.has_ended().map_err(process)? {
         return unknown("it has ended just now");
     }
     Ok(Holder::Ours(ours))
 }
 
-/// Where it listens, if it is the Downstairs of this disk.
-fn command_line(pid: u32, dir: &Utf8Path) -> io::Result<Option<SocketAddr>> {
+/// What is made of its command line.
+fn command_line<T>(pid: u32, read: impl Fn(&[&[u8]]) -> Option<T>) -> io::Result<Option<T>> {
     let bytes = match fs::read(format!("/proc/{pid}/cmdline")) {
         Err(error) if is_gone(&error) => return Ok(None),
         other => other?,
     };
     let words: Vec<&[u8]> = bytes.split(|byte| *byte == 0).collect();
-    let Some([_, said @ .., listen]) = words.get(..7) else { return Ok(None) };
-    let address = std::str::from_utf8(listen).ok().and_then(|text| text.parse::<SocketAddr>().ok());
-    Ok(address.filter(|address| {
-        let expected = arguments(dir, *address);
-        said.iter().copied().eq(expected[..5].iter().map(String::as_bytes))
-    }))
+    Ok(words.get(1..).and_then(read))
+}
+
+/// Where it listens, if it is the Downstairs of this disk.
+fn address(words: &[&[u8]], dir: &Utf8Path) -> Option<SocketAddr> {
+    let (listen, said) = words.get(..6)?.split_last()?;
+    let address = std::str::from_utf8(listen).ok()?.parse::<SocketAddr>().ok()?;
+    let expected = arguments(dir, address);
+    said.iter().copied().eq(expected[..5].iter().map(String::as_bytes)).then_some(address)
 }
 
 fn has_open(pid: u32, path: &Utf8Path) -> io::Result<bool> {
@@ -141,13 +156,15 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 impl Ours {
-    pub(crate) fn pid(&self) -> u32 {
-        self.pid
-    }
-
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.said
+    }
+}
+
+impl<T> Ours<T> {
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// Asks it to end. One that has ended needs no asking.

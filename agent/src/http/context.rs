@@ -2,7 +2,7 @@
 
 use crate::{
     config::Config, copy_jobs::CopyJobs, disks::Disks, http::read_slots::ReadSlots, inventory::Host,
-    regions::Regions,
+    pantry::Pantry, regions::Regions,
 };
 use artifact_store::ArtifactStore;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub struct Context {
     pub disks: Disks,
     /// The regions.
     pub regions: Regions,
+    /// The volumes that the sled holds with no VM.
+    pub pantry: Pantry,
     /// Who may read from the depot now.
     pub depot_reads: ReadSlots,
 }

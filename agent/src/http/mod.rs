@@ -7,6 +7,7 @@ mod artifacts;
 pub mod context;
 pub mod depot;
 mod jobs;
+mod pantry;
 pub(crate) mod problems;
 pub mod read_slots;
 mod regions;

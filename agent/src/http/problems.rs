@@ -1,6 +1,6 @@
 //! How errors become answers. The one place that maps them.
 
-use crate::{copy_jobs::JobRefused, regions::RegionError};
+use crate::{copy_jobs::JobRefused, pantry::PantryCallError, regions::RegionError};
 use artifact_store::{ErrorClass, StoreError};
 use http_edge::ApiError;
 use problem::{Code, Problem};
@@ -43,6 +43,12 @@ pub(crate) fn of_region(error: &RegionError) -> ApiError {
         Code::DiskUnusable => problem.with_retry_after(DISK_RETRY_SECONDS).into(),
         Code::RegionInUse => problem.with_retry_after(IN_USE_RETRY_SECONDS).into(),
         _ => problem.into(),
+    }
+}
+
+impl From<PantryCallError> for ApiError {
+    fn from(error: PantryCallError) -> ApiError {
+        error.problem().into()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The sled API: the coordinator's and the operator's calls. Needs a token.
 
-use crate::http::{Context, artifacts, jobs, regions, wire};
+use crate::http::{Context, artifacts, jobs, pantry, regions, wire};
 use axum::extract::State;
 use http_edge::{
     ApiJson,
@@ -24,7 +24,8 @@ pub fn router() -> OpenApiRouter<Context> {
         .routes(routes!(disks))
         .merge(artifacts::router())
         .merge(jobs::router())
-        .merge(regions::router());
+        .merge(regions::router())
+        .merge(pantry::router());
     document::complete(router.get_openapi_mut(), Access::Token);
     router
 }

@@ -19,7 +19,7 @@ use std::{
 /// Far longer than anything here takes: hanging is the failure.
 const LIMIT: Duration = Duration::from_secs(60);
 
-const TOKEN: &str = "coordinator-0123456789";
+pub(crate) const TOKEN: &str = "coordinator-0123456789";
 
 /// A child that does not outlive whoever holds this.
 pub(crate) struct Owned(pub(crate) Child);
@@ -37,6 +37,7 @@ pub(crate) struct Agent {
     pub(crate) temp: Utf8TempDir,
     pub(crate) disks: Vec<DiskId>,
     pub(crate) client: SledClient,
+    address: String,
     process: Option<Child>,
 }
 
@@ -72,7 +73,7 @@ impl Agent {
             read_idle_timeout: None,
         };
         let client = SledClient::new(&format!("http://{address}:12345"), &options).unwrap();
-        Agent { temp, disks: ids, client, process: None }
+        Agent { temp, disks: ids, client, address, process: None }
     }
 
     /// One whose disks are prepared and served.
@@ -92,6 +93,11 @@ impl Agent {
             agent.stands(index, DownstairsState::Running).await;
         }
         agent
+    }
+
+    /// Where its sled API is.
+    pub(crate) fn address(&self) -> String {
+        format!("{}:12345", self.address)
     }
 
     pub(crate) fn disk_dir(&self, index: usize) -> Utf8PathBuf {
@@ -166,8 +172,13 @@ impl Drop for Agent {
             let _ = process.kill();
             let _ = process.wait();
         }
-        for index in 0..self.disks.len() {
-            let stopped = self.command(&["disk", "stop", self.disk_dir(index).as_str()]).status();
+        let pantry = self.temp.path().join("state/pantry");
+        let disks = (0..self.disks.len()).map(|index| self.disk_dir(index));
+        let stop = |arguments: [&str; 3]| self.command(&arguments).status();
+        // All are asked, whatever becomes of one.
+        let mut stopped = vec![stop(["pantry-stop", "--directory", pantry.as_str()])];
+        stopped.extend(disks.map(|disk| stop(["disk", "stop", disk.as_str()])));
+        for stopped in stopped {
             if !std::thread::panicking() {
                 assert!(stopped.unwrap().success(), "{}", self.log());
             }

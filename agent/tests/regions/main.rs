@@ -2,10 +2,14 @@
 //!
 //! - [`crash`]: a crash at every named step of a record, within one process.
 //! - [`agent`]: a real agent with disks. [`downstairs`]: that its Downstairs are there, whoever dies. [`volume`]: a volume on them.
+//! - [`set`]: a region set by API. [`pantry`]: volumes that the sled holds itself, on such sets. [`web`]: a web server to import from.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod agent;
 mod crash;
 mod downstairs;
+mod pantry;
+mod set;
 mod volume;
+mod web;

@@ -1,70 +1,17 @@
 //! A volume on regions that three calls have made, each on a disk of its own: it is whole from the start, also after all has been killed.
 
-use crate::agent::{Agent, Owned};
-use ids::{RegionId, RegionSetId, VolumeId};
-use rustix::process::{Pid, Signal, kill_process};
-use sled_client::{
-    disks::DownstairsState,
-    regions::{RegionMember, RegionRequest, RegionState},
+use crate::{
+    agent::{Agent, Owned},
+    set::{self, Made},
 };
-use std::{fs, net::SocketAddr};
-use volume_repair::{ConstructionRequest, Member, RegionSet, SubVolume};
+use rustix::process::{Pid, Signal, kill_process};
+use sled_client::disks::DownstairsState;
+use std::fs;
 
 #[tokio::test]
 async fn regions_of_one_set_are_a_volume_that_is_whole_whoever_was_killed_meanwhile() {
     let agent = Agent::served(3, 4).await;
-    let members: Vec<RegionMember> =
-        (1..=3).map(|incarnation| RegionMember { region_id: RegionId::generate(), incarnation }).collect();
-    let set = RegionSetId::generate();
-    let mut addresses: Vec<SocketAddr> = Vec::new();
-    for (disk, member) in agent.disks.iter().zip(&members) {
-        let request = RegionRequest {
-            executor_epoch: 1,
-            disk_id: *disk,
-            volume_id: VolumeId::generate(),
-            region_set_id: set,
-            block_size: 4096,
-            blocks_per_extent: 64,
-            extent_count: 4,
-            encrypted: false,
-            read_only: false,
-            source: None,
-            incarnation: None,
-            members: members.clone(),
-        };
-        let made = agent.client.put_region(member.region_id, &request).await.unwrap();
-        assert_eq!(
-            (made.state, made.incarnation, made.size),
-            (RegionState::Created, member.incarnation, 1 << 20)
-        );
-        assert!(made.used.unwrap() > 1 << 20 && made.used.unwrap() <= made.reserved);
-        addresses.push(made.address.unwrap());
-    }
-    let request = ConstructionRequest {
-        id: uuid::Uuid::now_v7(),
-        config_version: 1,
-        epoch: 1,
-        block_size: 4096,
-        sub_volumes: vec![SubVolume::RegionSet(RegionSet {
-            snapshot: None,
-            id: set,
-            blocks_per_extent: 64,
-            extent_count: 4,
-            members: members
-                .iter()
-                .zip(&addresses)
-                .map(|(member, address)| Member {
-                    region_id: member.region_id,
-                    incarnation: member.incarnation,
-                    address: *address,
-                })
-                .collect(),
-            leaving: Vec::new(),
-            gone: Vec::new(),
-            encryption: None,
-        })],
-        read_only_parent: None,
-    };
+    let Made { request, members } = set::make(&agent, 4096, 256).await;
     fs::write(agent.temp.path().join("volume.json"), serde_json::to_vec(&request).unwrap()).unwrap();
     let listen = format!("unix:{}/nbd", agent.temp.path());
     let export = ["volume", "export", "--volume", "volume.json", "--epoch", "1", "--listen", &listen];

@@ -189,6 +189,19 @@ impl Export {
         })
     }
 
+    /// Offers the volume under this name, too, by which clients may only read it.
+    ///
+    /// # Errors
+    /// If there can be no such export.
+    pub fn offer_read_only(&mut self, name: &str) -> Result<(), ExportError> {
+        let mut exports = Exports::clone(&self.exports);
+        let own = exports.iter().next().expect("the volume is offered").as_ref().clone();
+        let read_only = nbd_server::Export { name: name.to_owned(), access: Access::ReadOnly, ..own };
+        exports.add(read_only).map_err(ExportError::Export)?;
+        self.exports = Arc::new(exports);
+        Ok(())
+    }
+
     /// For other threads.
     #[must_use]
     pub fn handle(&self) -> Handle {

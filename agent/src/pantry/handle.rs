@@ -1,0 +1,323 @@
+//! The calls: who may ask, what is remembered, and the Pantry that is asked.
+
+use super::{
+    error::PantryCallError,
+    records::{Record, Records, Request},
+    supervise::{NOT_LOOKED, Supervisor},
+};
+use crate::disks::Launch;
+use camino::{Utf8Path, Utf8PathBuf};
+use daemon::state_file::StateFileError;
+use ids::VolumeId;
+use problem::Code;
+use sled_client::{
+    ClientError, ClientOptions, SledClient,
+    pantry::{
+        Activate, AttachAnswer, AttachQuery, PantryState, PantryStatus, PantryVolume, PantryVolumePage,
+        PantryVolumeState, RequestResult,
+    },
+};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::watch;
+use volume_repair::ConstructionRequest;
+
+/// How long a call waits for the process to be started.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the Pantry may take to answer: it gives up itself after 20 s.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long an import whose bytes are a body may take. Who sends it may end it at any time.
+const IMPORT_LIMIT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The sled's Pantry. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Pantry(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    records: Records,
+    client: SledClient,
+    imports: SledClient,
+    needed: watch::Sender<bool>,
+    standing: watch::Receiver<PantryStatus>,
+    at_work: Mutex<BTreeSet<VolumeId>>,
+}
+
+/// The right to attach or detach a volume; given back when this is gone.
+struct AtWork(Arc<Shared>, VolumeId);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.at_work.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
+
+/// Why there is no Pantry to ask.
+#[derive(Debug, thiserror::Error)]
+pub enum PantryStartError {
+    /// What is remembered cannot be read.
+    #[error("what is remembered of the Pantry's volumes cannot be read")]
+    Records(#[source] StateFileError),
+    /// No HTTP.
+    #[error("the Pantry cannot be asked anything")]
+    Client(#[source] ClientError),
+}
+
+impl Pantry {
+    /// Of an agent with this state directory, and who sees to it that the process runs.
+    ///
+    /// # Errors
+    /// [`PantryStartError`].
+    pub fn open(state_dir: &Utf8Path, launch: Launch) -> Result<(Pantry, Supervisor), PantryStartError> {
+        let records = Records::open(state_dir).map_err(PantryStartError::Records)?;
+        let directory = directory(state_dir);
+        let socket = directory.join("socket");
+        let client = |limit| {
+            let options = ClientOptions { read_idle_timeout: Some(limit), ..ClientOptions::default() };
+            SledClient::at_socket(socket.as_std_path(), &options).map_err(PantryStartError::Client)
+        };
+        let (needed, is_needed) = watch::channel(false);
+        let supervisor = Supervisor::new(&directory, &socket, launch, is_needed);
+        let shared = Shared {
+            records,
+            client: client(ANSWER_LIMIT)?,
+            imports: client(IMPORT_LIMIT)?,
+            needed,
+            standing: supervisor.standing(),
+            at_work: Mutex::default(),
+        };
+        Ok((Pantry(Arc::new(shared)), supervisor))
+    }
+
+    /// Attaches a volume, or applies a newer request to it.
+    ///
+    /// # Errors
+    /// [`PantryCallError`].
+    pub async fn put(
+        &self,
+        id: VolumeId,
+        query: AttachQuery,
+        request: ConstructionRequest,
+    ) -> Result<AttachAnswer, PantryCallError> {
+        self.0.records.hear(id, query.executor_epoch).await?;
+        if query.activate == Activate::Never && self.running().await.is_none() {
+            return Ok(AttachAnswer { result: RequestResult::Missing, volume: None });
+        }
+        let mut answer = self.work(id, async move |pantry| pantry.attach(id, query, request).await).await?;
+        if let Some(volume) = &mut answer.volume {
+            volume.executor_epoch = query.executor_epoch;
+        }
+        Ok(answer)
+    }
+
+    async fn attach(
+        self,
+        id: VolumeId,
+        query: AttachQuery,
+        request: ConstructionRequest,
+    ) -> Result<AttachAnswer, PantryCallError> {
+        let Shared { records, client, .. } = &*self.0;
+        self.start().await?;
+        let before = records.get(id).and_then(|record| record.attached);
+        if query.activate != Activate::Never {
+            records.check_room(id)?;
+            let next = Request { config_version: request.config_version, epoch: request.epoch };
+            records.note(id, Some(next)).await?;
+        }
+        let answer = client.put_pantry_volume(id, query, &request).await;
+        let has = match &answer {
+            Ok(AttachAnswer { volume: Some(volume), .. }) => Ok(volume.clone()),
+            _ => client.pantry_volume(id).await,
+        };
+        match has {
+            Ok(PantryVolume { config_version, epoch, .. }) => {
+                records.note(id, Some(Request { config_version, epoch })).await?;
+            }
+            // One that was there before and is not now was lost, and not detached.
+            Err(error) if error.is(Code::PantryVolumeNotFound) => records.note(id, before).await?,
+            // Nobody says what has become of it: it is remembered as what it was to be.
+            Err(_) => {}
+        }
+        Ok(answer?)
+    }
+
+    /// Detaches a volume; done if it is not attached.
+    ///
+    /// # Errors
+    /// [`PantryCallError`].
+    pub async fn delete(&self, id: VolumeId, executor_epoch: u64) -> Result<(), PantryCallError> {
+        self.0.records.hear(id, executor_epoch).await?;
+        let detach = async move |pantry: Pantry| {
+            if let Some(client) = pantry.running().await {
+                client.delete_pantry_volume(id, executor_epoch).await?;
+            }
+            pantry.0.records.note(id, None).await
+        };
+        self.work(id, detach).await
+    }
+
+    /// Does the work of a call in a task of its own, alone on its volume: the record has to fit what becomes of it, also if whoever asked
+    /// goes away.
+    async fn work<T, F>(
+        &self,
+        id: VolumeId,
+        work: impl FnOnce(Pantry) -> F + Send + 'static,
+    ) -> Result<T, PantryCallError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, PantryCallError>> + Send + 'static,
+    {
+        if !self.0.at_work.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+            return Err(PantryCallError::Busy(id));
+        }
+        let at_work = AtWork(Arc::clone(&self.0), id);
+        let work = work(self.clone());
+        let task = tokio::spawn(async move {
+            let done = work.await;
+            drop(at_work);
+            done
+        });
+        task.await.unwrap_or(Err(PantryCallError::Died(id)))
+    }
+
+    /// A volume as it is.
+    ///
+    /// # Errors
+    /// [`PantryCallError`].
+    pub async fn show(&self, id: VolumeId) -> Result<PantryVolume, PantryCallError> {
+        let record = self.0.records.get(id);
+        let Some(client) = self.running().await else {
+            return record.and_then(|record| ended(id, record)).ok_or(PantryCallError::NotFound(id));
+        };
+        match client.pantry_volume(id).await {
+            Ok(mut volume) => {
+                volume.executor_epoch = record.map_or(0, |record| record.executor_epoch);
+                Ok(volume)
+            }
+            Err(error) if error.is(Code::PantryVolumeNotFound) => {
+                record.and_then(|record| ended(id, record)).ok_or(PantryCallError::NotFound(id))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// All volumes, by id, and how their process does.
+    ///
+    /// # Errors
+    /// [`PantryCallError`].
+    pub async fn list(&self) -> Result<PantryVolumePage, PantryCallError> {
+        let mut remembered = self.0.records.attached();
+        let items = match self.running().await {
+            None => Vec::new(),
+            Some(client) => client.pantry_volumes().await?.items,
+        };
+        let mut told = Vec::new();
+        for mut volume in items {
+            remembered.remove(&volume.id);
+            volume.executor_epoch = self.0.records.get(volume.id).map_or(0, |record| record.executor_epoch);
+            told.push(volume);
+        }
+        told.extend(remembered.into_iter().filter_map(|(id, record)| ended(id, record)));
+        told.sort_by_key(|volume| volume.id);
+        let pantry = Some(self.0.standing.borrow().clone());
+        Ok(PantryVolumePage { items: told, pantry, next_page: None })
+    }
+
+    /// Whom to ask something that changes a volume, if the coordinator may: it waits for an answer as long as one may take.
+    ///
+    /// # Errors
+    /// [`PantryCallError`].
+    pub async fn changing(&self, id: VolumeId, executor_epoch: u64) -> Result<&SledClient, PantryCallError> {
+        self.0.records.hear(id, executor_epoch).await?;
+        self.asking(id).await
+    }
+
+    /// The same for an import whose bytes are sent along.
+    ///
+    /// # Errors
+    /// [`PantryCallError`].
+    pub async fn importing(&self, id: VolumeId, executor_epoch: u64) -> Result<&SledClient, PantryCallError> {
+        self.changing(id, executor_epoch).await.map(|_| &self.0.imports)
+    }
+
+    /// Whom to ask about a volume.
+    ///
+    /// # Errors
+    /// [`PantryCallError`].
+    pub async fn asking(&self, id: VolumeId) -> Result<&SledClient, PantryCallError> {
+        self.running().await.ok_or_else(|| self.absent(id))
+    }
+
+    /// What it means that the Pantry has said this of a volume.
+    #[must_use]
+    pub fn explain(&self, id: VolumeId, error: ClientError) -> PantryCallError {
+        if error.is(Code::PantryVolumeNotFound) {
+            return self.absent(id);
+        }
+        error.into()
+    }
+
+    fn absent(&self, id: VolumeId) -> PantryCallError {
+        let record = self.0.records.get(id);
+        match record.and_then(|record| record.attached) {
+            Some(_) => PantryCallError::Ended(id),
+            None => PantryCallError::NotFound(id),
+        }
+    }
+
+    /// Has the process started, and waits until it answers.
+    async fn start(&self) -> Result<(), PantryCallError> {
+        self.0.needed.send_replace(true);
+        let mut standing = self.0.standing.clone();
+        let running = standing.wait_for(|standing| standing.state == PantryState::Running);
+        let is_running = matches!(tokio::time::timeout(START_LIMIT, running).await, Ok(Ok(_)));
+        if is_running {
+            return Ok(());
+        }
+        let standing = self.0.standing.borrow().clone();
+        Err(PantryCallError::Down(standing.reason.unwrap_or_else(|| format!("it is {:?}", standing.state))))
+    }
+
+    /// Whom to ask, if the process runs. Who asks before it was looked for waits for that.
+    async fn running(&self) -> Option<&SledClient> {
+        let mut standing = self.0.standing.clone();
+        let known = standing.wait_for(|standing| match standing.state {
+            PantryState::NotStarted => standing.reason.as_deref() != Some(NOT_LOOKED),
+            PantryState::Starting => false,
+            PantryState::Running | PantryState::BackingOff | PantryState::HeldElsewhere => true,
+        });
+        let known = tokio::time::timeout(START_LIMIT, known).await;
+        let is_running = matches!(&known, Ok(Ok(standing)) if standing.state == PantryState::Running);
+        is_running.then_some(&self.0.client)
+    }
+}
+
+/// Where the Pantry of an agent with this state directory has its sockets. Short: a socket's path has 107 bytes at most.
+#[must_use]
+pub fn directory(state_dir: &Utf8Path) -> Utf8PathBuf {
+    state_dir.join("pantry")
+}
+
+/// A volume that was attached, and that no process has.
+fn ended(id: VolumeId, record: Record) -> Option<PantryVolume> {
+    let Request { config_version, epoch } = record.attached?;
+    Some(PantryVolume {
+        id,
+        state: PantryVolumeState::Ended,
+        reason: Some(PantryCallError::Ended(id).to_string()),
+        config_version,
+        epoch,
+        executor_epoch: record.executor_epoch,
+        size_bytes: None,
+        block_size: None,
+        read_only: false,
+        exported: None,
+        jobs_running: 0,
+        status: None,
+    })
+}

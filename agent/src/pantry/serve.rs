@@ -1,0 +1,135 @@
+//! `sled-agent pantry`: holds the sled's volumes. Started by the agent, and outlives it. `sled-agent pantry-stop` ends it.
+
+use crate::disks::process::{self, Holder, HolderError};
+use camino::{Utf8Path, Utf8PathBuf};
+use daemon::{
+    log::{self, LogError, LogFormat, LogSettings},
+    state_directory,
+    state_lock::{StateLock, StateLockError},
+    stop::{self, SignalError},
+};
+use problem::chain;
+use std::{io, process::ExitCode, time::Duration};
+use thiserror::Error;
+use tokio::time::timeout;
+use volume_pantry::ServeError;
+
+/// How long it may take to end: each volume is flushed and ended, all at once, within 15 s.
+const END_LIMIT: Duration = Duration::from_secs(60);
+
+/// Threads that serve calls. They mostly wait; volumes and jobs have threads of their own.
+const WORKER_THREADS: usize = 2;
+
+/// Why no volumes are held, or the process is not ended.
+#[derive(Debug, Error)]
+enum PantryProcessError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("cannot start to wait for anything")]
+    Runtime(#[source] io::Error),
+    #[error(transparent)]
+    Signals(#[from] SignalError),
+    #[error("the directory {path} cannot be made")]
+    Directory {
+        path: Utf8PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Lock(#[from] StateLockError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error(transparent)]
+    Holder(#[from] HolderError),
+    #[error(
+        "{dir} is in use by a process{} that is not provably a Pantry ({why}): it is left alone; if it is one, end it by hand", .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+    )]
+    Unknown { dir: Utf8PathBuf, pid: Option<u32>, why: String },
+    #[error("the Pantry of {dir} (pid {pid}) cannot be asked to end")]
+    Signal {
+        dir: Utf8PathBuf,
+        pid: u32,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the Pantry of {dir} (pid {pid}) has not ended within {} s", END_LIMIT.as_secs())]
+    StillThere { dir: Utf8PathBuf, pid: u32 },
+}
+
+/// The arguments that make the agent's program the Pantry of a directory.
+pub(super) fn arguments(directory: &Utf8Path, socket: &Utf8Path) -> Vec<String> {
+    ["pantry", "--directory", directory.as_str(), "--socket", socket.as_str()].map(str::to_owned).into()
+}
+
+/// Who has the directory; ours is a Pantry of it, wherever it listens.
+pub(super) fn look(directory: &Utf8Path) -> Result<Holder<Utf8PathBuf>, HolderError> {
+    process::look_for(directory, |words| {
+        let words = words.get(..5)?;
+        let socket = Utf8Path::new(std::str::from_utf8(words[4]).ok()?);
+        let expected = arguments(directory, socket);
+        words.iter().copied().eq(expected.iter().map(String::as_bytes)).then(|| socket.to_owned())
+    })
+}
+
+/// Holds volumes until SIGTERM or SIGINT; then all are detached.
+#[must_use]
+pub fn run(directory: &Utf8Path, socket: &Utf8Path, log_format: LogFormat) -> ExitCode {
+    told(serve(directory, socket, log_format))
+}
+
+/// Ends the Pantry of a directory; done if there is none.
+#[must_use]
+pub fn run_stop(directory: &Utf8Path) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    told(runtime.map_err(PantryProcessError::Runtime).and_then(|runtime| runtime.block_on(stop(directory))))
+}
+
+fn told(done: Result<(), PantryProcessError>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(directory: &Utf8Path, socket: &Utf8Path, log_format: LogFormat) -> Result<(), PantryProcessError> {
+    log::start(&LogSettings { format: log_format, filter: None })?;
+    crate::limits::raise_open_files();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(WORKER_THREADS).enable_all().build();
+    let runtime = runtime.map_err(PantryProcessError::Runtime)?;
+    let made = state_directory::create(directory);
+    made.map_err(|source| PantryProcessError::Directory { path: directory.to_owned(), source })?;
+    let _only_one = StateLock::take(directory)?;
+    runtime.block_on(async {
+        // Before it listens: whoever finds it may ask it to end.
+        let stop = stop::on_signals()?;
+        let pantry = volume_pantry::Pantry::listen(directory, socket)?;
+        tracing::info!(%directory, %socket, "pantry ready");
+        pantry.run(stop).await;
+        tracing::info!(%directory, "pantry stopped");
+        Ok(())
+    })
+}
+
+async fn stop(dir: &Utf8Path) -> Result<(), PantryProcessError> {
+    if !dir.exists() {
+        return Ok(());
+    }
+    let ours = match look(dir)? {
+        Holder::Nobody => return Ok(()),
+        Holder::Unknown { pid, why } => {
+            return Err(PantryProcessError::Unknown { dir: dir.to_owned(), pid, why });
+        }
+        Holder::Ours(ours) => ours,
+    };
+    let pid = ours.pid();
+    let signal = |source| PantryProcessError::Signal { dir: dir.to_owned(), pid, source };
+    ours.ask_to_end().map_err(signal)?;
+    match timeout(END_LIMIT, ours.ended()).await {
+        Ok(ended) => ended.map_err(signal),
+        Err(_) => Err(PantryProcessError::StillThere { dir: dir.to_owned(), pid }),
+    }
+}

@@ -1,0 +1,322 @@
+//! Volumes that a sled holds itself, with no VM: what a coordinator asks to be done with them, and how far that is.
+
+use crate::artifacts::WaitQuery;
+use ids::{ArtifactHash, JobId, RegionId, SnapshotId, VolumeId};
+use jiff::Timestamp;
+use problem::Problem;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use utoipa::{IntoParams, ToSchema};
+
+/// Whether a volume that is attached reads and writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Activate {
+    /// From now on.
+    #[default]
+    Now,
+    /// Once it is put again with `now`. Until then nobody is fenced.
+    Later,
+    /// Nothing is attached: the request is applied if the volume is attached already, and is `missing` otherwise.
+    Never,
+}
+
+/// The query of an attachment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct AttachQuery {
+    /// The right of the coordinator that asks; from 1 on. A lower one than the sled knows for this volume is refused.
+    pub executor_epoch: u64,
+    /// Whether the volume reads and writes from now on; `now` unless said.
+    #[serde(default)]
+    #[param(inline)]
+    pub activate: Activate,
+}
+
+/// What has become of a construction request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestResult {
+    /// Members are replaced from now on.
+    Started,
+    /// They are being replaced since an earlier time.
+    StartedAlready,
+    /// They were replaced.
+    CompletedAlready,
+    /// The volume has the members of the request since it was attached, which may be just now.
+    VcrMatches,
+    /// It is not attached here, and was not to be.
+    Missing,
+}
+
+/// A construction request that was taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AttachAnswer {
+    /// What has become of it.
+    pub result: RequestResult,
+    /// The volume; none if it is missing.
+    pub volume: Option<PantryVolume>,
+}
+
+/// How far a volume is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PantryVolumeState {
+    /// It was attached to be activated later.
+    NotActivated,
+    /// It gathers members that have everything.
+    Activating,
+    /// It reads and writes.
+    Active,
+    /// Somebody else has taken it over: it does nothing more here.
+    Fenced,
+    /// Its members have lost acknowledged writes: it does nothing more.
+    Lost,
+    /// The process that had it has ended; put again with a higher epoch, it is attached anew.
+    Ended,
+}
+
+/// Who may use a volume over NBD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Exported {
+    /// Clients read.
+    ReadOnly,
+    /// Clients read and write.
+    ReadWrite,
+}
+
+/// A volume that a sled holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PantryVolume {
+    /// Which.
+    pub id: VolumeId,
+    /// How far it is.
+    pub state: PantryVolumeState,
+    /// Why it does nothing more, or for whom it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The version of the construction request that it runs by.
+    pub config_version: u64,
+    /// The right to write that the request has.
+    pub epoch: u32,
+    /// The highest right of a coordinator that the sled knows for it.
+    #[serde(default)]
+    pub executor_epoch: u64,
+    /// Bytes of it; none once it has ended.
+    pub size_bytes: Option<u64>,
+    /// Bytes of a block.
+    pub block_size: Option<u32>,
+    /// Whether nothing can be written to it, because a part of it is only read.
+    pub read_only: bool,
+    /// Whether it was exported over NBD.
+    pub exported: Option<Exported>,
+    /// Jobs that run.
+    pub jobs_running: u64,
+    /// What its Upstairs believes, member by member, as `sled-agent volume look --json` has it. In lists it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub status: Option<serde_json::Value>,
+}
+
+/// Whether the process serves that holds a sled's volumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PantryState {
+    /// Nobody has needed it yet: the first attachment starts it.
+    NotStarted,
+    /// It runs, and does not answer yet.
+    Starting,
+    /// It answers.
+    Running,
+    /// It has ended, and is started again in a moment.
+    BackingOff,
+    /// Another process has its directory, which is not provably it: that is left alone.
+    HeldElsewhere,
+}
+
+/// The process that holds a sled's volumes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PantryStatus {
+    /// Whether it serves.
+    pub state: PantryState,
+    /// Its pid, while there is one.
+    pub pid: Option<u32>,
+    /// How often this life of the agent has started it again after it had ended.
+    pub restarts: u64,
+    /// Why it does not serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The volumes that a sled holds, by id. There is a bound on them, so they are one page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PantryVolumePage {
+    /// The volumes.
+    pub items: Vec<PantryVolume>,
+    /// The process that has them.
+    pub pantry: Option<PantryStatus>,
+    /// Token of the next page: there is none.
+    pub next_page: Option<String>,
+}
+
+/// The query of an import whose bytes are the body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ImportQuery {
+    /// The right of the coordinator that asks; from 1 on.
+    pub executor_epoch: u64,
+    /// The job's id; one that the sled chooses unless said. The same import may be asked for again under its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<JobId>,
+    /// How many bytes there are to be, from the volume's first on; as many as the volume has unless said. What lies behind them stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
+    /// The SHA-256 that they are to have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
+    pub sha256: Option<ArtifactHash>,
+}
+
+/// An import of what a web server has.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportRequest {
+    /// The right of the coordinator that asks; from 1 on.
+    pub executor_epoch: u64,
+    /// The job's id; one that the sled chooses unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<JobId>,
+    /// Where: `http://…`, with everything that opens the door.
+    pub url: String,
+    /// How many bytes there are to be; the server has to say the same. What lies behind them in the volume stays.
+    pub size_bytes: u64,
+    /// The SHA-256 that they are to have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub sha256: Option<ArtifactHash>,
+}
+
+impl fmt::Debug for ImportRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may have secrets in it.
+        f.debug_struct("ImportRequest")
+            .field("job_id", &self.job_id)
+            .field("size_bytes", &self.size_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A scrub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScrubRequest {
+    /// The right of the coordinator that asks; from 1 on.
+    pub executor_epoch: u64,
+    /// The job's id; one that the sled chooses unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<JobId>,
+}
+
+/// An export over NBD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExportRequest {
+    /// The right of the coordinator that asks; from 1 on.
+    pub executor_epoch: u64,
+    /// Whether clients may only read.
+    pub read_only: bool,
+}
+
+/// A volume that is exported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ExportAnswer {
+    /// Where NBD clients on the sled find it, as long as it is attached.
+    pub uri: String,
+}
+
+/// A snapshot that was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SnapshotAnswer {
+    /// Which.
+    pub id: SnapshotId,
+    /// The regions that have it.
+    pub regions: Vec<RegionId>,
+}
+
+/// What a job does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PantryJobKind {
+    /// Writes what it is given, from the first byte on.
+    Import,
+    /// Reads every block.
+    Scrub,
+}
+
+/// Where a job stands. All but running are terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PantryJobState {
+    /// It goes on.
+    Running,
+    /// It did all that it was to do; what it wrote is durable.
+    Done,
+    /// It did not, and `error` says why. What it wrote until then is written.
+    Failed,
+    /// Somebody ended it. What it wrote until then is written.
+    Cancelled,
+}
+
+impl PantryJobState {
+    /// Whether it stays as it is.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        self != PantryJobState::Running
+    }
+}
+
+/// A job on a volume.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PantryJob {
+    /// Its id.
+    pub id: JobId,
+    /// What it does.
+    pub kind: PantryJobKind,
+    /// Where it stands.
+    pub state: PantryJobState,
+    /// Bytes that are done; never shrinks.
+    pub bytes_done: u64,
+    /// Bytes to do.
+    pub bytes: u64,
+    /// Bytes per second since it began.
+    pub rate: u64,
+    /// The SHA-256 of what was imported, once all of it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub sha256: Option<ArtifactHash>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Problem>,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    pub began: Timestamp,
+    /// When it ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ended: Option<Timestamp>,
+}
+
+/// Jobs of a volume, newest first. There is a bound on them, so they are one page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PantryJobPage {
+    /// The jobs.
+    pub items: Vec<PantryJob>,
+    /// Token of the next page: there is none.
+    pub next_page: Option<String>,
+}
+
+/// How long a job's end is waited for at most, in milliseconds: below every client's own limit.
+pub const WAIT_MS_MAX: u64 = 20_000;
+
+/// The query of a job.
+pub type JobQuery = WaitQuery;

@@ -1,0 +1,295 @@
+//! One volume on the shelf: its export, which runs in a thread of its own, and what is asked of it. Every question goes to the export's loop
+//! and comes back within seconds, so each is asked from a thread that may wait.
+
+use crate::{
+    board::Board,
+    error::PantryError,
+    volume_io::{IoError, VolumeIo},
+};
+use camino::Utf8PathBuf;
+use ids::{RegionId, SnapshotId, VolumeId};
+use sled_client::pantry::{Activate, Exported, PantryVolume, PantryVolumeState, RequestResult};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+use upstairs::PhaseName;
+use uuid::Uuid;
+use volume_export::{Address, Applied, Export, ExportStatus, Handle, NoAnswer, Offer, SnapshotOrder};
+use volume_layers::VolumeStatus;
+use volume_repair::ConstructionRequest;
+
+/// What clients call the export by which they only read. The other one has no name.
+pub(crate) const READ_ONLY: &str = "read-only";
+
+/// How long a volume may take to make durable what clients have written, before it is detached all the same: they have flushed what matters
+/// to them, and members that are away come back when they do.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
+
+/// Between two looks whether it is active.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A volume.
+pub(crate) struct Attached {
+    pub(crate) id: VolumeId,
+    pub(crate) board: Board,
+    /// Where clients come.
+    pub(crate) socket: Utf8PathBuf,
+    pub(crate) size: u64,
+    pub(crate) block_size: u32,
+    pub(crate) is_read_only: bool,
+    handle: Handle,
+    request: Mutex<ConstructionRequest>,
+    runs: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Attached {
+    /// Holds a volume from now on. Nobody is fenced before it is activated.
+    pub(crate) fn begin(
+        id: VolumeId,
+        request: ConstructionRequest,
+        activate: Activate,
+        socket: Utf8PathBuf,
+    ) -> Result<Attached, PantryError> {
+        let session = Uuid::new_v4();
+        let composition = match activate {
+            Activate::Now => request.build(session, None)?,
+            Activate::Later | Activate::Never => request.build_unactivated(session, None)?,
+        };
+        let offer = Offer { composition, request: Some(request.clone()), name: String::new() };
+        let mut export = Export::new(offer, Address::Unix(socket.clone()))?;
+        export.offer_read_only(READ_ONLY)?;
+        let handle = export.handle();
+        if activate == Activate::Now {
+            handle.activate();
+        }
+        let run = move || {
+            if let Err(error) = export.run() {
+                tracing::error!(%id, error = problem::chain(&error), "a volume is not held any more");
+            }
+        };
+        let runs = thread::Builder::new().name("volume".to_owned()).spawn(run);
+        let runs = Mutex::new(Some(runs.map_err(PantryError::System)?));
+        let mut attached = Attached {
+            id,
+            board: Board::default(),
+            socket,
+            size: 0,
+            block_size: request.block_size,
+            is_read_only: false,
+            handle,
+            request: Mutex::new(request),
+            runs,
+        };
+        let looked = attached.look_at_once();
+        if looked.is_err() {
+            attached.end();
+        }
+        looked.map(|()| attached)
+    }
+
+    fn look_at_once(&mut self) -> Result<(), PantryError> {
+        self.size = VolumeIo::connect(self.socket.as_std_path())?.size;
+        self.is_read_only = match &self.status()?.volume {
+            VolumeStatus::Upstairs(_) => false,
+            VolumeStatus::Layers(layers) => layers.is_read_only,
+        };
+        Ok(())
+    }
+
+    pub(crate) fn request(&self) -> ConstructionRequest {
+        lock(&self.request).clone()
+    }
+
+    /// What its loop believes.
+    pub(crate) fn status(&self) -> Result<Box<ExportStatus>, PantryError> {
+        self.handle.status().map_err(|source| self.no_answer(source))
+    }
+
+    fn no_answer(&self, source: NoAnswer) -> PantryError {
+        match source {
+            NoAnswer::Gone => PantryError::Ended(self.id),
+            source => PantryError::NoAnswer { id: self.id, source },
+        }
+    }
+
+    /// Waits until it is active, so long at most. An error is that it never will be, with this epoch.
+    pub(crate) fn wait_active(&self, limit: Duration) -> Result<(), PantryError> {
+        let end = Instant::now() + limit;
+        loop {
+            match self.check_active(&*self.status()?) {
+                Err(PantryError::NotActive { .. }) if Instant::now() < end => thread::park_timeout(LOOK),
+                Ok(()) | Err(PantryError::NotActive { .. } | PantryError::NotActivated(_)) => return Ok(()),
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Whether it reads and writes.
+    pub(crate) fn check_active(&self, status: &ExportStatus) -> Result<(), PantryError> {
+        let volume = &status.volume;
+        match volume.phase() {
+            PhaseName::Active => Ok(()),
+            PhaseName::Idle => Err(PantryError::NotActivated(self.id)),
+            PhaseName::Lost => Err(PantryError::Lost(self.id)),
+            PhaseName::Fenced => {
+                let fenced = volume.own_sets().find_map(|set| Some((set.fenced_by?.epoch, set.epoch)));
+                let (theirs, ours) = fenced.unwrap_or_default();
+                Err(PantryError::Fenced { id: self.id, theirs, ours: ours.unwrap_or_default() })
+            }
+            PhaseName::Gathering | PhaseName::BringingUp | PhaseName::Listing => {
+                Err(PantryError::NotActive { id: self.id, waits: waits(status) })
+            }
+        }
+    }
+
+    /// Whether it reads, and writes if that is wanted.
+    pub(crate) fn check_usable(&self, is_written: bool) -> Result<(), PantryError> {
+        if is_written && self.is_read_only {
+            return Err(PantryError::ReadOnly(self.id));
+        }
+        self.check_active(&*self.status()?)
+    }
+
+    /// Goes on by a newer construction request, or hears the same one again.
+    pub(crate) fn apply(
+        &self,
+        request: ConstructionRequest,
+        activate: Activate,
+    ) -> Result<RequestResult, PantryError> {
+        let (mut request, ours) = (request, self.request());
+        let is_idle = self.status()?.volume.phase() == PhaseName::Idle;
+        let is_newer = request.config_version > ours.config_version;
+        if !is_idle && request.epoch != ours.epoch && (request.epoch < ours.epoch || !is_newer) {
+            return Err(PantryError::OtherEpoch { id: self.id, theirs: request.epoch, ours: ours.epoch });
+        }
+        let applied = self.handle.apply(request.clone(), false).map_err(|gone| self.no_answer(gone))??;
+        if is_idle && activate == Activate::Now {
+            let activated = self.handle.activate_with(request.epoch).map_err(|gone| self.no_answer(gone))?;
+            activated.map_err(PantryError::Activate)?;
+        }
+        if !is_idle {
+            // It goes on with the right that it has.
+            request.epoch = ours.epoch;
+        }
+        *lock(&self.request) = request;
+        Ok(match applied {
+            Applied::Started => RequestResult::Started,
+            Applied::StartedAlready => RequestResult::StartedAlready,
+            Applied::CompletedAlready => RequestResult::CompletedAlready,
+            Applied::VcrMatches => RequestResult::VcrMatches,
+            Applied::Missing => RequestResult::Missing,
+        })
+    }
+
+    /// Takes a snapshot. The regions that have it.
+    pub(crate) fn snapshot(&self, snapshot: SnapshotId) -> Result<Vec<RegionId>, PantryError> {
+        self.check_usable(true)?;
+        let taken =
+            self.handle.snapshot(SnapshotOrder::Take(snapshot)).map_err(|gone| self.no_answer(gone))?;
+        taken.map_err(|source| PantryError::Snapshot { id: self.id, snapshot, source })
+    }
+
+    /// Where clients find it.
+    pub(crate) fn uri(&self, how: Exported) -> String {
+        let name = match how {
+            Exported::ReadOnly => READ_ONLY,
+            Exported::ReadWrite => "",
+        };
+        format!("nbd+unix:///{name}?socket={}", escaped(self.socket.as_str()))
+    }
+
+    /// What a job's error comes from: a volume that has ended says so better than its socket does.
+    pub(crate) fn explain(&self, error: PantryError) -> PantryError {
+        let PantryError::Io(IoError::Link(_) | IoError::Refused(_)) = error else { return error };
+        match self.status().map(|status| self.check_active(&status)) {
+            Ok(Err(ended @ (PantryError::Fenced { .. } | PantryError::Lost(_)))) | Err(ended) => ended,
+            Ok(_) => error,
+        }
+    }
+
+    /// As it is told.
+    pub(crate) fn tell(&self, is_whole: bool) -> PantryVolume {
+        let (config_version, epoch) = {
+            let request = lock(&self.request);
+            (request.config_version, request.epoch)
+        };
+        let status = self.status();
+        let active = status.as_ref().map_err(ToString::to_string);
+        let active = active.map(|status| self.check_active(status));
+        let (state, reason) = match active {
+            Ok(Ok(())) => (PantryVolumeState::Active, None),
+            Ok(Err(error)) => {
+                let state = match error {
+                    PantryError::NotActivated(_) => PantryVolumeState::NotActivated,
+                    PantryError::Fenced { .. } => PantryVolumeState::Fenced,
+                    PantryError::Lost(_) => PantryVolumeState::Lost,
+                    _ => PantryVolumeState::Activating,
+                };
+                (state, Some(error.to_string()))
+            }
+            Err(why) => (PantryVolumeState::Ended, Some(why)),
+        };
+        let status = status.ok().filter(|_| is_whole);
+        PantryVolume {
+            id: self.id,
+            state,
+            reason,
+            config_version,
+            epoch,
+            executor_epoch: 0,
+            size_bytes: Some(self.size),
+            block_size: Some(self.block_size),
+            read_only: self.is_read_only,
+            exported: self.board.exported(),
+            jobs_running: self.board.running() as u64,
+            status: status.map(|status| serde_json::to_value(&*status).expect("a status is plain data")),
+        }
+    }
+
+    /// Ends its jobs, makes durable what clients have written if that is soon done, and ends it. Nothing of it is left.
+    pub(crate) fn detach(&self) {
+        self.board.close();
+        if !self.is_read_only
+            && self.check_usable(true).is_ok()
+            && let Err(error) = self.flush()
+        {
+            tracing::warn!(volume = %self.id, error = problem::chain(&error), "detached, and not flushed before");
+        }
+        self.end();
+    }
+
+    fn flush(&self) -> Result<(), IoError> {
+        let mut io = VolumeIo::connect(self.socket.as_std_path())?;
+        io.set_patience(FLUSH_MAX)?;
+        io.flush()
+    }
+
+    /// Ends its thread, and waits for that: the export's own limit is 10 s.
+    fn end(&self) {
+        self.handle.stop();
+        if let Some(runs) = lock(&self.runs).take() {
+            // One that has panicked has said so.
+            let _ = runs.join();
+        }
+    }
+}
+
+/// For people.
+fn waits(status: &ExportStatus) -> String {
+    let words: Vec<&str> = status.volume.waits().map(|wait| &*wait.words).collect();
+    if words.is_empty() { "it gathers its members".to_owned() } else { words.join("; ") }
+}
+
+/// A path as a part of a URI.
+fn escaped(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    path.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

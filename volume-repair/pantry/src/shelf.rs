@@ -1,0 +1,199 @@
+//! Which volumes there are: attached, changed, detached. One call at a time is at work on a volume, another one is told to come again; a
+//! call's work is a task of its own, so it is done also if whoever asked goes away.
+//!
+//! | PUT of a request, the volume being | |
+//! |---|---|
+//! | not there | attached; fenced within [`ACTIVE_WAIT`]: told, and not there again |
+//! | there, and the request is applied to it | as `volume-repair` says: `vcr_matches`, `started`, …, or refused and nothing has changed |
+//! | fenced, lost or ended, and the request's epoch is higher | detached, and attached anew |
+
+use crate::{attached::Attached, error::PantryError};
+use camino::Utf8PathBuf;
+use ids::VolumeId;
+use sled_client::pantry::{Activate, AttachAnswer, PantryVolume, RequestResult};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use volume_repair::ConstructionRequest;
+
+/// Volumes at a time. Each has a thread, connections to its members, and up to 64 MiB of what clients ask and are told.
+pub const VOLUMES_MAX: usize = 32;
+
+/// How long an attachment waits to see whether it is active, or another one has the volume. Members that are there answer within
+/// milliseconds; the third one is waited for for 2 s.
+const ACTIVE_WAIT: Duration = Duration::from_secs(4);
+
+/// How long a call waits for its work. Clients give up later than that.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
+/// The volumes. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Shelf(Arc<Shared>);
+
+struct Shared {
+    /// Where their sockets are.
+    directory: Utf8PathBuf,
+    volumes: Mutex<BTreeMap<VolumeId, Arc<Attached>>>,
+    at_work: Mutex<BTreeSet<VolumeId>>,
+}
+
+/// The right to work on a volume; given back when this is gone.
+struct AtWork(Arc<Shared>, VolumeId);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        lock(&self.0.at_work).remove(&self.1);
+    }
+}
+
+impl Shelf {
+    /// An empty one, whose volumes have their sockets here.
+    pub(crate) fn new(directory: Utf8PathBuf) -> Shelf {
+        Shelf(Arc::new(Shared { directory, volumes: Mutex::default(), at_work: Mutex::default() }))
+    }
+
+    /// Attaches a volume, or applies the request to the one that is there.
+    pub(crate) async fn put(
+        &self,
+        id: VolumeId,
+        request: ConstructionRequest,
+        activate: Activate,
+    ) -> Result<AttachAnswer, PantryError> {
+        if request.id != id.0 {
+            return Err(PantryError::OtherVolume { id, theirs: VolumeId(request.id) });
+        }
+        self.work(id, move |shared| shared.put(id, request, activate)).await
+    }
+
+    /// Detaches a volume; done if it is not there.
+    pub(crate) async fn detach(&self, id: VolumeId) -> Result<(), PantryError> {
+        self.work(id, move |shared| {
+            shared.detach(id);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Detaches all of them, at the same time.
+    pub(crate) async fn detach_all(&self) {
+        let ids: Vec<VolumeId> = lock(&self.0.volumes).keys().copied().collect();
+        let tasks = ids.into_iter().map(|id| {
+            let shared = Arc::clone(&self.0);
+            tokio::task::spawn_blocking(move || shared.detach(id))
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            // One that has panicked has said so.
+            let _ = task.await;
+        }
+    }
+
+    pub(crate) fn get(&self, id: VolumeId) -> Result<Arc<Attached>, PantryError> {
+        lock(&self.0.volumes).get(&id).cloned().ok_or(PantryError::NotFound(id))
+    }
+
+    /// All of them, by id.
+    pub(crate) async fn list(&self) -> Vec<PantryVolume> {
+        let volumes: Vec<Arc<Attached>> = lock(&self.0.volumes).values().cloned().collect();
+        let tell = |volume: Arc<Attached>| tokio::task::spawn_blocking(move || volume.tell(false));
+        let mut told = Vec::new();
+        for task in volumes.into_iter().map(tell).collect::<Vec<_>>() {
+            told.extend(task.await);
+        }
+        told
+    }
+
+    /// Does the work of a call in a thread of its own, alone on its volume.
+    async fn work<T: Send + 'static>(
+        &self,
+        id: VolumeId,
+        work: impl FnOnce(&Shared) -> Result<T, PantryError> + Send + 'static,
+    ) -> Result<T, PantryError> {
+        if !lock(&self.0.at_work).insert(id) {
+            return Err(PantryError::Busy(id));
+        }
+        let at_work = AtWork(Arc::clone(&self.0), id);
+        let task = tokio::task::spawn_blocking(move || work(&at_work.0));
+        match tokio::time::timeout(ANSWER_LIMIT, task).await {
+            Ok(done) => done.unwrap_or(Err(PantryError::Died(id))),
+            Err(_) => Err(PantryError::GoesOn(id)),
+        }
+    }
+}
+
+impl Shared {
+    fn put(
+        &self,
+        id: VolumeId,
+        request: ConstructionRequest,
+        activate: Activate,
+    ) -> Result<AttachAnswer, PantryError> {
+        let there = lock(&self.volumes).get(&id).cloned();
+        if let Some(volume) = there {
+            if !(has_ended(&volume) && is_next(&volume.request(), &request)) {
+                let result = volume.apply(request, activate)?;
+                if activate == Activate::Now {
+                    volume.wait_active(ACTIVE_WAIT)?;
+                }
+                return Ok(AttachAnswer { result, volume: Some(volume.tell(true)) });
+            }
+            if activate == Activate::Never {
+                return Ok(AttachAnswer { result: RequestResult::Missing, volume: None });
+            }
+            // What can never be is found out before the old one is gone.
+            request.build_unactivated(uuid::Uuid::new_v4(), None)?;
+            self.detach(id);
+        }
+        if activate == Activate::Never {
+            return Ok(AttachAnswer { result: RequestResult::Missing, volume: None });
+        }
+        let volume = self.attach(id, request, activate)?;
+        if let Err(error) = volume.wait_active(ACTIVE_WAIT) {
+            // It was told to be of no use before it was told to be there.
+            self.detach(id);
+            return Err(error);
+        }
+        Ok(AttachAnswer { result: RequestResult::VcrMatches, volume: Some(volume.tell(true)) })
+    }
+
+    fn attach(
+        &self,
+        id: VolumeId,
+        request: ConstructionRequest,
+        activate: Activate,
+    ) -> Result<Arc<Attached>, PantryError> {
+        let count = lock(&self.volumes).len();
+        if count >= VOLUMES_MAX {
+            return Err(PantryError::Full(count));
+        }
+        let socket = self.directory.join(format!("{}.nbd", id.0.simple()));
+        let volume = Arc::new(Attached::begin(id, request, activate, socket)?);
+        lock(&self.volumes).insert(id, Arc::clone(&volume));
+        tracing::info!(volume = %id, version = volume.request().config_version, ?activate, "volume attached");
+        Ok(volume)
+    }
+
+    fn detach(&self, id: VolumeId) {
+        // It is there until it is gone: who asks meanwhile is told what becomes of it, and not that there is none.
+        let Some(volume) = lock(&self.volumes).get(&id).cloned() else { return };
+        volume.detach();
+        lock(&self.volumes).remove(&id);
+        tracing::info!(volume = %id, "volume detached");
+    }
+}
+
+/// Whether it does nothing more, with the epoch that it has.
+fn has_ended(volume: &Attached) -> bool {
+    let active = volume.status().and_then(|status| volume.check_active(&status));
+    matches!(active, Err(PantryError::Fenced { .. } | PantryError::Lost(_) | PantryError::Ended(_)))
+}
+
+/// Whether a request is one by which a volume that has ended may go on.
+fn is_next(ours: &ConstructionRequest, theirs: &ConstructionRequest) -> bool {
+    theirs.epoch > ours.epoch && theirs.config_version >= ours.config_version
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
