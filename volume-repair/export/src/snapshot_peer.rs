@@ -180,6 +180,7 @@ fn refused(refusal: Refusal) -> PeerError {
         Refusal::NoRegion(why)
         | Refusal::OtherSet(why)
         | Refusal::NotOpened(why)
+        | Refusal::ReadOnly(why)
         | Refusal::EpochTooHigh(why)
         | Refusal::List { why, .. } => why,
         Refusal::Version(min, max) => {
