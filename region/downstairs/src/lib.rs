@@ -49,5 +49,5 @@ pub use disk::{Disk, DiskError};
 pub use member::{ConnectionId, EPOCHS_AT_ONCE, Effect, Ended, Member, NotCloned, VERSION, Work};
 pub use rules::Rule;
 pub use server::{Server, ServerError};
-pub use steward::{CLONE_SOURCES_MAX, Steward, StewardError};
+pub use steward::{CLONE_SOURCES_MAX, Steward, StewardError, clone_at_rest};
 pub use talk::{Answer, AskError, Order, ask};

@@ -3,7 +3,7 @@
 
 use crate::{
     clones::{CloneState, CloneStatus, Source, board::hex},
-    disk::DiskError,
+    disk::{Disk, DiskError},
     member::{ConnectionId, Effect, Member},
     server::{Shared, in_words},
 };
@@ -86,7 +86,7 @@ impl Steward {
         if !(1..=CLONE_SOURCES_MAX).contains(&sources.len()) {
             return Err(StewardError::Sources(sources.len()));
         }
-        let at_rest = self.at_rest(region)?;
+        let at_rest = clone_at_rest(&self.0.disk, region)?;
         if at_rest.state == CloneState::Proven {
             return Ok(at_rest);
         }
@@ -101,27 +101,8 @@ impl Steward {
     pub fn clone_status(&self, region: RegionId) -> Result<CloneStatus, StewardError> {
         match self.0.clones.status(region) {
             Some(status) => Ok(status),
-            None => self.at_rest(region),
+            None => clone_at_rest(&self.0.disk, region),
         }
-    }
-
-    /// As its file says.
-    fn at_rest(&self, region: RegionId) -> Result<CloneStatus, StewardError> {
-        let outside = self.0.disk.look(region)?;
-        let clone_of = outside.control.clone_of;
-        let CloneOf { snapshot, proven } = clone_of.ok_or(StewardError::NoClone(region))?;
-        let geometry = outside.identity.geometry;
-        let size_bytes = geometry.blocks * geometry.block_size.bytes() as u64;
-        Ok(CloneStatus {
-            region,
-            snapshot,
-            state: if proven.is_some() { CloneState::Proven } else { CloneState::Idle },
-            size_bytes,
-            done_bytes: if proven.is_some() { size_bytes } else { 0 },
-            copied_bytes: 0,
-            why: None,
-            hash: proven.map(|hash| hex(&hash)),
-        })
     }
 
     /// Nothing more is done for a region, and it is closed, if nobody is connected.
@@ -177,4 +158,26 @@ impl Steward {
             }
         }
     }
+}
+
+/// How far a clone is by its file alone: proven, or not.
+///
+/// # Errors
+/// [`StewardError`].
+pub fn clone_at_rest(disk: &Disk, region: RegionId) -> Result<CloneStatus, StewardError> {
+    let outside = disk.look(region)?;
+    let clone_of = outside.control.clone_of;
+    let CloneOf { snapshot, proven } = clone_of.ok_or(StewardError::NoClone(region))?;
+    let geometry = outside.identity.geometry;
+    let size_bytes = geometry.blocks * geometry.block_size.bytes() as u64;
+    Ok(CloneStatus {
+        region,
+        snapshot,
+        state: if proven.is_some() { CloneState::Proven } else { CloneState::Idle },
+        size_bytes,
+        done_bytes: if proven.is_some() { size_bytes } else { 0 },
+        copied_bytes: 0,
+        why: None,
+        hash: proven.map(|hash| hex(&hash)),
+    })
 }

@@ -180,8 +180,10 @@ impl Board {
             job.changed.notify_all();
             return Ok(state.status.clone());
         }
-        jobs.retain(|_, job| !job.state().is_over);
-        if jobs.len() >= CLONES_MAX {
+        // Why one has failed is told until it is ordered again, or let go.
+        let is_told = |state: &JobState| !state.is_over || state.status.state == CloneState::Failed;
+        jobs.retain(|_, job| is_told(&job.state()));
+        if jobs.values().filter(|job| !job.state().is_over).count() >= CLONES_MAX {
             return Err(Full);
         }
         let status = CloneStatus { state: CloneState::Waiting, ..idle };
