@@ -15,6 +15,7 @@
 use region::{Geometry, Held, What, checksum};
 use region_wire::{Blocks, WRITE_BYTES_MAX};
 use sha2::{Digest, Sha256};
+use std::fmt::Write;
 
 const LABEL: &[u8] = b"bobsled snapshot content 1";
 
@@ -50,6 +51,16 @@ pub(crate) fn hash(geometry: Geometry, blocks: Blocks, held: &[Held], bytes: &[u
         }
     }
     Ok(hash.finalize().into())
+}
+
+/// As people write it.
+#[must_use]
+pub fn in_hex(hash: &[u8; 32]) -> String {
+    hash.iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a text does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The leaves of a snapshot, in their order.

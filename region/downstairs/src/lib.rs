@@ -44,6 +44,7 @@ mod workers;
 pub use clones::{
     CloneError, CloneState, CloneStatus, Phase, Source, SourceError, Sources, Target, Watch, clone_snapshot,
 };
+pub use content::in_hex;
 pub use control::{Control, socket_of};
 pub use disk::{Disk, DiskError};
 pub use member::{ConnectionId, EPOCHS_AT_ONCE, Effect, Ended, Member, NotCloned, VERSION, Work};

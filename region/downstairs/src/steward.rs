@@ -2,7 +2,8 @@
 //! Cheap to clone.
 
 use crate::{
-    clones::{CloneState, CloneStatus, Source, board::hex},
+    clones::{CloneState, CloneStatus, Source},
+    content::in_hex,
     disk::{Disk, DiskError},
     member::{ConnectionId, Effect, Member},
     server::{Shared, in_words},
@@ -178,6 +179,6 @@ pub fn clone_at_rest(disk: &Disk, region: RegionId) -> Result<CloneStatus, Stewa
         done_bytes: if proven.is_some() { size_bytes } else { 0 },
         copied_bytes: 0,
         why: None,
-        hash: proven.map(|hash| hex(&hash)),
+        hash: proven.map(|hash| in_hex(&hash)),
     })
 }

@@ -11,6 +11,7 @@
 
 use super::{CloneError, Watch, local::Local, machine::clone_snapshot, peers::Peers};
 use crate::{
+    content::in_hex,
     disk::DiskError,
     member::NotCloned,
     server::{Shared, in_words, start},
@@ -19,7 +20,6 @@ use ids::{RegionId, SnapshotId};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    fmt::Write,
     net::SocketAddr,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
@@ -98,14 +98,6 @@ pub struct CloneStatus {
     pub why: Option<String>,
     /// SHA-256 of its content, in hex, once that is proven.
     pub hash: Option<String>,
-}
-
-pub(crate) fn hex(hash: &[u8; 32]) -> String {
-    hash.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a text does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// All of them.
@@ -253,7 +245,7 @@ impl Job {
             };
             match made {
                 Ok(hash) => {
-                    let hash = hex(&hash);
+                    let hash = in_hex(&hash);
                     tracing::info!(%region, hash, "a clone is made and proven");
                     let mut state = self.state();
                     let status = &mut state.status;
