@@ -133,7 +133,7 @@ mod tests {
         for (at, number) in all.iter().enumerate() {
             assert!(number.is_ok() && !all[..at].contains(number), "{at}");
         }
-        let mut rotten = own.clone();
+        let mut rotten = own;
         rotten[9] ^= 1;
         assert_eq!(of(GEOMETRY, whole, &rotten), Err(7));
         assert_eq!(of(GEOMETRY, whole, &[]), Err(7));

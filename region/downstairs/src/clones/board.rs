@@ -180,7 +180,7 @@ impl Board {
         }
         let status = CloneStatus { state: CloneState::Waiting, ..idle };
         let state = JobState {
-            status: status.clone(),
+            status,
             sources,
             bytes_per_second,
             is_stopping: false,
