@@ -203,6 +203,7 @@ impl Agent {
         }
         tokio::spawn(self.pantry.run(stop.clone()));
         tokio::spawn(self.context.regions.clone().resume(stop.clone()));
+        tokio::spawn(self.context.regions.clone().tend_clones(stop.clone()));
         tokio::spawn(gauges::run(self.context.store.clone(), self.metrics, stop.clone()));
         let (sled, sled_router) = self.sled;
         let (depot, depot_router) = self.depot;

@@ -76,7 +76,8 @@ catalogue! {
 
     // Regions on a sled.
     BadRegion "bad_region" 400 "there can be no such region" "";
-    RegionUnsupported "region_unsupported" 400 "the sled makes no regions of this kind yet" "";
+    RegionSnapshotRefused "region_snapshot_refused" 409 "the snapshot of the region is not taken, or is there still" "the answer says why";
+    DownstairsAway "downstairs_away" 503 "the Downstairs of the region's disk does not answer" "retry after the time in Retry-After";
     RegionNotFound "region_not_found" 404 "no such region here" "";
     DiskNotFound "disk_not_found" 404 "the sled has no such disk for regions" "GET /disks lists those that it has";
     RegionConflict "region_conflict" 409 "the region is there with other content" "ask for what it has, or choose another id";

@@ -8,6 +8,10 @@
 //! | suspect | 1 | whether the machine has lost its power since something was applied that may not have been durable |
 //! | list: version, base | 4 + 4, 4 + 6 | |
 //! | list: members | 1, and 16 + 8 for each | the full ones |
+//! | clone: state | 1 | 0: it is none; 1: it is to be one; 2: it is proven to be one |
+//! | clone: snapshot, hash | 16 + 32 | of which snapshot; what it holds, once that is proven |
+//!
+//! Behind what an older program has written there are zeros.
 //!
 //! Written whenever it changes, both copies durable before anybody is told. The generation of its page counts the changes.
 
@@ -16,9 +20,13 @@ use crate::{
     position::Position,
     sealed::{HEADER, Page},
 };
-use ids::RegionId;
+use ids::{RegionId, SnapshotId};
 use std::fmt;
 use uuid::Uuid;
+
+/// What is said of a clone.
+const UNPROVEN: u8 = 1;
+const PROVEN: u8 = 2;
 
 /// Full members of a list at most.
 pub const MEMBERS_MAX: usize = 8;
@@ -67,6 +75,15 @@ pub struct List {
     pub full: Vec<Member>,
 }
 
+/// What is only read: a copy of what the set held at a snapshot, made by nobody who writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CloneOf {
+    /// Which snapshot; the clone has one of the same name, and nothing else.
+    pub snapshot: SnapshotId,
+    /// The hash of its content, once that was read back from its own disk and was the source's: before, nobody reads it.
+    pub proven: Option<[u8; 32]>,
+}
+
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Control {
@@ -80,6 +97,8 @@ pub struct Control {
     pub is_suspect: bool,
     /// The newest list that it was told.
     pub list: List,
+    /// Of what it is a clone, if it is one. Then nobody is ever promoted.
+    pub clone_of: Option<CloneOf>,
 }
 
 impl Control {
@@ -99,6 +118,11 @@ impl Control {
             body.put_u128(member.region.0.as_u128());
             body.put_u64(member.incarnation);
         }
+        if let Some(CloneOf { snapshot, proven }) = self.clone_of {
+            body.put_u8(if proven.is_some() { PROVEN } else { UNPROVEN });
+            body.put_u128(snapshot.0.as_u128());
+            body.put(&proven.unwrap_or_default());
+        }
         body.fill(0);
     }
 
@@ -116,7 +140,16 @@ impl Control {
         let mut member =
             || Some(Member { region: RegionId(Uuid::from_u128(fields.u128()?)), incarnation: fields.u64()? });
         let full = (0..count).map(|_| member()).collect::<Option<_>>()?;
-        Some(Control { promoted, incarnation, boot, is_suspect, list: List { version, base, full } })
+        let list = List { version, base, full };
+        let clone_of = match fields.u8()? {
+            0 => None,
+            state => {
+                let snapshot = SnapshotId(Uuid::from_u128(fields.u128()?));
+                let hash: [u8; 32] = fields.bytes(32)?.try_into().ok()?;
+                Some(CloneOf { snapshot, proven: (state == PROVEN).then_some(hash) })
+            }
+        };
+        Some(Control { promoted, incarnation, boot, is_suspect, list, clone_of })
     }
 }
 
@@ -138,10 +171,17 @@ mod tests {
                 base: Position { epoch: 2, counter: 8 },
                 full: (0..MEMBERS_MAX as u128).map(member).collect(),
             },
+            clone_of: None,
         };
         let mut page = [0; PAGE];
         control.write(&mut page);
-        assert_eq!(Control::read(&page), Some(control));
+        assert_eq!(Control::read(&page), Some(control.clone()));
+        for proven in [None, Some([6; 32])] {
+            let clone_of = Some(CloneOf { snapshot: SnapshotId(Uuid::from_u128(10)), proven });
+            let control = Control { clone_of, ..control.clone() };
+            control.write(&mut page);
+            assert_eq!(Control::read(&page), Some(control));
+        }
         page[HEADER + 4 + 16 + 8 + 16 + 1 + 8 + 10] = 9;
         assert_eq!(Control::read(&page), None, "more members than there may be");
     }

@@ -50,15 +50,17 @@ mod sync;
 mod tree;
 mod write;
 
-pub use control::{Control, List, ListVersion, MEMBERS_MAX, Member, Promotion};
+pub use control::{CloneOf, Control, List, ListVersion, MEMBERS_MAX, Member, Promotion};
 pub use layout::{BLOCKS_MAX, BlockSize, Geometry, SEALED_BLOCKS_MAX};
 pub use look::{Inside, Outside, SnapshotAtRest, look_inside, look_outside};
 pub use map::{SEAL, Seal};
-pub use open::{CreateError, NewRegion, OpenError, Opening, create, destroy, open};
+pub use open::{CreateError, NewRegion, OpenError, Opening, create, create_clone, destroy, open};
 pub use position::Position;
 pub use region::{Failed, Held, Region, What, checksum};
 pub use rules::Rule;
-pub use snapshots::{Going, Gone, SNAPSHOTS_MAX, SnapshotError, SnapshotStatus, Taken, Taking, TakingEnd};
+pub use snapshots::{
+    Going, Gone, SNAPSHOTS_MAX, SnapshotError, SnapshotStatus, Taken, Taking, TakingEnd, named_snapshots,
+};
 pub use superblock::Identity;
 pub use sync::{Checkpoint, CheckpointEnd, Checkpointed, Sync, Synced};
 pub use write::{NewContent, Onto, Staged, Write, WriteError};

@@ -22,7 +22,7 @@
 //! 7. A record of this life, synced: nothing that lies behind it in the ring continues it.
 
 use crate::{
-    control::{Control, List},
+    control::{CloneOf, Control, List},
     fail_stop::FailStop,
     free::FreeSpace,
     journal::{self, Change, Changed, Found, Journal, Scan, Stamp},
@@ -35,12 +35,13 @@ use crate::{
     rules::Rule,
     sealed::{Mirrored, PAGE},
     snapshots::{Home, remove_if_there},
-    superblock::{Cut, Identity, KNOWN, Super, Unusable},
+    superblock::{CLONE, Cut, Identity, NAMED, Super, Unusable},
     tree::{FAN, NotRead, Tree},
     write::{NewBlocks, count_lost},
 };
 use camino::Utf8Path;
 use durable_fs::{InPlaceFile, Storage, StorageError};
+use ids::SnapshotId;
 use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
@@ -137,13 +138,35 @@ pub struct Opening {
 /// # Errors
 /// [`CreateError`]; nothing of it is there, or the temporary file of which the next attempt makes a new one.
 pub fn create(storage: &dyn Storage, path: &Utf8Path, new: &NewRegion) -> Result<(), CreateError> {
+    create_any(storage, path, new, None)
+}
+
+/// The same of one that is to be a clone of a snapshot: nobody may ever write it, and nobody may read it before it is proven.
+///
+/// # Errors
+/// [`CreateError`]; as [`create`].
+pub fn create_clone(
+    storage: &dyn Storage,
+    path: &Utf8Path,
+    new: &NewRegion,
+    of: SnapshotId,
+) -> Result<(), CreateError> {
+    create_any(storage, path, new, Some(CloneOf { snapshot: of, proven: None }))
+}
+
+fn create_any(
+    storage: &dyn Storage,
+    path: &Utf8Path,
+    new: &NewRegion,
+    clone_of: Option<CloneOf>,
+) -> Result<(), CreateError> {
     let geometry = new.identity.geometry;
     if !geometry.is_possible() {
         return Err(CreateError::Wrong { blocks: geometry.blocks });
     }
     let unfinished = camino::Utf8PathBuf::from(format!("{path}{UNFINISHED}"));
     remove_if_there(storage, &unfinished)?;
-    let made = make(storage, &unfinished, path, new);
+    let made = make(storage, &unfinished, path, (new, clone_of));
     if made.is_err() {
         // It may hold space that others need. If this fails, too, the next attempt removes it.
         let _ = storage.remove(&unfinished);
@@ -155,24 +178,31 @@ fn make(
     storage: &dyn Storage,
     unfinished: &Utf8Path,
     path: &Utf8Path,
-    new: &NewRegion,
+    (new, clone_of): (&NewRegion, Option<CloneOf>),
 ) -> Result<(), StorageError> {
     let layout = Layout::of(new.identity.geometry, new.salt);
     let file = storage.create_in_place(unfinished)?;
     file.reserve(0, layout.size())?;
-    let control = Control { incarnation: new.incarnation, list: new.list.clone(), ..Control::default() };
+    let (incarnation, list) = (new.incarnation, new.list.clone());
+    let control = Control { incarnation, list, clone_of, ..Control::default() };
     let mut page = [0; PAGE];
     control.write(&mut page);
     layout.control_mirror().write(file.as_ref(), &mut page, 1)?;
     let tops = Tree::empty(&layout).tops();
     let cut = Cut::default();
-    let first = Super { features: KNOWN, identity: new.identity, salt: new.salt, cut, tops, lost: 0 };
+    let features = features_of(&control);
+    let first = Super { features, identity: new.identity, salt: new.salt, cut, tops, lost: 0 };
     let mut page = [0; PAGE];
     first.write(&mut page);
     Layout::super_mirror().write(file.as_ref(), &mut page, 1)?;
     drop(file);
     storage.rename(unfinished, path)?;
     storage.sync_directory(path.parent().unwrap_or(Utf8Path::new("")))
+}
+
+/// What whoever opens such a region must know.
+pub(crate) fn features_of(control: &Control) -> u64 {
+    if control.clone_of.is_some() { NAMED | CLONE } else { NAMED }
 }
 
 /// Removes a region, if it is there, and its snapshots: without it they are nothing. Nobody must have it open.
@@ -358,7 +388,7 @@ impl Region {
         let [top, control] = kept;
         let makes_equal = Rule::CopiesAreEqual.is_kept();
         // What this life writes, a program that does not know all features would misread: it is told before.
-        let is_older = Super::read(&top.page).is_ok_and(|kept| kept.features != KNOWN);
+        let is_older = Super::read(&top.page).is_ok_and(|kept| kept.features & NAMED != NAMED);
         if (makes_equal && !top.is_twice) || is_older {
             let mut page = top.page.clone();
             Super::upgrade(&mut page);

@@ -199,6 +199,11 @@ impl Region {
         self.failed.as_ref()
     }
 
+    /// What is durable is read from the disk from now on: the system's cache forgets it.
+    pub fn drop_cache(&self) {
+        self.file.drop_cache();
+    }
+
     /// What these blocks hold, and behind `bytes` the bytes of those that hold some. Bytes that the disk does not give back are
     /// zeros: like those that it has changed, they do not have the checksum.
     ///

@@ -85,6 +85,19 @@ impl Home {
     }
 }
 
+/// The snapshots that the region of this file has by the names of their files: taken, and not deleted. Nothing is opened.
+///
+/// # Errors
+/// If the disk does not say.
+pub fn named_snapshots(storage: Arc<dyn Storage>, path: &Utf8Path) -> Result<Vec<SnapshotId>, StorageError> {
+    let files = Home { storage, path: path.to_owned() }.files()?;
+    let taken = |(_, named)| match named {
+        Named::Taken(snapshot) => Some(snapshot),
+        Named::Unfinished | Named::Deleted(_) => None,
+    };
+    Ok(files.into_iter().filter_map(taken).collect())
+}
+
 /// Removes a file, if it is there.
 pub(crate) fn remove_if_there(storage: &dyn Storage, path: &Utf8Path) -> Result<(), StorageError> {
     match storage.remove(path) {

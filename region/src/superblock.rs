@@ -37,8 +37,15 @@ const LOST_BLOCKS: u64 = 1;
 /// It may have snapshots, whose files lie beside it and whose data blocks are not to be written over; and tracts.
 const SNAPSHOTS: u64 = 2;
 
-/// The features that this program knows, and that it names.
-pub(crate) const KNOWN: u64 = LOST_BLOCKS | SNAPSHOTS;
+/// It is a clone of a snapshot, which nobody may write, and nobody may read before control says that it is proven. Named by clones alone:
+/// every other region stays what an older program knows.
+pub(crate) const CLONE: u64 = 4;
+
+/// The features that this program names of every region.
+pub(crate) const NAMED: u64 = LOST_BLOCKS | SNAPSHOTS;
+
+/// The features that this program knows.
+const KNOWN: u64 = NAMED | CLONE;
 
 /// Where the features are in the page.
 const FEATURES: std::ops::Range<usize> = HEADER + 4..HEADER + 4 + 8;
@@ -120,9 +127,10 @@ impl Super {
         body.fill(0);
     }
 
-    /// Makes a page that was read name all the features of this program.
+    /// Makes a page that was read name all the features that this program names.
     pub(crate) fn upgrade(page: &mut Page) {
-        page[FEATURES].copy_from_slice(&KNOWN.to_le_bytes());
+        let there = Super::read(page).map_or(0, |kept| kept.features);
+        page[FEATURES].copy_from_slice(&(there | NAMED).to_le_bytes());
     }
 
     pub(crate) fn read(page: &Page) -> Result<Super, Unusable> {
@@ -177,7 +185,7 @@ mod tests {
 
     fn example() -> Super {
         Super {
-            features: KNOWN,
+            features: NAMED,
             identity: Identity {
                 region: RegionId(Uuid::from_u128(1)),
                 set: RegionSetId(Uuid::from_u128(2)),
@@ -218,7 +226,7 @@ mod tests {
                 .expect("it opens"),
         );
         let upgraded = kept();
-        assert_eq!(Super::read(&upgraded.page), Ok(Super { features: KNOWN, ..older }));
+        assert_eq!(Super::read(&upgraded.page), Ok(Super { features: NAMED, ..older }));
         assert!(upgraded.is_twice);
     }
 
@@ -230,8 +238,8 @@ mod tests {
             page[HEADER + at] = byte;
             Super::read(&page).expect_err("it should be refused")
         };
-        assert_eq!(changed(0, 2), Unusable::Newer { format: 2, needed: KNOWN });
-        assert_eq!(changed(11, 0x80), Unusable::Newer { format: 1, needed: KNOWN | 1 << 63 });
+        assert_eq!(changed(0, 2), Unusable::Newer { format: 2, needed: NAMED });
+        assert_eq!(changed(11, 0x80), Unusable::Newer { format: 1, needed: NAMED | 1 << 63 });
         assert_eq!(changed(53, 3), Unusable::Wrong("its block size is none"));
         assert_eq!(changed(57 + 7, 1), Unusable::Wrong("its number of blocks is none"));
         assert_eq!(changed(57 + 8 + 24 + 10 + 2, 1), Unusable::Wrong("it is shorter than it can be"));

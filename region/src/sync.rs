@@ -25,12 +25,13 @@ use crate::{
     fail_stop::FailStop,
     journal::Mark,
     layout::Layout,
+    open::features_of,
     position::Position,
     region::{Failed, Point, Region},
     rules::Rule,
     sealed::PAGE,
     snapshots::KeptPages,
-    superblock::{Cut, KNOWN, Super},
+    superblock::{Cut, Super},
     tree::{NewTree, Node, TreePlan},
 };
 use durable_fs::{InPlaceFile, StorageError};
@@ -245,7 +246,7 @@ impl Region {
             kept,
             plan: self.tree.plan(leaves),
             next_super: Super {
-                features: KNOWN,
+                features: features_of(&self.control),
                 identity: self.identity,
                 salt: self.layout.salt,
                 cut,

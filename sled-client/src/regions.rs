@@ -1,6 +1,6 @@
 //! Regions: what a coordinator asks a sled to hold, and what it holds.
 
-use ids::{DiskId, RegionId, RegionSetId, VolumeId};
+use ids::{DiskId, RegionId, RegionSetId, SnapshotId, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use utoipa::{IntoParams, ToSchema};
@@ -25,13 +25,13 @@ pub struct RegionRequest {
     pub extent_count: u64,
     /// Whether its writer encrypts: then each block has room for a seal.
     pub encrypted: bool,
-    /// Whether nobody may write it. Not built yet: refused.
+    /// Whether nobody may ever write it: then it has a `source`.
     #[serde(default)]
     pub read_only: bool,
-    /// The region whose content it gets. Not built yet: refused.
+    /// The snapshot whose content it gets, and who has it. It is `cloning` until all of that was read back and is the same, and then
+    /// `ready`: before, nobody can read it. Another request may name other members; the snapshot stays.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    pub source: Option<SocketAddr>,
+    pub source: Option<RegionSource>,
     /// Which life of the id; 1 to 2^53-1, and more than every life before. Unless said, what `members` says, or else one that the sled
     /// chooses.
     #[serde(default)]
@@ -40,6 +40,61 @@ pub struct RegionRequest {
     /// be filled.
     #[serde(default)]
     pub members: Vec<RegionMember>,
+}
+
+/// What a read-only region gets its content from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegionSource {
+    /// The snapshot; the region has one of the same id, once it is ready.
+    pub snapshot_id: SnapshotId,
+    /// Members of the region set that have it, 1 to 3: in this order they are asked.
+    pub members: Vec<RegionSourceMember>,
+}
+
+/// A member that has a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegionSourceMember {
+    /// Its region.
+    pub region_id: RegionId,
+    /// Which life of that id.
+    pub incarnation: u64,
+    /// Where its Downstairs listens.
+    #[schema(value_type = String)]
+    pub address: SocketAddr,
+}
+
+/// How far a read-only region is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RegionClone {
+    /// Of which snapshot it is a clone.
+    pub snapshot_id: SnapshotId,
+    /// What is being done.
+    pub phase: RegionClonePhase,
+    /// Bytes of its blocks that are done in this phase.
+    pub done: u64,
+    /// Bytes that were copied since its Downstairs was started.
+    pub copied: u64,
+    /// SHA-256 of its content, in hex, once that is proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+}
+
+/// What is being done for a read-only region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RegionClonePhase {
+    /// It waits: for others on its disk, or for its sources.
+    Waiting,
+    /// What differs is copied.
+    Copying,
+    /// All of it is read back, here and at a source.
+    Proving,
+    /// It is what it is to be.
+    Proven,
+    /// It cannot be made.
+    Failed,
 }
 
 /// A member of a region set.
@@ -89,6 +144,12 @@ pub struct Region {
     pub used: Option<u64>,
     /// The highest right of a coordinator that the sled knows for it.
     pub executor_epoch: u64,
+    /// Its snapshots; none while the disk does not say. A read-only region has the one that it is of.
+    #[serde(default)]
+    pub snapshots: Vec<SnapshotId>,
+    /// Of a read-only region: of what it is a clone, and how far it is. None of another one, and while its Downstairs does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clone: Option<RegionClone>,
 }
 
 /// What has become of a region.
@@ -99,7 +160,11 @@ pub enum RegionState {
     Creating,
     /// It is there.
     Created,
-    /// It was made, and its disk does not have it any more.
+    /// A read-only one gets its content, and nobody can read it yet; `clone` says how far it is. The sled goes on by itself.
+    Cloning,
+    /// A read-only one is what it is to be: proven, and read by anybody.
+    Ready,
+    /// It was made, and its disk does not have it any more; or a read-only one cannot be made. `reason` says why.
     Failed,
     /// It is being destroyed; the sled goes on by itself.
     Destroying,

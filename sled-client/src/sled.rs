@@ -155,6 +155,30 @@ impl SledClient {
         self.api.send_json(request).await
     }
 
+    /// Takes a snapshot of a region that nobody writes; done if it is there.
+    pub async fn put_region_snapshot(
+        &self,
+        id: RegionId,
+        snapshot: SnapshotId,
+        executor_epoch: u64,
+    ) -> Result<(), ClientError> {
+        let path = ["regions", &id.to_string(), "snapshots", &snapshot.to_string()];
+        let request = self.api.request(Method::PUT, &path);
+        self.api.send(request.query(&ExecutorQuery { executor_epoch })).await.map(drop)
+    }
+
+    /// Deletes a snapshot of a region; done if it is not there.
+    pub async fn delete_region_snapshot(
+        &self,
+        id: RegionId,
+        snapshot: SnapshotId,
+        executor_epoch: u64,
+    ) -> Result<(), ClientError> {
+        let path = ["regions", &id.to_string(), "snapshots", &snapshot.to_string()];
+        let request = self.api.request(Method::DELETE, &path);
+        self.api.send(request.query(&ExecutorQuery { executor_epoch })).await.map(drop)
+    }
+
     /// Destroys a region; done if it is not there.
     pub async fn delete_region(&self, id: RegionId, executor_epoch: u64) -> Result<(), ClientError> {
         let request = self.api.request(Method::DELETE, &["regions", &id.to_string()]);

@@ -5,11 +5,13 @@
 //!   request of version v ──newer one──► differs in members alone? ──no──► refused: nothing has changed
 //!                                          └─yes──► would every region set do it? ──no──► refused: nothing has changed
 //!                                                        └─yes──► all are told; it runs by the newer request: started
+//!   (members that a snapshot is read from are others at once: all of them hold the same, and nobody is filled)
+//!
 //!   the same version once more ──► vcr_matches, if the volume was built by it; started_already or completed_already, if it was changed to it
 //! ```
 
 use crate::request::{ConstructionRequest, RegionSet, SubVolume};
-use ids::{RegionId, RegionSetId};
+use ids::{RegionId, RegionSetId, SnapshotId};
 use region::Member;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -17,9 +19,9 @@ use std::{
     net::SocketAddr,
     time::Duration,
 };
-use upstairs::{Action, MembersError};
+use upstairs::{Action, MEMBERS_MAX, MembersError};
 use uuid::Uuid;
-use volume_layers::Volume;
+use volume_layers::{SourceId, Volume};
 
 /// What has become of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +72,18 @@ pub enum ChangeError {
     /// It would be written twice, or read while it is written.
     #[error("region {0} is there twice: a volume has each of its regions once")]
     RegionTwice(RegionId),
+    /// A snapshot is read from 1 to 3 regions, each of them once, and nothing else is known of it.
+    #[error(
+        "snapshot {snapshot} is to be read from {members} regions, with {others} that leave, are gone or are there twice: it is read from 1 to {MEMBERS_MAX}"
+    )]
+    SnapshotMembers {
+        /// Which.
+        snapshot: SnapshotId,
+        /// How many it names.
+        members: usize,
+        /// And of others.
+        others: usize,
+    },
     /// A region set keeps its members.
     #[error("the members of region set {set} stay as they are")]
     Members {
@@ -91,6 +105,7 @@ impl ChangeError {
             ChangeError::VersionTaken(_) => "request_version_taken",
             ChangeError::Differs { .. } => "request_differs",
             ChangeError::RegionTwice(_) => "volume_region_twice",
+            ChangeError::SnapshotMembers { .. } => "volume_snapshot_members",
             ChangeError::Members { source, .. } => members_code(source),
         }
     }
@@ -138,6 +153,22 @@ impl Executor {
         members.map(|member| ((*member).into(), member.address)).collect()
     }
 
+    /// Members that snapshots are read from, of each source that is one.
+    pub fn readers_members(&self) -> impl Iterator<Item = (SourceId, Vec<(Member, SocketAddr)>)> + '_ {
+        let parts = self.request.layers().flat_map(|layer| &layer.sub_volumes);
+        let sources = parts.filter(|part| match part {
+            SubVolume::RegionSet(set) => set.snapshot.is_some(),
+            SubVolume::File(_) | SubVolume::Url(_) => true,
+        });
+        sources.enumerate().filter_map(|(number, part)| match part {
+            SubVolume::RegionSet(set) => {
+                let members = set.members.iter().map(|member| ((*member).into(), member.address));
+                Some((SourceId(number), members.collect()))
+            }
+            SubVolume::File(_) | SubVolume::Url(_) => None,
+        })
+    }
+
     /// What [`Executor::apply`] would answer; nothing changes.
     ///
     /// # Errors
@@ -173,7 +204,11 @@ impl Executor {
         let wanted = |request: &ConstructionRequest| {
             request.region_sets().map(|set| set.named().wanted).collect::<Vec<_>>()
         };
-        Ok(if wanted(ours) != wanted(theirs) {
+        let read = |request: &ConstructionRequest| {
+            let sets = snapshots(request).map(|(_, set)| set.members.clone());
+            sets.collect::<Vec<_>>()
+        };
+        Ok(if wanted(ours) != wanted(theirs) || read(ours) != read(theirs) {
             Applied::Started
         } else if !self.has_changed {
             Applied::VcrMatches
@@ -228,7 +263,7 @@ fn check_layers(ours: &ConstructionRequest, theirs: &ConstructionRequest) -> Res
         for parts in ours.sub_volumes.iter().zip(&theirs.sub_volumes) {
             match parts {
                 (SubVolume::RegionSet(ours), SubVolume::RegionSet(theirs))
-                    if ours.snapshot.is_none() && theirs.snapshot.is_none() =>
+                    if ours.snapshot == theirs.snapshot =>
                 {
                     check_set(ours, theirs)?;
                 }
@@ -237,7 +272,26 @@ fn check_layers(ours: &ConstructionRequest, theirs: &ConstructionRequest) -> Res
             }
         }
     }
-    Ok(())
+    snapshots(theirs).try_for_each(|(snapshot, set)| check_readers_members(snapshot, set))
+}
+
+/// The region sets of which a snapshot is read.
+fn snapshots(request: &ConstructionRequest) -> impl Iterator<Item = (SnapshotId, &RegionSet)> {
+    request.layers().flat_map(|layer| &layer.sub_volumes).filter_map(|part| match part {
+        SubVolume::RegionSet(set) => Some((set.snapshot?, set)),
+        SubVolume::File(_) | SubVolume::Url(_) => None,
+    })
+}
+
+fn check_readers_members(snapshot: SnapshotId, set: &RegionSet) -> Result<(), ChangeError> {
+    let different: BTreeSet<RegionId> = set.members.iter().map(|member| member.region_id).collect();
+    let members = set.members.len();
+    let others = set.leaving.len() + set.gone.len() + members - different.len();
+    if (1..=MEMBERS_MAX).contains(&members) && others == 0 {
+        Ok(())
+    } else {
+        Err(ChangeError::SnapshotMembers { snapshot, members, others })
+    }
 }
 
 fn check_set(ours: &RegionSet, theirs: &RegionSet) -> Result<(), ChangeError> {
@@ -257,13 +311,14 @@ fn check_set(ours: &RegionSet, theirs: &RegionSet) -> Result<(), ChangeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::examples::{encrypted, example, file, of, over, set};
+    use crate::examples::{encrypted, example, file, of, over, set, snapshot_of};
     use crate::request::Member as Region;
 
     /// A volume that runs by this request, and was not activated.
     fn running(request: ConstructionRequest) -> (Executor, Volume) {
         let composition = request.build(Uuid::nil(), None).expect("it is one");
-        (Executor::new(request), Volume::new(composition, &[]))
+        let sizes = vec![2_000; composition.sources().len()];
+        (Executor::new(request), Volume::new(composition, &sizes))
     }
 
     fn apply(
@@ -319,6 +374,53 @@ mod tests {
     }
 
     #[test]
+    fn members_that_a_snapshot_is_read_from_are_others_at_once_and_told_so_once() {
+        let beside = SubVolume::RegionSet(snapshot_of(set(8)));
+        let before = of(vec![file("/a"), beside, file("/b")]);
+        let before = over(before, of(vec![SubVolume::RegionSet(snapshot_of(set(7)))]));
+        let newer = |change: fn(&mut RegionSet)| {
+            let mut newer =
+                ConstructionRequest { config_version: before.config_version + 1, ..before.clone() };
+            let SubVolume::RegionSet(set) = &mut newer.sub_volumes[1] else { panic!("no set") };
+            change(set);
+            newer
+        };
+        let mut running = running(before.clone());
+        let others = newer(|set| {
+            set.members.truncate(2);
+            set.members[0].region_id = RegionId(Uuid::from_u128(777));
+        });
+        assert_eq!(apply(&mut running, &others), Ok(Applied::Started));
+        assert_eq!(apply(&mut running, &others), Ok(Applied::CompletedAlready));
+        let told: Vec<_> = running.0.readers_members().collect();
+        let numbers: Vec<_> = told.iter().map(|(source, members)| (source.0, members.len())).collect();
+        // The file is the first source, and the parent's set the last one.
+        assert_eq!(numbers, [(1, 2), (3, 3)]);
+        assert_eq!(told[0].1[0].0.region, RegionId(Uuid::from_u128(777)));
+        for wrong in [
+            (|set| set.members.clear()) as fn(&mut RegionSet),
+            |set| set.members.push(set.members[0]),
+            |set| set.members[1] = set.members[0],
+            |set| set.leaving.push(set.members[0]),
+            |set| set.gone.push(set.members[0].region_id),
+        ] {
+            let mut running = self::running(before.clone());
+            let refused = apply(&mut running, &newer(wrong)).expect_err("it is refused");
+            assert_eq!(refused.code(), "volume_snapshot_members");
+            assert_eq!(running.0.readers_members().next().map(|(_, members)| members.len()), Some(3));
+        }
+        for (change, words) in [
+            ((|set| set.snapshot = Some(SnapshotId(Uuid::from_u128(99)))) as fn(&mut RegionSet), "a part"),
+            (|set| set.id = RegionSetId(Uuid::from_u128(99)), "a region set"),
+            (|set| set.extent_count += 1, "the size"),
+        ] {
+            let mut running = self::running(before.clone());
+            let refused = apply(&mut running, &newer(change)).expect_err("it is another part");
+            assert!(refused.code() == "request_differs" && refused.to_string().contains(words), "{refused}");
+        }
+    }
+
+    #[test]
     fn what_is_not_a_newer_request_of_the_same_volume_is_refused() {
         let refused = |change: fn(&mut ConstructionRequest)| {
             let mut running = running(ConstructionRequest { config_version: 5, ..example() });
@@ -346,7 +448,7 @@ mod tests {
             (|request| set_of(request).encryption = set_of(&mut encrypted()).encryption, "the encryption"),
             (|request| request.sub_volumes.push(SubVolume::RegionSet(set(9))), "number of parts"),
             (|request| request.sub_volumes[0] = file("/a"), "a part"),
-            (|request| set_of(request).snapshot = Some(ids::SnapshotId(Uuid::nil())), "a part"),
+            (|request| set_of(request).snapshot = Some(SnapshotId(Uuid::nil())), "a part"),
             (|request| *request = over(request.clone(), of(vec![file("/a")])), "under it"),
         ] {
             let (code, words) = refused(change);

@@ -20,8 +20,10 @@ mod supervise;
 use crate::config::DiskSettings;
 use camino::Utf8PathBuf;
 use datasets::{Datasets, Directories, DiskReport, FileSystem, Health};
+use downstairs::{Answer, Order};
 use futures::future::join_all;
 use ids::DiskId;
+use problem::chain;
 use sled_client::disks::{DiskHealth, DiskSpace, DiskStatus, DownstairsStatus};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -66,6 +68,17 @@ impl Disk {
             downstairs: supervisor.standing(),
         };
         (disk, supervisor)
+    }
+
+    /// Asks its Downstairs for more than blocks.
+    ///
+    /// # Errors
+    /// How it does not answer, in words.
+    pub async fn ask(&self, order: Order) -> Result<Answer, String> {
+        let dir = self.dir.clone();
+        // It waits for a socket, and behind that for the disk.
+        let asked = tokio::task::spawn_blocking(move || downstairs::ask(&dir, &order)).await;
+        asked.map_err(|panic| panic.to_string())?.map_err(|error| chain(&error))
     }
 
     async fn status(&self) -> DiskStatus {

@@ -8,7 +8,7 @@ use daemon::{
     stop::{self, SignalError},
 };
 use datasets::{DatasetError, Datasets, Directories};
-use downstairs::{Disk, Server, ServerError};
+use downstairs::{Control, Disk, Server, ServerError};
 use problem::chain;
 use std::{io, net::SocketAddr, process::ExitCode, sync::Arc};
 use thiserror::Error;
@@ -28,6 +28,17 @@ enum ServeError {
     Lock(#[from] StateLockError),
     #[error(transparent)]
     Server(#[from] ServerError),
+}
+
+/// The control socket. Without it blocks are served all the same: a disk that takes no writes takes no socket either.
+pub(crate) fn control(directory: &Utf8Path, server: &Server) -> Option<Control> {
+    match Control::start(directory, server.steward()) {
+        Ok(control) => Some(control),
+        Err(error) => {
+            tracing::warn!(%directory, %error, "there is no control socket: neither clones nor snapshots can be ordered");
+            None
+        }
+    }
 }
 
 /// Serves it until SIGTERM or SIGINT.
@@ -53,9 +64,11 @@ fn serve(directory: &Utf8Path, address: SocketAddr, log_format: LogFormat) -> Re
     // Before it listens: whoever finds it may ask it to end.
     let mut stop = runtime.block_on(async { stop::on_signals() })?;
     let server = Server::start(Disk::new(Arc::new(RegionFiles::new(directory))), address)?;
+    let control = control(directory, &server);
     tracing::info!(%directory, address = %server.address(), "downstairs serves the disk");
     // An error is that nobody will ever ask.
     let _ = runtime.block_on(stop.wait_for(|stop| *stop));
+    drop(control);
     server.stop();
     tracing::info!(%directory, "downstairs stopped");
     Ok(())

@@ -6,13 +6,16 @@ use crate::{
 };
 use axum::{extract::State, http::StatusCode};
 use http_edge::{ApiError, ApiJson, ApiPath, ApiQuery, pages::PageRequest};
-use ids::RegionId;
+use ids::{RegionId, SnapshotId};
 use problem::Problem;
 use sled_client::regions::{ExecutorQuery, Region, RegionListQuery, RegionPage, RegionRequest};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn router() -> OpenApiRouter<Context> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show, put, delete))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show, put, delete))
+        .routes(routes!(put_snapshot, delete_snapshot))
 }
 
 /// The sled's regions, by id. Those that were destroyed are left out.
@@ -76,4 +79,41 @@ async fn delete(
 ) -> Result<StatusCode, ApiError> {
     let destroyed = context.regions.destroy(id, query.executor_epoch).await;
     destroyed.map(|()| StatusCode::NO_CONTENT).map_err(|error| problems::of_region(&error))
+}
+
+/// Takes a snapshot of a region that nobody writes; done if it is there, of what the region holds. Of a region that is written its writer takes
+/// them, of all members at one position.
+#[utoipa::path(
+    put, path = "/regions/{id}/snapshots/{snapshot_id}", operation_id = "region_snapshot_put",
+    params(("id" = RegionId, Path), ("snapshot_id" = SnapshotId, Path), ExecutorQuery),
+    responses(
+        (status = 204), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 503, body = Problem)
+    )
+)]
+async fn put_snapshot(
+    State(context): State<Context>,
+    ApiPath((id, snapshot)): ApiPath<(RegionId, SnapshotId)>,
+    ApiQuery(query): ApiQuery<ExecutorQuery>,
+) -> Result<StatusCode, ApiError> {
+    let taken = context.regions.snapshot(id, snapshot, query.executor_epoch).await;
+    taken.map(|()| StatusCode::NO_CONTENT).map_err(|error| problems::of_region(&error))
+}
+
+/// Deletes a snapshot of a region; done if it is not there. Whoever reads it is refused from then on.
+#[utoipa::path(
+    delete, path = "/regions/{id}/snapshots/{snapshot_id}", operation_id = "region_snapshot_delete",
+    params(("id" = RegionId, Path), ("snapshot_id" = SnapshotId, Path), ExecutorQuery),
+    responses(
+        (status = 204), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 503, body = Problem)
+    )
+)]
+async fn delete_snapshot(
+    State(context): State<Context>,
+    ApiPath((id, snapshot)): ApiPath<(RegionId, SnapshotId)>,
+    ApiQuery(query): ApiQuery<ExecutorQuery>,
+) -> Result<StatusCode, ApiError> {
+    let deleted = context.regions.delete_snapshot(id, snapshot, query.executor_epoch).await;
+    deleted.map(|()| StatusCode::NO_CONTENT).map_err(|error| problems::of_region(&error))
 }

@@ -17,11 +17,30 @@ pub enum RegionError {
         /// What is wrong.
         why: String,
     },
-    /// Not built.
-    #[error(
-        "read_only and source are not built yet: this sled makes regions that are written, and that are empty at first"
-    )]
-    Unsupported,
+    /// Its Downstairs does not take it, or keeps it.
+    #[error("the snapshot of region {region}: {why}")]
+    Snapshot {
+        /// Which region.
+        region: RegionId,
+        /// In its Downstairs' words.
+        why: String,
+    },
+    /// Nobody does what is asked.
+    #[error("the Downstairs of disk {disk} does not answer: {why}")]
+    DownstairsAway {
+        /// Whose.
+        disk: DiskId,
+        /// How it does not.
+        why: String,
+    },
+    /// It is not there yet, or not any more.
+    #[error("region {region} is {state:?}, and has no snapshots")]
+    NotThere {
+        /// Which.
+        region: RegionId,
+        /// What has become of it.
+        state: State,
+    },
     /// Nobody ever asked for it.
     #[error("no region {region} was ever made here, or it was destroyed so long ago that it is forgotten")]
     NotFound {
@@ -180,7 +199,8 @@ impl RegionError {
     pub fn code(&self) -> Code {
         match self {
             RegionError::BadRequest { .. } => Code::BadRegion,
-            RegionError::Unsupported => Code::RegionUnsupported,
+            RegionError::Snapshot { .. } | RegionError::NotThere { .. } => Code::RegionSnapshotRefused,
+            RegionError::DownstairsAway { .. } => Code::DownstairsAway,
             RegionError::NotFound { .. } => Code::RegionNotFound,
             RegionError::NoDisk { .. } => Code::DiskNotFound,
             RegionError::StaleEpoch { .. } => Code::StaleEpoch,

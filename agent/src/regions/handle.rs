@@ -4,16 +4,17 @@
 //! go away, and it is done all the same.
 
 use super::{
+    clones,
     error::RegionError,
     plan::{self, Create, Destroy},
     store::{Known, Records},
-    types::{self, Record, State, Wanted},
+    types::{self, Record, Spec, State, Wanted},
 };
 use crate::disks::{Disk, Disks};
 use datasets::{DatasetError, Health, Size};
-use downstairs::DiskError;
+use downstairs::{CloneStatus, DiskError, Order};
 use durable_fs::{RealDisk, Storage, StorageError};
-use ids::{DiskId, RegionId};
+use ids::{DiskId, RegionId, SnapshotId};
 use problem::chain;
 use region::{Geometry, look_outside};
 use sled_client::regions::{Region, RegionState};
@@ -40,11 +41,11 @@ const RESUME_INTERVAL: Duration = Duration::from_secs(20);
 
 /// The sled's regions. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Regions(Arc<Shared>);
+pub struct Regions(pub(super) Arc<Shared>);
 
 #[derive(Debug)]
-struct Shared {
-    disks: Disks,
+pub(super) struct Shared {
+    pub(super) disks: Disks,
     records: Records,
     known: Mutex<BTreeMap<RegionId, Known>>,
     at_work: Mutex<BTreeSet<RegionId>>,
@@ -116,7 +117,11 @@ impl Regions {
         };
         let disks: BTreeSet<DiskId> = records.iter().map(|record| record.spec.disk).collect();
         let used = self.0.used_of_all(&disks).await;
-        records.iter().map(|record| self.0.told(record, used[&record.spec.disk].of(record.region))).collect()
+        let told = records.iter().map(async |record| {
+            let (snapshots, clone) = tokio::join!(self.0.snapshots_of(record), self.0.clone_of(record));
+            self.0.told(record, used[&record.spec.disk].of(record.region), snapshots, clone)
+        });
+        futures::future::join_all(told).await
     }
 
     /// Finishes destructions that were begun, until `stop` turns true.
@@ -138,7 +143,7 @@ impl Regions {
     }
 
     /// Does the work of a call in a task of its own, alone on its region.
-    async fn work<T, F>(
+    pub(super) async fn work<T, F>(
         &self,
         region: RegionId,
         work: impl FnOnce(Arc<Shared>) -> F + Send + 'static,
@@ -180,7 +185,9 @@ impl Shared {
                 Record { region, executor_epoch, incarnation, state: State::Creating, spec, quota_bytes }
             }
             (Create::GoOn | Create::Nothing, Some(known)) => {
-                Record { executor_epoch: wanted.executor_epoch, ..known }
+                let source = wanted.spec.source;
+                let spec = Spec { source, ..known.spec };
+                Record { executor_epoch: wanted.executor_epoch, spec, ..known }
             }
         };
         if planned == Create::Nothing {
@@ -189,6 +196,7 @@ impl Shared {
                 return Err(RegionError::Lost { region });
             }
             self.keep(&record).await?;
+            self.order_clone(&record).await;
             return Ok(record);
         }
         self.keep(&record).await?;
@@ -197,6 +205,7 @@ impl Shared {
         self.keep(&record).await?;
         fault_points::reach("regions.created").await;
         tracing::info!(%region, disk = %disk.id, incarnation = record.incarnation, "region made");
+        self.order_clone(&record).await;
         Ok(record)
     }
 
@@ -211,6 +220,8 @@ impl Shared {
         record.state = State::Destroying;
         self.keep(&record).await?;
         fault_points::reach("regions.destroy_recorded").await;
+        // Whoever does not answer has nothing open, or is found to have.
+        let _ = disk.ask(Order::Release { region }).await;
         disk.datasets.destroy(region).await.map_err(|source| match source {
             DatasetError::Busy { .. } => RegionError::InUse { region, source },
             source => RegionError::Dataset { region, source },
@@ -223,16 +234,27 @@ impl Shared {
         Ok(())
     }
 
-    fn disk(&self, disk: DiskId) -> Result<&Disk, RegionError> {
+    pub(super) fn disk(&self, disk: DiskId) -> Result<&Disk, RegionError> {
         self.disks.get(disk).ok_or(RegionError::NoDisk { disk })
     }
 
-    fn record(&self, region: RegionId) -> Result<Option<Record>, RegionError> {
+    pub(super) fn record(&self, region: RegionId) -> Result<Option<Record>, RegionError> {
         match lock(&self.known).get(&region) {
             None => Ok(None),
             Some(Known::Record(record)) => Ok(Some(record.as_ref().clone())),
             Some(Known::Unreadable(why)) => Err(RegionError::Unreadable { region, why: why.clone() }),
         }
+    }
+
+    /// Those that are there, and get their content elsewhere.
+    pub(super) fn clones(&self) -> Vec<Record> {
+        let is_clone = |record: &Record| record.state == State::Created && record.spec.source.is_some();
+        let known = lock(&self.known);
+        let record = |known: &Known| match known {
+            Known::Record(record) if is_clone(record) => Some(record.as_ref().clone()),
+            Known::Record(_) | Known::Unreadable(_) => None,
+        };
+        known.values().filter_map(record).collect()
     }
 
     fn being_destroyed(&self) -> Vec<(RegionId, u64)> {
@@ -269,7 +291,7 @@ impl Shared {
     }
 
     /// Makes a record durable, if it is another one than before; then it counts.
-    async fn keep(&self, record: &Record) -> Result<(), RegionError> {
+    pub(super) async fn keep(&self, record: &Record) -> Result<(), RegionError> {
         let region = record.region;
         if self.record(region)?.as_ref() == Some(record) {
             return Ok(());
@@ -316,6 +338,7 @@ impl Shared {
 
     /// A region as its record and its disk have it.
     async fn tell(&self, record: &Record) -> Region {
+        let (snapshots, clone) = tokio::join!(self.snapshots_of(record), self.clone_of(record));
         let used = match self.disks.get(record.spec.disk) {
             None => Used::unknown(no_disk()),
             Some(disk) => match disk.datasets.find(record.region).await {
@@ -325,7 +348,7 @@ impl Shared {
                 Err(error) => Used::unknown(chain(&error)),
             },
         };
-        self.told(record, used.of(record.region))
+        self.told(record, used.of(record.region), snapshots, clone)
     }
 
     /// What each of these disks says of its datasets.
@@ -343,12 +366,22 @@ impl Shared {
         futures::future::join_all(disks.iter().copied().map(ask)).await.into_iter().collect()
     }
 
-    fn told(&self, record: &Record, used: Result<Option<u64>, &str>) -> Region {
+    fn told(
+        &self,
+        record: &Record,
+        used: Result<Option<u64>, &str>,
+        snapshots: Vec<SnapshotId>,
+        clone: Option<Result<CloneStatus, String>>,
+    ) -> Region {
         let Record { region, executor_epoch, incarnation, state, ref spec, quota_bytes } = *record;
         let (state, reason) = match (state, used) {
             (State::Destroyed, _) => (RegionState::Destroyed, None),
             (State::Created, Ok(None)) => {
                 (RegionState::Failed, Some("its disk does not have it any more".to_owned()))
+            }
+            (State::Created, used) if let Some(clone) = &clone => {
+                let (state, reason) = clones::told(clone);
+                (state, reason.or(used.err().map(str::to_owned)))
             }
             (State::Created, used) => (RegionState::Created, used.err().map(str::to_owned)),
             (State::Creating, used) => (RegionState::Creating, used.err().map(str::to_owned)),
@@ -372,6 +405,8 @@ impl Shared {
             reserved: if is_there { quota_bytes } else { 0 },
             used: if is_there { used.ok().flatten() } else { Some(0) },
             executor_epoch,
+            snapshots,
+            clone: clone.and_then(Result::ok).map(clones::shown),
         }
     }
 }
@@ -408,9 +443,15 @@ async fn make(disk: &Disk, record: Record, geometry: Geometry) -> Result<Record,
     let directory = dataset.map_err(|source| RegionError::Dataset { region, source })?.directory;
     fault_points::reach("regions.dataset_made").await;
     let new = record.new_region(geometry);
+    let of = record.spec.source.as_ref().map(|source| source.snapshot_id);
     let made = tokio::task::spawn_blocking(move || {
         let storage = Arc::new(RealDisk::new(&directory));
-        match downstairs::Disk::new(Arc::clone(&storage) as Arc<dyn Storage>).create(&new) {
+        let files = downstairs::Disk::new(Arc::clone(&storage) as Arc<dyn Storage>);
+        let made = match of {
+            Some(snapshot) => files.create_clone(&new, snapshot),
+            None => files.create(&new),
+        };
+        match made {
             // It was made before a crash. This procedure alone writes there, but who knows who has copied what by hand.
             Err(DiskError::Exists { .. }) => {
                 let path = camino::Utf8PathBuf::from(format!("{region}.region"));
@@ -422,7 +463,9 @@ async fn make(disk: &Disk, record: Record, geometry: Geometry) -> Result<Record,
                             .map_err(|source| DiskError::Open { region, source })
                     })
                     .map_err(|source| RegionError::File { region, source })?;
-                let is_it = looked.identity == new.identity && looked.control.incarnation == new.incarnation;
+                let has = (looked.identity, looked.control.incarnation);
+                let is_it = has == (new.identity, new.incarnation)
+                    && looked.control.clone_of.map(|of| of.snapshot) == of;
                 if is_it { Ok(()) } else { Err(RegionError::Strange { region }) }
             }
             made => made.map_err(|source| RegionError::File { region, source }),

@@ -21,12 +21,16 @@
 //! | destroying | the region, or a part of its dataset that does not count any more | the agent, by itself |
 //! | destroyed | nothing. The record stays, so that a late PUT makes no region that nobody knows | |
 //!
+//! A read-only region is *created* when its file is there; what it holds, and whether that is proven, is its file's to say, and its Downstairs is
+//! asked. What that one is to do for it is ordered again as long as it is not done: so it goes on after the end of either process.
+//!
 //! What a record says was made and its disk does not have is told as `failed`, and never made again in silence: an empty region that its
 //! volume takes for a full one would be lost data.
 //!
 //! - [`types`]: records and requests. [`plan`]: what a call does; pure. [`error`]: refusals. [`store`]: records on disk.
-//! - [`handle`]: the calls.
+//! - [`handle`]: the calls. [`clones`]: read-only regions, and what else their Downstairs is asked.
 
+mod clones;
 pub mod error;
 pub mod handle;
 mod plan;

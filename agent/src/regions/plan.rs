@@ -2,9 +2,9 @@
 
 use super::{
     error::RegionError,
-    types::{Record, State, Wanted},
+    types::{Record, Spec, State, Wanted},
 };
-use ids::RegionId;
+use ids::{RegionId, SnapshotId};
 
 /// What a PUT does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(super) fn destroy(known: &Record, executor_epoch: u64) -> Result<Destroy, Re
     Ok(if known.state == State::Destroyed { Destroy::Nothing } else { Destroy::Work })
 }
 
-fn check_epoch(region: RegionId, known: u64, given: u64) -> Result<(), RegionError> {
+pub(super) fn check_epoch(region: RegionId, known: u64, given: u64) -> Result<(), RegionError> {
     if given < known { Err(RegionError::StaleEpoch { region, known, given }) } else { Ok(()) }
 }
 
@@ -73,16 +73,22 @@ fn difference(known: &Record, wanted: &Wanted) -> Option<&'static str> {
         ("extent_count", has.extent_count != wants.extent_count),
         ("encrypted", has.encrypted != wants.encrypted),
         ("members", has.members != wants.members),
+        ("source", snapshot_of(has) != snapshot_of(wants)),
     ];
     differs.iter().find(|(_, differs)| *differs).map(|(what, _)| *what)
+}
+
+/// What it gets; from whom may change.
+fn snapshot_of(spec: &Spec) -> Option<SnapshotId> {
+    spec.source.as_ref().map(|source| source.snapshot_id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::regions::types::Spec;
     use ids::{DiskId, RegionSetId, VolumeId};
     use problem::Code;
+    use sled_client::regions::{RegionSource, RegionSourceMember};
 
     fn spec() -> Spec {
         Spec {
@@ -94,7 +100,32 @@ mod tests {
             extent_count: 1,
             encrypted: false,
             members: Vec::new(),
+            source: None,
         }
+    }
+
+    #[test]
+    fn who_has_the_snapshot_may_change_and_which_one_it_is_may_not() {
+        let source = |snapshot: u128, port: u16| RegionSource {
+            snapshot_id: SnapshotId(uuid::Uuid::from_u128(snapshot)),
+            members: vec![RegionSourceMember {
+                region_id: RegionId(uuid::Uuid::nil()),
+                incarnation: 1,
+                address: ([127, 0, 0, 1], port).into(),
+            }],
+        };
+        let (region, spec) = (RegionId::generate(), Spec { source: Some(source(1, 1)), ..spec() });
+        let (executor_epoch, incarnation) = (1, 1);
+        let state = State::Created;
+        let known = Record { region, executor_epoch, incarnation, state, spec: spec.clone(), quota_bytes: 1 };
+        let decided = |source: Option<RegionSource>| {
+            let spec = Spec { source, ..spec.clone() };
+            let wanted = Wanted { region, executor_epoch, incarnation: None, spec };
+            create(Some(&known), &wanted).map_err(|error| error.code())
+        };
+        assert_eq!(decided(Some(source(1, 2))), Ok(Create::Nothing));
+        assert_eq!(decided(Some(source(2, 1))), Err(Code::RegionConflict));
+        assert_eq!(decided(None), Err(Code::RegionConflict));
     }
 
     /// Every state, with every epoch and incarnation below, at and above what is known.

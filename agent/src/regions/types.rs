@@ -1,10 +1,11 @@
 //! What a region was asked to be, and what has become of it. Owns what a request may say.
 
 use super::error::RegionError;
+use downstairs::{CLONE_SOURCES_MAX, Order, Source};
 use ids::{DiskId, RegionId, RegionSetId, VolumeId};
 use region::{BlockSize, Geometry, Identity, List, ListVersion, MEMBERS_MAX, Member, NewRegion, Position};
 use serde::{Deserialize, Serialize};
-use sled_client::regions::{RegionMember, RegionRequest};
+use sled_client::regions::{RegionMember, RegionRequest, RegionSource};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -34,6 +35,9 @@ pub struct Spec {
     pub encrypted: bool,
     /// The members that the set is made with, by id; none if it is to be filled.
     pub members: Vec<RegionMember>,
+    /// Where a read-only region gets its content from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<RegionSource>,
 }
 
 /// What a coordinator asks for, after it was found to be possible.
@@ -85,12 +89,10 @@ impl Wanted {
     /// Reads a request.
     ///
     /// # Errors
-    /// [`RegionError::BadRequest`], [`RegionError::Unsupported`].
+    /// [`RegionError::BadRequest`].
     pub fn read(region: RegionId, request: RegionRequest) -> Result<Wanted, RegionError> {
-        if request.read_only || request.source.is_some() {
-            return Err(RegionError::Unsupported);
-        }
         check_epoch(request.executor_epoch)?;
+        check_source(region, &request)?;
         let incarnation = incarnation_of(region, &request)?;
         let mut members = request.members;
         members.sort_unstable();
@@ -103,6 +105,7 @@ impl Wanted {
             extent_count: request.extent_count,
             encrypted: request.encrypted,
             members,
+            source: request.source,
         };
         spec.geometry()?;
         Ok(Wanted { region, executor_epoch: request.executor_epoch, incarnation, spec })
@@ -120,6 +123,40 @@ pub fn check_epoch(executor_epoch: u64) -> Result<(), RegionError> {
     } else {
         Err(bad(format!("executor_epoch is {executor_epoch}; it may be 1 to 2^53-1")))
     }
+}
+
+/// Refuses a read-only region without a source, a source of a region that is written, and one that cannot be.
+fn check_source(region: RegionId, request: &RegionRequest) -> Result<(), RegionError> {
+    let Some(RegionSource { members, .. }) = &request.source else {
+        return match request.read_only {
+            true => {
+                Err(bad("a read-only region has a source: nobody writes it, so it gets its content there"
+                    .to_owned()))
+            }
+            false => Ok(()),
+        };
+    };
+    if !request.read_only {
+        return Err(bad(
+            "a region with a source is read_only: what it gets is a snapshot, which never changes".to_owned(),
+        ));
+    }
+    if !request.members.is_empty() {
+        return Err(bad(
+            "a read-only region is no member that is full from the start: members is empty".to_owned()
+        ));
+    }
+    if !(1..=CLONE_SOURCES_MAX).contains(&members.len()) {
+        return Err(bad(format!(
+            "source has {} members; it may have 1 to {CLONE_SOURCES_MAX}",
+            members.len()
+        )));
+    }
+    let mut seen = BTreeSet::from([region]);
+    if let Some(twice) = members.iter().find(|member| !seen.insert(member.region_id)) {
+        return Err(bad(format!("region {} stands twice in source, or is its own", twice.region_id)));
+    }
+    Ok(())
 }
 
 /// Which life of the id a request means, if it says.
@@ -194,6 +231,17 @@ pub(super) fn new_incarnation() -> u64 {
 }
 
 impl Record {
+    /// What its Downstairs is to do for it, if it gets its content elsewhere.
+    pub(super) fn clone_order(&self) -> Option<Order> {
+        let source = |member: &sled_client::regions::RegionSourceMember| Source {
+            region: member.region_id,
+            incarnation: Some(member.incarnation),
+            address: member.address,
+        };
+        let sources = self.spec.source.as_ref()?.members.iter().map(source).collect();
+        Some(Order::Clone { region: self.region, sources, bytes_per_second: None })
+    }
+
     /// What is made of it on the disk.
     pub(super) fn new_region(&self, geometry: Geometry) -> NewRegion {
         let full: Vec<Member> = self

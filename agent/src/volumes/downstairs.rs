@@ -1,6 +1,7 @@
 //! `downstairs`: serves the regions of a directory, which it alone does.
 
 use super::signals::wait_for_signal;
+use crate::disks::serve;
 use camino::Utf8Path;
 use daemon::{
     log::{self, LogFormat, LogSettings},
@@ -17,8 +18,10 @@ pub(super) fn downstairs(directory: &Utf8Path, address: SocketAddr) -> Result<()
     let disk = Disk::new(Arc::new(RealDisk::new(directory)));
     let regions = disk.regions()?.len();
     let server = Server::start(disk, address)?;
+    let control = serve::control(directory, &server);
     say!("serving {regions} regions of {directory} at {}", server.address());
     wait_for_signal()?;
+    drop(control);
     server.stop();
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Volumes by hand: regions, their Downstairs and an export over NBD, on one machine or several, with no coordinator.
 //!
 //! - [`arguments`]: what is written on the command line.
+//! - [`cloned`]: a clone in the place of a member that a snapshot is read from.
 //! - [`create`], [`replace`], [`snapshot`], [`export`], [`downstairs`]: a command each. [`regions`]: regions that are made for a volume.
 //! - [`keys`]: the files with their keys. [`description`]: the files that describe them.
 //! - [`control`], [`look`]: what is asked of a running export; [`view`], [`parts_view`]: how people see it; [`pause`]: between two looks.
@@ -11,6 +12,7 @@
 mod say;
 
 mod arguments;
+mod cloned;
 mod control;
 mod create;
 mod description;
@@ -33,6 +35,7 @@ use ::downstairs::ServerError;
 use arguments::{ListenAt, Place, Size};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Subcommand;
+use cloned::CloneError;
 use control::{Goal, NotReached, Which};
 use create::CreateError;
 use daemon::state_lock::StateLockError;
@@ -118,7 +121,7 @@ pub enum VolumeCommand {
     /// Put a new region in the place of a member, while clients go on.
     ///
     /// A member that is there stays one until the new one has everything. Ends as soon as that has begun; `volume wait --for whole` waits
-    /// for its end.
+    /// for its end. One that a snapshot is read from gets a clone in its place, which the Downstairs of DIRECTORY makes: that is waited for.
     Replace {
         /// Which volume; its file gets the next version.
         #[command(flatten)]
@@ -132,6 +135,9 @@ pub enum VolumeCommand {
         /// The old region is lost for good: it is not waited for, and never asked again. Refused while it is there.
         #[arg(long)]
         gone: bool,
+        /// The new region's name: a UUID. A new one, unless said. Of a volume that is only read, the one that was begun goes on.
+        #[arg(long, value_name = "UUID")]
+        id: Option<RegionId>,
     },
     /// Keep what was written until now as a snapshot, while clients go on.
     ///
@@ -223,8 +229,8 @@ pub fn run(command: VolumeCommand) -> ExitCode {
             export::export(order, listen.0)
         }
         VolumeCommand::Activate { which, epoch } => control::activate(&which, epoch),
-        VolumeCommand::Replace { which, region, member, gone } => {
-            replace::replace(&which, region, &member, gone)
+        VolumeCommand::Replace { which, region, member, gone, id } => {
+            replace::replace(&which, region, &member, gone, id)
         }
         VolumeCommand::Snapshot { which, id, output } => snapshot::take(&which, id, output.as_deref()),
         VolumeCommand::DeleteSnapshot { which, id } => snapshot::delete(&which, id),
@@ -271,6 +277,7 @@ fn code(error: &(dyn Error + 'static)) -> Option<String> {
     let of_description = || error.downcast_ref().map(DescriptionError::code);
     let of_create = || error.downcast_ref().map(CreateError::code);
     let of_replace = || error.downcast_ref().map(ReplaceError::code);
+    let of_clone = || error.downcast_ref().map(CloneError::code);
     let of_members = || error.downcast_ref().map(members_code);
     let of_snapshot = || error.downcast_ref().map(SnapshotError::code);
     let of_export = || error.downcast_ref().map(ExportError::code);
@@ -292,7 +299,7 @@ fn code(error: &(dyn Error + 'static)) -> Option<String> {
         })
     };
     let of_volume = of_look.or_else(of_build).or_else(of_key).or_else(of_description).or_else(of_create);
-    let of_volume = of_volume.or_else(of_replace).or_else(of_members).or_else(of_snapshot);
+    let of_volume = of_volume.or_else(of_replace).or_else(of_clone).or_else(of_members).or_else(of_snapshot);
     let code = of_volume.or_else(of_export).or_else(of_control).or_else(of_lock).or_else(of_server);
     code.map(str::to_owned)
 }

@@ -3,6 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Subcommand;
 use daemon::state_lock::{self, Holding, StateLockError};
+use downstairs::in_hex;
 use durable_fs::{InPlaceFile, RealDisk, Storage};
 use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{Inside, OpenError, Outside, SnapshotAtRest};
@@ -90,6 +91,10 @@ struct Told {
     is_suspect: bool,
     list: ListStatus,
     is_full: bool,
+    /// Of which snapshot it is a clone, if it is one: then nobody writes it.
+    clone_of: Option<SnapshotId>,
+    /// SHA-256 of its content, in hex, once that is proven: before, nobody reads it.
+    proven: Option<String>,
     in_use: bool,
     /// The process that has it, if it has said so.
     in_use_by: Option<u32>,
@@ -205,6 +210,8 @@ fn told(
         is_suspect: control.is_suspect,
         list: (&control.list).into(),
         is_full: control.list.full.iter().any(is_this),
+        clone_of: control.clone_of.map(|of| of.snapshot),
+        proven: control.clone_of.and_then(|of| of.proven).map(|hash| in_hex(&hash)),
         in_use: at_rest.is_none(),
         in_use_by: if let Holding::Held(by) = holding { by } else { None },
         at_rest,
@@ -272,6 +279,13 @@ fn page(told: &Told) -> String {
         told.promoted
             .map_or("nobody yet".to_owned(), |by| format!("epoch {}, session {}", by.epoch, by.session)),
     );
+    if let Some(snapshot) = told.clone_of {
+        let is = told.proven.as_ref().map_or_else(
+            || "not proven: nobody reads it".to_owned(),
+            |hash| format!("proven, SHA-256 {hash}"),
+        );
+        row("clone", format!("of snapshot {snapshot}, which nobody writes; {is}"));
+    }
     let role = if told.is_full { "full" } else { "filling: counts for nothing" };
     let list = &told.list;
     row(

@@ -6,10 +6,13 @@
 //!                                                                                      └─refused after all──► all of it is undone
 //! ```
 //!
+//! One that a snapshot is read from gets a clone in its place: [`super::cloned`].
+//!
 //! The file is first: whoever exports the volume next has the members that this one has.
 
 use super::{
     arguments::Place,
+    cloned,
     control::{self, Which},
     description::{self, DescriptionError},
     regions::{Made, RegionError, new_member},
@@ -21,7 +24,7 @@ use std::error::Error;
 use upstairs::Role;
 use volume_export::{Answer, Applied, AskError, Refusal, RefusalCode, Request, ask};
 use volume_layers::VolumeStatus;
-use volume_repair::{BuildError, ConstructionRequest, RegionSet, SubVolume};
+use volume_repair::{BuildError, ConstructionRequest, Member, RegionSet, SubVolume};
 
 /// Why no member is replaced.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +76,7 @@ pub(super) fn replace(
     old: RegionId,
     place: &Place,
     is_gone: bool,
+    id: Option<RegionId>,
 ) -> Result<(), Box<dyn Error>> {
     let (volume, socket) = (&which.volume, which.socket());
     let before = description::read(volume)?;
@@ -87,9 +91,14 @@ pub(super) fn replace(
         Err(error) if matches!(error.downcast_ref(), Some(AskError::NotThere { .. })) => false,
         Err(error) => return Err(error),
     };
+    if cloned::set_of(&mut request, old).is_some() {
+        return cloned::replace(which, request, &cloned::Wanted { old, place, is_gone, id }, is_exported);
+    }
     let no_member = || ReplaceError::NoMember { region: old, volume: volume.clone() };
     let set = set_of(&mut request, old).ok_or_else(no_member)?;
-    let (new, identity) = (new_member(place), identity(set, block_size));
+    let new = new_member(place);
+    let new = Member { region_id: id.unwrap_or(new.region_id), ..new };
+    let identity = identity(set, block_size);
     for member in &mut set.members {
         if member.region_id == old {
             let left = std::mem::replace(member, new);
@@ -138,7 +147,7 @@ fn is_refused(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// What has become of it, or would.
-fn told(socket: &Utf8Path, request: &Request) -> Result<Applied, Box<dyn Error>> {
+pub(super) fn told(socket: &Utf8Path, request: &Request) -> Result<Applied, Box<dyn Error>> {
     match ask(socket, request)? {
         Answer::Applied(Applied::Missing) => Err(ReplaceError::Missing.into()),
         Answer::Applied(applied) => Ok(applied),
@@ -170,7 +179,7 @@ fn forget_who_left(request: &mut ConstructionRequest, volume: &VolumeStatus) {
     }
 }
 
-fn identity(set: &RegionSet, block_size: BlockSize) -> Identity {
+pub(super) fn identity(set: &RegionSet, block_size: BlockSize) -> Identity {
     let blocks = set.blocks_per_extent.saturating_mul(set.extent_count);
     let geometry = Geometry { block_size, blocks, is_sealed: set.encryption.is_some() };
     Identity { region: set.members[0].region_id, set: set.id, geometry }

@@ -60,6 +60,7 @@ impl Sled {
             extent_count: 2,
             encrypted: false,
             members: Vec::new(),
+            source: None,
         };
         Wanted { region, executor_epoch: 3, incarnation: Some(9), spec }
     }

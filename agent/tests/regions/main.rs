@@ -3,13 +3,16 @@
 //! - [`crash`]: a crash at every named step of a record, within one process.
 //! - [`agent`]: a real agent with disks. [`downstairs`]: that its Downstairs are there, whoever dies. [`volume`]: a volume on them.
 //! - [`set`]: a region set by API. [`pantry`]: volumes that the sled holds itself, on such sets. [`web`]: a web server to import from.
+//!   [`clones`]: read-only regions, and snapshots by API. [`wire`]: who writes and reads them.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod agent;
+mod clones;
 mod crash;
 mod downstairs;
 mod pantry;
 mod set;
 mod volume;
 mod web;
+mod wire;

@@ -22,7 +22,9 @@ impl Member {
         if self.region.is_full() && Rule::OnlyFillingInstalls.is_kept() {
             return Err(NotDone::Wrong("a full member takes no copies".to_owned()));
         }
-        let epoch = self.region.control().promoted.epoch;
+        let control = self.region.control();
+        // A clone has nothing of its own: its source is right about all of it.
+        let epoch = if control.clone_of.is_some() { u32::MAX } else { control.promoted.epoch };
         self.put(id, copy, Onto::Past { epoch }, request)
     }
 

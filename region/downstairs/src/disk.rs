@@ -7,8 +7,8 @@
 use crate::member::Member;
 use camino::{Utf8Path, Utf8PathBuf};
 use durable_fs::{Storage, StorageError};
-use ids::RegionId;
-use region::{CreateError, NewRegion, OpenError, Opening};
+use ids::{RegionId, SnapshotId};
+use region::{CreateError, NewRegion, OpenError, Opening, Outside};
 use std::{fs, io, sync::Arc};
 use uuid::Uuid;
 
@@ -99,6 +99,40 @@ impl Disk {
         }
         let created = region::create(self.storage.as_ref(), &path(region), new);
         created.map_err(|source| DiskError::Create { region, source })
+    }
+
+    /// Makes one that is to be a clone of a snapshot.
+    ///
+    /// # Errors
+    /// [`DiskError`]; then it is not there.
+    pub fn create_clone(&self, new: &NewRegion, of: SnapshotId) -> Result<(), DiskError> {
+        let region = new.identity.region;
+        if self.regions()?.contains(&region) {
+            return Err(DiskError::Exists { region });
+        }
+        let created = region::create_clone(self.storage.as_ref(), &path(region), new, of);
+        created.map_err(|source| DiskError::Create { region, source })
+    }
+
+    /// What can be told of one that may be open, without opening it.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    pub fn look(&self, region: RegionId) -> Result<Outside, DiskError> {
+        let path = path(region);
+        let file = match self.storage.look_in_place(&path) {
+            Err(error) if error.is_not_found() => return Err(DiskError::NoRegion { region }),
+            file => file?,
+        };
+        region::look_outside(file.as_ref(), &path).map_err(|source| DiskError::Open { region, source })
+    }
+
+    /// The snapshots that one has, by the names of their files.
+    ///
+    /// # Errors
+    /// If the disk does not say.
+    pub fn snapshots(&self, region: RegionId) -> Result<Vec<SnapshotId>, DiskError> {
+        Ok(region::named_snapshots(Arc::clone(&self.storage), &path(region))?)
     }
 
     /// Removes one, if it is there, and its snapshots. Nobody must have it open.

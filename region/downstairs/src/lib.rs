@@ -16,9 +16,14 @@
 //! - [`member`]: who may write, what is done in which order, what has to wait. [`stream`], [`copies`], [`lists`], [`snapshots`], [`readers`] are
 //!   parts of it. [`queue`]: what waits.
 //! - [`rules`]: what the tests leave out, one at a time, to see that they notice.
+//! - [`clones`]: regions that are made from what a peer's held at a snapshot; [`content`]: what proves them.
 //! - [`disk`]: the regions that a disk has, and their files.
 //! - [`server`], [`link`], [`requests`]: threads and sockets. [`served`]: a region while it is open. [`workers`]: who waits for the disk.
+//! - [`steward`]: what is done with regions beside serving them; [`control`], [`talk`]: who asks for it, on this machine.
 
+mod clones;
+mod content;
+mod control;
 mod copies;
 mod disk;
 mod link;
@@ -31,10 +36,19 @@ mod rules;
 mod served;
 mod server;
 mod snapshots;
+mod steward;
 mod stream;
+mod talk;
 mod workers;
 
+pub use clones::{
+    CloneError, CloneState, CloneStatus, Phase, Source, SourceError, Sources, Target, Watch, clone_snapshot,
+};
+pub use content::in_hex;
+pub use control::{Control, socket_of};
 pub use disk::{Disk, DiskError};
-pub use member::{ConnectionId, EPOCHS_AT_ONCE, Effect, Ended, Member, VERSION, Work};
+pub use member::{ConnectionId, EPOCHS_AT_ONCE, Effect, Ended, Member, NotCloned, VERSION, Work};
 pub use rules::Rule;
 pub use server::{Server, ServerError};
+pub use steward::{CLONE_SOURCES_MAX, Steward, StewardError, clone_at_rest};
+pub use talk::{Answer, AskError, Order, ask};

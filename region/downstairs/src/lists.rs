@@ -48,7 +48,8 @@ impl Member {
         if self.region.is_full() {
             return Err(NotDone::Wrong("a full member has its place in the stream".to_owned()));
         }
-        if position.epoch > self.region.control().promoted.epoch {
+        let control = self.region.control();
+        if position.epoch > control.promoted.epoch && control.clone_of.is_none() {
             return Err(NotDone::Wrong(format!("{position} is of a later epoch than its writer's")));
         }
         match self.region.write(position, &[]) {

@@ -10,9 +10,11 @@
 //!                              └── an error that stays ──► the region has failed: everybody is told, and closed
 //! ```
 
+mod cloning;
 mod fencing;
 mod work;
 
+pub use cloning::NotCloned;
 pub use fencing::EPOCHS_AT_ONCE;
 pub use work::{Ended, Work};
 
@@ -81,6 +83,8 @@ pub struct Member {
     pub(crate) connections: BTreeSet<ConnectionId>,
     /// Those of them that read a snapshot, and which.
     pub(crate) readers: BTreeMap<ConnectionId, SnapshotId>,
+    /// Those that are of this process: they ask for snapshots, and write nothing.
+    pub(crate) locals: BTreeSet<ConnectionId>,
     /// The one that was promoted last, if it is still there.
     pub(crate) active: Option<ConnectionId>,
     /// Those that were promoted before, and have not been told that they are not any more.
@@ -123,6 +127,7 @@ impl Member {
             region,
             connections: BTreeSet::new(),
             readers: BTreeMap::new(),
+            locals: BTreeSet::new(),
             active: None,
             fenced: BTreeSet::new(),
             queue: Queue::default(),
@@ -209,7 +214,13 @@ impl Member {
         } else if hello.set != identity.set {
             Some(Refusal::OtherSet(of_set(identity.set)))
         } else {
-            None
+            let clone_of = self.region.control().clone_of.filter(|_| hello.snapshot.is_none());
+            clone_of.map(|of| {
+                Refusal::ReadOnly(format!(
+                    "region {} is read-only, a clone of snapshot {}: nobody may write it",
+                    identity.region, of.snapshot
+                ))
+            })
         }
     }
 
@@ -375,6 +386,7 @@ impl Member {
             Request::Read { id, blocks } => answer(self.read(id, blocks)?),
             Request::Look { id, blocks } => answer(self.look(id, blocks)?),
             Request::Digest { id, blocks } => answer(self.digest(id, blocks)?),
+            Request::Hash { id, blocks } => answer(self.hash_of_clone(id, blocks)?),
             Request::Install { id, ref copy } => answer(self.install(id, copy, &request)?),
             Request::Heal { id, ref copy } => answer(self.heal(id, copy, &request)?),
             Request::Stage { id, ref copy } => answer(self.stage(id, copy, &request)?),
@@ -434,6 +446,7 @@ impl Member {
     fn forget(&mut self, connection: ConnectionId) {
         self.connections.remove(&connection);
         self.readers.remove(&connection);
+        self.locals.remove(&connection);
         self.fenced.remove(&connection);
         if self.active == Some(connection) {
             self.active = None;
@@ -450,8 +463,8 @@ impl Member {
         self.is_refusal_told = false;
         self.flushes.clear();
         self.served.clear();
-        self.taking = None;
-        self.letting_go = None;
+        self.taking.take_if(|(asker, _)| !self.locals.contains(asker));
+        self.letting_go.take_if(|(asker, _)| !self.locals.contains(asker));
         self.tells_applied = false;
         let staged = std::mem::take(&mut self.staged);
         self.region.discard(staged);

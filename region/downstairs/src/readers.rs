@@ -1,7 +1,7 @@
 //! Who reads a snapshot: any number of connections, beside the one that writes.
 //!
 //! ```text
-//!   Hello with a snapshot ──it is there──► reading ──Read, Look, Digest, Ping──► answered at once, whoever writes meanwhile
+//!   Hello with a snapshot ──it is there──► reading ──Read, Look, Digest, Hash, Ping──► answered at once, whoever writes meanwhile
 //!        │                                    ├── it was deleted, or cannot be read ──► refused, and closed
 //!        └── none, deleted, rotten            ├── anything else ──► Wrong, and closed
 //!                ──► refused, and closed      └── the region fails ──► Failed, and closed
@@ -11,13 +11,15 @@
 //! asked: it is no part of the stream.
 
 use crate::{
+    content,
     member::{ConnectionId, Effect, Member, VERSION},
+    rules::Rule,
     snapshots::in_words,
     stream::read_reply,
 };
 use ids::SnapshotId;
-use region::{Failed, Position, SnapshotError};
-use region_wire::{Refusal, Reply, Request, SnapshotWelcome};
+use region::{CloneOf, Failed, Position, SnapshotError};
+use region_wire::{Blocks, Refusal, Reply, Request, SnapshotWelcome};
 
 /// Why a reader has no answer. All of them are the last that it hears.
 enum NoAnswer {
@@ -50,6 +52,7 @@ impl Member {
                 vec![Effect::Send(connection, Reply::SnapshotWelcome(welcome))]
             }
             Err(why) => {
+                // One that is not proven yet is none for anybody.
                 let refused = Reply::Refused(Refusal::NoSnapshot(why));
                 vec![Effect::Send(connection, refused), Effect::Close(connection)]
             }
@@ -59,6 +62,13 @@ impl Member {
     /// The position that a snapshot is of; or why it cannot be read, in words.
     fn readable(&self, snapshot: SnapshotId) -> Result<Position, String> {
         let region = self.region.identity().region;
+        if let Some(CloneOf { proven: None, .. }) = self.region.control().clone_of
+            && Rule::OnlyProvenIsRead.is_kept()
+        {
+            return Err(format!(
+                "region {region} is being cloned: its content is not proven yet, and nobody reads it before"
+            ));
+        }
         match self.region.snapshots().find(|there| there.snapshot == snapshot) {
             None => Err(format!("region {region} has no snapshot {snapshot}")),
             Some(there) if there.is_going => {
@@ -108,8 +118,24 @@ impl Member {
                 let held = self.region.read_snapshot(snapshot, blocks.range(), &mut bytes)?;
                 Ok(read_reply(id, blocks, held, bytes))
             }
+            Request::Hash { id, blocks } => {
+                self.note_read(snapshot)?;
+                self.check_read(blocks).map_err(NoAnswer::Wrong)?;
+                Ok(Reply::Hashed { id, hash: self.hash_of_snapshot(snapshot, blocks)? })
+            }
             _ => Err(NoAnswer::Wrong("a snapshot is only read".to_owned())),
         }
+    }
+
+    /// Of what its disk gives back of these blocks; or the first of them that it does not give back as it was written.
+    pub(crate) fn hash_of_snapshot(
+        &mut self,
+        snapshot: SnapshotId,
+        blocks: Blocks,
+    ) -> Result<Result<[u8; 32], u64>, SnapshotError> {
+        let mut bytes = Vec::new();
+        let held = self.region.read_snapshot(snapshot, blocks.range(), &mut bytes)?;
+        Ok(content::hash(self.geometry(), blocks, &held, &bytes))
     }
 
     fn note_read(&mut self, snapshot: SnapshotId) -> Result<(), NoAnswer> {

@@ -30,5 +30,9 @@ named_rules::named_rules! {
         OnlyFillingIsPassedOver,
         /// A snapshot of a position is taken there and nowhere else.
         SnapshotAtItsPosition,
+        /// A clone is read by nobody before its content was read back and is the source's.
+        OnlyProvenIsRead,
+        /// What a clone holds is compared with what its source holds, hash by hash.
+        HashesAreCompared,
     }
 }

@@ -12,11 +12,14 @@ use crate::{
     requests::Requests,
     workers::Workers,
 };
-use region_wire::{Hello, Request};
+use region_wire::{Hello, Reply, Request};
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, Sender, channel},
+    },
     time::{Duration, Instant},
 };
 
@@ -40,6 +43,8 @@ struct State {
     /// None once it was closed.
     member: Option<Member>,
     links: BTreeMap<ConnectionId, Arc<Link>>,
+    /// Connections of this process: what is said to them.
+    here: BTreeMap<ConnectionId, Sender<Reply>>,
     /// Somebody waits for something to change.
     is_waited_for: bool,
     unused_since: Instant,
@@ -66,6 +71,7 @@ impl Served {
         let state = State {
             member: Some(member),
             links: BTreeMap::new(),
+            here: BTreeMap::new(),
             is_waited_for: false,
             unused_since: Instant::now(),
             under_way: 0,
@@ -89,6 +95,17 @@ impl Served {
         drop(state);
         self.with(|member| member.connect(connection, hello));
         true
+    }
+
+    /// A connection of this process. None if the region is closed, or being closed.
+    pub(crate) fn connect_here(&self, connection: ConnectionId) -> Option<Receiver<Reply>> {
+        let mut state = self.state();
+        if state.member.is_none() || state.is_closing {
+            return None;
+        }
+        let (say, said) = channel();
+        state.here.insert(connection, say);
+        Some(said)
     }
 
     pub(crate) fn run(
@@ -115,6 +132,7 @@ impl Served {
         self.with(|member| member.disconnect(connection));
         let mut state = self.state();
         state.links.remove(&connection);
+        state.here.remove(&connection);
         state.unused_since = Instant::now();
     }
 
@@ -126,7 +144,15 @@ impl Served {
     pub(crate) fn is_unused(&self) -> bool {
         let state = self.state();
         let has_failed = state.member.as_ref().is_some_and(|member| member.region().failed().is_some());
-        state.links.is_empty() && (has_failed || state.unused_since.elapsed() >= UNUSED_MAX)
+        state.links.is_empty()
+            && state.here.is_empty()
+            && (has_failed || state.unused_since.elapsed() >= UNUSED_MAX)
+    }
+
+    /// Whether nobody is connected, of this process or another one.
+    pub(crate) fn is_alone(&self) -> bool {
+        let state = self.state();
+        state.links.is_empty() && state.here.is_empty()
     }
 
     /// Closes the region in order. Whoever is connected hears no more. Whatever is under way on its file has ended on return: it may
@@ -134,6 +160,7 @@ impl Served {
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.links.values().for_each(|link| link.close());
+        state.here.clear();
         state.is_closing = true;
         while state.under_way > 0 {
             state = self.wait(state);
@@ -147,9 +174,11 @@ impl Served {
     }
 
     /// Lets the member decide, and does what it says.
-    fn with(self: &Arc<Served>, act: impl FnOnce(&mut Member) -> Vec<Effect>) {
+    pub(crate) fn with(self: &Arc<Served>, act: impl FnOnce(&mut Member) -> Vec<Effect>) {
         let mut state = self.state();
-        let State { member: Some(member), links, under_way, is_closing, .. } = &mut *state else { return };
+        let State { member: Some(member), links, here, under_way, is_closing, .. } = &mut *state else {
+            return;
+        };
         let effects = act(member);
         let mut touched: Vec<Arc<Link>> = Vec::new();
         for effect in effects {
@@ -167,8 +196,15 @@ impl Served {
                     self.run_work(work);
                 }
                 (Effect::Run(_), _) => {}
+                (Effect::Send(connection, reply), None) => {
+                    if let Some(say) = here.get(&connection) {
+                        // Whoever does not listen any more needs no answer.
+                        let _ = say.send(reply);
+                    }
+                }
+                (Effect::Close(connection), None) => drop(here.remove(&connection)),
                 // The clock ticks soon enough.
-                (Effect::TryAgain, _) | (_, None) => {}
+                (Effect::TryAgain, _) => {}
             }
             if let Some(link) = to
                 && !touched.iter().any(|other| Arc::ptr_eq(other, link))

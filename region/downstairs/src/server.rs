@@ -9,11 +9,13 @@
 //! | clock | one | ticks the members, closes regions that nobody uses |
 
 use crate::{
+    clones::board::Board,
     disk::{Disk, DiskError},
     link::Link,
     member::ConnectionId,
     requests::Requests,
     served::Served,
+    steward::Steward,
     workers::Workers,
 };
 use ids::RegionId;
@@ -66,11 +68,13 @@ pub struct Server {
 }
 
 #[derive(Debug)]
-struct Shared {
-    disk: Disk,
+pub(crate) struct Shared {
+    pub(crate) disk: Disk,
     workers: Arc<Workers>,
     /// Each region has a lock of its own, so that one that is slow to open or to close keeps no other waiting.
     regions: Mutex<BTreeMap<RegionId, Arc<Place>>>,
+    /// Clones that are being made.
+    pub(crate) clones: Board,
     next_connection: AtomicU64,
     connections: AtomicUsize,
     is_stopping: AtomicBool,
@@ -93,6 +97,7 @@ impl Server {
             disk,
             workers: Arc::new(Workers::start().map_err(ServerError::Thread)?),
             regions: Mutex::default(),
+            clones: Board::default(),
             next_connection: AtomicU64::new(1),
             connections: AtomicUsize::new(0),
             is_stopping: AtomicBool::new(false),
@@ -113,6 +118,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What is done with regions beside serving them.
+    #[must_use]
+    pub fn steward(&self) -> Steward {
+        Steward::new(Arc::clone(&self.shared))
     }
 
     /// The disk that it serves.
@@ -136,6 +147,7 @@ impl Server {
             // One that has panicked has said so.
             let _ = thread.join();
         }
+        self.shared.clones.stop_all();
         let places = std::mem::take(&mut *lock(&self.shared.regions));
         for served in places.into_values().filter_map(|place| lock(&place).take()) {
             served.close();
@@ -215,7 +227,7 @@ impl Shared {
     }
 
     fn serve_region(&self, hello: &Hello, link: &Arc<Link>, requests: &mut Requests) -> io::Result<()> {
-        let connection = ConnectionId(self.next_connection.fetch_add(1, Ordering::SeqCst));
+        let connection = self.next_connection();
         let served = loop {
             let served = match self.served(hello.region) {
                 Ok(served) => served,
@@ -238,8 +250,34 @@ impl Shared {
         ended
     }
 
+    /// A number that no other connection has.
+    pub(crate) fn next_connection(&self) -> ConnectionId {
+        ConnectionId(self.next_connection.fetch_add(1, Ordering::SeqCst))
+    }
+
+    /// Waits for so long, or until all of it is stopped.
+    pub(crate) fn pause(&self, time: Duration) {
+        let (stopped, changed) = &self.stopped;
+        let is_stopped = lock(stopped);
+        if !*is_stopped {
+            drop(changed.wait_timeout(is_stopped, time));
+        }
+    }
+
+    /// Closes a region, if it is open and nobody is connected.
+    pub(crate) fn release(&self, region: RegionId) {
+        let place = lock(&self.regions).get(&region).cloned();
+        let Some(place) = place else { return };
+        let mut there = lock(&place);
+        if let Some(served) = there.take_if(|served| served.is_alone()) {
+            served.close();
+        }
+        drop(there);
+        self.forget_if_empty(region, &place);
+    }
+
     /// The region, opened if it is not.
-    fn served(&self, region: RegionId) -> Result<Arc<Served>, DiskError> {
+    pub(crate) fn served(&self, region: RegionId) -> Result<Arc<Served>, DiskError> {
         let place = {
             let mut regions = lock(&self.regions);
             if self.is_stopping.load(Ordering::SeqCst) {
@@ -302,7 +340,10 @@ impl Shared {
     }
 }
 
-fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, ServerError> {
+pub(crate) fn start(
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<thread::JoinHandle<()>, ServerError> {
     thread::Builder::new().name(name.to_owned()).spawn(run).map_err(ServerError::Thread)
 }
 
@@ -310,7 +351,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn in_words(error: &dyn std::error::Error) -> String {
+pub(crate) fn in_words(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |words, cause| format!("{words}: {cause}"))
 }

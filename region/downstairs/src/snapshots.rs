@@ -34,7 +34,9 @@ impl Member {
                 return Ok(());
             }
             Some(there) => format!("there is a snapshot {snapshot} already, of position {}", there.applied),
-            None if !self.region.is_full() => "it is not full: it has no content of one position".to_owned(),
+            None if !self.region.is_full() && self.region.control().clone_of.is_none() => {
+                "it is not full: it has no content of one position".to_owned()
+            }
             None if applied != at && Rule::SnapshotAtItsPosition.is_kept() => {
                 format!("it has applied {applied}, and is asked for a snapshot of {at}")
             }
@@ -88,7 +90,7 @@ impl Member {
     pub(crate) fn end_snapshot(&mut self, taken: Taken, effects: &mut Vec<Effect>) -> Result<(), Failed> {
         let end = self.region.end_snapshot(taken)?;
         self.note_checkpoint_ended();
-        if let Some((asker, id)) = self.taking.take().filter(|(asker, _)| self.active == Some(*asker)) {
+        if let Some((asker, id)) = self.taking.take().filter(|(asker, _)| self.hears(*asker)) {
             let reply = match end {
                 TakingEnd::Taken => Reply::Snapshotted { id },
                 TakingEnd::NotTaken(error) => Reply::SnapshotRefused { id, why: in_words(&error) },
@@ -108,10 +110,15 @@ impl Member {
             }
         }
         self.note_snapshot_gone();
-        if let Some((asker, id)) = self.letting_go.take().filter(|(asker, _)| self.active == Some(*asker)) {
+        if let Some((asker, id)) = self.letting_go.take().filter(|(asker, _)| self.hears(*asker)) {
             effects.push(Effect::Send(asker, Reply::SnapshotDeleted { id }));
         }
         Ok(())
+    }
+
+    /// Whether whoever has asked is still there.
+    fn hears(&self, asker: ConnectionId) -> bool {
+        self.active == Some(asker) || self.locals.contains(&asker)
     }
 
     /// What is left of a deleted snapshot is tried again.

@@ -53,7 +53,7 @@ pub struct Promoted {
     pub is_suspect: bool,
 }
 
-/// Why something was not done. The connection goes on, but for the first five.
+/// Why something was not done. The connection goes on, but for the first six.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// No version of the protocol is spoken by both: it speaks these, from and to.
@@ -66,6 +66,8 @@ pub enum Refusal {
     NotOpened(String),
     /// It has no such snapshot, or not any more, or cannot read it, in words. To Hello, and to whatever is asked of a snapshot later.
     NoSnapshot(String),
+    /// Nobody may write the region, in words: it is a clone of a snapshot.
+    ReadOnly(String),
     /// Somebody has or had a higher epoch, or the same one in another session.
     Epoch(Promotion),
     /// The epoch is so much higher than the one that it has that somebody has made a mistake, in words.
@@ -128,6 +130,13 @@ pub enum Reply {
         id: u64,
         /// Of all of them.
         digest: u128,
+    },
+    /// To Hash: the number, or the first block of which the disk does not give back what was written.
+    Hashed {
+        /// Of the request.
+        id: u64,
+        /// SHA-256; or a block.
+        hash: Result<[u8; 32], u64>,
     },
     /// To Install, Heal, Stage and Commit: so many blocks have taken it.
     Taken {
@@ -200,6 +209,9 @@ mod kind {
     pub(super) const SNAPSHOT_DELETED: u8 = 124;
     pub(super) const REFUSED_SNAPSHOT: u8 = 125;
     pub(super) const SNAPSHOT_WELCOME: u8 = 126;
+    pub(super) const HASHED: u8 = 130;
+    pub(super) const NOT_HASHED: u8 = 131;
+    pub(super) const REFUSED_READ_ONLY: u8 = 132;
 }
 
 impl Reply {
@@ -242,6 +254,14 @@ impl Reply {
             Reply::Digested { id, digest } => out.push(kind::DIGESTED, &none, |into| {
                 into.put_u64(*id);
                 into.put_u128(*digest);
+            }),
+            Reply::Hashed { id, hash: Ok(hash) } => out.push(kind::HASHED, &none, |into| {
+                into.put_u64(*id);
+                into.put(hash);
+            }),
+            Reply::Hashed { id, hash: Err(block) } => out.push(kind::NOT_HASHED, &none, |into| {
+                into.put_u64(*id);
+                into.put_u64(*block);
             }),
             Reply::Taken { id, blocks } => out.push(kind::TAKEN, &none, |into| {
                 into.put_u64(*id);
@@ -321,6 +341,8 @@ fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Reply> {
             Reply::Looked { id, held: held.collect() }
         }
         kind::DIGESTED => Reply::Digested { id: fields.u64()?, digest: fields.u128()? },
+        kind::HASHED => Reply::Hashed { id: fields.u64()?, hash: Ok(fields.bytes(32)?.try_into().ok()?) },
+        kind::NOT_HASHED => Reply::Hashed { id: fields.u64()?, hash: Err(fields.u64()?) },
         kind::TAKEN => Reply::Taken { id: fields.u64()?, blocks: fields.u64()? },
         kind::PONG => Reply::Pong { id: fields.u64()? },
         kind::SNAPSHOTTED => Reply::Snapshotted { id: fields.u64()? },
@@ -335,6 +357,7 @@ fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Reply> {
         kind::REFUSED_SET => Reply::Refused(Refusal::OtherSet(words(fields)?)),
         kind::REFUSED_NOT_OPENED => Reply::Refused(Refusal::NotOpened(words(fields)?)),
         kind::REFUSED_SNAPSHOT => Reply::Refused(Refusal::NoSnapshot(words(fields)?)),
+        kind::REFUSED_READ_ONLY => Reply::Refused(Refusal::ReadOnly(words(fields)?)),
         kind::REFUSED_EPOCH => Reply::Refused(Refusal::Epoch(message::promotion(fields)?)),
         kind::REFUSED_EPOCH_TOO_HIGH => Reply::Refused(Refusal::EpochTooHigh(words(fields)?)),
         kind::REFUSED_LIST => Reply::Refused(Refusal::List { id: fields.u64()?, why: words(fields)? }),
@@ -383,6 +406,7 @@ fn put_refusal(out: &mut Outbox, refusal: &Refusal) {
         Refusal::OtherSet(why) => out.push(kind::REFUSED_SET, &none, |into| put_words(into, why)),
         Refusal::NotOpened(why) => out.push(kind::REFUSED_NOT_OPENED, &none, |into| put_words(into, why)),
         Refusal::NoSnapshot(why) => out.push(kind::REFUSED_SNAPSHOT, &none, |into| put_words(into, why)),
+        Refusal::ReadOnly(why) => out.push(kind::REFUSED_READ_ONLY, &none, |into| put_words(into, why)),
         Refusal::Epoch(promotion) => {
             out.push(kind::REFUSED_EPOCH, &none, |into| message::put_promotion(into, *promotion));
         }

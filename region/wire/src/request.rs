@@ -92,6 +92,13 @@ pub enum Request {
         /// Which.
         blocks: Blocks,
     },
+    /// What does the snapshot hold in these blocks: one strong number, of the bytes that the disk gives back now?
+    Hash {
+        /// Comes back.
+        id: u64,
+        /// Which; as many as one Read may have.
+        blocks: Blocks,
+    },
     /// You are not full: take these, if you have not newer ones of this epoch.
     Install {
         /// Comes back.
@@ -162,7 +169,11 @@ pub(crate) mod kind {
     pub(crate) const SNAPSHOT: u8 = 16;
     pub(crate) const DELETE_SNAPSHOT: u8 = 17;
     pub(crate) const PASS: u8 = 18;
+    pub(crate) const HASH: u8 = 20;
 }
+
+/// Blocks of one read at most, if they are small ones.
+const READ_MAX: u64 = (WRITE_BYTES_MAX / 512) as u64;
 
 const NEVER: u8 = 0;
 const ZEROS: u8 = 1;
@@ -217,6 +228,7 @@ impl Request {
             Request::Read { id, blocks } => put_question(out, kind::READ, *id, *blocks),
             Request::Look { id, blocks } => put_question(out, kind::LOOK, *id, *blocks),
             Request::Digest { id, blocks } => put_question(out, kind::DIGEST, *id, *blocks),
+            Request::Hash { id, blocks } => put_question(out, kind::HASH, *id, *blocks),
             Request::Install { id, copy } => put_copy(out, kind::INSTALL, *id, copy),
             Request::Heal { id, copy } => put_copy(out, kind::HEAL, *id, copy),
             Request::Stage { id, copy } => put_copy(out, kind::STAGE, *id, copy),
@@ -280,10 +292,8 @@ fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Request> {
         kind::ZERO => Request::Zero(message::version(fields)?, message::blocks(fields, ZERO_MAX)?),
         kind::PASS => Request::Pass(message::version(fields)?),
         kind::FLUSH => Request::Flush { id: fields.u64()? },
-        kind::READ => {
-            let max = (WRITE_BYTES_MAX / 512) as u64;
-            Request::Read { id: fields.u64()?, blocks: message::blocks(fields, max)? }
-        }
+        kind::READ => Request::Read { id: fields.u64()?, blocks: message::blocks(fields, READ_MAX)? },
+        kind::HASH => Request::Hash { id: fields.u64()?, blocks: message::blocks(fields, READ_MAX)? },
         kind::LOOK => Request::Look { id: fields.u64()?, blocks: message::blocks(fields, LOOK_MAX)? },
         kind::DIGEST => Request::Digest { id: fields.u64()?, blocks: message::blocks(fields, LOOK_MAX)? },
         kind::INSTALL => Request::Install { id: fields.u64()?, copy: copy(fields, bulk, true)? },

@@ -102,8 +102,9 @@ impl Any {
 
     fn request(&mut self) -> Request {
         let id = self.0.random();
-        match self.0.random_range(0..18) {
-            17 => Request::Pass(self.position()),
+        match self.0.random_range(0..19) {
+            18 => Request::Pass(self.position()),
+            17 => Request::Hash { id, blocks: self.blocks(2_048) },
             15 => Request::Snapshot { id, snapshot: SnapshotId(self.uuid()), at: self.position() },
             16 => Request::DeleteSnapshot { id, snapshot: SnapshotId(self.uuid()) },
             0 => Request::Hello(Hello {
@@ -135,7 +136,8 @@ impl Any {
     }
 
     fn refusal(&mut self) -> Refusal {
-        match self.0.random_range(0..8) {
+        match self.0.random_range(0..9) {
+            8 => Refusal::ReadOnly("it is a clone".to_owned()),
             7 => Refusal::NoSnapshot("it is deleted".to_owned()),
             5 => Refusal::OtherSet("it is of another set".to_owned()),
             6 => Refusal::NotOpened("it is rotten".to_owned()),

@@ -153,6 +153,7 @@ async fn what_is_no_region_or_not_this_one_is_refused_and_changes_nothing() {
         ("executor_epoch", Value::Null),
         ("encrypted", json!(0)),
         ("no_such_key", json!(1)),
+        ("source", json!("127.0.0.1:12400")),
         ("members", json!([{"region_id": other}])),
         ("members", json!([{"region_id": other, "incarnation": 1, "address": "127.0.0.1:1"}])),
     ] {
@@ -182,9 +183,19 @@ async fn what_is_no_region_or_not_this_one_is_refused_and_changes_nothing() {
     }
     let two = with(&with(&request, "incarnation", 2.into()), "members", json!([member(other, 1)]));
     assert_eq!(site.put(other, &two).await.refusal(), refusal(400, "bad_region"));
-    for (key, value) in [("read_only", json!(true)), ("source", json!("127.0.0.1:12400"))] {
-        let bad = with(&request, key, value);
-        assert_eq!(site.put(other, &bad).await.refusal(), refusal(400, "region_unsupported"), "{bad}");
+    let from = json!({"region_id": Uuid::now_v7(), "incarnation": 1, "address": "127.0.0.1:12400"});
+    let source = |members: Value| json!({"snapshot_id": Uuid::now_v7(), "members": members});
+    let read_only = with(&request, "read_only", json!(true));
+    let itself = json!([{"region_id": other, "incarnation": 1, "address": "127.0.0.1:12400"}]);
+    for bad in [
+        read_only.clone(),
+        with(&request, "source", source(json!([from]))),
+        with(&read_only, "source", source(json!([]))),
+        with(&read_only, "source", source(json!([from, from]))),
+        with(&read_only, "source", source(itself)),
+        with(&with(&read_only, "source", source(json!([from]))), "members", json!([member(other, 1)])),
+    ] {
+        assert_eq!(site.put(other, &bad).await.refusal(), refusal(400, "bad_region"), "{bad}");
     }
     let elsewhere = with(&request, "disk_id", json!(Uuid::now_v7()));
     assert_eq!(site.put(other, &elsewhere).await.refusal(), refusal(404, "disk_not_found"));

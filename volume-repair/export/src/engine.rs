@@ -301,6 +301,9 @@ impl Export {
         let (applied, actions) = executor.apply(now, &mut self.volume, request)?;
         // Those that leave are in it, too, as long as they are needed.
         self.addresses = executor.addresses();
+        if let Some(sources) = &self.sources {
+            executor.readers_members().for_each(|(source, members)| sources.set_members(source, members));
+        }
         if applied == Applied::Started {
             tracing::info!(version = executor.request().config_version, "members are replaced");
         }

@@ -1,7 +1,7 @@
 //! A connection to a member that is asked for blocks of a snapshot: one question at a time. Owns what an answer has to be like to count.
 
 use bytes::Bytes;
-use region::{Geometry, Position, What};
+use region::{Geometry, Member, Position, What};
 use region_wire::{Blocks, Hello, Inbox, Outbox, Refusal, Reply, Request, WireError};
 use std::{
     io::{self, IoSlice},
@@ -86,12 +86,11 @@ pub(crate) struct SnapshotPeer {
 }
 
 impl SnapshotPeer {
-    /// Connects to one of the members, and says what is wanted. The position of what it has.
+    /// Connects to a member, and says what is wanted. The position of what it has.
     pub(crate) async fn connect(
         of: &SetSnapshot,
-        place: usize,
+        (member, address): (Member, SocketAddr),
     ) -> Result<(SnapshotPeer, Position), PeerError> {
-        let (member, address) = of.members[place];
         let socket = socket(address).await?;
         let mut peer = SnapshotPeer { socket, inbox: Inbox::new(), next_id: 0, used: Instant::now() };
         let hello = Hello {
@@ -180,6 +179,7 @@ fn refused(refusal: Refusal) -> PeerError {
         Refusal::NoRegion(why)
         | Refusal::OtherSet(why)
         | Refusal::NotOpened(why)
+        | Refusal::ReadOnly(why)
         | Refusal::EpochTooHigh(why)
         | Refusal::List { why, .. } => why,
         Refusal::Version(min, max) => {

@@ -10,10 +10,13 @@
 //! ```
 //!
 //! Nothing is written, so nobody is healed: whoever writes the region set does that.
+//!
+//! The members may be others at any time: all that have the snapshot have the same. What is under way goes on with those that it began with, and if
+//! they do not give it, with the others.
 
 use crate::snapshot_peer::{PeerError, SnapshotPeer, Told};
 use bytes::{Bytes, BytesMut};
-use region::{Position, What, checksum};
+use region::{Member, Position, What, checksum};
 use region_wire::Blocks;
 use std::{
     net::SocketAddr,
@@ -34,13 +37,17 @@ pub(crate) struct SnapshotSource {
     state: Mutex<State>,
 }
 
+/// A member, and where it is served.
+type Named = (Member, SocketAddr);
+
 /// What is known of its members.
 #[derive(Debug)]
 struct State {
-    /// The one that is asked first, by its place.
-    first: usize,
-    /// Connections that nobody uses just now, of each member. No more than are ever used at a time, which [`volume_layers`] bounds.
-    unused: Vec<Vec<SnapshotPeer>>,
+    members: Arc<[Named]>,
+    /// The one that is asked first, if it is among them.
+    first: Named,
+    /// Connections that nobody uses just now, and to whom. No more than are ever used at a time, which [`volume_layers`] bounds.
+    unused: Vec<(Named, SnapshotPeer)>,
     /// The position that the snapshot is of, as the first member said that was asked.
     applied: Option<Position>,
 }
@@ -144,11 +151,27 @@ impl Found {
 impl SnapshotSource {
     /// Sees that one member has it.
     pub(crate) async fn open(of: Arc<SetSnapshot>) -> Result<SnapshotSource, NotRead> {
-        let unused = of.members.iter().map(|_| Vec::new()).collect();
-        let state = Mutex::new(State { first: 0, unused, applied: None });
-        let source = SnapshotSource { of, state };
+        let source = SnapshotSource::new(of);
         source.read(0, 0).await?;
         Ok(source)
+    }
+
+    /// # Panics
+    /// If there is no member.
+    fn new(of: Arc<SetSnapshot>) -> SnapshotSource {
+        let members: Arc<[Named]> = of.members.clone().into();
+        let state = State { first: members[0], members, unused: Vec::new(), applied: None };
+        SnapshotSource { of, state: Mutex::new(state) }
+    }
+
+    /// From now on it is read from these, of which there is one at least.
+    pub(crate) fn set_members(&self, members: Vec<Named>) {
+        let mut state = self.state();
+        if *state.members != *members {
+            tracing::info!(source = %self.of, members = members.len(), "the members that it is read from are others");
+            state.unused.retain(|(of, _)| members.contains(of));
+            state.members = members.into();
+        }
     }
 
     /// Its size in bytes.
@@ -161,59 +184,65 @@ impl SnapshotSource {
         let mut found = Found::new(first, count);
         let mut pauses = PAUSES.into_iter();
         loop {
-            let not_read = match self.read_from_any(&mut found).await {
+            let members = Arc::clone(&self.state().members);
+            let not_read = match self.read_from_any(&members, &mut found).await {
                 Ok(()) => return Ok(found.into_data(self.of.geometry.block_size.bytes())),
                 Err(not_read) => not_read,
             };
+            // There are others now.
+            if !Arc::ptr_eq(&members, &self.state().members) {
+                continue;
+            }
             let Some(pause) = pauses.next().filter(|_| not_read.may_pass()) else { return Err(not_read) };
             tokio::time::sleep(pause).await;
         }
     }
 
     /// Asks each member once, for what those before it did not give.
-    async fn read_from_any(&self, found: &mut Found) -> Result<(), NotRead> {
-        let (members, first) = (self.of.members.len(), self.state().first);
+    async fn read_from_any(&self, members: &[Named], found: &mut Found) -> Result<(), NotRead> {
+        let first = self.state().first;
+        let first = members.iter().position(|member| *member == first).unwrap_or(0);
         let mut tried = Vec::new();
-        for place in (0..members).map(|turn| (first + turn) % members) {
-            match self.read_from(place, found).await {
+        for place in (0..members.len()).map(|turn| (first + turn) % members.len()) {
+            match self.read_from(members[place], found).await {
                 Ok(()) => {
-                    self.note_answered(place, &tried);
+                    self.note_answered(members[place], &tried);
                     return Ok(());
                 }
-                Err(error) => tried.push((self.of.members[place].1, error)),
+                Err(error) => tried.push((members[place].1, error)),
             }
         }
         Err(NotRead(tried))
     }
 
     /// From now on it is asked first.
-    fn note_answered(&self, place: usize, tried: &[(SocketAddr, PeerError)]) {
-        let before = std::mem::replace(&mut self.state().first, place);
-        if before != place {
-            let (address, why) = (self.of.members[place].1, in_words(tried));
+    fn note_answered(&self, member: Named, tried: &[(SocketAddr, PeerError)]) {
+        let before = std::mem::replace(&mut self.state().first, member);
+        if before != member {
+            let (address, why) = (member.1, in_words(tried));
             tracing::warn!(source = %self.of, %address, why, "another member is read from");
         }
     }
 
     /// Asks a member for what is missing. What of it is right is found, whatever else is wrong.
-    async fn read_from(&self, place: usize, found: &mut Found) -> Result<(), PeerError> {
+    async fn read_from(&self, member: Named, found: &mut Found) -> Result<(), PeerError> {
         // One that it has closed in the meantime is no reason to ask another member.
-        while let Some(mut peer) = self.take_unused(place) {
+        while let Some(mut peer) = self.take_unused(member) {
             match self.ask(&mut peer, found).await {
                 Err(PeerError::Broken(_)) => {}
                 asked => {
-                    self.put_back(place, peer, &asked);
+                    self.put_back(member, peer, &asked);
                     return asked;
                 }
             }
         }
-        let (mut peer, applied) = SnapshotPeer::connect(&self.of, place).await?;
+        let (mut peer, applied) = SnapshotPeer::connect(&self.of, member).await?;
         let ours = *self.state().applied.get_or_insert(applied);
         if applied != ours {
             return Err(PeerError::OtherSnapshot { theirs: applied, ours });
         }
         let asked = self.ask(&mut peer, found).await;
-        self.put_back(place, peer, &asked);
+        self.put_back(member, peer, &asked);
         asked
     }
 
@@ -223,17 +252,20 @@ impl SnapshotSource {
         self.take(blocks, told, found)
     }
 
-    fn take_unused(&self, place: usize) -> Option<SnapshotPeer> {
-        let unused = &mut self.state().unused[place];
-        unused.retain(SnapshotPeer::is_fresh);
-        unused.pop()
+    fn take_unused(&self, member: Named) -> Option<SnapshotPeer> {
+        let unused = &mut self.state().unused;
+        unused.retain(|(_, peer)| peer.is_fresh());
+        let at = unused.iter().rposition(|(of, _)| *of == member)?;
+        Some(unused.swap_remove(at).1)
     }
 
     /// It goes on if what was wrong were blocks alone.
-    fn put_back(&self, place: usize, peer: SnapshotPeer, asked: &Result<(), PeerError>) {
+    fn put_back(&self, member: Named, peer: SnapshotPeer, asked: &Result<(), PeerError>) {
         use PeerError::{Lost, WrongBlock, WrongSeal};
-        if matches!(asked, Ok(()) | Err(WrongBlock(_) | WrongSeal(_) | Lost(_))) {
-            self.state().unused[place].push(peer);
+        let mut state = self.state();
+        let is_right = matches!(asked, Ok(()) | Err(WrongBlock(_) | WrongSeal(_) | Lost(_)));
+        if is_right && state.members.contains(&member) {
+            state.unused.push((member, peer));
         }
     }
 
@@ -324,8 +356,7 @@ mod tests {
     #[test]
     fn a_block_that_has_its_checksum_and_that_the_key_has_not_sealed_is_not_told() {
         let of = of(&["127.0.0.1:1".parse().unwrap()], true);
-        let state = State { first: 0, unused: vec![Vec::new()], applied: None };
-        let source = SnapshotSource { of, state: Mutex::new(state) };
+        let source = SnapshotSource::new(of);
         let mut sealer = Sealer::new(&key(), set(), BlockSize::B512, SealingSession::random());
         let sealed = sealer.seal(3, vec![5; 3 * BLOCK].into());
         let mut bytes = sealed.bytes.to_vec();

@@ -15,9 +15,11 @@ use crate::{
 };
 use camino::Utf8PathBuf;
 use mio::Waker;
+use region::Member;
 use std::{
     error::Error,
     io,
+    net::SocketAddr,
     sync::{
         Arc,
         mpsc::{self, Receiver, SyncSender},
@@ -124,9 +126,17 @@ pub(crate) struct Fetched {
 #[derive(Debug)]
 pub(crate) struct Sources {
     /// The thread goes on until this is gone.
-    orders: Option<UnboundedSender<Fetch>>,
+    orders: Option<UnboundedSender<Order>>,
     fetched: Receiver<Fetched>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What the thread is told.
+#[derive(Debug)]
+enum Order {
+    Fetch(Fetch),
+    /// A snapshot is read from these from now on.
+    Members(SourceId, Vec<(Member, SocketAddr)>),
 }
 
 /// One of them.
@@ -169,7 +179,14 @@ impl Sources {
     pub(crate) fn fetch(&self, fetch: Fetch) {
         if let Some(orders) = &self.orders {
             // It ends with this one, or by a panic, which has said so.
-            let _ = orders.send(fetch);
+            let _ = orders.send(Order::Fetch(fetch));
+        }
+    }
+
+    /// A snapshot is read from these from now on.
+    pub(crate) fn set_members(&self, source: SourceId, members: Vec<(Member, SocketAddr)>) {
+        if let Some(orders) = &self.orders {
+            let _ = orders.send(Order::Members(source, members));
         }
     }
 
@@ -202,7 +219,7 @@ fn serve(
     sources: Vec<Source>,
     desk: &Desk,
     tell_opened: &SyncSender<Result<Vec<u64>, SourceError>>,
-    mut orders: UnboundedReceiver<Fetch>,
+    mut orders: UnboundedReceiver<Order>,
 ) {
     runtime.block_on(async {
         let opened = match open(sources, desk.block_bytes).await {
@@ -212,7 +229,16 @@ fn serve(
         };
         let blocks = opened.iter().map(|source| source.size() / desk.block_bytes).collect();
         let _ = tell_opened.send(Ok(blocks));
-        while let Some(fetch) = orders.recv().await {
+        while let Some(order) = orders.recv().await {
+            let fetch = match order {
+                Order::Fetch(fetch) => fetch,
+                Order::Members(source, members) => {
+                    if let Some(Open::Snapshot(snapshot)) = opened.get(source.0) {
+                        snapshot.set_members(members);
+                    }
+                    continue;
+                }
+            };
             let (opened, desk) = (Arc::clone(&opened), desk.clone());
             tokio::spawn(async move {
                 let Fetch { id, source, .. } = fetch;

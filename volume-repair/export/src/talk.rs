@@ -127,6 +127,8 @@ pub enum RefusalCode {
     VolumeRegionTwice,
     /// There can be no such members.
     VolumeMembers,
+    /// A snapshot is not read from so many members, or from such ones.
+    VolumeSnapshotMembers,
     /// The volume does nothing more.
     VolumeEnded,
     /// It is not known yet which members are full.
@@ -174,6 +176,7 @@ impl From<ChangeError> for Refusal {
             ChangeError::VersionTaken(_) => RefusalCode::RequestVersionTaken,
             ChangeError::Differs { .. } => RefusalCode::RequestDiffers,
             ChangeError::RegionTwice(_) => RefusalCode::VolumeRegionTwice,
+            ChangeError::SnapshotMembers { .. } => RefusalCode::VolumeSnapshotMembers,
             ChangeError::Members { source, .. } => match source {
                 MembersError::Count(_) | MembersError::LeavingCount(_) => RefusalCode::VolumeMembers,
                 MembersError::Twice(_) => RefusalCode::VolumeRegionTwice,

@@ -13,6 +13,7 @@
 //! | `FullIsDurable` | an Upstairs has the target flushed between the last copy and the list | the same |
 //! | `PromotionIsDurable` | nothing is acknowledged before a list of this epoch is kept, and what is kept with it is the promotion; before, only the connection is used that was promoted, and it does not outlive the process | the same |
 //! | `EpochsRiseSlowly` | the coordinator gives epochs one by one | the same |
+//! | `OnlyProvenIsRead`, `HashesAreCompared` | nobody is cloned there | the same |
 //! | `ListIsKeptByAll` | of a list of three any two have what was acknowledged, of one that was to get a third one of the two; and nobody keeps one without having what is before it. It keeps the third in the choice | `activation` of the Upstairs |
 //! | `FullAfterAQuietRound` | a round copies all that differs, behind one position, and what is newer is in the stream. The second one is for what goes wrong meanwhile | `tests/machine` of the Upstairs |
 //! | `UntoldIsKept` | it takes two members that are gone at once, and the power of the third one right behind a write | the same |
@@ -35,7 +36,7 @@ pub enum Mutant {
 }
 
 /// Those that are a second line.
-const SECOND_LINE: [Mutant; 10] = [
+const SECOND_LINE: [Mutant; 12] = [
     Mutant::Downstairs(downstairs::Rule::NoGaps),
     Mutant::Downstairs(downstairs::Rule::BaseIsApplied),
     Mutant::Downstairs(downstairs::Rule::OnlyFillingInstalls),
@@ -43,6 +44,8 @@ const SECOND_LINE: [Mutant; 10] = [
     Mutant::Downstairs(downstairs::Rule::FullIsDurable),
     Mutant::Downstairs(downstairs::Rule::PromotionIsDurable),
     Mutant::Downstairs(downstairs::Rule::EpochsRiseSlowly),
+    Mutant::Downstairs(downstairs::Rule::OnlyProvenIsRead),
+    Mutant::Downstairs(downstairs::Rule::HashesAreCompared),
     Mutant::Upstairs(upstairs::Rule::ListIsKeptByAll),
     Mutant::Upstairs(upstairs::Rule::FullAfterAQuietRound),
     Mutant::Upstairs(upstairs::Rule::UntoldIsKept),

@@ -169,7 +169,9 @@ impl Upstairs {
             Refusal::NoRegion(why) => self.lose_for_long(id, Trouble::NoRegion(why)),
             Refusal::OtherSet(why) => self.lose_for_long(id, Trouble::OtherSet(why)),
             Refusal::NoSnapshot(_) => self.lose(id, Trouble::WrongAnswer("it was asked for no snapshot")),
-            Refusal::NotOpened(why) => self.lose_for_long(id, Trouble::NotOpened(why)),
+            Refusal::NotOpened(why) | Refusal::ReadOnly(why) => {
+                self.lose_for_long(id, Trouble::NotOpened(why));
+            }
             Refusal::EpochTooHigh(why) => self.lose_for_long(id, Trouble::EpochTooHigh(why)),
             Refusal::List { why, .. } => self.lose(id, Trouble::ListRefused(why)),
         }

@@ -292,6 +292,7 @@ impl Upstairs {
         match reply {
             Reply::Welcome(welcome) => self.promote(peer, &welcome),
             Reply::SnapshotWelcome(_) => self.lose(peer, Trouble::WrongAnswer("it welcomes to a snapshot")),
+            Reply::Hashed { .. } => self.lose(peer, Trouble::WrongAnswer("it tells a hash of a snapshot")),
             Reply::Promoted(promoted) => self.note_promoted(peer, promoted),
             Reply::Refused(refusal) => self.note_refused(peer, refusal),
             Reply::Fenced(by) => self.note_fenced(peer, by),
@@ -419,6 +420,7 @@ fn is_in_order(reply: &Reply) -> bool {
         | Reply::Taken { .. } => true,
         Reply::Welcome(_)
         | Reply::SnapshotWelcome(_)
+        | Reply::Hashed { .. }
         | Reply::Promoted(_)
         | Reply::Refused(_)
         | Reply::Flushed { .. }

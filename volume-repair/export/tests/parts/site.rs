@@ -3,7 +3,7 @@
 use crate::program::{NBDCOPY, NBDINFO, QEMU_IO};
 use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
-use downstairs::{Disk, Server};
+use downstairs::{CloneState, Disk, Server, Source};
 use durable_fs::RealDisk;
 use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{BlockSize, Geometry, Identity, List, ListVersion, NewRegion, Position};
@@ -16,7 +16,7 @@ use std::{
 use uuid::Uuid;
 use volume_export::{Address, Export, ExportError, Handle, Offer, SnapshotOrder};
 use volume_layers::VolumeStatus;
-use volume_repair::{Cipher, ConstructionRequest, Encryption};
+use volume_repair::{Applied, ChangeError, Cipher, ConstructionRequest, Encryption};
 use volume_seals::VolumeKey;
 
 pub(crate) const MIB: u64 = 1 << 20;
@@ -54,6 +54,31 @@ impl Site {
     /// The process of this disk ends; its regions are closed in order.
     pub(crate) fn stop(&mut self, disk: usize) {
         self.servers.remove(disk).stop();
+    }
+
+    /// A new region on this disk, made a clone of what these have at a snapshot, as a member of a request.
+    pub(crate) fn clone_of(&self, disk: usize, set: &Value, snapshot: SnapshotId) -> Value {
+        let set = &set["region_set"];
+        let blocks = set["blocks_per_extent"].as_u64().unwrap();
+        let geometry = Geometry { block_size: BlockSize::B4096, blocks, is_sealed: self.key.is_some() };
+        let (region, server) = (RegionId::generate(), &self.servers[disk]);
+        let identity = Identity { region, set: set["id"].as_str().unwrap().parse().unwrap(), geometry };
+        let new = NewRegion { identity, incarnation: 3, list: List::default(), salt: 5 };
+        server.disk().create_clone(&new, snapshot).unwrap();
+        let source = |member: &Value| Source {
+            region: serde_json::from_value(member["region_id"].clone()).unwrap(),
+            incarnation: member["incarnation"].as_u64(),
+            address: member["address"].as_str().unwrap().parse().unwrap(),
+        };
+        let sources: Vec<Source> = set["members"].as_array().unwrap().iter().map(source).collect();
+        let steward = server.steward();
+        let mut status = steward.order_clone(region, sources, None).unwrap();
+        while status.state != CloneState::Proven {
+            assert_ne!(status.state, CloneState::Failed, "{status:?}");
+            thread::yield_now();
+            status = steward.clone_status(region).unwrap();
+        }
+        json!({"region_id": region, "incarnation": 3, "address": server.address()})
     }
 
     pub(crate) fn path(&self, name: &str) -> Utf8PathBuf {
@@ -222,6 +247,12 @@ impl Served {
     #[track_caller]
     pub(crate) fn delete_snapshot(&self, snapshot: SnapshotId) {
         self.handle.snapshot(SnapshotOrder::Delete(snapshot)).unwrap().unwrap();
+    }
+
+    /// Applies a newer request, or the same one once more.
+    #[track_caller]
+    pub(crate) fn apply(&self, request: &Value) -> Result<Applied, ChangeError> {
+        self.handle.apply(serde_json::from_value(request.clone()).unwrap(), false).unwrap()
     }
 
     pub(crate) fn status(&self) -> VolumeStatus {

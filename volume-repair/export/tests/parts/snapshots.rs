@@ -5,6 +5,7 @@ use ids::SnapshotId;
 use serde_json::{Value, json};
 use std::{fs, net::TcpListener};
 use uuid::Uuid;
+use volume_repair::Applied;
 
 /// What a region set has held.
 fn snapshot_of(set: &Value, snapshot: SnapshotId) -> Value {
@@ -142,6 +143,52 @@ fn a_member_that_is_gone_or_has_wrong_bytes_costs_nothing_while_another_has_them
         assert!(said.contains("read failed: Input/output error"), "{said}");
         let trouble = status_of(&served, 0)["trouble"].as_str().unwrap().to_owned();
         assert_eq!(trouble.matches("it cannot be reached").count(), 3, "{trouble}");
+    }
+}
+
+#[test]
+fn a_member_that_it_is_read_from_is_replaced_by_a_clone_under_a_client_that_notices_nothing() {
+    for mut site in [Site::new(), Site::encrypted()] {
+        let set = site.region_set(2 * MIB);
+        let snapshot = {
+            let writer = site.export(&request(1, &[&set]));
+            writer.io(&["write -P 1 0 1M", "write -z 1M 64k", "write -P 5 1600k 4k", "flush"]);
+            let snapshot = writer.take_snapshot(1);
+            writer.io(&["write -P 9 0 2M", "flush"]);
+            snapshot
+        };
+        let then = content(2, &[(0, MIB, 1), (1_600 << 10, 1_604 << 10, 5)]);
+        let mut before = request(0, &[&snapshot_of(&set, snapshot)]);
+        before["sub_volumes"][0]["region_set"]["members"].as_array_mut().unwrap().remove(0);
+        let served = site.export(&before);
+        assert_eq!(served.apply(&before), Ok(Applied::VcrMatches));
+        let new = site.clone_of(0, &set, snapshot);
+        let mut after = before.clone();
+        after["config_version"] = json!(2);
+        after["sub_volumes"][0]["region_set"]["members"] = json!([new]);
+        std::thread::scope(|scope| {
+            let reads = scope.spawn(|| (0..12).all(|_| served.content() == then));
+            assert_eq!(served.apply(&after), Ok(Applied::Started));
+            assert!(reads.join().unwrap());
+        });
+        assert_eq!(served.apply(&after), Ok(Applied::CompletedAlready));
+        // Those that it was read from are of no use to it any more.
+        site.stop(2);
+        site.stop(1);
+        assert!(served.content() == then);
+        let told = status_of(&served, 0);
+        assert_eq!((&told["failed"], &told["trouble"]), (&json!(0), &Value::Null));
+        // What is refused changes nothing.
+        for (change, code) in [
+            ((|set| set["members"] = json!([])) as fn(&mut Value), "volume_snapshot_members"),
+            (|set| set["snapshot"] = json!(SnapshotId(Uuid::from_u128(2))), "request_differs"),
+        ] {
+            let mut wrong = after.clone();
+            wrong["config_version"] = json!(3);
+            change(&mut wrong["sub_volumes"][0]["region_set"]);
+            assert_eq!(served.apply(&wrong).unwrap_err().code(), code);
+        }
+        assert!(served.content() == then);
     }
 }
 

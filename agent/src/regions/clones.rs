@@ -1,0 +1,190 @@
+//! Read-only regions, and snapshots: what the Downstairs of a region's disk is asked for, and what of it is told. Owns that it is asked again.
+//!
+//! ```text
+//!   created ──ordered──► its Downstairs makes it a clone ──proven──► ready
+//!               ▲             └── that one, or the agent, has ended, or forgotten ──┐
+//!               └───────────────────────── every TEND_INTERVAL ◄────────────────────┘
+//! ```
+
+use super::{
+    error::RegionError,
+    handle::{Regions, Shared},
+    plan,
+    types::{self, Record, State},
+};
+use downstairs::{Answer, CloneState, CloneStatus, Order};
+use durable_fs::RealDisk;
+use ids::{RegionId, SnapshotId};
+use sled_client::regions::{RegionClone, RegionClonePhase, RegionState};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// Between two looks whether clones are being made. Longer than a Downstairs takes to be started again.
+const TEND_INTERVAL: Duration = Duration::from_secs(2);
+
+impl Regions {
+    /// Sees to it that each read-only region becomes what it is to be, until `stop` turns true.
+    pub async fn tend_clones(self, mut stop: watch::Receiver<bool>) {
+        // They stay so.
+        let mut proven = BTreeSet::new();
+        loop {
+            for record in self.0.clones() {
+                let (region, incarnation) = (record.region, record.incarnation);
+                if proven.contains(&(region, incarnation)) {
+                    continue;
+                }
+                match self.0.clone_of(&record).await {
+                    Some(Ok(status)) if status.state == CloneState::Proven => {
+                        proven.insert((region, incarnation));
+                    }
+                    // Nobody is at it: it is another process than the one that was told.
+                    Some(Ok(status)) if status.state == CloneState::Idle => self.0.order_clone(&record).await,
+                    _ => {}
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(TEND_INTERVAL) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Takes a snapshot of a region that nobody writes; done if it is there.
+    ///
+    /// # Errors
+    /// [`RegionError`].
+    pub async fn snapshot(
+        &self,
+        region: RegionId,
+        snapshot: SnapshotId,
+        executor_epoch: u64,
+    ) -> Result<(), RegionError> {
+        self.of_snapshot(region, executor_epoch, Order::Snapshot { region, snapshot }).await
+    }
+
+    /// Deletes one; done if it is not there.
+    ///
+    /// # Errors
+    /// [`RegionError`].
+    pub async fn delete_snapshot(
+        &self,
+        region: RegionId,
+        snapshot: SnapshotId,
+        executor_epoch: u64,
+    ) -> Result<(), RegionError> {
+        self.of_snapshot(region, executor_epoch, Order::DeleteSnapshot { region, snapshot }).await
+    }
+
+    async fn of_snapshot(
+        &self,
+        region: RegionId,
+        executor_epoch: u64,
+        order: Order,
+    ) -> Result<(), RegionError> {
+        types::check_epoch(executor_epoch)?;
+        let work = async move |shared: Arc<Shared>| {
+            let known = shared.record(region)?.ok_or(RegionError::NotFound { region })?;
+            plan::check_epoch(region, known.executor_epoch, executor_epoch)?;
+            match (known.state, &order) {
+                (State::Created, _) => {}
+                // With its region it is gone.
+                (State::Destroyed, Order::DeleteSnapshot { .. }) => return Ok(()),
+                (state, _) => return Err(RegionError::NotThere { region, state }),
+            }
+            let disk = shared.disk(known.spec.disk)?;
+            shared.keep(&Record { executor_epoch, ..known }).await?;
+            match disk.ask(order).await {
+                Ok(Answer::Done) => Ok(()),
+                Ok(Answer::Refused { words: why, .. }) => Err(RegionError::Snapshot { region, why }),
+                Ok(other) => {
+                    let why = format!("it answers something else than it was asked: {other:?}");
+                    Err(RegionError::DownstairsAway { disk: disk.id, why })
+                }
+                Err(why) => Err(RegionError::DownstairsAway { disk: disk.id, why }),
+            }
+        };
+        self.work(region, work).await
+    }
+}
+
+impl Shared {
+    /// Tells its Downstairs what to do for it. One that does not hear it is told again.
+    pub(super) async fn order_clone(&self, record: &Record) {
+        let (Some(order), Ok(disk)) = (record.clone_order(), self.disk(record.spec.disk)) else { return };
+        let region = record.region;
+        match disk.ask(order).await {
+            Ok(Answer::Refused { words, .. }) => {
+                tracing::warn!(%region, reason = words, "a read-only region cannot be made one");
+            }
+            Ok(_) => tracing::info!(%region, "a read-only region is being made"),
+            Err(reason) => tracing::info!(%region, reason, "a read-only region waits for its Downstairs"),
+        }
+    }
+
+    /// How far it is, or why that is not known; none if it is written.
+    pub(super) async fn clone_of(&self, record: &Record) -> Option<Result<CloneStatus, String>> {
+        record.spec.source.as_ref().filter(|_| record.state == State::Created)?;
+        let disk = self.disks.get(record.spec.disk)?;
+        Some(match disk.ask(Order::CloneStatus { region: record.region }).await {
+            Ok(Answer::Clone(status)) => Ok(status),
+            Ok(Answer::Refused { words, .. }) => Err(words),
+            Ok(Answer::Done) => Err("its Downstairs answers something else than it was asked".to_owned()),
+            // One that is proven is so whoever answers.
+            Err(why) => self.clone_at_rest(record).await.ok_or(why),
+        })
+    }
+
+    /// What its file says, if that is that it is proven.
+    async fn clone_at_rest(&self, record: &Record) -> Option<CloneStatus> {
+        let (region, files) = (record.region, self.files_of(record).await?);
+        let looked = tokio::task::spawn_blocking(move || downstairs::clone_at_rest(&files, region)).await;
+        looked.ok()?.ok().filter(|status| status.state == CloneState::Proven)
+    }
+
+    /// Its files, as a Downstairs knows them.
+    async fn files_of(&self, record: &Record) -> Option<downstairs::Disk> {
+        let disk = self.disks.get(record.spec.disk).filter(|_| record.state == State::Created)?;
+        let dataset = disk.datasets.find(record.region).await.ok()??;
+        Some(downstairs::Disk::new(Arc::new(RealDisk::new(&dataset.directory))))
+    }
+
+    /// Its snapshots, by the names of their files.
+    pub(super) async fn snapshots_of(&self, record: &Record) -> Vec<SnapshotId> {
+        let Some(files) = self.files_of(record).await else { return Vec::new() };
+        let region = record.region;
+        let named = move || files.snapshots(region);
+        let mut all = match tokio::task::spawn_blocking(named).await {
+            Ok(Ok(all)) => all,
+            // The disk says the same elsewhere, in words.
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        };
+        all.sort_unstable();
+        all
+    }
+}
+
+/// What has become of one, and why it is not as it should be.
+pub(super) fn told(clone: &Result<CloneStatus, String>) -> (RegionState, Option<String>) {
+    match clone {
+        Ok(status) => match status.state {
+            CloneState::Proven => (RegionState::Ready, None),
+            CloneState::Failed => (RegionState::Failed, status.why.clone()),
+            CloneState::Idle | CloneState::Waiting | CloneState::Copying | CloneState::Proving => {
+                (RegionState::Cloning, status.why.clone())
+            }
+        },
+        Err(why) => (RegionState::Cloning, Some(why.clone())),
+    }
+}
+
+pub(super) fn shown(status: CloneStatus) -> RegionClone {
+    let CloneStatus { snapshot, state, done_bytes, copied_bytes, hash, .. } = status;
+    let phase = match state {
+        CloneState::Idle | CloneState::Waiting => RegionClonePhase::Waiting,
+        CloneState::Copying => RegionClonePhase::Copying,
+        CloneState::Proving => RegionClonePhase::Proving,
+        CloneState::Proven => RegionClonePhase::Proven,
+        CloneState::Failed => RegionClonePhase::Failed,
+    };
+    RegionClone { snapshot_id: snapshot, phase, done: done_bytes, copied: copied_bytes, hash }
+}

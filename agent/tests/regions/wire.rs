@@ -1,0 +1,82 @@
+//! Somebody who writes a region, and somebody who reads a snapshot of one; as a Downstairs hears them.
+
+use bytes::Bytes;
+use ids::{RegionId, RegionSetId, SnapshotId};
+use region::{Position, Promotion, checksum};
+use region_wire::{BlockData, Blocks, Hello, Inbox, Outbox, Reply, Request};
+use std::{
+    io::{IoSlice, Read, Write},
+    net::{SocketAddr, TcpStream},
+};
+use uuid::Uuid;
+
+/// Bytes of a block.
+pub(crate) const BLOCK: usize = 4_096;
+
+/// A connection, on which each question has one answer.
+pub(crate) struct Peer {
+    socket: TcpStream,
+    inbox: Inbox,
+}
+
+impl Peer {
+    fn connect(address: SocketAddr, hello: Hello) -> (Peer, Reply) {
+        let mut peer = Peer { socket: TcpStream::connect(address).unwrap(), inbox: Inbox::new() };
+        let said = peer.ask(&Request::Hello(hello));
+        (peer, said)
+    }
+
+    /// Who may write, and nobody else.
+    pub(crate) fn writer(address: SocketAddr, region: RegionId, set: RegionSetId, epoch: u32) -> Peer {
+        let hello = Hello { version_min: 1, version_max: 1, region, set, snapshot: None };
+        let (mut peer, said) = Peer::connect(address, hello);
+        assert!(matches!(said, Reply::Welcome(_)), "{said:?}");
+        let said = peer.ask(&Request::Promote(Promotion { epoch, session: Uuid::from_u128(1) }));
+        assert!(matches!(said, Reply::Promoted(_)), "{said:?}");
+        peer
+    }
+
+    /// What a block holds at a snapshot; or what is said in its place.
+    pub(crate) fn read_snapshot(
+        address: SocketAddr,
+        (region, set, snapshot): (RegionId, RegionSetId, SnapshotId),
+        block: u64,
+    ) -> Result<Bytes, Reply> {
+        let hello = Hello { version_min: 1, version_max: 1, region, set, snapshot: Some(snapshot) };
+        let (mut peer, said) = Peer::connect(address, hello);
+        let Reply::SnapshotWelcome(_) = said else { return Err(said) };
+        match peer.ask(&Request::Read { id: 1, blocks: Blocks { first: block, count: 1 } }) {
+            Reply::Read { bytes, .. } => Ok(bytes),
+            other => Err(other),
+        }
+    }
+
+    /// So many blocks from this one on, all of one byte, as the next write of its epoch.
+    pub(crate) fn write(&mut self, at: Position, first: u64, count: u64, fill: u8) {
+        let bytes = Bytes::from(vec![fill; BLOCK * usize::try_from(count).unwrap()]);
+        let checksums =
+            (first..).zip(bytes.chunks_exact(BLOCK)).map(|(block, own)| checksum(block, own)).collect();
+        let data = BlockData { first, checksums, seals: Vec::new(), bytes };
+        assert_eq!(self.ask(&Request::Write(at, data)), Reply::Applied(at));
+    }
+
+    fn ask(&mut self, request: &Request) -> Reply {
+        let mut out = Outbox::new();
+        request.encode(&mut out);
+        while !out.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 4];
+            let count = out.slices(&mut slices);
+            let sent = self.socket.write_vectored(&slices[..count]).unwrap();
+            out.sent(sent);
+        }
+        loop {
+            if let Some(frame) = self.inbox.next_frame().unwrap() {
+                return Reply::parse(frame).unwrap();
+            }
+            let mut some = [0; 65_536];
+            let count = self.socket.read(&mut some).unwrap();
+            assert!(count > 0, "the connection has ended");
+            self.inbox.fill().extend_from_slice(&some[..count]);
+        }
+    }
+}
