@@ -1,11 +1,12 @@
 //! `volume export`: is the volume's one writer, and serves it over NBD.
 
-use super::{description, keys, signals::wait_for_signal};
+use super::{Notices, description, keys, signals::wait_for_signal};
+use crate::tokens;
 use camino::Utf8Path;
 use daemon::log::{self, LogFormat, LogSettings};
 use std::{error::Error, sync::mpsc, thread};
 use uuid::Uuid;
-use volume_export::{Address, Control, Export, Offer, Patience};
+use volume_export::{Address, Control, Export, NoticesOrder, Offer, Patience};
 
 /// What an export is given.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,8 @@ pub(super) struct Order<'a> {
     pub(super) patience: Patience,
     /// None if it is not encrypted.
     pub(super) key_file: Option<&'a Utf8Path>,
+    /// None if no coordinator is told of repairs.
+    pub(super) notices: Option<&'a Notices>,
 }
 
 pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Error>> {
@@ -45,7 +48,11 @@ pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Er
     }
     composition.set_patience(order.patience);
     let id = request.id;
-    let export = Export::new(Offer { composition, request: Some(request), name: String::new() }, listen)?;
+    let notices = order.notices.map(notices_order).transpose()?;
+    let mut export = Export::new(Offer { composition, request: Some(request), name: String::new() }, listen)?;
+    if let Some(notices) = notices {
+        export.tell_of_repairs(notices)?;
+    }
     let handle = export.handle();
     let _control = Control::start(order.control, handle.clone())?;
     match order.epoch {
@@ -70,4 +77,9 @@ pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Er
     });
     export.run()?;
     failure.try_recv().map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn notices_order(notices: &Notices) -> Result<NoticesOrder, tokens::TokenError> {
+    let token = notices.token_file.as_deref().map(tokens::read_one).transpose()?;
+    Ok(NoticesOrder { directory: notices.directory.clone(), url: notices.url.clone(), token })
 }

@@ -3,7 +3,7 @@
 //! - [`arguments`]: what is written on the command line.
 //! - [`create`], [`replace`], [`snapshot`], [`export`], [`downstairs`]: a command each. [`regions`]: regions that are made for a volume.
 //! - [`keys`]: the files with their keys. [`description`]: the files that describe them.
-//! - [`control`], [`look`]: what is asked of a running export; [`view`], [`parts_view`]: how people see it; [`pause`]: between two looks.
+//! - [`control`], [`look`]: what is asked of a running export; [`view`], [`parts_view`], [`repairs_view`]: how people see it; [`pause`]: between two looks.
 //! - [`region_look`]: what a region's file says.
 //! - [`mod@say`]: what they say. [`signals`]: how they are ended.
 
@@ -22,6 +22,7 @@ mod parts_view;
 mod pause;
 mod region_look;
 mod regions;
+mod repairs_view;
 mod replace;
 mod signals;
 mod snapshot;
@@ -29,10 +30,11 @@ mod view;
 
 pub use region_look::RegionCommand;
 
+use crate::tokens::TokenError;
 use ::downstairs::ServerError;
 use arguments::{ListenAt, Place, Size};
 use camino::{Utf8Path, Utf8PathBuf};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use control::{Goal, NotReached, Which};
 use create::CreateError;
 use daemon::state_lock::StateLockError;
@@ -43,7 +45,7 @@ use region_look::LookError;
 use replace::ReplaceError;
 use snapshot::SnapshotError;
 use std::{error::Error, net::SocketAddr, process::ExitCode, time::Duration};
-use volume_export::{AskError, ControlError, ExportError, Patience, Refusal};
+use volume_export::{AskError, ControlError, ExportError, NoticesError, Patience, Refusal};
 use volume_repair::{BuildError, members_code};
 
 /// What is done with volumes.
@@ -103,6 +105,9 @@ pub enum VolumeCommand {
         /// End writes with ENOSPC once two full members have had no room on their disks for so long. Unless said, they wait until there is.
         #[arg(long, value_name = "SECONDS")]
         room_timeout: Option<u64>,
+        /// Tell a coordinator which members are filled, how far that is and how it has ended.
+        #[command(flatten)]
+        notices: Option<Notices>,
     },
     /// Let an export that was started with --unactivated write.
     ///
@@ -188,6 +193,20 @@ pub enum VolumeCommand {
     },
 }
 
+/// Where notices of repairs are kept, and who is told.
+#[derive(Debug, Args)]
+pub struct Notices {
+    /// A directory where notices of repairs are kept until the coordinator has them: always the same for a volume. Several may have one.
+    #[arg(long = "notices", value_name = "DIR", requires = "url")]
+    directory: Utf8PathBuf,
+    /// The coordinator's sled-facing API, such as http://10.0.0.1:12221, which is told of repairs.
+    #[arg(long = "notify", value_name = "URL", requires = "directory")]
+    url: String,
+    /// The file with the token by which the coordinator knows a sled.
+    #[arg(long = "notify-token-file", value_name = "FILE", requires = "url")]
+    token_file: Option<Utf8PathBuf>,
+}
+
 /// Does it.
 #[must_use]
 pub fn run(command: VolumeCommand) -> ExitCode {
@@ -206,6 +225,7 @@ pub fn run(command: VolumeCommand) -> ExitCode {
             accept_possible_loss,
             members_timeout,
             room_timeout,
+            notices,
         } => {
             let control = control::socket(&volume, control.as_deref());
             let order = export::Order {
@@ -219,6 +239,7 @@ pub fn run(command: VolumeCommand) -> ExitCode {
                     for_room: room_timeout.map(Duration::from_secs),
                 },
                 key_file: key_file.as_deref(),
+                notices: notices.as_ref(),
             };
             export::export(order, listen.0)
         }
@@ -274,6 +295,8 @@ fn code(error: &(dyn Error + 'static)) -> Option<String> {
     let of_members = || error.downcast_ref().map(members_code);
     let of_snapshot = || error.downcast_ref().map(SnapshotError::code);
     let of_export = || error.downcast_ref().map(ExportError::code);
+    let of_notices = || error.downcast_ref().map(NoticesError::code);
+    let of_token = || error.is::<TokenError>().then_some("notify_token_file");
     let of_control = || error.downcast_ref().map(ControlError::code);
     let of_lock = || {
         let error = error.downcast_ref()?;
@@ -293,6 +316,7 @@ fn code(error: &(dyn Error + 'static)) -> Option<String> {
     };
     let of_volume = of_look.or_else(of_build).or_else(of_key).or_else(of_description).or_else(of_create);
     let of_volume = of_volume.or_else(of_replace).or_else(of_members).or_else(of_snapshot);
-    let code = of_volume.or_else(of_export).or_else(of_control).or_else(of_lock).or_else(of_server);
+    let of_volume = of_volume.or_else(of_export).or_else(of_notices).or_else(of_token);
+    let code = of_volume.or_else(of_control).or_else(of_lock).or_else(of_server);
     code.map(str::to_owned)
 }

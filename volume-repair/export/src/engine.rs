@@ -4,16 +4,21 @@ use crate::{
     client::Client,
     handle::{Handle, Order},
     listener::{Address, Listener},
+    notices::{Notices, NoticesError, NoticesOrder},
     peer::Peer,
+    repairs::{Moment, Repairs},
     snapshots::{SnapshotOrder, SnapshotResult, Snapshots},
     socket::{Happened, Socket},
     sources::{Fetched, SourceError, Sources},
     status::ExportStatus,
     watch::Watch,
 };
+use ids::VolumeId;
+use jiff::Timestamp;
 use mio::{Events, Poll, Token, Waker};
 use nbd_server::{Access, BlockSize, Exports, Features};
 use region::Member;
+use region_wire::Request;
 use std::{
     collections::BTreeMap,
     io,
@@ -131,6 +136,11 @@ pub struct Export {
     /// Whose jobs they are.
     jobs: BTreeMap<JobId, usize>,
     snapshots: Snapshots,
+    repairs: Repairs,
+    /// Who is told of them, if somebody is.
+    notices: Option<Notices>,
+    /// Somebody was told a list, or that it is filled.
+    is_to_look: bool,
     next_job: u64,
     started: Instant,
     next_tick: Duration,
@@ -183,10 +193,26 @@ impl Export {
             next_client: 0,
             jobs: BTreeMap::new(),
             snapshots: Snapshots::default(),
+            repairs: Repairs::new(),
+            notices: None,
+            is_to_look: false,
             next_job: 0,
             started: Instant::now(),
             next_tick: Duration::ZERO,
         })
+    }
+
+    /// Has the coordinator told of repairs, and of what an earlier export has left to be told.
+    ///
+    /// # Errors
+    /// [`NoticesError`]; nobody is told.
+    pub fn tell_of_repairs(&mut self, order: NoticesOrder) -> Result<(), NoticesError> {
+        let executor = self.executor.as_ref().ok_or(NoticesError::NoVolume)?;
+        let volume = VolumeId(executor.request().id);
+        let (notices, open) = Notices::start(order, volume, self.handle.notices())?;
+        self.repairs.tell(open);
+        self.notices = Some(notices);
+        Ok(())
     }
 
     /// For other threads.
@@ -228,6 +254,10 @@ impl Export {
                 }
                 let actions = self.volume.tick(self.now());
                 self.perform(actions);
+                self.is_to_look = true;
+            }
+            if std::mem::take(&mut self.is_to_look) {
+                self.look_at_repairs();
             }
             self.fetch();
             self.send();
@@ -236,6 +266,8 @@ impl Export {
                 let end = *stop_at.get_or_insert_with(|| self.now() + STOP_MAX);
                 let is_said = self.clients.values().all(Client::is_idle);
                 if (self.jobs.is_empty() && is_said) || self.now() >= end {
+                    self.repairs.stop(Timestamp::now());
+                    self.tell();
                     return Ok(());
                 }
             }
@@ -285,7 +317,9 @@ impl Export {
         if is_check {
             return executor.check(now, &self.volume, &request);
         }
+        let before = executor.request().clone();
         let (applied, actions) = executor.apply(now, &mut self.volume, request)?;
+        self.repairs.note_request(&before, executor.request());
         // Those that leave are in it, too, as long as they are needed.
         self.addresses = executor.addresses();
         if applied == Applied::Started {
@@ -293,6 +327,28 @@ impl Export {
         }
         self.perform(actions);
         Ok(applied)
+    }
+
+    /// Which members are filled, by what the volume believes now.
+    fn look_at_repairs(&mut self) {
+        if let Some(executor) = &self.executor {
+            let volume = self.volume.status(self.now());
+            self.repairs.look(Timestamp::now(), executor.request(), &volume);
+            self.tell();
+        }
+    }
+
+    /// Hands over what the coordinator is to be told. What does not go now goes later.
+    fn tell(&mut self) {
+        let (Some(notices), moment) = (&self.notices, Moment { now: self.now(), at: Timestamp::now() })
+        else {
+            return;
+        };
+        while let Some(notice) = self.repairs.next_notice(moment)
+            && notices.take(notice.clone())
+        {
+            self.repairs.note_taken(&notice, moment.now);
+        }
     }
 
     fn status(&self) -> ExportStatus {
@@ -304,6 +360,8 @@ impl Export {
             running_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             clients: self.clients.len() as u64,
             is_stopping: self.is_stopping,
+            repairs: self.repairs.status(),
+            notices: None,
             volume,
         }
     }
@@ -478,7 +536,11 @@ impl Export {
                     self.tell_trouble(peer);
                     self.peers[peer.0].close();
                 }
-                Action::Send(peer, request) => self.peers[peer.0].put(&request),
+                Action::Send(peer, request) => {
+                    // A member is full, or is no more, only by a list.
+                    self.is_to_look |= matches!(request, Request::SetList { .. } | Request::Join(_));
+                    self.peers[peer.0].put(&request);
+                }
                 Action::Read(job, block, data) => {
                     let client = self.jobs.get(&job).and_then(|client| self.clients.get_mut(client));
                     if let Some(client) = client {

@@ -6,6 +6,7 @@
 //! ```
 
 use crate::{
+    notices::Shown,
     snapshots::{SnapshotOrder, SnapshotResult},
     status::ExportStatus,
 };
@@ -13,7 +14,7 @@ use ids::RegionId;
 use mio::Waker;
 use std::{
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
@@ -64,6 +65,7 @@ pub struct Handle {
     waker: Arc<Waker>,
     flags: Arc<Flags>,
     orders: SyncSender<Order>,
+    notices: Shown,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +77,7 @@ struct Flags {
 impl Handle {
     pub(crate) fn new(waker: Arc<Waker>) -> (Handle, Receiver<Order>) {
         let (orders, taken) = sync_channel(ORDERS_MAX);
-        (Handle { waker, flags: Arc::default(), orders }, taken)
+        (Handle { waker, flags: Arc::default(), orders, notices: Shown::default() }, taken)
     }
 
     /// Begins to be the writer.
@@ -118,13 +120,21 @@ impl Handle {
     /// # Errors
     /// If there is no answer.
     pub fn status(&self) -> Result<Box<ExportStatus>, NoAnswer> {
-        self.ask(Order::Status)
+        let mut status = self.ask(Order::Status)?;
+        // Of the thread that tells: the loop does not wait for its figures.
+        status.notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(status)
     }
 
     /// Answers what is under way, and ends.
     pub fn stop(&self) {
         self.flags.stop.store(true, Ordering::SeqCst);
         self.wake();
+    }
+
+    /// Where the thread that tells of repairs says how far it is.
+    pub(crate) fn notices(&self) -> Shown {
+        Arc::clone(&self.notices)
     }
 
     pub(crate) fn is_to_activate(&self) -> bool {
