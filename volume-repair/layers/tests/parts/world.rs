@@ -10,7 +10,9 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use region::BlockSize;
 use std::{collections::BTreeMap, time::Duration};
 use upstairs::{Action, At, Data, Holds, Job, JobError, JobId, PLACES, PeerId, Run};
-use volume_layers::{Composition, Fetch, FetchError, Part, Source, Volume};
+use volume_layers::{
+    Composition, Fetch, FetchError, Part, ScrubPhase, ScrubStatus, Source, Volume, VolumeStatus,
+};
 
 /// The bytes of a block with this content.
 pub(crate) fn block(mark: Mark) -> Vec<u8> {
@@ -267,6 +269,66 @@ impl World {
         self.asked.get(&id).is_some_and(|asked| !asked.read.is_empty() || asked.looked.is_some())
     }
 
+    /// What lies under is copied in, from now on.
+    pub(crate) fn start_scrub(&mut self) -> bool {
+        let started = self.volume.start_scrub(self.now).map(|actions| self.perform(actions));
+        started.is_ok()
+    }
+
+    pub(crate) fn stop_scrub(&mut self) {
+        let actions = self.volume.stop_scrub(self.now);
+        self.perform(actions);
+    }
+
+    /// Nothing lies under it from now on, if that may be.
+    pub(crate) fn drop_parents(&mut self) -> bool {
+        let dropped = self.volume.drop_parents(self.now).map(|actions| self.perform(actions));
+        dropped.is_ok()
+    }
+
+    pub(crate) fn scrub(&self) -> Option<ScrubStatus> {
+        match self.volume.status(self.now) {
+            VolumeStatus::Layers(status) => status.scrub,
+            VolumeStatus::Upstairs(_) => None,
+        }
+    }
+
+    /// Everything happens until all that lies under is copied.
+    pub(crate) fn finish_scrub(&mut self) {
+        for _ in 0..2_000 {
+            while self.happen() {}
+            if self.scrub().is_some_and(|scrub| scrub.phase == ScrubPhase::Done) {
+                return;
+            }
+            self.tick();
+        }
+        panic!("after 500 s it is not copied: {:?}", self.scrub());
+    }
+
+    /// So much time goes by, and whatever was begun happens.
+    pub(crate) fn settle_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            while self.happen() {}
+            self.tick();
+        }
+    }
+
+    /// A member's process is gone, with all that is on its way to it and from it; or it is back.
+    pub(crate) fn turn(&mut self, peer: usize) {
+        let seat = self.seat(PeerId(peer));
+        seat.is_away = !seat.is_away;
+        if seat.is_away {
+            seat.end();
+            self.say_as_member(peer, FromMember::Disconnected);
+        }
+    }
+
+    /// All are there.
+    pub(crate) fn turn_all_back(&mut self) {
+        self.sites().flat_map(|site| &mut site.members).for_each(|seat| seat.is_away = false);
+    }
+
     pub(crate) fn submit_any(&mut self) {
         let blocks = self.volume.blocks();
         let first = self.random.random_range(0..blocks);
@@ -337,7 +399,7 @@ impl World {
     fn deliver(&mut self, peer: PeerId) {
         let Some(said) = self.seat(peer).from_member.pop_front() else { return };
         let actions = match said {
-            FromMember::Connected => self.volume.connected(self.now, peer, true),
+            FromMember::Connected(is_there) => self.volume.connected(self.now, peer, is_there),
             FromMember::Reply(reply) => self.volume.received(self.now, peer, vec![reply]),
             FromMember::Disconnected => self.volume.disconnected(self.now, peer),
         };
