@@ -5,6 +5,7 @@
 //!   request of version v ──newer one──► differs in members alone? ──no──► refused: nothing has changed
 //!                                          └─yes──► would every region set do it? ──no──► refused: nothing has changed
 //!                                                        └─yes──► all are told; it runs by the newer request: started
+//!   no parent any more, and nothing else of that kind ──is all of it the volume's own, durably? yes──► nothing is seen through to it any more
 //!   the same version once more ──► vcr_matches, if the volume was built by it; started_already or completed_already, if it was changed to it
 //! ```
 
@@ -19,7 +20,7 @@ use std::{
 };
 use upstairs::{Action, MembersError};
 use uuid::Uuid;
-use volume_layers::Volume;
+use volume_layers::{ParentNeeded, Volume};
 
 /// What has become of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,12 +62,16 @@ pub enum ChangeError {
     VersionTaken(u64),
     /// Only members may be changed while it runs.
     #[error(
-        "the request changes {what} of the volume, and only members of region sets may change while it runs"
+        "the request changes {what} of the volume, and only members of region sets may change while it runs, and what lies under it may be given up when \
+         it is not needed"
     )]
     Differs {
         /// What it changes.
         what: &'static str,
     },
+    /// What nobody ever wrote in the volume would be lost.
+    #[error("the request has no parent any more, and the volume needs the one that it has")]
+    ParentNeeded(#[source] ParentNeeded),
     /// It would be written twice, or read while it is written.
     #[error("region {0} is there twice: a volume has each of its regions once")]
     RegionTwice(RegionId),
@@ -90,6 +95,7 @@ impl ChangeError {
             ChangeError::Older { .. } => "request_older",
             ChangeError::VersionTaken(_) => "request_version_taken",
             ChangeError::Differs { .. } => "request_differs",
+            ChangeError::ParentNeeded(_) => "request_parent_needed",
             ChangeError::RegionTwice(_) => "volume_region_twice",
             ChangeError::Members { source, .. } => members_code(source),
         }
@@ -161,6 +167,10 @@ impl Executor {
             return Err(ChangeError::VersionTaken(ours.config_version));
         }
         check_layers(ours, theirs)?;
+        let is_given_up = gives_up_parents(ours, theirs);
+        if is_given_up {
+            volume.may_drop_parents().map_err(ChangeError::ParentNeeded)?;
+        }
         let mut regions = BTreeSet::new();
         let mut all = theirs.region_sets().flat_map(RegionSet::all);
         if let Some(twice) = all.find(|member| !regions.insert(member.region_id)) {
@@ -170,10 +180,10 @@ impl Executor {
             let may = volume.may_set_members(now, number, &set.named());
             may.map_err(|source| ChangeError::Members { set: set.id, source })?;
         }
-        let wanted = |request: &ConstructionRequest| {
-            request.region_sets().map(|set| set.named().wanted).collect::<Vec<_>>()
-        };
-        Ok(if wanted(ours) != wanted(theirs) {
+        // Those of a parent that is given up have no counterpart.
+        let mut sets = ours.region_sets().zip(theirs.region_sets());
+        let is_other = sets.any(|(ours, theirs)| ours.named().wanted != theirs.named().wanted);
+        Ok(if is_other || is_given_up {
             Applied::Started
         } else if !self.has_changed {
             Applied::VcrMatches
@@ -203,16 +213,24 @@ impl Executor {
             let set_members = volume.set_members(now, number, &set.named());
             actions.extend(set_members.expect("it was asked whether it may be"));
         }
+        if gives_up_parents(&self.request, &newer) {
+            actions.extend(volume.drop_parents(now).expect("it was asked whether it may be"));
+        }
         self.has_changed |= applied == Applied::Started;
         self.request = newer;
         Ok((applied, actions))
     }
 }
 
-/// Whether they differ in nothing but members, and what counts up.
+/// Whether nothing is to lie under it any more.
+fn gives_up_parents(ours: &ConstructionRequest, theirs: &ConstructionRequest) -> bool {
+    ours.read_only_parent.is_some() && theirs.read_only_parent.is_none()
+}
+
+/// Whether they differ in nothing but members, what lies under one and not under the newer one, and what counts up.
 fn check_layers(ours: &ConstructionRequest, theirs: &ConstructionRequest) -> Result<(), ChangeError> {
     let differs = |what| Err(ChangeError::Differs { what });
-    if ours.layers().count() != theirs.layers().count() {
+    if ours.layers().count() != theirs.layers().count() && !gives_up_parents(ours, theirs) {
         return differs("what lies under it");
     }
     for (ours, theirs) in ours.layers().zip(theirs.layers()) {
@@ -262,8 +280,13 @@ mod tests {
 
     /// A volume that runs by this request, and was not activated.
     fn running(request: ConstructionRequest) -> (Executor, Volume) {
+        running_over(request, &[])
+    }
+
+    /// The same, with sources of so many blocks.
+    fn running_over(request: ConstructionRequest, source_blocks: &[u64]) -> (Executor, Volume) {
         let composition = request.build(Uuid::nil(), None).expect("it is one");
-        (Executor::new(request), Volume::new(composition, &[]))
+        (Executor::new(request), Volume::new(composition, source_blocks))
     }
 
     fn apply(
@@ -316,6 +339,25 @@ mod tests {
         let refused = apply(&mut running, &without).expect_err("nobody knows who is full");
         assert_eq!(refused.code(), "volume_not_active");
         assert_eq!(running.0.addresses().len(), 4);
+    }
+
+    #[test]
+    fn a_parent_is_given_up_only_when_it_is_not_needed_and_none_comes_back() {
+        let mut running = running_over(over(example(), of(vec![file("/a")])), &[1_000]);
+        let without = ConstructionRequest { config_version: 2, ..example() };
+        let refused = apply(&mut running, &without).expect_err("nothing was copied");
+        assert_eq!(refused.code(), "request_parent_needed");
+        let words = std::error::Error::source(&refused).expect("why").to_string();
+        assert!(words.contains("4096000 of 4096000 bytes"), "{words}");
+        running.1.start_scrub(Duration::ZERO).expect("it is begun");
+        assert_eq!(apply(&mut running, &without).map_err(|error| error.code()), Err("request_parent_needed"));
+        // Another parent, or one below it that is gone, is another volume.
+        for newer in [
+            over(without.clone(), of(vec![file("/b")])),
+            over(without, over(of(vec![file("/a")]), of(vec![file("/b")]))),
+        ] {
+            assert_eq!(apply(&mut running, &newer).map_err(|error| error.code()), Err("request_differs"));
+        }
     }
 
     #[test]

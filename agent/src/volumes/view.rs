@@ -107,6 +107,7 @@ pub(super) fn line(status: &ExportStatus) -> String {
     }));
     if let VolumeStatus::Layers(layers) = &status.volume {
         parts.extend(parts_view::troubles(layers));
+        parts.extend(parts_view::scrub_state(layers));
         parts
             .extend(status.volume.ended_parents().filter_map(end_of).map(|why| format!("a parent is {why}")));
     }

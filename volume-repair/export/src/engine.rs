@@ -7,6 +7,7 @@ use crate::{
     notices::{Notices, NoticesError, NoticesOrder},
     peer::Peer,
     repairs::{Moment, Repairs},
+    scrubs::ScrubOrder,
     snapshots::{SnapshotOrder, SnapshotResult, Snapshots},
     socket::{Happened, Socket},
     sources::{Fetched, SourceError, Sources},
@@ -27,10 +28,11 @@ use std::{
         Arc,
         mpsc::{Receiver, SyncSender},
     },
+    thread,
     time::{Duration, Instant},
 };
 use upstairs::{Action, Job, JobError, JobId, PeerId, Trouble};
-use volume_layers::{Composition, FetchError, SourceId, Volume};
+use volume_layers::{Composition, FetchError, ScrubError, SourceId, Volume};
 use volume_repair::{Applied, ChangeError, ConstructionRequest, Executor};
 
 /// How often the volume is told that time goes by.
@@ -215,6 +217,14 @@ impl Export {
         Ok(())
     }
 
+    /// Has what lies under the volume copied into it, from the activation on.
+    ///
+    /// # Errors
+    /// [`ScrubError`]: there is nothing to copy, or nothing to copy it to.
+    pub fn start_scrub(&mut self) -> Result<(), ScrubError> {
+        self.scrub(ScrubOrder::Start)
+    }
+
     /// For other threads.
     #[must_use]
     pub fn handle(&self) -> Handle {
@@ -278,12 +288,17 @@ impl Export {
     fn obey(&mut self) {
         while let Ok(order) = self.orders.try_recv() {
             match order {
-                Order::Status(answer) => drop(answer.try_send(Box::new(self.status()))),
+                Order::Status(answer) => {
+                    // So that it says the same of members and of their repairs.
+                    self.look_at_repairs();
+                    drop(answer.try_send(Box::new(self.status())));
+                }
                 Order::Apply { request, is_check, answer } => {
                     let applied = self.apply(*request, is_check);
                     drop(answer.try_send(applied));
                 }
                 Order::Snapshot(order, answer) => self.snapshot(order, answer),
+                Order::Scrub(order, answer) => drop(answer.try_send(self.scrub(order))),
                 Order::Activate(epoch, answer) => {
                     let activated = self.volume.activate_with(self.now(), epoch);
                     let told = activated.map(|actions| self.perform(actions));
@@ -310,6 +325,17 @@ impl Export {
         self.perform(actions);
     }
 
+    fn scrub(&mut self, order: ScrubOrder) -> Result<(), ScrubError> {
+        let now = self.now();
+        let actions = match order {
+            ScrubOrder::Start => self.volume.start_scrub(now)?,
+            ScrubOrder::Stop => self.volume.stop_scrub(now),
+        };
+        tracing::info!(?order, "what lies under the volume is copied into it, or no more");
+        self.perform(actions);
+        Ok(())
+    }
+
     /// Applies a newer request, or says whether it would.
     fn apply(&mut self, request: ConstructionRequest, is_check: bool) -> Result<Applied, ChangeError> {
         let now = self.now();
@@ -320,10 +346,13 @@ impl Export {
         let before = executor.request().clone();
         let (applied, actions) = executor.apply(now, &mut self.volume, request)?;
         self.repairs.note_request(&before, executor.request());
-        // Those that leave are in it, too, as long as they are needed.
-        self.addresses = executor.addresses();
+        // Those that leave are in it, too, as long as they are needed; and so are those of a parent that is read for the last time.
+        match before.layers().count() == executor.request().layers().count() {
+            true => self.addresses = executor.addresses(),
+            false => self.addresses.extend(executor.addresses()),
+        }
         if applied == Applied::Started {
-            tracing::info!(version = executor.request().config_version, "members are replaced");
+            tracing::info!(version = executor.request().config_version, "the volume runs by a newer request");
         }
         self.perform(actions);
         Ok(applied)
@@ -481,6 +510,10 @@ impl Export {
     }
 
     fn fetch(&mut self) {
+        if let Some(sources) = self.sources.take_if(|_| !self.volume.has_sources()) {
+            // What lay under the volume is not needed any more. To close it may take as long as its disk does.
+            drop(thread::Builder::new().name("closing".to_owned()).spawn(move || drop(sources)));
+        }
         if let Some(sources) = &self.sources {
             self.volume.take_fetches().into_iter().for_each(|fetch| sources.fetch(fetch));
         }

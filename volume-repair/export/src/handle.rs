@@ -7,6 +7,7 @@
 
 use crate::{
     notices::Shown,
+    scrubs::ScrubOrder,
     snapshots::{SnapshotOrder, SnapshotResult},
     status::ExportStatus,
 };
@@ -21,6 +22,7 @@ use std::{
     time::Duration,
 };
 use upstairs::{ActivateError, JobError};
+use volume_layers::ScrubError;
 use volume_repair::{Applied, ChangeError, ConstructionRequest};
 
 /// Orders that wait for the loop at most. It takes all of them in each turn.
@@ -38,6 +40,7 @@ pub(crate) enum Order {
     Status(SyncSender<Box<ExportStatus>>),
     Activate(u32, SyncSender<Result<(), ActivateError>>),
     Snapshot(SnapshotOrder, SyncSender<SnapshotResult>),
+    Scrub(ScrubOrder, SyncSender<Result<(), ScrubError>>),
     Apply {
         request: Box<ConstructionRequest>,
         is_check: bool,
@@ -113,6 +116,14 @@ impl Handle {
     /// If there is no answer: then it may be done later; inside, why it is not done.
     pub fn snapshot(&self, order: SnapshotOrder) -> Result<Result<Vec<RegionId>, JobError>, NoAnswer> {
         self.ask_for(SNAPSHOT_MAX, |answer| Order::Snapshot(order, answer))
+    }
+
+    /// Begins to copy what lies under the volume into it, or stops that.
+    ///
+    /// # Errors
+    /// If there is no answer; inside, [`ScrubError`].
+    pub fn scrub(&self, order: ScrubOrder) -> Result<Result<(), ScrubError>, NoAnswer> {
+        self.ask(|answer| Order::Scrub(order, answer))
     }
 
     /// What it believes.

@@ -20,6 +20,7 @@
 //! - [`repairs`]: which members are filled; [`notices`]: the coordinator is told.
 //! - [`handle`]: what other threads ask. [`status`]: what they are told.
 //! - [`control`]: the socket by which people and programs ask. [`talk`]: what is said there. [`snapshots`]: who waits for one.
+//!   [`scrubs`]: what is asked of one.
 
 mod client;
 mod control;
@@ -30,6 +31,7 @@ mod listener;
 mod notices;
 mod peer;
 mod repairs;
+mod scrubs;
 mod snapshot_peer;
 mod snapshot_source;
 mod snapshots;
@@ -46,6 +48,7 @@ pub use handle::{Handle, NoAnswer};
 pub use listener::Address;
 pub use notices::{NoticesError, NoticesOrder, NoticesStatus};
 pub use repairs::RepairStatus;
+pub use scrubs::ScrubOrder;
 pub use snapshots::SnapshotOrder;
 pub use sources::SourceError;
 pub use status::ExportStatus;

@@ -53,9 +53,9 @@ fn replaced(before: &ConstructionRequest, old: u128, new: u128, is_gone: bool) -
     let place = place.expect("it is a member");
     let left = std::mem::replace(place, volume_repair::Member { region_id: region(new).region_id, ..*place });
     if is_gone {
-        set.gone.push(left.region_id)
+        set.gone.push(left.region_id);
     } else {
-        set.leaving.push(left)
+        set.leaving.push(left);
     }
     newer
 }
@@ -85,6 +85,9 @@ fn fill(status: &mut VolumeStatus, number: u128, phase: FillPhase, bytes_done: u
         (member.role, member.fill) = (Role::Filling, Some(FillStatus { phase, bytes_done, bytes: MIB }));
     });
 }
+
+/// Something that happens to a volume.
+type Change = fn(&mut VolumeStatus);
 
 /// Repairs, the time, and what was told.
 struct Scene {
@@ -221,11 +224,11 @@ fn who_was_built_with_members_that_leave_says_whose_place_is_taken_while_they_do
 
 #[test]
 fn what_interrupts_a_repair_is_told() {
-    let ends: [(&str, fn(&mut Scene, &mut VolumeStatus)); 4] = [
-        ("newer_epoch", |_, status| change(status, |set| set.phase = PhaseName::Fenced)),
-        ("writes_lost", |_, status| change(status, |set| set.phase = PhaseName::Lost)),
-        ("member_dismissed", |_, status| change(status, |set| drop(set.members.remove(2)))),
-        ("member_dismissed", |_, status| change(status, |set| set.members[2].is_leaving = true)),
+    let ends: [(&str, Change); 4] = [
+        ("newer_epoch", |status| change(status, |set| set.phase = PhaseName::Fenced)),
+        ("writes_lost", |status| change(status, |set| set.phase = PhaseName::Lost)),
+        ("member_dismissed", |status| change(status, |set| drop(set.members.remove(2)))),
+        ("member_dismissed", |status| change(status, |set| set.members[2].is_leaving = true)),
     ];
     for (by, end) in ends {
         let mut scene = Scene::new(request(1, &[1, 2, 3]));
@@ -236,7 +239,7 @@ fn what_interrupts_a_repair_is_told() {
         change(&mut status, |set| set.phase = PhaseName::Gathering);
         assert_eq!(words(&scene.look(&status)), [""; 0]);
         change(&mut status, |set| set.phase = PhaseName::Active);
-        end(&mut scene, &mut status);
+        end(&mut status);
         // Who leaves is not filled.
         change(&mut status, |set| {
             set.members.iter_mut().filter(|member| member.is_leaving).for_each(|member| member.fill = None);

@@ -14,7 +14,9 @@ use std::{
     thread::{self, JoinHandle},
 };
 use uuid::Uuid;
-use volume_export::{Address, Export, ExportError, Handle, Offer, SnapshotOrder};
+use volume_export::{
+    Address, Applied, ChangeError, Export, ExportError, Handle, Offer, ScrubOrder, SnapshotOrder,
+};
 use volume_layers::VolumeStatus;
 use volume_repair::{Cipher, ConstructionRequest, Encryption};
 use volume_seals::VolumeKey;
@@ -222,6 +224,15 @@ impl Served {
     #[track_caller]
     pub(crate) fn delete_snapshot(&self, snapshot: SnapshotId) {
         self.handle.snapshot(SnapshotOrder::Delete(snapshot)).unwrap().unwrap();
+    }
+
+    pub(crate) fn scrub(&self, order: ScrubOrder) {
+        self.handle.scrub(order).unwrap().unwrap();
+    }
+
+    /// Applies a newer request to it.
+    pub(crate) fn apply(&self, request: &Value) -> Result<Applied, ChangeError> {
+        self.handle.apply(serde_json::from_value(request.clone()).unwrap(), false).unwrap()
     }
 
     pub(crate) fn status(&self) -> VolumeStatus {
