@@ -22,6 +22,8 @@ use upstairs::{Action, Data, Job, JobError, JobId};
 pub(crate) struct Asked {
     /// Pieces that have not ended.
     pub(crate) pieces: usize,
+    /// Whether it reads or looks, and sees through to parents, which it does to its end.
+    pub(crate) is_through: bool,
     /// Answers that are there and must not be told yet.
     pub(crate) held: usize,
     /// How far it is, if it looks.
@@ -76,7 +78,8 @@ impl Layered {
     }
 
     pub(crate) fn begin(&mut self, id: JobId, job: Job) {
-        self.jobs.insert(id, Asked::default());
+        let is_through = !self.is_without_parents && matches!(job, Job::Read { .. } | Job::Look { .. });
+        self.jobs.insert(id, Asked { is_through, ..Asked::default() });
         match job {
             Job::Read { first, count } => self.begin_read(id, 0, first, count, None),
             Job::Look { first, count } => self.begin_look(id, first, count),
@@ -95,7 +98,7 @@ impl Layered {
 
     /// A job of the volume itself, which is nobody's.
     pub(crate) fn begin_own(&mut self, id: JobId) {
-        self.jobs.insert(id, Asked::default());
+        self.jobs.insert(id, Asked { is_through: true, ..Asked::default() });
     }
 
     /// Hands a write, or a zeroing, to the sets that have its blocks. Nothing else is done.
@@ -187,16 +190,14 @@ impl Layered {
     /// A region set, or a source, has said what some blocks of a piece hold, by their numbers in the layer. What nobody ever wrote there is
     /// looked for in the layer below.
     pub(crate) fn note_read(&mut self, set: Option<usize>, piece: Piece, first: u64, data: Data) {
-        if !self.jobs.contains_key(&piece.job) {
-            return;
-        }
+        let Some(depth) = self.depth_of(piece.job) else { return };
         let never = match data {
             Data::Never(count) => Some(count),
             Data::Zeros(count) if !Rule::ZeroedCovers.is_kept() => Some(count),
             _ => None,
         };
         let lower = piece.layer + 1;
-        let (Some(count), true) = (never, lower < self.depth()) else {
+        let (Some(count), true) = (never, lower < depth) else {
             return self.tell(piece.guard, piece.job, Action::Read(piece.job, first, data));
         };
         let mut covered = self.layers[lower].covers(first, count);

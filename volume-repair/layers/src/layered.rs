@@ -3,6 +3,7 @@
 use crate::{
     jobs::{Asked, Held, Piece},
     places::{Layer, PartId},
+    rules::Rule,
     scrub::{ParentNeeded, Scrub, is_own},
     sources::{Fetch, FetchError, FetchId, Queue, SourceId, Wanted, blocks_of, cut},
     status::{LayerStatus, LayersStatus, PartKind, PartStatus, SourceStatus},
@@ -56,7 +57,7 @@ pub(crate) struct Layered {
     pub(crate) said_to_scrub: VecDeque<Action>,
     pub(crate) next_own_job: u64,
     /// Nothing is seen through to the layers below any more. They go when nobody waits for them.
-    is_without_parents: bool,
+    pub(crate) is_without_parents: bool,
     fetches: Vec<Fetch>,
     next_fetch: u64,
     fetch_of: BTreeMap<FetchId, SourceId>,
@@ -119,9 +120,12 @@ impl Layered {
         }
     }
 
-    /// How many layers there are to be seen through.
-    pub(crate) fn depth(&self) -> usize {
-        if self.is_without_parents { 1 } else { self.layers.len() }
+    /// How many layers a job sees, if it is under way. A set may have said that nobody ever wrote a block, and be heard when it was copied, and the
+    /// parent given up: then that one is asked all the same.
+    pub(crate) fn depth_of(&self, job: JobId) -> Option<usize> {
+        let asked = self.jobs.get(&job)?;
+        let is_late = !Rule::WhatWasBegunSeesThrough.is_kept() && self.is_without_parents;
+        Some(if asked.is_through && !is_late { self.layers.len() } else { 1 })
     }
 
     /// From now on nothing lies under it.
@@ -134,8 +138,12 @@ impl Layered {
 
     /// What lies under it goes, when nobody waits for it any more.
     fn let_parents_go(&mut self) {
-        let is_wanted = self.layers.len() > 1 && self.pieces.values().any(|piece| piece.layer > 0);
-        if !self.is_without_parents || self.layers.len() == 1 || is_wanted {
+        if !self.is_without_parents || self.layers.len() == 1 {
+            return;
+        }
+        let is_kept = Rule::WhatWasBegunSeesThrough.is_kept();
+        let sees_through = is_kept && self.jobs.values().any(|asked| asked.is_through);
+        if sees_through || self.pieces.values().any(|piece| piece.layer > 0) {
             return;
         }
         let own = self.sets.iter().filter(|set| set.layer == 0).count();

@@ -121,7 +121,7 @@ impl Layered {
     }
 
     fn go_on_looking(&mut self, id: JobId) -> Option<Next> {
-        let layers = &self.layers[..self.depth()];
+        let layers = &self.layers[..self.depth_of(id)?];
         let look = self.jobs.get_mut(&id)?.look.as_mut()?;
         Some(
             look.go_on(|layer, first, count| layers.get(layer).map_or(0, |layer| layer.covers(first, count))),

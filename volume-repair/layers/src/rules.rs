@@ -19,6 +19,8 @@ named_rules::named_rules! {
         WritesUnderWayStay,
         /// Nor what they were told that it may be done later; and what it has left to such a write it looks at again.
         FailedWritesStay,
+        /// What was begun while there were parents sees through to them, also when they were given up since.
+        WhatWasBegunSeesThrough,
         /// Parents are given up only when all that they have is the volume's own.
         ParentsStayWhileNeeded,
     }

@@ -163,6 +163,35 @@ fn clients_that_ask_much_come_first_and_it_ends_all_the_same() {
     assert!(reads.into_iter().all(|read| !world.is_under_way(read)));
 }
 
+fn what_was_never_written_when_it_was_asked_is_the_parents() {
+    let mut world = over_a_file(|_| {});
+    read_all(&mut world);
+    let read = world.submit(Job::Read { first: 0, count: 2 });
+    let look = world.submit(Job::Look { first: 0, count: 2 });
+    // It answers at once, and for long nobody hears it.
+    world.mute = Some(world.asked_for_blocks());
+    assert!(world.start_scrub());
+    while scrub(&world).phase != ScrubPhase::Done {
+        assert!(world.happen(), "{:?}", world.scrub());
+    }
+    assert!(world.drop_parents());
+    assert!(world.is_under_way(read) && !world.is_told(read));
+    world.mute = None;
+    world.settle();
+    assert!(!world.is_under_way(read) && !world.is_under_way(look));
+    assert_eq!((world.reads, world.volume.has_sources()), (2, false));
+    assert_eq!(world.look(0, 2), ["2 Bytes"]);
+}
+
+#[test]
+fn what_was_begun_sees_through_to_a_parent_that_was_given_up_since() {
+    what_was_never_written_when_it_was_asked_is_the_parents();
+    let left_out = || {
+        Rule::WhatWasBegunSeesThrough.left_out(what_was_never_written_when_it_was_asked_is_the_parents);
+    };
+    assert!(catch_unwind(left_out).is_err(), "leaving the rule out is noticed");
+}
+
 /// A write is left out of a copy because it is under way, and fails; the members take the copy.
 fn what_was_left_to_a_write_that_fails_is_copied_after_all() {
     let mut world = over_a_file(|site| {

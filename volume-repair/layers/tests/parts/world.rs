@@ -8,6 +8,7 @@ use bytes::Bytes;
 use ids::RegionId;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use region::BlockSize;
+use region_wire::Request;
 use std::{collections::BTreeMap, time::Duration};
 use upstairs::{Action, At, Data, Holds, Job, JobError, JobId, PLACES, PeerId, Run};
 use volume_layers::{
@@ -61,6 +62,8 @@ pub(crate) struct World {
     /// How often a source answers with an error, of 1000 times.
     pub(crate) errors: u32,
     pub(crate) failed: Vec<JobError>,
+    /// A member of which nothing arrives, for the time being.
+    pub(crate) mute: Option<usize>,
     /// The regions that have the snapshot that was taken last.
     pub(crate) snapshotted: Vec<RegionId>,
     pub(crate) reads: u64,
@@ -97,6 +100,7 @@ impl World {
             fetches: Vec::new(),
             errors: 0,
             failed: Vec::new(),
+            mute: None,
             snapshotted: Vec::new(),
             reads: 0,
             looks: 0,
@@ -359,7 +363,10 @@ impl World {
             .map(|(peer, seat)| (peer, !seat.to_member.is_empty(), !seat.from_member.is_empty()))
             .collect();
         let to = seats.iter().filter(|(_, to, _)| *to).map(|(peer, ..)| (*peer, true));
-        let from = seats.iter().filter(|(_, _, from)| *from).map(|(peer, ..)| (*peer, false));
+        let from = seats
+            .iter()
+            .filter(|(peer, _, from)| *from && Some(*peer) != self.mute)
+            .map(|(peer, ..)| (*peer, false));
         let messages: Vec<(usize, bool)> = to.chain(from).collect();
         let choices = messages.len() + self.fetches.len();
         if choices == 0 {
@@ -380,6 +387,15 @@ impl World {
         let happened = self.happen();
         self.fetches.splice(0..0, fetches);
         happened
+    }
+
+    /// The member that is asked for blocks, and has not heard it.
+    pub(crate) fn asked_for_blocks(&mut self) -> usize {
+        let is_read = |what: &ToMember| matches!(what, ToMember::Request(Request::Read { .. }));
+        let mut seats =
+            self.sites().enumerate().flat_map(|(number, site)| (number * PLACES..).zip(&site.members));
+        let asked = seats.find(|(_, seat)| seat.to_member.iter().any(is_read));
+        asked.expect("somebody is asked").0
     }
 
     /// A member says this, now.
