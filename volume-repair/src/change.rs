@@ -1,5 +1,5 @@
 //! The replacement executor: a newer construction request is applied to the volume that runs by an older one. Compares the two, and tells
-//! each region set which members there are to be; whether it may, and how it comes about, is the Upstairs'.
+//! each region set which members there are to be, and the volume whether it goes on without a parent; whether it may, and how it comes about, is the Upstairs'.
 //!
 //! ```text
 //!   request of version v ──newer one──► differs in members alone? ──no──► refused: nothing has changed
@@ -26,9 +26,9 @@ use volume_layers::{ParentNeeded, Volume};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Applied {
-    /// Members are replaced from now on.
+    /// Members are replaced from now on, or nothing lies under the volume any more.
     Started,
-    /// They are being replaced since an earlier time.
+    /// Members are being replaced since an earlier time.
     StartedAlready,
     /// They were replaced.
     CompletedAlready,

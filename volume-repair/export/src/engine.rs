@@ -331,7 +331,7 @@ impl Export {
             ScrubOrder::Start => self.volume.start_scrub(now)?,
             ScrubOrder::Stop => self.volume.stop_scrub(now),
         };
-        tracing::info!(?order, "what lies under the volume is copied into it, or no more");
+        tracing::info!(?order, "the copying of what lies under the volume is started, or stopped");
         self.perform(actions);
         Ok(())
     }
