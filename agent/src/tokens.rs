@@ -76,7 +76,8 @@ pub fn check(files: &AuthSettings) -> Result<(), TokenError> {
     read(files).map(drop)
 }
 
-fn read_one(path: &Utf8Path) -> Result<String, TokenError> {
+/// Reads one; warns if others may read it.
+pub(crate) fn read_one(path: &Utf8Path) -> Result<String, TokenError> {
     let token = auth::read_token_file(path)?;
     let metadata =
         std::fs::metadata(path).map_err(|source| TokenError::Mode { path: path.to_owned(), source })?;

@@ -1,11 +1,12 @@
 //! The replacement executor: a newer construction request is applied to the volume that runs by an older one. Compares the two, and tells
-//! each region set which members there are to be; whether it may, and how it comes about, is the Upstairs'.
+//! each region set which members there are to be, and the volume whether it goes on without a parent; whether it may, and how it comes about, is the Upstairs'.
 //!
 //! ```text
 //!   request of version v ──newer one──► differs in members alone? ──no──► refused: nothing has changed
 //!                                          └─yes──► would every region set do it? ──no──► refused: nothing has changed
 //!                                                        └─yes──► all are told; it runs by the newer request: started
 //!   (members that a snapshot is read from are others at once: all of them hold the same, and nobody is filled)
+//!   no parent any more, and nothing else of that kind ──is all of it the volume's own, durably? yes──► nothing is seen through to it any more
 //!
 //!   the same version once more ──► vcr_matches, if the volume was built by it; started_already or completed_already, if it was changed to it
 //! ```
@@ -21,15 +22,15 @@ use std::{
 };
 use upstairs::{Action, MEMBERS_MAX, MembersError};
 use uuid::Uuid;
-use volume_layers::{SourceId, Volume};
+use volume_layers::{ParentNeeded, SourceId, Volume};
 
 /// What has become of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Applied {
-    /// Members are replaced from now on.
+    /// Members are replaced from now on, or nothing lies under the volume any more.
     Started,
-    /// They are being replaced since an earlier time.
+    /// Members are being replaced since an earlier time.
     StartedAlready,
     /// They were replaced.
     CompletedAlready,
@@ -63,12 +64,16 @@ pub enum ChangeError {
     VersionTaken(u64),
     /// Only members may be changed while it runs.
     #[error(
-        "the request changes {what} of the volume, and only members of region sets may change while it runs"
+        "the request changes {what} of the volume, and only members of region sets may change while it runs, and what lies under it may be given up when \
+         it is not needed"
     )]
     Differs {
         /// What it changes.
         what: &'static str,
     },
+    /// What nobody ever wrote in the volume would be lost.
+    #[error("the request has no parent any more, and the volume needs the one that it has")]
+    ParentNeeded(#[source] ParentNeeded),
     /// It would be written twice, or read while it is written.
     #[error("region {0} is there twice: a volume has each of its regions once")]
     RegionTwice(RegionId),
@@ -104,6 +109,7 @@ impl ChangeError {
             ChangeError::Older { .. } => "request_older",
             ChangeError::VersionTaken(_) => "request_version_taken",
             ChangeError::Differs { .. } => "request_differs",
+            ChangeError::ParentNeeded(_) => "request_parent_needed",
             ChangeError::RegionTwice(_) => "volume_region_twice",
             ChangeError::SnapshotMembers { .. } => "volume_snapshot_members",
             ChangeError::Members { source, .. } => members_code(source),
@@ -192,6 +198,10 @@ impl Executor {
             return Err(ChangeError::VersionTaken(ours.config_version));
         }
         check_layers(ours, theirs)?;
+        let is_given_up = gives_up_parents(ours, theirs);
+        if is_given_up {
+            volume.may_drop_parents().map_err(ChangeError::ParentNeeded)?;
+        }
         let mut regions = BTreeSet::new();
         let mut all = theirs.region_sets().flat_map(RegionSet::all);
         if let Some(twice) = all.find(|member| !regions.insert(member.region_id)) {
@@ -208,7 +218,8 @@ impl Executor {
             let sets = snapshots(request).map(|(_, set)| set.members.clone());
             sets.collect::<Vec<_>>()
         };
-        Ok(if wanted(ours) != wanted(theirs) || read(ours) != read(theirs) {
+        let is_other = || wanted(ours) != wanted(theirs) || read(ours) != read(theirs);
+        Ok(if is_given_up || is_other() {
             Applied::Started
         } else if !self.has_changed {
             Applied::VcrMatches
@@ -238,16 +249,24 @@ impl Executor {
             let set_members = volume.set_members(now, number, &set.named());
             actions.extend(set_members.expect("it was asked whether it may be"));
         }
+        if gives_up_parents(&self.request, &newer) {
+            actions.extend(volume.drop_parents(now).expect("it was asked whether it may be"));
+        }
         self.has_changed |= applied == Applied::Started;
         self.request = newer;
         Ok((applied, actions))
     }
 }
 
-/// Whether they differ in nothing but members, and what counts up.
+/// Whether nothing is to lie under it any more.
+fn gives_up_parents(ours: &ConstructionRequest, theirs: &ConstructionRequest) -> bool {
+    ours.read_only_parent.is_some() && theirs.read_only_parent.is_none()
+}
+
+/// Whether they differ in nothing but members, what lies under one and not under the newer one, and what counts up.
 fn check_layers(ours: &ConstructionRequest, theirs: &ConstructionRequest) -> Result<(), ChangeError> {
     let differs = |what| Err(ChangeError::Differs { what });
-    if ours.layers().count() != theirs.layers().count() {
+    if ours.layers().count() != theirs.layers().count() && !gives_up_parents(ours, theirs) {
         return differs("what lies under it");
     }
     for (ours, theirs) in ours.layers().zip(theirs.layers()) {
@@ -316,9 +335,14 @@ mod tests {
 
     /// A volume that runs by this request, and was not activated.
     fn running(request: ConstructionRequest) -> (Executor, Volume) {
+        let sources = request.build(Uuid::nil(), None).expect("it is one").sources().len();
+        running_over(request, &vec![2_000; sources])
+    }
+
+    /// The same, with sources of so many blocks.
+    fn running_over(request: ConstructionRequest, source_blocks: &[u64]) -> (Executor, Volume) {
         let composition = request.build(Uuid::nil(), None).expect("it is one");
-        let sizes = vec![2_000; composition.sources().len()];
-        (Executor::new(request), Volume::new(composition, &sizes))
+        (Executor::new(request), Volume::new(composition, source_blocks))
     }
 
     fn apply(
@@ -417,6 +441,25 @@ mod tests {
             let mut running = self::running(before.clone());
             let refused = apply(&mut running, &newer(change)).expect_err("it is another part");
             assert!(refused.code() == "request_differs" && refused.to_string().contains(words), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_parent_is_given_up_only_when_it_is_not_needed_and_none_comes_back() {
+        let mut running = running_over(over(example(), of(vec![file("/a")])), &[1_000]);
+        let without = ConstructionRequest { config_version: 2, ..example() };
+        let refused = apply(&mut running, &without).expect_err("nothing was copied");
+        assert_eq!(refused.code(), "request_parent_needed");
+        let words = std::error::Error::source(&refused).expect("why").to_string();
+        assert!(words.contains("4096000 of 4096000 bytes"), "{words}");
+        running.1.start_scrub(Duration::ZERO).expect("it is begun");
+        assert_eq!(apply(&mut running, &without).map_err(|error| error.code()), Err("request_parent_needed"));
+        // Another parent, or one below it that is gone, is another volume.
+        for newer in [
+            over(without.clone(), of(vec![file("/b")])),
+            over(without, over(of(vec![file("/a")]), of(vec![file("/b")]))),
+        ] {
+            assert_eq!(apply(&mut running, &newer).map_err(|error| error.code()), Err("request_differs"));
         }
     }
 

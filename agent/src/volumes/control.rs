@@ -10,6 +10,7 @@ use std::{
 };
 use upstairs::{Behind, MemberState, MemberStatus, PhaseName, Role};
 use volume_export::{Answer, ExportStatus, Refusal, RefusalCode, Request, ask};
+use volume_layers::{ScrubPhase, VolumeStatus};
 
 /// `volume activate` looks so long whether the volume becomes active, before it says what it waits for.
 const ACTIVATION: Duration = Duration::from_secs(5);
@@ -42,6 +43,8 @@ pub enum Goal {
     Degraded,
     /// It reads and writes, and all members are there, full, and have everything.
     Whole,
+    /// What lies under it was scrubbed to the end: it needs no parent.
+    Own,
 }
 
 impl Goal {
@@ -53,8 +56,15 @@ impl Goal {
             Goal::Active => is_active,
             Goal::Degraded => is_active && !are_whole(),
             Goal::Whole => is_active && are_whole(),
+            Goal::Own => is_own(status),
         }
     }
+}
+
+fn is_own(status: &ExportStatus) -> bool {
+    let VolumeStatus::Layers(layers) = &status.volume else { return true };
+    let is_done = layers.scrub.as_ref().is_some_and(|scrub| scrub.phase == ScrubPhase::Done);
+    layers.layers.len() == 1 || is_done
 }
 
 fn is_whole(member: &MemberStatus) -> bool {
@@ -128,6 +138,7 @@ pub(super) fn wait(which: &Which, goal: Goal, seconds: u64) -> Result<(), Box<dy
                 Goal::Active => "active",
                 Goal::Degraded => "degraded",
                 Goal::Whole => "whole",
+                Goal::Own => "own",
             };
             return Err(NotReached { goal, seconds, state }.into());
         }

@@ -1,11 +1,12 @@
 //! `volume export`: is the volume's one writer, and serves it over NBD.
 
-use super::{description, keys, signals::wait_for_signal};
+use super::{Notices, description, keys, signals::wait_for_signal};
+use crate::tokens;
 use camino::Utf8Path;
 use daemon::log::{self, LogFormat, LogSettings};
 use std::{error::Error, sync::mpsc, thread};
 use uuid::Uuid;
-use volume_export::{Address, Control, Export, Offer, Patience};
+use volume_export::{Address, Control, Export, NoticesOrder, Offer, Patience, Refusal};
 
 /// What an export is given.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,10 @@ pub(super) struct Order<'a> {
     pub(super) patience: Patience,
     /// None if it is not encrypted.
     pub(super) key_file: Option<&'a Utf8Path>,
+    /// Whether what lies under it is copied in.
+    pub(super) is_to_scrub: bool,
+    /// Who is told of repairs, if somebody is.
+    pub(super) notices: &'a Notices,
 }
 
 pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Error>> {
@@ -45,7 +50,14 @@ pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Er
     }
     composition.set_patience(order.patience);
     let id = request.id;
-    let export = Export::new(Offer { composition, request: Some(request), name: String::new() }, listen)?;
+    let notices = notices_order(order.notices)?;
+    let mut export = Export::new(Offer { composition, request: Some(request), name: String::new() }, listen)?;
+    if let Some(notices) = notices {
+        export.tell_of_repairs(notices)?;
+    }
+    if order.is_to_scrub {
+        export.start_scrub().map_err(Refusal::from)?;
+    }
     let handle = export.handle();
     let _control = Control::start(order.control, handle.clone())?;
     match order.epoch {
@@ -70,4 +82,12 @@ pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Er
     });
     export.run()?;
     failure.try_recv().map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn notices_order(notices: &Notices) -> Result<Option<NoticesOrder>, tokens::TokenError> {
+    let (Some(directory), Some(url)) = (notices.directory.clone(), notices.url.clone()) else {
+        return Ok(None);
+    };
+    let token = notices.token_file.as_deref().map(tokens::read_one).transpose()?;
+    Ok(Some(NoticesOrder { directory, url, token }))
 }

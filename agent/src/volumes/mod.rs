@@ -2,9 +2,9 @@
 //!
 //! - [`arguments`]: what is written on the command line.
 //! - [`cloned`]: a clone in the place of a member that a snapshot is read from.
-//! - [`create`], [`replace`], [`snapshot`], [`export`], [`downstairs`]: a command each. [`regions`]: regions that are made for a volume.
+//! - [`create`], [`replace`], [`snapshot`], [`scrub`], [`export`], [`downstairs`]: a command each. [`regions`]: regions that are made for a volume.
 //! - [`keys`]: the files with their keys. [`description`]: the files that describe them.
-//! - [`control`], [`look`]: what is asked of a running export; [`view`], [`parts_view`]: how people see it; [`pause`]: between two looks.
+//! - [`control`], [`look`]: what is asked of a running export; [`view`], [`parts_view`], [`repairs_view`]: how people see it; [`pause`]: between two looks.
 //! - [`region_look`]: what a region's file says.
 //! - [`mod@say`]: what they say. [`signals`]: how they are ended.
 
@@ -24,17 +24,20 @@ mod parts_view;
 mod pause;
 mod region_look;
 mod regions;
+mod repairs_view;
 mod replace;
+mod scrub;
 mod signals;
 mod snapshot;
 mod view;
 
 pub use region_look::RegionCommand;
 
+use crate::tokens::TokenError;
 use ::downstairs::ServerError;
 use arguments::{ListenAt, Place, Size};
 use camino::{Utf8Path, Utf8PathBuf};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use cloned::CloneError;
 use control::{Goal, NotReached, Which};
 use create::CreateError;
@@ -44,9 +47,10 @@ use ids::{RegionId, SnapshotId};
 use keys::KeyFileError;
 use region_look::LookError;
 use replace::ReplaceError;
+use scrub::{DropError, ScrubAct};
 use snapshot::SnapshotError;
 use std::{error::Error, net::SocketAddr, process::ExitCode, time::Duration};
-use volume_export::{AskError, ControlError, ExportError, Patience, Refusal};
+use volume_export::{AskError, ControlError, ExportError, NoticesError, Patience, Refusal};
 use volume_repair::{BuildError, members_code};
 
 /// What is done with volumes.
@@ -106,6 +110,12 @@ pub enum VolumeCommand {
         /// End writes with ENOSPC once two full members have had no room on their disks for so long. Unless said, they wait until there is.
         #[arg(long, value_name = "SECONDS")]
         room_timeout: Option<u64>,
+        /// Copy what lies under the volume into it, in the background, from the beginning on.
+        #[arg(long)]
+        scrub: bool,
+        /// Tell a coordinator which members are filled, how far that is and how it has ended.
+        #[command(flatten)]
+        notices: Notices,
     },
     /// Let an export that was started with --unactivated write.
     ///
@@ -162,6 +172,25 @@ pub enum VolumeCommand {
         #[arg(long, value_name = "UUID")]
         id: SnapshotId,
     },
+    /// Copy what lies under a volume into it, in the background, while clients go on and come first; or stop that; or show how far it is.
+    ///
+    /// Interrupted anywhere, it goes on when it is started again. `volume wait --for own` waits for its end; then `volume drop-parent` is possible.
+    Scrub {
+        /// Which export.
+        #[command(flatten)]
+        which: Which,
+        /// What is done.
+        #[arg(value_name = "DO")]
+        act: ScrubAct,
+    },
+    /// Let nothing lie under a volume any more: what does was scrubbed to the end, and all is the volume's own.
+    ///
+    /// The volume's file gets the next version, without a parent. Refused as long as anything would be lost.
+    DropParent {
+        /// Which export.
+        #[command(flatten)]
+        which: Which,
+    },
     /// Show what an export believes: who is there, who lags, what is being copied, what waits for whom.
     Look {
         /// Which export.
@@ -194,6 +223,20 @@ pub enum VolumeCommand {
     },
 }
 
+/// Where notices of repairs are kept, and who is told.
+#[derive(Debug, Args)]
+pub struct Notices {
+    /// A directory where notices of repairs are kept until the coordinator has them: always the same for a volume. Several may have one.
+    #[arg(long = "notices", value_name = "DIR", requires = "url")]
+    directory: Option<Utf8PathBuf>,
+    /// The coordinator's sled-facing API, such as http://10.0.0.1:12221, which is told of repairs.
+    #[arg(long = "notify", value_name = "URL", requires = "directory")]
+    url: Option<String>,
+    /// The file with the token by which the coordinator knows a sled.
+    #[arg(long = "notify-token-file", value_name = "FILE", requires = "url")]
+    token_file: Option<Utf8PathBuf>,
+}
+
 /// Does it.
 #[must_use]
 pub fn run(command: VolumeCommand) -> ExitCode {
@@ -212,6 +255,8 @@ pub fn run(command: VolumeCommand) -> ExitCode {
             accept_possible_loss,
             members_timeout,
             room_timeout,
+            scrub,
+            notices,
         } => {
             let control = control::socket(&volume, control.as_deref());
             let order = export::Order {
@@ -225,6 +270,8 @@ pub fn run(command: VolumeCommand) -> ExitCode {
                     for_room: room_timeout.map(Duration::from_secs),
                 },
                 key_file: key_file.as_deref(),
+                is_to_scrub: scrub,
+                notices: &notices,
             };
             export::export(order, listen.0)
         }
@@ -234,6 +281,8 @@ pub fn run(command: VolumeCommand) -> ExitCode {
         }
         VolumeCommand::Snapshot { which, id, output } => snapshot::take(&which, id, output.as_deref()),
         VolumeCommand::DeleteSnapshot { which, id } => snapshot::delete(&which, id),
+        VolumeCommand::Scrub { which, act } => scrub::scrub(&which, act),
+        VolumeCommand::DropParent { which } => scrub::drop_parent(&which),
         VolumeCommand::Look { which, json, watch } => look::look(&which, look::Form { json, watch }),
         VolumeCommand::Wait { which, goal, seconds } => control::wait(&which, goal, seconds),
         VolumeCommand::Stop { which } => control::stop(&which),
@@ -280,7 +329,10 @@ fn code(error: &(dyn Error + 'static)) -> Option<String> {
     let of_clone = || error.downcast_ref().map(CloneError::code);
     let of_members = || error.downcast_ref().map(members_code);
     let of_snapshot = || error.downcast_ref().map(SnapshotError::code);
+    let of_drop = || error.downcast_ref().map(DropError::code);
     let of_export = || error.downcast_ref().map(ExportError::code);
+    let of_notices = || error.downcast_ref().map(NoticesError::code);
+    let of_token = || error.is::<TokenError>().then_some("notify_token_file");
     let of_control = || error.downcast_ref().map(ControlError::code);
     let of_lock = || {
         let error = error.downcast_ref()?;
@@ -300,6 +352,7 @@ fn code(error: &(dyn Error + 'static)) -> Option<String> {
     };
     let of_volume = of_look.or_else(of_build).or_else(of_key).or_else(of_description).or_else(of_create);
     let of_volume = of_volume.or_else(of_replace).or_else(of_clone).or_else(of_members).or_else(of_snapshot);
-    let code = of_volume.or_else(of_export).or_else(of_control).or_else(of_lock).or_else(of_server);
+    let of_volume = of_volume.or_else(of_drop).or_else(of_export).or_else(of_notices).or_else(of_token);
+    let code = of_volume.or_else(of_control).or_else(of_lock).or_else(of_server);
     code.map(str::to_owned)
 }

@@ -1,7 +1,7 @@
 //! What is said of a volume of several parts, and of what lies under it, for people. Pure: data in, text out.
 
 use super::view::{bytes, end_of, list, set, size as set_size};
-use volume_layers::{LayersStatus, PartKind, PartStatus, SourceStatus};
+use volume_layers::{LayersStatus, PartKind, PartStatus, ScrubPhase, ScrubStatus, ScrubWait, SourceStatus};
 
 /// What it is like.
 pub(super) fn size(status: &LayersStatus) -> String {
@@ -39,7 +39,42 @@ pub(super) fn parts(status: &LayersStatus) -> Vec<String> {
             }
         }
     }
+    lines.extend(scrub(status).map(|line| format!("\n{line}")));
     lines
+}
+
+/// How far the copying of what lies under it is.
+pub(super) fn scrub(status: &LayersStatus) -> Option<String> {
+    let ScrubStatus { bytes_done, bytes: all, copied_bytes, zeroed_bytes, .. } = status.scrub.as_ref()?;
+    let percent = bytes_done * 100 / (*all).max(1);
+    let copied = format!("{} copied, {} zeros", bytes(*copied_bytes), bytes(*zeroed_bytes));
+    Some(format!(
+        "{}, {} of {} ({percent} %); {copied}",
+        scrub_state(status)?,
+        bytes(*bytes_done),
+        bytes(*all)
+    ))
+}
+
+/// The same in few words, without figures that change all the time.
+pub(super) fn scrub_state(status: &LayersStatus) -> Option<String> {
+    let ScrubStatus { phase, waits, .. } = status.scrub.as_ref()?;
+    let phase = match phase {
+        ScrubPhase::Stopped => "stopped",
+        ScrubPhase::Preparing => "preparing",
+        ScrubPhase::Copying => "copying",
+        ScrubPhase::MakingDurable => "making it durable",
+        ScrubPhase::Done => "done: all is the volume's own",
+        ScrubPhase::Ended => "ended with the volume",
+    };
+    let waits = match waits {
+        None => String::new(),
+        Some(ScrubWait::Activation) => ", waits for the activation".to_owned(),
+        Some(ScrubWait::Clients) => ", waits for clients, who ask much".to_owned(),
+        Some(ScrubWait::Members(why)) => format!(", waits for members ({why})"),
+        Some(ScrubWait::Parent(why)) => format!(", waits for the parent ({why})"),
+    };
+    Some(format!("scrub: {phase}{waits}"))
 }
 
 /// What of files, URLs and snapshots cannot be read.

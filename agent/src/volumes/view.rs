@@ -1,7 +1,7 @@
 //! What an export says of itself, for people: a page, and a line. Pure: data in, text out. What is said of several parts is
 //! [`super::parts_view`]'s.
 
-use super::{parts_view, region_look::at};
+use super::{parts_view, region_look::at, repairs_view};
 use ids::RegionId;
 use std::fmt::Write;
 use upstairs::{
@@ -45,6 +45,11 @@ pub(super) fn page(status: &ExportStatus, rates: Option<Rates>) -> String {
             lines.extend([parts_view::size(layers), clients]);
             lines.extend(parts_view::parts(layers));
         }
+    }
+    let repairs = repairs_view::repairs(status);
+    if !repairs.is_empty() {
+        lines.push(String::new());
+        lines.extend(repairs);
     }
     let waits = waits(status);
     if !waits.is_empty() {
@@ -102,6 +107,7 @@ pub(super) fn line(status: &ExportStatus) -> String {
     }));
     if let VolumeStatus::Layers(layers) = &status.volume {
         parts.extend(parts_view::troubles(layers));
+        parts.extend(parts_view::scrub_state(layers));
         parts
             .extend(status.volume.ended_parents().filter_map(end_of).map(|why| format!("a parent is {why}")));
     }

@@ -8,7 +8,7 @@
 //! - Uploads: [`bad_uploads`], [`upload_limits`], [`trust_roots`].
 //! - All APIs: [`tokens`], [`answers`], [`documents`], [`pages`], [`metrics`].
 //! - A sled: [`sled_config`], [`sled_artifacts`], [`copies`], [`depot_reads`], [`regions`].
-//! - The rest of a coordinator: [`tasks`], [`registration`], [`repairs`]. The programs' own refusals: [`programs`].
+//! - The rest of a coordinator: [`tasks`], [`registration`], [`repairs`], [`told_repairs`]. The programs' own refusals: [`programs`].
 
 mod call;
 mod document;
@@ -33,5 +33,6 @@ mod sled_artifacts;
 mod sled_config;
 mod tasks;
 mod tokens;
+mod told_repairs;
 mod trust_roots;
 mod upload_limits;

@@ -223,6 +223,10 @@ fn obey(request: Request, handle: &Handle) -> Result<Answer, Refusal> {
             handle.snapshot(SnapshotOrder::Delete(id))??;
             Ok(Answer::Done)
         }
+        Request::Scrub { order } => {
+            handle.scrub(order)??;
+            Ok(Answer::Done)
+        }
         // Obeyed when it was answered.
         Request::Stop => Ok(Answer::Done),
     }

@@ -4,16 +4,22 @@ use crate::{
     client::Client,
     handle::{Handle, Order},
     listener::{Address, Listener},
+    notices::{Notices, NoticesError, NoticesOrder},
     peer::Peer,
+    repairs::{Moment, Repairs},
+    scrubs::ScrubOrder,
     snapshots::{SnapshotOrder, SnapshotResult, Snapshots},
     socket::{Happened, Socket},
     sources::{Fetched, SourceError, Sources},
     status::ExportStatus,
     watch::Watch,
 };
+use ids::VolumeId;
+use jiff::Timestamp;
 use mio::{Events, Poll, Token, Waker};
 use nbd_server::{Access, BlockSize, Exports, Features};
 use region::Member;
+use region_wire::Request;
 use std::{
     collections::BTreeMap,
     io,
@@ -22,10 +28,11 @@ use std::{
         Arc,
         mpsc::{Receiver, SyncSender},
     },
+    thread,
     time::{Duration, Instant},
 };
 use upstairs::{Action, Job, JobError, JobId, PeerId, Trouble};
-use volume_layers::{Composition, FetchError, SourceId, Volume};
+use volume_layers::{Composition, FetchError, ScrubError, SourceId, Volume};
 use volume_repair::{Applied, ChangeError, ConstructionRequest, Executor};
 
 /// How often the volume is told that time goes by.
@@ -131,6 +138,11 @@ pub struct Export {
     /// Whose jobs they are.
     jobs: BTreeMap<JobId, usize>,
     snapshots: Snapshots,
+    repairs: Repairs,
+    /// Who is told of them, if somebody is.
+    notices: Option<Notices>,
+    /// Somebody was told a list, or that it is filled.
+    is_to_look: bool,
     next_job: u64,
     started: Instant,
     next_tick: Duration,
@@ -183,6 +195,9 @@ impl Export {
             next_client: 0,
             jobs: BTreeMap::new(),
             snapshots: Snapshots::default(),
+            repairs: Repairs::new(),
+            notices: None,
+            is_to_look: false,
             next_job: 0,
             started: Instant::now(),
             next_tick: Duration::ZERO,
@@ -200,6 +215,27 @@ impl Export {
         exports.add(read_only).map_err(ExportError::Export)?;
         self.exports = Arc::new(exports);
         Ok(())
+    }
+
+    /// Has the coordinator told of repairs, and of what an earlier export has left to be told.
+    ///
+    /// # Errors
+    /// [`NoticesError`]; nobody is told.
+    pub fn tell_of_repairs(&mut self, order: NoticesOrder) -> Result<(), NoticesError> {
+        let executor = self.executor.as_ref().ok_or(NoticesError::NoVolume)?;
+        let volume = VolumeId(executor.request().id);
+        let (notices, open) = Notices::start(order, volume, self.handle.notices())?;
+        self.repairs.tell(open);
+        self.notices = Some(notices);
+        Ok(())
+    }
+
+    /// Has what lies under the volume copied into it, from the activation on.
+    ///
+    /// # Errors
+    /// [`ScrubError`]: there is nothing to copy, or nothing to copy it to.
+    pub fn start_scrub(&mut self) -> Result<(), ScrubError> {
+        self.scrub(ScrubOrder::Start)
     }
 
     /// For other threads.
@@ -241,6 +277,10 @@ impl Export {
                 }
                 let actions = self.volume.tick(self.now());
                 self.perform(actions);
+                self.is_to_look = true;
+            }
+            if std::mem::take(&mut self.is_to_look) {
+                self.look_at_repairs();
             }
             self.fetch();
             self.send();
@@ -249,6 +289,8 @@ impl Export {
                 let end = *stop_at.get_or_insert_with(|| self.now() + STOP_MAX);
                 let is_said = self.clients.values().all(Client::is_idle);
                 if (self.jobs.is_empty() && is_said) || self.now() >= end {
+                    self.repairs.stop(Timestamp::now());
+                    self.tell();
                     return Ok(());
                 }
             }
@@ -259,12 +301,17 @@ impl Export {
     fn obey(&mut self) {
         while let Ok(order) = self.orders.try_recv() {
             match order {
-                Order::Status(answer) => drop(answer.try_send(Box::new(self.status()))),
+                Order::Status(answer) => {
+                    // So that it says the same of members and of their repairs.
+                    self.look_at_repairs();
+                    drop(answer.try_send(Box::new(self.status())));
+                }
                 Order::Apply { request, is_check, answer } => {
                     let applied = self.apply(*request, is_check);
                     drop(answer.try_send(applied));
                 }
                 Order::Snapshot(order, answer) => self.snapshot(order, answer),
+                Order::Scrub(order, answer) => drop(answer.try_send(self.scrub(order))),
                 Order::Activate(epoch, answer) => {
                     let activated = self.volume.activate_with(self.now(), epoch);
                     let told = activated.map(|actions| self.perform(actions));
@@ -291,6 +338,17 @@ impl Export {
         self.perform(actions);
     }
 
+    fn scrub(&mut self, order: ScrubOrder) -> Result<(), ScrubError> {
+        let now = self.now();
+        let actions = match order {
+            ScrubOrder::Start => self.volume.start_scrub(now)?,
+            ScrubOrder::Stop => self.volume.stop_scrub(now),
+        };
+        tracing::info!(?order, "the copying of what lies under the volume is started, or stopped");
+        self.perform(actions);
+        Ok(())
+    }
+
     /// Applies a newer request, or says whether it would.
     fn apply(&mut self, request: ConstructionRequest, is_check: bool) -> Result<Applied, ChangeError> {
         let now = self.now();
@@ -298,17 +356,44 @@ impl Export {
         if is_check {
             return executor.check(now, &self.volume, &request);
         }
+        let before = executor.request().clone();
         let (applied, actions) = executor.apply(now, &mut self.volume, request)?;
-        // Those that leave are in it, too, as long as they are needed.
-        self.addresses = executor.addresses();
+        self.repairs.note_request(&before, executor.request());
+        // Those that leave are in it, too, as long as they are needed; and so are those of a parent that is read for the last time.
+        match before.layers().count() == executor.request().layers().count() {
+            true => self.addresses = executor.addresses(),
+            false => self.addresses.extend(executor.addresses()),
+        }
         if let Some(sources) = &self.sources {
             executor.readers_members().for_each(|(source, members)| sources.set_members(source, members));
         }
         if applied == Applied::Started {
-            tracing::info!(version = executor.request().config_version, "members are replaced");
+            tracing::info!(version = executor.request().config_version, "the volume runs by a newer request");
         }
         self.perform(actions);
         Ok(applied)
+    }
+
+    /// Which members are filled, by what the volume believes now.
+    fn look_at_repairs(&mut self) {
+        if let Some(executor) = &self.executor {
+            let volume = self.volume.status(self.now());
+            self.repairs.look(Timestamp::now(), executor.request(), &volume);
+            self.tell();
+        }
+    }
+
+    /// Hands over what the coordinator is to be told. What does not go now goes later.
+    fn tell(&mut self) {
+        let (Some(notices), moment) = (&self.notices, Moment { now: self.now(), at: Timestamp::now() })
+        else {
+            return;
+        };
+        while let Some(notice) = self.repairs.next_notice(moment)
+            && notices.take(notice.clone())
+        {
+            self.repairs.note_taken(&notice, moment.now);
+        }
     }
 
     fn status(&self) -> ExportStatus {
@@ -320,6 +405,8 @@ impl Export {
             running_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             clients: self.clients.len() as u64,
             is_stopping: self.is_stopping,
+            repairs: self.repairs.status(),
+            notices: None,
             volume,
         }
     }
@@ -439,6 +526,10 @@ impl Export {
     }
 
     fn fetch(&mut self) {
+        if let Some(sources) = self.sources.take_if(|_| !self.volume.has_sources()) {
+            // What lay under the volume is not needed any more. To close it may take as long as its disk does.
+            drop(thread::Builder::new().name("closing".to_owned()).spawn(move || drop(sources)));
+        }
         if let Some(sources) = &self.sources {
             self.volume.take_fetches().into_iter().for_each(|fetch| sources.fetch(fetch));
         }
@@ -494,7 +585,11 @@ impl Export {
                     self.tell_trouble(peer);
                     self.peers[peer.0].close();
                 }
-                Action::Send(peer, request) => self.peers[peer.0].put(&request),
+                Action::Send(peer, request) => {
+                    // A member is full, or is no more, only by a list.
+                    self.is_to_look |= matches!(request, Request::SetList { .. } | Request::Join(_));
+                    self.peers[peer.0].put(&request);
+                }
                 Action::Read(job, block, data) => {
                     let client = self.jobs.get(&job).and_then(|client| self.clients.get_mut(client));
                     if let Some(client) = client {

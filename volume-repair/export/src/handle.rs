@@ -6,6 +6,8 @@
 //! ```
 
 use crate::{
+    notices::Shown,
+    scrubs::ScrubOrder,
     snapshots::{SnapshotOrder, SnapshotResult},
     status::ExportStatus,
 };
@@ -13,13 +15,14 @@ use ids::RegionId;
 use mio::Waker;
 use std::{
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     time::Duration,
 };
 use upstairs::{ActivateError, JobError};
+use volume_layers::ScrubError;
 use volume_repair::{Applied, ChangeError, ConstructionRequest};
 
 /// Orders that wait for the loop at most. It takes all of them in each turn.
@@ -37,6 +40,7 @@ pub(crate) enum Order {
     Status(SyncSender<Box<ExportStatus>>),
     Activate(u32, SyncSender<Result<(), ActivateError>>),
     Snapshot(SnapshotOrder, SyncSender<SnapshotResult>),
+    Scrub(ScrubOrder, SyncSender<Result<(), ScrubError>>),
     Apply {
         request: Box<ConstructionRequest>,
         is_check: bool,
@@ -64,6 +68,7 @@ pub struct Handle {
     waker: Arc<Waker>,
     flags: Arc<Flags>,
     orders: SyncSender<Order>,
+    notices: Shown,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +80,7 @@ struct Flags {
 impl Handle {
     pub(crate) fn new(waker: Arc<Waker>) -> (Handle, Receiver<Order>) {
         let (orders, taken) = sync_channel(ORDERS_MAX);
-        (Handle { waker, flags: Arc::default(), orders }, taken)
+        (Handle { waker, flags: Arc::default(), orders, notices: Shown::default() }, taken)
     }
 
     /// Begins to be the writer.
@@ -113,18 +118,34 @@ impl Handle {
         self.ask_for(SNAPSHOT_MAX, |answer| Order::Snapshot(order, answer))
     }
 
+    /// Begins to copy what lies under the volume into it, or stops that.
+    ///
+    /// # Errors
+    /// If there is no answer; inside, [`ScrubError`].
+    pub fn scrub(&self, order: ScrubOrder) -> Result<Result<(), ScrubError>, NoAnswer> {
+        self.ask(|answer| Order::Scrub(order, answer))
+    }
+
     /// What it believes.
     ///
     /// # Errors
     /// If there is no answer.
     pub fn status(&self) -> Result<Box<ExportStatus>, NoAnswer> {
-        self.ask(Order::Status)
+        let mut status = self.ask(Order::Status)?;
+        // Of the thread that tells: the loop does not wait for its figures.
+        status.notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(status)
     }
 
     /// Answers what is under way, and ends.
     pub fn stop(&self) {
         self.flags.stop.store(true, Ordering::SeqCst);
         self.wake();
+    }
+
+    /// Where the thread that tells of repairs says how far it is.
+    pub(crate) fn notices(&self) -> Shown {
+        Arc::clone(&self.notices)
     }
 
     pub(crate) fn is_to_activate(&self) -> bool {

@@ -17,8 +17,10 @@
 //! - [`engine`]: the loop. [`peer`]: a member's connection. [`client`]: an NBD client's. [`socket`]: either kind of socket. [`watch`]: waiting.
 //! - [`listener`]: where clients come.
 //! - [`sources`]: what is only read; [`file_source`], [`url_source`], [`snapshot_source`]: each kind; [`snapshot_peer`]: a member that is read from.
+//! - [`repairs`]: which members are filled; [`notices`]: the coordinator is told.
 //! - [`handle`]: what other threads ask. [`status`]: what they are told.
 //! - [`control`]: the socket by which people and programs ask. [`talk`]: what is said there. [`snapshots`]: who waits for one.
+//!   [`scrubs`]: what is asked of one.
 
 mod client;
 mod control;
@@ -26,7 +28,10 @@ mod engine;
 mod file_source;
 mod handle;
 mod listener;
+mod notices;
 mod peer;
+mod repairs;
+mod scrubs;
 mod snapshot_peer;
 mod snapshot_source;
 mod snapshots;
@@ -41,6 +46,9 @@ pub use control::{Control, ControlError};
 pub use engine::{Export, ExportError, Offer};
 pub use handle::{Handle, NoAnswer};
 pub use listener::Address;
+pub use notices::{NoticesError, NoticesOrder, NoticesStatus};
+pub use repairs::RepairStatus;
+pub use scrubs::ScrubOrder;
 pub use snapshots::SnapshotOrder;
 pub use sources::SourceError;
 pub use status::ExportStatus;

@@ -1,5 +1,6 @@
 //! What an export says of itself: plain data. What it says of the volume is that one's own [`VolumeStatus`].
 
+use crate::{notices::NoticesStatus, repairs::RepairStatus};
 use serde::{Deserialize, Serialize};
 use volume_layers::VolumeStatus;
 
@@ -16,6 +17,12 @@ pub struct ExportStatus {
     pub clients: u64,
     /// Whether it ends when what is under way was answered.
     pub is_stopping: bool,
+    /// The members that are filled, and the last ones that were.
+    #[serde(default)]
+    pub repairs: Vec<RepairStatus>,
+    /// What of them the coordinator was not told yet; none if nobody is told.
+    #[serde(default)]
+    pub notices: Option<NoticesStatus>,
     /// What the volume believes: under `upstairs` if it is one region set, and under `layers` otherwise.
     #[serde(flatten)]
     pub volume: VolumeStatus,

@@ -7,10 +7,11 @@
 //!   {"request":"check","volume":{…}}     the same: what would become of it
 //!   {"request":"snapshot","id":"…"}   {"snapshotted":["…",…]}: the regions that have it
 //!   {"request":"delete_snapshot","id":"…"}   "done"
+//!   {"request":"scrub","order":"start"}  "done"; how far it is, is in the status
 //!   {"request":"stop"}                   "done"
 //! ```
 
-use crate::{handle::NoAnswer, status::ExportStatus};
+use crate::{handle::NoAnswer, scrubs::ScrubOrder, status::ExportStatus};
 use camino::{Utf8Path, Utf8PathBuf};
 use ids::{RegionId, SnapshotId};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use std::{
     time::Duration,
 };
 use upstairs::{ActivateError, JobError, MembersError};
+use volume_layers::ScrubError;
 use volume_repair::{Applied, ChangeError, ConstructionRequest};
 
 /// Who asks waits so long for an answer: longer than the export lets anybody wait.
@@ -62,6 +64,11 @@ pub enum Request {
     DeleteSnapshot {
         /// Its name.
         id: SnapshotId,
+    },
+    /// Copy what lies under the volume into it, or stop that.
+    Scrub {
+        /// Which of the two.
+        order: ScrubOrder,
     },
     /// Answer what is under way, and end.
     Stop,
@@ -123,6 +130,10 @@ pub enum RefusalCode {
     RequestVersionTaken,
     /// The request changes more than members.
     RequestDiffers,
+    /// The request has no parent any more, and it is needed.
+    RequestParentNeeded,
+    /// Nothing lies under the volume.
+    VolumeNoParent,
     /// A region is there twice.
     VolumeRegionTwice,
     /// There can be no such members.
@@ -175,6 +186,7 @@ impl From<ChangeError> for Refusal {
             ChangeError::Older { .. } => RefusalCode::RequestOlder,
             ChangeError::VersionTaken(_) => RefusalCode::RequestVersionTaken,
             ChangeError::Differs { .. } => RefusalCode::RequestDiffers,
+            ChangeError::ParentNeeded(_) => RefusalCode::RequestParentNeeded,
             ChangeError::RegionTwice(_) => RefusalCode::VolumeRegionTwice,
             ChangeError::SnapshotMembers { .. } => RefusalCode::VolumeSnapshotMembers,
             ChangeError::Members { source, .. } => match source {
@@ -188,6 +200,16 @@ impl From<ChangeError> for Refusal {
             },
         };
         Refusal::new(code, problem::chain(&error))
+    }
+}
+
+impl From<ScrubError> for Refusal {
+    fn from(error: ScrubError) -> Refusal {
+        let code = match error {
+            ScrubError::NoParent => RefusalCode::VolumeNoParent,
+            ScrubError::ReadOnly => RefusalCode::VolumeReadOnly,
+        };
+        Refusal::new(code, error.to_string())
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     looks::Look,
     places::{PartId, Section},
     rules::Rule,
+    scrub::is_own,
     sources::Wanted,
 };
 use ids::RegionId;
@@ -21,6 +22,8 @@ use upstairs::{Action, Data, Job, JobError, JobId};
 pub(crate) struct Asked {
     /// Pieces that have not ended.
     pub(crate) pieces: usize,
+    /// Whether it reads or looks, and sees through to parents, which it does to its end.
+    pub(crate) is_through: bool,
     /// Answers that are there and must not be told yet.
     pub(crate) held: usize,
     /// How far it is, if it looks.
@@ -41,6 +44,8 @@ pub(crate) struct Piece {
     pub(crate) guard: Option<usize>,
     /// Blocks that a source has not given yet.
     pub(crate) missing: u64,
+    /// The blocks that it writes or zeroes, by their numbers in the layer: the first one, and how many.
+    pub(crate) writes: Option<(u64, u64)>,
 }
 
 /// An answer that follows from the word of a region set, and may have come long after it.
@@ -54,6 +59,8 @@ pub(crate) struct Held {
 impl Layered {
     /// Refuses what cannot be, and begins the rest, or lets it wait for the activation.
     pub(crate) fn submit_job(&mut self, id: JobId, job: Job) {
+        assert!(!is_own(id), "clients have the numbers below those of the scrub");
+        self.asked_at = self.now;
         let of_blocks = job.blocks(usize::try_from(self.block_bytes).expect("a block is small"));
         let (first, count) = of_blocks.unwrap_or_default();
         let (end, blocks) = (first.saturating_add(count), self.layers[0].blocks);
@@ -71,10 +78,32 @@ impl Layered {
     }
 
     pub(crate) fn begin(&mut self, id: JobId, job: Job) {
-        self.jobs.insert(id, Asked::default());
+        let is_through = !self.is_without_parents && matches!(job, Job::Read { .. } | Job::Look { .. });
+        self.jobs.insert(id, Asked { is_through, ..Asked::default() });
         match job {
             Job::Read { first, count } => self.begin_read(id, 0, first, count, None),
             Job::Look { first, count } => self.begin_look(id, first, count),
+            Job::Write { .. } | Job::Zero { .. } => self.begin_write(id, job),
+            Job::Flush | Job::Snapshot(_) | Job::DeleteSnapshot(_) => {
+                let places = self.layers[0].places.clone();
+                let first_only = if Rule::FlushGoesToAll.is_kept() { places.len() } else { 1 };
+                for place in places.into_iter().take(first_only) {
+                    let section = Section { place, first: place.first, count: 0 };
+                    self.ask_set(id, 0, section, None, |_, _| job.clone());
+                }
+            }
+        }
+        self.finish_if_done(id);
+    }
+
+    /// A job of the volume itself, which is nobody's.
+    pub(crate) fn begin_own(&mut self, id: JobId) {
+        self.jobs.insert(id, Asked { is_through: true, ..Asked::default() });
+    }
+
+    /// Hands a write, or a zeroing, to the sets that have its blocks. Nothing else is done.
+    pub(crate) fn begin_write(&mut self, id: JobId, job: Job) {
+        match job {
             Job::Write { first, mut bytes, is_durable } => {
                 let sections: Vec<Section> = self.layers[0].sections(first, self.blocks_of(&bytes)).collect();
                 for section in sections {
@@ -89,16 +118,8 @@ impl Layered {
                     self.ask_set(id, 0, section, None, |first, count| Job::Zero { first, count, is_durable });
                 }
             }
-            Job::Flush | Job::Snapshot(_) | Job::DeleteSnapshot(_) => {
-                let places = self.layers[0].places.clone();
-                let first_only = if Rule::FlushGoesToAll.is_kept() { places.len() } else { 1 };
-                for place in places.into_iter().take(first_only) {
-                    let section = Section { place, first: place.first, count: 0 };
-                    self.ask_set(id, 0, section, None, |_, _| job.clone());
-                }
-            }
+            _ => {}
         }
-        self.finish_if_done(id);
     }
 
     /// Asks the parts of a layer for the content of these blocks, all of which it has.
@@ -137,6 +158,13 @@ impl Layered {
         let PartId::Set(set) = section.place.part else { return };
         let piece = self.add_piece(id, layer, section, guard, 0);
         let job = job(section.first - section.place.first, section.count);
+        if matches!(job, Job::Write { .. } | Job::Zero { .. }) {
+            let writes = (section.first, section.count);
+            self.pieces.get_mut(&piece).expect("it was added just now").writes = Some(writes);
+            if let Some(scrub) = self.scrub.as_mut().filter(|_| !is_own(id)) {
+                scrub.note_write(writes.0, writes.1);
+            }
+        }
         let actions = self.sets[set].upstairs.submit(self.now, JobId(piece), job);
         self.todo.push_back((set, actions));
     }
@@ -151,7 +179,8 @@ impl Layered {
     ) -> u64 {
         let number = self.next_piece;
         self.next_piece += 1;
-        self.pieces.insert(number, Piece { job, layer, base: section.place.first, guard, missing });
+        let base = section.place.first;
+        self.pieces.insert(number, Piece { job, layer, base, guard, missing, writes: None });
         if let Some(asked) = self.jobs.get_mut(&job) {
             asked.pieces += 1;
         }
@@ -161,16 +190,14 @@ impl Layered {
     /// A region set, or a source, has said what some blocks of a piece hold, by their numbers in the layer. What nobody ever wrote there is
     /// looked for in the layer below.
     pub(crate) fn note_read(&mut self, set: Option<usize>, piece: Piece, first: u64, data: Data) {
-        if !self.jobs.contains_key(&piece.job) {
-            return;
-        }
+        let Some(depth) = self.depth_of(piece.job) else { return };
         let never = match data {
             Data::Never(count) => Some(count),
             Data::Zeros(count) if !Rule::ZeroedCovers.is_kept() => Some(count),
             _ => None,
         };
         let lower = piece.layer + 1;
-        let (Some(count), true) = (never, lower < self.layers.len()) else {
+        let (Some(count), true) = (never, lower < depth) else {
             return self.tell(piece.guard, piece.job, Action::Read(piece.job, first, data));
         };
         let mut covered = self.layers[lower].covers(first, count);
@@ -190,6 +217,10 @@ impl Layered {
     pub(crate) fn end_piece(&mut self, number: u64, result: Result<(), JobError>) {
         let Some(piece) = self.pieces.remove(&number) else { return };
         if let Err(error) = result {
+            if let (Some((first, _)), Some(scrub), false) = (piece.writes, &mut self.scrub, is_own(piece.job))
+            {
+                scrub.note_failed_write(first);
+            }
             return self.fail(piece.job, error);
         }
         if let Some(asked) = self.jobs.get_mut(&piece.job) {

@@ -3,6 +3,8 @@
 use crate::{
     jobs::{Asked, Held, Piece},
     places::{Layer, PartId},
+    rules::Rule,
+    scrub::{ParentNeeded, Scrub, is_own},
     sources::{Fetch, FetchError, FetchId, Queue, SourceId, Wanted, blocks_of, cut},
     status::{LayerStatus, LayersStatus, PartKind, PartStatus, SourceStatus},
 };
@@ -48,6 +50,14 @@ pub(crate) struct Layered {
     /// What sets have said, and was not looked at.
     pub(crate) todo: VecDeque<(usize, Vec<Action>)>,
     actions: Vec<Action>,
+    /// When a client has asked something last.
+    pub(crate) asked_at: Duration,
+    /// What is copied from the layers below, if something is.
+    pub(crate) scrub: Option<Box<Scrub>>,
+    pub(crate) said_to_scrub: VecDeque<Action>,
+    pub(crate) next_own_job: u64,
+    /// Nothing is seen through to the layers below any more. They go when nobody waits for them.
+    pub(crate) is_without_parents: bool,
     fetches: Vec<Fetch>,
     next_fetch: u64,
     fetch_of: BTreeMap<FetchId, SourceId>,
@@ -70,6 +80,11 @@ impl Layered {
             held: VecDeque::new(),
             todo: VecDeque::new(),
             actions: Vec::new(),
+            asked_at: Duration::ZERO,
+            scrub: None,
+            said_to_scrub: VecDeque::new(),
+            next_own_job: 0,
+            is_without_parents: false,
             fetches: Vec::new(),
             next_fetch: 0,
             fetch_of: BTreeMap::new(),
@@ -97,7 +112,54 @@ impl Layered {
     }
 
     pub(crate) fn act(&mut self, action: Action) {
-        self.actions.push(action);
+        match &action {
+            Action::Read(id, ..) | Action::Looked(id, _) | Action::Done(id, _) if is_own(*id) => {
+                self.said_to_scrub.push_back(action);
+            }
+            _ => self.actions.push(action),
+        }
+    }
+
+    /// How many layers a job sees, if it is under way. A set may have said that nobody ever wrote a block, and be heard when it was copied, and the
+    /// parent given up: then that one is asked all the same.
+    pub(crate) fn depth_of(&self, job: JobId) -> Option<usize> {
+        let asked = self.jobs.get(&job)?;
+        let is_late = !Rule::WhatWasBegunSeesThrough.is_kept() && self.is_without_parents;
+        Some(if asked.is_through && !is_late { self.layers.len() } else { 1 })
+    }
+
+    /// From now on nothing lies under it.
+    pub(crate) fn drop_parents(&mut self, now: Duration) -> Result<Vec<Action>, ParentNeeded> {
+        self.now = now;
+        self.may_drop_parents()?;
+        self.is_without_parents = true;
+        Ok(self.step())
+    }
+
+    /// What lies under it goes, when nobody waits for it any more.
+    fn let_parents_go(&mut self) {
+        if !self.is_without_parents || self.layers.len() == 1 {
+            return;
+        }
+        let is_kept = Rule::WhatWasBegunSeesThrough.is_kept();
+        let sees_through = is_kept && self.jobs.values().any(|asked| asked.is_through);
+        if sees_through || self.pieces.values().any(|piece| piece.layer > 0) {
+            return;
+        }
+        let own = self.sets.iter().filter(|set| set.layer == 0).count();
+        for number in own..self.sets.len() {
+            let places: Vec<PeerId> = self.sets[number].upstairs.members().map(|(place, _)| place).collect();
+            places
+                .into_iter()
+                .for_each(|place| self.act(Action::Disconnect(PeerId(number * PLACES + place.0))));
+        }
+        self.sets.truncate(own);
+        self.layers.truncate(1);
+        // It can be written, so none of these is its own.
+        self.queues.clear();
+        self.fetches.clear();
+        self.fetch_of.clear();
+        self.scrub = None;
     }
 
     pub(crate) fn blocks_of(&self, bytes: &Bytes) -> u64 {
@@ -155,9 +217,12 @@ impl Layered {
         tell: impl FnOnce(&mut Upstairs, PeerId) -> Vec<Action>,
     ) -> Vec<Action> {
         self.now = now;
-        let (set, place) = divided(peer);
-        let actions = tell(&mut self.sets[set].upstairs, place);
-        self.todo.push_back((set, actions));
+        let (number, place) = divided(peer);
+        // One of a set that lay under it, and does no more, is nobody's.
+        if let Some(set) = self.sets.get_mut(number) {
+            let actions = tell(&mut set.upstairs, place);
+            self.todo.push_back((number, actions));
+        }
         self.step()
     }
 
@@ -165,10 +230,10 @@ impl Layered {
         self.tell_upstairs(now, peer, |upstairs, place| upstairs.received(now, place, replies))
     }
 
-    /// Of which Upstairs a member is, and its place there.
-    pub(crate) fn upstairs_of(&self, peer: PeerId) -> (&Upstairs, PeerId) {
+    /// Of which Upstairs a member is, and its place there; none if it lay under the volume, and does no more.
+    pub(crate) fn upstairs_of(&self, peer: PeerId) -> Option<(&Upstairs, PeerId)> {
         let (set, place) = divided(peer);
-        (&self.sets[set].upstairs, place)
+        Some((&self.sets.get(set)?.upstairs, place))
     }
 
     pub(crate) fn set_members(
@@ -242,13 +307,19 @@ impl Layered {
     }
 
     /// What follows from what has changed, and all that is to be done.
-    fn step(&mut self) -> Vec<Action> {
-        while let Some((set, actions)) = self.todo.pop_front() {
-            for action in actions {
-                self.hear(set, action);
+    pub(crate) fn step(&mut self) -> Vec<Action> {
+        loop {
+            while let Some((set, actions)) = self.todo.pop_front() {
+                for action in actions {
+                    self.hear(set, action);
+                }
+            }
+            self.release_held();
+            if !self.go_on_scrubbing() {
+                break;
             }
         }
-        self.release_held();
+        self.let_parents_go();
         self.begin_fetches();
         std::mem::take(&mut self.actions)
     }
@@ -315,7 +386,8 @@ impl Layered {
             is_read_only: self.is_read_only,
             is_activated: self.is_activated,
             jobs_waiting: self.waiting.len() as u64,
-            jobs_under_way: self.jobs.len() as u64,
+            jobs_under_way: (self.clients() - self.waiting.len()) as u64,
+            scrub: self.scrub_status(),
             layers: self.layers.iter().map(layer).collect(),
         }
     }

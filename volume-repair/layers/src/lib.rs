@@ -20,6 +20,7 @@
 //! - [`volume`]: the machine's face: one region set alone, which is its Upstairs and nothing else; or layers.
 //! - [`layered`]: the machine, and what each event makes of it. [`places`]: where in a layer a block is. [`jobs`]: what clients have asked.
 //!   [`looks`]: looking without reading. [`sources`]: what files, URLs and snapshots are asked.
+//! - [`scrub`]: what lies under is copied in, until it is not needed.
 //! - [`status`]: what it believes, for people and programs.
 //! - [`rules`]: what its test leaves out, one at a time, to see that it notices.
 
@@ -30,6 +31,7 @@ mod layered;
 mod looks;
 mod places;
 mod rules;
+mod scrub;
 mod sources;
 mod status;
 mod volume;
@@ -37,6 +39,7 @@ mod volume;
 pub use composition::{Composition, Part, SetSnapshot, Source};
 pub use http_url::{HttpUrl, HttpUrlError};
 pub use rules::Rule;
+pub use scrub::{ParentNeeded, ScrubError, ScrubPhase, ScrubWait};
 pub use sources::{Fetch, FetchError, FetchId, SourceId};
-pub use status::{LayerStatus, LayersStatus, PartKind, PartStatus, SourceStatus, VolumeStatus};
+pub use status::{LayerStatus, LayersStatus, PartKind, PartStatus, ScrubStatus, SourceStatus, VolumeStatus};
 pub use volume::Volume;

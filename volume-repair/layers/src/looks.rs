@@ -11,6 +11,7 @@ use crate::{
     layered::Layered,
     places::{PartId, Section},
     rules::Rule,
+    scrub::is_own,
 };
 use std::collections::VecDeque;
 use upstairs::{Action, Holds, Job, JobId, Run};
@@ -120,7 +121,7 @@ impl Layered {
     }
 
     fn go_on_looking(&mut self, id: JobId) -> Option<Next> {
-        let layers = &self.layers;
+        let layers = &self.layers[..self.depth_of(id)?];
         let look = self.jobs.get_mut(&id)?.look.as_mut()?;
         Some(
             look.go_on(|layer, first, count| layers.get(layer).map_or(0, |layer| layer.covers(first, count))),
@@ -129,6 +130,10 @@ impl Layered {
 
     /// A region set has said what some blocks hold.
     pub(crate) fn note_looked(&mut self, set: usize, piece: Piece, runs: Vec<Run>) {
+        if is_own(piece.job) {
+            // It asks what the set itself has, and nothing else.
+            return self.act(Action::Looked(piece.job, runs));
+        }
         let look = self.jobs.get_mut(&piece.job).and_then(|asked| asked.look.as_mut());
         let Some(frame) = look.and_then(|look| look.frames.last_mut()) else { return };
         frame.runs = VecDeque::from(runs);

@@ -13,5 +13,15 @@ named_rules::named_rules! {
         LateAnswersNeedTheRight,
         /// What of a parent is not known to be zeros is not said to be.
         LooksAreTrue,
+        /// A scrub does not write what clients have begun to write since it looked.
+        NewWritesStay,
+        /// Nor what they were writing when it looked.
+        WritesUnderWayStay,
+        /// Nor what they were told that it may be done later; and what it has left to such a write it looks at again.
+        FailedWritesStay,
+        /// What was begun while there were parents sees through to them, also when they were given up since.
+        WhatWasBegunSeesThrough,
+        /// Parents are given up only when all that they have is the volume's own.
+        ParentsStayWhileNeeded,
     }
 }

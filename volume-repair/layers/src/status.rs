@@ -1,6 +1,7 @@
 //! What a volume believes, at one instant: plain data for people and programs, and a part of the outside contract as JSON. What it says of a
 //! region set is the Upstairs' own [`Status`].
 
+use crate::scrub::{ScrubPhase, ScrubWait};
 use region::Member;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -33,6 +34,26 @@ pub struct LayersStatus {
     pub jobs_under_way: u64,
     /// The volume's own parts; under them, its parent's; and so on.
     pub layers: Vec<LayerStatus>,
+    /// What is copied from what lies under it, if that was begun.
+    #[serde(default)]
+    pub scrub: Option<ScrubStatus>,
+}
+
+/// How far what lies under a volume is copied into it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// How far.
+    pub phase: ScrubPhase,
+    /// Bytes, from the first one on, that were gone through: they are the volume's own, or nobody's. Never less than before.
+    pub bytes_done: u64,
+    /// Bytes that its parent covers.
+    pub bytes: u64,
+    /// Bytes that were copied since the export began.
+    pub copied_bytes: u64,
+    /// Bytes of zeros that were written as such since then.
+    pub zeroed_bytes: u64,
+    /// What it waits for, if it waits.
+    pub waits: Option<ScrubWait>,
 }
 
 /// Parts, one behind the other.

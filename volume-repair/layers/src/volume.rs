@@ -4,6 +4,7 @@
 use crate::{
     composition::{Composition, Part},
     layered::Layered,
+    scrub::{ParentNeeded, ScrubError},
     sources::{Fetch, FetchError, FetchId, Queue, SourceId},
     status::VolumeStatus,
 };
@@ -204,7 +205,7 @@ impl Volume {
     /// Who is at a place, if somebody is.
     #[must_use]
     pub fn member_at(&self, peer: PeerId) -> Option<Member> {
-        let (upstairs, place) = self.upstairs_of(peer);
+        let (upstairs, place) = self.upstairs_of(peer)?;
         upstairs.members().find(|(peer, _)| *peer == place).map(|(_, member)| member)
     }
 
@@ -238,32 +239,80 @@ impl Volume {
         }
     }
 
+    /// Begins to copy what lies under it into its own region sets, or goes on.
+    ///
+    /// # Errors
+    /// [`ScrubError`]; nothing is done.
+    pub fn start_scrub(&mut self, now: Duration) -> Result<Vec<Action>, ScrubError> {
+        match &mut self.shape {
+            Shape::Alone(_) => Err(ScrubError::NoParent),
+            Shape::Layers(layered) => layered.start_scrub(now),
+        }
+    }
+
+    /// Copies nothing more, until it is started again.
+    pub fn stop_scrub(&mut self, now: Duration) -> Vec<Action> {
+        match &mut self.shape {
+            Shape::Alone(_) => Vec::new(),
+            Shape::Layers(layered) => layered.stop_scrub(now),
+        }
+    }
+
+    /// Whether [`Volume::drop_parents`] would be done.
+    ///
+    /// # Errors
+    /// [`ParentNeeded`], until a scrub is done.
+    pub fn may_drop_parents(&self) -> Result<(), ParentNeeded> {
+        match &self.shape {
+            Shape::Alone(_) => Ok(()),
+            Shape::Layers(layered) => layered.may_drop_parents(),
+        }
+    }
+
+    /// From now on nothing lies under it. What is being read of what did is answered first.
+    ///
+    /// # Errors
+    /// [`ParentNeeded`]; nothing has changed.
+    pub fn drop_parents(&mut self, now: Duration) -> Result<Vec<Action>, ParentNeeded> {
+        match &mut self.shape {
+            Shape::Alone(_) => Ok(Vec::new()),
+            Shape::Layers(layered) => layered.drop_parents(now),
+        }
+    }
+
+    /// Whether files, URLs or snapshots are a part of it, or lie under it.
+    #[must_use]
+    pub fn has_sources(&self) -> bool {
+        matches!(&self.shape, Shape::Layers(layered) if !layered.queues.is_empty())
+    }
+
     /// What a source is, for people.
     #[must_use]
     pub fn source_name(&self, source: SourceId) -> String {
         match &self.shape {
             Shape::Alone(_) => String::new(),
-            Shape::Layers(layered) => layered.queues[source.0].source.to_string(),
+            Shape::Layers(layered) => {
+                layered.queues.get(source.0).map(|queue| queue.source.to_string()).unwrap_or_default()
+            }
         }
     }
 
     /// Why a member is not of use, or was not last time.
     #[must_use]
     pub fn trouble(&self, peer: PeerId) -> Option<&Trouble> {
-        let (upstairs, place) = self.upstairs_of(peer);
+        let (upstairs, place) = self.upstairs_of(peer)?;
         upstairs.trouble(place)
     }
 
     /// Blocks of a member that had their checksums, and that the volume's key has not sealed.
     #[must_use]
     pub fn wrong_seals(&self, peer: PeerId) -> u64 {
-        let (upstairs, place) = self.upstairs_of(peer);
-        upstairs.wrong_seals(place)
+        self.upstairs_of(peer).map_or(0, |(upstairs, place)| upstairs.wrong_seals(place))
     }
 
-    fn upstairs_of(&self, peer: PeerId) -> (&Upstairs, PeerId) {
+    fn upstairs_of(&self, peer: PeerId) -> Option<(&Upstairs, PeerId)> {
         match &self.shape {
-            Shape::Alone(upstairs) => (upstairs, peer),
+            Shape::Alone(upstairs) => Some((upstairs, peer)),
             Shape::Layers(layered) => layered.upstairs_of(peer),
         }
     }

@@ -14,7 +14,7 @@ use camino::Utf8PathBuf;
 use durable_fs::{Storage, StorageError};
 use ids::RepairId;
 use nexus_client::repairs::{Repair, RepairNotice, RepairNoticeError};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use thiserror::Error;
 
@@ -101,7 +101,7 @@ pub struct Pass {
 }
 
 /// What an outbox holds, for people and programs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboxStatus {
     /// Repairs of which something is kept.
     pub repairs: usize,
@@ -116,7 +116,7 @@ pub struct OutboxStatus {
 }
 
 /// A notice that the coordinator does not take.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedNotice {
     /// Of which repair.
     pub repair: RepairId,

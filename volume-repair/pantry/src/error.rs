@@ -233,8 +233,8 @@ impl PantryError {
             PantryError::Busy(_) | PantryError::GoesOn(_) => Code::PantryVolumeBusy,
             PantryError::Full(_) => Code::PantryVolumesFull,
             PantryError::Change(error) => match error {
-                ChangeError::Members { .. } => Code::PantryChangeRefused,
-                ChangeError::RegionTwice(_) => Code::BadVolume,
+                ChangeError::Members { .. } | ChangeError::ParentNeeded(_) => Code::PantryChangeRefused,
+                ChangeError::RegionTwice(_) | ChangeError::SnapshotMembers { .. } => Code::BadVolume,
                 ChangeError::OtherVolume { .. }
                 | ChangeError::Older { .. }
                 | ChangeError::VersionTaken(_)

@@ -6,6 +6,7 @@ mod files;
 #[path = "../../../../nbd/tests/real_clients/program.rs"]
 #[allow(dead_code, reason = "not every client is used here")]
 mod program;
+mod scrubs;
 mod site;
 mod snapshots;
 mod urls;

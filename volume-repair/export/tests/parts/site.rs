@@ -14,7 +14,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 use uuid::Uuid;
-use volume_export::{Address, Export, ExportError, Handle, Offer, SnapshotOrder};
+use volume_export::{Address, Export, ExportError, Handle, Offer, ScrubOrder, SnapshotOrder};
 use volume_layers::VolumeStatus;
 use volume_repair::{Applied, ChangeError, Cipher, ConstructionRequest, Encryption};
 use volume_seals::VolumeKey;
@@ -247,6 +247,10 @@ impl Served {
     #[track_caller]
     pub(crate) fn delete_snapshot(&self, snapshot: SnapshotId) {
         self.handle.snapshot(SnapshotOrder::Delete(snapshot)).unwrap().unwrap();
+    }
+
+    pub(crate) fn scrub(&self, order: ScrubOrder) {
+        self.handle.scrub(order).unwrap().unwrap();
     }
 
     /// Applies a newer request, or the same one once more.

@@ -7,5 +7,6 @@ mod history;
 mod looks;
 mod model;
 mod rights;
+mod scrubs;
 mod sites;
 mod world;

@@ -10,9 +10,10 @@ use std::{
     collections::BTreeMap,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook},
+    time::Duration,
 };
-use upstairs::{Job, JobError};
-use volume_layers::Rule;
+use upstairs::{Job, JobError, Limits};
+use volume_layers::{Rule, ScrubStatus};
 
 const SEEDS: u64 = 300;
 
@@ -22,6 +23,10 @@ struct Sum {
     reads: u64,
     looks: u64,
     failed: u64,
+    /// Volumes that have no parent any more, and bytes that were copied for that.
+    dropped: u64,
+    copied: u64,
+    zeroed: u64,
 }
 
 /// A site, and what was written there before: by another volume, of which it was all.
@@ -99,23 +104,56 @@ fn run(seed: u64) -> Sum {
             .find_map(|mark| *mark)
     };
     let initial: Vec<Mark> = (0..own).map(|block| seen(block).unwrap_or(0)).collect();
-    let grounds = layers.into_iter().map(|(grounds, _)| grounds).collect();
+    let mut grounds: Vec<Vec<Ground>> = layers.into_iter().map(|(grounds, _)| grounds).collect();
+    // In some volumes little is kept for members, so that writes wait; in some of those members go away for longer than clients wait.
+    let (is_narrow, goes_away) = (random.random_bool(0.4), random.random_bool(0.4));
+    for ground in &mut grounds[0] {
+        if let (Ground::Set(site), true) = (ground, is_narrow) {
+            site.limits = Limits { window_entries: 2, in_flight_entries: 1, ..Limits::default() };
+            site.patience.for_members = goes_away.then_some(Duration::from_millis(400));
+        }
+    }
+    let goes_away = is_narrow && goes_away && matches!(grounds[0][0], Ground::Set(_));
 
     let mut world = World::new(random.random(), grounds, 2, &initial);
     world.errors = if random.random_bool(0.2) { 30 } else { 0 };
     let before = random.random_range(0..4);
     (0..before).for_each(|_| world.submit_any());
     world.activate();
-    let mut left = 120;
+    let scrubs = if random.random_bool(0.6) { 0.01 } else { 0.0 };
+    let (mut left, mut is_dropped, mut scrub) = (120, false, None);
+    if scrubs > 0.0 && random.random_bool(0.7) {
+        world.start_scrub();
+    }
     while left > 0 {
+        if goes_away && random.random_bool(0.02) {
+            world.turn(random.random_range(0..3));
+        }
+        if random.random_bool(scrubs) {
+            match random.random_range(0..8) {
+                0 => world.stop_scrub(),
+                1 => is_dropped |= world.drop_parents(),
+                _ => drop(world.start_scrub()),
+            }
+        }
         if random.random_bool(0.1) {
             world.submit_any();
             left -= 1;
         } else if !world.happen() {
             world.tick();
         }
+        check_progress(&mut scrub, world.scrub());
     }
+    world.turn_all_back();
     world.settle();
+    if scrubs > 0.0 && world.start_scrub() {
+        world.finish_scrub();
+        check_progress(&mut scrub, world.scrub());
+        let done = scrub.as_ref().expect("it was begun");
+        assert_eq!((done.bytes_done, &done.waits), (done.bytes, &None));
+        is_dropped |= world.drop_parents();
+        assert!(is_dropped && !world.start_scrub(), "nothing lies under it any more");
+    }
     // All of it, at the end, when nothing else is under way.
     world.errors = 0;
     world.submit(Job::Read { first: 0, count: own });
@@ -123,10 +161,28 @@ fn run(seed: u64) -> Sum {
     let is_expected = |error: &JobError| match error {
         JobError::NotFetched { why, .. } => why == "it is broken",
         JobError::ReadOnly => world.volume.is_read_only(),
+        JobError::TooFewMembers { .. } => goes_away,
         _ => false,
     };
     assert!(world.failed.iter().all(is_expected), "{:?}", world.failed);
-    Sum { reads: world.reads, looks: world.looks, failed: world.failed.len() as u64 }
+    Sum {
+        reads: world.reads,
+        looks: world.looks,
+        failed: world.failed.len() as u64,
+        dropped: u64::from(is_dropped),
+        copied: scrub.as_ref().map_or(0, |scrub| scrub.copied_bytes),
+        zeroed: scrub.as_ref().map_or(0, |scrub| scrub.zeroed_bytes),
+    }
+}
+
+/// How far a scrub is never becomes less.
+fn check_progress(before: &mut Option<ScrubStatus>, now: Option<ScrubStatus>) {
+    let Some(now) = now else { return };
+    let was = before.as_ref().map_or((0, 0, 0), |was| (was.bytes_done, was.copied_bytes, was.zeroed_bytes));
+    let (done, copied, zeroed) = was;
+    let is_further = now.bytes_done >= done && now.copied_bytes >= copied && now.zeroed_bytes >= zeroed;
+    assert!(is_further && now.bytes_done <= now.bytes, "{before:?}, {now:?}");
+    *before = Some(now);
 }
 
 #[test]
@@ -145,11 +201,15 @@ fn any_volume_is_an_array_of_blocks() {
             reads: sum.reads + ran.reads,
             looks: sum.looks + ran.looks,
             failed: sum.failed + ran.failed,
+            dropped: sum.dropped + ran.dropped,
+            copied: sum.copied + ran.copied,
+            zeroed: sum.zeroed + ran.zeroed,
         };
     }
     println!("{sum:?}");
     if seeds.end - seeds.start >= SEEDS {
         assert!(sum.reads > 12_000 && sum.looks > 3_000 && sum.failed > 500, "{sum:?}");
+        assert!(sum.dropped > 80 && sum.copied > 100_000 && sum.zeroed > 30_000, "{sum:?}");
     }
 }
 
@@ -162,8 +222,9 @@ fn noticed(rule: Rule) -> Option<u64> {
 fn leaving_out_a_rule_is_noticed() {
     let before = take_hook();
     set_hook(Box::new(|_| {}));
-    // The other one needs a writer that takes over: `crate::rights`.
-    let rules = Rule::ALL.iter().filter(|rule| **rule != Rule::LateAnswersNeedTheRight);
+    // The others need a writer that takes over, `crate::rights`, and a write that fails, or an answer that is late, at a certain moment: `crate::scrubs`.
+    let elsewhere = [Rule::LateAnswersNeedTheRight, Rule::FailedWritesStay, Rule::WhatWasBegunSeesThrough];
+    let rules = Rule::ALL.iter().filter(|rule| !elsewhere.contains(rule));
     let missed: Vec<&Rule> = rules.filter(|rule| noticed(**rule).is_none()).collect();
     set_hook(before);
     assert!(missed.is_empty(), "{missed:?}");

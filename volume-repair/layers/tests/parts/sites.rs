@@ -21,6 +21,9 @@ const PATH: &str = "region";
 pub(crate) struct Site {
     number: u128,
     pub(crate) blocks: u64,
+    /// How long clients wait for members, and how much is kept for those.
+    pub(crate) patience: Patience,
+    pub(crate) limits: Limits,
     pub(crate) members: Vec<Seat>,
 }
 
@@ -28,6 +31,8 @@ pub(crate) struct Site {
 pub(crate) struct Seat {
     member: Member,
     connection: ConnectionId,
+    /// Whether its process is not there.
+    pub(crate) is_away: bool,
     pub(crate) to_member: VecDeque<ToMember>,
     pub(crate) from_member: VecDeque<FromMember>,
 }
@@ -40,7 +45,7 @@ pub(crate) enum ToMember {
 
 #[derive(Debug)]
 pub(crate) enum FromMember {
-    Connected,
+    Connected(bool),
     Reply(Reply),
     Disconnected,
 }
@@ -63,11 +68,13 @@ impl Site {
                     region::open(Arc::new(disk), Utf8Path::new(PATH), opening).expect("it opens"),
                 ),
                 connection: ConnectionId(0),
+                is_away: false,
                 to_member: VecDeque::new(),
                 from_member: VecDeque::new(),
             }
         };
-        Site { number, blocks, members: (0..3).map(seat).collect() }
+        let (patience, limits) = (Patience::default(), Limits::default());
+        Site { number, blocks, patience, limits, members: (0..3).map(seat).collect() }
     }
 
     /// It, as a part of a volume.
@@ -83,19 +90,15 @@ impl Site {
             members: upstairs::Members::only((0..3).map(|place| named(self.number, place)).collect()),
             promotion: Promotion { epoch, session: Uuid::from_u128(epoch.into()) },
             accepts_possible_loss: false,
-            limits: Limits::default(),
-            patience: Patience::default(),
+            limits: self.limits,
+            patience: self.patience,
             sealer: None,
         }
     }
 
     /// What was on its way to the last writer, and from it, is gone with it.
     pub(crate) fn change_hands(&mut self) {
-        for seat in &mut self.members {
-            let _ = seat.member.disconnect(seat.connection);
-            seat.to_member.clear();
-            seat.from_member.clear();
-        }
+        self.members.iter_mut().for_each(Seat::end);
     }
 }
 
@@ -104,14 +107,26 @@ impl Seat {
         self.from_member.push_back(what);
     }
 
+    /// Its connection, and what is on its way on it, is gone.
+    pub(crate) fn end(&mut self) {
+        let _ = self.member.disconnect(self.connection);
+        self.to_member.clear();
+        self.from_member.clear();
+    }
+
     /// Hears the next thing that was said to it.
     pub(crate) fn hear(&mut self) {
         let effects = match self.to_member.pop_front() {
             None => return,
             Some(ToMember::Connect) => {
+                if self.is_away {
+                    return self.says(FromMember::Connected(false));
+                }
                 self.connection = ConnectionId(self.connection.0 + 1);
-                return self.says(FromMember::Connected);
+                return self.says(FromMember::Connected(true));
             }
+            // Nobody is there.
+            Some(_) if self.is_away => return,
             Some(ToMember::Disconnect) => self.member.disconnect(self.connection),
             Some(ToMember::Request(Request::Hello(hello))) => self.member.connect(self.connection, &hello),
             Some(ToMember::Request(request)) => self.member.receive(self.connection, vec![request]),

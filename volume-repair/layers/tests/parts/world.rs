@@ -8,9 +8,12 @@ use bytes::Bytes;
 use ids::RegionId;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use region::BlockSize;
+use region_wire::Request;
 use std::{collections::BTreeMap, time::Duration};
 use upstairs::{Action, At, Data, Holds, Job, JobError, JobId, PLACES, PeerId, Run};
-use volume_layers::{Composition, Fetch, FetchError, Part, Source, Volume};
+use volume_layers::{
+    Composition, Fetch, FetchError, Part, ScrubPhase, ScrubStatus, Source, Volume, VolumeStatus,
+};
 
 /// The bytes of a block with this content.
 pub(crate) fn block(mark: Mark) -> Vec<u8> {
@@ -59,6 +62,8 @@ pub(crate) struct World {
     /// How often a source answers with an error, of 1000 times.
     pub(crate) errors: u32,
     pub(crate) failed: Vec<JobError>,
+    /// A member of which nothing arrives, for the time being.
+    pub(crate) mute: Option<usize>,
     /// The regions that have the snapshot that was taken last.
     pub(crate) snapshotted: Vec<RegionId>,
     pub(crate) reads: u64,
@@ -95,6 +100,7 @@ impl World {
             fetches: Vec::new(),
             errors: 0,
             failed: Vec::new(),
+            mute: None,
             snapshotted: Vec::new(),
             reads: 0,
             looks: 0,
@@ -267,6 +273,66 @@ impl World {
         self.asked.get(&id).is_some_and(|asked| !asked.read.is_empty() || asked.looked.is_some())
     }
 
+    /// What lies under is copied in, from now on.
+    pub(crate) fn start_scrub(&mut self) -> bool {
+        let started = self.volume.start_scrub(self.now).map(|actions| self.perform(actions));
+        started.is_ok()
+    }
+
+    pub(crate) fn stop_scrub(&mut self) {
+        let actions = self.volume.stop_scrub(self.now);
+        self.perform(actions);
+    }
+
+    /// Nothing lies under it from now on, if that may be.
+    pub(crate) fn drop_parents(&mut self) -> bool {
+        let dropped = self.volume.drop_parents(self.now).map(|actions| self.perform(actions));
+        dropped.is_ok()
+    }
+
+    pub(crate) fn scrub(&self) -> Option<ScrubStatus> {
+        match self.volume.status(self.now) {
+            VolumeStatus::Layers(status) => status.scrub,
+            VolumeStatus::Upstairs(_) => None,
+        }
+    }
+
+    /// Everything happens until all that lies under is copied.
+    pub(crate) fn finish_scrub(&mut self) {
+        for _ in 0..2_000 {
+            while self.happen() {}
+            if self.scrub().is_some_and(|scrub| scrub.phase == ScrubPhase::Done) {
+                return;
+            }
+            self.tick();
+        }
+        panic!("after 500 s it is not copied: {:?}", self.scrub());
+    }
+
+    /// So much time goes by, and whatever was begun happens.
+    pub(crate) fn settle_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            while self.happen() {}
+            self.tick();
+        }
+    }
+
+    /// A member's process is gone, with all that is on its way to it and from it; or it is back.
+    pub(crate) fn turn(&mut self, peer: usize) {
+        let seat = self.seat(PeerId(peer));
+        seat.is_away = !seat.is_away;
+        if seat.is_away {
+            seat.end();
+            self.say_as_member(peer, FromMember::Disconnected);
+        }
+    }
+
+    /// All are there.
+    pub(crate) fn turn_all_back(&mut self) {
+        self.sites().flat_map(|site| &mut site.members).for_each(|seat| seat.is_away = false);
+    }
+
     pub(crate) fn submit_any(&mut self) {
         let blocks = self.volume.blocks();
         let first = self.random.random_range(0..blocks);
@@ -297,7 +363,10 @@ impl World {
             .map(|(peer, seat)| (peer, !seat.to_member.is_empty(), !seat.from_member.is_empty()))
             .collect();
         let to = seats.iter().filter(|(_, to, _)| *to).map(|(peer, ..)| (*peer, true));
-        let from = seats.iter().filter(|(_, _, from)| *from).map(|(peer, ..)| (*peer, false));
+        let from = seats
+            .iter()
+            .filter(|(peer, _, from)| *from && Some(*peer) != self.mute)
+            .map(|(peer, ..)| (*peer, false));
         let messages: Vec<(usize, bool)> = to.chain(from).collect();
         let choices = messages.len() + self.fetches.len();
         if choices == 0 {
@@ -320,6 +389,15 @@ impl World {
         happened
     }
 
+    /// The member that is asked for blocks, and has not heard it.
+    pub(crate) fn asked_for_blocks(&mut self) -> usize {
+        let is_read = |what: &ToMember| matches!(what, ToMember::Request(Request::Read { .. }));
+        let mut seats =
+            self.sites().enumerate().flat_map(|(number, site)| (number * PLACES..).zip(&site.members));
+        let asked = seats.find(|(_, seat)| seat.to_member.iter().any(is_read));
+        asked.expect("somebody is asked").0
+    }
+
     /// A member says this, now.
     pub(crate) fn say_as_member(&mut self, peer: usize, what: FromMember) {
         self.seat(PeerId(peer)).from_member.push_front(what);
@@ -337,7 +415,7 @@ impl World {
     fn deliver(&mut self, peer: PeerId) {
         let Some(said) = self.seat(peer).from_member.pop_front() else { return };
         let actions = match said {
-            FromMember::Connected => self.volume.connected(self.now, peer, true),
+            FromMember::Connected(is_there) => self.volume.connected(self.now, peer, is_there),
             FromMember::Reply(reply) => self.volume.received(self.now, peer, vec![reply]),
             FromMember::Disconnected => self.volume.disconnected(self.now, peer),
         };

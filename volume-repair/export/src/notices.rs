@@ -1,0 +1,363 @@
+//! Telling the coordinator of repairs. Owns the outbox, the lock on it, and the one thread that waits for its disk and for the network: the loop of
+//! the export hands over what is to be told and never waits, and no client's request depends on any of this.
+//!
+//! ```text
+//!   loop ──queue of NOTICES_MAX──► thread "notices": kept by the outbox, durably ──► sent, one at a time ──► coordinator
+//!        (full: it keeps them, and comes again)         ▲ the disk refuses: again in a second       └─ as the outbox says: again, later
+//! ```
+//!
+//! **When it ends.** The loop's last words are kept before the thread ends. They are sent, too, if that works within [`LAST_WORDS`]; otherwise the next
+//! export of the volume that is given the same directory tells them. A killed one leaves what the outbox has, which is told by the next one, too.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use durable_fs::RealDisk;
+use ids::VolumeId;
+use nexus_client::{
+    ClientError, ClientOptions, ErrorClass, SledFacingClient,
+    repairs::{Repair, RepairNotice},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fs::{self, File, TryLockError},
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::mpsc::{Receiver, Sender, channel},
+};
+use volume_notices::{Answer, OpenError, Outbox, OutboxStatus, PutError};
+
+/// Notices that wait for the thread at most, and as many that the outbox has not kept yet. The loop keeps the others.
+const NOTICES_MAX: usize = 32;
+
+/// How long the coordinator may take for one. It writes a row.
+const SEND_MAX: Duration = Duration::from_secs(10);
+
+/// When a disk that refuses the outbox is tried again.
+const DISK_RETRY: Duration = Duration::from_secs(1);
+
+/// How long an export that ends goes on telling.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Where notices are kept, and who is told.
+#[derive(Clone, Debug)]
+pub struct NoticesOrder {
+    /// The directory of outboxes: one file for each volume. It is made if it is not there.
+    pub directory: Utf8PathBuf,
+    /// The coordinator's sled-facing API, such as `http://10.0.0.1:12221`.
+    pub url: String,
+    /// What it knows a sled by.
+    pub token: Option<String>,
+}
+
+/// Why nobody is told.
+#[derive(Debug, thiserror::Error)]
+pub enum NoticesError {
+    /// The directory is not to be had.
+    #[error("notices of repairs cannot be kept in {directory}")]
+    Directory {
+        /// Which.
+        directory: Utf8PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Another export of the volume tells.
+    #[error(
+        "another process keeps notices of volume {volume} in {directory}: end it first, or give another directory"
+    )]
+    Held {
+        /// Of which volume.
+        volume: VolumeId,
+        /// Where.
+        directory: Utf8PathBuf,
+    },
+    /// What an earlier one has left cannot be used.
+    #[error(transparent)]
+    Outbox(#[from] OpenError),
+    /// Nobody can be told there.
+    #[error("nobody can be told of repairs at {url:?}")]
+    Url {
+        /// Where.
+        url: String,
+        /// Why not.
+        #[source]
+        source: ClientError,
+    },
+    /// Notices name the volume, and nobody knows it.
+    #[error("a volume that was not opened by a construction request has no id to tell of")]
+    NoVolume,
+    /// The system refuses.
+    #[error("notices of repairs cannot be sent")]
+    System(#[source] io::Error),
+}
+
+impl NoticesError {
+    /// A name for programs, which does not change.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            NoticesError::Directory { .. } => "notices_directory",
+            NoticesError::Held { .. } => "notices_held",
+            NoticesError::Outbox(OpenError::Read { .. }) => "notices_not_read",
+            NoticesError::Outbox(OpenError::UnknownFormat { .. }) => "notices_unknown_format",
+            NoticesError::Outbox(OpenError::Damaged { .. }) => "notices_damaged",
+            NoticesError::Url { .. } => "notify_url",
+            NoticesError::NoVolume => "notices_no_volume",
+            NoticesError::System(_) => "notices_not_started",
+        }
+    }
+}
+
+/// What was not told yet, and why. A part of the outside contract, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticesStatus {
+    /// Who is told.
+    pub url: String,
+    /// What is kept until it is told.
+    pub outbox: OutboxStatus,
+    /// Notices that are not kept yet, because there is no room, or the disk refuses.
+    pub not_kept: u64,
+    /// Why, as of the last one.
+    pub trouble: Option<String>,
+}
+
+/// Where others look at it. Nobody of the loop does.
+pub(crate) type Shown = Arc<Mutex<Option<NoticesStatus>>>;
+
+/// The way to the thread; it ends with this.
+#[derive(Debug)]
+pub(crate) struct Notices {
+    to_thread: Option<Sender<RepairNotice>>,
+    thread: Option<JoinHandle<()>>,
+    /// As long as this process tells.
+    _lock: File,
+}
+
+impl Notices {
+    /// Opens the volume's outbox, and begins to tell what it has. Repairs whose end it has not are for whoever looks at the volume.
+    pub(crate) fn start(
+        order: NoticesOrder,
+        volume: VolumeId,
+        shown: Shown,
+    ) -> Result<(Notices, Vec<Repair>), NoticesError> {
+        let NoticesOrder { directory, url, token } = order;
+        let options = ClientOptions { token, ..ClientOptions::default() };
+        let client = SledFacingClient::new(&url, &options)
+            .map_err(|source| NoticesError::Url { url: url.clone(), source })?;
+        let lock = lock(&directory, volume)?;
+        let storage = Arc::new(RealDisk::new(&directory));
+        let outbox = Outbox::open(storage, file_name(volume, "json"))?;
+        let open = outbox.open_repairs().copied().collect();
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(NoticesError::System)?;
+        let (to_thread, taken) = channel(NOTICES_MAX);
+        let desk = Desk {
+            outbox,
+            client,
+            began: Instant::now(),
+            not_kept: VecDeque::new(),
+            not_before: Duration::ZERO,
+            trouble: None,
+            shown,
+        };
+        desk.show();
+        let tell = move || tell(&runtime, desk, taken);
+        let thread = thread::Builder::new().name("notices".to_owned()).spawn(tell);
+        let thread = Some(thread.map_err(NoticesError::System)?);
+        Ok((Notices { to_thread: Some(to_thread), thread, _lock: lock }, open))
+    }
+
+    /// Hands it over. False if there is no room: then whoever has it comes again.
+    pub(crate) fn take(&self, notice: RepairNotice) -> bool {
+        self.to_thread.as_ref().is_some_and(|to_thread| to_thread.try_send(notice).is_ok())
+    }
+}
+
+impl Drop for Notices {
+    fn drop(&mut self) {
+        drop(self.to_thread.take());
+        if let Some(thread) = self.thread.take() {
+            // One that has panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn file_name(volume: VolumeId, ending: &str) -> Utf8PathBuf {
+    format!("{volume}.{ending}").into()
+}
+
+/// One process at a time gives numbers to a volume's notices.
+fn lock(directory: &Utf8Path, volume: VolumeId) -> Result<File, NoticesError> {
+    let failed = |source| NoticesError::Directory { directory: directory.to_owned(), source };
+    fs::create_dir_all(directory).map_err(failed)?;
+    let path = directory.join(file_name(volume, "lock"));
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(NoticesError::Held { volume, directory: directory.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// A notice that is on its way.
+type Sending = Pin<Box<dyn Future<Output = (RepairNotice, Answer)>>>;
+
+/// What the thread has.
+struct Desk {
+    outbox: Outbox,
+    client: SledFacingClient,
+    began: Instant,
+    /// In their order.
+    not_kept: VecDeque<RepairNotice>,
+    /// The disk is not asked again before.
+    not_before: Duration,
+    trouble: Option<String>,
+    shown: Shown,
+}
+
+fn tell(runtime: &Runtime, mut desk: Desk, mut taken: Receiver<RepairNotice>) {
+    runtime.block_on(async {
+        let (mut sending, mut ends_at): (Option<Sending>, Option<Duration>) = (None, None);
+        let mut is_all_taken = false;
+        loop {
+            desk.keep();
+            if sending.is_none() {
+                sending = desk.begin_to_send();
+            }
+            desk.show();
+            let now = desk.now();
+            if ends_at.is_none() && taken.is_closed() {
+                ends_at = Some(now + LAST_WORDS);
+            }
+            let is_done = is_all_taken && sending.is_none() && desk.not_kept.is_empty();
+            if is_done || ends_at.is_some_and(|end| now >= end) {
+                return;
+            }
+            let wait = desk.next_at(sending.is_some()).into_iter().chain(ends_at).min();
+            tokio::select! {
+                notice = taken.recv(), if !is_all_taken && desk.not_kept.len() < NOTICES_MAX => match notice {
+                    Some(notice) => desk.not_kept.push_back(notice),
+                    None => is_all_taken = true,
+                },
+                (notice, answer) = answered(&mut sending) => {
+                    sending = None;
+                    desk.note_answer(&notice, answer);
+                }
+                () = until(wait.map(|wait| wait.saturating_sub(now))) => {}
+            }
+        }
+    });
+    desk.show();
+}
+
+/// For ever, if nothing is on its way.
+async fn answered(sending: &mut Option<Sending>) -> (RepairNotice, Answer) {
+    match sending {
+        Some(sending) => sending.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Desk {
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Has the outbox keep what it does not yet: those of one repair in their order. One for which there is no room holds up no other one.
+    fn keep(&mut self) {
+        let now = self.now();
+        if now < self.not_before {
+            return;
+        }
+        let mut waiting = BTreeSet::new();
+        for notice in std::mem::take(&mut self.not_kept) {
+            let repair = notice.repair().id;
+            if waiting.contains(&repair) {
+                self.not_kept.push_back(notice);
+                continue;
+            }
+            let Err(error) = self.outbox.put(notice.clone()) else { continue };
+            let words = problem::chain(&error);
+            let is_to_wait = matches!(error, PutError::Full | PutError::Write { .. });
+            if self.trouble.as_ref() != Some(&words) {
+                tracing::error!(%repair, error = words, "a notice of a repair is not kept");
+            }
+            self.trouble = Some(words);
+            if is_to_wait {
+                waiting.insert(repair);
+                self.not_kept.push_back(notice);
+                self.not_before = now + DISK_RETRY;
+            }
+        }
+        if self.not_kept.is_empty() {
+            self.trouble = None;
+        }
+    }
+
+    fn begin_to_send(&self) -> Option<Sending> {
+        let notice = self.outbox.next(self.now())?;
+        let client = self.client.clone();
+        Some(Box::pin(async move {
+            let answer = match tokio::time::timeout(SEND_MAX, client.repair(&notice)).await {
+                Ok(Ok(())) => Answer::Taken,
+                Ok(Err(error)) if error.class() == ErrorClass::Refused => {
+                    Answer::Refused(problem::chain(&error))
+                }
+                Ok(Err(error)) => Answer::Away(problem::chain(&error)),
+                Err(_) => {
+                    let url = client.base_url().to_owned();
+                    Answer::Away(ClientError::Silent { url, limit: SEND_MAX }.to_string())
+                }
+            };
+            (notice, answer)
+        }))
+    }
+
+    fn note_answer(&mut self, notice: &RepairNotice, answer: Answer) {
+        match &answer {
+            Answer::Refused(why) => {
+                tracing::error!(%notice, why, "the coordinator refuses a notice of a repair");
+            }
+            Answer::Away(why) => {
+                tracing::debug!(%notice, why, "the coordinator has not taken a notice of a repair");
+            }
+            Answer::Taken => {}
+        }
+        if let Err(error) = self.outbox.answered(self.now(), notice, answer) {
+            // The next life tells it once more, which changes nothing.
+            let error = problem::chain(&error);
+            tracing::warn!(error, "that a notice was taken is not written down");
+        }
+    }
+
+    /// When something is due.
+    fn next_at(&self, is_sending: bool) -> Option<Duration> {
+        let send = if is_sending { None } else { self.outbox.next_at() };
+        let keep = (!self.not_kept.is_empty()).then_some(self.not_before);
+        send.into_iter().chain(keep).min()
+    }
+
+    fn show(&self) {
+        let status = NoticesStatus {
+            url: self.client.base_url().to_owned(),
+            outbox: self.outbox.status(),
+            not_kept: self.not_kept.len() as u64,
+            trouble: self.trouble.clone(),
+        };
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+    }
+}
