@@ -210,7 +210,8 @@ fn open_disks(config: &Config) -> Result<(Disks, Vec<Supervisor>), StartError> {
     let program = std::env::current_exe()
         .and_then(|path| Utf8PathBuf::try_from(path).map_err(FromPathBufError::into_io_error))
         .map_err(StartError::Program)?;
-    let launch = Launch { program, log_format: config.log.format };
+    let fault_sockets = config.testing.faults.then(|| config.state_dir.clone());
+    let launch = Launch { program, log_format: config.log.format, fault_sockets };
     let open = |settings| {
         let disk: &crate::config::DiskSettings = settings;
         Disk::open(disk, SocketAddr::new(config.address, ports[&disk.id]), &launch)

@@ -13,6 +13,7 @@
 //!                     ▼                                              ▼
 //!       ┌─ 127.0.0.1 ─────────┐  ┌─ 127.0.1.1 ──────────┐  ┌─ 127.0.1.2 ──────────┐
 //!       │ nexus-1             │  │ sled-a  m2-0 m2-1    │  │ sled-b  m2-0 m2-1    │  …
+//!       │                     │  │ disk-0: a Downstairs │  │ disk-0: a Downstairs │
 //!       └─────────────────────┘  └──────────────────────┘  └──────────────────────┘
 //! ```
 //!
@@ -24,7 +25,8 @@
 //! - [`process`]: one process, told apart from another that has its pid later.
 //! - [`record`]: the durable record and its lock. [`claim`]: which number a cluster has on this machine.
 //! - [`binaries`], [`config`], [`launch`]: what is run, with which config, and how it is started.
-//! - [`builder`] brings a cluster up; [`cluster`] is what one does with it; [`teardown`] and [`keeper`] end it.
+//! - [`builder`] brings a cluster up; [`cluster`] is what one does with it; [`teardown`] and [`keeper`] end it. [`downstairs`]: what
+//!   outlives its agent.
 //! - [`owned_process`]: a process that does not outlive this program, for whoever runs other things than clusters.
 //! - [`release`], [`release_root`], [`copies`]: a release onto every sled, and the proof that it is there.
 //! - [`demo_effects`]: what demo sagas have left, and the rules that it keeps.
@@ -40,6 +42,7 @@ mod cluster;
 mod config;
 mod copies;
 mod demo_effects;
+mod downstairs;
 pub mod env;
 mod keeper;
 mod launch;
@@ -55,7 +58,7 @@ pub mod status;
 mod teardown;
 mod wait;
 
-pub use builder::{ClusterBuilder, SLEDS_DEFAULT};
+pub use builder::{ClusterBuilder, DISKS_DEFAULT, SLEDS_DEFAULT};
 pub use claim::{ClaimOrder, Claims};
 pub use cluster::{Cluster, KillScope, OwnedCluster};
 pub use copies::CopiesReport;
@@ -66,7 +69,7 @@ pub use layout::ClusterDirectory;
 pub use names::DiskName;
 pub use owned_process::{OwnedProcess, owned_command};
 pub use process::{LiveProcess, ProcessFacts, ProcessIdentity};
-pub use record::{ClusterRecord, DatabaseKind, ExtraConfig, Intent, Node, Phase, Role, Tokens};
+pub use record::{ClusterRecord, DataDisk, DatabaseKind, ExtraConfig, Intent, Node, Phase, Role, Tokens};
 pub use release::ReleaseProgress;
 pub use release_root::root_in_zip;
 pub use wait::wait_for;

@@ -14,10 +14,10 @@
 //! between a process's start and the writing of its record leaves is not in the record; to keep that window empty the
 //! start happens under the lock and the record is written before the lock is given back.
 
-use crate::{addresses::ClusterNumber, layout::ClusterDirectory, process::ProcessIdentity};
+use crate::{addresses::ClusterNumber, layout::ClusterDirectory, names::disk_name, process::ProcessIdentity};
 use anyhow::{Context, Result, bail};
 use camino::Utf8PathBuf;
-use ids::SledId;
+use ids::{DiskId, SledId};
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -116,16 +116,36 @@ pub struct Node {
     pub address: IpAddr,
     /// The sled's id, once it has told it.
     pub sled_id: Option<SledId>,
+    /// The sled's data disks.
+    #[serde(default)]
+    pub disks: Vec<DataDisk>,
     /// Its process: the one that lives, or the one that lived last.
     pub process: Option<ProcessIdentity>,
     /// What was last done with it on purpose.
     pub intent: Intent,
 }
 
+/// A data disk of a sled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataDisk {
+    /// Its name: `disk-0`.
+    pub name: String,
+    /// Its id, which it keeps for ever.
+    pub id: DiskId,
+}
+
 impl Node {
     /// One that has not run yet.
     pub(crate) fn new(name: String, role: Role, address: IpAddr) -> Node {
-        Node { name, role, address, sled_id: None, process: None, intent: Intent::Stop }
+        Node { name, role, address, sled_id: None, disks: Vec::new(), process: None, intent: Intent::Stop }
+    }
+
+    /// Gives it data disks up to that number.
+    pub(crate) fn add_disks(&mut self, disks: usize) {
+        for index in self.disks.len()..disks {
+            self.disks.push(DataDisk { name: disk_name(index), id: DiskId::generate() });
+        }
     }
 }
 
@@ -192,6 +212,12 @@ impl ClusterRecord {
             bail!("{who} is a coordinator, a sled was expected: {}", known.join(", "));
         }
         Ok(node)
+    }
+
+    /// Data disks that each sled has.
+    #[must_use]
+    pub fn disks_per_sled(&self) -> usize {
+        self.with_role(Role::Sled).map(|sled| sled.disks.len()).max().unwrap_or_default()
     }
 
     /// All of one role.
@@ -309,6 +335,7 @@ mod tests {
                 role,
                 address: "127.0.1.1".parse().unwrap(),
                 sled_id: None,
+                disks: Vec::new(),
                 process: None,
                 intent: Intent::Stop,
             });

@@ -52,7 +52,12 @@ fn env(dir: &Utf8Path) -> Value {
 /// Every process of the cluster.
 fn processes(env: &Value) -> Vec<ProcessIdentity> {
     let nodes = ["nexus", "sleds"].iter().flat_map(|role| env[role].as_array().expect("a list"));
-    let pids = nodes.map(|node| u32::try_from(node["pid"].as_u64().expect("it runs")).expect("a pid"));
+    // What a sled supervises is in its list, behind the agent.
+    let pids = nodes.flat_map(|node| match node["processes"].as_array() {
+        Some(processes) => processes.iter().map(|process| process["pid"].clone()).collect(),
+        None => vec![node["pid"].clone()],
+    });
+    let pids = pids.map(|pid| u32::try_from(pid.as_u64().expect("it runs")).expect("a pid"));
     pids.map(|pid| ProcessIdentity::of(pid).expect("/proc can be read").expect("it lives")).collect()
 }
 
@@ -126,7 +131,7 @@ async fn ctrl_c_in_the_foreground_stops_and_removes_everything() {
     assert!(foreground.said.contains("sled-b is in service"), "{}", foreground.said);
     assert!(foreground.said.contains("s after compiling"), "{}", foreground.said);
     let processes = processes(&env(temp.path()));
-    assert_eq!(processes.len(), 3);
+    assert_eq!(processes.len(), 7, "a coordinator, two agents, and two disks of each are served");
     signal(&foreground.child, Signal::INT);
     assert!(ended(&mut foreground.child).await.success());
     assert!(processes.iter().all(|process| !lives(process)));
@@ -140,7 +145,11 @@ async fn ctrl_c_in_the_foreground_stops_and_removes_everything() {
 async fn a_foreground_that_is_killed_is_cleaned_up_by_its_keeper() {
     let temp = Utf8TempDir::new().unwrap();
     let mut foreground = foreground(temp.path());
+    // What serves its disks is in no process group of anybody who lives.
+    succeed(temp.path(), &["kill", "sled-a", "--agent-only"]);
+    succeed(temp.path(), &["restart", "sled-a"]);
     let processes = processes(&env(temp.path()));
+    assert_eq!(processes.len(), 7);
     signal(&foreground.child, Signal::KILL);
     ended(&mut foreground.child).await;
     wait_gone(&processes).await;
@@ -174,7 +183,7 @@ async fn what_a_crash_left_that_took_the_keeper_too_is_ended_by_the_next_up() {
     let bin_dir = bin_dir();
     succeed(temp.path(), &["up", "--detach", "--no-release", "--bin-dir", bin_dir.as_str()]);
     assert!(!left.iter().any(lives), "processes of the crashed cluster run beside the new one");
-    assert_eq!(processes(&env(temp.path())).len(), 3);
+    assert_eq!(processes(&env(temp.path())).len(), 7);
     succeed(temp.path(), &["reset"]);
 }
 
@@ -270,7 +279,7 @@ fn what_is_not_built_is_refused_before_anything_is_started() {
     let temp = Utf8TempDir::new().unwrap();
     for (args, wanted) in [
         (vec!["--demo"], "not built yet"),
-        (vec!["up", "--disks", "3"], "not built yet"),
+        (vec!["up", "--disks", "17"], "at most 16"),
         (vec!["up", "--db", "mysql"], "there is sqlite and postgres"),
         (vec!["up", "--nexus", "2"], "not built yet"),
         (vec!["partition", "sled-a"], "not built yet"),

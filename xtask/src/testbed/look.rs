@@ -93,7 +93,22 @@ fn rows(status: &ClusterStatus) -> Vec<[String; 7]> {
             node.seen.clone().unwrap_or_else(dash),
         ]
     };
-    std::iter::once(head).chain(status.nodes.iter().map(row)).collect()
+    let disk = |node: &testbed::status::NodeStatus, server: &testbed::status::DiskServer| {
+        [
+            format!("{}/{}", node.name, server.disk),
+            server.state.word().to_owned(),
+            server.pid.map_or_else(dash, |pid| pid.to_string()),
+            server.age_seconds.map_or_else(dash, age),
+            server.resident_bytes.map_or_else(dash, |bytes| format!("{} MiB", bytes >> 20)),
+            server.address.map_or_else(dash, |address| address.to_string()),
+            dash(),
+        ]
+    };
+    let of_node = |node: &testbed::status::NodeStatus| {
+        let disks = node.disks.iter().map(|server| disk(node, server));
+        std::iter::once(row(node)).chain(disks).collect::<Vec<_>>()
+    };
+    std::iter::once(head).chain(status.nodes.iter().flat_map(of_node)).collect()
 }
 
 fn age(seconds: u64) -> String {
@@ -134,6 +149,7 @@ mod tests {
             resident_bytes: pid.map(|_| 9 << 20),
             age_seconds: pid.map(|_| 150),
             seen: None,
+            disks: Vec::new(),
         };
         let status = ClusterStatus {
             name: "default".to_owned(),

@@ -1,5 +1,7 @@
 //! Which process serves a disk, provably: so that none is adopted, or signalled, because of a number that it happens to have.
 //!
+//! Agents look for what an earlier life of theirs has started; developers' clusters, for what outlives their agents.
+//!
 //! ```text
 //!   the disk's lock is held, by what it says is pid N
 //!     └─► pidfd_open(N) ──► /proc/N: its command line is that of this disk's Downstairs, and it has the lock's file open
@@ -14,21 +16,30 @@ use daemon::state_lock::{self, Holding, StateLockError};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal},
 };
-use std::{fs, io, net::SocketAddr, os::fd::OwnedFd, thread};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    thread,
+    time::{Duration, Instant},
+};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-/// The arguments that make the agent's program the Downstairs of a disk.
-pub(crate) fn arguments(dir: &Utf8Path, address: SocketAddr) -> Vec<String> {
+pub use rustix::process::Signal;
+
+/// The arguments that make the agent's program the Downstairs of a disk; others may follow.
+#[must_use]
+pub fn arguments(dir: &Utf8Path, address: SocketAddr) -> Vec<String> {
     let words = ["downstairs", "--datasets", "--directory", dir.as_str(), "--listen"];
     words.into_iter().map(str::to_owned).chain([address.to_string()]).collect()
 }
 
 /// Who serves a disk.
 #[derive(Debug)]
-pub(crate) enum Holder {
+pub enum Holder {
     /// Nobody.
     Nobody,
     /// The Downstairs of this disk.
@@ -44,7 +55,7 @@ pub(crate) enum Holder {
 
 /// The Downstairs of a disk, held by its pidfd.
 #[derive(Debug)]
-pub(crate) struct Ours {
+pub struct Ours {
     pidfd: OwnedFd,
     pid: u32,
     address: SocketAddr,
@@ -52,7 +63,7 @@ pub(crate) struct Ours {
 
 /// Why it cannot be seen.
 #[derive(Debug, Error)]
-pub(crate) enum HolderError {
+pub enum HolderError {
     /// The lock cannot be looked at.
     #[error(transparent)]
     Lock(#[from] StateLockError),
@@ -71,7 +82,7 @@ pub(crate) enum HolderError {
 ///
 /// # Errors
 /// [`HolderError`].
-pub(crate) fn look(dir: &Utf8Path) -> Result<Holder, HolderError> {
+pub fn look(dir: &Utf8Path) -> Result<Holder, HolderError> {
     let pid = match state_lock::look(dir)? {
         Holding::Free => return Ok(Holder::Nobody),
         Holding::Held(None) => {
@@ -90,7 +101,8 @@ pub(crate) fn look(dir: &Utf8Path) -> Result<Holder, HolderError> {
         Err(Errno::SRCH | Errno::INVAL) => return unknown("there is no process of that number"),
         Err(error) => return Err(process(error.into())),
     };
-    let Some(address) = command_line(pid, dir).map_err(process)? else {
+    let line = command_line(pid).map_err(process)?.unwrap_or_default();
+    let Some(address) = address_in(&line, dir) else {
         return unknown("its command line is not that of this disk's Downstairs");
     };
     if !has_open(pid, &dir.join("lock")).map_err(process)? {
@@ -104,19 +116,41 @@ pub(crate) fn look(dir: &Utf8Path) -> Result<Holder, HolderError> {
     Ok(Holder::Ours(ours))
 }
 
-/// Where it listens, if it is the Downstairs of this disk.
-fn command_line(pid: u32, dir: &Utf8Path) -> io::Result<Option<SocketAddr>> {
-    let bytes = match fs::read(format!("/proc/{pid}/cmdline")) {
-        Err(error) if is_gone(&error) => return Ok(None),
-        other => other?,
-    };
-    let words: Vec<&[u8]> = bytes.split(|byte| *byte == 0).collect();
-    let Some([_, said @ .., listen]) = words.get(..7) else { return Ok(None) };
+/// The processes that were started as the Downstairs of one of these disks, whether they have it yet or not: those that [`look`] will
+/// soon find, or that will end by themselves because another one has it. That they say so proves nothing.
+///
+/// # Errors
+/// If the system does not tell which processes there are.
+pub fn started_for<'a>(dirs: impl Iterator<Item = &'a Utf8Path> + Clone) -> io::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // Of a process that may not be looked at nothing is known: it is another user's, and so are its disks.
+        let Ok(Some(line)) = command_line(pid) else { continue };
+        if dirs.clone().any(|dir| address_in(&line, dir).is_some()) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// What it was started with; none if it is gone.
+fn command_line(pid: u32) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(format!("/proc/{pid}/cmdline")) {
+        Err(error) if is_gone(&error) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// Where it listens, if that is the command line of the Downstairs of this disk.
+fn address_in(line: &[u8], dir: &Utf8Path) -> Option<SocketAddr> {
+    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+    let Some([_, said @ .., listen]) = words.get(..7) else { return None };
     let address = std::str::from_utf8(listen).ok().and_then(|text| text.parse::<SocketAddr>().ok());
-    Ok(address.filter(|address| {
+    address.filter(|address| {
         let expected = arguments(dir, *address);
         said.iter().copied().eq(expected[..5].iter().map(String::as_bytes))
-    }))
+    })
 }
 
 fn has_open(pid: u32, path: &Utf8Path) -> io::Result<bool> {
@@ -141,31 +175,63 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 impl Ours {
-    pub(crate) fn pid(&self) -> u32 {
+    /// Its own as long as it lives.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.pid
     }
 
     /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Asks it to end. One that has ended needs no asking.
-    pub(crate) fn ask_to_end(&self) -> io::Result<()> {
-        match pidfd_send_signal(&self.pidfd, Signal::TERM) {
+    /// Sends it a signal: to it alone, also if it has ended and its number is another's.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        match pidfd_send_signal(&self.pidfd, signal) {
             Err(Errno::SRCH) => Ok(()),
             other => Ok(other?),
         }
     }
 
+    /// Asks it to end. One that has ended needs no asking.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn ask_to_end(&self) -> io::Result<()> {
+        self.signal(Signal::TERM)
+    }
+
     fn has_ended(&self) -> io::Result<bool> {
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        Ok(poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&now))? > 0)
+        self.ended_within(Duration::ZERO)
+    }
+
+    /// Waits until it has ended, so long at most. Whether it has. Blocks.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn ended_within(&self, limit: Duration) -> io::Result<bool> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).map_err(io::Error::other)?;
+            match poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&left)) {
+                Err(Errno::INTR) => {}
+                other => return Ok(other? > 0),
+            }
+        }
     }
 
     /// Waits until it has ended. A thread does the waiting: a pidfd cannot be handed to tokio without `unsafe`. It is none of the
     /// runtime's, so it keeps nobody from ending.
-    pub(crate) async fn ended(self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn ended(self) -> io::Result<()> {
         let (tell, told) = oneshot::channel();
         thread::Builder::new().name("pidfd".to_owned()).spawn(move || {
             let ended = loop {
@@ -213,6 +279,8 @@ mod tests {
         }
         // Or one that runs something else.
         let mut other = sleeper(&arguments(temp.path(), "127.0.0.1:1".parse().unwrap()));
+        let started = started_for([temp.path()].into_iter()).unwrap();
+        assert!(!started.contains(&other.id()), "they are another program's words");
         fs::write(temp.path().join("lock"), other.id().to_string()).unwrap();
         let Holder::Unknown { why, .. } = look(temp.path()).unwrap() else { panic!("it is not ours") };
         assert!(why.contains("command line"), "{why}");
