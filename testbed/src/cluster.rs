@@ -9,6 +9,7 @@ use crate::{
     downstairs, launch,
     layout::ClusterDirectory,
     names::{DiskName, M2_NAMES, sled_name},
+    partition,
     process::{LiveProcess, ProcessIdentity},
     record::{ClusterRecord, Intent, Node, Phase, Role},
     teardown::{AT_ONCE, Leave, POLITE, end_downstairs, tear_down},
@@ -83,7 +84,7 @@ impl Cluster {
         DemoEffects::read(&self.directory.demo_effects_dir(&self.coordinator()?.name, saga))
     }
 
-    /// Calls the coordinator as an operator.
+    /// Calls the coordinator as an operator. Nodes are called as from their own host: they answer also while they are cut off.
     pub fn operator(&self) -> Result<OperatorClient> {
         self.operator_that_waits(None)
     }
@@ -95,7 +96,7 @@ impl Cluster {
         let options = ClientOptions {
             token: Some(record.tokens.operator),
             read_idle_timeout: limit,
-            ..ClientOptions::default()
+            source_address: Some(coordinator.address),
         };
         Ok(OperatorClient::new(&url(coordinator.address, OPERATOR_PORT), &options)?)
     }
@@ -113,8 +114,13 @@ impl Cluster {
     }
 
     fn sled_with_token(&self, who: &str, token: &str) -> Result<SledClient> {
-        let options = ClientOptions { token: Some(token.to_owned()), ..ClientOptions::default() };
-        Ok(SledClient::new(&url(self.record()?.sled(who)?.address, AGENT_PORT), &options)?)
+        let address = self.record()?.sled(who)?.address;
+        let options = ClientOptions {
+            token: Some(token.to_owned()),
+            source_address: Some(address),
+            ..ClientOptions::default()
+        };
+        Ok(SledClient::new(&url(address, AGENT_PORT), &options)?)
     }
 
     /// Reads from a sled's depot.
@@ -212,6 +218,45 @@ impl Cluster {
             None => {}
         }
         downstairs::signal(&self.directory, node, signal)
+    }
+
+    /// Cuts these off from everybody else, and not from each other; who was cut off with others before is not with them any more. Needs
+    /// root.
+    pub fn partition(&self, who: &[String]) -> Result<()> {
+        partition::check()?;
+        self.change(|record| {
+            if who.is_empty() {
+                bail!("nobody is named who is to be cut off: {}", record.names());
+            }
+            if record.phase == Phase::Stopped {
+                bail!("cluster {} is stopped; `cargo xtask testbed up --name {0}` starts it", record.name);
+            }
+            for who in who {
+                record.node(who)?;
+            }
+            let mut changed = record.clone();
+            partition::cut_off(&mut changed.partitions, who.iter().cloned().collect());
+            // Before it is so: whoever ends the cluster after a crash must know.
+            self.directory.write_locked(&changed)?;
+            if let Err(error) = partition::apply(&changed) {
+                self.directory.write_locked(record)?;
+                return Err(error);
+            }
+            *record = changed;
+            Ok(())
+        })
+    }
+
+    /// Nobody is cut off any more. Whether anybody was.
+    pub fn heal_partitions(&self) -> Result<bool> {
+        self.change(|record| {
+            if record.partitions.is_empty() {
+                return Ok(false);
+            }
+            partition::heal(record.number)?;
+            record.partitions.clear();
+            Ok(true)
+        })
     }
 
     /// Stops a process politely, if it runs, and with an agent all that it supervises. Whether it ran. Without its agent the rest of a sled

@@ -29,6 +29,7 @@
 //!   outlives its agent.
 //! - [`owned_process`]: a process that does not outlive this program, for whoever runs other things than clusters.
 //! - [`release`], [`release_root`], [`copies`]: a release onto every sled, and the proof that it is there.
+//! - [`volume`]: a volume by hand over sleds' disks. [`partition`]: who cannot reach whom.
 //! - [`demo_effects`]: what demo sagas have left, and the rules that it keeps.
 //! - [`mod@env`], [`status`], [`logs`]: what one is told. [`wait`]: bounded waiting that says what it saw last.
 //!
@@ -50,12 +51,14 @@ mod layout;
 mod logs;
 pub mod names;
 mod owned_process;
+mod partition;
 mod process;
 mod record;
 mod release;
 mod release_root;
 pub mod status;
 mod teardown;
+mod volume;
 mod wait;
 
 pub use builder::{ClusterBuilder, DISKS_DEFAULT, SLEDS_DEFAULT};
@@ -68,6 +71,7 @@ pub use keeper::{KeeperCommand, KeeperOrders, keep};
 pub use layout::ClusterDirectory;
 pub use names::DiskName;
 pub use owned_process::{OwnedProcess, owned_command};
+pub use partition::check as check_partition;
 pub use process::{LiveProcess, ProcessFacts, ProcessIdentity};
 pub use record::{ClusterRecord, DataDisk, DatabaseKind, ExtraConfig, Intent, Node, Phase, Role, Tokens};
 pub use release::ReleaseProgress;

@@ -21,7 +21,7 @@ use ids::{DiskId, SledId};
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
-use std::{fs, io, io::Write, net::IpAddr, os::unix::fs::OpenOptionsExt};
+use std::{collections::BTreeSet, fs, io, io::Write, net::IpAddr, os::unix::fs::OpenOptionsExt};
 
 /// The shape that this code reads and writes.
 const RECORD_VERSION: u32 = 1;
@@ -53,6 +53,9 @@ pub struct ClusterRecord {
     /// The coordinators' database.
     #[serde(default)]
     pub database: DatabaseKind,
+    /// Nodes that are cut off, or may be: each group from everybody else.
+    #[serde(default)]
+    pub partitions: Vec<BTreeSet<String>>,
     /// Coordinators, then sleds, each in the order of their addresses.
     pub nodes: Vec<Node>,
 }
@@ -187,6 +190,7 @@ impl ClusterRecord {
             tokens,
             extra: ExtraConfig::default(),
             database: DatabaseKind::default(),
+            partitions: Vec::new(),
             nodes: Vec::new(),
         }
     }
@@ -236,9 +240,14 @@ impl ClusterRecord {
         Ok(false)
     }
 
-    fn unknown(&self, who: &str) -> anyhow::Error {
+    /// The names of all, for people.
+    pub(crate) fn names(&self) -> String {
         let known: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
-        anyhow::anyhow!("no {who:?} in cluster {}; there is {}", self.name, known.join(", "))
+        known.join(", ")
+    }
+
+    fn unknown(&self, who: &str) -> anyhow::Error {
+        anyhow::anyhow!("no {who:?} in cluster {}; there is {}", self.name, self.names())
     }
 }
 

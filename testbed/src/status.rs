@@ -10,7 +10,11 @@ use crate::{
 use anyhow::Result;
 use nexus_client::sleds::{Sled, SledLiveness};
 use serde::Serialize;
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
 
 /// How long the coordinator may take to answer: a status is shown also when it hangs.
 const ASK_LIMIT: Duration = Duration::from_secs(2);
@@ -28,6 +32,8 @@ pub struct ClusterStatus {
     pub owner_pid: Option<u32>,
     /// Whether that process lives.
     pub owner_lives: Option<bool>,
+    /// Who is cut off: each group from everybody else.
+    pub partitions: Vec<BTreeSet<String>>,
     /// Its processes.
     pub nodes: Vec<NodeStatus>,
 }
@@ -127,6 +133,7 @@ impl Cluster {
             phase: record.phase,
             owner_pid: record.owner.map(|owner| owner.pid),
             owner_lives,
+            partitions: record.partitions,
             nodes,
         })
     }

@@ -4,7 +4,7 @@
 //!   SIGTERM (and SIGCONT: a paused process hears nothing else) to every process group
 //!     └─► wait, all together, at most the patience ─► SIGKILL to what is left ─► wait for the end
 //!           └─► the same with every Downstairs: those that an earlier life of an agent started are in no group that is known
-//!           └─► its PostgreSQL server, if it has one ─► number given back ─► record: stopped, or the directory removed
+//!           └─► who is cut off is so no more ─► its PostgreSQL server, if it has one ─► number given back ─► record: stopped, or the directory removed
 //! ```
 //!
 //! Which processes are the cluster's is the record's to say, and, for those that a crash kept out of it, the kernel's:
@@ -17,6 +17,7 @@ use crate::{
     claim::Claims,
     downstairs, launch,
     layout::ClusterDirectory,
+    partition,
     process::{LiveProcess, ProcessIdentity},
     record::{ClusterRecord, DatabaseKind, Intent, Node, Phase, Role},
 };
@@ -108,6 +109,10 @@ pub(crate) fn end_processes(
         bail!("{} did not end within {} s of SIGKILL", names.join(", "), KILL_LIMIT.as_secs());
     }
     end_downstairs(directory, &record.with_role(Role::Sled).collect::<Vec<_>>(), patience)?;
+    if !record.partitions.is_empty() {
+        partition::heal(record.number).context("ending that nodes are cut off")?;
+        record.partitions.clear();
+    }
     // After those who use it.
     match record.database {
         DatabaseKind::Sqlite => Ok(()),

@@ -157,6 +157,37 @@ async fn a_foreground_that_is_killed_is_cleaned_up_by_its_keeper() {
     wait_for("the directory to be removed", LIMIT, removed).await.unwrap();
 }
 
+/// The kernel's packet filter has rules of these clusters.
+fn tables() -> String {
+    let output = Command::new("/usr/sbin/nft").args(["list", "tables"]).output().expect("nft is there");
+    String::from_utf8(output.stdout).expect("they have plain names")
+}
+
+#[tokio::test]
+async fn who_was_cut_off_is_so_no_more_when_the_foreground_was_killed() {
+    if let Err(refusal) = testbed::check_partition() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "CI runs this: {refusal:#}");
+        eprintln!("left out: {refusal:#}");
+        return;
+    }
+    let temp = Utf8TempDir::new().unwrap();
+    let mut foreground = foreground(temp.path());
+    let number = testbed::Cluster::open(temp.path(), "default").unwrap().record().unwrap().number;
+    let table = format!("bobsled_testbed_{number}\n");
+    assert!(succeed(temp.path(), &["partition", "heal"]).contains("nobody was cut off"));
+    succeed(temp.path(), &["partition", "sled-a", "sled-b"]);
+    assert!(succeed(temp.path(), &["status"]).contains("cut off from everybody else: sled-a, sled-b"));
+    assert!(tables().contains(&table));
+    succeed(temp.path(), &["partition", "heal"]);
+    assert!(!tables().contains(&table));
+    succeed(temp.path(), &["partition", "sled-b"]);
+    assert!(tables().contains(&table));
+    signal(&foreground.child, Signal::KILL);
+    ended(&mut foreground.child).await;
+    let healed = async || if tables().contains(&table) { Err("rules are there") } else { Ok(()) };
+    wait_for("the rules to be removed", LIMIT, healed).await.unwrap();
+}
+
 /// The pid of the keeper of the cluster in `dir`.
 fn keeper(dir: &Utf8Path) -> u32 {
     let processes = std::fs::read_dir("/proc").expect("there is /proc").filter_map(Result::ok);
@@ -258,6 +289,27 @@ async fn a_detached_cluster_is_worked_on_by_commands_of_their_own() {
     succeed(dir, &["resume", "sled-a"]);
     succeed(dir, &["disk", "slow", "1", "sled-a/m2-0"]);
     succeed(dir, &["disk", "heal", "sled-a/m2-0"]);
+    for command in [&["slow", "1"][..], &["fail"], &["full"], &["heal"]] {
+        succeed(dir, &[&["disk"], command, &["sled-a/disk-1"]].concat());
+    }
+    assert!(
+        succeed(dir, &["disk", "corrupt", "3", "sled-b/disk-0", "--seed", "7"]).contains("\"corrupted\":[]")
+    );
+    assert!(
+        refused(dir, &["disk", "fail", "sled-a/disk-2"]).contains("there are m2-0, m2-1, disk-0, disk-1")
+    );
+    let status = succeed(dir, &["status"]);
+    let disk = status.lines().find(|line| line.starts_with("sled-b/disk-1")).expect("it has a line");
+    assert!(disk.contains("running") && disk.contains(":12401"), "{status}");
+    let file = dir.join("volume.json");
+    let volume = ["volume", "--size-mib", "1", "--output", file.as_str()];
+    assert!(refused(dir, &volume).contains("there are 2 disks"));
+    assert!(!file.exists());
+    let volume = [&volume[..], &["sled-a/disk-0", "sled-a/disk-1", "sled-b/disk-0"]].concat();
+    assert!(succeed(dir, &volume).contains("sled-agent volume export"));
+    let described: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(described["sub_volumes"][0]["region_set"]["members"].as_array().map(Vec::len), Some(3));
+    assert!(refused(dir, &volume).contains("volume.json"), "a volume's only description was written over");
     assert!(!succeed(dir, &["logs", "sled-a"]).is_empty());
     assert!(refused(dir, &["logs", "sled-q"]).contains("there is nexus-1, sled-a, sled-b"));
 
@@ -282,7 +334,8 @@ fn what_is_not_built_is_refused_before_anything_is_started() {
         (vec!["up", "--disks", "17"], "at most 16"),
         (vec!["up", "--db", "mysql"], "there is sqlite and postgres"),
         (vec!["up", "--nexus", "2"], "not built yet"),
-        (vec!["partition", "sled-a"], "not built yet"),
+        (vec!["partition", "sled-a"], "there is no cluster default"),
+        (vec!["volume", "--output", "/nowhere/v.json"], "there is no cluster default"),
         (vec!["--sleds", "2", "status"], "stand after it"),
         (vec!["--name", "../evil", "status"], "cannot be a cluster's name"),
         (vec!["status"], "there is no cluster default"),

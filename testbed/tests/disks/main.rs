@@ -1,10 +1,14 @@
-//! Clusters whose sleds have data disks: the processes that serve them, and what is broken about them.
+//! Clusters that are broken: the processes that serve sleds' disks, the disks themselves, and the wires between sleds.
 //!
 //! - [`processes`]: who serves a disk, whoever is killed, paused, restarted or ends the cluster.
+//! - [`partition`]: who is cut off.
+//! - [`volume`]: a volume by hand over them, while they are broken.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod partition;
 mod processes;
+mod volume;
 
 use camino_tempfile::Utf8TempDir;
 use std::time::Duration;

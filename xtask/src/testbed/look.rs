@@ -76,7 +76,12 @@ fn headline(status: &ClusterStatus) -> String {
         (Some(pid), _) => format!(", left behind by pid {pid}, which died: `down` cleans up"),
         (None, _) => String::new(),
     };
-    format!("cluster {} (number {}): {phase}{owner}\n", status.name, status.number)
+    let mut text = format!("cluster {} (number {}): {phase}{owner}\n", status.name, status.number);
+    for group in &status.partitions {
+        let group: Vec<&str> = group.iter().map(String::as_str).collect();
+        text += &format!("cut off from everybody else: {}\n", group.join(", "));
+    }
+    text
 }
 
 fn rows(status: &ClusterStatus) -> Vec<[String; 7]> {
@@ -157,12 +162,14 @@ mod tests {
             phase: Phase::Running,
             owner_pid: None,
             owner_lives: None,
+            partitions: vec![["sled-a".to_owned()].into()],
             nodes: vec![node("sled-a", NodeState::Running, Some(7)), node("sled-b", NodeState::Killed, None)],
         };
         let text = headline(&status) + &table(&rows(&status));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "cluster default (number 1): running");
-        assert!(lines[2].starts_with("sled-a  running  7    2 min  9 MiB  http://"), "{text}");
-        assert!(lines[3].starts_with("sled-b  killed   -    -      -      http://"), "{text}");
+        assert_eq!(lines[1], "cut off from everybody else: sled-a");
+        assert!(lines[3].starts_with("sled-a  running  7    2 min  9 MiB  http://"), "{text}");
+        assert!(lines[4].starts_with("sled-b  killed   -    -      -      http://"), "{text}");
     }
 }

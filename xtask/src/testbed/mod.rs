@@ -74,11 +74,10 @@ enum TestbedCommand {
     /// Faults a disk, or heals it
     #[command(subcommand)]
     Disk(act::DiskCommand),
-    /// Cuts sleds off from everybody else (not built yet)
-    Partition {
-        /// Whom
-        who: Vec<String>,
-    },
+    /// Makes a volume by hand on three data disks, and writes the file that `sled-agent volume export` takes
+    Volume(act::VolumeArgs),
+    /// Cuts WHO… off from everybody else, and not from each other; `heal` ends it. Needs root and nft
+    Partition(act::PartitionArgs),
 }
 
 /// Which cluster a command is about.
@@ -137,10 +136,7 @@ async fn dispatch(place: &Place, command: TestbedCommand) -> Result<()> {
         TestbedCommand::Restart(args) => act::restart(&place.open()?, &args).await,
         TestbedCommand::AddSled => act::add_sled(&place.open()?).await,
         TestbedCommand::Disk(command) => act::disk(&place.open()?, command).await,
-        TestbedCommand::Partition { .. } => {
-            bail!(
-                "partition is not built yet; `pause WHO` makes a process answer nothing, `kill WHO` ends it"
-            )
-        }
+        TestbedCommand::Volume(args) => act::volume(&place.open()?, &args).await,
+        TestbedCommand::Partition(args) => act::partition(&place.open()?, &args),
     }
 }
