@@ -129,7 +129,7 @@ fn kill_once(dirs: &[Utf8PathBuf]) -> Result<Option<String>> {
         return Ok(obstacle);
     }
     // One that was started a moment ago has no lock yet: it gets it, and is proved by it, or it ends.
-    let Some(pid) = started_for(dirs.iter().map(Utf8PathBuf::as_path))?.first().copied() else {
+    let Some(pid) = started_for(dirs)?.first().copied() else {
         return Ok(None);
     };
     pause_at(Some(pid))?;

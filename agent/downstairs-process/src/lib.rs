@@ -121,13 +121,13 @@ pub fn look(dir: &Utf8Path) -> Result<Holder, HolderError> {
 ///
 /// # Errors
 /// If the system does not tell which processes there are.
-pub fn started_for<'a>(dirs: impl Iterator<Item = &'a Utf8Path> + Clone) -> io::Result<Vec<u32>> {
+pub fn started_for(dirs: &[impl AsRef<Utf8Path>]) -> io::Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         // Of a process that may not be looked at nothing is known: it is another user's, and so are its disks.
         let Ok(Some(line)) = command_line(pid) else { continue };
-        if dirs.clone().any(|dir| address_in(&line, dir).is_some()) {
+        if dirs.iter().any(|dir| address_in(&line, dir.as_ref()).is_some()) {
             found.push(pid);
         }
     }
@@ -279,7 +279,7 @@ mod tests {
         }
         // Or one that runs something else.
         let mut other = sleeper(&arguments(temp.path(), "127.0.0.1:1".parse().unwrap()));
-        let started = started_for([temp.path()].into_iter()).unwrap();
+        let started = started_for(&[temp.path()]).unwrap();
         assert!(!started.contains(&other.id()), "they are another program's words");
         fs::write(temp.path().join("lock"), other.id().to_string()).unwrap();
         let Holder::Unknown { why, .. } = look(temp.path()).unwrap() else { panic!("it is not ours") };

@@ -39,9 +39,9 @@ pub(crate) enum DiskCommand {
     },
     /// Every write finds no space
     Full(Disk),
-    /// Bits are flipped in K stored artifacts, once, silently
+    /// Bits are flipped in K stored artifacts (M.2) or blocks (data disks), once, silently
     Corrupt {
-        /// How many artifacts
+        /// How many artifacts or blocks
         k: u64,
         #[command(flatten)]
         disk: Disk,
@@ -56,7 +56,7 @@ pub(crate) enum DiskCommand {
 /// Which disk.
 #[derive(Debug, Args)]
 pub(crate) struct Disk {
-    /// sled-b/m2-0
+    /// sled-b/m2-0, sled-b/disk-0
     #[arg(value_name = "WHO/DISK")]
     disk: String,
 }
