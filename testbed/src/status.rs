@@ -3,7 +3,7 @@
 use crate::{
     addresses::{AGENT_PORT, OPERATOR_PORT, url},
     cluster::Cluster,
-    downstairs,
+    downstairs::{self, Downstairs},
     process::{ProcessFacts, ProcessIdentity},
     record::{Intent, Node, Phase, Role},
 };
@@ -172,8 +172,8 @@ impl Cluster {
             servers.push(DiskServer {
                 disk: disk.name.clone(),
                 state: NodeState::of(node.intent, facts),
-                pid: facts.and(downstairs).map(|downstairs| downstairs.pid()),
-                address: facts.and(downstairs).map(|downstairs| downstairs.address()),
+                pid: facts.and(downstairs).map(Downstairs::pid),
+                address: facts.and(downstairs).map(Downstairs::address),
                 resident_bytes: facts.map(|facts| facts.resident_bytes),
                 age_seconds: facts.map(|facts| facts.age_seconds),
             });
