@@ -15,7 +15,9 @@
 //! ```
 
 use crate::{
-    addresses::{AGENT_PORT, ClusterNumber, DEPOT_PORT, INTERNAL_PORT, OPERATOR_PORT, SLEDS_MAX},
+    addresses::{
+        AGENT_PORT, ClusterNumber, DEPOT_PORT, INTERNAL_PORT, OPERATOR_PORT, SLEDS_MAX, SUPERVISED_PORT,
+    },
     binaries,
     claim::{ClaimOrder, Claims},
     cluster::{Cluster, OwnedCluster},
@@ -291,7 +293,8 @@ impl ClusterBuilder {
         let disks = self.disk_count(existing.as_ref())?;
         let database = self.database_kind(existing.as_ref())?;
         let preferred = existing.as_ref().map(|record| record.number);
-        let number = claims.claim(directory, preferred, self.order, |number| listens(number, sleds))?;
+        let number =
+            claims.claim(directory, preferred, self.order, |number| listens(number, sleds, disks))?;
         let mut record = match existing {
             Some(record) => ClusterRecord { number, bin_dir, ..record },
             None => ClusterRecord::new(directory.name(), number, new_tokens(), bin_dir),
@@ -437,13 +440,15 @@ fn place_nodes(record: &mut ClusterRecord, sleds: usize) -> Result<()> {
 }
 
 /// The sockets that a cluster of that number listens on.
-fn listens(number: ClusterNumber, sleds: usize) -> Result<Vec<SocketAddr>> {
+fn listens(number: ClusterNumber, sleds: usize, disks: usize) -> Result<Vec<SocketAddr>> {
     let mut sockets = Vec::new();
     let coordinator = number.coordinator_address(0)?;
     sockets.extend([OPERATOR_PORT, INTERNAL_PORT].map(|port| SocketAddr::new(coordinator, port)));
     for index in 0..sleds {
         let sled = number.sled_address(index)?;
         sockets.extend([AGENT_PORT, DEPOT_PORT].map(|port| SocketAddr::new(sled, port)));
+        let supervised = (SUPERVISED_PORT..).take(disks);
+        sockets.extend(supervised.map(|port| SocketAddr::new(sled, port)));
     }
     Ok(sockets)
 }
@@ -474,6 +479,13 @@ mod tests {
             ("sled-c", "127.0.3.3"),
         ];
         assert_eq!(placed, expected.map(|(name, address)| (name.to_owned(), address.to_owned())));
+    }
+
+    #[test]
+    fn the_sockets_of_what_serves_disks_are_a_clusters_too() {
+        let listens = |disks| listens(ClusterNumber::new(3).unwrap(), 2, disks).unwrap();
+        assert_eq!((listens(0).len(), listens(2).len()), (6, 10));
+        assert!(listens(2).contains(&"127.0.3.2:12401".parse().unwrap()));
     }
 
     #[test]

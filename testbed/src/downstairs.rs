@@ -17,7 +17,6 @@ use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 use downstairs_process::{Holder, Ours, Signal, look, started_for};
 use ids::DiskId;
-use rustix::process::{Pid, getpgid};
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
@@ -65,16 +64,13 @@ pub(crate) fn signal(directory: &ClusterDirectory, sled: &Node, signal: Signal) 
 }
 
 /// Asks every Downstairs of these sleds to end, and waits so long at most. Their agents have ended. Those in the process group of an agent
-/// were asked with it: to be asked a second time means to them not to end in order.
+/// were asked with it; to be asked a second time while it closes its regions means nothing to a Downstairs.
 pub(crate) fn ask_to_end(directory: &ClusterDirectory, sleds: &[&Node], patience: Duration) -> Result<()> {
-    let groups: Vec<u32> = sleds.iter().filter_map(|sled| Some(sled.process.as_ref()?.pid)).collect();
     let deadline = Instant::now() + patience;
     let mut asked = Vec::new();
     for sled in sleds {
         for downstairs in of_sled(directory, sled)? {
-            if !group_of(downstairs.pid()).is_some_and(|group| groups.contains(&group)) {
-                downstairs.signal(Signal::TERM)?;
-            }
+            downstairs.signal(Signal::TERM)?;
             // A paused one hears nothing else.
             downstairs.signal(Signal::CONT)?;
             asked.push(downstairs);
@@ -148,9 +144,4 @@ fn pause_at(pid: Option<u32>) -> Result<()> {
 fn common_parent(dirs: &[Utf8PathBuf]) -> &Utf8Path {
     let parent = dirs.first().and_then(|dir| dir.parent()?.parent());
     parent.unwrap_or(Utf8Path::new("/"))
-}
-
-fn group_of(pid: u32) -> Option<u32> {
-    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
-    Some(getpgid(Some(pid)).ok()?.as_raw_nonzero().get().unsigned_abs())
 }

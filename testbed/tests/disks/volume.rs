@@ -171,6 +171,11 @@ async fn disks_that_fail_are_slow_or_rot_are_noticed_by_no_client_and_are_whole_
     let offset = format!("--offset={}", SIZE / 2);
     volume.fio("slow", &[&ten[..], &[&offset]].concat()).await.unwrap();
     assert!(since.elapsed() >= slow * 10, "{:?}", since.elapsed());
+    // Asked to end, a slow one gets the time that it takes to close its region in order.
+    cluster.disk_fault(&disk("sled-a/disk-0"), DiskFault::Slow { ms: 500 }).await.unwrap();
+    cluster.restart("sled-a").await.unwrap();
+    let log = std::fs::read_to_string(cluster.directory().log_file("sled-a")).unwrap();
+    assert_eq!((log.matches("downstairs stopped").count(), log.matches("stopping at once").count()), (1, 0));
     for name in ["sled-a/disk-0", "sled-c/disk-0"] {
         cluster.disk_fault(&disk(name), DiskFault::Heal).await.unwrap();
     }
