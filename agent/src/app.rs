@@ -218,7 +218,8 @@ fn launch(config: &Config) -> Result<Launch, StartError> {
     let program = std::env::current_exe()
         .and_then(|path| Utf8PathBuf::try_from(path).map_err(FromPathBufError::into_io_error))
         .map_err(StartError::Program)?;
-    Ok(Launch { program, log_format: config.log.format })
+    let fault_sockets = config.testing.faults.then(|| config.state_dir.clone());
+    Ok(Launch { program, log_format: config.log.format, fault_sockets })
 }
 
 /// The disks that hold regions, and who sees to it that each is served.

@@ -9,7 +9,7 @@ use daemon::{
 use mimalloc::MiMalloc;
 use sled_agent::{
     Agent, Config, StartError,
-    disks::{self, command::DiskCommand},
+    disks::{self, FaultSocket, Serving, command::DiskCommand},
     pantry, tokens,
     volumes::{self, RegionCommand, VolumeCommand},
 };
@@ -55,6 +55,12 @@ enum Command {
         /// Log as JSON.
         #[arg(long, requires = "datasets")]
         log_json: bool,
+        /// A socket through which the disk is faulted, for tests and drills.
+        #[arg(long, requires_all = ["datasets", "fault_disk"])]
+        fault_socket: Option<Utf8PathBuf>,
+        /// The disk's name there.
+        #[arg(long, requires = "fault_socket")]
+        fault_disk: Option<String>,
     },
     /// Hold volumes with no VM until SIGTERM or SIGINT. The agent starts it, and asks it.
     Pantry {
@@ -129,9 +135,10 @@ fn main() -> ExitCode {
             Ok::<(), StartError>(())
         }),
         Command::Check { config } => CHECK.check(&config),
-        Command::Downstairs { directory, listen, datasets: true, log_json } => {
+        Command::Downstairs { directory, listen, datasets: true, log_json, fault_socket, fault_disk } => {
             let log_format = if log_json { LogFormat::Json } else { LogFormat::Text };
-            disks::serve::run(&directory, listen, log_format)
+            let faults = fault_socket.zip(fault_disk).map(|(path, disk)| FaultSocket { path, disk });
+            disks::serve::run(&Serving { directory, address: listen, log_format, faults })
         }
         Command::Downstairs { directory, listen, .. } => volumes::run_downstairs(&directory, listen),
         Command::Pantry { directory, socket, log_json } => {

@@ -34,6 +34,19 @@ pub struct FaultState {
     pub next_sync_fails: bool,
     /// Added to every operation.
     pub slow: Duration,
+    /// How many hold every operation back.
+    pub holders: u32,
+}
+
+/// As long as this is there, no operation is begun on the disk; those that come wait.
+#[derive(Debug)]
+#[must_use = "the disk is held for as long as this is there"]
+pub struct HeldDisk(DiskFaults);
+
+impl Drop for HeldDisk {
+    fn drop(&mut self) {
+        self.0.change(|state| state.holders -= 1);
+    }
 }
 
 /// The switch of a [`FaultyDisk`]'s faults. Clones switch the same disk.
@@ -108,10 +121,16 @@ impl DiskFaults {
         self.change(|_| {});
     }
 
-    /// Takes every fault back; operations that are being slowed down go on at once.
+    /// Holds back every operation that begins from now on, whatever is wrong with the disk.
+    pub fn hold(&self) -> HeldDisk {
+        self.change(|state| state.holders += 1);
+        HeldDisk(self.clone())
+    }
+
+    /// Takes every fault back; operations that are being slowed down go on at once. Who holds the disk goes on holding it.
     pub fn heal(&self) {
         self.unreadable().clear();
-        self.change(|state| *state = FaultState::default());
+        self.change(|state| *state = FaultState { holders: state.holders, ..FaultState::default() });
     }
 
     /// What is in force.
@@ -159,6 +178,10 @@ impl DiskFaults {
         let started = Instant::now();
         let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
+            if state.holders > 0 {
+                state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
             if state.failing {
                 return Err(StorageError::new(operation, path, rustix::io::Errno::IO));
             }
@@ -286,6 +309,11 @@ impl<S: Storage> Storage for FaultyDisk<S> {
         Ok(self.in_place(self.inner.open_in_place(path)?, path))
     }
 
+    fn look_in_place(&self, path: &Utf8Path) -> Result<Box<dyn InPlaceFile>, StorageError> {
+        self.faults.pass(Operation::Open, path)?;
+        Ok(self.in_place(self.inner.look_in_place(path)?, path))
+    }
+
     fn rename(&self, from: &Utf8Path, to: &Utf8Path) -> Result<(), StorageError> {
         self.faults.pass(Operation::Rename, from)?;
         self.inner.rename(from, to)
@@ -401,6 +429,11 @@ impl InPlaceFile for FaultyFile<dyn InPlaceFile> {
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
         self.faults.pass_read(&self.path, &(offset..offset + buffer.len() as u64))?;
         self.inner.read_exact_at(offset, buffer)
+    }
+
+    fn append_exact_at(&self, offset: u64, length: usize, into: &mut Vec<u8>) -> Result<(), StorageError> {
+        self.faults.pass_read(&self.path, &(offset..offset + length as u64))?;
+        self.inner.append_exact_at(offset, length, into)
     }
 
     fn write_all_at(&self, offset: u64, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
@@ -608,6 +641,46 @@ mod tests {
             let_go.send(()).unwrap();
         }
         writer.join().unwrap();
+    }
+
+    #[test]
+    fn who_holds_the_disk_keeps_everybody_waiting_also_when_it_is_healed() {
+        let (disk, faults) = disk();
+        let file = written(&disk);
+        let (first, second) = (faults.hold(), faults.hold());
+        let (ended, ends) = std::sync::mpsc::channel();
+        let writer = std::thread::spawn(move || {
+            file.write_all_at(0, &mut [IoSlice::new(&[2; 4096])]).unwrap();
+            ended.send(()).unwrap();
+            content(&*file)
+        });
+        faults.heal();
+        drop(first);
+        // What was not let through is not there, however long one waits: so a short time is enough.
+        assert!(ends.recv_timeout(Duration::from_millis(50)).is_err());
+        let below = disk.inner().open("f".into()).unwrap();
+        let mut byte = [0];
+        below.read_at(0, &mut byte).unwrap();
+        assert_eq!(byte, [1]);
+        faults.fail();
+        faults.heal();
+        drop(second);
+        assert_eq!(writer.join().unwrap(), [2; 4096]);
+        assert_eq!(faults.state(), FaultState::default());
+    }
+
+    #[test]
+    fn bytes_that_are_appended_are_read_like_others() {
+        let (disk, faults) = disk();
+        let file = written(&disk);
+        let mut read = vec![7];
+        file.append_exact_at(8, 4, &mut read).unwrap();
+        assert_eq!(read, [7, 1, 1, 1, 1]);
+        faults.make_unreadable("f".into(), 10..11);
+        assert!(file.append_exact_at(8, 4, &mut read).is_err() && disk.look_in_place("f".into()).is_ok());
+        faults.fail();
+        assert!(disk.look_in_place("f".into()).is_err() && file.append_exact_at(0, 4, &mut read).is_err());
+        assert_eq!(read.len(), 5);
     }
 
     #[test]

@@ -36,7 +36,7 @@ mod sim_machine;
 mod sim_state;
 
 pub use error::{Operation, StorageError};
-pub use faulty_disk::{DiskFaults, FaultState, FaultyDisk};
+pub use faulty_disk::{DiskFaults, FaultState, FaultyDisk, HeldDisk};
 pub use ports::{
     Entry, FileMetadata, InPlaceFile, ReadFile, RootIdentity, Space, StepPoint, Storage, WriteFile,
 };

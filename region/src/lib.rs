@@ -25,7 +25,7 @@
 //! - [`snapshots`]: what it held earlier; [`bits`].
 //! - [`rules`]: what the tests leave out, one at a time, to see that they notice.
 //! - [`region`]: the whole; [`mod@open`], [`mod@write`], [`mod@sync`]: how it comes to be, changes, and lasts.
-//! - [`look`]: what is told of one that is not opened.
+//! - [`look`], [`stored`]: what is told of one that is not opened.
 
 mod bits;
 mod control;
@@ -45,6 +45,7 @@ mod ring;
 mod rules;
 mod sealed;
 mod snapshots;
+mod stored;
 mod superblock;
 mod sync;
 mod tree;
@@ -61,6 +62,7 @@ pub use rules::Rule;
 pub use snapshots::{
     Going, Gone, SNAPSHOTS_MAX, SnapshotError, SnapshotStatus, Taken, Taking, TakingEnd, named_snapshots,
 };
+pub use stored::{Stored, each_stored};
 pub use superblock::Identity;
 pub use sync::{Checkpoint, CheckpointEnd, Checkpointed, Sync, Synced};
 pub use write::{NewContent, Onto, Staged, Write, WriteError};

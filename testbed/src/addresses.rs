@@ -24,6 +24,9 @@ pub const AGENT_PORT: u16 = 12345;
 /// The repo depot.
 pub const DEPOT_PORT: u16 = 12348;
 
+/// The first of the ports that an agent gives to what it supervises.
+pub const SUPERVISED_PORT: u16 = 12400;
+
 /// Sleds of one cluster at most: the addresses above them are the coordinators'.
 pub const SLEDS_MAX: usize = 250;
 

@@ -15,7 +15,9 @@
 //! ```
 
 use crate::{
-    addresses::{AGENT_PORT, ClusterNumber, DEPOT_PORT, INTERNAL_PORT, OPERATOR_PORT, SLEDS_MAX},
+    addresses::{
+        AGENT_PORT, ClusterNumber, DEPOT_PORT, INTERNAL_PORT, OPERATOR_PORT, SLEDS_MAX, SUPERVISED_PORT,
+    },
     binaries,
     claim::{ClaimOrder, Claims},
     cluster::{Cluster, OwnedCluster},
@@ -23,7 +25,7 @@ use crate::{
     keeper::{KeeperCommand, KeeperOrders},
     launch,
     layout::ClusterDirectory,
-    names::{DEFAULT_CLUSTER_NAME, coordinator_name, sled_name},
+    names::{DEFAULT_CLUSTER_NAME, DISKS_MAX, coordinator_name, sled_name},
     process::ProcessIdentity,
     record::{ClusterRecord, DatabaseKind, ExtraConfig, Node, Phase, Role, Tokens},
     teardown::{AT_ONCE, end_processes, remove_tree},
@@ -37,6 +39,9 @@ use uuid::Uuid;
 /// Sleds of a cluster that was not told otherwise.
 pub const SLEDS_DEFAULT: usize = 4;
 
+/// Data disks of each sled of a cluster for people that was not told otherwise.
+pub const DISKS_DEFAULT: usize = 2;
+
 /// Sleds that must hold a release before `?wait=replicated` is answered, if there are that many.
 const MIN_REPLICATION_DEFAULT: u32 = 3;
 
@@ -46,6 +51,7 @@ pub struct ClusterBuilder {
     parent: Utf8PathBuf,
     name: String,
     sleds: Option<usize>,
+    disks: Option<usize>,
     min_replication: u32,
     extra: ExtraConfig,
     bin_dir: Option<Utf8PathBuf>,
@@ -65,6 +71,7 @@ impl ClusterBuilder {
             parent: parent.as_ref().to_owned(),
             name: DEFAULT_CLUSTER_NAME.to_owned(),
             sleds: None,
+            disks: None,
             min_replication: MIN_REPLICATION_DEFAULT,
             extra: ExtraConfig::default(),
             bin_dir: None,
@@ -86,6 +93,13 @@ impl ClusterBuilder {
     #[must_use]
     pub fn sleds(mut self, sleds: usize) -> Self {
         self.sleds = Some(sleds);
+        self
+    }
+
+    /// How many data disks each sled has: none, or as many as an earlier cluster in its directory had, unless this says otherwise.
+    #[must_use]
+    pub fn disks(mut self, disks: usize) -> Self {
+        self.disks = Some(disks);
         self
     }
 
@@ -186,6 +200,17 @@ impl ClusterBuilder {
         self.sled_count(record.as_ref().filter(|_| !self.remove_state))
     }
 
+    /// How many data disks each sled would have; refused where [`start`](Self::start) would refuse. `default` is what a new cluster has
+    /// that was not told.
+    pub fn planned_disks(&self, default: usize) -> Result<usize> {
+        let record = ClusterDirectory::new(&self.parent, &self.name)?.read_record()?;
+        let had = record.as_ref().filter(|_| !self.remove_state);
+        if had.is_none() && self.disks.is_none() {
+            return Ok(default);
+        }
+        self.disk_count(had)
+    }
+
     /// What [`start`](Self::start) would keep the coordinators' state in; refused where it would refuse.
     pub fn planned_database(&self) -> Result<DatabaseKind> {
         let record = ClusterDirectory::new(&self.parent, &self.name)?.read_record()?;
@@ -215,6 +240,7 @@ impl ClusterBuilder {
         let owned = OwnedCluster::new(Cluster::at(directory.clone(), claims), self.remove_state);
         for node in &record.nodes {
             launch::wait_ready(&directory, node).await?;
+            owned.wait_disks_served(node).await?;
         }
         owned.note_sled_ids().await?;
         directory.update(|record| {
@@ -264,15 +290,17 @@ impl ClusterBuilder {
         keeper: Option<&KeeperCommand>,
     ) -> Result<ClusterRecord> {
         let sleds = self.sled_count(existing.as_ref())?;
+        let disks = self.disk_count(existing.as_ref())?;
         let database = self.database_kind(existing.as_ref())?;
         let preferred = existing.as_ref().map(|record| record.number);
-        let number = claims.claim(directory, preferred, self.order, |number| listens(number, sleds))?;
+        let number =
+            claims.claim(directory, preferred, self.order, |number| listens(number, sleds, disks))?;
         let mut record = match existing {
             Some(record) => ClusterRecord { number, bin_dir, ..record },
             None => ClusterRecord::new(directory.name(), number, new_tokens(), bin_dir),
         };
         record.database = database;
-        let outcome = self.fill(directory, &mut record, sleds, keeper);
+        let outcome = self.fill(directory, &mut record, (sleds, disks), keeper);
         if let Err(error) = outcome {
             end_processes(directory, &mut record, AT_ONCE)?;
             claims.release(directory, number)?;
@@ -288,7 +316,7 @@ impl ClusterBuilder {
         &self,
         directory: &ClusterDirectory,
         record: &mut ClusterRecord,
-        sleds: usize,
+        (sleds, disks): (usize, usize),
         keeper: Option<&KeeperCommand>,
     ) -> Result<()> {
         let owner = ProcessIdentity::current()?;
@@ -298,6 +326,9 @@ impl ClusterBuilder {
         record.min_replication = self.min_replication.min(u32::try_from(sleds).unwrap_or(u32::MAX)).max(1);
         record.extra = self.extra.clone();
         place_nodes(record, sleds)?;
+        for node in record.nodes.iter_mut().filter(|node| node.role == Role::Sled) {
+            node.add_disks(disks);
+        }
         config::write_tokens(directory, &record.tokens)?;
         directory.write_locked(record)?;
         if let Some(keeper) = keeper {
@@ -332,6 +363,22 @@ impl ClusterBuilder {
             );
         }
         Ok(database)
+    }
+
+    fn disk_count(&self, existing: Option<&ClusterRecord>) -> Result<usize> {
+        let had = existing.map(ClusterRecord::disks_per_sled);
+        let disks = self.disks.or(had).unwrap_or_default();
+        if disks > DISKS_MAX {
+            bail!("{disks} data disks are too many: a sled has at most {DISKS_MAX}");
+        }
+        if let Some(had) = had.filter(|&had| had > disks) {
+            bail!(
+                "cluster {} was stopped with {had} data disks for each sled and cannot go on with {disks}; start anew after \
+                 `cargo xtask testbed reset --name {0}`",
+                self.name
+            );
+        }
+        Ok(disks)
     }
 
     fn sled_count(&self, existing: Option<&ClusterRecord>) -> Result<usize> {
@@ -393,13 +440,15 @@ fn place_nodes(record: &mut ClusterRecord, sleds: usize) -> Result<()> {
 }
 
 /// The sockets that a cluster of that number listens on.
-fn listens(number: ClusterNumber, sleds: usize) -> Result<Vec<SocketAddr>> {
+fn listens(number: ClusterNumber, sleds: usize, disks: usize) -> Result<Vec<SocketAddr>> {
     let mut sockets = Vec::new();
     let coordinator = number.coordinator_address(0)?;
     sockets.extend([OPERATOR_PORT, INTERNAL_PORT].map(|port| SocketAddr::new(coordinator, port)));
     for index in 0..sleds {
         let sled = number.sled_address(index)?;
         sockets.extend([AGENT_PORT, DEPOT_PORT].map(|port| SocketAddr::new(sled, port)));
+        let supervised = (SUPERVISED_PORT..).take(disks);
+        sockets.extend(supervised.map(|port| SocketAddr::new(sled, port)));
     }
     Ok(sockets)
 }
@@ -433,6 +482,13 @@ mod tests {
     }
 
     #[test]
+    fn the_sockets_of_what_serves_disks_are_a_clusters_too() {
+        let listens = |disks| listens(ClusterNumber::new(3).unwrap(), 2, disks).unwrap();
+        assert_eq!((listens(0).len(), listens(2).len()), (6, 10));
+        assert!(listens(2).contains(&"127.0.3.2:12401".parse().unwrap()));
+    }
+
+    #[test]
     fn fewer_sleds_than_there_were_are_refused() {
         let mut record =
             ClusterRecord::new("default", ClusterNumber::new(1).unwrap(), new_tokens(), Utf8PathBuf::new());
@@ -442,6 +498,12 @@ mod tests {
         assert_eq!(builder.sled_count(None).unwrap(), SLEDS_DEFAULT);
         let refusal = builder.clone().sleds(2).sled_count(Some(&record)).unwrap_err().to_string();
         assert!(refusal.contains("reset"), "{refusal}");
-        assert!(builder.sleds(251).sled_count(None).is_err());
+        assert!(builder.clone().sleds(251).sled_count(None).is_err());
+        record.nodes[1].add_disks(2);
+        assert_eq!((builder.disk_count(Some(&record)).unwrap(), builder.disk_count(None).unwrap()), (2, 0));
+        assert_eq!(builder.clone().disks(3).disk_count(Some(&record)).unwrap(), 3);
+        let refusal = builder.clone().disks(1).disk_count(Some(&record)).unwrap_err().to_string();
+        assert!(refusal.contains("reset"), "{refusal}");
+        assert!(builder.disks(17).disk_count(None).is_err());
     }
 }

@@ -6,24 +6,32 @@ use crate::{
     claim::Claims,
     config,
     demo_effects::DemoEffects,
-    launch,
+    downstairs, launch,
     layout::ClusterDirectory,
-    names::{DiskName, sled_name},
+    names::{DiskName, M2_NAMES, sled_name},
+    partition,
     process::{LiveProcess, ProcessIdentity},
     record::{ClusterRecord, Intent, Node, Phase, Role},
-    teardown::{AT_ONCE, Leave, POLITE, tear_down},
+    teardown::{AT_ONCE, Leave, POLITE, end_downstairs, tear_down},
+    wait::wait_for,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use camino::Utf8Path;
 use fault_points::{DiskFault, FaultClient};
 use ids::SagaId;
 use nexus_client::{ClientOptions, OperatorClient};
 use rustix::process::Signal;
-use sled_client::{DepotClient, SledClient};
+use sled_client::{
+    DepotClient, SledClient,
+    disks::{DiskHealth, DiskStatus, DownstairsState},
+};
 use std::{ops::Deref, time::Duration};
 
 /// How long the kernel may take to end a process that was killed.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long it may take until each disk of a sled is served: an agent starts a process for each.
+const DISKS_LIMIT: Duration = Duration::from_secs(30);
 
 /// A cluster that has a directory, whoever owns it.
 #[derive(Clone, Debug)]
@@ -76,7 +84,7 @@ impl Cluster {
         DemoEffects::read(&self.directory.demo_effects_dir(&self.coordinator()?.name, saga))
     }
 
-    /// Calls the coordinator as an operator.
+    /// Calls the coordinator as an operator. Nodes are called as from their own host: they answer also while they are cut off.
     pub fn operator(&self) -> Result<OperatorClient> {
         self.operator_that_waits(None)
     }
@@ -88,7 +96,7 @@ impl Cluster {
         let options = ClientOptions {
             token: Some(record.tokens.operator),
             read_idle_timeout: limit,
-            ..ClientOptions::default()
+            source_address: Some(coordinator.address),
         };
         Ok(OperatorClient::new(&url(coordinator.address, OPERATOR_PORT), &options)?)
     }
@@ -106,8 +114,13 @@ impl Cluster {
     }
 
     fn sled_with_token(&self, who: &str, token: &str) -> Result<SledClient> {
-        let options = ClientOptions { token: Some(token.to_owned()), ..ClientOptions::default() };
-        Ok(SledClient::new(&url(self.record()?.sled(who)?.address, AGENT_PORT), &options)?)
+        let address = self.record()?.sled(who)?.address;
+        let options = ClientOptions {
+            token: Some(token.to_owned()),
+            source_address: Some(address),
+            ..ClientOptions::default()
+        };
+        Ok(SledClient::new(&url(address, AGENT_PORT), &options)?)
     }
 
     /// Reads from a sled's depot.
@@ -125,27 +138,59 @@ impl Cluster {
     pub async fn disk_fault(&self, disk: &DiskName, fault: DiskFault) -> Result<serde_json::Value> {
         let record = self.record()?;
         let sled = record.sled(&disk.sled)?;
-        live(sled)?;
-        let answer = self.fault_client(&disk.sled)?.disk(&disk.disk, fault).await;
+        let client = if M2_NAMES.contains(&disk.disk.as_str()) {
+            live(sled)?;
+            self.fault_client(&disk.sled)?
+        } else {
+            self.data_disk_fault_client(sled, &disk.disk)?
+        };
+        let answer = client.disk(&disk.disk, fault).await;
         answer.with_context(|| format!("{}/{}", disk.sled, disk.disk))
     }
 
-    /// SIGKILL, and the end of the process.
+    /// Faults a data disk: in the process that serves it, which need not have an agent.
+    fn data_disk_fault_client(&self, sled: &Node, disk: &str) -> Result<FaultClient> {
+        let Some(known) = sled.disks.iter().find(|known| known.name == disk) else {
+            let known = M2_NAMES.into_iter().chain(sled.disks.iter().map(|disk| disk.name.as_str()));
+            bail!("no disk {disk:?} in {}; there are {}", sled.name, known.collect::<Vec<_>>().join(", "));
+        };
+        let served = downstairs::of_sled(&self.directory, sled)?;
+        if !served.iter().any(|downstairs| downstairs.disk == known.id) {
+            bail!("nobody serves {}/{disk}; `cargo xtask testbed status` tells what runs", sled.name);
+        }
+        Ok(FaultClient::new(self.directory.disk_fault_socket(&sled.name, disk)))
+    }
+
+    /// SIGKILL, and the end of the process; of a whole sled, also of what outlived an earlier life of its agent.
     pub async fn kill(&self, who: &str, scope: KillScope) -> Result<()> {
-        let process = self.change(|record| {
+        let (node, process) = self.change(|record| {
             let node = record.node_mut(who)?;
-            let process = live(node)?;
-            match scope {
-                KillScope::WholeSled => process.signal_group(Signal::KILL)?,
-                KillScope::AgentOnly => process.signal(Signal::KILL)?,
+            let process = open(node)?;
+            match (&process, scope) {
+                (Some(process), KillScope::WholeSled) => process.signal_group(Signal::KILL)?,
+                (Some(process), KillScope::AgentOnly) => process.signal(Signal::KILL)?,
+                (None, KillScope::WholeSled) if !downstairs::of_sled(&self.directory, node)?.is_empty() => {}
+                (None, _) => return Err(not_live(node)),
             }
             node.intent = Intent::Kill;
-            Ok(process)
+            Ok((node.clone(), process))
         })?;
-        if !process.ended_within(KILL_LIMIT).await? {
+        if let Some(process) = process
+            && !process.ended_within(KILL_LIMIT).await?
+        {
             bail!("{who} did not end within {} s of SIGKILL", KILL_LIMIT.as_secs());
         }
-        Ok(())
+        match scope {
+            KillScope::WholeSled => self.end_downstairs(node, AT_ONCE).await,
+            KillScope::AgentOnly => Ok(()),
+        }
+    }
+
+    /// Ends every Downstairs of a sled whose agent has ended.
+    async fn end_downstairs(&self, sled: Node, patience: Duration) -> Result<()> {
+        let directory = self.directory.clone();
+        let work = move || end_downstairs(&directory, &[&sled], patience);
+        tokio::task::spawn_blocking(work).await.context("ending what serves disks")?
     }
 
     /// Whether its process lives.
@@ -153,33 +198,86 @@ impl Cluster {
         Ok(open(self.record()?.node(who)?)?.is_some())
     }
 
-    /// SIGSTOP: it is there, and answers nothing.
+    /// SIGSTOP: it is there, and answers nothing. A sled with all that it supervises, also without its agent.
     pub fn pause(&self, who: &str) -> Result<()> {
-        live(self.record()?.node(who)?)?.signal_group(Signal::STOP)
+        // The agent first: nobody starts another process then.
+        self.signal(who, Signal::STOP)
     }
 
     /// SIGCONT.
     pub fn resume(&self, who: &str) -> Result<()> {
-        live(self.record()?.node(who)?)?.signal_group(Signal::CONT)
+        self.signal(who, Signal::CONT)
     }
 
-    /// Stops a process politely, if it runs. Whether it ran.
+    fn signal(&self, who: &str, signal: Signal) -> Result<()> {
+        let record = self.record()?;
+        let node = record.node(who)?;
+        match open(node)? {
+            Some(process) => process.signal_group(signal)?,
+            None if downstairs::of_sled(&self.directory, node)?.is_empty() => return Err(not_live(node)),
+            None => {}
+        }
+        downstairs::signal(&self.directory, node, signal)
+    }
+
+    /// Cuts these off from everybody else, and not from each other; who was cut off with others before is not with them any more. Needs
+    /// root.
+    pub fn partition(&self, who: &[String]) -> Result<()> {
+        partition::check()?;
+        self.change(|record| {
+            if who.is_empty() {
+                bail!("nobody is named who is to be cut off: {}", record.names());
+            }
+            if record.phase == Phase::Stopped {
+                bail!("cluster {} is stopped; `cargo xtask testbed up --name {0}` starts it", record.name);
+            }
+            for who in who {
+                record.node(who)?;
+            }
+            let mut changed = record.clone();
+            partition::cut_off(&mut changed.partitions, who.iter().cloned().collect());
+            // Before it is so: whoever ends the cluster after a crash must know.
+            self.directory.write_locked(&changed)?;
+            if let Err(error) = partition::apply(&changed) {
+                self.directory.write_locked(record)?;
+                return Err(error);
+            }
+            *record = changed;
+            Ok(())
+        })
+    }
+
+    /// Nobody is cut off any more. Whether anybody was.
+    pub fn heal_partitions(&self) -> Result<bool> {
+        self.change(|record| {
+            if record.partitions.is_empty() {
+                return Ok(false);
+            }
+            partition::heal(record.number)?;
+            record.partitions.clear();
+            Ok(true)
+        })
+    }
+
+    /// Stops a process politely, if it runs, and with an agent all that it supervises. Whether it ran. Without its agent the rest of a sled
+    /// is left as it is.
     pub async fn stop(&self, who: &str) -> Result<bool> {
-        let process = self.change(|record| {
+        let running = self.change(|record| {
             let node = record.node_mut(who)?;
             let Some(process) = open(node)? else { return Ok(None) };
             process.signal_group(Signal::TERM)?;
             process.signal_group(Signal::CONT)?;
             node.intent = Intent::Stop;
-            Ok(Some(process))
+            Ok(Some((node.clone(), process)))
         })?;
-        let Some(process) = process else { return Ok(false) };
+        let Some((node, process)) = running else { return Ok(false) };
         if !process.ended_within(POLITE).await? {
             bail!(
                 "{who} did not stop within {} s of SIGTERM; `cargo xtask testbed kill {who}` does not ask",
                 POLITE.as_secs()
             );
         }
+        self.end_downstairs(node, POLITE).await?;
         Ok(true)
     }
 
@@ -193,7 +291,31 @@ impl Cluster {
             record.node(who).cloned()
         })?;
         launch::wait_ready(&self.directory, &node).await?;
+        self.wait_disks_served(&node).await?;
         self.note_sled_ids().await
+    }
+
+    /// Waits until each disk of a sled is served; one that the agent finds broken or gone is not waited for.
+    pub(crate) async fn wait_disks_served(&self, sled: &Node) -> Result<()> {
+        if sled.disks.is_empty() {
+            return Ok(());
+        }
+        let client = self.sled(&sled.name)?;
+        wait_for(&format!("the disks of {} to be served", sled.name), DISKS_LIMIT, async || {
+            let page = client.disks().await.map_err(|error| format!("{error:#}"))?;
+            let waits = |disk: &&DiskStatus| {
+                let is_there = !matches!(
+                    disk.health,
+                    DiskHealth::Missing | DiskHealth::Faulted | DiskHealth::Suspended | DiskHealth::Failed
+                );
+                is_there && disk.downstairs.state != DownstairsState::Running
+            };
+            match page.disks.iter().find(waits) {
+                None => Ok(()),
+                Some(disk) => Err(format!("{}: {:?}", disk.name, disk.downstairs)),
+            }
+        })
+        .await
     }
 
     /// Stops a process politely if it runs, and starts it again; returns when it serves.
@@ -212,7 +334,8 @@ impl Cluster {
                 );
             }
             let index = record.with_role(Role::Sled).count();
-            let node = Node::new(sled_name(index), Role::Sled, record.number.sled_address(index)?);
+            let mut node = Node::new(sled_name(index), Role::Sled, record.number.sled_address(index)?);
+            node.add_disks(record.disks_per_sled());
             config::write_node(&self.directory, record, &node)?;
             let who = node.name.clone();
             record.nodes.push(node);
@@ -220,6 +343,7 @@ impl Cluster {
             record.node(&who).cloned()
         })?;
         launch::wait_ready(&self.directory, &node).await?;
+        self.wait_disks_served(&node).await?;
         self.note_sled_ids().await?;
         Ok(node.name)
     }
@@ -292,14 +416,16 @@ fn open(node: &Node) -> Result<Option<LiveProcess>> {
 
 /// The process of a node; refused if it does not live.
 fn live(node: &Node) -> Result<LiveProcess> {
-    open(node)?.with_context(|| {
-        let fate = match node.intent {
-            Intent::Run => "it ended by itself",
-            Intent::Stop => "it was stopped",
-            Intent::Kill => "it was killed",
-        };
-        format!("{0} is not running ({fate}); `cargo xtask testbed restart {0}` starts it", node.name)
-    })
+    open(node)?.ok_or_else(|| not_live(node))
+}
+
+fn not_live(node: &Node) -> anyhow::Error {
+    let fate = match node.intent {
+        Intent::Run => "it ended by itself",
+        Intent::Stop => "it was stopped",
+        Intent::Kill => "it was killed",
+    };
+    anyhow!("{0} is not running ({fate}); `cargo xtask testbed restart {0}` starts it", node.name)
 }
 
 /// A cluster that is this process's own: dropping it ends it.

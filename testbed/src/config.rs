@@ -7,10 +7,14 @@ use crate::{
     names::M2_NAMES,
     record::{ClusterRecord, DatabaseKind, Node, Role, Tokens, write_private},
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use camino::Utf8Path;
+use ids::DiskId;
 use serde::Serialize;
-use std::fs;
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 use test_postgres::Standing;
 use toml::{Table, Value};
 
@@ -42,6 +46,7 @@ struct AgentConfig<'a> {
     log: Log,
     testing: Testing,
     m2: Vec<M2>,
+    disks: Vec<Disk>,
 }
 
 #[derive(Serialize)]
@@ -93,6 +98,13 @@ struct M2 {
     quota_bytes: Option<u64>,
 }
 
+#[derive(Serialize)]
+struct Disk {
+    id: DiskId,
+    name: String,
+    dir: String,
+}
+
 /// The coordinators' database on the cluster's PostgreSQL server.
 const DATABASE_NAME: &str = "bobsled";
 
@@ -108,6 +120,9 @@ pub(crate) fn write_node(directory: &ClusterDirectory, record: &ClusterRecord, n
     for dir in dirs {
         fs::create_dir_all(&dir).with_context(|| format!("creating {dir}"))?;
     }
+    for disk in &node.disks {
+        prepare_disk(&record.bin_dir, &directory.disk_dir(&node.name, &disk.name))?;
+    }
     let (config, extra) = match node.role {
         Role::Coordinator => (nexus_config(directory, record, node)?, &record.extra.nexus),
         Role::Sled => (agent_config(directory, record, node)?, &record.extra.agent),
@@ -115,6 +130,19 @@ pub(crate) fn write_node(directory: &ClusterDirectory, record: &ClusterRecord, n
     let text = toml::to_string(&laid_over(config, extra)).context("encoding a config")?;
     let path = directory.config_file(&node.name);
     fs::write(&path, text).with_context(|| format!("writing {path}"))
+}
+
+/// Takes a directory into use as a data disk, as it is done with a real one; one that is in use stays as it is.
+fn prepare_disk(bin_dir: &Utf8Path, dir: &Utf8Path) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("creating {dir}"))?;
+    let program = bin_dir.join("sled-agent");
+    let mut command = Command::new(&program);
+    command.args(["disk", "prepare", dir.as_str()]).stdin(Stdio::null());
+    let output = command.output().with_context(|| format!("running {program}"))?;
+    if !output.status.success() {
+        bail!("{dir} is not prepared as a disk: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
 }
 
 /// Writes the token files.
@@ -187,6 +215,15 @@ fn agent_config(directory: &ClusterDirectory, record: &ClusterRecord, node: &Nod
                 quota_bytes: record.extra.m2_quota_bytes,
             })
             .into(),
+        disks: node
+            .disks
+            .iter()
+            .map(|disk| Disk {
+                id: disk.id,
+                name: disk.name.clone(),
+                dir: directory.disk_dir(&node.name, &disk.name).into_string(),
+            })
+            .collect(),
     };
     Table::try_from(config).context("encoding an agent's config")
 }
@@ -220,6 +257,7 @@ mod tests {
             role,
             address: address.parse().unwrap(),
             sled_id: None,
+            disks: Vec::new(),
             process: None,
             intent: Intent::Stop,
         };

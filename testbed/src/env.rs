@@ -3,13 +3,14 @@
 use crate::{
     addresses::{AGENT_PORT, DEPOT_PORT, INTERNAL_PORT, OPERATOR_PORT, url},
     cluster::Cluster,
+    downstairs,
     names::M2_NAMES,
     process::ProcessIdentity,
     record::{Node, Role},
 };
 use anyhow::Result;
 use camino::Utf8PathBuf;
-use ids::SledId;
+use ids::{DiskId, SledId};
 use serde::Serialize;
 
 /// `testbed env --json`.
@@ -68,9 +69,9 @@ pub struct SledEnvironment {
 /// One process of a sled.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ProcessEnvironment {
-    /// `agent`.
+    /// `agent` or `downstairs`.
     pub kind: &'static str,
-    /// What it serves: for the agent, the sled's id.
+    /// What it serves: for the agent, the sled's id; for a Downstairs, its disk's.
     pub id: Option<String>,
     /// Its pid.
     pub pid: u32,
@@ -85,13 +86,13 @@ pub struct M2Environment {
     pub dir: Utf8PathBuf,
 }
 
-/// One data disk. Sleds have none yet.
+/// One data disk.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DiskEnvironment {
     /// Its name.
     pub name: String,
     /// Its id.
-    pub id: String,
+    pub id: DiskId,
     /// The directory that stands for it.
     pub dir: Utf8PathBuf,
 }
@@ -118,30 +119,44 @@ impl Cluster {
                     internal_url: url(node.address, INTERNAL_PORT),
                     pid,
                 }),
-                Role::Sled => environment.sleds.push(self.sled_environment(node, pid)),
+                Role::Sled => environment.sleds.push(self.sled_environment(node, pid)?),
             }
         }
         Ok(environment)
     }
 
-    fn sled_environment(&self, node: &Node, pid: Option<u32>) -> SledEnvironment {
+    fn sled_environment(&self, node: &Node, pid: Option<u32>) -> Result<SledEnvironment> {
         let agent = pid.map(|pid| ProcessEnvironment {
             kind: "agent",
             id: node.sled_id.map(|id| id.to_string()),
             pid,
         });
-        SledEnvironment {
+        let served = downstairs::of_sled(self.directory(), node)?;
+        let served = served.iter().map(|downstairs| ProcessEnvironment {
+            kind: "downstairs",
+            id: Some(downstairs.disk.to_string()),
+            pid: downstairs.pid(),
+        });
+        Ok(SledEnvironment {
             name: node.name.clone(),
             id: node.sled_id,
             agent_url: url(node.address, AGENT_PORT),
             depot_url: url(node.address, DEPOT_PORT),
             pid,
-            processes: agent.into_iter().collect(),
+            processes: agent.into_iter().chain(served).collect(),
             m2: M2_NAMES
                 .map(|name| M2Environment { name, dir: self.directory().m2_dir(&node.name, name) })
                 .into(),
-            disks: Vec::new(),
-        }
+            disks: node
+                .disks
+                .iter()
+                .map(|disk| DiskEnvironment {
+                    name: disk.name.clone(),
+                    id: disk.id,
+                    dir: self.directory().disk_dir(&node.name, &disk.name),
+                })
+                .collect(),
+        })
     }
 }
 
@@ -199,6 +214,8 @@ mod tests {
         record.nodes[0].process = Some(ProcessIdentity { start_ticks: 1, ..me.clone() });
         record.nodes[1].process = Some(me.clone());
         record.nodes[1].sled_id = Some(id);
+        record.nodes[1].add_disks(1);
+        let disk = record.nodes[1].disks[0].id;
         directory.update(|_| Ok((Some(record), ()))).unwrap();
         let cluster = Cluster::at(directory.clone(), Claims::at(temp.path().join("run")).unwrap());
         let environment = cluster.environment().unwrap();
@@ -225,7 +242,7 @@ mod tests {
                     { "name": "m2-0", "dir": directory.root().join("sled-a/m2-0") },
                     { "name": "m2-1", "dir": directory.root().join("sled-a/m2-1") },
                 ],
-                "disks": [],
+                "disks": [{ "name": "disk-0", "id": disk, "dir": directory.root().join("sled-a/disk-0") }],
             }],
         });
         assert_eq!(serde_json::to_value(&environment).unwrap(), expected);

@@ -78,8 +78,9 @@ pub(crate) async fn wait_ready(directory: &ClusterDirectory, node: &Node) -> Res
         Role::Sled => format!("{}/healthz", url(node.address, AGENT_PORT)),
     };
     let process = node.process.as_ref().with_context(|| format!("{} was never started", node.name))?;
-    let http =
-        reqwest::Client::builder().no_proxy().timeout(PROBE_LIMIT).build().context("an HTTP client")?;
+    // As from its own host: it is asked also while it is cut off.
+    let http = reqwest::Client::builder().no_proxy().timeout(PROBE_LIMIT).local_address(node.address);
+    let http = http.build().context("an HTTP client")?;
     let what = format!("{} to serve ({probe_url}; log: {})", node.name, directory.log_file(&node.name));
     wait_for(&what, READY_LIMIT, async || {
         match process.lives() {

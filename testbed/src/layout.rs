@@ -7,7 +7,7 @@
 //!     cluster.json          the record: addresses, processes, tokens (mode 0600)
 //!     tokens/operator …     the same tokens, each in a file of its own, for the processes
 //!     nexus-1/              config.toml · process.log · state/ (database, staging, faults.sock)
-//!     sled-a/               config.toml · process.log · state/ · m2-0/ · m2-1/
+//!     sled-a/               config.toml · process.log · state/ · m2-0/ · m2-1/ · disk-0/ …
 //! ```
 
 use crate::names::check_cluster_name;
@@ -102,6 +102,18 @@ impl ClusterDirectory {
     #[must_use]
     pub fn demo_effects_dir(&self, coordinator: &str, saga: SagaId) -> Utf8PathBuf {
         self.state_dir(coordinator).join("demo-effects").join(saga.to_string())
+    }
+
+    /// The fault socket of the process that serves a data disk.
+    #[must_use]
+    pub fn disk_fault_socket(&self, sled: &str, disk: &str) -> Utf8PathBuf {
+        self.state_dir(sled).join(format!("{disk}.faults.sock"))
+    }
+
+    /// The directory that stands for one data disk of a sled.
+    #[must_use]
+    pub fn disk_dir(&self, sled: &str, disk: &str) -> Utf8PathBuf {
+        self.node(sled).join(disk)
     }
 
     /// The directory that stands for one M.2 of a sled.

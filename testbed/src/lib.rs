@@ -13,6 +13,7 @@
 //!                     ▼                                              ▼
 //!       ┌─ 127.0.0.1 ─────────┐  ┌─ 127.0.1.1 ──────────┐  ┌─ 127.0.1.2 ──────────┐
 //!       │ nexus-1             │  │ sled-a  m2-0 m2-1    │  │ sled-b  m2-0 m2-1    │  …
+//!       │                     │  │ disk-0: a Downstairs │  │ disk-0: a Downstairs │
 //!       └─────────────────────┘  └──────────────────────┘  └──────────────────────┘
 //! ```
 //!
@@ -24,9 +25,11 @@
 //! - [`process`]: one process, told apart from another that has its pid later.
 //! - [`record`]: the durable record and its lock. [`claim`]: which number a cluster has on this machine.
 //! - [`binaries`], [`config`], [`launch`]: what is run, with which config, and how it is started.
-//! - [`builder`] brings a cluster up; [`cluster`] is what one does with it; [`teardown`] and [`keeper`] end it.
+//! - [`builder`] brings a cluster up; [`cluster`] is what one does with it; [`teardown`] and [`keeper`] end it. [`downstairs`]: what
+//!   outlives its agent.
 //! - [`owned_process`]: a process that does not outlive this program, for whoever runs other things than clusters.
 //! - [`release`], [`release_root`], [`copies`]: a release onto every sled, and the proof that it is there.
+//! - [`volume`]: a volume by hand over sleds' disks. [`partition`]: who cannot reach whom.
 //! - [`demo_effects`]: what demo sagas have left, and the rules that it keeps.
 //! - [`mod@env`], [`status`], [`logs`]: what one is told. [`wait`]: bounded waiting that says what it saw last.
 //!
@@ -40,6 +43,7 @@ mod cluster;
 mod config;
 mod copies;
 mod demo_effects;
+mod downstairs;
 pub mod env;
 mod keeper;
 mod launch;
@@ -47,15 +51,17 @@ mod layout;
 mod logs;
 pub mod names;
 mod owned_process;
+mod partition;
 mod process;
 mod record;
 mod release;
 mod release_root;
 pub mod status;
 mod teardown;
+mod volume;
 mod wait;
 
-pub use builder::{ClusterBuilder, SLEDS_DEFAULT};
+pub use builder::{ClusterBuilder, DISKS_DEFAULT, SLEDS_DEFAULT};
 pub use claim::{ClaimOrder, Claims};
 pub use cluster::{Cluster, KillScope, OwnedCluster};
 pub use copies::CopiesReport;
@@ -65,8 +71,9 @@ pub use keeper::{KeeperCommand, KeeperOrders, keep};
 pub use layout::ClusterDirectory;
 pub use names::DiskName;
 pub use owned_process::{OwnedProcess, owned_command};
+pub use partition::check as check_partition;
 pub use process::{LiveProcess, ProcessFacts, ProcessIdentity};
-pub use record::{ClusterRecord, DatabaseKind, ExtraConfig, Intent, Node, Phase, Role, Tokens};
+pub use record::{ClusterRecord, DataDisk, DatabaseKind, ExtraConfig, Intent, Node, Phase, Role, Tokens};
 pub use release::ReleaseProgress;
 pub use release_root::root_in_zip;
 pub use wait::wait_for;

@@ -6,6 +6,12 @@ use anyhow::{Result, bail};
 /// The M.2 devices of every sled, in the order in which they are read.
 pub const M2_NAMES: [&str; 2] = ["m2-0", "m2-1"];
 
+/// What the names of data disks begin with.
+const DATA_DISK: &str = "disk-";
+
+/// Data disks of a sled at most: names and ports would do for more, a laptop would not.
+pub const DISKS_MAX: usize = 16;
+
 /// The name of a cluster that was not named.
 pub const DEFAULT_CLUSTER_NAME: &str = "default";
 
@@ -31,6 +37,12 @@ pub fn coordinator_name(index: usize) -> String {
     format!("nexus-{}", index + 1)
 }
 
+/// The name of the `index`-th data disk of a sled, counted from 0: `disk-0`, ….
+#[must_use]
+pub fn disk_name(index: usize) -> String {
+    format!("{DATA_DISK}{index}")
+}
+
 /// Refuses a cluster's name that could not be a directory's.
 pub fn check_cluster_name(name: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -43,26 +55,24 @@ pub fn check_cluster_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// One M.2 of one sled, as it is written on the command line: `sled-b/m2-0`.
+/// One disk of one sled, as it is written on the command line: `sled-b/m2-0`, `sled-b/disk-0`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskName {
     /// The sled.
     pub sled: String,
-    /// The M.2.
+    /// The M.2 or data disk.
     pub disk: String,
 }
 
 impl DiskName {
-    /// Reads `WHO/DISK`. Whether the sled exists is checked where the sleds are known.
+    /// Reads `WHO/DISK`. Whether there is such a sled, and a data disk of that number, is checked where they are known.
     pub fn parse(text: &str) -> Result<DiskName> {
-        let known = M2_NAMES.join(", ");
+        let known = format!("{}, {}, …", M2_NAMES.join(", "), disk_name(0));
         let Some((sled, disk)) = text.split_once('/') else {
             bail!("{text:?} does not name a disk: WHO/DISK was expected, such as sled-b/m2-0");
         };
-        if disk.starts_with("disk-") {
-            bail!("{text:?}: data disks are not built yet; a sled's disks are {known}");
-        }
-        if !M2_NAMES.contains(&disk) {
+        let is_data_disk = (0..DISKS_MAX).any(|index| disk_name(index) == disk);
+        if !is_data_disk && !M2_NAMES.contains(&disk) {
             bail!("no disk {disk:?} in {text:?}; a sled's disks are {known}");
         }
         Ok(DiskName { sled: sled.to_owned(), disk: disk.to_owned() })
@@ -99,7 +109,8 @@ mod tests {
             DiskName::parse("sled-b/m2-1").unwrap(),
             DiskName { sled: "sled-b".to_owned(), disk: "m2-1".to_owned() }
         );
-        for bad in ["sled-b", "sled-b/", "sled-b/m2-2", "sled-b/disk-0"] {
+        assert_eq!(DiskName::parse("sled-b/disk-3").unwrap().disk, "disk-3");
+        for bad in ["sled-b", "sled-b/", "sled-b/m2-2", "sled-b/disk-", "sled-b/disk-01", "sled-b/disk-16"] {
             let refusal = DiskName::parse(bad).unwrap_err().to_string();
             assert!(refusal.contains("m2-0"), "{refusal}");
         }

@@ -14,14 +14,14 @@
 //! between a process's start and the writing of its record leaves is not in the record; to keep that window empty the
 //! start happens under the lock and the record is written before the lock is given back.
 
-use crate::{addresses::ClusterNumber, layout::ClusterDirectory, process::ProcessIdentity};
+use crate::{addresses::ClusterNumber, layout::ClusterDirectory, names::disk_name, process::ProcessIdentity};
 use anyhow::{Context, Result, bail};
 use camino::Utf8PathBuf;
-use ids::SledId;
+use ids::{DiskId, SledId};
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
-use std::{fs, io, io::Write, net::IpAddr, os::unix::fs::OpenOptionsExt};
+use std::{collections::BTreeSet, fs, io, io::Write, net::IpAddr, os::unix::fs::OpenOptionsExt};
 
 /// The shape that this code reads and writes.
 const RECORD_VERSION: u32 = 1;
@@ -53,6 +53,9 @@ pub struct ClusterRecord {
     /// The coordinators' database.
     #[serde(default)]
     pub database: DatabaseKind,
+    /// Nodes that are cut off, or may be: each group from everybody else.
+    #[serde(default)]
+    pub partitions: Vec<BTreeSet<String>>,
     /// Coordinators, then sleds, each in the order of their addresses.
     pub nodes: Vec<Node>,
 }
@@ -116,16 +119,36 @@ pub struct Node {
     pub address: IpAddr,
     /// The sled's id, once it has told it.
     pub sled_id: Option<SledId>,
+    /// The sled's data disks.
+    #[serde(default)]
+    pub disks: Vec<DataDisk>,
     /// Its process: the one that lives, or the one that lived last.
     pub process: Option<ProcessIdentity>,
     /// What was last done with it on purpose.
     pub intent: Intent,
 }
 
+/// A data disk of a sled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataDisk {
+    /// Its name: `disk-0`.
+    pub name: String,
+    /// Its id, which it keeps for ever.
+    pub id: DiskId,
+}
+
 impl Node {
     /// One that has not run yet.
     pub(crate) fn new(name: String, role: Role, address: IpAddr) -> Node {
-        Node { name, role, address, sled_id: None, process: None, intent: Intent::Stop }
+        Node { name, role, address, sled_id: None, disks: Vec::new(), process: None, intent: Intent::Stop }
+    }
+
+    /// Gives it data disks up to that number.
+    pub(crate) fn add_disks(&mut self, disks: usize) {
+        for index in self.disks.len()..disks {
+            self.disks.push(DataDisk { name: disk_name(index), id: DiskId::generate() });
+        }
     }
 }
 
@@ -167,6 +190,7 @@ impl ClusterRecord {
             tokens,
             extra: ExtraConfig::default(),
             database: DatabaseKind::default(),
+            partitions: Vec::new(),
             nodes: Vec::new(),
         }
     }
@@ -194,6 +218,12 @@ impl ClusterRecord {
         Ok(node)
     }
 
+    /// Data disks that each sled has.
+    #[must_use]
+    pub fn disks_per_sled(&self) -> usize {
+        self.with_role(Role::Sled).map(|sled| sled.disks.len()).max().unwrap_or_default()
+    }
+
     /// All of one role.
     pub fn with_role(&self, role: Role) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(move |node| node.role == role)
@@ -210,9 +240,14 @@ impl ClusterRecord {
         Ok(false)
     }
 
-    fn unknown(&self, who: &str) -> anyhow::Error {
+    /// The names of all, for people.
+    pub(crate) fn names(&self) -> String {
         let known: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
-        anyhow::anyhow!("no {who:?} in cluster {}; there is {}", self.name, known.join(", "))
+        known.join(", ")
+    }
+
+    fn unknown(&self, who: &str) -> anyhow::Error {
+        anyhow::anyhow!("no {who:?} in cluster {}; there is {}", self.name, self.names())
     }
 }
 
@@ -309,6 +344,7 @@ mod tests {
                 role,
                 address: "127.0.1.1".parse().unwrap(),
                 sled_id: None,
+                disks: Vec::new(),
                 process: None,
                 intent: Intent::Stop,
             });

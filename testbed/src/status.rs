@@ -3,13 +3,18 @@
 use crate::{
     addresses::{AGENT_PORT, OPERATOR_PORT, url},
     cluster::Cluster,
-    process::ProcessFacts,
+    downstairs::{self, Downstairs},
+    process::{ProcessFacts, ProcessIdentity},
     record::{Intent, Node, Phase, Role},
 };
 use anyhow::Result;
 use nexus_client::sleds::{Sled, SledLiveness};
 use serde::Serialize;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
 
 /// How long the coordinator may take to answer: a status is shown also when it hangs.
 const ASK_LIMIT: Duration = Duration::from_secs(2);
@@ -27,6 +32,8 @@ pub struct ClusterStatus {
     pub owner_pid: Option<u32>,
     /// Whether that process lives.
     pub owner_lives: Option<bool>,
+    /// Who is cut off: each group from everybody else.
+    pub partitions: Vec<BTreeSet<String>>,
     /// Its processes.
     pub nodes: Vec<NodeStatus>,
 }
@@ -48,6 +55,25 @@ pub struct NodeStatus {
     pub age_seconds: Option<u64>,
     /// What the coordinator says of it, in a few words; none if that did not answer.
     pub seen: Option<String>,
+    /// The processes that serve a sled's data disks, in the order of the disks.
+    pub disks: Vec<DiskServer>,
+}
+
+/// The process that serves a data disk.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DiskServer {
+    /// The disk's name.
+    pub disk: String,
+    /// Whether it runs, and if not, why.
+    pub state: NodeState,
+    /// Its pid, while it lives.
+    pub pid: Option<u32>,
+    /// Where Upstairs find it, while it lives.
+    pub address: Option<SocketAddr>,
+    /// Bytes of memory that it occupies.
+    pub resident_bytes: Option<u64>,
+    /// Seconds since it started.
+    pub age_seconds: Option<u64>,
 }
 
 /// Whether a process runs.
@@ -98,17 +124,61 @@ impl Cluster {
             if record.phase == Phase::Stopped { BTreeMap::new() } else { self.ask_coordinator().await };
         let mut nodes = Vec::new();
         for node in &record.nodes {
-            nodes.push(node_status(node, &seen)?);
+            nodes.push(self.node_status(node, &seen)?);
         }
-        let owner_lives = record.owner.as_ref().map(crate::process::ProcessIdentity::lives).transpose()?;
+        let owner_lives = record.owner.as_ref().map(ProcessIdentity::lives).transpose()?;
         Ok(ClusterStatus {
             name: record.name,
             number: record.number,
             phase: record.phase,
             owner_pid: record.owner.map(|owner| owner.pid),
             owner_lives,
+            partitions: record.partitions,
             nodes,
         })
+    }
+
+    fn node_status(&self, node: &Node, seen: &BTreeMap<String, String>) -> Result<NodeStatus> {
+        let facts = match &node.process {
+            Some(process) => process.facts()?,
+            None => None,
+        };
+        let port = match node.role {
+            Role::Coordinator => OPERATOR_PORT,
+            Role::Sled => AGENT_PORT,
+        };
+        Ok(NodeStatus {
+            name: node.name.clone(),
+            url: url(node.address, port),
+            state: NodeState::of(node.intent, facts),
+            pid: facts.and(node.process.as_ref()).map(|process| process.pid),
+            resident_bytes: facts.map(|facts| facts.resident_bytes),
+            age_seconds: facts.map(|facts| facts.age_seconds),
+            seen: seen.get(&node.name).cloned(),
+            disks: self.disk_servers(node)?,
+        })
+    }
+
+    fn disk_servers(&self, node: &Node) -> Result<Vec<DiskServer>> {
+        let running = downstairs::of_sled(self.directory(), node)?;
+        let mut servers = Vec::new();
+        for disk in &node.disks {
+            let downstairs = running.iter().find(|downstairs| downstairs.disk == disk.id);
+            let facts =
+                match downstairs.map(|downstairs| ProcessIdentity::of(downstairs.pid())).transpose()? {
+                    Some(Some(identity)) => identity.facts()?,
+                    _ => None,
+                };
+            servers.push(DiskServer {
+                disk: disk.name.clone(),
+                state: NodeState::of(node.intent, facts),
+                pid: facts.and(downstairs).map(Downstairs::pid),
+                address: facts.and(downstairs).map(Downstairs::address),
+                resident_bytes: facts.map(|facts| facts.resident_bytes),
+                age_seconds: facts.map(|facts| facts.age_seconds),
+            });
+        }
+        Ok(servers)
     }
 
     /// What the coordinator says of each sled and of itself, by name; empty if it does not answer.
@@ -142,26 +212,6 @@ fn sled_words(sled: &Sled) -> String {
         sled.artifacts_wanted,
         reason.unwrap_or_default()
     )
-}
-
-fn node_status(node: &Node, seen: &BTreeMap<String, String>) -> Result<NodeStatus> {
-    let facts = match &node.process {
-        Some(process) => process.facts()?,
-        None => None,
-    };
-    let port = match node.role {
-        Role::Coordinator => OPERATOR_PORT,
-        Role::Sled => AGENT_PORT,
-    };
-    Ok(NodeStatus {
-        name: node.name.clone(),
-        url: url(node.address, port),
-        state: NodeState::of(node.intent, facts),
-        pid: facts.and(node.process.as_ref()).map(|process| process.pid),
-        resident_bytes: facts.map(|facts| facts.resident_bytes),
-        age_seconds: facts.map(|facts| facts.age_seconds),
-        seen: seen.get(&node.name).cloned(),
-    })
 }
 
 #[cfg(test)]

@@ -3,21 +3,23 @@
 //! ```text
 //!   SIGTERM (and SIGCONT: a paused process hears nothing else) to every process group
 //!     └─► wait, all together, at most the patience ─► SIGKILL to what is left ─► wait for the end
-//!           └─► its PostgreSQL server, if it has one ─► number given back ─► record: stopped, or the directory removed
+//!           └─► the same with every Downstairs: those that an earlier life of an agent started are in no group that is known
+//!           └─► who is cut off is so no more ─► its PostgreSQL server, if it has one ─► number given back ─► record: stopped, or the directory removed
 //! ```
 //!
 //! Which processes are the cluster's is the record's to say, and, for those that a crash kept out of it, the kernel's:
-//! each is started with the path of its node's config.
+//! each is started with the path of its node's config; a Downstairs has the lock of its disk.
 //!
 //! A crash in between leaves a record that is not stopped and whose owner is dead: the keeper, or the next `up` or
 //! `down`, does it again from the start, and every step may be done twice.
 
 use crate::{
     claim::Claims,
-    launch,
+    downstairs, launch,
     layout::ClusterDirectory,
+    partition,
     process::{LiveProcess, ProcessIdentity},
-    record::{ClusterRecord, DatabaseKind, Intent, Phase},
+    record::{ClusterRecord, DatabaseKind, Intent, Node, Phase, Role},
 };
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
@@ -106,11 +108,28 @@ pub(crate) fn end_processes(
         let names: Vec<&str> = stuck.iter().map(|(name, _)| name.as_str()).collect();
         bail!("{} did not end within {} s of SIGKILL", names.join(", "), KILL_LIMIT.as_secs());
     }
+    end_downstairs(directory, &record.with_role(Role::Sled).collect::<Vec<_>>(), patience)?;
+    if !record.partitions.is_empty() {
+        partition::heal(record.number).context("ending that nodes are cut off")?;
+        record.partitions.clear();
+    }
     // After those who use it.
     match record.database {
         DatabaseKind::Sqlite => Ok(()),
         DatabaseKind::Postgres => Standing::at(&directory.postgres()).end(patience.is_zero()),
     }
+}
+
+/// Ends every Downstairs of sleds whose agents have ended.
+pub(crate) fn end_downstairs(
+    directory: &ClusterDirectory,
+    sleds: &[&Node],
+    patience: Duration,
+) -> Result<()> {
+    if !patience.is_zero() {
+        downstairs::ask_to_end(directory, sleds, patience)?;
+    }
+    downstairs::kill_all(directory, sleds, KILL_LIMIT)
 }
 
 /// Processes that run with the config of one of the cluster's nodes: whoever started them may have died before it wrote

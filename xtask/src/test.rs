@@ -19,8 +19,8 @@ use test_postgres::{Programs, SERVER_VARIABLE, Server};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Needs cargo, a C compiler, and for the tests of the NBD export Debian's qemu-utils, libnbd-bin and fio.\n\
-cargo-nextest and PostgreSQL are used if they are there; with CI=true PostgreSQL must be. So must zfs-fuse, xfsprogs, btrfs-progs\n\
-and root, which the tests of datasets need.\n\
+cargo-nextest and PostgreSQL are used if they are there; with CI=true PostgreSQL must be. So must zfs-fuse, xfsprogs, btrfs-progs,\n\
+nftables and root, which the tests of datasets and partitions need.\n\
 FILTER and what follows it go to the runner: cargo xtask test keeper, cargo xtask test -- --no-capture"
 )]
 pub(crate) struct TestArgs {
@@ -41,6 +41,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     let server = postgres()?;
     programs_of("a client of NBD", &NBD_CLIENTS)?;
     programs_of("a file system of datasets", &FILE_SYSTEMS)?;
+    programs_of("what cuts processes off", &PACKET_FILTER)?;
     let mut runner = cargo()?;
     if let Some(server) = &server {
         runner.env(SERVER_VARIABLE, server.directory());
@@ -85,8 +86,11 @@ const FILE_SYSTEMS: [(&str, &str); 3] = [
     ("/usr/bin/btrfs", "btrfs-progs"),
 ];
 
+/// What speaks to the kernel's packet filter, likewise.
+const PACKET_FILTER: [(&str, &str); 1] = [("/usr/sbin/nft", "nftables")];
+
 /// Sees to it that they are there. If they cannot be, the tests that need them say what is missing: those of NBD fail, those of
-/// datasets are left out, and with `CI=true` fail.
+/// datasets and of partitions are left out, and with `CI=true` fail.
 fn programs_of(what: &str, programs: &[(&str, &str)]) -> Result<()> {
     let absent = |program: &str| {
         if program.starts_with('/') {

@@ -52,7 +52,12 @@ fn env(dir: &Utf8Path) -> Value {
 /// Every process of the cluster.
 fn processes(env: &Value) -> Vec<ProcessIdentity> {
     let nodes = ["nexus", "sleds"].iter().flat_map(|role| env[role].as_array().expect("a list"));
-    let pids = nodes.map(|node| u32::try_from(node["pid"].as_u64().expect("it runs")).expect("a pid"));
+    // What a sled supervises is in its list, behind the agent.
+    let pids = nodes.flat_map(|node| match node["processes"].as_array() {
+        Some(processes) => processes.iter().map(|process| process["pid"].clone()).collect(),
+        None => vec![node["pid"].clone()],
+    });
+    let pids = pids.map(|pid| u32::try_from(pid.as_u64().expect("it runs")).expect("a pid"));
     pids.map(|pid| ProcessIdentity::of(pid).expect("/proc can be read").expect("it lives")).collect()
 }
 
@@ -126,7 +131,7 @@ async fn ctrl_c_in_the_foreground_stops_and_removes_everything() {
     assert!(foreground.said.contains("sled-b is in service"), "{}", foreground.said);
     assert!(foreground.said.contains("s after compiling"), "{}", foreground.said);
     let processes = processes(&env(temp.path()));
-    assert_eq!(processes.len(), 3);
+    assert_eq!(processes.len(), 7, "a coordinator, two agents, and two disks of each are served");
     signal(&foreground.child, Signal::INT);
     assert!(ended(&mut foreground.child).await.success());
     assert!(processes.iter().all(|process| !lives(process)));
@@ -140,12 +145,47 @@ async fn ctrl_c_in_the_foreground_stops_and_removes_everything() {
 async fn a_foreground_that_is_killed_is_cleaned_up_by_its_keeper() {
     let temp = Utf8TempDir::new().unwrap();
     let mut foreground = foreground(temp.path());
+    // What serves its disks is in no process group of anybody who lives.
+    succeed(temp.path(), &["kill", "sled-a", "--agent-only"]);
+    succeed(temp.path(), &["restart", "sled-a"]);
     let processes = processes(&env(temp.path()));
+    assert_eq!(processes.len(), 7);
     signal(&foreground.child, Signal::KILL);
     ended(&mut foreground.child).await;
     wait_gone(&processes).await;
     let removed = async || if temp.path().join("default").exists() { Err("it is there") } else { Ok(()) };
     wait_for("the directory to be removed", LIMIT, removed).await.unwrap();
+}
+
+/// The kernel's packet filter has rules of these clusters.
+fn tables() -> String {
+    let output = Command::new("/usr/sbin/nft").args(["list", "tables"]).output().expect("nft is there");
+    String::from_utf8(output.stdout).expect("they have plain names")
+}
+
+#[tokio::test]
+async fn who_was_cut_off_is_so_no_more_when_the_foreground_was_killed() {
+    if let Err(refusal) = testbed::check_partition() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "CI runs this: {refusal:#}");
+        eprintln!("left out: {refusal:#}");
+        return;
+    }
+    let temp = Utf8TempDir::new().unwrap();
+    let mut foreground = foreground(temp.path());
+    let number = testbed::Cluster::open(temp.path(), "default").unwrap().record().unwrap().number;
+    let table = format!("bobsled_testbed_{number}\n");
+    assert!(succeed(temp.path(), &["partition", "heal"]).contains("nobody was cut off"));
+    succeed(temp.path(), &["partition", "sled-a", "sled-b"]);
+    assert!(succeed(temp.path(), &["status"]).contains("cut off from everybody else: sled-a, sled-b"));
+    assert!(tables().contains(&table));
+    succeed(temp.path(), &["partition", "heal"]);
+    assert!(!tables().contains(&table));
+    succeed(temp.path(), &["partition", "sled-b"]);
+    assert!(tables().contains(&table));
+    signal(&foreground.child, Signal::KILL);
+    ended(&mut foreground.child).await;
+    let healed = async || if tables().contains(&table) { Err("rules are there") } else { Ok(()) };
+    wait_for("the rules to be removed", LIMIT, healed).await.unwrap();
 }
 
 /// The pid of the keeper of the cluster in `dir`.
@@ -174,7 +214,7 @@ async fn what_a_crash_left_that_took_the_keeper_too_is_ended_by_the_next_up() {
     let bin_dir = bin_dir();
     succeed(temp.path(), &["up", "--detach", "--no-release", "--bin-dir", bin_dir.as_str()]);
     assert!(!left.iter().any(lives), "processes of the crashed cluster run beside the new one");
-    assert_eq!(processes(&env(temp.path())).len(), 3);
+    assert_eq!(processes(&env(temp.path())).len(), 7);
     succeed(temp.path(), &["reset"]);
 }
 
@@ -249,6 +289,27 @@ async fn a_detached_cluster_is_worked_on_by_commands_of_their_own() {
     succeed(dir, &["resume", "sled-a"]);
     succeed(dir, &["disk", "slow", "1", "sled-a/m2-0"]);
     succeed(dir, &["disk", "heal", "sled-a/m2-0"]);
+    for command in [&["slow", "1"][..], &["fail"], &["full"], &["heal"]] {
+        succeed(dir, &[&["disk"], command, &["sled-a/disk-1"]].concat());
+    }
+    assert!(
+        succeed(dir, &["disk", "corrupt", "3", "sled-b/disk-0", "--seed", "7"]).contains("\"corrupted\":[]")
+    );
+    assert!(
+        refused(dir, &["disk", "fail", "sled-a/disk-2"]).contains("there are m2-0, m2-1, disk-0, disk-1")
+    );
+    let status = succeed(dir, &["status"]);
+    let disk = status.lines().find(|line| line.starts_with("sled-b/disk-1")).expect("it has a line");
+    assert!(disk.contains("running") && disk.contains(":12401"), "{status}");
+    let file = dir.join("volume.json");
+    let volume = ["volume", "--size-mib", "1", "--output", file.as_str()];
+    assert!(refused(dir, &volume).contains("there are 2 disks"));
+    assert!(!file.exists());
+    let volume = [&volume[..], &["sled-a/disk-0", "sled-a/disk-1", "sled-b/disk-0"]].concat();
+    assert!(succeed(dir, &volume).contains("sled-agent volume export"));
+    let described: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(described["sub_volumes"][0]["region_set"]["members"].as_array().map(Vec::len), Some(3));
+    assert!(refused(dir, &volume).contains("volume.json"), "a volume's only description was written over");
     assert!(!succeed(dir, &["logs", "sled-a"]).is_empty());
     assert!(refused(dir, &["logs", "sled-q"]).contains("there is nexus-1, sled-a, sled-b"));
 
@@ -270,10 +331,11 @@ fn what_is_not_built_is_refused_before_anything_is_started() {
     let temp = Utf8TempDir::new().unwrap();
     for (args, wanted) in [
         (vec!["--demo"], "not built yet"),
-        (vec!["up", "--disks", "3"], "not built yet"),
+        (vec!["up", "--disks", "17"], "at most 16"),
         (vec!["up", "--db", "mysql"], "there is sqlite and postgres"),
         (vec!["up", "--nexus", "2"], "not built yet"),
-        (vec!["partition", "sled-a"], "not built yet"),
+        (vec!["partition", "sled-a"], "there is no cluster default"),
+        (vec!["volume", "--output", "/nowhere/v.json"], "there is no cluster default"),
         (vec!["--sleds", "2", "status"], "stand after it"),
         (vec!["--name", "../evil", "status"], "cannot be a cluster's name"),
         (vec!["status"], "there is no cluster default"),

@@ -1,9 +1,9 @@
 //! `sled-agent disk`: what is done with a disk by hand.
 
-use super::process::{self, Holder, HolderError};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Subcommand;
 use datasets::{DatasetError, Directories};
+use downstairs_process::{self as process, Holder, HolderError};
 use problem::chain;
 use std::{io, process::ExitCode, time::Duration};
 use thiserror::Error;

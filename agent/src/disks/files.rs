@@ -11,7 +11,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use durable_fs::{
-    Entry, FileMetadata, InPlaceFile, Operation, ReadFile, RealDisk, RootIdentity, Space, StepPoint, Storage,
+    Entry, FileMetadata, InPlaceFile, Operation, ReadFile, RootIdentity, Space, StepPoint, Storage,
     StorageError, WriteFile,
 };
 use ids::RegionId;
@@ -30,15 +30,20 @@ const ID_LENGTH: usize = 36;
 /// The files of all regions of a disk.
 #[derive(Clone, Debug)]
 pub(super) struct RegionFiles {
-    disk: RealDisk,
+    disk: Arc<dyn Storage>,
     /// Whose directories may have changes that were not synced.
     touched: Arc<Mutex<BTreeSet<RegionId>>>,
 }
 
 impl RegionFiles {
-    /// Of the disk that is mounted there.
-    pub(super) fn new(dir: &Utf8Path) -> RegionFiles {
-        RegionFiles { disk: RealDisk::new(dir), touched: Arc::default() }
+    /// Of this disk.
+    pub(super) fn new(disk: Arc<dyn Storage>) -> RegionFiles {
+        RegionFiles { disk, touched: Arc::default() }
+    }
+
+    /// Where on the disk a file of this region is.
+    pub(super) fn path_on_disk(region: RegionId, name: &str) -> Utf8PathBuf {
+        directory(region).join(name)
     }
 
     /// Where a file is.
@@ -177,6 +182,7 @@ mod tests {
     use super::*;
     use datasets::{Datasets, Directories, Size};
     use downstairs::{Disk, DiskError};
+    use durable_fs::RealDisk;
     use ids::RegionSetId;
     use region::{BlockSize, Geometry, Identity, List, NewRegion};
     use std::{fs, time::Duration};
@@ -194,7 +200,7 @@ mod tests {
             list: List::default(),
             salt: 1,
         };
-        let disk = Disk::new(Arc::new(RegionFiles::new(temp.path())));
+        let disk = Disk::new(Arc::new(RegionFiles::new(Arc::new(RealDisk::new(temp.path())))));
         let quota = 1 << 20;
         for region in [first, second] {
             let dataset = datasets.create(region, Size { quota_bytes: quota, reservation_bytes: quota });
@@ -217,7 +223,7 @@ mod tests {
     fn a_name_that_is_no_regions_leads_nowhere() {
         let temp = camino_tempfile::tempdir().unwrap();
         fs::write(temp.path().join("kept"), "").unwrap();
-        let files = RegionFiles::new(temp.path());
+        let files = RegionFiles::new(Arc::new(RealDisk::new(temp.path())));
         let id = RegionId::generate();
         for name in
             ["kept".to_owned(), "../kept".to_owned(), format!("new-{id}"), id.to_string().to_uppercase()]

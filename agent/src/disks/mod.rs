@@ -6,14 +6,16 @@
 //!                                                                                (outlives the agent)
 //! ```
 //!
-//! - [`mod@assign`]: which port each has, for ever. [`supervise`]: that a Downstairs runs. [`process`]: which process it is, provably.
-//! - [`serve`]: that process's own side. [`files`]: the regions of a disk, each in its dataset, as a Downstairs knows them.
+//! - [`mod@assign`]: which port each has, for ever. [`supervise`]: that a Downstairs runs; which process it is, provably:
+//!   [`downstairs_process`].
+//! - [`serve`]: that process's own side. [`files`]: the regions of a disk, each in its dataset, as a Downstairs knows them. [`faults`]: how
+//!   tests and drills break it.
 //! - [`command`]: `sled-agent disk`: taking a disk into use, and ending its Downstairs.
 
 mod assign;
 pub mod command;
+mod faults;
 mod files;
-pub(crate) mod process;
 pub mod serve;
 mod supervise;
 
@@ -29,6 +31,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 pub use assign::{AssignError, assign};
+pub use serve::{FaultSocket, Serving};
 pub use supervise::{Launch, Supervisor};
 
 /// How long one step on a disk may take. A disk that works answers within a second, also under load; one that spins up within ten.

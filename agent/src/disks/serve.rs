@@ -1,7 +1,7 @@
 //! `downstairs --datasets`: serves the regions of a disk, which it alone does. Started by the agent, and outlives it.
 
-use super::files::RegionFiles;
-use camino::Utf8Path;
+use super::{faults::FaultableDisk, files::RegionFiles};
+use camino::{Utf8Path, Utf8PathBuf};
 use daemon::{
     log::{self, LogError, LogFormat, LogSettings},
     state_lock::{StateLock, StateLockError},
@@ -9,9 +9,11 @@ use daemon::{
 };
 use datasets::{DatasetError, Datasets, Directories};
 use downstairs::{Control, Disk, Server, ServerError};
+use durable_fs::{DiskFaults, FaultyDisk, RealDisk, Storage};
 use problem::chain;
 use std::{io, net::SocketAddr, process::ExitCode, sync::Arc};
 use thiserror::Error;
+use tokio::runtime::Runtime;
 
 /// Why a disk is not served.
 #[derive(Debug, Error)]
@@ -41,10 +43,32 @@ pub(crate) fn control(directory: &Utf8Path, server: &Server) -> Option<Control> 
     }
 }
 
+/// What a Downstairs is told.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// Where its disk is mounted.
+    pub directory: Utf8PathBuf,
+    /// Where Upstairs come.
+    pub address: SocketAddr,
+    /// How it logs.
+    pub log_format: LogFormat,
+    /// Through which its disk can be faulted.
+    pub faults: Option<FaultSocket>,
+}
+
+/// Where a disk is faulted, for tests and drills.
+#[derive(Clone, Debug)]
+pub struct FaultSocket {
+    /// The socket.
+    pub path: Utf8PathBuf,
+    /// The disk's name there.
+    pub disk: String,
+}
+
 /// Serves it until SIGTERM or SIGINT.
 #[must_use]
-pub fn run(directory: &Utf8Path, address: SocketAddr, log_format: LogFormat) -> ExitCode {
-    match serve(directory, address, log_format) {
+pub fn run(serving: &Serving) -> ExitCode {
+    match serve(serving) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", chain(&error));
@@ -53,8 +77,9 @@ pub fn run(directory: &Utf8Path, address: SocketAddr, log_format: LogFormat) -> 
     }
 }
 
-fn serve(directory: &Utf8Path, address: SocketAddr, log_format: LogFormat) -> Result<(), ServeError> {
-    log::start(&LogSettings { format: log_format, filter: None })?;
+fn serve(serving: &Serving) -> Result<(), ServeError> {
+    let Serving { directory, address, log_format, faults } = serving;
+    log::start(&LogSettings { format: *log_format, filter: None })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(ServeError::Runtime)?;
     // Before the lock, which would be made: where a disk is to be mounted there may be a directory.
@@ -63,7 +88,8 @@ fn serve(directory: &Utf8Path, address: SocketAddr, log_format: LogFormat) -> Re
     let _only_one = StateLock::take(directory)?;
     // Before it listens: whoever finds it may ask it to end.
     let mut stop = runtime.block_on(async { stop::on_signals() })?;
-    let server = Server::start(Disk::new(Arc::new(RegionFiles::new(directory))), address)?;
+    let disk = open(directory, faults.as_ref(), &runtime);
+    let server = Server::start(Disk::new(Arc::new(RegionFiles::new(disk))), *address)?;
     let control = control(directory, &server);
     tracing::info!(%directory, address = %server.address(), "downstairs serves the disk");
     // An error is that nobody will ever ask.
@@ -72,4 +98,19 @@ fn serve(directory: &Utf8Path, address: SocketAddr, log_format: LogFormat) -> Re
     server.stop();
     tracing::info!(%directory, "downstairs stopped");
     Ok(())
+}
+
+/// The disk; where that is wanted, with a socket through which it is faulted. That this cannot be opened fails the test that wanted it, not
+/// the process.
+fn open(directory: &Utf8Path, faults: Option<&FaultSocket>, runtime: &Runtime) -> Arc<dyn Storage> {
+    let disk = RealDisk::new(directory);
+    let Some(FaultSocket { path, disk: name }) = faults.cloned() else { return Arc::new(disk) };
+    let switch = DiskFaults::new();
+    let control = Arc::new(FaultableDisk::new(&name, disk.clone(), switch.clone()));
+    runtime.spawn(async move {
+        if let Err(error) = fault_points::serve(path.clone(), Some(control)).await {
+            tracing::error!(%path, error = &error as &dyn std::error::Error, "the fault socket cannot be opened");
+        }
+    });
+    Arc::new(FaultyDisk::new(disk, switch))
 }

@@ -13,11 +13,12 @@
 //! The agent's end moves nobody: the process goes on, and whoever looks next finds it by the lock on its disk. Only this task moves a
 //! disk's standing. A crash of the agent between the start of a process and anything else is as its end.
 
-use super::process::{self, Holder, Ours};
+use super::faults;
 use crate::config::DiskSettings;
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon::log::LogFormat;
 use datasets::{Datasets, Health};
+use downstairs_process::{self as process, Holder, Ours};
 use ids::DiskId;
 use problem::chain;
 use sled_client::disks::{DownstairsState, DownstairsStatus};
@@ -52,12 +53,15 @@ pub struct Launch {
     pub program: Utf8PathBuf,
     /// How they log; to where the agent does.
     pub log_format: LogFormat,
+    /// Where their fault sockets are; none unless the config says `[testing] faults = true`.
+    pub fault_sockets: Option<Utf8PathBuf>,
 }
 
 /// The task of one disk.
 #[derive(Debug)]
 pub struct Supervisor {
     id: DiskId,
+    name: String,
     dir: Utf8PathBuf,
     address: SocketAddr,
     datasets: Arc<dyn Datasets>,
@@ -80,7 +84,8 @@ impl Supervisor {
             reason: Some("the disk was not looked at yet".to_owned()),
         };
         let standing = watch::Sender::new(standing);
-        Supervisor { id: settings.id, dir: settings.dir.clone(), address, datasets, launch, standing }
+        let (id, name, dir) = (settings.id, settings.name.clone(), settings.dir.clone());
+        Supervisor { id, name, dir, address, datasets, launch, standing }
     }
 
     pub(super) fn standing(&self) -> watch::Receiver<DownstairsStatus> {
@@ -154,6 +159,10 @@ impl Supervisor {
         command.args(process::arguments(&self.dir, self.address));
         if self.launch.log_format == LogFormat::Json {
             command.arg("--log-json");
+        }
+        if let Some(directory) = &self.launch.fault_sockets {
+            let socket = faults::socket(directory, &self.name);
+            command.args(["--fault-socket", socket.as_str(), "--fault-disk", &self.name]);
         }
         // Its words go to where the agent's go, and it is not ended with the agent.
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(false).spawn();

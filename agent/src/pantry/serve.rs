@@ -1,6 +1,6 @@
 //! `sled-agent pantry`: holds the sled's volumes. Started by the agent, and outlives it. `sled-agent pantry-stop` ends it.
 
-use crate::disks::process::{self, Holder, HolderError};
+use downstairs_process::{self as process, Holder, HolderError};
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon::{
     log::{self, LogError, LogFormat, LogSettings},

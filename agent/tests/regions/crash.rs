@@ -45,7 +45,11 @@ impl Sled {
     fn regions(&self) -> Regions {
         let settings =
             DiskSettings { id: self.disk, name: "disk-0".to_owned(), dir: self.temp.path().to_owned() };
-        let launch = Launch { program: "/no/program".into(), log_format: daemon::log::LogFormat::Text };
+        let launch = Launch {
+            program: "/no/program".into(),
+            log_format: daemon::log::LogFormat::Text,
+            fault_sockets: None,
+        };
         let (disk, _) = Disk::open(&settings, "127.0.0.1:12400".parse().unwrap(), &launch);
         Regions::open(Arc::new(self.records.clone()), Disks::new(vec![disk])).unwrap()
     }

@@ -2,8 +2,10 @@
 //! `testbed` crate does it.
 
 use super::Place;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use camino::Utf8PathBuf;
 use clap::{Args, Subcommand};
+use std::fs::{self, File};
 use testbed::{Cluster, ClusterDirectory, DiskFault, DiskName, KillScope};
 
 /// Whom it is done to.
@@ -37,9 +39,9 @@ pub(crate) enum DiskCommand {
     },
     /// Every write finds no space
     Full(Disk),
-    /// Bits are flipped in K stored artifacts, once, silently
+    /// Bits are flipped in K stored artifacts (M.2) or blocks (data disks), once, silently
     Corrupt {
-        /// How many artifacts
+        /// How many artifacts or blocks
         k: u64,
         #[command(flatten)]
         disk: Disk,
@@ -54,9 +56,31 @@ pub(crate) enum DiskCommand {
 /// Which disk.
 #[derive(Debug, Args)]
 pub(crate) struct Disk {
-    /// sled-b/m2-0
+    /// sled-b/m2-0, sled-b/disk-0
     #[arg(value_name = "WHO/DISK")]
     disk: String,
+}
+
+/// Whom to cut off.
+#[derive(Debug, Args)]
+pub(crate) struct PartitionArgs {
+    /// sled-b nexus-1 …; or heal
+    #[arg(required = true)]
+    who: Vec<String>,
+}
+
+/// What volume to make.
+#[derive(Debug, Args)]
+pub(crate) struct VolumeArgs {
+    /// Mebibytes of it
+    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    size_mib: u64,
+    /// The file that describes it, which is not there yet
+    #[arg(long, value_name = "FILE")]
+    output: Utf8PathBuf,
+    /// The three disks; unless said, disk-0 of the first three sleds
+    #[arg(value_name = "WHO/DISK")]
+    disks: Vec<String>,
 }
 
 /// Kills.
@@ -111,6 +135,37 @@ pub(crate) async fn disk(cluster: &Cluster, command: DiskCommand) -> Result<()> 
     if !told.is_null() {
         say!("{told}");
     }
+    Ok(())
+}
+
+/// Cuts off, or ends that.
+pub(crate) fn partition(cluster: &Cluster, args: &PartitionArgs) -> Result<()> {
+    if args.who == ["heal"] {
+        let was = cluster.heal_partitions()?;
+        say!("{}", if was { "nobody is cut off any more" } else { "nobody was cut off" });
+        return Ok(());
+    }
+    cluster.partition(&args.who)?;
+    say!("{} cut off; `cargo xtask testbed partition heal` ends that", args.who.join(", "));
+    Ok(())
+}
+
+/// Makes a volume, and says how it is used.
+pub(crate) async fn volume(cluster: &Cluster, args: &VolumeArgs) -> Result<()> {
+    let size = args.size_mib.checked_mul(1 << 20).context("no disk has so many mebibytes")?;
+    let disks = args.disks.iter().map(|disk| DiskName::parse(disk)).collect::<Result<Vec<_>>>()?;
+    // Before anything is made: what nobody can find again would stay.
+    let file = File::options().write(true).create_new(true).open(&args.output);
+    let file = file.with_context(|| format!("creating {}", args.output))?;
+    let made = cluster.make_volume(size, &disks).await.and_then(|request| {
+        serde_json::to_writer_pretty(file, &request).with_context(|| format!("writing {}", args.output))?;
+        Ok(request)
+    });
+    if made.is_err() {
+        let _ = fs::remove_file(&args.output);
+    }
+    say!("volume {} of {} MiB: {}", made?.id, args.size_mib, args.output);
+    say!("sled-agent volume export --volume {} --epoch 1 --listen unix:$PWD/volume.sock", args.output);
     Ok(())
 }
 

@@ -76,7 +76,12 @@ fn headline(status: &ClusterStatus) -> String {
         (Some(pid), _) => format!(", left behind by pid {pid}, which died: `down` cleans up"),
         (None, _) => String::new(),
     };
-    format!("cluster {} (number {}): {phase}{owner}\n", status.name, status.number)
+    let mut text = format!("cluster {} (number {}): {phase}{owner}\n", status.name, status.number);
+    for group in &status.partitions {
+        let group: Vec<&str> = group.iter().map(String::as_str).collect();
+        text += &format!("cut off from everybody else: {}\n", group.join(", "));
+    }
+    text
 }
 
 fn rows(status: &ClusterStatus) -> Vec<[String; 7]> {
@@ -93,7 +98,22 @@ fn rows(status: &ClusterStatus) -> Vec<[String; 7]> {
             node.seen.clone().unwrap_or_else(dash),
         ]
     };
-    std::iter::once(head).chain(status.nodes.iter().map(row)).collect()
+    let disk = |node: &testbed::status::NodeStatus, server: &testbed::status::DiskServer| {
+        [
+            format!("{}/{}", node.name, server.disk),
+            server.state.word().to_owned(),
+            server.pid.map_or_else(dash, |pid| pid.to_string()),
+            server.age_seconds.map_or_else(dash, age),
+            server.resident_bytes.map_or_else(dash, |bytes| format!("{} MiB", bytes >> 20)),
+            server.address.map_or_else(dash, |address| address.to_string()),
+            dash(),
+        ]
+    };
+    let of_node = |node: &testbed::status::NodeStatus| {
+        let disks = node.disks.iter().map(|server| disk(node, server));
+        std::iter::once(row(node)).chain(disks).collect::<Vec<_>>()
+    };
+    std::iter::once(head).chain(status.nodes.iter().flat_map(of_node)).collect()
 }
 
 fn age(seconds: u64) -> String {
@@ -134,6 +154,7 @@ mod tests {
             resident_bytes: pid.map(|_| 9 << 20),
             age_seconds: pid.map(|_| 150),
             seen: None,
+            disks: Vec::new(),
         };
         let status = ClusterStatus {
             name: "default".to_owned(),
@@ -141,12 +162,14 @@ mod tests {
             phase: Phase::Running,
             owner_pid: None,
             owner_lives: None,
+            partitions: vec![["sled-a".to_owned()].into()],
             nodes: vec![node("sled-a", NodeState::Running, Some(7)), node("sled-b", NodeState::Killed, None)],
         };
         let text = headline(&status) + &table(&rows(&status));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "cluster default (number 1): running");
-        assert!(lines[2].starts_with("sled-a  running  7    2 min  9 MiB  http://"), "{text}");
-        assert!(lines[3].starts_with("sled-b  killed   -    -      -      http://"), "{text}");
+        assert_eq!(lines[1], "cut off from everybody else: sled-a");
+        assert!(lines[3].starts_with("sled-a  running  7    2 min  9 MiB  http://"), "{text}");
+        assert!(lines[4].starts_with("sled-b  killed   -    -      -      http://"), "{text}");
     }
 }

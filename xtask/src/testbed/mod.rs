@@ -23,8 +23,8 @@ use testbed::{Cluster, names::DEFAULT_CLUSTER_NAME};
 /// A real cluster on this machine; without a subcommand: the whole tour in the foreground.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without a subcommand: builds, starts 1 coordinator and 4 sleds, brings a signed sample release onto
-every sled, says what to try next, and ends and removes everything on Ctrl-C.
+Without a subcommand: builds, starts 1 coordinator and 4 sleds with 2 data disks each, brings a signed
+sample release onto every sled, says what to try next, and ends and removes everything on Ctrl-C.
 
 The first cluster has sled-a on 127.0.1.1, sled-b on 127.0.1.2, … and its coordinator on 127.0.0.1;
 the K-th has its sleds on 127.0.K.N and its coordinator on 127.0.K.251. Nothing that was killed
@@ -33,7 +33,11 @@ restarts by itself. Examples:
   cargo xtask testbed up --detach --sleds 3
   eval \"$(cargo xtask testbed env)\"; sledctl status
   cargo xtask testbed kill sled-b; cargo xtask testbed restart sled-b
-  cargo xtask testbed disk corrupt 3 sled-a/m2-1 --seed 7")]
+  cargo xtask testbed disk corrupt 3 sled-a/m2-1 --seed 7
+  cargo xtask testbed volume --output volume.json; cargo xtask testbed disk fail sled-b/disk-0
+  cargo xtask testbed partition sled-c; cargo xtask testbed partition heal
+
+docs/DEVELOPING.md, \"Break it\", goes through the last ones.")]
 pub(crate) struct TestbedArgs {
     /// Which cluster, if there are several
     #[arg(long, global = true, default_value = DEFAULT_CLUSTER_NAME, value_name = "NAME")]
@@ -74,11 +78,10 @@ enum TestbedCommand {
     /// Faults a disk, or heals it
     #[command(subcommand)]
     Disk(act::DiskCommand),
-    /// Cuts sleds off from everybody else (not built yet)
-    Partition {
-        /// Whom
-        who: Vec<String>,
-    },
+    /// Makes a volume by hand on three data disks, and writes the file that `sled-agent volume export` takes
+    Volume(act::VolumeArgs),
+    /// Cuts WHO… off from everybody else, and not from each other; `heal` ends it. Needs root and nft
+    Partition(act::PartitionArgs),
 }
 
 /// Which cluster a command is about.
@@ -137,10 +140,7 @@ async fn dispatch(place: &Place, command: TestbedCommand) -> Result<()> {
         TestbedCommand::Restart(args) => act::restart(&place.open()?, &args).await,
         TestbedCommand::AddSled => act::add_sled(&place.open()?).await,
         TestbedCommand::Disk(command) => act::disk(&place.open()?, command).await,
-        TestbedCommand::Partition { .. } => {
-            bail!(
-                "partition is not built yet; `pause WHO` makes a process answer nothing, `kill WHO` ends it"
-            )
-        }
+        TestbedCommand::Volume(args) => act::volume(&place.open()?, &args).await,
+        TestbedCommand::Partition(args) => act::partition(&place.open()?, &args),
     }
 }

@@ -25,7 +25,10 @@ use std::{
     process::{ExitCode, Stdio},
     time::Duration,
 };
-use testbed::{ClaimOrder, Cluster, ClusterBuilder, DatabaseKind, KeeperCommand, OwnedCluster};
+use testbed::{
+    ClaimOrder, Cluster, ClusterBuilder, DISKS_DEFAULT, DatabaseKind, KeeperCommand, OwnedCluster,
+    names::DISKS_MAX,
+};
 use tokio::{runtime::Runtime, task::JoinHandle};
 
 /// The sample release's version.
@@ -43,7 +46,7 @@ pub(crate) struct UpArgs {
     /// Sleds; 4 unless said, or as many as there were
     #[arg(long, value_name = "K")]
     sleds: Option<usize>,
-    /// Data disks of each sled (not built yet)
+    /// Data disks of each sled, each with a Downstairs; 2 unless said, or as many as there were
     #[arg(long, value_name = "D")]
     disks: Option<usize>,
     /// The coordinator's database: sqlite, or postgres (a server of the cluster's own); sqlite unless said, or what it had
@@ -80,8 +83,8 @@ impl UpArgs {
                 "--demo is not built yet: there are no volumes and VMs; `cargo xtask testbed` shows what there is"
             );
         }
-        if self.disks.is_some_and(|disks| disks > 0) {
-            bail!("--disks is not built yet: sleds have two M.2 devices, and no data disks");
+        if let Some(disks) = self.disks.filter(|&disks| disks > DISKS_MAX) {
+            bail!("--disks {disks}: a sled has at most {DISKS_MAX}");
         }
         if self.database()? == Some(DatabaseKind::Postgres) {
             test_postgres::Programs::required().context("--db postgres")?;
@@ -129,6 +132,11 @@ pub(crate) fn run(place: &Place, args: &UpArgs, runtime: &Runtime) -> Result<Exi
     if let Some(database) = args.database()? {
         builder = builder.database(database);
     }
+    if let Some(disks) = args.disks {
+        builder = builder.disks(disks);
+    }
+    let disks = builder.planned_disks(DISKS_DEFAULT)?;
+    let builder = builder.disks(disks);
     let sleds = builder.planned_sleds()?;
     let database = match builder.planned_database()? {
         DatabaseKind::Sqlite => "sqlite",
@@ -143,7 +151,7 @@ pub(crate) fn run(place: &Place, args: &UpArgs, runtime: &Runtime) -> Result<Exi
         let mut interrupts = Interrupts::listen()?;
         let narrator = Narrator::start();
         narrator.fact(&format!(
-            "cluster {}: 1 coordinator ({database}), {sleds} sleds × 2 M.2; no root needed",
+            "cluster {}: 1 coordinator ({database}), {sleds} sleds × 2 M.2 and {disks} data disks; no root needed",
             place.name
         ));
         if anew {
@@ -411,7 +419,7 @@ mod tests {
         };
         let none = UpArgs::default;
         refused(UpArgs { demo: true, ..none() }, "not built yet");
-        refused(UpArgs { disks: Some(3), ..none() }, "not built yet");
+        refused(UpArgs { disks: Some(17), ..none() }, "at most 16");
         refused(UpArgs { db: Some("mysql".into()), ..none() }, "there is sqlite and postgres");
         refused(UpArgs { nexus: Some(2), ..none() }, "not built yet");
         refused(UpArgs { sleds: Some(0), ..none() }, "at least 1");

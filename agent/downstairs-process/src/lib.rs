@@ -1,5 +1,7 @@
 //! Which process serves a disk, provably: so that none is adopted, or signalled, because of a number that it happens to have.
 //!
+//! Agents look for what an earlier life of theirs has started; developers' clusters, for what outlives their agents.
+//!
 //! ```text
 //!   the disk's lock is held, by what it says is pid N
 //!     └─► pidfd_open(N) ──► /proc/N: its command line is that of this disk's Downstairs, and it has the lock's file open
@@ -14,21 +16,30 @@ use daemon::state_lock::{self, Holding, StateLockError};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal},
 };
-use std::{fs, io, net::SocketAddr, os::fd::OwnedFd, thread};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    thread,
+    time::{Duration, Instant},
+};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-/// The arguments that make the agent's program the Downstairs of a disk.
-pub(crate) fn arguments(dir: &Utf8Path, address: SocketAddr) -> Vec<String> {
+pub use rustix::process::Signal;
+
+/// The arguments that make the agent's program the Downstairs of a disk; others may follow.
+#[must_use]
+pub fn arguments(dir: &Utf8Path, address: SocketAddr) -> Vec<String> {
     let words = ["downstairs", "--datasets", "--directory", dir.as_str(), "--listen"];
     words.into_iter().map(str::to_owned).chain([address.to_string()]).collect()
 }
 
 /// Who serves a disk, or another directory that one process has.
 #[derive(Debug)]
-pub(crate) enum Holder<T = SocketAddr> {
+pub enum Holder<T = SocketAddr> {
     /// Nobody.
     Nobody,
     /// The Downstairs of this disk; of another directory, the process that is to have it.
@@ -44,7 +55,7 @@ pub(crate) enum Holder<T = SocketAddr> {
 
 /// The Downstairs of a disk, or a process like that, held by its pidfd.
 #[derive(Debug)]
-pub(crate) struct Ours<T = SocketAddr> {
+pub struct Ours<T = SocketAddr> {
     pidfd: OwnedFd,
     pid: u32,
     /// What its command line says of it.
@@ -53,7 +64,7 @@ pub(crate) struct Ours<T = SocketAddr> {
 
 /// Why it cannot be seen.
 #[derive(Debug, Error)]
-pub(crate) enum HolderError {
+pub enum HolderError {
     /// The lock cannot be looked at.
     #[error(transparent)]
     Lock(#[from] StateLockError),
@@ -72,15 +83,15 @@ pub(crate) enum HolderError {
 ///
 /// # Errors
 /// [`HolderError`].
-pub(crate) fn look(dir: &Utf8Path) -> Result<Holder, HolderError> {
-    look_for(dir, |words| address(words, dir))
+pub fn look(dir: &Utf8Path) -> Result<Holder, HolderError> {
+    look_for(dir, |words| address_in(words, dir))
 }
 
 /// Looks who has a directory; ours is whoever has a command line, without the program, of which `read` makes something.
 ///
 /// # Errors
 /// [`HolderError`].
-pub(crate) fn look_for<T>(
+pub fn look_for<T>(
     dir: &Utf8Path,
     read: impl Fn(&[&[u8]]) -> Option<T>,
 ) -> Result<Holder<T>, HolderError> {
@@ -102,7 +113,8 @@ pub(crate) fn look_for<T>(
         Err(Errno::SRCH | Errno::INVAL) => return unknown("there is no process of that number"),
         Err(error) => return Err(process(error.into())),
     };
-    let Some(said) = command_line(pid, read).map_err(process)? else {
+    let line = command_line(pid).map_err(process)?.unwrap_or_default();
+    let Some(said) = words_of(&line).get(1..).and_then(read) else {
         return unknown("its command line is not that of the process that is to have it");
     };
     if !has_open(pid, &dir.join("lock")).map_err(process)? {
@@ -116,18 +128,41 @@ pub(crate) fn look_for<T>(
     Ok(Holder::Ours(ours))
 }
 
-/// What is made of its command line.
-fn command_line<T>(pid: u32, read: impl Fn(&[&[u8]]) -> Option<T>) -> io::Result<Option<T>> {
-    let bytes = match fs::read(format!("/proc/{pid}/cmdline")) {
-        Err(error) if is_gone(&error) => return Ok(None),
-        other => other?,
-    };
-    let words: Vec<&[u8]> = bytes.split(|byte| *byte == 0).collect();
-    Ok(words.get(1..).and_then(read))
+/// The processes that were started as the Downstairs of one of these disks, whether they have it yet or not: those that [`look`] will
+/// soon find, or that will end by themselves because another one has it. That they say so proves nothing.
+///
+/// # Errors
+/// If the system does not tell which processes there are.
+pub fn started_for(dirs: &[impl AsRef<Utf8Path>]) -> io::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // Of a process that may not be looked at nothing is known: it is another user's, and so are its disks.
+        let Ok(Some(line)) = command_line(pid) else { continue };
+        let words = words_of(&line);
+        let is_for = |dir: &Utf8Path| words.get(1..).and_then(|words| address_in(words, dir)).is_some();
+        if dirs.iter().any(|dir| is_for(dir.as_ref())) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
 }
 
-/// Where it listens, if it is the Downstairs of this disk.
-fn address(words: &[&[u8]], dir: &Utf8Path) -> Option<SocketAddr> {
+/// What it was started with; none if it is gone.
+fn command_line(pid: u32) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(format!("/proc/{pid}/cmdline")) {
+        Err(error) if is_gone(&error) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// The program's name, and what it was told.
+fn words_of(line: &[u8]) -> Vec<&[u8]> {
+    line.split(|byte| *byte == 0).collect()
+}
+
+/// Where it listens, if that is what the Downstairs of this disk was told.
+fn address_in(words: &[&[u8]], dir: &Utf8Path) -> Option<SocketAddr> {
     let (listen, said) = words.get(..6)?.split_last()?;
     let address = std::str::from_utf8(listen).ok()?.parse::<SocketAddr>().ok()?;
     let expected = arguments(dir, address);
@@ -157,32 +192,64 @@ fn is_gone(error: &io::Error) -> bool {
 
 impl Ours {
     /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
         self.said
     }
 }
 
 impl<T> Ours<T> {
-    pub(crate) fn pid(&self) -> u32 {
+    /// Its own as long as it lives.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Asks it to end. One that has ended needs no asking.
-    pub(crate) fn ask_to_end(&self) -> io::Result<()> {
-        match pidfd_send_signal(&self.pidfd, Signal::TERM) {
+    /// Sends it a signal: to it alone, also if it has ended and its number is another's.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        match pidfd_send_signal(&self.pidfd, signal) {
             Err(Errno::SRCH) => Ok(()),
             other => Ok(other?),
         }
     }
 
+    /// Asks it to end. One that has ended needs no asking.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn ask_to_end(&self) -> io::Result<()> {
+        self.signal(Signal::TERM)
+    }
+
     fn has_ended(&self) -> io::Result<bool> {
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        Ok(poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&now))? > 0)
+        self.ended_within(Duration::ZERO)
+    }
+
+    /// Waits until it has ended, so long at most. Whether it has. Blocks.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn ended_within(&self, limit: Duration) -> io::Result<bool> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).map_err(io::Error::other)?;
+            match poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&left)) {
+                Err(Errno::INTR) => {}
+                other => return Ok(other? > 0),
+            }
+        }
     }
 
     /// Waits until it has ended. A thread does the waiting: a pidfd cannot be handed to tokio without `unsafe`. It is none of the
     /// runtime's, so it keeps nobody from ending.
-    pub(crate) async fn ended(self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn ended(self) -> io::Result<()> {
         let (tell, told) = oneshot::channel();
         thread::Builder::new().name("pidfd".to_owned()).spawn(move || {
             let ended = loop {
@@ -230,6 +297,8 @@ mod tests {
         }
         // Or one that runs something else.
         let mut other = sleeper(&arguments(temp.path(), "127.0.0.1:1".parse().unwrap()));
+        let started = started_for(&[temp.path()]).unwrap();
+        assert!(!started.contains(&other.id()), "they are another program's words");
         fs::write(temp.path().join("lock"), other.id().to_string()).unwrap();
         let Holder::Unknown { why, .. } = look(temp.path()).unwrap() else { panic!("it is not ours") };
         assert!(why.contains("command line"), "{why}");

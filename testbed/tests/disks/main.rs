@@ -1,0 +1,23 @@
+//! Clusters that are broken: the processes that serve sleds' disks, the disks themselves, and the wires between sleds.
+//!
+//! - [`processes`]: who serves a disk, whoever is killed, paused, restarted or ends the cluster.
+//! - [`partition`]: who is cut off.
+//! - [`volume`]: a volume by hand over them, while they are broken.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod partition;
+mod processes;
+mod volume;
+
+use camino_tempfile::Utf8TempDir;
+use std::time::Duration;
+use testbed::{ClusterBuilder, OwnedCluster};
+
+/// Far longer than anything here takes: hanging is the failure.
+const LIMIT: Duration = Duration::from_secs(60);
+
+async fn cluster(temp: &Utf8TempDir, name: &str, sleds: usize, disks: usize) -> OwnedCluster {
+    let builder = ClusterBuilder::new(temp.path()).name(name).sleds(sleds).disks(disks);
+    builder.start().await.expect("the cluster starts")
+}
