@@ -31,8 +31,8 @@
 //! **Interrupted anywhere**, it begins again: what was copied is written, and is only looked at. Nothing is kept on disk for it. *Done* is known in
 //! memory alone, and only after a flush. A block that was skipped, because it was taken by a write that failed later, is gone through again.
 //!
-//! **Clients first.** If they ask nothing, [`FAST`] is copied at a time. If they ask little at a time, it is [`GENTLE`], and then it rests as long as that has
-//! taken. If they ask much at a time, nothing is copied but [`GENTLE`] every [`SHARE`], or it would never end.
+//! **Clients first.** If they ask nothing, [`FAST`] is copied at a time. If they ask little at a time, it is [`GENTLE`], and then it rests, [`RESTS`] times as
+//! long as that has taken. If they ask much at a time, nothing is copied but [`GENTLE`] every [`SHARE`], or it would never end.
 
 use crate::{layered::Layered, places::Section, rules::Rule, sources::blocks_of, status::ScrubStatus};
 use bytes::Bytes;
@@ -51,6 +51,9 @@ const FAST: u64 = 2 << 20;
 
 /// The same beside clients: what they write waits for no more than this.
 const GENTLE: u64 = 256 << 10;
+
+/// Beside clients it rests for so many times as long as a copy has taken: most of what they ask meets none.
+const RESTS: u32 = 3;
 
 /// How often something is copied while clients ask much: 2.5 MiB in a second, so that it ends.
 const SHARE: Duration = Duration::from_millis(100);
@@ -378,10 +381,8 @@ impl Layered {
     fn end_copy(&self, scrub: &mut Scrub, end: u64) {
         scrub.cursor = end;
         scrub.reached = scrub.reached.max(end);
-        let rest = match self.clients() {
-            0 => Duration::ZERO,
-            _ => self.now.saturating_sub(scrub.copied_at),
-        };
+        let took = self.now.saturating_sub(scrub.copied_at);
+        let rest = if self.is_quiet() { Duration::ZERO } else { took * RESTS };
         scrub.rest(self.now, rest);
     }
 
@@ -436,8 +437,7 @@ impl Layered {
 
     /// It is known what nobody ever wrote: as much of that is read as is to be copied at a time.
     fn read_parent(&mut self, scrub: &mut Scrub, first: u64, runs: &[Run], taken: Taken) {
-        let is_quiet = self.clients() == 0 && self.now.saturating_sub(self.asked_at) >= QUIET;
-        let mut left = if is_quiet { FAST } else { GENTLE } / self.block_bytes;
+        let mut left = if self.is_quiet() { FAST } else { GENTLE } / self.block_bytes;
         let (mut at, mut never) = (first, Vec::new());
         for run in runs {
             if run.holds != Holds::Never {
@@ -504,6 +504,11 @@ impl Layered {
         ask(self, id);
         self.finish_if_done(id);
         id
+    }
+
+    /// Whether clients ask nothing, and have not for a while.
+    fn is_quiet(&self) -> bool {
+        self.clients() == 0 && self.now.saturating_sub(self.asked_at) >= QUIET
     }
 
     /// Jobs of clients that are under way.
