@@ -91,10 +91,7 @@ pub fn look(dir: &Utf8Path) -> Result<Holder, HolderError> {
 ///
 /// # Errors
 /// [`HolderError`].
-pub fn look_for<T>(
-    dir: &Utf8Path,
-    read: impl Fn(&[&[u8]]) -> Option<T>,
-) -> Result<Holder<T>, HolderError> {
+pub fn look_for<T>(dir: &Utf8Path, read: impl Fn(&[&[u8]]) -> Option<T>) -> Result<Holder<T>, HolderError> {
     let pid = match state_lock::look(dir)? {
         Holding::Free => return Ok(Holder::Nobody),
         Holding::Held(None) => {

@@ -1,6 +1,5 @@
 //! `sled-agent pantry`: holds the sled's volumes. Started by the agent, and outlives it. `sled-agent pantry-stop` ends it.
 
-use downstairs_process::{self as process, Holder, HolderError};
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon::{
     log::{self, LogError, LogFormat, LogSettings},
@@ -8,6 +7,7 @@ use daemon::{
     state_lock::{StateLock, StateLockError},
     stop::{self, SignalError},
 };
+use downstairs_process::{self as process, Holder, HolderError};
 use problem::chain;
 use std::{io, process::ExitCode, time::Duration};
 use thiserror::Error;

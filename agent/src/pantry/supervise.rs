@@ -15,12 +15,10 @@
 //! this task moves the standing. A crash of the agent between the start of the process and anything else is as its end.
 
 use super::serve;
-use crate::disks::{
-    Launch,
-    process::{Holder, Ours},
-};
+use crate::disks::Launch;
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon::log::LogFormat;
+use downstairs_process::{Holder, Ours};
 use problem::chain;
 use sled_client::pantry::{PantryState, PantryStatus};
 use std::{process::Stdio, time::Duration};
