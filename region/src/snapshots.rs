@@ -31,7 +31,7 @@
 //! | the file is removed, the directory synced | nothing |
 
 //!
-//! [`taking`], [`deleting`], [`reading`], [`finding`] (at an opening); [`file`]: what is in the file of one.
+//! [`taking`], [`deleting`], [`reading`], [`finding`] (at an opening); [`mod@file`]: what is in the file of one.
 
 mod deleting;
 mod file;
