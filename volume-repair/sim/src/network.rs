@@ -18,6 +18,9 @@ pub(crate) struct Connection {
     /// When the last message of each direction arrives: none overtakes another.
     pub(crate) to_sled: Duration,
     pub(crate) to_writer: Duration,
+    /// Until when the last message was kept that had to wait for whoever was stopped: those behind it wait, too.
+    pub(crate) held_to_sled: Duration,
+    pub(crate) held_to_writer: Duration,
 }
 
 /// How late a message is.

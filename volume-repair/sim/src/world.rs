@@ -165,13 +165,14 @@ impl World {
         while let Some(entry) = self.queue.first_entry()
             && entry.key().0 <= end
         {
-            let ((at, _), event) = entry.remove_entry();
+            let ((at, number), event) = entry.remove_entry();
             self.now = at;
             if let Some(until) = self.paused_until(&event)
                 && until > at
             {
                 self.keep_behind(&event, until);
-                self.at(until - at, event);
+                // By its own number: none of its connection that came later is before it.
+                self.queue.insert((until, number), event);
                 continue;
             }
             self.happen(event)?;
@@ -180,7 +181,7 @@ impl World {
         Ok(())
     }
 
-    /// What is sent on a connection later is not there before this, also if whoever is stopped goes on before he was to.
+    /// What is sent on a connection later, or is on its way, is not there before this, also if whoever is stopped goes on before he was to.
     fn keep_behind(&mut self, event: &Event, until: Duration) {
         let (Event::ToSled(connection, _)
         | Event::ClosedAtSled(connection)
@@ -191,8 +192,12 @@ impl World {
         };
         let is_to_sled = matches!(event, Event::ToSled(..) | Event::ClosedAtSled(_));
         if let Some(known) = self.connections.get_mut(connection) {
-            let last = if is_to_sled { &mut known.to_sled } else { &mut known.to_writer };
+            let (last, held) = match is_to_sled {
+                true => (&mut known.to_sled, &mut known.held_to_sled),
+                false => (&mut known.to_writer, &mut known.held_to_writer),
+            };
             *last = (*last).max(until);
+            *held = (*held).max(until);
         }
     }
 
@@ -201,11 +206,13 @@ impl World {
         let of_writer = |writer: usize| self.writers.get(writer).map(|writer| writer.paused_until);
         match event {
             Event::ToSled(connection, _) | Event::ClosedAtSled(connection) => {
-                Some(self.sleds[self.connections.get(connection)?.sled].paused_until)
+                let known = self.connections.get(connection)?;
+                Some(self.sleds[known.sled].paused_until.max(known.held_to_sled))
             }
             Event::Worked(sled, _, _) | Event::TickSled(sled) => Some(self.sleds[*sled].paused_until),
             Event::ToWriter(connection, _) | Event::ClosedAtWriter(connection) => {
-                of_writer(self.connections.get(connection)?.writer)
+                let known = self.connections.get(connection)?;
+                of_writer(known.writer).map(|until| until.max(known.held_to_writer))
             }
             Event::Connected(writer, _, _) | Event::TickWriter(writer) | Event::Ask(writer) => {
                 of_writer(*writer)
@@ -357,6 +364,8 @@ impl World {
                 is_closed: false,
                 to_sled: self.now,
                 to_writer: self.now,
+                held_to_sled: self.now,
+                held_to_writer: self.now,
             };
             self.connections.insert(id, connection);
             self.writers[writer].connections.insert(peer, id);
