@@ -65,11 +65,19 @@ impl Call {
     pub(crate) fn sample_path(&self) -> String {
         let segment = |segment: &str| match segment {
             "{hash}" => "00".repeat(32),
-            "{id}" => "00000000-0000-7000-8000-000000000000".to_owned(),
+            "{id}" | "{job_id}" | "{snapshot_id}" => "00000000-0000-7000-8000-000000000000".to_owned(),
             parameter if parameter.starts_with('{') => "none".to_owned(),
             fixed => fixed.to_owned(),
         };
         self.path.split('/').map(segment).collect::<Vec<_>>().join("/")
+    }
+
+    /// A query of this call: the numbers that it has to have.
+    pub(crate) fn sample_query(&self) -> String {
+        let parameters = self.json["parameters"].as_array().cloned().unwrap_or_default();
+        let needed = parameters.iter().filter(|one| one["in"] == "query" && one["required"] == true);
+        let words: Vec<_> = needed.filter_map(|one| Some(format!("{}=1", one["name"].as_str()?))).collect();
+        if words.is_empty() { String::new() } else { format!("?{}", words.join("&")) }
     }
 }
 

@@ -126,8 +126,8 @@ async fn a_region_is_made_once_and_destroyed_once_however_often_that_is_asked() 
     );
     assert_eq!(
         site.standing().await,
-        (json!({"items": [], "next_page": null}), 2, json!(0)),
-        "mark and lock"
+        (json!({"items": [], "next_page": null}), 3, json!(0)),
+        "mark, lock and the socket at which clones are ordered"
     );
     let again = with(&request, "executor_epoch", 8.into());
     assert_eq!(site.put(id, &request).await.refusal(), refusal(409, "stale_epoch"));
