@@ -15,6 +15,7 @@
 //! | `EpochsRiseSlowly` | the coordinator gives epochs one by one | the same |
 //! | `OnlyProvenIsRead`, `HashesAreCompared` | nobody is cloned there | the same |
 //! | `ListIsKeptByAll` | of a list of three any two have what was acknowledged, of one that was to get a third one of the two; and nobody keeps one without having what is before it. It keeps the third in the choice | `activation` of the Upstairs |
+//! | `NewerListsCountForWhoKeptThem` | two lists that follow each other have to be kept by one member each, and the power of one that kept the newer one has to fail behind a write: a seed in ten thousand | the same |
 //! | `FullAfterAQuietRound` | a round copies all that differs, behind one position, and what is newer is in the stream. The second one is for what goes wrong meanwhile | `tests/machine` of the Upstairs |
 //! | `UntoldIsKept` | it takes two members that are gone at once, and the power of the third one right behind a write | the same |
 
@@ -36,7 +37,7 @@ pub enum Mutant {
 }
 
 /// Those that are a second line.
-const SECOND_LINE: [Mutant; 12] = [
+const SECOND_LINE: [Mutant; 13] = [
     Mutant::Downstairs(downstairs::Rule::NoGaps),
     Mutant::Downstairs(downstairs::Rule::BaseIsApplied),
     Mutant::Downstairs(downstairs::Rule::OnlyFillingInstalls),
@@ -47,6 +48,7 @@ const SECOND_LINE: [Mutant; 12] = [
     Mutant::Downstairs(downstairs::Rule::OnlyProvenIsRead),
     Mutant::Downstairs(downstairs::Rule::HashesAreCompared),
     Mutant::Upstairs(upstairs::Rule::ListIsKeptByAll),
+    Mutant::Upstairs(upstairs::Rule::NewerListsCountForWhoKeptThem),
     Mutant::Upstairs(upstairs::Rule::FullAfterAQuietRound),
     Mutant::Upstairs(upstairs::Rule::UntoldIsKept),
 ];

@@ -10,6 +10,11 @@
 //!             all of them that are known are here, or the wait is over ──► the longest prefix of those that are here
 //! ```
 //!
+//! A list that is passed over may have been about to be: who keeps it, and is in it, has all up to what it has applied, and two of it may have
+//! acknowledged together what those of the list that counts have not, each by itself (if that one was never in force either: one of its two
+//! members may have kept nothing but the newer one). So the members of a newer list that somebody tells are waited for, too, and those that
+//! tell it take part.
+//!
 //! Why two of them have everything: `docs/BLOCK.md`, "Activation".
 
 use crate::{rules::Rule, types::PeerId};
@@ -59,7 +64,10 @@ pub(crate) fn decide(
     let mut lists: Vec<&List> = told.values().map(|promoted| &promoted.list).collect();
     lists.sort_by_key(|list| std::cmp::Reverse(list.version));
     for list in lists {
-        let known: Vec<PeerId> = list.full.iter().filter_map(|member| places.get(member)).copied().collect();
+        let places_of = |list: &List| -> Vec<PeerId> {
+            list.full.iter().filter_map(|member| places.get(member)).copied().collect()
+        };
+        let known = places_of(list);
         let mut here: Vec<PeerId> = known.iter().copied().filter(|peer| told.contains_key(peer)).collect();
         let tells_older = |peer: &PeerId| told[peer].list.version < list.version;
         if here.iter().any(tells_older) && Rule::ListIsKeptByAll.is_kept() {
@@ -73,8 +81,18 @@ pub(crate) fn decide(
         if here.len() < needed {
             return Decision::Wait;
         }
+        if Rule::NewerListsCountForWhoKeptThem.is_kept() {
+            let newer = told.iter().filter(|(_, promoted)| promoted.list.version > list.version);
+            let keep_it = newer.filter(|(peer, promoted)| places_of(&promoted.list).contains(*peer));
+            let with_it: Vec<PeerId> =
+                keep_it.map(|(peer, _)| *peer).filter(|peer| !here.contains(peer)).collect();
+            here.extend(with_it);
+        }
+        let passed_over = told.values().filter(|promoted| promoted.list.version > list.version);
+        let mut awaited = known.into_iter().chain(passed_over.flat_map(|promoted| places_of(&promoted.list)));
         // Who is not to be a member any more does not come.
-        let is_missing = here.len() < known.len() || (is_alone && told.len() < places.len());
+        let is_missing =
+            awaited.any(|peer| !told.contains_key(&peer)) || (is_alone && told.len() < places.len());
         if is_missing && waited < patience_for(&here, told) {
             return Decision::WaitForMore;
         }
@@ -121,6 +139,30 @@ mod tests {
     fn a_list_that_not_all_its_members_kept_does_not_count() {
         let all = vec![PeerId(2), PeerId(0), PeerId(1)];
         assert_eq!(who_counts_when_one_of_two_knows_no_newer_list(), Decision::Go(all));
+    }
+
+    /// The first has lost its power, and tells a list that the second has not heard of: it may never have kept the one that the second tells.
+    fn who_counts_of_two_by_a_list_that_one_may_have_skipped(third: bool, waited: Duration) -> Decision {
+        let first = Promoted { is_suspect: true, ..tells(3, &[1, 2, 3], 5) };
+        let told = [first, tells(2, &[1, 2], 6), tells(3, &[1, 2, 3], 9)];
+        let told = (0..).map(PeerId).zip(told).take(if third { 3 } else { 2 }).collect();
+        decide(&places(), &told, waited, [false; 2])
+    }
+
+    #[test]
+    fn who_keeps_a_newer_list_may_have_acknowledged_more() {
+        let decision = who_counts_of_two_by_a_list_that_one_may_have_skipped;
+        assert_eq!(decision(true, Duration::ZERO), Decision::Go(vec![PeerId(2), PeerId(1), PeerId(0)]));
+        assert_eq!(decision(false, PATIENCE), Decision::WaitForMore);
+        assert_eq!(decision(false, LONG_PATIENCE), Decision::Go(vec![PeerId(1), PeerId(0)]));
+    }
+
+    #[cfg(feature = "mutants")]
+    #[test]
+    fn leaving_out_that_newer_lists_count_for_who_kept_them_leaves_out_the_third() {
+        let left_out = Rule::NewerListsCountForWhoKeptThem
+            .left_out(|| who_counts_of_two_by_a_list_that_one_may_have_skipped(true, Duration::ZERO));
+        assert_eq!(left_out, Decision::Go(vec![PeerId(1), PeerId(0)]));
     }
 
     fn two_are_here_after(waited: Duration, suspects: [bool; 2]) -> Decision {

@@ -16,6 +16,8 @@ named_rules::named_rules! {
         TwoActivate,
         /// A list counts only if none of its members tells an older one.
         ListIsKeptByAll,
+        /// Who keeps a list that is newer than the one that counts takes part.
+        NewerListsCountForWhoKeptThem,
         /// Whoever has lost its power waits longer for a third one.
         SuspectsWaitLonger,
         /// A member that is not full does not count.
