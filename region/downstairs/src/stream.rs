@@ -26,7 +26,8 @@ impl Member {
         let bytes: u64 = writes.iter().map(|write| blocks_of(write) * block_size).sum();
         match self.region.write(last, &writes) {
             Ok(_) => {
-                self.unsynced += bytes;
+                // A write that passes over it has moved its position, too.
+                self.unsynced += bytes.max(1);
                 self.tells_applied = true;
                 Ok(())
             }

@@ -284,6 +284,7 @@ impl Upstairs {
                 self.copier = None;
                 self.peers[target.0].applied = self.peers[source.0].applied;
             }
+            (Some(Ending::Committing(asked)), _) if asked == id => self.lose_for_other_blocks(peer),
             _ => self.note_range(peer, id, reply),
         }
     }

@@ -31,7 +31,7 @@ const FAST: Pace = Pace { under_way: 8 << 20, run: WRITE_BYTES_MAX, ranges: 4 };
 const GENTLE: Pace = Pace { under_way: 512 << 10, run: 256 << 10, ranges: 2 };
 
 /// While they ask so much at a time that it waits for itself: a share, or a copy would never end.
-const SHARE: Pace = Pace { under_way: 1536 << 10, run: 256 << 10, ranges: 2 };
+const SHARE: Pace = Pace { under_way: 1280 << 10, run: 256 << 10, ranges: 2 };
 
 /// So much at a time.
 const MANY_JOBS: usize = 8;

@@ -237,20 +237,25 @@ impl Upstairs {
                 self.settle_range(blocks, of_source, &of_target, Some(&held));
             }
             (Step::Copying(Copying { runs, .. }), Reply::Looked { held, .. }) => {
-                let looks = runs.values_mut().filter_map(|run| run.look.as_mut());
-                looks.filter(|look| look.id == id).for_each(|look| look.is = Some(held.clone()));
-            }
-            (Step::Copying(Copying { runs, .. }), Reply::Read { bytes, whats, .. }) => {
-                if let Some(run) = runs.remove(&id) {
-                    self.put_run(run, &whats, bytes);
+                match runs.values_mut().filter_map(|run| run.look.as_mut()).find(|look| look.id == id) {
+                    Some(look) => look.is = Some(held),
+                    None => self.lose_for_other_blocks(peer),
                 }
             }
-            (Step::Copying(Copying { puts, .. }), Reply::Taken { blocks, .. }) => {
-                if puts.remove(&id).is_some_and(|put| put.is_mended) {
+            (Step::Copying(Copying { runs, .. }), Reply::Read { bytes, whats, .. }) => {
+                match runs.remove(&id) {
+                    Some(run) => self.put_run(run, &whats, bytes),
+                    None => self.lose_for_other_blocks(peer),
+                }
+            }
+            (Step::Copying(Copying { puts, .. }), Reply::Taken { blocks, .. }) => match puts.remove(&id) {
+                Some(put) if put.is_mended => {
                     self.peers[target.0].wrong_blocks += blocks;
                     self.peers[target.0].healed_blocks += blocks;
                 }
-            }
+                Some(_) => {}
+                None => self.lose_for_other_blocks(peer),
+            },
             _ => self.lose_for_other_blocks(peer),
         }
     }
