@@ -1,7 +1,7 @@
 //! What a snapshot costs, what it refuses, and what it says when its file is rotten. That it survives crashes is in `crash`.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use durable_fs::{SimDisk, SimMachine, Storage};
+use durable_fs::{DiskFaults, FaultyDisk, SimDisk, SimMachine, Storage};
 use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{
     BlockSize, Geometry, Held, Identity, List, NewContent, NewRegion, Onto, Opening, Position, Region,
@@ -31,7 +31,11 @@ fn open(disk: &SimDisk) -> Region {
 }
 
 fn region() -> (SimDisk, Region) {
-    let disk = SimMachine::new().add_disk(1 << 28);
+    region_on(&SimMachine::new())
+}
+
+fn region_on(machine: &SimMachine) -> (SimDisk, Region) {
+    let disk = machine.add_disk(1 << 28);
     let geometry = Geometry { block_size: BlockSize::B512, blocks: BLOCKS, is_sealed: false };
     let identity =
         Identity { region: RegionId(Uuid::from_u128(1)), set: RegionSetId(Uuid::from_u128(2)), geometry };
@@ -389,5 +393,43 @@ fn a_region_that_is_removed_takes_its_snapshots_along_and_it_may_be_tried_again(
             .map(|entry| entry.name)
             .collect();
         assert_eq!(left, [other.as_str()]);
+    }
+}
+
+#[test]
+fn what_an_attempt_to_let_one_go_did_not_make_durable_is_not_taken_for_durable_by_the_next_one() {
+    for seed in 0..20 {
+        let machine = SimMachine::new();
+        let (disk, mut region) = region_on(&machine);
+        write_all(&mut region, 0);
+        take(&mut region, 1);
+        take(&mut region, 2);
+        write_all(&mut region, 1);
+        // What both have goes into the newer one.
+        region.checkpoint().expect("the disk works");
+        drop(region);
+        let faults = DiskFaults::new();
+        let faulty = Arc::new(FaultyDisk::new(disk.clone(), faults.clone()));
+        let opening = Opening { life: 1, boot: Uuid::nil() };
+        let mut region = region::open(faulty, path(), opening).expect("it opens");
+        let going = region.begin_delete_snapshot(id(2)).expect("it is there");
+        faults.fail_next_sync();
+        assert!(region.end_delete_snapshot(going.run()).is_err());
+        for _ in 0..2 {
+            let Some(left) = region.snapshot_to_let_go() else { break };
+            let going = region.begin_delete_snapshot(left).expect("it is there");
+            // It may be of use again only when it is opened anew.
+            let _ = region.end_delete_snapshot(going.run());
+        }
+        drop(region);
+        machine.crash(seed);
+        let mut region = open(&disk);
+        assert!(has(&mut region, 1, 0), "seed {seed}");
+        while let Some(left) = region.snapshot_to_let_go() {
+            delete(&mut region, left.0.as_u128());
+        }
+        drop(region);
+        machine.crash(seed);
+        assert!(has(&mut open(&disk), 1, 0), "seed {seed}, behind the deletion");
     }
 }

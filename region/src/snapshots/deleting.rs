@@ -32,15 +32,19 @@ impl Going {
 
     fn let_go(&self) -> Result<(), StorageError> {
         if let Some(older) = self.older.as_ref().filter(|_| Rule::OlderOnesGetItsPages.is_kept()) {
-            let (mut has_written, own) = (false, &self.snapshot);
+            let (mut is_needed, own) = (false, &self.snapshot);
             for number in 0..self.layout.map_pages {
                 let Some(page) = own.kept(&self.layout, number)? else { continue };
-                if generation(&page) <= older.head.generation && older.kept(&self.layout, number)?.is_none() {
+                if generation(&page) > older.head.generation {
+                    continue;
+                }
+                // One that is there may be from an attempt that has failed before it was durable.
+                is_needed = true;
+                if older.kept(&self.layout, number)?.is_none() {
                     file::write_kept(older.file.as_ref(), &older.head, &self.layout, number, &page)?;
-                    has_written = true;
                 }
             }
-            if has_written {
+            if is_needed {
                 older.file.sync_data()?;
             }
         }
