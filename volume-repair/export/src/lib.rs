@@ -14,8 +14,9 @@
 //!                            engine.rs: wait ──► read all ──► decide ──► send all ──► wait
 //! ```
 //!
-//! - [`engine`]: the loop. [`peer`]: a member's connection. [`client`]: an NBD client's. [`socket`]: either kind of socket. [`watch`]: waiting.
-//! - [`listener`]: where clients come.
+//! - [`engine`]: the loop; `orders` below it: what other threads ask. [`offer`]: what is served. [`watch`]: waiting.
+//! - [`peer`]: a member's connection. [`clients`]: the NBD clients; [`client`]: one of them; [`listener`]: where they come.
+//!   [`socket`]: either kind of socket.
 //! - [`sources`]: what is only read; [`file_source`], [`url_source`], [`snapshot_source`]: each kind; [`snapshot_peer`]: a member that is read from.
 //! - [`repairs`]: which members are filled; [`notices`]: the coordinator is told.
 //! - [`handle`]: what other threads ask. [`status`]: what they are told.
@@ -23,12 +24,14 @@
 //!   [`scrubs`]: what is asked of one.
 
 mod client;
+mod clients;
 mod control;
 mod engine;
 mod file_source;
 mod handle;
 mod listener;
 mod notices;
+mod offer;
 mod peer;
 mod repairs;
 mod scrubs;
@@ -43,10 +46,11 @@ mod url_source;
 mod watch;
 
 pub use control::{Control, ControlError};
-pub use engine::{Export, ExportError, Offer};
+pub use engine::Export;
 pub use handle::{Handle, NoAnswer};
 pub use listener::Address;
 pub use notices::{NoticesError, NoticesOrder, NoticesStatus};
+pub use offer::{ExportError, Offer};
 pub use repairs::RepairStatus;
 pub use scrubs::ScrubOrder;
 pub use snapshots::SnapshotOrder;

@@ -1,0 +1,131 @@
+//! What other threads ask of the loop, and what is told about repairs.
+
+use super::Export;
+use crate::{
+    handle::Order,
+    repairs::Moment,
+    scrubs::ScrubOrder,
+    snapshots::{SnapshotOrder, SnapshotResult},
+    status::ExportStatus,
+};
+use jiff::Timestamp;
+use std::sync::mpsc::SyncSender;
+use upstairs::{Job, JobError, JobId};
+use volume_layers::ScrubError;
+use volume_repair::{Applied, ChangeError, ConstructionRequest};
+
+impl Export {
+    /// Does what other threads ask. An answer that nobody waits for any more goes nowhere.
+    pub(super) fn obey(&mut self) {
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Status(answer) => {
+                    // So that it says the same of members and of their repairs.
+                    self.look_at_repairs();
+                    drop(answer.try_send(Box::new(self.status())));
+                }
+                Order::Apply { request, is_check, answer } => {
+                    let applied = self.apply(*request, is_check);
+                    drop(answer.try_send(applied));
+                }
+                Order::Snapshot(order, answer) => self.snapshot(order, answer),
+                Order::Scrub(order, answer) => drop(answer.try_send(self.scrub(order))),
+                Order::Activate(epoch, answer) => {
+                    let activated = self.volume.activate_with(self.now(), epoch);
+                    let told = activated.map(|actions| self.perform(actions));
+                    drop(answer.try_send(told));
+                }
+            }
+        }
+    }
+
+    fn snapshot(&mut self, order: SnapshotOrder, answer: SyncSender<SnapshotResult>) {
+        let (SnapshotOrder::Take(snapshot) | SnapshotOrder::Delete(snapshot)) = order;
+        if !self.volume.is_activated() {
+            let why = "the volume was not activated: nobody knows who has what was written".to_owned();
+            return drop(answer.try_send(Err(JobError::Snapshot { snapshot, why })));
+        }
+        let id = JobId(self.next_job);
+        self.next_job += 1;
+        self.snapshots.begin(id, answer);
+        let job = match order {
+            SnapshotOrder::Take(snapshot) => Job::Snapshot(snapshot),
+            SnapshotOrder::Delete(snapshot) => Job::DeleteSnapshot(snapshot),
+        };
+        let actions = self.volume.submit(self.now(), id, job);
+        self.perform(actions);
+    }
+
+    pub(super) fn scrub(&mut self, order: ScrubOrder) -> Result<(), ScrubError> {
+        let now = self.now();
+        let actions = match order {
+            ScrubOrder::Start => self.volume.start_scrub(now)?,
+            ScrubOrder::Stop => self.volume.stop_scrub(now),
+        };
+        tracing::info!(?order, "the copying of what lies under the volume is started, or stopped");
+        self.perform(actions);
+        Ok(())
+    }
+
+    /// Applies a newer request, or says whether it would.
+    fn apply(&mut self, request: ConstructionRequest, is_check: bool) -> Result<Applied, ChangeError> {
+        let now = self.now();
+        let Some(executor) = &mut self.executor else { return Ok(Applied::Missing) };
+        if is_check {
+            return executor.check(now, &self.volume, &request);
+        }
+        let before = executor.request().clone();
+        let (applied, actions) = executor.apply(now, &mut self.volume, request)?;
+        self.repairs.note_request(&before, executor.request());
+        // Those that leave are in it, too, as long as they are needed; and so are those of a parent that is read for the last time.
+        match before.layers().count() == executor.request().layers().count() {
+            true => self.addresses = executor.addresses(),
+            false => self.addresses.extend(executor.addresses()),
+        }
+        if let Some(sources) = &self.sources {
+            executor.readers_members().for_each(|(source, members)| sources.set_members(source, members));
+        }
+        if applied == Applied::Started {
+            tracing::info!(version = executor.request().config_version, "the volume runs by a newer request");
+        }
+        self.perform(actions);
+        Ok(applied)
+    }
+
+    /// Which members are filled, by what the volume believes now.
+    pub(super) fn look_at_repairs(&mut self) {
+        if let Some(executor) = &self.executor {
+            let volume = self.volume.status(self.now());
+            self.repairs.look(Timestamp::now(), executor.request(), &volume);
+            self.tell();
+        }
+    }
+
+    /// Hands over what the coordinator is to be told. What does not go now goes later.
+    pub(super) fn tell(&mut self) {
+        let (Some(notices), moment) = (&self.notices, Moment { now: self.now(), at: Timestamp::now() })
+        else {
+            return;
+        };
+        while let Some(notice) = self.repairs.next_notice(moment)
+            && notices.take(notice.clone())
+        {
+            self.repairs.note_taken(&notice, moment.now);
+        }
+    }
+
+    fn status(&self) -> ExportStatus {
+        let mut volume = self.volume.status(self.now());
+        volume.set_addresses(&self.addresses);
+        ExportStatus {
+            pid: std::process::id(),
+            listen: self.clients.address().to_string(),
+            running_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            clients: self.clients.len() as u64,
+            is_stopping: self.is_stopping,
+            repairs: self.repairs.status(),
+            notices: None,
+            volume,
+        }
+    }
+}
