@@ -2,9 +2,10 @@
 
 use crate::{
     climate::Fault,
+    events::Event,
     network::delay,
     sled::{Lie, Sled},
-    world::{Broken, Event, World},
+    world::{Broken, World},
 };
 use rand::Rng;
 use region::Position;

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! - [`climate`]: what kind of trouble a seed has. [`faults`]: what goes wrong.
-//! - [`world`]: the machines and what happens to them. [`network`]: connections. [`sled`]: one machine with a region.
+//! - [`world`]: the machines and what happens to them, in order; [`events`]: what that can be; [`pauses`]: who is stopped.
+//!   [`network`], [`delivery`]: connections. [`sled`]: one machine with a region. [`equality`]: what machines have, compared.
 //!   [`writer`]: one Upstairs and its client. [`replacing`]: whoever says which members there are to be.
 //! - [`history`]: which values may be read, by the promises of `docs/BLOCK.md`. [`audit`]: what members may see of an encrypted volume.
 //! - [`mod@run`]: one seed, and what is left of it. [`mod@campaign`]: many of them. [`mod@mutants`]: the rules that are left out.
@@ -22,10 +23,14 @@
 mod audit;
 mod campaign;
 mod climate;
+mod delivery;
+mod equality;
+mod events;
 mod faults;
 mod history;
 mod mutants;
 mod network;
+mod pauses;
 mod replacing;
 mod run;
 mod sled;

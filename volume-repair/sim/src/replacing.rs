@@ -14,8 +14,9 @@
 //! them.
 
 use crate::{
+    events::Event,
     sled::{Sled, named},
-    world::{APPLY, Broken, Event, World},
+    world::{APPLY, Broken, World},
     writer::Writer,
 };
 use ids::RegionId;

@@ -3,22 +3,23 @@
 use crate::{
     audit::Audit,
     climate::Climate,
+    events::Event,
     history::History,
     network::{Connection, delay, disk_delay},
-    replacing::{Change, Plan, Request as MembersRequest},
-    sled::{Sled, number_of},
+    replacing::{Change, Request as MembersRequest},
+    sled::Sled,
     snapshots::Snapshots,
     writer::Writer,
 };
-use downstairs::{ConnectionId, Effect, Work};
+use downstairs::{ConnectionId, Effect};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use region::{Geometry, Held, Member, Position, Promotion, What};
-use region_wire::{BlockCopy, Blocks, Reply, Request};
+use region::{Geometry, Promotion};
+use region_wire::{BlockCopy, Request};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use upstairs::{Action, MemberState, PeerId};
+use upstairs::Action;
 use uuid::Uuid;
 
 const UPSTAIRS_TICK: Duration = Duration::from_millis(250);
@@ -26,44 +27,6 @@ const UPSTAIRS_TICK: Duration = Duration::from_millis(250);
 pub(crate) const APPLY: Duration = Duration::from_millis(1_000);
 
 const DOWNSTAIRS_TICK: Duration = Duration::from_millis(500);
-
-/// What happens at some time.
-#[derive(Debug)]
-pub(crate) enum Event {
-    ToSled(u64, Request),
-    ToWriter(u64, Reply),
-    /// A writer that wants to connect hears how that went.
-    Connected(usize, PeerId, u64),
-    /// One end of a connection notices that it is closed.
-    ClosedAtSled(u64),
-    ClosedAtWriter(u64),
-    /// The disk has done this, for the process of this life.
-    Worked(usize, u64, Work),
-    TickSled(usize),
-    TickWriter(usize),
-    Ask(usize),
-    Start(usize),
-    /// Something goes wrong.
-    Fault,
-    /// A new Upstairs is started, by whoever believes that the older one is gone.
-    TakeOver,
-    Unblock(usize, usize),
-    /// The power of a sled fails, and comes back after so long.
-    Cut(usize, Duration),
-    Pause(usize, Duration),
-    /// The newest Upstairs dies, if it is this one.
-    KillWriter(usize),
-    /// Somebody looks at a sled whose region has failed, and starts its process anew.
-    Restart(usize),
-    /// The disk of a sled has room again.
-    MakeRoom(usize),
-    /// Blocks that not all have rot on this sled.
-    RotNewest(usize),
-    /// Members are to be replaced.
-    Plan(Plan),
-    /// The Upstairs that has the volume is told which members there are to be.
-    Apply,
-}
 
 /// Everything.
 #[derive(Debug)]
@@ -77,7 +40,7 @@ pub(crate) struct World {
     pub(crate) sleds: Vec<Sled>,
     pub(crate) writers: Vec<Writer>,
     pub(crate) connections: BTreeMap<u64, Connection>,
-    next_connection: u64,
+    pub(crate) next_connection: u64,
     /// Between which writer and which sled nothing gets through.
     pub(crate) blocked: BTreeSet<(usize, usize)>,
     pub(crate) history: History,
@@ -181,57 +144,6 @@ impl World {
         Ok(())
     }
 
-    /// What is sent on a connection later, or is on its way, is not there before this, also if whoever is stopped goes on before he was to.
-    fn keep_behind(&mut self, event: &Event, until: Duration) {
-        let (Event::ToSled(connection, _)
-        | Event::ClosedAtSled(connection)
-        | Event::ToWriter(connection, _)
-        | Event::ClosedAtWriter(connection)) = event
-        else {
-            return;
-        };
-        let is_to_sled = matches!(event, Event::ToSled(..) | Event::ClosedAtSled(_));
-        if let Some(known) = self.connections.get_mut(connection) {
-            let (last, held) = match is_to_sled {
-                true => (&mut known.to_sled, &mut known.held_to_sled),
-                false => (&mut known.to_writer, &mut known.held_to_writer),
-            };
-            *last = (*last).max(until);
-            *held = (*held).max(until);
-        }
-    }
-
-    /// Whoever is stopped does nothing until then.
-    fn paused_until(&self, event: &Event) -> Option<Duration> {
-        let of_writer = |writer: usize| self.writers.get(writer).map(|writer| writer.paused_until);
-        match event {
-            Event::ToSled(connection, _) | Event::ClosedAtSled(connection) => {
-                let known = self.connections.get(connection)?;
-                Some(self.sleds[known.sled].paused_until.max(known.held_to_sled))
-            }
-            Event::Worked(sled, _, _) | Event::TickSled(sled) => Some(self.sleds[*sled].paused_until),
-            Event::ToWriter(connection, _) | Event::ClosedAtWriter(connection) => {
-                let known = self.connections.get(connection)?;
-                of_writer(known.writer).map(|until| until.max(known.held_to_writer))
-            }
-            Event::Connected(writer, _, _) | Event::TickWriter(writer) | Event::Ask(writer) => {
-                of_writer(*writer)
-            }
-            Event::Start(_)
-            | Event::Fault
-            | Event::TakeOver
-            | Event::Unblock(..)
-            | Event::Cut(..)
-            | Event::Pause(..)
-            | Event::KillWriter(_)
-            | Event::Restart(_)
-            | Event::MakeRoom(_)
-            | Event::RotNewest(_)
-            | Event::Plan(_)
-            | Event::Apply => None,
-        }
-    }
-
     fn happen(&mut self, event: Event) -> Result<(), Broken> {
         match event {
             Event::ToSled(connection, request) => self.deliver_to_sled(connection, request),
@@ -319,75 +231,7 @@ impl World {
         }
     }
 
-    fn deliver_to_sled(&mut self, connection: u64, request: Request) -> Result<(), Broken> {
-        if self.is_lost(connection) || self.connections[&connection].is_closed {
-            return Ok(());
-        }
-        let sled = self.connections[&connection].sled;
-        self.aim(sled, &request);
-        self.with_sled(sled, |member| match request {
-            Request::Hello(hello) => member.connect(ConnectionId(connection), &hello),
-            request => member.receive(ConnectionId(connection), vec![request]),
-        })
-    }
-
-    fn deliver_to_writer(&mut self, connection: u64, reply: Reply) -> Result<(), Broken> {
-        let known = &self.connections[&connection];
-        let (writer, peer) = (known.writer, known.peer);
-        if self.is_lost(connection) || self.writers[writer].connections.get(&peer) != Some(&connection) {
-            return Ok(());
-        }
-        self.with_writer(writer, |upstairs, now| upstairs.received(now, peer, vec![reply]))
-    }
-
-    /// Whether a message is lost. Then those behind it are, too: there are no gaps in a connection.
-    fn is_lost(&mut self, connection: u64) -> bool {
-        let Some(known) = self.connections.get_mut(&connection) else { return true };
-        known.is_dark |= self.blocked.contains(&(known.writer, known.sled));
-        known.is_dark
-    }
-
-    fn connect(&mut self, writer: usize, peer: PeerId, attempt: u64) -> Result<(), Broken> {
-        let Some(sled) = self.writers[writer].sled_at(peer) else { return Ok(()) };
-        if self.writers[writer].attempts.get(&peer) != Some(&attempt) {
-            return Ok(());
-        }
-        let is_there = self.sleds[sled].member.is_some() && !self.blocked.contains(&(writer, sled));
-        if is_there && self.writers[writer].is_alive {
-            let id = self.next_connection;
-            self.next_connection += 1;
-            let connection = Connection {
-                writer,
-                sled,
-                peer,
-                is_dark: false,
-                is_closed: false,
-                to_sled: self.now,
-                to_writer: self.now,
-                held_to_sled: self.now,
-                held_to_writer: self.now,
-            };
-            self.connections.insert(id, connection);
-            self.writers[writer].connections.insert(peer, id);
-        }
-        self.with_writer(writer, |upstairs, now| upstairs.connected(now, peer, is_there))
-    }
-
-    /// Both ends notice, sooner or later.
-    pub(crate) fn break_connection(&mut self, id: u64) {
-        let (at_sled, at_writer) = (delay(&mut self.random), delay(&mut self.random));
-        self.close(id);
-        self.at(at_sled, Event::ClosedAtSled(id));
-        self.at(at_writer, Event::ClosedAtWriter(id));
-    }
-
-    pub(crate) fn close(&mut self, id: u64) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.is_closed = true;
-        }
-    }
-
-    fn with_sled(
+    pub(crate) fn with_sled(
         &mut self,
         sled: usize,
         act: impl FnOnce(&mut downstairs::Member) -> Vec<Effect>,
@@ -433,15 +277,6 @@ impl World {
             let later = self.soon(2_000);
             self.at(later, Event::Restart(sled));
         }
-    }
-
-    fn send_to_writer(&mut self, id: u64, mut reply: Reply) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        self.sleds[connection.sled].falsify(&mut reply, self.geometry.block_size.bytes());
-        let later = self.climate.far(connection.sled, delay(&mut self.random));
-        connection.to_writer = connection.to_writer.max(self.now + later);
-        let later = connection.to_writer.saturating_sub(self.now);
-        self.at(later, Event::ToWriter(id, reply));
     }
 
     pub(crate) fn with_writer(
@@ -536,73 +371,5 @@ impl World {
         self.at(UPSTAIRS_TICK, Event::TickWriter(writer));
         self.at(Duration::ZERO, Event::Ask(writer));
         self.with_writer(writer, upstairs::Upstairs::activate)
-    }
-
-    /// A member is told that blocks are lost: then nobody who is there has the right bytes of that write, but for one who says something
-    /// else than he has.
-    fn note_lost(
-        &mut self,
-        writer: usize,
-        target: PeerId,
-        version: Position,
-        blocks: Blocks,
-    ) -> Result<(), Broken> {
-        let status = self.writers[writer].upstairs.status(self.now);
-        let target = self.writers[writer].sled_at(target);
-        for block in blocks.range() {
-            self.lost += 1;
-            self.history.rotted(block, version);
-            for member in &status.members {
-                let sled = number_of(Member { region: member.region, incarnation: member.incarnation });
-                let is_there = matches!(member.state, MemberState::Told | MemberState::Streaming);
-                let may_lie = self.climate.has_liar && self.climate.liar == sled;
-                if Some(sled) == target || !is_there || may_lie {
-                    continue;
-                }
-                if self.sleds[sled].right_block(block).is_some_and(|(there, _)| there == version) {
-                    return Err(format!(
-                        "block {block} of member {target:?} is lost, and member {sled} has {version} of it"
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether what two members hold differs in nothing but what a third one has said of bytes that are lost.
-    pub(crate) fn differ_by_lies(&mut self, one: usize, other: usize) -> bool {
-        let (Some(ours), Some(theirs)) = (self.sleds[one].held(), self.sleds[other].held()) else {
-            return false;
-        };
-        let is_lost = |held: &Held| matches!(held.what, What::Lost { .. });
-        let is_same = |(ours, theirs): (&Held, &Held)| {
-            ours.version == theirs.version
-                && (ours.what.as_written() == theirs.what.as_written() || is_lost(ours) || is_lost(theirs))
-        };
-        self.climate.has_liar && ours.iter().zip(&theirs).all(is_same)
-    }
-
-    /// P6: whoever is full and has applied as much as another one that is full has the same.
-    fn compare_full(&mut self, sled: usize) -> Result<(), Broken> {
-        let is_cheap = self.geometry.blocks < 100 || self.random.random_bool(0.002);
-        let applied_if_full = |sled: &Sled| {
-            let region = sled.member.as_ref()?.region();
-            region.is_full().then(|| region.applied())
-        };
-        let Some(applied) = applied_if_full(&self.sleds[sled]).filter(|_| is_cheap) else { return Ok(()) };
-        for other in 0..self.sleds.len() {
-            if other == sled || applied_if_full(&self.sleds[other]) != Some(applied) {
-                continue;
-            }
-            let (Some(ours), Some(theirs)) = (self.sleds[sled].digest(), self.sleds[other].digest()) else {
-                continue;
-            };
-            if ours != theirs && !self.differ_by_lies(sled, other) {
-                return Err(format!(
-                    "members {sled} and {other} are full, have applied {applied}, and differ"
-                ));
-            }
-        }
-        Ok(())
     }
 }
