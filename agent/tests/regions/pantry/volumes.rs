@@ -1,0 +1,210 @@
+//! Volumes are attached, changed and detached, and do not pile up.
+
+use super::{
+    BLOCK, BLOCKS, SIZE, attached, content, ended, head, id, import, is, pantry_pid, put, read, sockets, uri,
+    whole,
+};
+use crate::{
+    agent::Agent,
+    set::{self, Made},
+};
+use ids::{JobId, RegionId, VolumeId};
+use problem::Code;
+use sled_agent::pantry::records::ATTACHED_MAX;
+use sled_client::{
+    ClientOptions, SledClient,
+    pantry::{
+        Activate, AttachAnswer, AttachQuery, ImportQuery, PantryJobState, PantryState, PantryVolumeState,
+        RequestResult,
+    },
+    regions::RegionMember,
+};
+use std::{fs, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use volume_pantry::VOLUMES_MAX;
+use volume_repair::{ConstructionRequest, Member, RegionSet, SubVolume};
+
+#[tokio::test]
+async fn a_volume_is_attached_once_by_equal_requests_and_nothing_is_left_when_it_is_detached() {
+    let agent = Agent::served(3, 10).await;
+    let before = agent.client.pantry_volumes().await.unwrap();
+    assert_eq!((before.items.len(), before.pantry.unwrap().state), (0, PantryState::NotStarted));
+    let Made { request, .. } = set::make(&agent, BLOCK, BLOCKS).await;
+    let missing = put(&agent, &request, Activate::Never).await.unwrap();
+    assert_eq!((missing.result, missing.volume), (RequestResult::Missing, None));
+    assert_eq!(pantry_pid(&agent).await, None, "nobody has needed it");
+    is(agent.client.pantry_volume(id(&request)).await, Code::PantryVolumeNotFound);
+
+    let later = put(&agent, &request, Activate::Later).await.unwrap();
+    assert_eq!(later.volume.unwrap().state, PantryVolumeState::NotActivated);
+    is(uri(&agent, &request, true).await, Code::PantryNotActivated);
+    is(import(&agent, &request, &whole(), &content(1)).await, Code::PantryNotActivated);
+    for _ in 0..2 {
+        let now = put(&agent, &request, Activate::Now).await.unwrap();
+        assert_eq!(now.result, RequestResult::VcrMatches);
+        assert_eq!(now.volume.unwrap().state, PantryVolumeState::Active);
+    }
+    let page = agent.client.pantry_volumes().await.unwrap();
+    assert_eq!((page.items.len(), page.pantry.unwrap().state), (1, PantryState::Running));
+    let shown = agent.client.pantry_volume(id(&request)).await.unwrap();
+    assert_eq!(shown.status.unwrap()["upstairs"]["members"].as_array().unwrap().len(), 3);
+    assert_eq!(sockets(&agent).len(), 1);
+
+    // Another request of that version, an older one, one of another volume, and none at all.
+    let mut other = request.clone();
+    other.sub_volumes.push(SubVolume::File(volume_repair::FilePart { path: "/etc/hosts".into() }));
+    is(put(&agent, &other, Activate::Now).await, Code::PantryConflict);
+    let older = ConstructionRequest { config_version: 0, ..request.clone() };
+    is(put(&agent, &older, Activate::Now).await, Code::PantryConflict);
+    for epoch in [2, 0] {
+        let other = ConstructionRequest { epoch, ..request.clone() };
+        is(put(&agent, &other, Activate::Now).await, Code::PantryConflict);
+    }
+    assert_eq!(agent.client.pantry_volume(id(&request)).await.unwrap().epoch, 1);
+    let query = AttachQuery { executor_epoch: 1, activate: Activate::Now };
+    let elsewhere = agent.client.put_pantry_volume(VolumeId::generate(), query, &request).await;
+    is(elsewhere, Code::BadRequest);
+    let none = agent.client.put_pantry_volume(id(&request), query, &serde_json::json!({"id": 1})).await;
+    is(none, Code::BadJson);
+    let odd = ConstructionRequest { id: uuid::Uuid::now_v7(), block_size: 1000, ..request.clone() };
+    is(put(&agent, &odd, Activate::Now).await, Code::BadVolume);
+    assert_eq!(agent.client.pantry_volumes().await.unwrap().items.len(), 1);
+
+    for _ in 0..2 {
+        agent.client.delete_pantry_volume(id(&request), 1).await.unwrap();
+        is(agent.client.pantry_volume(id(&request)).await, Code::PantryVolumeNotFound);
+        assert!(agent.client.pantry_volumes().await.unwrap().items.is_empty() && sockets(&agent).is_empty());
+    }
+    is(import(&agent, &request, &whole(), &content(1)).await, Code::PantryVolumeNotFound);
+    // Whoever wrote it has that right no more.
+    is(put(&agent, &request, Activate::Now).await, Code::PantryFenced);
+    let next = ConstructionRequest { epoch: 2, ..request };
+    assert_eq!(put(&agent, &next, Activate::Now).await.unwrap().result, RequestResult::VcrMatches);
+}
+
+#[tokio::test]
+async fn a_newer_request_replaces_a_member_of_a_volume_that_is_in_use() {
+    let agent = Agent::served(4, 12).await;
+    let request = attached(&agent).await;
+    import(&agent, &request, &whole(), &content(2)).await.unwrap();
+    let SubVolume::RegionSet(old) = &request.sub_volumes[0] else { panic!("it is a set") };
+    let new = RegionMember { region_id: RegionId::generate(), incarnation: 4 };
+    let new: Member = set::region(&agent, 3, id(&request), old, BLOCK, new, Vec::new()).await;
+    let mut set: RegionSet = old.clone();
+    let leaves = std::mem::replace(&mut set.members[2], new);
+    // The one that is there is left out, and nobody says that it leaves, or is gone.
+    let next = |set: &RegionSet| ConstructionRequest {
+        config_version: 2,
+        sub_volumes: vec![SubVolume::RegionSet(set.clone())],
+        ..request.clone()
+    };
+    is(put(&agent, &next(&set), Activate::Never).await, Code::PantryChangeRefused);
+    assert_eq!(agent.client.pantry_volume(id(&request)).await.unwrap().config_version, 1);
+    set.leaving.push(leaves);
+    let answer = put(&agent, &next(&set), Activate::Never).await.unwrap();
+    assert_eq!((answer.result, answer.volume.unwrap().config_version), (RequestResult::Started, 2));
+    // Newer still, and with another right: it goes on with the one that it has.
+    let newest = ConstructionRequest { config_version: 3, epoch: 9, ..next(&set) };
+    let applied = put(&agent, &newest, Activate::Now).await.unwrap();
+    assert!(matches!(applied.result, RequestResult::StartedAlready | RequestResult::CompletedAlready));
+    let volume = applied.volume.unwrap();
+    assert_eq!((volume.config_version, volume.epoch), (3, 1));
+    let next = |set: &RegionSet| ConstructionRequest { config_version: 3, ..next(set) };
+    let completed = agent
+        .eventually(async || match put(&agent, &next(&set), Activate::Now).await {
+            Ok(AttachAnswer { result: RequestResult::CompletedAlready, volume }) => Ok(volume.unwrap()),
+            Ok(AttachAnswer { result: RequestResult::StartedAlready, .. }) => Err("not yet".to_owned()),
+            other => panic!("{other:?}"),
+        })
+        .await;
+    let members = completed.status.unwrap()["upstairs"]["members"].to_string();
+    assert!(members.contains(&new.region_id.to_string()), "{members}");
+    is(put(&agent, &request, Activate::Now).await, Code::PantryConflict);
+    assert!(read(&agent, &request).await == content(2));
+}
+
+#[tokio::test]
+async fn volumes_do_not_pile_up_and_calls_for_one_do_not_mix() {
+    let agent = Agent::served(3, 22).await;
+    let request = attached(&agent).await;
+    let image = agent.temp.path().join("image");
+    fs::write(&image, [5; 4096]).unwrap();
+    let only_read = || ConstructionRequest {
+        id: uuid::Uuid::now_v7(),
+        config_version: 1,
+        epoch: 0,
+        block_size: BLOCK,
+        sub_volumes: vec![SubVolume::File(volume_repair::FilePart { path: image.clone() })],
+        read_only_parent: None,
+    };
+    let others: Vec<ConstructionRequest> = (1..VOLUMES_MAX).map(|_| only_read()).collect();
+    for other in &others {
+        put(&agent, other, Activate::Now).await.unwrap();
+    }
+    let one_more = only_read();
+    is(put(&agent, &one_more, Activate::Now).await, Code::PantryVolumesFull);
+    is(agent.client.pantry_volume(id(&one_more)).await, Code::PantryVolumeNotFound);
+    put(&agent, &request, Activate::Now).await.unwrap();
+    assert_eq!(agent.client.pantry_volumes().await.unwrap().items.len(), VOLUMES_MAX);
+    assert_eq!(sockets(&agent).len(), VOLUMES_MAX);
+    for other in &others {
+        agent.client.delete_pantry_volume(id(other), 1).await.unwrap();
+    }
+    put(&agent, &one_more, Activate::Now).await.unwrap();
+    // One that waits for its members, and another call meanwhile.
+    let Made { request: mut slow, .. } = set::make(&agent, BLOCK, BLOCKS).await;
+    let SubVolume::RegionSet(set) = &mut slow.sub_volumes[0] else { panic!("it is a set") };
+    set.members.iter_mut().for_each(|member| member.address = "127.0.0.1:9".parse().unwrap());
+    let (first, second) = tokio::join!(put(&agent, &slow, Activate::Now), put(&agent, &slow, Activate::Now));
+    let (done, refused) = if first.is_ok() { (first, second) } else { (second, first) };
+    assert_eq!(done.unwrap().volume.unwrap().state, PantryVolumeState::Activating);
+    is(refused, Code::PantryVolumeBusy);
+    // A second body for an import that runs.
+    let job = JobId::generate();
+    let query = ImportQuery { job_id: Some(job), ..whole() };
+    let (address, head) =
+        head(&agent, &request, &format!("&job_id={job}"), &format!("content-length: {SIZE}"));
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(&head).await.unwrap();
+    agent.eventually(async || agent.client.pantry_job(id(&request), job, Duration::ZERO).await).await;
+    is(import(&agent, &request, &query, &content(15)).await, Code::PantryJobRunning);
+    agent.client.cancel_pantry_job(id(&request), job, 1).await.unwrap();
+    assert_eq!(ended(&agent, &request, job).await.state, PantryJobState::Cancelled);
+    let mut told = String::new();
+    socket.read_to_string(&mut told).await.unwrap();
+    assert!(told.starts_with("HTTP/1.1 409") && told.contains("\"cancelled\""), "{told}");
+}
+
+#[tokio::test]
+async fn volumes_that_have_ended_are_bounded_until_somebody_detaches_them() {
+    let mut agent = Agent::served(3, 24).await;
+    let Made { request, .. } = set::make(&agent, BLOCK, BLOCKS).await;
+    agent.stop();
+    let ended: Vec<VolumeId> = (0..ATTACHED_MAX).map(|_| VolumeId::generate()).collect();
+    let record = serde_json::json!({"executor_epoch": 3, "attached": {"config_version": 1, "epoch": 1}});
+    let volumes: serde_json::Map<_, _> = ended.iter().map(|id| (id.to_string(), record.clone())).collect();
+    let file = serde_json::json!({"version": 1, "volumes": volumes});
+    fs::write(agent.temp.path().join("state/pantry.json"), file.to_string()).unwrap();
+    agent.start();
+    let page = agent.eventually(async || agent.client.pantry_volumes().await).await;
+    assert!(page.items.iter().all(|volume| volume.state == PantryVolumeState::Ended));
+    assert_eq!(page.items.len(), ATTACHED_MAX);
+    is(put(&agent, &request, Activate::Now).await, Code::PantryVolumesFull);
+    agent.client.delete_pantry_volume(ended[7], 3).await.unwrap();
+    put(&agent, &request, Activate::Now).await.unwrap();
+    assert_eq!(agent.client.pantry_volumes().await.unwrap().items.len(), ATTACHED_MAX);
+}
+
+#[tokio::test]
+async fn whoever_has_no_token_is_not_heard() {
+    let agent = Agent::served(3, 21).await;
+    let Made { request, .. } = set::make(&agent, BLOCK, BLOCKS).await;
+    let nobody = SledClient::new(&format!("http://{}", agent.address()), &ClientOptions::default()).unwrap();
+    let query = AttachQuery { executor_epoch: 1, activate: Activate::Now };
+    is(nobody.put_pantry_volume(id(&request), query, &request).await, Code::Unauthorized);
+    is(nobody.pantry_volumes().await, Code::Unauthorized);
+    assert_eq!(pantry_pid(&agent).await, None);
+}
