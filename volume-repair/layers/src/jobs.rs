@@ -15,7 +15,8 @@ use crate::{
     sources::Wanted,
 };
 use ids::RegionId;
-use upstairs::{Action, Data, Job, JobError, JobId};
+use std::collections::BTreeMap;
+use upstairs::{Action, CopyCompared, Data, Job, JobError, JobId};
 
 /// A job that is under way.
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ pub(crate) struct Asked {
     pub(crate) look: Option<Look>,
     /// The regions that have the snapshot that it takes.
     pub(crate) regions: Vec<RegionId>,
+    /// What it has found, if it compares.
+    pub(crate) compared: BTreeMap<RegionId, CopyCompared>,
 }
 
 /// What one part was asked for a job.
@@ -66,7 +69,7 @@ impl Layered {
         let (end, blocks) = (first.saturating_add(count), self.layers[0].blocks);
         if end > blocks {
             self.act(Action::Done(id, Err(JobError::OutOfRange { first, end, blocks })));
-        } else if self.is_read_only && !matches!(job, Job::Read { .. } | Job::Look { .. } | Job::Flush) {
+        } else if self.is_read_only && job.writes() {
             self.act(Action::Done(id, Err(JobError::ReadOnly)));
         } else if of_blocks.is_some() && count == 0 {
             self.act(Action::Done(id, Ok(())));
@@ -84,6 +87,13 @@ impl Layered {
             Job::Read { first, count } => self.begin_read(id, 0, first, count, None),
             Job::Look { first, count } => self.begin_look(id, first, count),
             Job::Write { .. } | Job::Zero { .. } => self.begin_write(id, job),
+            Job::Compare { first, count } => {
+                // Its own region sets: what lies under it is proven when it is cloned, and never changes.
+                let sections: Vec<Section> = self.layers[0].sections(first, count).collect();
+                for section in sections {
+                    self.ask_set(id, 0, section, None, |first, count| Job::Compare { first, count });
+                }
+            }
             Job::Flush | Job::Snapshot(_) | Job::DeleteSnapshot(_) => {
                 let places = self.layers[0].places.clone();
                 let first_only = if Rule::FlushGoesToAll.is_kept() { places.len() } else { 1 };
@@ -231,7 +241,10 @@ impl Layered {
 
     pub(crate) fn finish_if_done(&mut self, id: JobId) {
         if self.jobs.get(&id).is_some_and(|asked| asked.pieces == 0 && asked.held == 0) {
-            let regions = self.jobs.remove(&id).map(|asked| asked.regions).unwrap_or_default();
+            let Asked { regions, compared, .. } = self.jobs.remove(&id).unwrap_or_default();
+            if !compared.is_empty() {
+                self.act(Action::Compared(id, compared.into_values().collect()));
+            }
             if !regions.is_empty() {
                 self.act(Action::Snapshotted(id, regions));
             }
@@ -244,6 +257,17 @@ impl Layered {
         let job = self.pieces.get(&piece).map(|piece| piece.job);
         if let Some(asked) = job.and_then(|job| self.jobs.get_mut(&job)) {
             asked.regions.append(&mut regions);
+        }
+    }
+
+    /// A region set has compared its members' blocks.
+    pub(crate) fn note_compared(&mut self, piece: u64, copies: Vec<CopyCompared>) {
+        let Some(Piece { job, base, .. }) = self.pieces.get(&piece).copied() else { return };
+        let Some(asked) = self.jobs.get_mut(&job) else { return };
+        for copy in copies {
+            let first_left = copy.first_left.map(|block| base + block);
+            let known = asked.compared.entry(copy.region).or_insert_with(|| CopyCompared::new(copy.region));
+            known.add(&CopyCompared { first_left, ..copy });
         }
     }
 

@@ -341,6 +341,7 @@ impl Layered {
                 }
             }
             Action::Snapshotted(JobId(number), regions) => self.note_snapshotted(number, regions),
+            Action::Compared(JobId(number), copies) => self.note_compared(number, copies),
             Action::Done(JobId(number), result) => self.end_piece(number, result),
         }
     }

@@ -10,6 +10,41 @@ use region_wire::Blocks;
 use upstairs::{MemberState, PeerId};
 
 impl World {
+    /// Blocks rot, each of them in one member at most. Then the newest Upstairs compares all blocks of all members.
+    pub(crate) fn rot_and_compare(&mut self) -> Result<(), Broken> {
+        let (writer, blocks, now) = (self.last_writer, self.geometry.blocks, self.now);
+        for block in 0..blocks {
+            let sled = self.request.wanted[self.random.random_range(0..self.request.wanted.len())];
+            if self.random.random_bool(0.1) {
+                self.sleds[sled].rot_block(block, self.geometry)?;
+            }
+        }
+        let actions = self.writers[writer].compare_all(blocks, now);
+        self.perform(writer, actions)
+    }
+
+    /// After that, what one member has right all of them have right; but for one that says something else than it has.
+    pub(crate) fn check_compared(&mut self) -> Result<(), Broken> {
+        if self.writers[self.last_writer].has_jobs() {
+            return Err("members are compared, and that does not end".to_owned());
+        }
+        let says_so = |sled: &usize| !self.climate.has_liar || self.climate.liar != *sled;
+        let wanted: Vec<usize> = self.request.wanted.iter().copied().filter(says_so).collect();
+        for block in 0..self.geometry.blocks {
+            let right: Vec<usize> = wanted
+                .iter()
+                .copied()
+                .filter(|sled| self.sleds[*sled].right_block(block).is_some())
+                .collect();
+            if !right.is_empty() && right != wanted {
+                return Err(format!(
+                    "of members {wanted:?}, {right:?} have block {block} right after it was compared"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// A member is told that blocks are lost: then nobody who is there has the right bytes of that write, but for one who says something
     /// else than he has.
     pub(crate) fn note_lost(

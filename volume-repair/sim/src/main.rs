@@ -62,7 +62,7 @@ fn simulate(seeds: Range<u64>, threads: usize) -> ExitCode {
     let all = campaign(seeds, threads, progress);
     let summary = all.summary;
     println!(
-        "\r{} seeds in {:.0} s: {} faults, {} Upstairs, {} jobs done, {} given up, {} reads checked, {} blocks sealed, {} lost, {} reads unreadable, {} members replaced, {} snapshots taken, {} deleted; {} seeds broke a promise",
+        "\r{} seeds in {:.0} s: {} faults, {} Upstairs, {} jobs done, {} given up, {} reads checked, {} blocks sealed, {} lost, {} reads unreadable, {} members replaced, {} snapshots taken, {} deleted, {} times compared; {} seeds broke a promise",
         all.seeds,
         started.elapsed().as_secs_f64(),
         summary.faults,
@@ -76,6 +76,7 @@ fn simulate(seeds: Range<u64>, threads: usize) -> ExitCode {
         summary.replaced,
         summary.snapshots,
         summary.deleted,
+        summary.compared,
         all.broken.len()
     );
     for (seed, promise) in &all.broken {

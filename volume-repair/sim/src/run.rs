@@ -18,6 +18,9 @@ const CALM: Duration = Duration::from_secs(45);
 /// And what was asked is answered.
 const QUIET: Duration = Duration::from_secs(15);
 
+/// And what was compared is mended.
+const COMPARING: Duration = Duration::from_secs(10);
+
 /// What has happened in one run, or in many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -43,6 +46,8 @@ pub struct Summary {
     pub snapshots: u64,
     /// Snapshots that were deleted again.
     pub deleted: u64,
+    /// Times that copies were compared.
+    pub compared: u64,
 }
 
 impl Summary {
@@ -61,6 +66,7 @@ impl Summary {
             replaced: self.replaced + other.replaced,
             snapshots: self.snapshots + other.snapshots,
             deleted: self.deleted + other.deleted,
+            compared: self.compared + other.compared,
         }
     }
 }
@@ -79,6 +85,9 @@ pub fn run(seed: u64) -> Result<Summary, Broken> {
     world.writers.iter_mut().for_each(|writer| writer.is_busy = false);
     world.run_until(FAULTS + CALM + QUIET)?;
     check_end(&mut world)?;
+    world.rot_and_compare()?;
+    world.run_until(FAULTS + CALM + QUIET + COMPARING)?;
+    world.check_compared()?;
     Ok(Summary {
         faults: world.faults,
         writers: world.writers.len() as u64,
@@ -91,6 +100,7 @@ pub fn run(seed: u64) -> Result<Summary, Broken> {
         replaced: world.replaced,
         snapshots: world.snapshots.taken,
         deleted: world.snapshots.deleted,
+        compared: world.writers.iter().map(|writer| writer.compared).sum(),
     })
 }
 

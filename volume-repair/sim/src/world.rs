@@ -325,6 +325,10 @@ impl World {
                 }
                 Action::Read(job, first, data) => self.writers[writer].read(job, first, &data, size)?,
                 Action::Looked(job, runs) => self.writers[writer].looked(job, &runs)?,
+                Action::Compared(job, copies) => {
+                    let may_lie = self.climate.has_liar;
+                    self.writers[writer].found(job, &copies, may_lie)?;
+                }
                 Action::Snapshotted(job, regions) => self.writers[writer].snapshotted(job, &regions)?,
                 Action::Done(job, result) => {
                     let World { writers, history, snapshots, now, .. } = self;

@@ -12,8 +12,8 @@ use rand::{Rng, rngs::SmallRng};
 use region::{Geometry, Member, Promotion};
 use std::{collections::BTreeMap, time::Duration};
 use upstairs::{
-    Action, Config, Data, Holds, Job, JobError, JobId, Limits, ListStatus, Members, Patience, PeerId, Run,
-    Status, Upstairs,
+    Action, Config, CopyCompared, Data, Holds, Job, JobError, JobId, Limits, ListStatus, Members, Patience,
+    PeerId, Run, Status, Upstairs,
 };
 use volume_seals::{Sealer, SealingSession, VolumeKey};
 
@@ -52,6 +52,8 @@ pub(crate) struct Writer {
     /// Whether its client waits for members only so long, and how much it was told that it has waited for long enough.
     is_impatient: bool,
     pub(crate) given_up: u64,
+    /// Times that it has compared copies.
+    pub(crate) compared: u64,
     /// Snapshots that it has just been told to have.
     pub(crate) taken: Vec<Wanted>,
 }
@@ -68,6 +70,8 @@ enum Asking {
     Flush(usize),
     Snapshot(Box<Wanted>),
     DeleteSnapshot,
+    /// Of how many blocks.
+    Compare(u64),
 }
 
 fn content(stamp: Stamp, size: usize) -> Vec<u8> {
@@ -125,6 +129,7 @@ impl Writer {
             filled: (None, BTreeMap::new()),
             is_impatient: patience.for_members.is_some(),
             given_up: 0,
+            compared: 0,
             taken: Vec::new(),
         }
     }
@@ -187,11 +192,12 @@ impl Writer {
                 let job = Job::Snapshot(wanted.id);
                 (Asking::Snapshot(Box::new(wanted)), job)
             }
-            0..5 => {
+            0..2 => (Asking::Compare(count), Job::Compare { first, count }),
+            2..6 => {
                 let asked = history.read_asked(self.session, first..first + count);
                 (Asking::Look(asked, BTreeMap::new()), Job::Look { first, count })
             }
-            5..45 => {
+            6..45 => {
                 let asked = history.read_asked(self.session, first..first + count);
                 (Asking::Read(asked, BTreeMap::new()), Job::Read { first, count })
             }
@@ -261,6 +267,28 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// The client has all that there is compared.
+    pub(crate) fn compare_all(&mut self, blocks: u64, now: Duration) -> Vec<Action> {
+        let id = JobId(self.next_job);
+        self.next_job += 1;
+        self.jobs.insert(id, Asking::Compare(blocks));
+        self.upstairs.submit(now, id, Job::Compare { first: 0, count: blocks })
+    }
+
+    /// What a job has found that compares. Copies differ only if somebody says something else than he has.
+    pub(crate) fn found(&mut self, id: JobId, copies: &[CopyCompared], may_lie: bool) -> Result<(), String> {
+        let Some(Asking::Compare(count)) = self.jobs.get(&id) else {
+            return Err(format!("{id:?} was not to compare"));
+        };
+        let may_be = |copy: &CopyCompared| {
+            copy.blocks <= *count && copy.healed <= copy.wrong && (copy.differing == 0 || may_lie)
+        };
+        match copies.iter().all(may_be) {
+            true => Ok(()),
+            false => Err(format!("of {count} blocks there were found {copies:?}")),
+        }
     }
 
     /// What a job has looked at. Of which write bytes are is not said.
@@ -335,6 +363,7 @@ impl Writer {
             Asking::Flush(covered) => history.flush_done(self.session, covered, now),
             Asking::Snapshot(wanted) => self.taken.push(*wanted),
             Asking::DeleteSnapshot => snapshots.deleted += 1,
+            Asking::Compare(_) => self.compared += 1,
         }
         Ok(makes_durable)
     }

@@ -41,19 +41,31 @@ struct Heal {
     version: Option<Position>,
     /// Those that have it wrong, too.
     wrong: BTreeSet<PeerId>,
+    /// Whether two members have what the first one that is asked has: then it may be zeros, too, of which no checksum and no seal tells.
+    is_agreed: bool,
 }
 
 impl Heals {
     pub(crate) fn forget_all(&mut self) {
         self.under_way.clear();
     }
+
+    /// Whether some of these blocks are healed now.
+    pub(crate) fn are_under_way(&self, blocks: std::ops::Range<u64>) -> bool {
+        self.under_way.values().any(|heal| blocks.contains(&heal.block))
+    }
 }
 
 impl Upstairs {
     /// Heals blocks of a member: those that another one has right, of the same version.
     pub(crate) fn begin_heals(&mut self, of: PeerId, blocks: std::ops::Range<u64>) {
-        if let Some(from) = self.heal_source(of, &BTreeSet::new()) {
-            blocks.for_each(|block| self.begin_heal(of, from, block));
+        blocks.for_each(|block| self.begin_heal_of(of, None, block));
+    }
+
+    /// Heals a block of a member; by what this other one has, if two are known to have that.
+    pub(crate) fn begin_heal_of(&mut self, of: PeerId, agreed: Option<PeerId>, block: u64) {
+        if let Some(from) = agreed.or_else(|| self.heal_source(of, &BTreeSet::new())) {
+            self.begin_heal(of, from, block, agreed.is_some());
         }
     }
 
@@ -68,7 +80,7 @@ impl Upstairs {
         sources.max_by_key(|peer| self.peers[peer.0].applied)
     }
 
-    fn begin_heal(&mut self, of: PeerId, from: PeerId, block: u64) {
+    fn begin_heal(&mut self, of: PeerId, from: PeerId, block: u64, is_agreed: bool) {
         let heals = &mut self.heals;
         let is_known = heals.under_way.values().any(|heal| heal.of == of && heal.block == block);
         if heals.under_way.len() >= HEALS_MAX || is_known {
@@ -77,7 +89,8 @@ impl Upstairs {
         }
         let id = heals.next;
         heals.next += 1;
-        heals.under_way.insert(id, Heal { of, from, block, version: None, wrong: BTreeSet::new() });
+        let (version, wrong) = (None, BTreeSet::new());
+        heals.under_way.insert(id, Heal { of, from, block, version, wrong, is_agreed });
         self.ask_heal_source(id, from, block);
     }
 
@@ -113,6 +126,7 @@ impl Upstairs {
         let (checksum, seal) = match what {
             What::Bytes { checksum, seal } => (checksum, seal),
             What::Lost { .. } => return self.heal_from_another(heal),
+            What::Zeros if known.is_agreed => return self.heal_with_zeros(heal),
             What::Never | What::Zeros => return self.give_up_heal(heal),
         };
         if bytes.len() != self.config.geometry.block_size.bytes() {
@@ -131,13 +145,25 @@ impl Upstairs {
         self.ask(of, Purpose::Heal(heal), |id| Request::Heal { id, copy });
     }
 
+    fn heal_with_zeros(&mut self, heal: HealId) {
+        let Some(Heal { of, block, version, .. }) = self.heals.under_way.get(&heal) else { return };
+        let (of, blocks) = (*of, Blocks { first: *block, count: 1 });
+        match version.filter(|_| self.peers[of.0].is_promoted()) {
+            Some(version) => {
+                let copy = BlockCopy::Zeros(version, blocks);
+                self.ask(of, Purpose::Heal(heal), |id| Request::Heal { id, copy });
+            }
+            None => self.give_up_heal(heal),
+        }
+    }
+
     /// The one that was asked has it wrong, too.
     fn heal_from_another(&mut self, heal: HealId) {
         let Some(mut known) = self.heals.under_way.remove(&heal) else { return };
         known.wrong.insert(known.from);
         if let Some(from) = self.heal_source(known.of, &known.wrong) {
             let block = known.block;
-            self.heals.under_way.insert(heal, Heal { from, version: None, ..known });
+            self.heals.under_way.insert(heal, Heal { from, version: None, is_agreed: false, ..known });
             self.ask_heal_source(heal, from, block);
         }
     }

@@ -78,7 +78,9 @@ impl Upstairs {
             self.act(Action::Done(id, Ok(())));
         } else {
             self.count(&job, count * size as u64);
-            self.jobs.asked_at = self.now;
+            if !matches!(job, Job::Compare { .. }) {
+                self.jobs.asked_at = self.now;
+            }
             self.jobs.waiting.push_back((id, job));
         }
     }
@@ -99,7 +101,7 @@ impl Upstairs {
                 totals.zeroed_bytes += bytes;
             }
             Job::Flush => totals.flushes += 1,
-            Job::Look { .. } | Job::Snapshot(_) | Job::DeleteSnapshot(_) => {}
+            Job::Look { .. } | Job::Compare { .. } | Job::Snapshot(_) | Job::DeleteSnapshot(_) => {}
         }
     }
 
@@ -115,6 +117,7 @@ impl Upstairs {
             match job {
                 Job::Read { first, count } => self.begin_read(id, first, count),
                 Job::Look { first, count } => self.begin_look(id, first, count),
+                Job::Compare { first, count } => self.begin_compare(id, first, count),
                 Job::Write { first, bytes, is_durable } => {
                     self.push_bytes(first, bytes);
                     self.note_written(id, is_durable);
@@ -232,7 +235,8 @@ impl Upstairs {
             held.filter_map(|action| if let Action::Done(id, _) = action { Some(id) } else { None });
         let waiting = self.jobs.take_waiting(Job::is_reading);
         let begun = std::mem::take(&mut self.jobs.reads).into_keys();
-        let all: Vec<JobId> = answered.chain(waiting).chain(begun).collect();
+        let compared = self.comparing.take_all();
+        let all: Vec<JobId> = answered.chain(waiting).chain(begun).chain(compared).collect();
         self.reads.forget_all();
         self.peers.iter_mut().for_each(|peer| peer.reading = 0);
         for id in all {
@@ -249,7 +253,8 @@ impl Upstairs {
         self.reads.forget_all();
         self.heals.forget_all();
         let snapshots = std::mem::take(&mut self.snapshots).into_iter().map(|asked| asked.job);
-        for id in waiting.chain(written).chain(jobs.reads.into_keys()).chain(snapshots) {
+        let compared = self.comparing.take_all();
+        for id in waiting.chain(written).chain(jobs.reads.into_keys()).chain(snapshots).chain(compared) {
             self.act(Action::Done(id, Err(error.clone())));
         }
     }

@@ -16,7 +16,7 @@
 //! - [`upstairs`]: the machine, its phases, and who counts. [`activation`]: who has everything; a pure decision.
 //! - [`peer`], [`members`]: each member, from away to streaming; [`trouble`]: why one is not of use. [`lists`]: which are full.
 //! - [`window`]: the stream, as long as somebody may need it. [`jobs`]: what clients have asked.
-//! - [`reads`]: reading. [`heals`]: healing what was read wrong. [`copier`]: making one member have what another one has;
+//! - [`reads`]: reading. [`heals`]: healing what was read wrong. [`comparing`]: reading every copy. [`copier`]: making one member have what another one has;
 //!   [`ranges`]: each range of it; [`copies`]: of what; [`pace`]: how much at a time. [`doubts`]: what of it the other one has wrong. [`forged`]: which of two is right.
 //! - [`replacing`]: which members there are to be. [`snapshots`]: what the members keep of one moment.
 //! - [`standstill`]: how long clients wait for what does not go on.
@@ -25,6 +25,7 @@
 //! - [`rules`]: what the simulation leaves out, one at a time, to see that it notices.
 
 mod activation;
+mod comparing;
 mod copier;
 mod copies;
 mod doubts;
@@ -57,6 +58,7 @@ pub use status::{
 };
 pub use trouble::{Trouble, TroubleCode};
 pub use types::{
-    Action, ActivateError, Config, Data, Holds, Job, JobError, JobId, Limits, Patience, PeerId, Run,
+    Action, ActivateError, Config, CopyCompared, Data, Holds, Job, JobError, JobId, Limits, Patience, PeerId,
+    Run,
 };
 pub use upstairs::Upstairs;

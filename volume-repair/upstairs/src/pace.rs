@@ -42,11 +42,15 @@ const QUIET: Duration = Duration::from_millis(100);
 impl Upstairs {
     /// How much is copied at a time now.
     pub(crate) fn pace(&self) -> Pace {
-        let jobs = self.jobs.under_way();
-        match jobs {
-            0 if self.now.saturating_sub(self.jobs.asked_at) >= QUIET => FAST,
+        match self.jobs.under_way() {
+            _ if self.are_clients_quiet() => FAST,
             MANY_JOBS.. => SHARE,
             _ => GENTLE,
         }
+    }
+
+    /// Whether clients ask nothing, and have not for a while.
+    pub(crate) fn are_clients_quiet(&self) -> bool {
+        self.jobs.under_way() == 0 && self.now.saturating_sub(self.jobs.asked_at) >= QUIET
     }
 }

@@ -50,6 +50,10 @@ named_rules::named_rules! {
         LostStopsNobody,
         /// A list of one is made only if all others are gone.
         AloneOnlyIfOthersAreGone,
+        /// Of copies that are compared, those differ that had to have the same write.
+        ComparedBehindOneWrite,
+        /// When copies are compared each full member's is looked at.
+        EachCopyIsLookedAt,
         /// What nobody was told of is kept, also if all full members have it.
         UntoldIsKept,
     }

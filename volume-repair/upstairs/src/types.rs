@@ -112,6 +112,13 @@ pub enum Job {
     },
     /// What was done before is to be durable.
     Flush,
+    /// What every full member that is there has of these blocks, checked and compared. What is wrong with one of them is healed.
+    Compare {
+        /// The first.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
     /// What was asked before is to be kept as it is then, by all full members.
     Snapshot(SnapshotId),
     /// A snapshot is not needed any more.
@@ -121,16 +128,23 @@ pub enum Job {
 impl Job {
     /// Whether it changes nothing.
     pub(crate) fn is_reading(&self) -> bool {
-        matches!(self, Job::Read { .. } | Job::Look { .. })
+        matches!(self, Job::Read { .. } | Job::Look { .. } | Job::Compare { .. })
+    }
+
+    /// Whether it makes or keeps something: what cannot be done of what is only read.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        !self.is_reading() && !matches!(self, Job::Flush)
     }
 
     /// The blocks that it is about, if it is about some: the first one, and how many. `size` is that of a block, in bytes.
     #[must_use]
     pub fn blocks(&self, size: usize) -> Option<(u64, u64)> {
         match self {
-            Job::Read { first, count } | Job::Look { first, count } | Job::Zero { first, count, .. } => {
-                Some((*first, *count))
-            }
+            Job::Read { first, count }
+            | Job::Look { first, count }
+            | Job::Compare { first, count }
+            | Job::Zero { first, count, .. } => Some((*first, *count)),
             Job::Write { first, bytes, .. } => Some((*first, (bytes.len() / size) as u64)),
             Job::Flush | Job::Snapshot(_) | Job::DeleteSnapshot(_) => None,
         }
@@ -166,6 +180,40 @@ pub enum Holds {
     Zeros,
     /// Bytes.
     Bytes,
+}
+
+/// What a member has of blocks that were compared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CopyCompared {
+    /// Its region.
+    pub region: RegionId,
+    /// Blocks of it that were looked at. Fewer than of others, if it was not there, or not full, all the time.
+    pub blocks: u64,
+    /// Those that were not what they should be: their bytes do not have their checksums or seals, or two others have something else.
+    pub wrong: u64,
+    /// Those of them that are, by now.
+    pub healed: u64,
+    /// Those that differ from another member's, and nobody can say who is right, or they are of another write.
+    pub differing: u64,
+    /// The first block that is wrong still, or differs.
+    pub first_left: Option<u64>,
+}
+
+impl CopyCompared {
+    /// Nothing was looked at yet.
+    #[must_use]
+    pub fn new(region: RegionId) -> CopyCompared {
+        CopyCompared { region, blocks: 0, wrong: 0, healed: 0, differing: 0, first_left: None }
+    }
+
+    /// Adds what was found in other blocks of it.
+    pub fn add(&mut self, other: &CopyCompared) {
+        self.blocks += other.blocks;
+        self.wrong += other.wrong;
+        self.healed += other.healed;
+        self.differing += other.differing;
+        self.first_left = self.first_left.into_iter().chain(other.first_left).min();
+    }
 }
 
 /// Why a job was not done.
@@ -286,6 +334,8 @@ pub enum Action {
     Read(JobId, u64, Data),
     /// What a job has looked at, from its first block on.
     Looked(JobId, Vec<Run>),
+    /// What a job has found, that has compared the members' blocks: in the order of their regions.
+    Compared(JobId, Vec<CopyCompared>),
     /// The regions that have the snapshot that a job has taken.
     Snapshotted(JobId, Vec<RegionId>),
     /// It is done.

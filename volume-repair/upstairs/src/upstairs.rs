@@ -17,6 +17,7 @@ mod rights;
 pub(crate) use rights::SILENCE_MAX;
 
 use crate::{
+    comparing::Comparing,
     copier::Copier,
     heals::{HealId, Heals},
     jobs::Jobs,
@@ -42,6 +43,8 @@ pub(crate) enum Purpose {
     Read(u64),
     /// Part of healing.
     Heal(HealId),
+    /// A piece that is compared.
+    Compare(u64),
     /// Part of copying from member to member.
     Copy,
     /// A list.
@@ -98,6 +101,7 @@ pub struct Upstairs {
     pub(crate) jobs: Jobs,
     pub(crate) reads: Reads,
     pub(crate) heals: Heals,
+    pub(crate) comparing: Comparing,
     pub(crate) snapshots: Vec<Snapshotting>,
     pub(crate) copier: Option<Copier>,
     pub(crate) totals: Totals,
@@ -141,6 +145,7 @@ impl Upstairs {
             jobs: Jobs::default(),
             reads: Reads::default(),
             heals: Heals::default(),
+            comparing: Comparing::default(),
             snapshots: Vec::new(),
             copier: None,
             totals: Totals::default(),
@@ -278,6 +283,7 @@ impl Upstairs {
                 self.begin_waiting_jobs();
                 self.send_stream();
                 self.ask_reads();
+                self.go_on_comparing();
             }
             self.finish_jobs();
         }
@@ -332,6 +338,9 @@ impl Upstairs {
             | Reply::Taken { id, .. } => match self.take_purpose(id) {
                 Some((from, Purpose::Read(piece))) if from == peer => self.note_read(peer, piece, reply),
                 Some((from, Purpose::Heal(heal))) if from == peer => self.note_heal(peer, heal, reply),
+                Some((from, Purpose::Compare(piece))) if from == peer => {
+                    self.note_compared(peer, piece, reply);
+                }
                 Some((from, Purpose::Copy)) if from == peer => self.note_copy(peer, id, reply),
                 _ => {}
             },

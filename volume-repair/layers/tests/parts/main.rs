@@ -3,6 +3,7 @@
 //! Region sets are real: the real machine with its Upstairs, and real members on simulated disks. What is simulated is the environment:
 //! messages are on their way for as long as chance has it, and files and URLs answer in any order, or not.
 
+mod comparing;
 mod history;
 mod looks;
 mod model;

@@ -5,8 +5,8 @@ use downstairs::{ConnectionId, Effect, Member};
 use durable_fs::SimMachine;
 use ids::{RegionId, RegionSetId};
 use region::{
-    BlockSize, Geometry, Identity, List, ListVersion, Member as Named, NewRegion, Opening, Position,
-    Promotion,
+    BlockSize, Geometry, Identity, List, ListVersion, Member as Named, NewContent, NewRegion, Onto, Opening,
+    Position, Promotion, Write, checksum,
 };
 use region_wire::{Reply, Request};
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
@@ -112,6 +112,20 @@ impl Seat {
         let _ = self.member.disconnect(self.connection);
         self.to_member.clear();
         self.from_member.clear();
+    }
+
+    pub(crate) fn region(&self) -> RegionId {
+        self.member.region().identity().region
+    }
+
+    /// Somebody writes bytes in place of what it has of a block, of the same version, with their checksum.
+    pub(crate) fn overwrite(&mut self, block: u64, bytes: &[u8; BLOCK]) {
+        let region = self.member.region_mut();
+        let version = region.look(block..block + 1).expect("it is looked at")[0].version;
+        let checksums = [checksum(block, bytes)];
+        let content = NewContent::Bytes { bytes, checksums: &checksums, seals: &[] };
+        let write = Write { version, block, content, onto: Onto::Same };
+        assert_eq!(region.write(region.applied(), &[write]).expect("it is written"), 1);
     }
 
     /// Hears the next thing that was said to it.

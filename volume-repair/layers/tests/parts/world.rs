@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use region::BlockSize;
 use region_wire::Request;
 use std::{collections::BTreeMap, time::Duration};
-use upstairs::{Action, At, Data, Holds, Job, JobError, JobId, PLACES, PeerId, Run};
+use upstairs::{Action, At, CopyCompared, Data, Holds, Job, JobError, JobId, PLACES, PeerId, Run};
 use volume_layers::{
     Composition, Fetch, FetchError, Part, ScrubPhase, ScrubStatus, Source, Volume, VolumeStatus,
 };
@@ -66,6 +66,7 @@ pub(crate) struct World {
     pub(crate) mute: Option<usize>,
     /// The regions that have the snapshot that was taken last.
     pub(crate) snapshotted: Vec<RegionId>,
+    pub(crate) compared: Vec<CopyCompared>,
     pub(crate) reads: u64,
     pub(crate) looks: u64,
     last_look: Vec<Run>,
@@ -102,6 +103,7 @@ impl World {
             failed: Vec::new(),
             mute: None,
             snapshotted: Vec::new(),
+            compared: Vec::new(),
             reads: 0,
             looks: 0,
             last_look: Vec::new(),
@@ -144,6 +146,7 @@ impl World {
                     let asked = self.asked.get_mut(&id).expect("it is under way");
                     assert!(asked.looked.replace(runs).is_none(), "told twice");
                 }
+                Action::Compared(_, copies) => self.compared = copies,
                 Action::Snapshotted(_, regions) => self.snapshotted = regions,
                 Action::Done(id, result) => self.note_done(id, result),
             }
@@ -217,7 +220,7 @@ impl World {
                 }
             }
             Job::Flush => self.check_flushed(&asked.acknowledged),
-            Job::Snapshot(_) | Job::DeleteSnapshot(_) => {}
+            Job::Compare { .. } | Job::Snapshot(_) | Job::DeleteSnapshot(_) => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! The machine from outside: what it answers, and what it tells of itself.
 
 mod bring_up;
+mod comparing;
 mod copying;
 mod lost;
 mod patience;

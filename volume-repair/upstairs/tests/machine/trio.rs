@@ -16,7 +16,8 @@ use std::{
     time::Duration,
 };
 use upstairs::{
-    Action, Config, Data, Job, JobError, JobId, Limits, Members, MembersError, Patience, PeerId, Upstairs,
+    Action, Config, CopyCompared, Data, Job, JobError, JobId, Limits, Members, MembersError, Patience,
+    PeerId, Upstairs,
 };
 use uuid::Uuid;
 use volume_seals::{Sealer, SealingSession, VolumeKey};
@@ -123,6 +124,8 @@ pub(crate) struct Writer {
     ended: BTreeMap<JobId, Result<(), JobError>>,
     /// The regions that have the snapshot that a job has taken.
     pub(crate) snapshots: BTreeMap<JobId, Vec<RegionId>>,
+    /// What was found when members were compared last.
+    compared: Vec<CopyCompared>,
 }
 
 impl Writer {
@@ -188,7 +191,8 @@ impl Writer {
         let (now, parts) = (Duration::ZERO, Vec::new());
         let places = BTreeMap::new();
         let (ended, snapshots) = (BTreeMap::new(), BTreeMap::new());
-        Writer { upstairs, places, epoch, now, next_job: 0, parts, ended, snapshots }
+        let compared = Vec::new();
+        Writer { upstairs, places, epoch, now, next_job: 0, parts, ended, snapshots, compared }
     }
 
     pub(crate) fn tick(&mut self, trio: &mut Trio) {
@@ -212,6 +216,10 @@ impl Writer {
         while let Some(action) = left.pop_front() {
             let connection = ConnectionId(self.epoch.into());
             let (peer, effects) = match action {
+                Action::Compared(_, copies) => {
+                    self.compared = copies;
+                    continue;
+                }
                 Action::Snapshotted(job, regions) => {
                     self.snapshots.insert(job, regions);
                     continue;
@@ -319,6 +327,19 @@ impl Writer {
             Data::Zeros(count) | Data::Never(count) => vec![0; SIZE * usize::try_from(*count).expect("few")],
         };
         Ok(self.parts.iter().flat_map(bytes).collect())
+    }
+
+    /// What every member has of these blocks, by their numbers; none of those that were not looked at.
+    pub(crate) fn compare(
+        &mut self,
+        trio: &mut Trio,
+        first: u64,
+        count: u64,
+    ) -> BTreeMap<usize, CopyCompared> {
+        self.compared.clear();
+        self.job(trio, Job::Compare { first, count }).expect("they are compared");
+        let number = |copy: &CopyCompared| usize::try_from(copy.region.0.as_u128() - 1).expect("few");
+        self.compared.drain(..).map(|copy| (number(&copy), copy)).collect()
     }
 
     pub(crate) fn wrong_seals(&self) -> [u64; 3] {

@@ -1,0 +1,305 @@
+//! Comparing copies: every full member that is there gives the same blocks. Each is checked by itself, and they are compared with each other.
+//! A read asks one member; this is how what the others have is found to be right before it is needed.
+//!
+//! ```text
+//!   piece ──look and read──► every full member that is there ──all have answered──► compared ──all right──► told
+//!     ▲                          │ all of them are lost                               │ some are wrong: healed
+//!     ├──────────────────────────┘                                                    ▼
+//!     └────────────────────────── once more, as long as that has mended something ─ healing ──nothing more──► told what is left
+//! ```
+//!
+//! All are asked behind the same write, the last one as the piece began, so whatever was written last before it each of them has. What
+//! is wrong with the copies is said by [`votes`]. A block that is wrong gets that of another member, as for a read ([`crate::heals`]). Blocks of
+//! which nobody can say who has them right stay as they are, and are told.
+//!
+//! It is done beside what clients do, in small pieces, and fewer of them while clients ask anything.
+
+mod votes;
+
+use crate::{
+    rules::Rule,
+    sealing::{Wrong, judge},
+    trouble::Trouble,
+    types::{Action, CopyCompared, JobId, PeerId},
+    upstairs::{Purpose, Upstairs},
+};
+use bytes::Bytes;
+use ids::RegionId;
+use region::{Held, Position, What};
+use region_wire::{Blocks, Reply, Request};
+use std::collections::{BTreeMap, VecDeque};
+use votes::{Copy, Findings, Odd, compare};
+
+/// Bytes of a piece of one member.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// Pieces at a time, while clients ask nothing and while they do.
+const PIECES_FAST: usize = 8;
+const PIECES_BESIDE_CLIENTS: usize = 1;
+
+/// All that is compared.
+#[derive(Debug, Default)]
+pub(crate) struct Comparing {
+    /// In the order in which they were asked.
+    jobs: VecDeque<Comparison>,
+    pieces: BTreeMap<u64, Piece>,
+    next_piece: u64,
+}
+
+/// One job.
+#[derive(Debug)]
+struct Comparison {
+    job: JobId,
+    /// Blocks that no piece has yet.
+    next: u64,
+    end: u64,
+    /// Pieces that are under way.
+    open: usize,
+    found: BTreeMap<RegionId, CopyCompared>,
+}
+
+#[derive(Debug)]
+struct Piece {
+    job: JobId,
+    blocks: Blocks,
+    /// Whoever is asked has at least this.
+    behind: Position,
+    copies: BTreeMap<PeerId, Asked>,
+    /// How many blocks of whom were wrong at first; and of all of them, when it was looked at last.
+    wrong: Option<(BTreeMap<PeerId, u64>, usize)>,
+    is_healing: bool,
+}
+
+/// What a member was asked for, and what of that it has given.
+#[derive(Debug, Default)]
+struct Asked {
+    is_sent: bool,
+    held: Option<Vec<Held>>,
+    read: Option<(Vec<What>, BTreeMap<u64, Wrong>)>,
+}
+
+impl Comparing {
+    /// Nothing more is compared; the jobs that ended so.
+    pub(crate) fn take_all(&mut self) -> Vec<JobId> {
+        self.pieces.clear();
+        std::mem::take(&mut self.jobs).into_iter().map(|comparison| comparison.job).collect()
+    }
+}
+
+impl Upstairs {
+    pub(crate) fn begin_compare(&mut self, job: JobId, first: u64, count: u64) {
+        let (end, found) = (first + count, BTreeMap::new());
+        self.comparing.jobs.push_back(Comparison { job, next: first, end, open: 0, found });
+    }
+
+    /// Asks for what was not asked for, as far as there is somebody to be asked.
+    pub(crate) fn go_on_comparing(&mut self) {
+        if self.comparing.jobs.is_empty() {
+            return;
+        }
+        self.begin_pieces();
+        let numbers: Vec<u64> = self.comparing.pieces.keys().copied().collect();
+        for number in numbers {
+            self.ask_again_if_healed(number);
+            self.ask_copies(number);
+        }
+    }
+
+    fn begin_pieces(&mut self) {
+        let limit = if self.are_clients_quiet() { PIECES_FAST } else { PIECES_BESIDE_CLIENTS };
+        let per_piece = (PIECE_BYTES / self.config.geometry.block_size.bytes()).max(1) as u64;
+        let comparing = &mut self.comparing;
+        for comparison in &mut comparing.jobs {
+            while comparison.next < comparison.end && comparing.pieces.len() < limit {
+                let count = per_piece.min(comparison.end - comparison.next);
+                let count = u32::try_from(count).expect("a piece is small");
+                let piece = Piece {
+                    job: comparison.job,
+                    blocks: Blocks { first: comparison.next, count },
+                    behind: Position::NONE,
+                    copies: BTreeMap::new(),
+                    wrong: None,
+                    is_healing: false,
+                };
+                comparison.next += u64::from(count);
+                comparison.open += 1;
+                comparing.pieces.insert(comparing.next_piece, piece);
+                comparing.next_piece += 1;
+            }
+        }
+    }
+
+    fn ask_again_if_healed(&mut self, number: u64) {
+        let Some(piece) = self.comparing.pieces.get_mut(&number) else { return };
+        if piece.is_healing && !self.heals.are_under_way(piece.blocks.range()) {
+            piece.is_healing = false;
+            piece.copies.clear();
+        }
+    }
+
+    /// Asks each full member that is there, as soon as it was sent what the others have.
+    fn ask_copies(&mut self, number: u64) {
+        let newest = self.newest();
+        let full = (0..self.peers.len()).map(PeerId);
+        let full = full.filter(|peer| self.is_full(*peer) && self.peers[peer.0].is_streaming());
+        // What is asked of one that has no room waits behind what it has no room for.
+        let full = full.filter(|peer| !self.peers[peer.0].is_out_of_room());
+        let enough = if Rule::EachCopyIsLookedAt.is_kept() { usize::MAX } else { 1 };
+        let full: Vec<PeerId> = full.filter(|peer| !self.peers[peer.0].is_condemned).take(enough).collect();
+        let Some(piece) = self.comparing.pieces.get_mut(&number) else { return };
+        if piece.is_healing {
+            return;
+        }
+        if piece.copies.is_empty() {
+            piece.behind = newest;
+            piece.copies = full.into_iter().map(|peer| (peer, Asked::default())).collect();
+        }
+        let (blocks, behind) = (piece.blocks, piece.behind);
+        let mut due = Vec::new();
+        for (peer, asked) in &mut piece.copies {
+            if !asked.is_sent && self.peers[peer.0].sent >= behind {
+                asked.is_sent = true;
+                due.push(*peer);
+            }
+        }
+        for peer in due {
+            self.peers[peer.0].reading += u64::from(blocks.count);
+            self.ask(peer, Purpose::Compare(number), |id| Request::Look { id, blocks });
+            self.ask(peer, Purpose::Compare(number), |id| Request::Read { id, blocks });
+        }
+    }
+
+    /// A member has answered.
+    pub(crate) fn note_compared(&mut self, peer: PeerId, number: u64, reply: Reply) {
+        let Some(piece) = self.comparing.pieces.get_mut(&number) else { return };
+        let blocks = piece.blocks;
+        let Some(asked) = piece.copies.get_mut(&peer) else { return };
+        match reply {
+            Reply::Looked { held, .. } if held.len() == blocks.count as usize => asked.held = Some(held),
+            Reply::Read { first, whats, bytes, .. }
+                if first == blocks.first && whats.len() == blocks.count as usize =>
+            {
+                self.peers[peer.0].reading = self.peers[peer.0].reading.saturating_sub(blocks.count.into());
+                let Some(wrong) = self.wrong_of(first, &whats, bytes) else {
+                    return self.lose_for_other_blocks(peer);
+                };
+                if let Some(asked) =
+                    self.comparing.pieces.get_mut(&number).and_then(|piece| piece.copies.get_mut(&peer))
+                {
+                    asked.read = Some((whats, wrong));
+                }
+            }
+            _ => {
+                return self
+                    .lose(peer, Trouble::WrongAnswer("it answers other blocks than it was asked for"));
+            }
+        }
+        self.compare_if_all_are_there(number);
+    }
+
+    /// It will not answer.
+    pub(crate) fn note_not_compared(&mut self, peer: PeerId, number: u64) {
+        if let Some(piece) = self.comparing.pieces.get_mut(&number) {
+            piece.copies.remove(&peer);
+        }
+        self.compare_if_all_are_there(number);
+    }
+
+    /// Who was not asked yet, and is gone, is not waited for.
+    pub(crate) fn note_comparer_lost(&mut self, peer: PeerId) {
+        let pieces = self.comparing.pieces.iter_mut();
+        let waits = pieces.filter(|(_, piece)| piece.copies.get(&peer).is_some_and(|asked| !asked.is_sent));
+        let numbers: Vec<u64> = waits.map(|(number, _)| *number).collect();
+        numbers.into_iter().for_each(|number| self.note_not_compared(peer, number));
+    }
+
+    /// Blocks that are not what they should be, by themselves. None if the bytes are not those of the blocks.
+    fn wrong_of(&mut self, first: u64, whats: &[What], mut bytes: Bytes) -> Option<BTreeMap<u64, Wrong>> {
+        let size = self.config.geometry.block_size.bytes();
+        let mut wrong = BTreeMap::new();
+        for (block, what) in (first..).zip(whats) {
+            match what {
+                What::Bytes { checksum, seal } => {
+                    if bytes.len() < size {
+                        return None;
+                    }
+                    let own = bytes.split_to(size);
+                    if let Err(why) = judge(&mut self.config.sealer, block, &own, *checksum, seal) {
+                        wrong.insert(block, why);
+                    }
+                }
+                What::Lost { .. } => drop(wrong.insert(block, Wrong::Bytes)),
+                What::Never | What::Zeros => {}
+            }
+        }
+        bytes.is_empty().then_some(wrong)
+    }
+
+    fn compare_if_all_are_there(&mut self, number: u64) {
+        let Some(piece) = self.comparing.pieces.get_mut(&number) else { return };
+        let is_there = |asked: &Asked| asked.held.is_some() && asked.read.is_some();
+        if piece.is_healing || piece.copies.is_empty() || !piece.copies.values().all(is_there) {
+            return;
+        }
+        let copies = std::mem::take(&mut piece.copies).into_iter().filter_map(|(peer, asked)| {
+            let (held, (whats, wrong)) = (asked.held?, asked.read?);
+            Some((peer, Copy { held, whats, wrong }))
+        });
+        let copies: BTreeMap<PeerId, Copy> = copies.collect();
+        let findings = compare(piece.blocks, piece.behind, &copies);
+        let left = findings.odd.len();
+        let is_first = piece.wrong.is_none();
+        let (_, before) = piece.wrong.get_or_insert_with(|| (counts(&findings.odd), usize::MAX));
+        let mends = left > 0 && left < *before;
+        *before = left;
+        piece.is_healing = mends;
+        if is_first {
+            for Odd { of, block, .. } in &findings.odd {
+                let why = copies[of].wrong.get(block).copied().unwrap_or(Wrong::Bytes);
+                self.peers[of.0].note_wrong(why, 1);
+            }
+        }
+        if mends {
+            findings.odd.into_iter().for_each(|odd| self.begin_heal_of(odd.of, odd.from, odd.block));
+        } else {
+            self.end_compared(number, &copies, &findings);
+        }
+    }
+
+    fn end_compared(&mut self, number: u64, copies: &BTreeMap<PeerId, Copy>, findings: &Findings) {
+        let Some(piece) = self.comparing.pieces.remove(&number) else { return };
+        let (wrong, _) = piece.wrong.unwrap_or_default();
+        let left = counts(&findings.odd);
+        let all = &mut self.comparing.jobs;
+        let Some(at) = all.iter().position(|comparison| comparison.job == piece.job) else { return };
+        let comparison = &mut all[at];
+        comparison.open -= 1;
+        for peer in copies.keys() {
+            let region = self.peers[peer.0].member.region;
+            let told = comparison.found.entry(region).or_insert_with(|| CopyCompared::new(region));
+            let own = |count: &BTreeMap<PeerId, u64>| count.get(peer).copied().unwrap_or_default();
+            let found = own(&wrong).max(own(&left));
+            let differing = findings.differing.iter().filter(|(of, _)| of == peer).map(|(_, block)| *block);
+            let odd = findings.odd.iter().filter(|odd| odd.of == *peer).map(|odd| odd.block);
+            told.add(&CopyCompared {
+                region,
+                blocks: piece.blocks.count.into(),
+                wrong: found,
+                healed: found - own(&left),
+                differing: differing.clone().count() as u64,
+                first_left: odd.chain(differing).min(),
+            });
+        }
+        if comparison.open == 0 && comparison.next == comparison.end {
+            let Some(Comparison { job, found, .. }) = all.remove(at) else { return };
+            self.answer(Action::Compared(job, found.into_values().collect()));
+            self.answer(Action::Done(job, Ok(())));
+        }
+    }
+}
+
+fn counts(odd: &[Odd]) -> BTreeMap<PeerId, u64> {
+    let mut counts = BTreeMap::new();
+    odd.iter().for_each(|odd| *counts.entry(odd.of).or_default() += 1);
+    counts
+}
