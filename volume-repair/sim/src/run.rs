@@ -3,6 +3,7 @@
 
 use crate::{
     audit::check_unreadable,
+    sled::{Sled, number_of},
     world::{Broken, World},
 };
 use region::{Position, What};
@@ -124,6 +125,16 @@ fn in_words(status: &Status) -> String {
     )
 }
 
+/// Which lists members keep.
+fn lists_in_words(world: &World) -> String {
+    let keeps = |(number, sled): (usize, &Sled)| {
+        let list = &sled.member.as_ref()?.region().control().list;
+        let full: Vec<usize> = list.full.iter().map(|member| number_of(*member)).collect();
+        Some(format!("{number} keeps {} of {full:?} from {}", list.version, list.base))
+    };
+    world.sleds.iter().enumerate().filter_map(keeps).collect::<Vec<_>>().join("; ")
+}
+
 fn check_end(world: &mut World) -> Result<(), Broken> {
     let newest = &world.writers[world.last_writer];
     if newest.is_over {
@@ -131,9 +142,10 @@ fn check_end(world: &mut World) -> Result<(), Broken> {
     }
     if newest.done == 0 || newest.has_jobs() {
         return Err(format!(
-            "the newest Upstairs hangs: {} jobs were done. {}",
+            "the newest Upstairs hangs: {} jobs were done. {}. Members keep: {}",
             newest.done,
-            in_words(&newest.upstairs.status(world.now))
+            in_words(&newest.upstairs.status(world.now)),
+            lists_in_words(world)
         ));
     }
     if world.geometry.is_sealed {

@@ -15,6 +15,11 @@
 //! members may have kept nothing but the newer one). So the members of a newer list that somebody tells are waited for, too, and those that
 //! tell it take part.
 //!
+//! If the others of the list that counts are gone for good, one that keeps a newer list is the second one, once everybody has told who is
+//! not gone; and if that list has the first one, too. What was acknowledged before the newer list was made, whoever keeps it has.
+//! Afterwards two had to have it that were full before and are in the newer list, too; so one of these two has it, since a list loses or gets
+//! one member at a time, and three are full at most.
+//!
 //! Why two of them have everything: `docs/BLOCK.md`, "Activation".
 
 use crate::{rules::Rule, types::PeerId};
@@ -78,14 +83,19 @@ pub(crate) fn decide(
         let is_alone = list.full.len() == 1 && may_be_one;
         let is_one = is_alone || accepts_possible_loss || !Rule::TwoActivate.is_kept();
         let needed = if is_one { 1 } else { 2 };
-        if here.len() < needed {
+        let newer = told.iter().filter(|(_, promoted)| promoted.list.version > list.version);
+        let keep_it = newer.filter(|(peer, promoted)| places_of(&promoted.list).contains(*peer));
+        let with_it: Vec<PeerId> =
+            keep_it.map(|(peer, _)| *peer).filter(|peer| !here.contains(peer)).collect();
+        let has_one_of_them =
+            |keeper: &&PeerId| places_of(&told[*keeper].list).iter().any(|member| here.contains(member));
+        // Whoever else had it is gone: nobody better comes.
+        let is_second =
+            may_be_one && told.len() == places.len() && with_it.iter().any(|peer| has_one_of_them(&peer));
+        if here.len() + usize::from(is_second) < needed {
             return Decision::Wait;
         }
         if Rule::NewerListsCountForWhoKeptThem.is_kept() {
-            let newer = told.iter().filter(|(_, promoted)| promoted.list.version > list.version);
-            let keep_it = newer.filter(|(peer, promoted)| places_of(&promoted.list).contains(*peer));
-            let with_it: Vec<PeerId> =
-                keep_it.map(|(peer, _)| *peer).filter(|peer| !here.contains(peer)).collect();
             here.extend(with_it);
         }
         let passed_over = told.values().filter(|promoted| promoted.list.version > list.version);
@@ -155,6 +165,24 @@ mod tests {
         assert_eq!(decision(true, Duration::ZERO), Decision::Go(vec![PeerId(2), PeerId(1), PeerId(0)]));
         assert_eq!(decision(false, PATIENCE), Decision::WaitForMore);
         assert_eq!(decision(false, LONG_PATIENCE), Decision::Go(vec![PeerId(1), PeerId(0)]));
+    }
+
+    /// Members 1 to 3 were full, and 3 is gone. It was to be full with the first one alone, and before that came to be, the second one with that.
+    fn who_counts_when_the_other_one_is_gone(others_told: bool, newer: &[u128], is_gone: bool) -> Decision {
+        let places: BTreeMap<Member, PeerId> =
+            [1, 2, 4].map(named).into_iter().zip((0..).map(PeerId)).collect();
+        let told = [tells(2, &[3, 1], 5), tells(4, newer, 7), tells(1, &[1, 2, 3], 3)];
+        let told = (0..).map(PeerId).zip(told).take(if others_told { 3 } else { 2 }).collect();
+        decide(&places, &told, LONG_PATIENCE, [false, is_gone])
+    }
+
+    #[test]
+    fn who_keeps_a_newer_list_is_the_second_one_if_all_others_are_gone_and_everybody_has_told() {
+        let decision = who_counts_when_the_other_one_is_gone;
+        assert_eq!(decision(true, &[1, 2], true), Decision::Go(vec![PeerId(1), PeerId(0)]));
+        assert_eq!(decision(false, &[1, 2], true), Decision::Wait, "one may have a newer list still");
+        assert_eq!(decision(true, &[1, 2], false), Decision::Wait, "the third one may come");
+        assert_eq!(decision(true, &[3, 2], true), Decision::Wait, "those two may have acknowledged more");
     }
 
     #[cfg(feature = "mutants")]
