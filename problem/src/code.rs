@@ -114,6 +114,7 @@ catalogue! {
     PantryJobConflict "pantry_job_conflict" 409 "the volume has another job of this id" "choose another job_id, or none";
     PantryJobRunning "pantry_job_running" 409 "the job of this id runs" "GET it to see how far it is";
     VolumeFailed "volume_failed" 502 "the volume has not done what it was asked" "GET it: its status says how its members do";
+    CopiesDamaged "copies_damaged" 502 "a scrub has found copies that it could not mend" "the job tells which regions, and how many blocks; replace the members that have them wrong";
     SnapshotNotDone "snapshot_not_done" 409 "the snapshot is not taken" "";
     PantryDown "pantry_down" 503 "the sled's Pantry does not answer" "GET /pantry/volumes says how its process does; it is started again by itself";
 

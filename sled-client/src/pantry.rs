@@ -250,7 +250,7 @@ pub struct SnapshotAnswer {
 pub enum PantryJobKind {
     /// Writes what it is given, from the first byte on.
     Import,
-    /// Reads every block.
+    /// Reads and compares every copy of every block, and mends what is wrong.
     Scrub,
 }
 
@@ -291,6 +291,9 @@ pub struct PantryJob {
     pub bytes: u64,
     /// Bytes per second since it began.
     pub rate: u64,
+    /// What a scrub has found in the copies of the volume's own region sets, until now; in the order of the regions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<CopyScrubbed>,
     /// The SHA-256 of what was imported, once all of it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -304,6 +307,24 @@ pub struct PantryJob {
     /// When it ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended: Option<Timestamp>,
+}
+
+/// What a scrub has found in the copy that one region has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CopyScrubbed {
+    /// The region.
+    pub region_id: RegionId,
+    /// Blocks of it that were looked at: fewer than of others, if it was away or not full, all the time or for a while.
+    pub blocks: u64,
+    /// Those that were not what they should be: their bytes, or their seals, or two others have something else.
+    pub wrong_blocks: u64,
+    /// Those of them that are, by now.
+    pub healed_blocks: u64,
+    /// Those that differ from other copies, and nobody can say who is right.
+    pub differing_blocks: u64,
+    /// The first block of the volume that is wrong still, or differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_bad_block: Option<u64>,
 }
 
 /// Jobs of a volume, newest first. There is a bound on them, so they are one page.

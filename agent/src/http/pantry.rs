@@ -180,7 +180,7 @@ async fn export(
     said(&context, id, client.pantry_export(id, &request).await).map(ApiJson)
 }
 
-/// Has every block of the volume read; what a member has wrong is healed where it is read.
+/// Has every copy of every block of the volume read and compared; what is wrong with one is mended. What could not be is told by the job.
 #[utoipa::path(
     post, path = "/pantry/volumes/{id}/scrub", operation_id = "pantry_scrub",
     params(("id" = VolumeId, Path)), request_body = ScrubRequest,

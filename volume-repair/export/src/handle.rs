@@ -6,10 +6,7 @@
 //! ```
 
 use crate::{
-    notices::Shown,
-    scrubs::ScrubOrder,
-    snapshots::{SnapshotOrder, SnapshotResult},
-    status::ExportStatus,
+    notices::Shown, scrubs::ScrubOrder, snapshots::SnapshotOrder, status::ExportStatus, waiting::Told,
 };
 use ids::RegionId;
 use mio::Waker;
@@ -21,7 +18,7 @@ use std::{
     },
     time::Duration,
 };
-use upstairs::{ActivateError, JobError};
+use upstairs::{ActivateError, CopyCompared, JobError};
 use volume_layers::ScrubError;
 use volume_repair::{Applied, ChangeError, ConstructionRequest};
 
@@ -39,13 +36,33 @@ const SNAPSHOT_MAX: Duration = Duration::from_secs(20);
 pub(crate) enum Order {
     Status(SyncSender<Box<ExportStatus>>),
     Activate(u32, SyncSender<Result<(), ActivateError>>),
-    Snapshot(SnapshotOrder, SyncSender<SnapshotResult>),
+    Snapshot(SnapshotOrder, SyncSender<Told<RegionId>>),
+    /// From this block on, so many.
+    Compare(u64, u64, SyncSender<Told<CopyCompared>>),
     Scrub(ScrubOrder, SyncSender<Result<(), ScrubError>>),
     Apply {
         request: Box<ConstructionRequest>,
         is_check: bool,
         answer: SyncSender<Result<Applied, ChangeError>>,
     },
+}
+
+/// Blocks that are being compared. Dropped, nobody waits for it, and it goes on.
+#[derive(Debug)]
+pub struct Compared(Receiver<Told<CopyCompared>>);
+
+impl Compared {
+    /// Waits for what is found, so long at most: nothing, if it is not known by then. It may take as long as members are away.
+    ///
+    /// # Errors
+    /// If there is no export any more; inside, why it was not done.
+    pub fn wait(&self, limit: Duration) -> Result<Option<Result<Vec<CopyCompared>, JobError>>, NoAnswer> {
+        match self.0.recv_timeout(limit) {
+            Ok(told) => Ok(Some(told)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(NoAnswer::Gone),
+        }
+    }
 }
 
 /// Why there is no answer.
@@ -126,6 +143,16 @@ impl Handle {
         self.ask(|answer| Order::Scrub(order, answer))
     }
 
+    /// Has every copy of these blocks read and compared, and what is wrong with one mended. Of the volume's own region sets.
+    ///
+    /// # Errors
+    /// If nobody hears it.
+    pub fn compare(&self, first: u64, count: u64) -> Result<Compared, NoAnswer> {
+        let (answer, answered) = sync_channel(1);
+        self.send(Order::Compare(first, count, answer))?;
+        Ok(Compared(answered))
+    }
+
     /// What it believes.
     ///
     /// # Errors
@@ -166,15 +193,20 @@ impl Handle {
         order: impl FnOnce(SyncSender<T>) -> Order,
     ) -> Result<T, NoAnswer> {
         let (answer, answered) = sync_channel(1);
-        self.orders.try_send(order(answer)).map_err(|error| match error {
-            TrySendError::Full(_) => NoAnswer::Busy,
-            TrySendError::Disconnected(_) => NoAnswer::Gone,
-        })?;
-        self.wake();
+        self.send(order(answer))?;
         answered.recv_timeout(patience).map_err(|error| match error {
             RecvTimeoutError::Timeout => NoAnswer::Late(patience),
             RecvTimeoutError::Disconnected => NoAnswer::Gone,
         })
+    }
+
+    fn send(&self, order: Order) -> Result<(), NoAnswer> {
+        self.orders.try_send(order).map_err(|error| match error {
+            TrySendError::Full(_) => NoAnswer::Busy,
+            TrySendError::Disconnected(_) => NoAnswer::Gone,
+        })?;
+        self.wake();
+        Ok(())
     }
 
     fn wake(&self) {

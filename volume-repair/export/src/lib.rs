@@ -20,8 +20,8 @@
 //! - [`sources`]: what is only read; [`file_source`], [`url_source`], [`snapshot_source`]: each kind; [`snapshot_peer`]: a member that is read from.
 //! - [`repairs`]: which members are filled; [`notices`]: the coordinator is told.
 //! - [`handle`]: what other threads ask. [`status`]: what they are told.
-//! - [`control`]: the socket by which people and programs ask. [`talk`]: what is said there. [`snapshots`]: who waits for one.
-//!   [`scrubs`]: what is asked of one.
+//! - [`control`]: the socket by which people and programs ask. [`talk`]: what is said there. [`snapshots`], [`scrubs`]: what is asked of
+//!   one. [`waiting`]: who waits for what.
 
 mod client;
 mod clients;
@@ -43,11 +43,12 @@ mod sources;
 mod status;
 mod talk;
 mod url_source;
+mod waiting;
 mod watch;
 
 pub use control::{Control, ControlError};
 pub use engine::Export;
-pub use handle::{Handle, NoAnswer};
+pub use handle::{Compared, Handle, NoAnswer};
 pub use listener::Address;
 pub use notices::{NoticesError, NoticesOrder, NoticesStatus};
 pub use offer::{ExportError, Offer};
@@ -57,5 +58,5 @@ pub use snapshots::SnapshotOrder;
 pub use sources::SourceError;
 pub use status::ExportStatus;
 pub use talk::{Answer, AskError, Refusal, RefusalCode, Request, ask};
-pub use upstairs::Patience;
+pub use upstairs::{CopyCompared, JobError, Patience};
 pub use volume_repair::{Applied, ChangeError};

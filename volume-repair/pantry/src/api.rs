@@ -172,7 +172,8 @@ async fn begin_scrub(
     let job = match volume.board.begin(id, request.job_id, Wanted::Scrub, volume.size)? {
         Begun::Known(job) => job,
         Begun::New(job) => {
-            run(&volume, &job, move |job, io| scrub::read(job, io).map(|()| None));
+            let scrubbed = Arc::clone(&volume);
+            run(&volume, &job, move |job, io| scrub::scrub(job, &scrubbed, io).map(|()| None));
             job
         }
     };

@@ -16,8 +16,10 @@ use std::{
 };
 use upstairs::PhaseName;
 use uuid::Uuid;
-use volume_export::{Address, Applied, Export, ExportStatus, Handle, NoAnswer, Offer, SnapshotOrder};
-use volume_layers::VolumeStatus;
+use volume_export::{
+    Address, Applied, Compared, Export, ExportStatus, Handle, NoAnswer, Offer, SnapshotOrder,
+};
+use volume_layers::{PartKind, PartStatus, VolumeStatus};
 use volume_repair::ConstructionRequest;
 
 /// What clients call the export by which they only read. The other one has no name.
@@ -107,7 +109,7 @@ impl Attached {
         self.handle.status().map_err(|source| self.no_answer(source))
     }
 
-    fn no_answer(&self, source: NoAnswer) -> PantryError {
+    pub(crate) fn no_answer(&self, source: NoAnswer) -> PantryError {
         match source {
             NoAnswer::Gone => PantryError::Ended(self.id),
             source => PantryError::NoAnswer { id: self.id, source },
@@ -183,6 +185,23 @@ impl Attached {
         })
     }
 
+    /// Has copies of these bytes compared: whole blocks, as all of a volume is.
+    pub(crate) fn compare(&self, first: u64, length: u64) -> Result<Compared, PantryError> {
+        let block = u64::from(self.block_size);
+        self.handle.compare(first / block, length / block).map_err(|gone| self.no_answer(gone))
+    }
+
+    /// Whether it has parts of which there is one copy for all that is known here: files, URLs, and what lies under it.
+    pub(crate) fn has_single_copies(&self) -> Result<bool, PantryError> {
+        let is_set = |part: &PartStatus| matches!(part.kind, PartKind::RegionSet(_));
+        Ok(match &self.status()?.volume {
+            VolumeStatus::Upstairs(_) => false,
+            VolumeStatus::Layers(layers) => {
+                layers.layers.len() > 1 || !layers.layers.iter().flat_map(|layer| &layer.parts).all(is_set)
+            }
+        })
+    }
+
     /// Takes a snapshot. The regions that have it.
     pub(crate) fn snapshot(&self, snapshot: SnapshotId) -> Result<Vec<RegionId>, PantryError> {
         self.check_usable(true)?;
@@ -202,7 +221,11 @@ impl Attached {
 
     /// What a job's error comes from: a volume that has ended says so better than its socket does.
     pub(crate) fn explain(&self, error: PantryError) -> PantryError {
-        let PantryError::Io(IoError::Link(_) | IoError::Refused(_)) = error else { return error };
+        let (PantryError::Io(IoError::Link(_) | IoError::Refused(_)) | PantryError::NotCompared { .. }) =
+            error
+        else {
+            return error;
+        };
         match self.status().map(|status| self.check_active(&status)) {
             Ok(Err(ended @ (PantryError::Fenced { .. } | PantryError::Lost(_)))) | Err(ended) => ended,
             Ok(_) => error,

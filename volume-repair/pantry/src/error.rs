@@ -6,7 +6,7 @@ use ids::{ArtifactHash, JobId, SnapshotId, VolumeId};
 use problem::{Code, Problem};
 use thiserror::Error;
 use upstairs::{ActivateError, JobError};
-use volume_export::{ExportError, NoAnswer};
+use volume_export::{CopyCompared, ExportError, NoAnswer};
 use volume_repair::{BuildError, ChangeError};
 
 /// Seconds after which a volume that gathers its members may be active.
@@ -209,6 +209,27 @@ pub enum PantryError {
         #[source]
         source: JobError,
     },
+    /// The volume could not be asked.
+    #[error("the copies of volume {id} are not compared")]
+    NotCompared {
+        /// Which.
+        id: VolumeId,
+        /// Why.
+        #[source]
+        source: JobError,
+    },
+    /// A scrub has found what it could not mend.
+    #[error(
+        "volume {id} has copies that are wrong, and could not be mended: of region {}, {} blocks are not what they should be, {} differ from \
+         other copies, and block {} of the volume is the first one; the job says it of all regions: replace the members that have it wrong",
+        .copy.region, .copy.wrong - .copy.healed, .copy.differing, .copy.first_left.unwrap_or_default()
+    )]
+    CopiesDamaged {
+        /// Which.
+        id: VolumeId,
+        /// The first copy of which that is so.
+        copy: CopyCompared,
+    },
     /// A bug.
     #[error("the work on volume {0} has ended without an answer")]
     Died(VolumeId),
@@ -254,7 +275,8 @@ impl PantryError {
             PantryError::Stopped { .. } => Code::ImportStopped,
             PantryError::Digest { .. } => Code::DigestMismatch,
             PantryError::Source { .. } => Code::ImportSourceFailed,
-            PantryError::Io(_) => Code::VolumeFailed,
+            PantryError::Io(_) | PantryError::NotCompared { .. } => Code::VolumeFailed,
+            PantryError::CopiesDamaged { .. } => Code::CopiesDamaged,
             PantryError::NoJob { .. } => Code::PantryJobNotFound,
             PantryError::JobConflict(_) => Code::PantryJobConflict,
             PantryError::JobRunning(_) => Code::PantryJobRunning,

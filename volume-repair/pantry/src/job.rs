@@ -9,10 +9,11 @@
 //! All but running are terminal; the job's own thread alone moves it. A crash of the process forgets it, with its volume.
 
 use crate::{error::PantryError, volume_io::Cut};
-use ids::{ArtifactHash, JobId};
+use ids::{ArtifactHash, JobId, RegionId};
 use jiff::Timestamp;
-use sled_client::pantry::{PantryJob, PantryJobKind, PantryJobState};
+use sled_client::pantry::{CopyScrubbed, PantryJob, PantryJobKind, PantryJobState};
 use std::{
+    collections::BTreeMap,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -21,13 +22,14 @@ use std::{
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use volume_export::CopyCompared;
 
 /// What a job was asked for: as long as that is the same, an id means the same job.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// From the body of a call, or from a URL.
     Import { url: Option<String>, sha256: Option<ArtifactHash> },
-    /// Every block.
+    /// Every copy of every block.
     Scrub,
 }
 
@@ -43,6 +45,7 @@ pub(crate) struct Job {
     ending: watch::Sender<Option<Ending>>,
     pub(crate) cancelled: CancellationToken,
     cut: Mutex<Option<Cut>>,
+    found: Mutex<BTreeMap<RegionId, CopyCompared>>,
 }
 
 /// How it ended.
@@ -67,6 +70,7 @@ impl Job {
             ending: watch::Sender::new(None),
             cancelled: CancellationToken::new(),
             cut: Mutex::default(),
+            found: Mutex::default(),
         }
     }
 
@@ -81,6 +85,19 @@ impl Job {
 
     pub(crate) fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
+    }
+
+    /// This was found in copies of more of the volume.
+    pub(crate) fn note_found(&self, copies: &[CopyCompared]) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        for copy in copies {
+            found.entry(copy.region).or_insert_with(|| CopyCompared::new(copy.region)).add(copy);
+        }
+    }
+
+    /// What was found until now, in the order of the regions.
+    pub(crate) fn found(&self) -> Vec<CopyCompared> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// Its connection, which is cut when it is cancelled. An error is that it was.
@@ -143,10 +160,22 @@ impl Job {
             bytes_done: done,
             bytes: self.bytes,
             rate: u64::try_from(rate).unwrap_or(u64::MAX),
+            copies: self.found().iter().map(told).collect(),
             sha256: ending.as_ref().and_then(|ending| ending.sha256),
             error: ending.as_ref().and_then(|ending| ending.error.clone()),
             began: self.began,
             ended: ending.map(|ending| ending.at),
         }
+    }
+}
+
+fn told(copy: &CopyCompared) -> CopyScrubbed {
+    CopyScrubbed {
+        region_id: copy.region,
+        blocks: copy.blocks,
+        wrong_blocks: copy.wrong,
+        healed_blocks: copy.healed,
+        differing_blocks: copy.differing,
+        first_bad_block: copy.first_left,
     }
 }

@@ -1,10 +1,11 @@
 //! Volumes that a real agent's Pantry holds, on regions that its own Downstairs serve: attached, filled, exported, and who may.
 //!
-//! [`volumes`]: attached, changed, detached. [`imports`]: filled. [`exports`]: over NBD. [`processes`]: who dies, and what goes on.
+//! [`volumes`]: attached, changed, detached. [`imports`]: filled. [`exports`]: over NBD. [`scrubs`]: their copies compared. [`processes`]: who dies, and what goes on.
 
 mod exports;
 mod imports;
 mod processes;
+mod scrubs;
 mod volumes;
 
 use crate::{

@@ -11,12 +11,12 @@ use crate::{
     peer::Peer,
     repairs::Repairs,
     scrubs::ScrubOrder,
-    snapshots::Snapshots,
     socket::Happened,
     sources::{Fetched, Sources},
+    waiting::Waiting,
     watch::Watch,
 };
-use ids::VolumeId;
+use ids::{RegionId, VolumeId};
 use jiff::Timestamp;
 use mio::{Events, Poll, Token, Waker};
 use nbd_server::Access;
@@ -30,7 +30,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use upstairs::{Action, PeerId, Trouble};
+use upstairs::{Action, CopyCompared, PeerId, Trouble};
 use volume_layers::{FetchError, ScrubError, SourceId, Volume};
 use volume_repair::Executor;
 
@@ -72,7 +72,8 @@ pub struct Export {
     sources: Option<Sources>,
     told_sources: BTreeMap<SourceId, FetchError>,
     clients: Clients,
-    snapshots: Snapshots,
+    snapshots: Waiting<RegionId>,
+    comparisons: Waiting<CopyCompared>,
     repairs: Repairs,
     /// Who is told of them, if somebody is.
     notices: Option<Notices>,
@@ -123,7 +124,8 @@ impl Export {
             sources,
             told_sources: BTreeMap::new(),
             clients: Clients::new(listener, exports, block_size, Token(PEERS + places)),
-            snapshots: Snapshots::default(),
+            snapshots: Waiting::default(),
+            comparisons: Waiting::default(),
             repairs: Repairs::new(),
             notices: None,
             is_to_look: false,
@@ -338,9 +340,11 @@ impl Export {
                 }
                 Action::Read(job, block, data) => self.clients.put_read(job, block, data),
                 Action::Looked(job, runs) => self.clients.put_look(job, &runs),
-                Action::Snapshotted(job, regions) => self.snapshots.note_taken(job, regions),
+                Action::Snapshotted(job, regions) => self.snapshots.note(job, regions),
+                Action::Compared(job, copies) => self.comparisons.note(job, copies),
                 Action::Done(job, result) => {
                     self.snapshots.end(job, &result);
+                    self.comparisons.end(job, &result);
                     self.clients.end(job, result);
                 }
             }

@@ -2,12 +2,10 @@
 
 use super::Export;
 use crate::{
-    handle::Order,
-    repairs::Moment,
-    scrubs::ScrubOrder,
-    snapshots::{SnapshotOrder, SnapshotResult},
-    status::ExportStatus,
+    handle::Order, repairs::Moment, scrubs::ScrubOrder, snapshots::SnapshotOrder, status::ExportStatus,
+    waiting::Told,
 };
+use ids::RegionId;
 use jiff::Timestamp;
 use std::sync::mpsc::SyncSender;
 use upstairs::{Job, JobError, JobId};
@@ -29,6 +27,11 @@ impl Export {
                     drop(answer.try_send(applied));
                 }
                 Order::Snapshot(order, answer) => self.snapshot(order, answer),
+                Order::Compare(first, count, answer) => {
+                    let id = self.next_own_job();
+                    self.comparisons.begin(id, answer);
+                    self.submit_own(id, Job::Compare { first, count });
+                }
                 Order::Scrub(order, answer) => drop(answer.try_send(self.scrub(order))),
                 Order::Activate(epoch, answer) => {
                     let activated = self.volume.activate_with(self.now(), epoch);
@@ -39,19 +42,29 @@ impl Export {
         }
     }
 
-    fn snapshot(&mut self, order: SnapshotOrder, answer: SyncSender<SnapshotResult>) {
+    fn snapshot(&mut self, order: SnapshotOrder, answer: SyncSender<Told<RegionId>>) {
         let (SnapshotOrder::Take(snapshot) | SnapshotOrder::Delete(snapshot)) = order;
         if !self.volume.is_activated() {
             let why = "the volume was not activated: nobody knows who has what was written".to_owned();
             return drop(answer.try_send(Err(JobError::Snapshot { snapshot, why })));
         }
-        let id = JobId(self.next_job);
-        self.next_job += 1;
+        let id = self.next_own_job();
         self.snapshots.begin(id, answer);
         let job = match order {
             SnapshotOrder::Take(snapshot) => Job::Snapshot(snapshot),
             SnapshotOrder::Delete(snapshot) => Job::DeleteSnapshot(snapshot),
         };
+        self.submit_own(id, job);
+    }
+
+    fn next_own_job(&mut self) -> JobId {
+        let id = JobId(self.next_job);
+        self.next_job += 1;
+        id
+    }
+
+    /// A job that is no client's.
+    fn submit_own(&mut self, id: JobId, job: Job) {
         let actions = self.volume.submit(self.now(), id, job);
         self.perform(actions);
     }
