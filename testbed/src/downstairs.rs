@@ -1,5 +1,5 @@
 //! The Downstairs of sleds' disks: which there are, and signals to them. Owns nothing durable; who is one is proved by the disk's own
-//! lock ([`downstairs_process`]), and nobody else is ever signalled.
+//! lock ([`supervised_process`]), and nobody else is ever signalled.
 //!
 //! A Downstairs outlives its agent, so it may be in no process group that the record knows, and a next life of the agent has adopted it:
 //!
@@ -15,12 +15,12 @@
 use crate::{layout::ClusterDirectory, process::ProcessIdentity, record::Node};
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
-use downstairs_process::{Holder, Ours, Signal, look, started_for};
 use ids::DiskId;
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
 };
+use supervised_process::{Holder, Ours, Signal, Words, downstairs, started};
 
 /// Between two looks whether a disk is free, where nobody's end can be waited for.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
@@ -30,6 +30,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(10);
 pub(crate) struct Downstairs {
     /// Its disk.
     pub(crate) disk: DiskId,
+    address: SocketAddr,
     process: Ours,
 }
 
@@ -39,7 +40,7 @@ impl Downstairs {
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.process.address()
+        self.address
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
@@ -51,8 +52,9 @@ impl Downstairs {
 pub(crate) fn of_sled(directory: &ClusterDirectory, sled: &Node) -> Result<Vec<Downstairs>> {
     let mut found = Vec::new();
     for disk in &sled.disks {
-        if let Holder::Ours(process) = look(&directory.disk_dir(&sled.name, &disk.name))? {
-            found.push(Downstairs { disk: disk.id, process });
+        if let Holder::Ours(process, address) = downstairs::look(&directory.disk_dir(&sled.name, &disk.name))?
+        {
+            found.push(Downstairs { disk: disk.id, address, process });
         }
     }
     Ok(found)
@@ -106,9 +108,9 @@ pub(crate) fn kill_all(directory: &ClusterDirectory, sleds: &[&Node], limit: Dur
 fn kill_once(dirs: &[Utf8PathBuf]) -> Result<Option<String>> {
     let mut obstacle = None;
     for dir in dirs {
-        match look(dir)? {
+        match downstairs::look(dir)? {
             Holder::Nobody => {}
-            Holder::Ours(process) => {
+            Holder::Ours(process, _) => {
                 let pid = process.pid();
                 process.signal(Signal::KILL).with_context(|| format!("killing the Downstairs {pid}"))?;
                 process.ended_within(LOOK_PAUSE).context("waiting for the end of a Downstairs")?;
@@ -125,7 +127,8 @@ fn kill_once(dirs: &[Utf8PathBuf]) -> Result<Option<String>> {
         return Ok(obstacle);
     }
     // One that was started a moment ago has no lock yet: it gets it, and is proved by it, or it ends.
-    let Some(pid) = started_for(dirs)?.first().copied() else {
+    let is_told = |words: Words<'_>| dirs.iter().any(|dir| downstairs::is_told_by(words, dir));
+    let Some(pid) = started(is_told)?.first().copied() else {
         return Ok(None);
     };
     pause_at(Some(pid))?;

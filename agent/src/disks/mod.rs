@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - [`mod@assign`]: which port each has, for ever. [`supervise`]: that a Downstairs runs; which process it is, provably:
-//!   [`downstairs_process`].
+//!   [`supervised_process`].
 //! - [`serve`]: that process's own side. [`files`]: the regions of a disk, each in its dataset, as a Downstairs knows them. [`faults`]: how
 //!   tests and drills break it.
 //! - [`command`]: `sled-agent disk`: taking a disk into use, and ending its Downstairs.

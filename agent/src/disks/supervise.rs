@@ -18,11 +18,11 @@ use crate::config::DiskSettings;
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon::log::LogFormat;
 use datasets::{Datasets, Health};
-use downstairs_process::{self as process, Holder, Ours};
 use ids::DiskId;
 use problem::chain;
 use sled_client::disks::{DownstairsState, DownstairsStatus};
 use std::{error::Error, io, net::SocketAddr, process::Stdio, sync::Arc, time::Duration};
+use supervised_process::{Holder, Ours, downstairs};
 use tokio::{
     net::TcpStream,
     process::Command,
@@ -110,18 +110,17 @@ impl Supervisor {
             }
             let dir = self.dir.clone();
             // It reads files of the disk.
-            let found = tokio::task::spawn_blocking(move || process::look(&dir)).await;
+            let found = tokio::task::spawn_blocking(move || downstairs::look(&dir)).await;
             let since = Instant::now();
             let end = match found {
                 Ok(Ok(Holder::Nobody)) => self.start().await,
-                Ok(Ok(Holder::Ours(ours))) if ours.address() == self.address => self.adopt(ours).await,
-                Ok(Ok(Holder::Ours(ours))) => {
-                    let (pid, at) = (ours.pid(), ours.address());
+                Ok(Ok(Holder::Ours(ours, address))) if address == self.address => self.adopt(ours).await,
+                Ok(Ok(Holder::Ours(ours, at))) => {
                     let why = format!(
                         "it listens on {at}, where an earlier config had it: `sled-agent disk stop {}`",
                         self.dir
                     );
-                    self.elsewhere(Some(pid), why).await;
+                    self.elsewhere(Some(ours.pid()), why).await;
                     continue;
                 }
                 Ok(Ok(Holder::Unknown { pid, why })) => {
@@ -156,7 +155,7 @@ impl Supervisor {
     /// Starts one and waits for its end; tells how it ended.
     async fn start(&self) -> String {
         let mut command = Command::new(&self.launch.program);
-        command.args(process::arguments(&self.dir, self.address));
+        command.args(downstairs::arguments(&self.dir, self.address));
         if self.launch.log_format == LogFormat::Json {
             command.arg("--log-json");
         }

@@ -6,7 +6,7 @@ use super::{
     supervise::{NOT_LOOKED, Supervisor},
 };
 use crate::disks::Launch;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use daemon::state_file::StateFileError;
 use ids::VolumeId;
 use problem::Code;
@@ -22,6 +22,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use supervised_process::pantry as process;
 use tokio::sync::watch;
 use volume_repair::ConstructionRequest;
 
@@ -75,7 +76,7 @@ impl Pantry {
     /// [`PantryStartError`].
     pub fn open(state_dir: &Utf8Path, launch: Launch) -> Result<(Pantry, Supervisor), PantryStartError> {
         let records = Records::open(state_dir).map_err(PantryStartError::Records)?;
-        let directory = directory(state_dir);
+        let directory = process::directory(state_dir);
         let socket = directory.join("socket");
         let client = |limit| {
             let options = ClientOptions { read_idle_timeout: Some(limit), ..ClientOptions::default() };
@@ -295,12 +296,6 @@ impl Pantry {
         let is_running = matches!(&known, Ok(Ok(standing)) if standing.state == PantryState::Running);
         is_running.then_some(&self.0.client)
     }
-}
-
-/// Where the Pantry of an agent with this state directory has its sockets. Short: a socket's path has 107 bytes at most.
-#[must_use]
-pub fn directory(state_dir: &Utf8Path) -> Utf8PathBuf {
-    state_dir.join("pantry")
 }
 
 /// A volume that was attached, and that no process has.

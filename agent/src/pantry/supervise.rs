@@ -14,14 +14,13 @@
 //! Which process it is, provably, is seen as with a Downstairs: by the lock of its directory, its command line and its pidfd. Only
 //! this task moves the standing. A crash of the agent between the start of the process and anything else is as its end.
 
-use super::serve;
 use crate::disks::Launch;
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon::log::LogFormat;
-use downstairs_process::{Holder, Ours};
 use problem::chain;
 use sled_client::pantry::{PantryState, PantryStatus};
 use std::{process::Stdio, time::Duration};
+use supervised_process::{Holder, Ours, pantry};
 use tokio::{
     net::UnixStream,
     process::Command,
@@ -85,9 +84,8 @@ impl Supervisor {
         let mut pause = PAUSE_MIN;
         loop {
             let directory = self.directory.clone();
-            // It reads files. Before there is a directory nobody has it.
-            let look = move || if directory.exists() { serve::look(&directory) } else { Ok(Holder::Nobody) };
-            let found = tokio::task::spawn_blocking(look).await;
+            // It reads files.
+            let found = tokio::task::spawn_blocking(move || pantry::look(&directory)).await;
             let since = Instant::now();
             let end = match found {
                 Ok(Ok(Holder::Nobody)) if *is_needed.borrow() => self.start().await,
@@ -99,7 +97,7 @@ impl Supervisor {
                     }
                     continue;
                 }
-                Ok(Ok(Holder::Ours(ours))) => self.adopt(ours).await,
+                Ok(Ok(Holder::Ours(ours, _))) => self.adopt(ours).await,
                 Ok(Ok(Holder::Unknown { pid, why })) => {
                     let why = format!("a process has its directory, and {why}");
                     self.stands(PantryState::HeldElsewhere, pid, Some(why));
@@ -123,7 +121,7 @@ impl Supervisor {
     /// Starts it and waits for its end; tells how it ended.
     async fn start(&self) -> String {
         let mut command = Command::new(&self.launch.program);
-        command.args(serve::arguments(&self.directory, &self.socket));
+        command.args(pantry::arguments(&self.directory, &self.socket));
         if self.launch.log_format == LogFormat::Json {
             command.arg("--log-json");
         }
@@ -143,7 +141,7 @@ impl Supervisor {
     }
 
     /// Takes over one that an earlier life of the agent has started, and waits for its end.
-    async fn adopt(&self, ours: Ours<Utf8PathBuf>) -> String {
+    async fn adopt(&self, ours: Ours) -> String {
         let pid = Some(ours.pid());
         tracing::info!(directory = %self.directory, pid, "pantry found again");
         let ended = self.until_end(pid, ours.ended()).await;
