@@ -29,6 +29,17 @@ pub enum Holder<T> {
     },
 }
 
+impl<T> Holder<T> {
+    /// The same, with something else in place of what its command line says.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Holder<U> {
+        match self {
+            Holder::Nobody => Holder::Nobody,
+            Holder::Ours(ours, said) => Holder::Ours(ours, change(said)),
+            Holder::Unknown { pid, why } => Holder::Unknown { pid, why },
+        }
+    }
+}
+
 /// Why it cannot be seen.
 #[derive(Debug, Error)]
 pub enum HolderError {
