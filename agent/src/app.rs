@@ -7,7 +7,7 @@
 use crate::{
     config::Config,
     copy_jobs::{CopyJobs, Fetcher},
-    disks::{self, AssignError, Disk, Disks, Launch, Supervisor},
+    disks::{self, AssignError, Disk, Disks, Downstairs},
     faults::FaultableDisks,
     gauges,
     http::{self, Context, read_slots::ReadSlots},
@@ -17,6 +17,7 @@ use crate::{
     pantry::{self, Pantry, handle::PantryStartError},
     regions::Regions,
     registration::{self, Subject},
+    supervision::{Launch, Supervisor},
     tokens::{self, TokenError},
 };
 use api_client::ClientOptions;
@@ -48,8 +49,8 @@ pub struct Agent {
     readiness: Readiness,
     sled: (Server, axum::Router),
     depot: (Server, axum::Router),
-    supervisors: Vec<Supervisor>,
-    pantry: pantry::Supervisor,
+    supervisors: Vec<Supervisor<Downstairs>>,
+    pantry: Supervisor<pantry::Process>,
 }
 
 /// An agent that can not start.
@@ -223,7 +224,7 @@ fn launch(config: &Config) -> Result<Launch, StartError> {
 }
 
 /// The disks that hold regions, and who sees to it that each is served.
-fn open_disks(config: &Config, launch: &Launch) -> Result<(Disks, Vec<Supervisor>), StartError> {
+fn open_disks(config: &Config, launch: &Launch) -> Result<(Disks, Vec<Supervisor<Downstairs>>), StartError> {
     let ids: Vec<_> = config.disks.iter().map(|disk| disk.id).collect();
     let ports = disks::assign(&config.state_dir, &ids, config.supervised_ports)?;
     let open = |settings| {

@@ -16,6 +16,7 @@
 //! - [`copy_jobs`]: fetching artifacts from peers.
 //! - [`disks`]: the disks that hold regions, and the process that serves each. [`regions`]: what coordinators ask to be on them.
 //! - [`pantry`]: volumes that the sled holds with no VM, and the process that has them.
+//! - [`supervision`]: that the processes run which outlive the agent.
 //! - [`registration`]: telling the coordinators that this sled lives.
 //! - [`inventory`]: what this host is. [`faults`]: disk faults on command, for tests.
 //! - [`volumes`]: regions and exports by hand.
@@ -34,6 +35,7 @@ mod limits;
 pub mod pantry;
 pub mod regions;
 pub mod registration;
+pub mod supervision;
 pub mod tokens;
 pub mod volumes;
 

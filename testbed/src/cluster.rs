@@ -6,13 +6,14 @@ use crate::{
     claim::Claims,
     config,
     demo_effects::DemoEffects,
-    downstairs, launch,
+    launch,
     layout::ClusterDirectory,
     names::{DiskName, M2_NAMES, sled_name},
     partition,
     process::{LiveProcess, ProcessIdentity},
     record::{ClusterRecord, Intent, Node, Phase, Role},
-    teardown::{AT_ONCE, Leave, POLITE, end_downstairs, tear_down},
+    supervised::{self, Duty},
+    teardown::{AT_ONCE, Leave, POLITE, end_supervised, tear_down},
     wait::wait_for,
 };
 use anyhow::{Context, Result, anyhow, bail};
@@ -154,8 +155,8 @@ impl Cluster {
             let known = M2_NAMES.into_iter().chain(sled.disks.iter().map(|disk| disk.name.as_str()));
             bail!("no disk {disk:?} in {}; there are {}", sled.name, known.collect::<Vec<_>>().join(", "));
         };
-        let served = downstairs::of_sled(&self.directory, sled)?;
-        if !served.iter().any(|downstairs| downstairs.disk == known.id) {
+        let running = supervised::of_sled(&self.directory, sled)?;
+        if !running.iter().any(|process| process.duty == Duty::Downstairs(known.id)) {
             bail!("nobody serves {}/{disk}; `cargo xtask testbed status` tells what runs", sled.name);
         }
         Ok(FaultClient::new(self.directory.disk_fault_socket(&sled.name, disk)))
@@ -169,7 +170,7 @@ impl Cluster {
             match (&process, scope) {
                 (Some(process), KillScope::WholeSled) => process.signal_group(Signal::KILL)?,
                 (Some(process), KillScope::AgentOnly) => process.signal(Signal::KILL)?,
-                (None, KillScope::WholeSled) if !downstairs::of_sled(&self.directory, node)?.is_empty() => {}
+                (None, KillScope::WholeSled) if !supervised::of_sled(&self.directory, node)?.is_empty() => {}
                 (None, _) => return Err(not_live(node)),
             }
             node.intent = Intent::Kill;
@@ -181,16 +182,16 @@ impl Cluster {
             bail!("{who} did not end within {} s of SIGKILL", KILL_LIMIT.as_secs());
         }
         match scope {
-            KillScope::WholeSled => self.end_downstairs(node, AT_ONCE).await,
+            KillScope::WholeSled => self.end_supervised(node, AT_ONCE).await,
             KillScope::AgentOnly => Ok(()),
         }
     }
 
-    /// Ends every Downstairs of a sled whose agent has ended.
-    async fn end_downstairs(&self, sled: Node, patience: Duration) -> Result<()> {
+    /// Ends what a sled's agent supervises, which has ended itself.
+    async fn end_supervised(&self, sled: Node, patience: Duration) -> Result<()> {
         let directory = self.directory.clone();
-        let work = move || end_downstairs(&directory, &[&sled], patience);
-        tokio::task::spawn_blocking(work).await.context("ending what serves disks")?
+        let work = move || end_supervised(&directory, &[&sled], patience);
+        tokio::task::spawn_blocking(work).await.context("ending what an agent supervises")?
     }
 
     /// Whether its process lives.
@@ -214,10 +215,10 @@ impl Cluster {
         let node = record.node(who)?;
         match open(node)? {
             Some(process) => process.signal_group(signal)?,
-            None if downstairs::of_sled(&self.directory, node)?.is_empty() => return Err(not_live(node)),
+            None if supervised::of_sled(&self.directory, node)?.is_empty() => return Err(not_live(node)),
             None => {}
         }
-        downstairs::signal(&self.directory, node, signal)
+        supervised::signal(&self.directory, node, signal)
     }
 
     /// Cuts these off from everybody else, and not from each other; who was cut off with others before is not with them any more. Needs
@@ -265,7 +266,8 @@ impl Cluster {
         let running = self.change(|record| {
             let node = record.node_mut(who)?;
             let Some(process) = open(node)? else { return Ok(None) };
-            process.signal_group(Signal::TERM)?;
+            // It alone: what it supervises is asked below, once.
+            process.signal(Signal::TERM)?;
             process.signal_group(Signal::CONT)?;
             node.intent = Intent::Stop;
             Ok(Some((node.clone(), process)))
@@ -277,7 +279,7 @@ impl Cluster {
                 POLITE.as_secs()
             );
         }
-        self.end_downstairs(node, POLITE).await?;
+        self.end_supervised(node, POLITE).await?;
         Ok(true)
     }
 

@@ -3,10 +3,10 @@
 use crate::{
     addresses::{AGENT_PORT, DEPOT_PORT, INTERNAL_PORT, OPERATOR_PORT, url},
     cluster::Cluster,
-    downstairs,
     names::M2_NAMES,
     process::ProcessIdentity,
     record::{Node, Role},
+    supervised::{self, Duty},
 };
 use anyhow::Result;
 use camino::Utf8PathBuf;
@@ -58,7 +58,7 @@ pub struct SledEnvironment {
     pub depot_url: String,
     /// Its agent's process; none while it does not run.
     pub pid: Option<u32>,
-    /// Every process of the sled that runs, the agent first.
+    /// Every process of the sled that runs: the agent, what serves its disks, and its Pantry if somebody has needed it.
     pub processes: Vec<ProcessEnvironment>,
     /// Its M.2 devices.
     pub m2: Vec<M2Environment>,
@@ -69,9 +69,9 @@ pub struct SledEnvironment {
 /// One process of a sled.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ProcessEnvironment {
-    /// `agent` or `downstairs`.
+    /// `agent`, `downstairs` or `pantry`.
     pub kind: &'static str,
-    /// What it serves: for the agent, the sled's id; for a Downstairs, its disk's.
+    /// What it serves: for the agent and the Pantry, the sled's id; for a Downstairs, its disk's.
     pub id: Option<String>,
     /// Its pid.
     pub pid: u32,
@@ -126,16 +126,15 @@ impl Cluster {
     }
 
     fn sled_environment(&self, node: &Node, pid: Option<u32>) -> Result<SledEnvironment> {
-        let agent = pid.map(|pid| ProcessEnvironment {
-            kind: "agent",
-            id: node.sled_id.map(|id| id.to_string()),
-            pid,
-        });
-        let served = downstairs::of_sled(self.directory(), node)?;
-        let served = served.iter().map(|downstairs| ProcessEnvironment {
-            kind: "downstairs",
-            id: Some(downstairs.disk.to_string()),
-            pid: downstairs.pid(),
+        let sled_id = node.sled_id.map(|id| id.to_string());
+        let agent = pid.map(|pid| ProcessEnvironment { kind: "agent", id: sled_id.clone(), pid });
+        let running = supervised::of_sled(self.directory(), node)?;
+        let running = running.iter().map(|process| {
+            let (kind, id) = match process.duty {
+                Duty::Downstairs(disk) => ("downstairs", Some(disk.to_string())),
+                Duty::Pantry => ("pantry", sled_id.clone()),
+            };
+            ProcessEnvironment { kind, id, pid: process.pid() }
         });
         Ok(SledEnvironment {
             name: node.name.clone(),
@@ -143,7 +142,7 @@ impl Cluster {
             agent_url: url(node.address, AGENT_PORT),
             depot_url: url(node.address, DEPOT_PORT),
             pid,
-            processes: agent.into_iter().chain(served).collect(),
+            processes: agent.into_iter().chain(running).collect(),
             m2: M2_NAMES
                 .map(|name| M2Environment { name, dir: self.directory().m2_dir(&node.name, name) })
                 .into(),

@@ -14,6 +14,7 @@ use crate::names::check_cluster_name;
 use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
 use ids::SagaId;
+use supervised_process::pantry;
 
 /// The directory of one cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +115,12 @@ impl ClusterDirectory {
     #[must_use]
     pub fn disk_dir(&self, sled: &str, disk: &str) -> Utf8PathBuf {
         self.node(sled).join(disk)
+    }
+
+    /// The directory that a sled's Pantry has; absent until somebody has needed that.
+    #[must_use]
+    pub fn pantry_dir(&self, sled: &str) -> Utf8PathBuf {
+        pantry::directory(&self.state_dir(sled))
     }
 
     /// The directory that stands for one M.2 of a sled.

@@ -14,6 +14,7 @@
 //!       ┌─ 127.0.0.1 ─────────┐  ┌─ 127.0.1.1 ──────────┐  ┌─ 127.0.1.2 ──────────┐
 //!       │ nexus-1             │  │ sled-a  m2-0 m2-1    │  │ sled-b  m2-0 m2-1    │  …
 //!       │                     │  │ disk-0: a Downstairs │  │ disk-0: a Downstairs │
+//!       │                     │  │ (Pantry, if needed)  │  │ (Pantry, if needed)  │
 //!       └─────────────────────┘  └──────────────────────┘  └──────────────────────┘
 //! ```
 //!
@@ -25,7 +26,7 @@
 //! - [`process`]: one process, told apart from another that has its pid later.
 //! - [`record`]: the durable record and its lock. [`claim`]: which number a cluster has on this machine.
 //! - [`binaries`], [`config`], [`launch`]: what is run, with which config, and how it is started.
-//! - [`builder`] brings a cluster up; [`cluster`] is what one does with it; [`teardown`] and [`keeper`] end it. [`downstairs`]: what
+//! - [`builder`] brings a cluster up; [`cluster`] is what one does with it; [`teardown`] and [`keeper`] end it. [`supervised`]: what
 //!   outlives its agent.
 //! - [`owned_process`]: a process that does not outlive this program, for whoever runs other things than clusters.
 //! - [`release`], [`release_root`], [`copies`]: a release onto every sled, and the proof that it is there.
@@ -43,7 +44,6 @@ mod cluster;
 mod config;
 mod copies;
 mod demo_effects;
-mod downstairs;
 pub mod env;
 mod keeper;
 mod launch;
@@ -57,6 +57,7 @@ mod record;
 mod release;
 mod release_root;
 pub mod status;
+mod supervised;
 mod teardown;
 mod volume;
 mod wait;

@@ -3,9 +3,9 @@
 use crate::{
     addresses::{AGENT_PORT, OPERATOR_PORT, url},
     cluster::Cluster,
-    downstairs::{self, Downstairs},
     process::{ProcessFacts, ProcessIdentity},
     record::{Intent, Node, Phase, Role},
+    supervised::{self, Duty, Supervised},
 };
 use anyhow::Result;
 use nexus_client::sleds::{Sled, SledLiveness};
@@ -57,6 +57,8 @@ pub struct NodeStatus {
     pub seen: Option<String>,
     /// The processes that serve a sled's data disks, in the order of the disks.
     pub disks: Vec<DiskServer>,
+    /// The process that holds a sled's volumes, while it lives: it is there once somebody has needed it.
+    pub pantry: Option<PantryProcess>,
 }
 
 /// The process that serves a data disk.
@@ -74,6 +76,19 @@ pub struct DiskServer {
     pub resident_bytes: Option<u64>,
     /// Seconds since it started.
     pub age_seconds: Option<u64>,
+}
+
+/// The process that holds a sled's volumes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PantryProcess {
+    /// Whether it runs or is paused.
+    pub state: NodeState,
+    /// Its pid.
+    pub pid: u32,
+    /// Bytes of memory that it occupies.
+    pub resident_bytes: u64,
+    /// Seconds since it started.
+    pub age_seconds: u64,
 }
 
 /// Whether a process runs.
@@ -147,6 +162,7 @@ impl Cluster {
             Role::Coordinator => OPERATOR_PORT,
             Role::Sled => AGENT_PORT,
         };
+        let supervised = supervised::of_sled(self.directory(), node)?;
         Ok(NodeStatus {
             name: node.name.clone(),
             url: url(node.address, port),
@@ -155,30 +171,9 @@ impl Cluster {
             resident_bytes: facts.map(|facts| facts.resident_bytes),
             age_seconds: facts.map(|facts| facts.age_seconds),
             seen: seen.get(&node.name).cloned(),
-            disks: self.disk_servers(node)?,
+            disks: disk_servers(node, &supervised)?,
+            pantry: pantry_process(node, &supervised)?,
         })
-    }
-
-    fn disk_servers(&self, node: &Node) -> Result<Vec<DiskServer>> {
-        let running = downstairs::of_sled(self.directory(), node)?;
-        let mut servers = Vec::new();
-        for disk in &node.disks {
-            let downstairs = running.iter().find(|downstairs| downstairs.disk == disk.id);
-            let facts =
-                match downstairs.map(|downstairs| ProcessIdentity::of(downstairs.pid())).transpose()? {
-                    Some(Some(identity)) => identity.facts()?,
-                    _ => None,
-                };
-            servers.push(DiskServer {
-                disk: disk.name.clone(),
-                state: NodeState::of(node.intent, facts),
-                pid: facts.and(downstairs).map(Downstairs::pid),
-                address: facts.and(downstairs).map(Downstairs::address),
-                resident_bytes: facts.map(|facts| facts.resident_bytes),
-                age_seconds: facts.map(|facts| facts.age_seconds),
-            });
-        }
-        Ok(servers)
     }
 
     /// What the coordinator says of each sled and of itself, by name; empty if it does not answer.
@@ -196,6 +191,43 @@ impl Cluster {
             said.insert(status.coordinator.name, words);
         }
         said
+    }
+}
+
+fn disk_servers(node: &Node, supervised: &[Supervised]) -> Result<Vec<DiskServer>> {
+    let mut servers = Vec::new();
+    for disk in &node.disks {
+        let downstairs = supervised.iter().find(|process| process.duty == Duty::Downstairs(disk.id));
+        let facts = downstairs.map(facts).transpose()?.flatten();
+        servers.push(DiskServer {
+            disk: disk.name.clone(),
+            state: NodeState::of(node.intent, facts),
+            pid: facts.and(downstairs).map(Supervised::pid),
+            address: facts.and(downstairs).and_then(|downstairs| downstairs.address),
+            resident_bytes: facts.map(|facts| facts.resident_bytes),
+            age_seconds: facts.map(|facts| facts.age_seconds),
+        });
+    }
+    Ok(servers)
+}
+
+fn pantry_process(node: &Node, supervised: &[Supervised]) -> Result<Option<PantryProcess>> {
+    let Some(pantry) = supervised.iter().find(|process| process.duty == Duty::Pantry) else {
+        return Ok(None);
+    };
+    Ok(facts(pantry)?.map(|facts| PantryProcess {
+        state: NodeState::of(node.intent, Some(facts)),
+        pid: pantry.pid(),
+        resident_bytes: facts.resident_bytes,
+        age_seconds: facts.age_seconds,
+    }))
+}
+
+/// None if it has just ended.
+fn facts(process: &Supervised) -> Result<Option<ProcessFacts>> {
+    match ProcessIdentity::of(process.pid())? {
+        Some(identity) => identity.facts(),
+        None => Ok(None),
     }
 }
 

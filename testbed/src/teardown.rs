@@ -1,25 +1,27 @@
 //! Ending everything of a cluster. Owns the order and the patience; blocks, because `Drop` and the keeper call it.
 //!
 //! ```text
-//!   SIGTERM (and SIGCONT: a paused process hears nothing else) to every process group
-//!     └─► wait, all together, at most the patience ─► SIGKILL to what is left ─► wait for the end
-//!           └─► the same with every Downstairs: those that an earlier life of an agent started are in no group that is known
+//!   SIGTERM (and SIGCONT: a paused process hears nothing else) to coordinators and agents
+//!     └─► wait, all together, at most the patience ─► SIGKILL to the process groups of what is left ─► wait for the end
+//!           └─► the same with what agents supervise, Pantries first, then Downstairs: by their locks, since those that an earlier
+//!               life of an agent started are in no group that is known
 //!           └─► who is cut off is so no more ─► its PostgreSQL server, if it has one ─► number given back ─► record: stopped, or the directory removed
 //! ```
 //!
 //! Which processes are the cluster's is the record's to say, and, for those that a crash kept out of it, the kernel's:
-//! each is started with the path of its node's config; a Downstairs has the lock of its disk.
+//! each is started with the path of its node's config; what an agent supervises has the lock of its directory.
 //!
 //! A crash in between leaves a record that is not stopped and whose owner is dead: the keeper, or the next `up` or
 //! `down`, does it again from the start, and every step may be done twice.
 
 use crate::{
     claim::Claims,
-    downstairs, launch,
+    launch,
     layout::ClusterDirectory,
     partition,
     process::{LiveProcess, ProcessIdentity},
     record::{ClusterRecord, DatabaseKind, Intent, Node, Phase, Role},
+    supervised,
 };
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
@@ -95,7 +97,8 @@ pub(crate) fn end_processes(
     }
     if !patience.is_zero() {
         for (_, process) in &live {
-            process.signal_group(Signal::TERM)?;
+            // It alone: what it supervises is asked below, once.
+            process.signal(Signal::TERM)?;
             process.signal_group(Signal::CONT)?;
         }
         live = still_alive(live, patience)?;
@@ -108,7 +111,7 @@ pub(crate) fn end_processes(
         let names: Vec<&str> = stuck.iter().map(|(name, _)| name.as_str()).collect();
         bail!("{} did not end within {} s of SIGKILL", names.join(", "), KILL_LIMIT.as_secs());
     }
-    end_downstairs(directory, &record.with_role(Role::Sled).collect::<Vec<_>>(), patience)?;
+    end_supervised(directory, &record.with_role(Role::Sled).collect::<Vec<_>>(), patience)?;
     if !record.partitions.is_empty() {
         partition::heal(record.number).context("ending that nodes are cut off")?;
         record.partitions.clear();
@@ -120,16 +123,16 @@ pub(crate) fn end_processes(
     }
 }
 
-/// Ends every Downstairs of sleds whose agents have ended.
-pub(crate) fn end_downstairs(
+/// Ends what agents supervise that have ended themselves.
+pub(crate) fn end_supervised(
     directory: &ClusterDirectory,
     sleds: &[&Node],
     patience: Duration,
 ) -> Result<()> {
     if !patience.is_zero() {
-        downstairs::ask_to_end(directory, sleds, patience)?;
+        supervised::ask_to_end(directory, sleds, patience)?;
     }
-    downstairs::kill_all(directory, sleds, KILL_LIMIT)
+    supervised::kill_all(directory, sleds, KILL_LIMIT)
 }
 
 /// Processes that run with the config of one of the cluster's nodes: whoever started them may have died before it wrote

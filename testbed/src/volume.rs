@@ -1,5 +1,5 @@
 //! A volume by hand: regions on three disks, asked of their agents as a coordinator would, and the file that describes the volume. Owns
-//! the order of the calls; who exports it is whoever has the file.
+//! the order of the calls; who exports it is whoever has the file, or a sled's Pantry that is asked to.
 //!
 //! ```text
 //!   PUT /regions/{id}  to three sleds, each naming all three ──► construction request ──► sled-agent volume export --volume FILE
@@ -9,7 +9,10 @@
 use crate::{cluster::Cluster, names::DiskName, record::Role};
 use anyhow::{Context, Result, bail, ensure};
 use ids::{DiskId, RegionId, RegionSetId, VolumeId};
-use sled_client::regions::{RegionMember, RegionRequest};
+use sled_client::{
+    pantry::{Activate, AttachQuery, PantryVolumeState},
+    regions::{RegionMember, RegionRequest},
+};
 use std::collections::BTreeSet;
 use volume_repair::{ConstructionRequest, Member, RegionSet, SubVolume};
 
@@ -78,6 +81,20 @@ impl Cluster {
             })],
             read_only_parent: None,
         })
+    }
+
+    /// Has the Pantry of a sled hold a volume, as a coordinator would; on return it is active.
+    pub async fn attach_volume(&self, sled: &str, request: &ConstructionRequest) -> Result<()> {
+        let query = AttachQuery { executor_epoch: EXECUTOR_EPOCH, activate: Activate::Now };
+        let (id, client) = (VolumeId(request.id), self.sled_as_coordinator(sled)?);
+        let attached = client.put_pantry_volume(id, query, request).await;
+        let volume = attached.with_context(|| format!("asking {sled} to hold volume {id}"))?.volume;
+        let state = volume.map(|volume| (volume.state, volume.reason));
+        ensure!(
+            matches!(state, Some((PantryVolumeState::Active, _))),
+            "{sled} holds volume {id}, and it is not active: {state:?}"
+        );
+        Ok(())
     }
 
     async fn make_region(&self, sled: &str, region: RegionId, request: &RegionRequest) -> Result<Member> {

@@ -10,7 +10,7 @@ use std::{
     process::{Child, Command, ExitStatus, Output, Stdio},
     time::Duration,
 };
-use testbed::{ProcessIdentity, wait_for};
+use testbed::{DiskName, ProcessIdentity, wait_for};
 
 /// Far longer than anything here takes: hanging is the failure.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -215,6 +215,41 @@ async fn what_a_crash_left_that_took_the_keeper_too_is_ended_by_the_next_up() {
     succeed(temp.path(), &["up", "--detach", "--no-release", "--bin-dir", bin_dir.as_str()]);
     assert!(!left.iter().any(lives), "processes of the crashed cluster run beside the new one");
     assert_eq!(processes(&env(temp.path())).len(), 7);
+    succeed(temp.path(), &["reset"]);
+}
+
+#[tokio::test]
+async fn a_pantry_that_a_crash_left_is_shown_and_ended_by_the_next_up_or_by_down() {
+    let temp = Utf8TempDir::new().unwrap();
+    let mut foreground = foreground(temp.path());
+    let hold = async || {
+        let cluster = testbed::Cluster::open(temp.path(), "default").unwrap();
+        let disk = |sled: &str, disk: &str| DiskName { sled: sled.to_owned(), disk: disk.to_owned() };
+        let disks = [disk("sled-a", "disk-0"), disk("sled-a", "disk-1"), disk("sled-b", "disk-0")];
+        let request = cluster.make_volume(1 << 20, &disks).await.unwrap();
+        cluster.attach_volume("sled-a", &request).await.unwrap();
+        // Who holds it is in no process group of anybody who lives.
+        succeed(temp.path(), &["kill", "sled-a", "--agent-only"]);
+        succeed(temp.path(), &["restart", "sled-a"]);
+        let status = succeed(temp.path(), &["status"]);
+        let line = status.lines().find(|line| line.starts_with("sled-a/pantry"));
+        assert!(line.is_some_and(|line| line.contains("running")), "{status}");
+        let processes = processes(&env(temp.path()));
+        assert_eq!(processes.len(), 8, "all that there always are, and it");
+        processes
+    };
+    let left = hold().await;
+    let keeper = ProcessIdentity::of(keeper(temp.path())).unwrap().unwrap().open().unwrap().unwrap();
+    keeper.signal(Signal::KILL).unwrap();
+    assert!(keeper.ended_within(LIMIT).await.unwrap());
+    signal(&foreground.child, Signal::KILL);
+    ended(&mut foreground.child).await;
+    let up = ["up", "--detach", "--no-release", "--bin-dir"];
+    succeed(temp.path(), &[&up[..], &[bin_dir().as_str()]].concat());
+    assert!(!left.iter().any(lives), "processes of the crashed cluster run beside the new one");
+    let held = hold().await;
+    succeed(temp.path(), &["down"]);
+    assert!(!held.iter().any(lives), "it is left");
     succeed(temp.path(), &["reset"]);
 }
 

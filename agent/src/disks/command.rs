@@ -3,9 +3,9 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Subcommand;
 use datasets::{DatasetError, Directories};
-use downstairs_process::{self as process, Holder, HolderError};
 use problem::chain;
 use std::{io, process::ExitCode, time::Duration};
+use supervised_process::{Holder, HolderError, downstairs};
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -81,12 +81,12 @@ pub fn run(command: &DiskCommand) -> ExitCode {
 
 /// Done if nobody serves it.
 async fn stop(dir: &Utf8Path) -> Result<(), DiskCommandError> {
-    let ours = match process::look(dir)? {
+    let ours = match downstairs::look(dir)? {
         Holder::Nobody => return Ok(()),
         Holder::Unknown { pid, why } => {
             return Err(DiskCommandError::Unknown { dir: dir.to_owned(), pid, why });
         }
-        Holder::Ours(ours) => ours,
+        Holder::Ours(ours, _) => ours,
     };
     let pid = ours.pid();
     let signal = |source| DiskCommandError::Signal { dir: dir.to_owned(), pid, source };

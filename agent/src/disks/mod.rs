@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   config: id, name, dir ──► Disk ──► Datasets            a directory per region, with room that is kept
-//!                               └────► supervise (a task) ─starts, finds again─► sled-agent downstairs --datasets
+//!                               └────► supervision (a task) ─starts, finds again─► sled-agent downstairs --datasets
 //!                                                                                (outlives the agent)
 //! ```
 //!
-//! - [`mod@assign`]: which port each has, for ever. [`supervise`]: that a Downstairs runs; which process it is, provably:
-//!   [`downstairs_process`].
+//! - [`mod@assign`]: which port each has, for ever. [`supervise`]: when a Downstairs is to run, and whether it does
+//!   ([`supervision`](crate::supervision)).
 //! - [`serve`]: that process's own side. [`files`]: the regions of a disk, each in its dataset, as a Downstairs knows them. [`faults`]: how
 //!   tests and drills break it.
 //! - [`command`]: `sled-agent disk`: taking a disk into use, and ending its Downstairs.
@@ -19,20 +19,24 @@ mod files;
 pub mod serve;
 mod supervise;
 
-use crate::config::DiskSettings;
+use crate::{
+    config::DiskSettings,
+    supervision::{Standing, Supervisor},
+};
 use camino::Utf8PathBuf;
 use datasets::{Datasets, Directories, DiskReport, FileSystem, Health};
 use downstairs::{Answer, Order};
 use futures::future::join_all;
 use ids::DiskId;
 use problem::chain;
-use sled_client::disks::{DiskHealth, DiskSpace, DiskStatus, DownstairsStatus};
+use sled_client::disks::{DiskHealth, DiskSpace, DiskStatus};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
+pub use crate::supervision::Launch;
 pub use assign::{AssignError, assign};
 pub use serve::{FaultSocket, Serving};
-pub use supervise::{Launch, Supervisor};
+pub use supervise::Downstairs;
 
 /// How long one step on a disk may take. A disk that works answers within a second, also under load; one that spins up within ten.
 const STEP_LIMIT: Duration = Duration::from_secs(15);
@@ -49,7 +53,7 @@ pub struct Disk {
     pub datasets: Arc<dyn Datasets>,
     /// Where its Downstairs listens.
     pub address: SocketAddr,
-    downstairs: watch::Receiver<DownstairsStatus>,
+    downstairs: watch::Receiver<Standing>,
 }
 
 /// All of a sled's. Cheap to clone.
@@ -59,9 +63,14 @@ pub struct Disks(Arc<Vec<Disk>>);
 impl Disk {
     /// A disk, and who sees to it that it is served.
     #[must_use]
-    pub fn open(settings: &DiskSettings, address: SocketAddr, launch: &Launch) -> (Disk, Supervisor) {
+    pub fn open(
+        settings: &DiskSettings,
+        address: SocketAddr,
+        launch: &Launch,
+    ) -> (Disk, Supervisor<Downstairs>) {
         let datasets: Arc<dyn Datasets> = Arc::new(Directories::open(&settings.dir, STEP_LIMIT));
-        let supervisor = Supervisor::new(settings, address, Arc::clone(&datasets), launch.clone());
+        let served = Downstairs::new(settings, address, Arc::clone(&datasets), launch);
+        let supervisor = Supervisor::new(served, launch.clone());
         let disk = Disk {
             id: settings.id,
             name: settings.name.clone(),
@@ -117,7 +126,7 @@ impl Disk {
                 reserved: space.reserved_bytes,
                 reservable: space.reservable_bytes,
             }),
-            downstairs: self.downstairs.borrow().clone(),
+            downstairs: supervise::status(&self.downstairs.borrow(), self.address),
         }
     }
 }

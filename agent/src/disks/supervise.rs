@@ -1,145 +1,53 @@
-//! That each disk has a Downstairs: started, found again by the next life of the agent, started again when it ends. Never ended here.
+//! What the supervision of a disk's Downstairs has of its own; the machine is [`supervision`](crate::supervision)'s.
 //!
 //! ```text
-//!        ┌──────────────► looks at disk and lock ◄──────────────────────────────────┐
-//!        │                │        │        │                                       │
-//!   disk missing   nobody has it   │   somebody else has it                         │
-//!   waiting_for_disk   │      ours has it   held_elsewhere ────────── PROBE ───────►│
-//!        │             ▼           ▼                                                │
-//!        └─ PROBE ─    starting ──► running ──it has ended──► backing_off ── pause ─┘
-//!                    (listens?)
+//!   disk missing ───────────────────────────────► waiting_for_disk ── PROBE ──► another look
+//!   disk there, and nobody has it ──────────────► started
+//!   ours has it, and listens somewhere else ────► held_elsewhere: an earlier config had it there
 //! ```
 //!
-//! The agent's end moves nobody: the process goes on, and whoever looks next finds it by the lock on its disk. Only this task moves a
-//! disk's standing. A crash of the agent between the start of a process and anything else is as its end.
+//! It answers when somebody listens at the disk's address. Before the disk is known to be there, nothing on it is looked at.
 
 use super::faults;
-use crate::config::DiskSettings;
-use camino::{Utf8Path, Utf8PathBuf};
-use daemon::log::LogFormat;
-use datasets::{Datasets, Health};
-use downstairs_process::{self as process, Holder, Ours};
-use ids::DiskId;
-use problem::chain;
-use sled_client::disks::{DownstairsState, DownstairsStatus};
-use std::{error::Error, io, net::SocketAddr, process::Stdio, sync::Arc, time::Duration};
-use tokio::{
-    net::TcpStream,
-    process::Command,
-    sync::watch,
-    time::{Instant, sleep, timeout},
+use crate::{
+    config::DiskSettings,
+    supervision::{
+        Standing, State,
+        launch::Launch,
+        ports::{self, Charge, Found},
+    },
 };
+use camino::Utf8PathBuf;
+use datasets::{Datasets, Health};
+use ids::DiskId;
+use sled_client::disks::{DownstairsState, DownstairsStatus};
+use std::{net::SocketAddr, sync::Arc};
+use supervised_process::{Holder, downstairs};
+use tokio::net::TcpStream;
+use tracing::Span;
 
-/// Between two looks at a disk that is missing, or that somebody else has.
-const PROBE: Duration = Duration::from_secs(2);
-
-/// Between two attempts to see whether a process that was started listens.
-const LISTEN_PROBE: Duration = Duration::from_millis(50);
-
-/// How long one such attempt may take: it is an address of this machine.
-const CONNECT_LIMIT: Duration = Duration::from_secs(1);
-
-/// The pause before the first start after an end, and the longest one. It doubles.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(10);
-
-/// Who has run for so long has started well: the pause begins anew.
-const RAN_WELL: Duration = Duration::from_secs(60);
-
-/// How Downstairs are started.
-#[derive(Clone, Debug)]
-pub struct Launch {
-    /// The agent's program.
-    pub program: Utf8PathBuf,
-    /// How they log; to where the agent does.
-    pub log_format: LogFormat,
-    /// Where their fault sockets are; none unless the config says `[testing] faults = true`.
-    pub fault_sockets: Option<Utf8PathBuf>,
-}
-
-/// The task of one disk.
+/// The Downstairs of one disk.
 #[derive(Debug)]
-pub struct Supervisor {
+pub struct Downstairs {
     id: DiskId,
     name: String,
     dir: Utf8PathBuf,
     address: SocketAddr,
     datasets: Arc<dyn Datasets>,
-    launch: Launch,
-    standing: watch::Sender<DownstairsStatus>,
+    fault_socket: Option<Utf8PathBuf>,
 }
 
-impl Supervisor {
+impl Downstairs {
     pub(super) fn new(
         settings: &DiskSettings,
         address: SocketAddr,
         datasets: Arc<dyn Datasets>,
-        launch: Launch,
-    ) -> Supervisor {
-        let standing = DownstairsStatus {
-            state: DownstairsState::WaitingForDisk,
-            address,
-            pid: None,
-            restarts: 0,
-            reason: Some("the disk was not looked at yet".to_owned()),
-        };
-        let standing = watch::Sender::new(standing);
+        launch: &Launch,
+    ) -> Downstairs {
         let (id, name, dir) = (settings.id, settings.name.clone(), settings.dir.clone());
-        Supervisor { id, name, dir, address, datasets, launch, standing }
-    }
-
-    pub(super) fn standing(&self) -> watch::Receiver<DownstairsStatus> {
-        self.standing.subscribe()
-    }
-
-    /// Sees to it that the disk is served, until `stop` turns true. The process goes on after that.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        tokio::select! {
-            () = self.supervise() => {}
-            _ = stop.wait_for(|stop| *stop) => {}
-        }
-    }
-
-    async fn supervise(&self) {
-        let mut pause = PAUSE_MIN;
-        loop {
-            if let Err(reason) = self.disk_is_there().await {
-                self.stands(DownstairsState::WaitingForDisk, None, Some(reason));
-                sleep(PROBE).await;
-                continue;
-            }
-            let dir = self.dir.clone();
-            // It reads files of the disk.
-            let found = tokio::task::spawn_blocking(move || process::look(&dir)).await;
-            let since = Instant::now();
-            let end = match found {
-                Ok(Ok(Holder::Nobody)) => self.start().await,
-                Ok(Ok(Holder::Ours(ours))) if ours.address() == self.address => self.adopt(ours).await,
-                Ok(Ok(Holder::Ours(ours))) => {
-                    let (pid, at) = (ours.pid(), ours.address());
-                    let why = format!(
-                        "it listens on {at}, where an earlier config had it: `sled-agent disk stop {}`",
-                        self.dir
-                    );
-                    self.elsewhere(Some(pid), why).await;
-                    continue;
-                }
-                Ok(Ok(Holder::Unknown { pid, why })) => {
-                    self.elsewhere(pid, format!("a process has the disk, and {why}")).await;
-                    continue;
-                }
-                Ok(Err(error)) => chain(&error),
-                Err(panic) => panic.to_string(),
-            };
-            if since.elapsed() >= RAN_WELL {
-                pause = PAUSE_MIN;
-            }
-            tracing::warn!(disk = %self.id, dir = %self.dir, reason = end, pause_ms = pause.as_millis(), "a downstairs has ended");
-            self.stands(DownstairsState::BackingOff, None, Some(end));
-            sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-            self.standing.send_modify(|standing| standing.restarts += 1);
-        }
+        let fault_socket =
+            launch.fault_sockets.as_deref().map(|directory| faults::socket(directory, &settings.name));
+        Downstairs { id, name, dir, address, datasets, fault_socket }
     }
 
     /// Whether the disk can be served at all; a full one, and one that takes no writes, can.
@@ -152,82 +60,60 @@ impl Supervisor {
             Health::Healthy | Health::Degraded | Health::Full | Health::ReadOnly => Ok(()),
         }
     }
+}
 
-    /// Starts one and waits for its end; tells how it ended.
-    async fn start(&self) -> String {
-        let mut command = Command::new(&self.launch.program);
-        command.args(process::arguments(&self.dir, self.address));
-        if self.launch.log_format == LogFormat::Json {
-            command.arg("--log-json");
+impl Charge for Downstairs {
+    fn span(&self) -> Span {
+        tracing::info_span!("downstairs", disk = %self.id, dir = %self.dir, address = %self.address)
+    }
+
+    async fn look(&self) -> Result<Found, String> {
+        if let Err(reason) = self.disk_is_there().await {
+            return Ok(Found::NotNow(Some(reason)));
         }
-        if let Some(directory) = &self.launch.fault_sockets {
-            let socket = faults::socket(directory, &self.name);
-            command.args(["--fault-socket", socket.as_str(), "--fault-disk", &self.name]);
-        }
-        // Its words go to where the agent's go, and it is not ended with the agent.
-        let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(false).spawn();
-        let mut child = match spawned {
-            Ok(child) => child,
-            Err(error) => return cannot_start(&self.launch.program, &error),
-        };
-        let pid = child.id();
-        tracing::info!(disk = %self.id, dir = %self.dir, pid, address = %self.address, "downstairs started");
-        self.stands(DownstairsState::Starting, pid, None);
-        let ended = tokio::select! {
-            ended = child.wait() => ended,
-            () = self.listens() => {
-                self.stands(DownstairsState::Running, pid, None);
-                child.wait().await
+        let dir = self.dir.clone();
+        Ok(match ports::look(move || downstairs::look(&dir)).await? {
+            Holder::Nobody => Found::Nobody,
+            Holder::Ours(ours, address) if address == self.address => Found::Ours(ours),
+            Holder::Ours(ours, address) => {
+                let why = format!(
+                    "it listens on {address}, where an earlier config had it: `sled-agent disk stop {}`",
+                    self.dir
+                );
+                Found::Elsewhere { pid: Some(ours.pid()), why }
             }
-        };
-        match ended {
-            Ok(status) => format!("it has ended: {status}; its log says why"),
-            Err(error) => format!("it cannot be waited for: {error}"),
-        }
-    }
-
-    /// Takes over one that an earlier life of the agent has started, and waits for its end.
-    async fn adopt(&self, ours: Ours) -> String {
-        let pid = ours.pid();
-        tracing::info!(disk = %self.id, dir = %self.dir, pid, address = %self.address, "downstairs found again");
-        self.stands(DownstairsState::Starting, Some(pid), None);
-        let ended = ours.ended();
-        tokio::pin!(ended);
-        let ended = tokio::select! {
-            ended = &mut ended => ended,
-            () = self.listens() => {
-                self.stands(DownstairsState::Running, Some(pid), None);
-                ended.await
+            Holder::Unknown { pid, why } => {
+                Found::Elsewhere { pid, why: format!("a process has the disk, and {why}") }
             }
-        };
-        match ended {
-            Ok(()) => "it has ended; its log says why".to_owned(),
-            Err(error) => format!("it cannot be waited for: {error}"),
+        })
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = downstairs::arguments(&self.dir, self.address);
+        if let Some(socket) = &self.fault_socket {
+            let words = ["--fault-socket", socket.as_str(), "--fault-disk", &self.name];
+            arguments.extend(words.map(str::to_owned));
         }
+        arguments
     }
 
-    async fn elsewhere(&self, pid: Option<u32>, why: String) {
-        self.stands(DownstairsState::HeldElsewhere, pid, Some(why));
-        sleep(PROBE).await;
-    }
-
-    /// Returns once somebody listens at the disk's address.
-    async fn listens(&self) {
-        while !matches!(timeout(CONNECT_LIMIT, TcpStream::connect(self.address)).await, Ok(Ok(_))) {
-            sleep(LISTEN_PROBE).await;
-        }
-    }
-
-    fn stands(&self, state: DownstairsState, pid: Option<u32>, reason: Option<String>) {
-        self.standing.send_modify(|standing| {
-            standing.state = state;
-            standing.pid = pid;
-            standing.reason = reason;
-        });
+    async fn answers(&self) -> bool {
+        TcpStream::connect(self.address).await.is_ok()
     }
 }
 
-fn cannot_start(program: &Utf8Path, error: &io::Error) -> String {
-    let error: &dyn Error = error;
-    format!("cannot start {program}: {error}")
+/// As it is told.
+pub(super) fn status(standing: &Standing, address: SocketAddr) -> DownstairsStatus {
+    let Standing { state, pid, restarts, reason } = standing.clone();
+    let (state, reason) = match state {
+        State::NotLooked => {
+            (DownstairsState::WaitingForDisk, Some("the disk was not looked at yet".to_owned()))
+        }
+        State::Idle => (DownstairsState::WaitingForDisk, reason),
+        State::Starting => (DownstairsState::Starting, reason),
+        State::Running => (DownstairsState::Running, reason),
+        State::BackingOff => (DownstairsState::BackingOff, reason),
+        State::HeldElsewhere => (DownstairsState::HeldElsewhere, reason),
+    };
+    DownstairsStatus { state, address, pid, restarts, reason }
 }

@@ -3,18 +3,17 @@
 use super::{
     error::PantryCallError,
     records::{Record, Records, Request},
-    supervise::{NOT_LOOKED, Supervisor},
+    supervise::{self, Process},
 };
-use crate::disks::Launch;
-use camino::{Utf8Path, Utf8PathBuf};
+use crate::supervision::{Launch, Standing, State, Supervisor};
+use camino::Utf8Path;
 use daemon::state_file::StateFileError;
 use ids::VolumeId;
 use problem::Code;
 use sled_client::{
     ClientError, ClientOptions, SledClient,
     pantry::{
-        Activate, AttachAnswer, AttachQuery, PantryState, PantryStatus, PantryVolume, PantryVolumePage,
-        PantryVolumeState, RequestResult,
+        Activate, AttachAnswer, AttachQuery, PantryVolume, PantryVolumePage, PantryVolumeState, RequestResult,
     },
 };
 use std::{
@@ -22,6 +21,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use supervised_process::pantry as process;
 use tokio::sync::watch;
 use volume_repair::ConstructionRequest;
 
@@ -44,7 +44,7 @@ struct Shared {
     client: SledClient,
     imports: SledClient,
     needed: watch::Sender<bool>,
-    standing: watch::Receiver<PantryStatus>,
+    standing: watch::Receiver<Standing>,
     at_work: Mutex<BTreeSet<VolumeId>>,
 }
 
@@ -73,16 +73,19 @@ impl Pantry {
     ///
     /// # Errors
     /// [`PantryStartError`].
-    pub fn open(state_dir: &Utf8Path, launch: Launch) -> Result<(Pantry, Supervisor), PantryStartError> {
+    pub fn open(
+        state_dir: &Utf8Path,
+        launch: Launch,
+    ) -> Result<(Pantry, Supervisor<Process>), PantryStartError> {
         let records = Records::open(state_dir).map_err(PantryStartError::Records)?;
-        let directory = directory(state_dir);
+        let directory = process::directory(state_dir);
         let socket = directory.join("socket");
         let client = |limit| {
             let options = ClientOptions { read_idle_timeout: Some(limit), ..ClientOptions::default() };
             SledClient::at_socket(socket.as_std_path(), &options).map_err(PantryStartError::Client)
         };
         let (needed, is_needed) = watch::channel(false);
-        let supervisor = Supervisor::new(&directory, &socket, launch, is_needed);
+        let supervisor = Supervisor::new(Process::new(&directory, &socket, is_needed), launch);
         let shared = Shared {
             records,
             client: client(ANSWER_LIMIT)?,
@@ -224,7 +227,7 @@ impl Pantry {
         }
         told.extend(remembered.into_iter().filter_map(|(id, record)| ended(id, record)));
         told.sort_by_key(|volume| volume.id);
-        let pantry = Some(self.0.standing.borrow().clone());
+        let pantry = Some(supervise::status(&self.0.standing.borrow()));
         Ok(PantryVolumePage { items: told, pantry, next_page: None })
     }
 
@@ -274,33 +277,26 @@ impl Pantry {
     async fn start(&self) -> Result<(), PantryCallError> {
         self.0.needed.send_replace(true);
         let mut standing = self.0.standing.clone();
-        let running = standing.wait_for(|standing| standing.state == PantryState::Running);
+        let running = standing.wait_for(|standing| standing.state == State::Running);
         let is_running = matches!(tokio::time::timeout(START_LIMIT, running).await, Ok(Ok(_)));
         if is_running {
             return Ok(());
         }
-        let standing = self.0.standing.borrow().clone();
-        Err(PantryCallError::Down(standing.reason.unwrap_or_else(|| format!("it is {:?}", standing.state))))
+        let status = supervise::status(&self.0.standing.borrow());
+        Err(PantryCallError::Down(status.reason.unwrap_or_else(|| format!("it is {:?}", status.state))))
     }
 
     /// Whom to ask, if the process runs. Who asks before it was looked for waits for that.
     async fn running(&self) -> Option<&SledClient> {
         let mut standing = self.0.standing.clone();
         let known = standing.wait_for(|standing| match standing.state {
-            PantryState::NotStarted => standing.reason.as_deref() != Some(NOT_LOOKED),
-            PantryState::Starting => false,
-            PantryState::Running | PantryState::BackingOff | PantryState::HeldElsewhere => true,
+            State::NotLooked | State::Starting => false,
+            State::Idle | State::Running | State::BackingOff | State::HeldElsewhere => true,
         });
         let known = tokio::time::timeout(START_LIMIT, known).await;
-        let is_running = matches!(&known, Ok(Ok(standing)) if standing.state == PantryState::Running);
+        let is_running = matches!(&known, Ok(Ok(standing)) if standing.state == State::Running);
         is_running.then_some(&self.0.client)
     }
-}
-
-/// Where the Pantry of an agent with this state directory has its sockets. Short: a socket's path has 107 bytes at most.
-#[must_use]
-pub fn directory(state_dir: &Utf8Path) -> Utf8PathBuf {
-    state_dir.join("pantry")
 }
 
 /// A volume that was attached, and that no process has.

@@ -11,13 +11,14 @@
 //!   coordinator ──token, executor_epoch──► http::pantry ──► handle ──► records (<state_dir>/pantry.json)
 //!                                                             │
 //!                                                             └──unix socket──► sled-agent pantry ──► volumes
-//!                                       supervise (a task) ── starts, finds again ──┘ (outlives the agent)
+//!                                       supervision (a task) ── starts, finds again ──┘ (outlives the agent)
 //! ```
 //!
 //! It is started by the first attachment, so that a sled that needs none has none.
 //!
 //! - [`records`]: what is remembered of each volume. [`handle`]: the calls. [`error`]: refusals.
-//! - [`supervise`]: that the process runs. [`serve`]: that process's own side, and how it is ended by hand.
+//! - [`supervise`]: when the process is to run, and whether it does ([`supervision`](crate::supervision)). [`serve`]: that process's own side, and
+//!   how it is ended by hand.
 
 pub mod error;
 pub mod handle;
@@ -27,4 +28,4 @@ mod supervise;
 
 pub use error::PantryCallError;
 pub use handle::Pantry;
-pub use supervise::Supervisor;
+pub use supervise::Process;

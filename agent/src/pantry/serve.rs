@@ -7,9 +7,9 @@ use daemon::{
     state_lock::{StateLock, StateLockError},
     stop::{self, SignalError},
 };
-use downstairs_process::{self as process, Holder, HolderError};
 use problem::chain;
 use std::{io, process::ExitCode, time::Duration};
+use supervised_process::{Holder, HolderError, pantry};
 use thiserror::Error;
 use tokio::time::timeout;
 use volume_pantry::ServeError;
@@ -56,21 +56,6 @@ enum PantryProcessError {
     StillThere { dir: Utf8PathBuf, pid: u32 },
 }
 
-/// The arguments that make the agent's program the Pantry of a directory.
-pub(super) fn arguments(directory: &Utf8Path, socket: &Utf8Path) -> Vec<String> {
-    ["pantry", "--directory", directory.as_str(), "--socket", socket.as_str()].map(str::to_owned).into()
-}
-
-/// Who has the directory; ours is a Pantry of it, wherever it listens.
-pub(super) fn look(directory: &Utf8Path) -> Result<Holder<Utf8PathBuf>, HolderError> {
-    process::look_for(directory, |words| {
-        let words = words.get(..5)?;
-        let socket = Utf8Path::new(std::str::from_utf8(words[4]).ok()?);
-        let expected = arguments(directory, socket);
-        words.iter().copied().eq(expected.iter().map(String::as_bytes)).then(|| socket.to_owned())
-    })
-}
-
 /// Holds volumes until SIGTERM or SIGINT; then all are detached.
 #[must_use]
 pub fn run(directory: &Utf8Path, socket: &Utf8Path, log_format: LogFormat) -> ExitCode {
@@ -115,15 +100,12 @@ fn serve(directory: &Utf8Path, socket: &Utf8Path, log_format: LogFormat) -> Resu
 }
 
 async fn stop(dir: &Utf8Path) -> Result<(), PantryProcessError> {
-    if !dir.exists() {
-        return Ok(());
-    }
-    let ours = match look(dir)? {
+    let ours = match pantry::look(dir)? {
         Holder::Nobody => return Ok(()),
         Holder::Unknown { pid, why } => {
             return Err(PantryProcessError::Unknown { dir: dir.to_owned(), pid, why });
         }
-        Holder::Ours(ours) => ours,
+        Holder::Ours(ours, _) => ours,
     };
     let pid = ours.pid();
     let signal = |source| PantryProcessError::Signal { dir: dir.to_owned(), pid, source };

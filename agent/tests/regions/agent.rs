@@ -153,14 +153,18 @@ impl Agent {
     }
 
     /// What it tells at last.
-    pub(crate) async fn eventually<T, E: Debug>(&self, mut look: impl AsyncFnMut() -> Result<T, E>) -> T {
-        let since = Instant::now();
-        loop {
-            match look().await {
-                Ok(found) => return found,
-                Err(last) if since.elapsed() > LIMIT => panic!("{last:?}\n{}", self.log()),
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
+    pub(crate) async fn eventually<T, E: Debug>(&self, look: impl AsyncFnMut() -> Result<T, E>) -> T {
+        eventually(look).await.unwrap_or_else(|last| panic!("{last:?}\n{}", self.log()))
+    }
+}
+
+/// What is seen at last, where nobody tells when; what was seen instead, if that takes too long.
+pub(crate) async fn eventually<T, E>(mut look: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
+    let since = Instant::now();
+    loop {
+        match look().await {
+            Err(_) if since.elapsed() <= LIMIT => tokio::time::sleep(Duration::from_millis(20)).await,
+            found => return found,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A crash at every named step of every record of a region's life; the records on a simulated disk, datasets and files on a real one.
 
+use crate::agent::eventually;
 use camino_tempfile::Utf8TempDir;
 use datasets::{Datasets, Directories};
 use durable_fs::{PublishStep, RealDisk, SimDisk, SimMachine, Storage};
@@ -86,14 +87,13 @@ async fn state(regions: &Regions, region: RegionId) -> Option<RegionState> {
     regions.show(region).await.ok().map(|region| region.state)
 }
 
-/// Nobody who waits for it is told.
+/// Nobody who waits for it is told: who has asked is gone, or it is done by itself.
 async fn is_destroyed_at_last(regions: &Regions, region: RegionId) {
-    let destroyed = async {
-        while state(regions, region).await != Some(RegionState::Destroyed) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), destroyed).await.expect("it is destroyed");
+    let destroyed = eventually(async || match state(regions, region).await {
+        Some(RegionState::Destroyed) => Ok(()),
+        other => Err(other),
+    });
+    destroyed.await.expect("it is destroyed");
 }
 
 #[tokio::test]

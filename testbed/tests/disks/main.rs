@@ -1,11 +1,13 @@
-//! Clusters that are broken: the processes that serve sleds' disks, the disks themselves, and the wires between sleds.
+//! Clusters that are broken: the processes that serve sleds' disks and hold volumes, the disks themselves, and the wires between sleds.
 //!
 //! - [`processes`]: who serves a disk, whoever is killed, paused, restarted or ends the cluster.
+//! - [`pantry`]: the same of who holds volumes.
 //! - [`partition`]: who is cut off.
 //! - [`volume`]: a volume by hand over them, while they are broken.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod pantry;
 mod partition;
 mod processes;
 mod volume;

@@ -93,7 +93,7 @@ fn rows(status: &ClusterStatus) -> Vec<[String; 7]> {
             node.state.word().to_owned(),
             node.pid.map_or_else(dash, |pid| pid.to_string()),
             node.age_seconds.map_or_else(dash, age),
-            node.resident_bytes.map_or_else(dash, |bytes| format!("{} MiB", bytes >> 20)),
+            node.resident_bytes.map_or_else(dash, mib),
             node.url.clone(),
             node.seen.clone().unwrap_or_else(dash),
         ]
@@ -104,16 +104,32 @@ fn rows(status: &ClusterStatus) -> Vec<[String; 7]> {
             server.state.word().to_owned(),
             server.pid.map_or_else(dash, |pid| pid.to_string()),
             server.age_seconds.map_or_else(dash, age),
-            server.resident_bytes.map_or_else(dash, |bytes| format!("{} MiB", bytes >> 20)),
+            server.resident_bytes.map_or_else(dash, mib),
             server.address.map_or_else(dash, |address| address.to_string()),
+            dash(),
+        ]
+    };
+    let pantry = |node: &testbed::status::NodeStatus, pantry: &testbed::status::PantryProcess| {
+        [
+            format!("{}/pantry", node.name),
+            pantry.state.word().to_owned(),
+            pantry.pid.to_string(),
+            age(pantry.age_seconds),
+            mib(pantry.resident_bytes),
+            dash(),
             dash(),
         ]
     };
     let of_node = |node: &testbed::status::NodeStatus| {
         let disks = node.disks.iter().map(|server| disk(node, server));
-        std::iter::once(row(node)).chain(disks).collect::<Vec<_>>()
+        let pantry = node.pantry.iter().map(|process| pantry(node, process));
+        std::iter::once(row(node)).chain(disks).chain(pantry).collect::<Vec<_>>()
     };
     std::iter::once(head).chain(status.nodes.iter().flat_map(of_node)).collect()
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
 }
 
 fn age(seconds: u64) -> String {
@@ -155,6 +171,7 @@ mod tests {
             age_seconds: pid.map(|_| 150),
             seen: None,
             disks: Vec::new(),
+            pantry: None,
         };
         let status = ClusterStatus {
             name: "default".to_owned(),

@@ -1,0 +1,79 @@
+//! The Pantry of a sled: it has a directory below its agent's state, and listens at a unix socket.
+
+use crate::{
+    command_line::{Words, behind},
+    proof::{self, Holder, HolderError},
+};
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// Where the Pantry of an agent with this state directory has its sockets. Short: a socket's path has 107 bytes at most.
+#[must_use]
+pub fn directory(state_dir: &Utf8Path) -> Utf8PathBuf {
+    state_dir.join("pantry")
+}
+
+/// The arguments that make the agent's program the Pantry of a directory; others may follow.
+#[must_use]
+pub fn arguments(directory: &Utf8Path, socket: &Utf8Path) -> Vec<String> {
+    before_socket(directory).into_iter().chain([socket.as_str()]).map(str::to_owned).collect()
+}
+
+fn before_socket(directory: &Utf8Path) -> [&str; 4] {
+    ["pantry", "--directory", directory.as_str(), "--socket"]
+}
+
+/// Looks who has the directory, which need not be there; ours is its Pantry, wherever that listens.
+///
+/// # Errors
+/// [`HolderError`].
+pub fn look(directory: &Utf8Path) -> Result<Holder<Utf8PathBuf>, HolderError> {
+    proof::look(directory, |words| socket_in(words, directory))
+}
+
+/// Whether these are the arguments of this directory's Pantry. That a process has them proves nothing.
+#[must_use]
+pub fn is_told_by(words: Words<'_>, directory: &Utf8Path) -> bool {
+    socket_in(words, directory).is_some()
+}
+
+fn socket_in(words: Words<'_>, directory: &Utf8Path) -> Option<Utf8PathBuf> {
+    behind(words, &before_socket(directory)).map(Utf8PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::downstairs;
+    use daemon::state_lock::StateLock;
+
+    #[test]
+    fn who_holds_its_directory_and_is_no_pantry_is_not_ours() {
+        let temp = camino_tempfile::tempdir().unwrap();
+        let directory = directory(temp.path());
+        assert!(matches!(look(&directory).unwrap(), Holder::Nobody), "it is not there");
+        let lock = StateLock::take(&directory).unwrap();
+        let Holder::Unknown { pid, why } = look(&directory).unwrap() else { panic!("it is not ours") };
+        assert_eq!(pid, Some(std::process::id()));
+        assert!(why.contains("command line"), "{why}");
+        drop(lock);
+        assert!(matches!(look(&directory).unwrap(), Holder::Nobody));
+    }
+
+    #[test]
+    fn its_arguments_are_read_again_and_those_of_others_are_not() {
+        let (directory, socket) = (Utf8Path::new("/state/pantry"), Utf8Path::new("/state/pantry/socket"));
+        let read = |arguments: &[String], directory: &str| {
+            let words: Vec<&[u8]> = arguments.iter().map(String::as_bytes).collect();
+            socket_in(&words, directory.into())
+        };
+        let mut words = arguments(directory, socket);
+        words.push("--log-json".to_owned());
+        assert_eq!(read(&words, "/state/pantry").as_deref(), Some(socket));
+        assert_eq!((read(&words, "/state"), read(&words, "/state/pantry/0")), (None, None));
+        for count in 0..5 {
+            assert_eq!(read(&words[..count], "/state/pantry"), None);
+        }
+        let others = downstairs::arguments(directory, "127.0.0.1:12400".parse().unwrap());
+        assert_eq!(read(&others, "/state/pantry"), None);
+    }
+}
