@@ -176,7 +176,7 @@ pub(super) fn status(socket: &Utf8Path) -> Result<Box<ExportStatus>, Box<dyn Err
     match ask(socket, &Request::Status)? {
         Answer::Status(status) => Ok(status),
         Answer::Refused(refusal) => Err(refusal.into()),
-        Answer::Done | Answer::Applied(_) | Answer::Snapshotted(_) => {
+        Answer::Done | Answer::Applied(_) | Answer::Snapshotted(_) | Answer::Compared(_) => {
             Err("the export answers something else than it was asked".into())
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! - [`arguments`]: what is written on the command line.
 //! - [`cloned`]: a clone in the place of a member that a snapshot is read from.
-//! - [`create`], [`replace`], [`snapshot`], [`scrub`], [`export`], [`downstairs`]: a command each. [`regions`]: regions that are made for a volume.
+//! - [`create`], [`replace`], [`snapshot`], [`scrub`], [`compare`], [`export`], [`downstairs`]: a command each. [`regions`]: regions that are made for a volume.
 //! - [`keys`]: the files with their keys. [`description`]: the files that describe them.
 //! - [`control`], [`look`]: what is asked of a running export; [`view`], [`parts_view`], [`repairs_view`]: how people see it; [`pause`]: between two looks.
 //! - [`region_look`]: what a region's file says.
@@ -13,6 +13,7 @@ mod say;
 
 mod arguments;
 mod cloned;
+mod compare;
 mod control;
 mod create;
 mod description;
@@ -39,6 +40,7 @@ use arguments::{ListenAt, Place, Size};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use cloned::CloneError;
+use compare::CopiesDamaged;
 use control::{Goal, NotReached, Which};
 use create::CreateError;
 use daemon::state_lock::StateLockError;
@@ -183,6 +185,18 @@ pub enum VolumeCommand {
         #[arg(value_name = "DO")]
         act: ScrubAct,
     },
+    /// Read every copy of a volume, compare them, and mend what is wrong with one, while clients go on and come first.
+    ///
+    /// Of the volume's own regions, as far as their members are there and full. Fails if something is left that could not be mended: nobody has it
+    /// right, or nobody can say who has.
+    Compare {
+        /// Which export.
+        #[command(flatten)]
+        which: Which,
+        /// What was found, as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Let nothing lie under a volume any more: what does was scrubbed to the end, and all is the volume's own.
     ///
     /// The volume's file gets the next version, without a parent. Refused as long as anything would be lost.
@@ -282,6 +296,7 @@ pub fn run(command: VolumeCommand) -> ExitCode {
         VolumeCommand::Snapshot { which, id, output } => snapshot::take(&which, id, output.as_deref()),
         VolumeCommand::DeleteSnapshot { which, id } => snapshot::delete(&which, id),
         VolumeCommand::Scrub { which, act } => scrub::scrub(&which, act),
+        VolumeCommand::Compare { which, json } => compare::compare(&which, json),
         VolumeCommand::DropParent { which } => scrub::drop_parent(&which),
         VolumeCommand::Look { which, json, watch } => look::look(&which, look::Form { json, watch }),
         VolumeCommand::Wait { which, goal, seconds } => control::wait(&which, goal, seconds),
@@ -313,6 +328,9 @@ fn say(result: Result<(), Box<dyn Error>>) -> ExitCode {
 fn code(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
         return Some(refusal.code.to_string());
+    }
+    if error.is::<CopiesDamaged>() {
+        return Some("copies_damaged".to_owned());
     }
     if error.is::<NotReached>() {
         return Some("not_reached".to_owned());

@@ -152,7 +152,7 @@ pub(super) fn told(socket: &Utf8Path, request: &Request) -> Result<Applied, Box<
         Answer::Applied(Applied::Missing) => Err(ReplaceError::Missing.into()),
         Answer::Applied(applied) => Ok(applied),
         Answer::Refused(refusal) => Err(refusal.into()),
-        Answer::Status(_) | Answer::Done | Answer::Snapshotted(_) => {
+        Answer::Status(_) | Answer::Done | Answer::Snapshotted(_) | Answer::Compared(_) => {
             Err("the export answers something else than it was asked".into())
         }
     }

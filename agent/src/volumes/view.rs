@@ -193,11 +193,18 @@ fn table(members: &[MemberStatus]) -> Vec<String> {
             member.region.to_string(),
         ]
     };
-    let rows: Vec<[String; 9]> =
-        std::iter::once(head.map(str::to_owned)).chain(members.iter().map(row)).collect();
+    columns(head, members.iter().map(row))
+}
+
+/// Lines with a head, whose cells stand below each other.
+pub(super) fn columns<const COLUMNS: usize>(
+    head: [&str; COLUMNS],
+    rows: impl Iterator<Item = [String; COLUMNS]>,
+) -> Vec<String> {
+    let rows: Vec<[String; COLUMNS]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let text = |row: &[String; 9]| {
+    let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
+    let text = |row: &[String; COLUMNS]| {
         let mut text = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             // Writing to a text does not fail.

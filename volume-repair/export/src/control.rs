@@ -8,10 +8,10 @@
 //! | [`SILENCE_MAX`] | for a whole request, from the answer before it on; then the connection is closed |
 
 use crate::{
-    handle::Handle,
+    handle::{Handle, NoAnswer},
     listener::remove_if_nobody_listens,
     snapshots::SnapshotOrder,
-    talk::{Answer, Refusal, RefusalCode, Request},
+    talk::{Answer, COMPARED_MAX, Refusal, RefusalCode, Request},
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::{
@@ -30,6 +30,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use upstairs::{JobError, PhaseName};
 
 /// Connections at a time: a live view, a script, and some to spare.
 const CONNECTIONS_MAX: usize = 16;
@@ -42,6 +43,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// How long whoever asks may leave an answer unread.
 const UNREAD_MAX: Duration = Duration::from_secs(5);
+
+/// How long copies are waited for that are compared: members that are silent are given up sooner.
+const COMPARE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Before somebody is accepted again, when that was not possible.
 const RETRY: Duration = Duration::from_millis(100);
@@ -223,12 +227,33 @@ fn obey(request: Request, handle: &Handle) -> Result<Answer, Refusal> {
             handle.snapshot(SnapshotOrder::Delete(id))??;
             Ok(Answer::Done)
         }
+        Request::Compare { first, count } => compare(handle, first, count),
         Request::Scrub { order } => {
             handle.scrub(order)??;
             Ok(Answer::Done)
         }
         // Obeyed when it was answered.
         Request::Stop => Ok(Answer::Done),
+    }
+}
+
+fn compare(handle: &Handle, first: u64, count: u64) -> Result<Answer, Refusal> {
+    let refused = |words: String| Refusal::new(RefusalCode::NotCompared, words);
+    let status = handle.status()?;
+    if status.volume.phase() != PhaseName::Active {
+        let words = "the volume does not read and write: `volume look` says what it waits for";
+        return Err(Refusal::new(RefusalCode::VolumeNotActive, words));
+    }
+    if count.saturating_mul(status.volume.block_bytes().into()) > COMPARED_MAX {
+        return Err(refused(format!(
+            "{count} blocks are more than {COMPARED_MAX} bytes: ask for fewer at once"
+        )));
+    }
+    match handle.compare(first, count)?.wait(COMPARE_PATIENCE)? {
+        Some(Ok(copies)) => Ok(Answer::Compared(copies)),
+        Some(Err(error @ (JobError::Fenced { .. } | JobError::Lost { .. }))) => Err(error.into()),
+        Some(Err(error)) => Err(refused(error.to_string())),
+        None => Err(NoAnswer::Late(COMPARE_PATIENCE).into()),
     }
 }
 

@@ -57,6 +57,6 @@ pub use scrubs::ScrubOrder;
 pub use snapshots::SnapshotOrder;
 pub use sources::SourceError;
 pub use status::ExportStatus;
-pub use talk::{Answer, AskError, Refusal, RefusalCode, Request, ask};
+pub use talk::{Answer, AskError, COMPARED_MAX, Refusal, RefusalCode, Request, ask};
 pub use upstairs::{CopyCompared, JobError, Patience};
 pub use volume_repair::{Applied, ChangeError};

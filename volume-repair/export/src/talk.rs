@@ -7,6 +7,7 @@
 //!   {"request":"check","volume":{…}}     the same: what would become of it
 //!   {"request":"snapshot","id":"…"}   {"snapshotted":["…",…]}: the regions that have it
 //!   {"request":"delete_snapshot","id":"…"}   "done"
+//!   {"request":"compare","first":0,"count":1024}   {"compared":[{…},…]}: what each copy of these blocks is like
 //!   {"request":"scrub","order":"start"}  "done"; how far it is, is in the status
 //!   {"request":"stop"}                   "done"
 //! ```
@@ -21,15 +22,18 @@ use std::{
     os::unix::net::UnixStream,
     time::Duration,
 };
-use upstairs::{ActivateError, JobError, MembersError};
+use upstairs::{ActivateError, CopyCompared, JobError, MembersError};
 use volume_layers::ScrubError;
 use volume_repair::{Applied, ChangeError, ConstructionRequest};
 
 /// Who asks waits so long for an answer: longer than the export lets anybody wait.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// The same for a snapshot.
+/// The same for a snapshot, and for copies that are compared.
 const SNAPSHOT_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes of a volume that are compared by one request at most.
+pub const COMPARED_MAX: u64 = 16 << 20;
 
 /// Bytes of an answer at most.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
@@ -65,6 +69,13 @@ pub enum Request {
         /// Its name.
         id: SnapshotId,
     },
+    /// Read every copy of these blocks, of the volume's own region sets, compare them, and mend what is wrong.
+    Compare {
+        /// The first.
+        first: u64,
+        /// How many: [`COMPARED_MAX`] bytes at most.
+        count: u64,
+    },
     /// Copy what lies under the volume into it, or stop that.
     Scrub {
         /// Which of the two.
@@ -84,6 +95,8 @@ pub enum Answer {
     Applied(Applied),
     /// The regions that have the snapshot.
     Snapshotted(Vec<RegionId>),
+    /// What the copies are like.
+    Compared(Vec<CopyCompared>),
     /// It is done, or is being done.
     Done,
     /// It is not.
@@ -154,6 +167,8 @@ pub enum RefusalCode {
     SnapshotNotDone,
     /// The volume is read-only.
     VolumeReadOnly,
+    /// Blocks are not compared: there are no such ones, too many at once, or nobody to be asked.
+    NotCompared,
 }
 
 impl fmt::Display for RefusalCode {
@@ -281,7 +296,10 @@ pub fn ask(path: &Utf8Path, request: &Request) -> Result<Answer, AskError> {
     let not_there = |source| AskError::NotThere { path: path.to_owned(), source };
     let not_answered = |source| AskError::NotAnswered { path: path.to_owned(), source };
     let mut socket = UnixStream::connect(path).map_err(not_there)?;
-    let is_slow = matches!(request, Request::Snapshot { .. } | Request::DeleteSnapshot { .. });
+    let is_slow = matches!(
+        request,
+        Request::Snapshot { .. } | Request::DeleteSnapshot { .. } | Request::Compare { .. }
+    );
     let patience = if is_slow { SNAPSHOT_MAX } else { ANSWER_MAX };
     socket.set_read_timeout(Some(patience)).map_err(not_answered)?;
     socket.set_write_timeout(Some(ANSWER_MAX)).map_err(not_answered)?;

@@ -166,6 +166,24 @@ impl VolumeStatus {
         self.parents().filter(|set| has_ended(set))
     }
 
+    /// Bytes of a block.
+    #[must_use]
+    pub fn block_bytes(&self) -> u32 {
+        match self {
+            VolumeStatus::Upstairs(status) => status.block_bytes,
+            VolumeStatus::Layers(status) => status.block_bytes,
+        }
+    }
+
+    /// How many blocks it has.
+    #[must_use]
+    pub fn blocks(&self) -> u64 {
+        match self {
+            VolumeStatus::Upstairs(status) => status.blocks,
+            VolumeStatus::Layers(status) => status.blocks,
+        }
+    }
+
     /// Its own region sets.
     pub fn own_sets(&self) -> impl Iterator<Item = &Status> {
         let own = match self {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{Geometry, Position, Promotion};
 use region_wire::{LOOK_MAX, Request};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use volume_seals::Sealer;
 
@@ -182,20 +183,25 @@ pub enum Holds {
     Bytes,
 }
 
-/// What a member has of blocks that were compared.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What a member has of blocks that were compared. A part of the outside contract, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CopyCompared {
     /// Its region.
+    #[serde(rename = "region_id")]
     pub region: RegionId,
     /// Blocks of it that were looked at. Fewer than of others, if it was not there, or not full, all the time.
     pub blocks: u64,
     /// Those that were not what they should be: their bytes do not have their checksums or seals, or two others have something else.
+    #[serde(rename = "wrong_blocks")]
     pub wrong: u64,
     /// Those of them that are, by now.
+    #[serde(rename = "healed_blocks")]
     pub healed: u64,
     /// Those that differ from another member's, and nobody can say who is right, or they are of another write.
+    #[serde(rename = "differing_blocks")]
     pub differing: u64,
     /// The first block that is wrong still, or differs.
+    #[serde(rename = "first_bad_block", default, skip_serializing_if = "Option::is_none")]
     pub first_left: Option<u64>,
 }
 
