@@ -19,7 +19,7 @@ use crate::{
     workers::Workers,
 };
 use ids::RegionId;
-use region_wire::{Hello, Refusal, Reply, Request};
+use region_wire::{Hello, NotWelcome, Refusal, Reply, Request};
 use std::{
     collections::BTreeMap,
     io,
@@ -235,8 +235,9 @@ impl Shared {
                     tracing::warn!(region = %hello.region, error = &error as &dyn std::error::Error, "a region is not served");
                     let words = in_words(&error);
                     let is_there = !matches!(error, DiskError::NoRegion { .. });
-                    let why = if is_there { Refusal::NotOpened(words) } else { Refusal::NoRegion(words) };
-                    link.put(&Reply::Refused(why));
+                    let why =
+                        if is_there { NotWelcome::NotOpened(words) } else { NotWelcome::NoRegion(words) };
+                    link.put(&Reply::Refused(Refusal::Hello(why)));
                     return Ok(());
                 }
             };

@@ -299,9 +299,7 @@ fn what_cannot_be_ordered_is_refused_by_name() {
 /// Somebody who writes region 1.
 fn writer(address: SocketAddr) -> TcpStream {
     let mut socket = TcpStream::connect(address).expect("it accepts");
-    let (region, set) = (region(1), set());
-    let hello = Hello { version_min: 1, version_max: 1, region, set, snapshot: None };
-    say(&mut socket, &Request::Hello(hello));
+    say(&mut socket, &Request::Hello(Hello::new(region(1), set(), None)));
     assert!(matches!(hear(&mut socket), Reply::Welcome(_)));
     say(&mut socket, &Request::Promote(Promotion { epoch: 2, session: Uuid::from_u128(1) }));
     assert!(matches!(hear(&mut socket), Reply::Promoted(_)));

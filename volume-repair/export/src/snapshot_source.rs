@@ -14,10 +14,10 @@
 //! The members may be others at any time: all that have the snapshot have the same. What is under way goes on with those that it began with, and if
 //! they do not give it, with the others.
 
-use crate::snapshot_peer::{PeerError, SnapshotPeer, Told};
+use crate::snapshot_peer::{SnapshotPeer, Told};
 use bytes::{Bytes, BytesMut};
 use region::{Member, Position, What, checksum};
-use region_wire::Blocks;
+use region_wire::{Blocks, PeerError};
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -322,7 +322,7 @@ mod tests {
     use super::*;
     use ids::{RegionId, RegionSetId, SnapshotId};
     use region::{BlockSize, Geometry, Member, SEAL};
-    use region_wire::{Inbox, Outbox, Reply, Request, SnapshotWelcome};
+    use region_wire::{Inbox, Outbox, Reply, Request, SnapshotWelcome, VERSION};
     use std::{
         io::{IoSlice, Read, Write},
         net::{TcpListener, TcpStream},
@@ -402,7 +402,7 @@ mod tests {
                 let applied = Position { epoch: 5, counter };
                 let reply = match request {
                     Request::Hello(_) => {
-                        let (version, incarnation) = (1, 7);
+                        let (version, incarnation) = (VERSION, 7);
                         Reply::SnapshotWelcome(SnapshotWelcome { version, geometry, incarnation, applied })
                     }
                     Request::Read { id, blocks } => {
