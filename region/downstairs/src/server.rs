@@ -227,6 +227,11 @@ impl Shared {
     }
 
     fn serve_region(&self, hello: &Hello, link: &Arc<Link>, requests: &mut Requests) -> io::Result<()> {
+        // What its fields mean in another version nobody knows here: no region is opened for it.
+        if let Err(why) = hello.version() {
+            link.put(&Reply::Refused(Refusal::Hello(why)));
+            return Ok(());
+        }
         let connection = self.next_connection();
         let served = loop {
             let served = match self.served(hello.region) {

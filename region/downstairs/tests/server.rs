@@ -7,7 +7,7 @@ use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{
     BlockSize, Geometry, Identity, List, ListVersion, Member, NewRegion, Position, Promotion, checksum,
 };
-use region_wire::{BlockData, Blocks, Hello, Inbox, NotWelcome, Outbox, Refusal, Reply, Request};
+use region_wire::{BlockData, Blocks, Hello, Inbox, NotWelcome, Outbox, Refusal, Reply, Request, VERSION};
 use std::{
     io::{ErrorKind, IoSlice, Read, Write},
     net::TcpStream,
@@ -292,6 +292,19 @@ fn a_region_that_is_not_there_is_refused_by_name() {
     };
     assert!(why.contains(&region(9).to_string()), "{why}");
     assert_eq!(peer.hear(), None);
+}
+
+#[test]
+fn who_speaks_another_version_is_refused_before_any_region_is_looked_for() {
+    let served = Served::new(1);
+    for number in [1, 9] {
+        let mut peer = served.connect();
+        let (version_min, version_max) = (VERSION + 1, VERSION + 3);
+        let hello = Hello { version_min, version_max, ..Hello::new(region(number), set(), None) };
+        peer.say(&[Request::Hello(hello)]);
+        let refused = Reply::Refused(Refusal::Hello(NotWelcome::Version(VERSION, VERSION)));
+        assert_eq!((peer.hear(), peer.hear()), (Some(refused), None));
+    }
 }
 
 #[test]

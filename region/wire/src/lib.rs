@@ -13,7 +13,7 @@
 //!                              bulk as it is                                was read, not a copy
 //! ```
 //!
-//! - [`version`]: which protocol this is.
+//! - [`version`]: which protocol this is, and when it is another one.
 //! - [`frame`]: the header, and what is refused before anything is believed.
 //! - [`request`], [`reply`]: the messages of each side.
 //! - [`message`]: the parts that they have in common.

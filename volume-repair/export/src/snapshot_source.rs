@@ -17,7 +17,7 @@
 use crate::snapshot_peer::{SnapshotPeer, Told};
 use bytes::{Bytes, BytesMut};
 use region::{Member, Position, What, checksum};
-use region_wire::{Blocks, PeerError};
+use region_wire::{Blocks, NotWelcome, PeerError, Unfit};
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -58,7 +58,9 @@ struct State {
 pub(crate) struct NotRead(Vec<(SocketAddr, PeerError)>);
 
 fn in_words(tried: &[(SocketAddr, PeerError)]) -> String {
-    let of = |(address, error): &(SocketAddr, PeerError)| format!("{address}: {}", problem::chain(error));
+    let of = |(address, error): &(SocketAddr, PeerError)| {
+        format!("{address}: {} [{}]", problem::chain(error), error.code())
+    };
     tried.iter().map(of).collect::<Vec<_>>().join("; ")
 }
 
@@ -71,10 +73,15 @@ impl NotRead {
     /// A name for programs, if it cannot be opened.
     pub(crate) fn code(&self) -> &'static str {
         let is_refused = |(_, error): &(SocketAddr, PeerError)| matches!(error, PeerError::NoSnapshot(_));
+        let is_other_version = |(_, error): &(SocketAddr, PeerError)| {
+            matches!(error, PeerError::Unfit(Unfit::NotWelcome(NotWelcome::Version(..))))
+        };
         if self.may_pass() {
             "volume_snapshot_not_answered"
         } else if self.0.iter().all(is_refused) {
             "volume_snapshot_not_there"
+        } else if self.0.iter().any(is_other_version) {
+            "volume_snapshot_other_version"
         } else {
             "volume_snapshot_not_usable"
         }

@@ -39,8 +39,13 @@ pub enum CloneError {
 }
 
 fn all_in_words(tried: &[(usize, PeerError)]) -> String {
-    let of = |(source, error): &(usize, PeerError)| format!("source {}: {}", source + 1, in_words(error));
+    let of = |(source, error): &(usize, PeerError)| format!("source {}: {}", source + 1, with_code(error));
     tried.iter().map(of).collect::<Vec<_>>().join("; ")
+}
+
+/// In words, and for programs.
+fn with_code(error: &PeerError) -> String {
+    format!("{} [{}]", in_words(error), error.code())
 }
 
 impl CloneError {
@@ -59,7 +64,7 @@ impl CloneError {
         let CloneError::Sources(tried) = self else { return in_words(self) };
         let name =
             |source: usize| addresses.get(source).map_or_else(|| "a source".to_owned(), ToString::to_string);
-        let tried = tried.iter().map(|(source, error)| format!("{}: {}", name(*source), in_words(error)));
+        let tried = tried.iter().map(|(source, error)| format!("{}: {}", name(*source), with_code(error)));
         format!("no source has given it: {}", tried.collect::<Vec<_>>().join("; "))
     }
 }
