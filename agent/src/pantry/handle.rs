@@ -19,6 +19,7 @@ use sled_client::{
 };
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -69,11 +70,15 @@ pub enum PantryStartError {
 }
 
 impl Pantry {
-    /// Of an agent with this state directory, and who sees to it that the process runs.
+    /// Of an agent with this state directory and address, and who sees to it that the process runs.
     ///
     /// # Errors
     /// [`PantryStartError`].
-    pub fn open(state_dir: &Utf8Path, launch: Launch) -> Result<(Pantry, Supervisor), PantryStartError> {
+    pub fn open(
+        state_dir: &Utf8Path,
+        address: IpAddr,
+        launch: Launch,
+    ) -> Result<(Pantry, Supervisor), PantryStartError> {
         let records = Records::open(state_dir).map_err(PantryStartError::Records)?;
         let directory = directory(state_dir);
         let socket = directory.join("socket");
@@ -82,7 +87,7 @@ impl Pantry {
             SledClient::at_socket(socket.as_std_path(), &options).map_err(PantryStartError::Client)
         };
         let (needed, is_needed) = watch::channel(false);
-        let supervisor = Supervisor::new(&directory, &socket, launch, is_needed);
+        let supervisor = Supervisor::new(&directory, &socket, address, launch, is_needed);
         let shared = Shared {
             records,
             client: client(ANSWER_LIMIT)?,

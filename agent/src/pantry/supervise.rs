@@ -21,7 +21,7 @@ use daemon::log::LogFormat;
 use downstairs_process::{Holder, Ours};
 use problem::chain;
 use sled_client::pantry::{PantryState, PantryStatus};
-use std::{process::Stdio, time::Duration};
+use std::{net::IpAddr, process::Stdio, time::Duration};
 use tokio::{
     net::UnixStream,
     process::Command,
@@ -50,6 +50,7 @@ pub(super) const NOT_LOOKED: &str = "its directory was not looked at yet";
 pub struct Supervisor {
     directory: Utf8PathBuf,
     socket: Utf8PathBuf,
+    address: IpAddr,
     launch: Launch,
     is_needed: watch::Receiver<bool>,
     standing: watch::Sender<PantryStatus>,
@@ -59,13 +60,21 @@ impl Supervisor {
     pub(super) fn new(
         directory: &Utf8Path,
         socket: &Utf8Path,
+        address: IpAddr,
         launch: Launch,
         is_needed: watch::Receiver<bool>,
     ) -> Supervisor {
         let reason = Some(NOT_LOOKED.to_owned());
         let status = PantryStatus { state: PantryState::NotStarted, pid: None, restarts: 0, reason };
         let standing = watch::Sender::new(status);
-        Supervisor { directory: directory.to_owned(), socket: socket.to_owned(), launch, is_needed, standing }
+        Supervisor {
+            directory: directory.to_owned(),
+            socket: socket.to_owned(),
+            address,
+            launch,
+            is_needed,
+            standing,
+        }
     }
 
     pub(super) fn standing(&self) -> watch::Receiver<PantryStatus> {
@@ -124,6 +133,7 @@ impl Supervisor {
     async fn start(&self) -> String {
         let mut command = Command::new(&self.launch.program);
         command.args(serve::arguments(&self.directory, &self.socket));
+        command.args(serve::source_arguments(self.address));
         if self.launch.log_format == LogFormat::Json {
             command.arg("--log-json");
         }

@@ -8,7 +8,7 @@ use crate::{
 use camino::Utf8PathBuf;
 use daemon::state_lock::{self, Holding};
 use futures::stream;
-use ids::{ArtifactHash, JobId, RegionId, SnapshotId, VolumeId};
+use ids::{ArtifactHash, JobId, RegionId, RegionSetId, SnapshotId, VolumeId};
 use problem::Code;
 use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
@@ -23,12 +23,14 @@ use sled_client::{
 };
 use std::{
     fs, io,
+    net::SocketAddr,
     process::{Command, Stdio},
     time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
+    time::timeout,
 };
 use volume_pantry::VOLUMES_MAX;
 use volume_repair::{ConstructionRequest, Member, RegionSet, SubVolume};
@@ -221,6 +223,50 @@ async fn a_volume_is_attached_once_by_equal_requests_and_nothing_is_left_when_it
     is(put(&agent, &request, Activate::Now).await, Code::PantryFenced);
     let next = ConstructionRequest { epoch: 2, ..request };
     assert_eq!(put(&agent, &next, Activate::Now).await.unwrap().result, RequestResult::VcrMatches);
+}
+
+/// A volume of one region set, or of what that held at a snapshot, whose members are all at one address.
+fn volume_at(address: SocketAddr, snapshot: Option<SnapshotId>) -> ConstructionRequest {
+    let member = |incarnation| Member { region_id: RegionId::generate(), incarnation, address };
+    let set = RegionSet {
+        id: RegionSetId::generate(),
+        blocks_per_extent: BLOCKS,
+        extent_count: 1,
+        members: (1..=3).map(member).collect(),
+        leaving: Vec::new(),
+        gone: Vec::new(),
+        encryption: None,
+        snapshot,
+    };
+    ConstructionRequest {
+        id: uuid::Uuid::now_v7(),
+        config_version: 1,
+        epoch: 1,
+        block_size: BLOCK,
+        sub_volumes: vec![SubVolume::RegionSet(set)],
+        read_only_parent: None,
+    }
+}
+
+#[tokio::test]
+async fn members_are_come_to_from_the_address_of_the_sled() {
+    let agent = Agent::served(1, 25).await;
+    let own: SocketAddr = agent.address().parse().unwrap();
+    for snapshot in [None, Some(SnapshotId::generate())] {
+        let members = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let request = volume_at(members.local_addr().unwrap(), snapshot);
+        // Whoever comes later finds nobody.
+        let come = async move {
+            let mut from = Vec::new();
+            // Each of three, once at least.
+            while from.len() < 3 {
+                from.push(members.accept().await.unwrap().1.ip());
+            }
+            from
+        };
+        let (answer, from) = tokio::join!(put(&agent, &request, Activate::Now), timeout(WAIT, come));
+        assert_eq!(from.unwrap_or_else(|_| panic!("nobody comes: {answer:?}")), [own.ip(); 3]);
+    }
 }
 
 #[tokio::test]

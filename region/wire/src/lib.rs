@@ -19,6 +19,7 @@
 //! - [`message`]: the parts that they have in common.
 //! - [`outbox`], [`inbox`]: what waits to be sent, and what has arrived.
 //! - [`handshake`]: the first words, and which member is taken for the one that was wanted.
+//! - [`source_address()`]: from which address a connection leaves.
 //! - [`peer_error`]: why a member does not give what is asked of a snapshot.
 
 mod frame;
@@ -29,6 +30,7 @@ mod outbox;
 mod peer_error;
 mod reply;
 mod request;
+mod source_address;
 mod version;
 
 pub use frame::{BULK_MAX, FIELDS_MAX, Frame, WireError};
@@ -39,4 +41,5 @@ pub use outbox::Outbox;
 pub use peer_error::PeerError;
 pub use reply::{NotWelcome, Promoted, Refusal, Reply, SnapshotWelcome, Welcome};
 pub use request::{BlockCopy, Hello, Request};
+pub use source_address::source_address;
 pub use version::VERSION;

@@ -2,15 +2,15 @@
 
 use bytes::Bytes;
 use region::{Member, Position, What};
-use region_wire::{Blocks, Expected, Hello, Inbox, Outbox, PeerError, Reply, Request};
+use region_wire::{Blocks, Expected, Hello, Inbox, Outbox, PeerError, Reply, Request, source_address};
 use std::{
     io::{self, IoSlice},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 use volume_layers::SetSnapshot;
@@ -41,12 +41,13 @@ pub(crate) struct SnapshotPeer {
 }
 
 impl SnapshotPeer {
-    /// Connects to a member, and says what is wanted. The position of what it has.
+    /// Connects to a member, from this address, and says what is wanted. The position of what it has.
     pub(crate) async fn connect(
         of: &SetSnapshot,
         (member, address): (Member, SocketAddr),
+        own: Option<IpAddr>,
     ) -> Result<(SnapshotPeer, Position), PeerError> {
-        let socket = socket(address).await?;
+        let socket = socket(source_address(own, address), address).await?;
         let mut peer = SnapshotPeer { socket, inbox: Inbox::new(), next_id: 0, used: Instant::now() };
         let hello = Hello::new(member.region, of.set, Some(of.snapshot));
         let expected = Expected { geometry: of.geometry, incarnation: Some(member.incarnation) };
@@ -101,11 +102,19 @@ impl SnapshotPeer {
     }
 }
 
-async fn socket(address: SocketAddr) -> Result<TcpStream, PeerError> {
-    let connected = timeout(CONNECT_MAX, TcpStream::connect(address)).await;
+async fn socket(from: Option<SocketAddr>, to: SocketAddr) -> Result<TcpStream, PeerError> {
+    let connected = timeout(CONNECT_MAX, connect(from, to)).await;
     let socket = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let socket = socket.map_err(PeerError::NotConnected)?;
     // Without it a question would wait for others; it goes on all the same.
     let _ = socket.set_nodelay(true);
     Ok(socket)
+}
+
+async fn connect(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(from) = from {
+        socket.bind(from)?;
+    }
+    socket.connect(to).await
 }

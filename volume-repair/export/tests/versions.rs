@@ -136,7 +136,7 @@ fn offer(address: SocketAddr, snapshot: Option<SnapshotId>) -> Offer {
         read_only_parent: None,
     };
     let composition = request.build(Uuid::new_v4(), None).unwrap();
-    Offer { composition, request: Some(request), name: String::new() }
+    Offer { composition, request: Some(request), name: String::new(), source_address: None }
 }
 
 /// What it says of a member, at last.

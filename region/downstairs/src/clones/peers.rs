@@ -3,15 +3,20 @@
 use super::{Source, Sources};
 use ids::{RegionSetId, SnapshotId};
 use region::Geometry;
-use region_wire::{Expected, Hello, Inbox, Outbox, PeerError, Reply, Request, SnapshotWelcome};
+use region_wire::{
+    Expected, Hello, Inbox, Outbox, PeerError, Reply, Request, SnapshotWelcome, source_address,
+};
 use rustix::{
     buffer::spare_capacity,
     io::Errno,
-    net::{RecvFlags, recv},
+    net::{
+        AddressFamily, RecvFlags, SocketFlags, SocketType, bind, connect as begin, recv, socket_with,
+        sockopt::{Timeout, set_socket_timeout},
+    },
 };
 use std::{
     io::{self, IoSlice, Write},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -33,6 +38,8 @@ pub(crate) struct Peers<'a> {
     pub(crate) snapshot: SnapshotId,
     pub(crate) sources: Vec<Source>,
     pub(crate) connections: Vec<Option<Connection>>,
+    /// The address of this process, from which it connects.
+    pub(crate) own: IpAddr,
     pub(crate) is_to_stop: &'a dyn Fn() -> bool,
 }
 
@@ -50,7 +57,7 @@ impl Sources for Peers<'_> {
     fn welcome(&mut self, source: usize, geometry: Geometry) -> Result<SnapshotWelcome, PeerError> {
         self.connections[source] = None;
         let Source { region, incarnation, address } = self.sources[source];
-        let mut connection = Connection::open(address).map_err(PeerError::NotConnected)?;
+        let mut connection = Connection::open(self.own, address).map_err(PeerError::NotConnected)?;
         let hello = Hello::new(region, self.set, Some(self.snapshot));
         let reply = connection.ask(&Request::Hello(hello), self.is_to_stop)?;
         let welcome = reply.welcomed(&Expected { geometry, incarnation })?;
@@ -72,8 +79,8 @@ impl Sources for Peers<'_> {
 }
 
 impl Connection {
-    fn open(address: SocketAddr) -> io::Result<Connection> {
-        let socket = TcpStream::connect_timeout(&address, CONNECT_MAX)?;
+    fn open(own: IpAddr, address: SocketAddr) -> io::Result<Connection> {
+        let socket = connect(source_address(Some(own), address), address)?;
         // Without it a question would wait for others; it goes on all the same.
         let _ = socket.set_nodelay(true);
         socket.set_read_timeout(Some(LOOK))?;
@@ -104,5 +111,20 @@ impl Connection {
                 Err(error) => return Err(PeerError::Broken(error.into())),
             }
         }
+    }
+}
+
+/// Connects from one address to another one, within [`CONNECT_MAX`].
+fn connect(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<TcpStream> {
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    if let Some(from) = from {
+        bind(&socket, &from)?;
+    }
+    // On Linux connecting takes no longer than sending may.
+    set_socket_timeout(&socket, Timeout::Send, Some(CONNECT_MAX))?;
+    match begin(&socket, &to) {
+        Err(Errno::INPROGRESS) => Err(io::ErrorKind::TimedOut.into()),
+        begun => Ok(begun.map(|()| socket.into())?),
     }
 }
