@@ -106,7 +106,7 @@ impl Agent {
         let store = ArtifactStore::open(store_config).await;
         let launch = launch(&config)?;
         let (disks, supervisors) = open_disks(&config, &launch)?;
-        let (pantry, pantry_supervisor) = Pantry::open(&config.state_dir, launch)?;
+        let (pantry, pantry_supervisor) = Pantry::open(&config.state_dir, config.address, launch)?;
         let regions = open_regions(&config.state_dir, disks.clone())?;
 
         let fetcher = Fetcher::new(store.clone(), config.address, config.artifacts.artifact_bytes_max);

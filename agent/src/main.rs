@@ -10,7 +10,8 @@ use mimalloc::MiMalloc;
 use sled_agent::{
     Agent, Config, StartError,
     disks::{self, FaultSocket, Serving, command::DiskCommand},
-    pantry, tokens,
+    pantry::{self, serve::Holding},
+    tokens,
     volumes::{self, RegionCommand, VolumeCommand},
 };
 use std::process::ExitCode;
@@ -70,6 +71,9 @@ enum Command {
         /// Where it is asked: a socket in the file system.
         #[arg(long)]
         socket: Utf8PathBuf,
+        /// The sled's address, from which members of volumes are come to. Unless said, the system chooses.
+        #[arg(long)]
+        address: Option<std::net::IpAddr>,
         /// Log as JSON.
         #[arg(long)]
         log_json: bool,
@@ -141,9 +145,9 @@ fn main() -> ExitCode {
             disks::serve::run(&Serving { directory, address: listen, log_format, faults })
         }
         Command::Downstairs { directory, listen, .. } => volumes::run_downstairs(&directory, listen),
-        Command::Pantry { directory, socket, log_json } => {
+        Command::Pantry { directory, socket, address, log_json } => {
             let log_format = if log_json { LogFormat::Json } else { LogFormat::Text };
-            pantry::serve::run(&directory, &socket, log_format)
+            pantry::serve::run(&Holding { directory, socket, address, log_format })
         }
         Command::PantryStop { directory } => pantry::serve::run_stop(&directory),
         Command::Disk(command) => disks::command::run(&command),

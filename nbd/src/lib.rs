@@ -58,7 +58,7 @@
 //!
 //! What is served and what is refused: `docs/NBD.md`. Where the protocol's document leaves a choice, the choice is where it is made.
 
-mod wire;
+pub mod wire;
 
 mod export;
 mod handshake;

@@ -23,8 +23,7 @@ use crate::{
     refusal::{self, Refusal},
     reply::{BlockStatusReply, Form, StatusReply, ZeroesReply, error_reply},
     wire::{
-        COMMAND_DISCONNECT, COMMAND_WRITE, Command, REQUEST_HEADER_BYTES, REQUEST_MAGIC,
-        SKIPPED_BYTES_AT_ONCE, command_flag,
+        COMMAND_DISCONNECT, Command, REQUEST_HEADER_BYTES, REQUEST_MAGIC, SKIPPED_BYTES_AT_ONCE, command_flag,
     },
 };
 use bytes::{Buf, Bytes, BytesMut};
@@ -250,7 +249,7 @@ impl Transmission {
             return Ok(Awaited::Disconnected);
         }
         let bytes_max = self.negotiated.payload_bytes_max;
-        if header.command == COMMAND_WRITE && header.length > bytes_max {
+        if header.command == Command::Write.number() && header.length > bytes_max {
             return Err(ProtocolError::PayloadTooLarge { bytes: header.length, bytes_max });
         }
         Ok(match refusal::check(&header, &self.negotiated) {
@@ -294,7 +293,7 @@ impl Transmission {
 
 /// Bytes that follow the header.
 fn payload_bytes(header: &RequestHeader) -> usize {
-    if header.command == COMMAND_WRITE { header.length as usize } else { 0 }
+    if header.command == Command::Write.number() { header.length as usize } else { 0 }
 }
 
 fn parse_header(bytes: &[u8; REQUEST_HEADER_BYTES]) -> Result<RequestHeader, ProtocolError> {

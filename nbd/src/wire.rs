@@ -1,15 +1,16 @@
-//! The numbers of the NBD protocol, as its document has them (`doc/proto.md` of the reference implementation). Owns no behaviour.
+//! The numbers of the NBD protocol, as its document has them (`doc/proto.md` of the reference implementation). Owns no behaviour. What a
+//! client says as well is public, so that one of ours has no numbers of its own.
 
 /// `NBDMAGIC`, the first word of a server.
-pub(crate) const GREETING_MAGIC: u64 = 0x4e42_444d_4147_4943;
+pub const GREETING_MAGIC: u64 = 0x4e42_444d_4147_4943;
 /// `IHAVEOPT`: the second word of a newstyle server, and the first of every option.
-pub(crate) const OPTION_MAGIC: u64 = 0x4948_4156_454f_5054;
+pub const OPTION_MAGIC: u64 = 0x4948_4156_454f_5054;
 /// The first word of every answer to an option but `NBD_OPT_EXPORT_NAME`.
-pub(crate) const OPTION_REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
+pub const OPTION_REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
 /// The first word of every request.
-pub(crate) const REQUEST_MAGIC: u32 = 0x2560_9513;
+pub const REQUEST_MAGIC: u32 = 0x2560_9513;
 /// The first word of a simple reply.
-pub(crate) const SIMPLE_REPLY_MAGIC: u32 = 0x6744_6698;
+pub const SIMPLE_REPLY_MAGIC: u32 = 0x6744_6698;
 /// The first word of each chunk of a structured reply.
 pub(crate) const STRUCTURED_REPLY_MAGIC: u32 = 0x668e_33ef;
 
@@ -20,36 +21,41 @@ pub(crate) const CLIENT_FLAGS_BYTES: usize = 4;
 /// Bytes of an option before its data.
 pub(crate) const OPTION_HEADER_BYTES: usize = 16;
 /// Bytes of a request before its payload.
-pub(crate) const REQUEST_HEADER_BYTES: usize = 28;
+pub const REQUEST_HEADER_BYTES: usize = 28;
 /// Data that nobody keeps is awaited in pieces of this size: few system calls, little memory.
 pub(crate) const SKIPPED_BYTES_AT_ONCE: usize = 64 << 10;
 /// Zeroes that end the answer to `NBD_OPT_EXPORT_NAME` unless the client does without.
 pub(crate) const EXPORT_NAME_ZEROES: usize = 124;
 
 /// Handshake flags, the server's and, with the same bits, the client's.
-pub(crate) mod handshake_flag {
-    pub(crate) const FIXED_NEWSTYLE: u32 = 1 << 0;
-    pub(crate) const NO_ZEROES: u32 = 1 << 1;
+pub mod handshake_flag {
+    /// Options are answered one by one, until there is one that ends them.
+    pub const FIXED_NEWSTYLE: u32 = 1 << 0;
+    /// No zeroes follow the answer to `NBD_OPT_EXPORT_NAME`.
+    pub const NO_ZEROES: u32 = 1 << 1;
 }
 
 /// Options that a client may send.
-pub(crate) mod option {
+pub mod option {
     pub(crate) const EXPORT_NAME: u32 = 1;
     pub(crate) const ABORT: u32 = 2;
     pub(crate) const LIST: u32 = 3;
     pub(crate) const INFO: u32 = 6;
-    pub(crate) const GO: u32 = 7;
+    /// Use this export from now on.
+    pub const GO: u32 = 7;
     pub(crate) const STRUCTURED_REPLY: u32 = 8;
     pub(crate) const LIST_META_CONTEXT: u32 = 9;
     pub(crate) const SET_META_CONTEXT: u32 = 10;
 }
 
 /// Kinds of answers to an option.
-pub(crate) mod option_reply {
+pub mod option_reply {
     const ERROR: u32 = 1 << 31;
-    pub(crate) const ACK: u32 = 1;
+    /// Done.
+    pub const ACK: u32 = 1;
     pub(crate) const SERVER: u32 = 2;
-    pub(crate) const INFO: u32 = 3;
+    /// Something about the export, of a kind of [`info`](super::info).
+    pub const INFO: u32 = 3;
     pub(crate) const META_CONTEXT: u32 = 4;
     pub(crate) const ERROR_UNSUPPORTED: u32 = ERROR | 1;
     pub(crate) const ERROR_INVALID: u32 = ERROR | 3;
@@ -59,8 +65,9 @@ pub(crate) mod option_reply {
 }
 
 /// What a client may ask for with `NBD_OPT_INFO` and `NBD_OPT_GO`.
-pub(crate) mod info {
-    pub(crate) const EXPORT: u16 = 0;
+pub mod info {
+    /// Its size in bytes, 8 bytes, and its flags, 2 bytes. Always told.
+    pub const EXPORT: u16 = 0;
     pub(crate) const NAME: u16 = 1;
     pub(crate) const DESCRIPTION: u16 = 2;
     pub(crate) const BLOCK_SIZE: u16 = 3;
@@ -82,33 +89,46 @@ pub(crate) mod transmission_flag {
 
 /// Kinds of requests that are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Command {
-    Read,
-    Write,
-    Flush,
-    Trim,
-    Cache,
-    WriteZeroes,
-    BlockStatus,
+#[repr(u16)]
+pub enum Command {
+    /// Bytes, please.
+    Read = 0,
+    /// Its payload is written.
+    Write = 1,
+    /// What was answered is made durable.
+    Flush = 3,
+    /// Nobody needs these bytes any more.
+    Trim = 4,
+    /// They will be read soon.
+    Cache = 5,
+    /// They are zeroes from now on.
+    WriteZeroes = 6,
+    /// Which of them are zeroes, or nobody's?
+    BlockStatus = 7,
 }
 
 /// The number of the request that is not answered, `NBD_CMD_DISC`.
 pub(crate) const COMMAND_DISCONNECT: u16 = 2;
-/// The number of the request that has a payload.
-pub(crate) const COMMAND_WRITE: u16 = 1;
 
 impl Command {
-    pub(crate) fn from_number(number: u16) -> Option<Self> {
-        Some(match number {
-            0 => Command::Read,
-            COMMAND_WRITE => Command::Write,
-            3 => Command::Flush,
-            4 => Command::Trim,
-            5 => Command::Cache,
-            6 => Command::WriteZeroes,
-            7 => Command::BlockStatus,
-            _ => return None,
-        })
+    const ALL: [Command; 7] = [
+        Command::Read,
+        Command::Write,
+        Command::Flush,
+        Command::Trim,
+        Command::Cache,
+        Command::WriteZeroes,
+        Command::BlockStatus,
+    ];
+
+    pub(crate) fn from_number(number: u16) -> Option<Command> {
+        Command::ALL.into_iter().find(|command| command.number() == number)
+    }
+
+    /// As it is sent.
+    #[must_use]
+    pub fn number(self) -> u16 {
+        self as u16
     }
 }
 

@@ -18,6 +18,7 @@ use sled_client::{
 };
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -69,12 +70,13 @@ pub enum PantryStartError {
 }
 
 impl Pantry {
-    /// Of an agent with this state directory, and who sees to it that the process runs.
+    /// Of an agent with this state directory and address, and who sees to it that the process runs.
     ///
     /// # Errors
     /// [`PantryStartError`].
     pub fn open(
         state_dir: &Utf8Path,
+        address: IpAddr,
         launch: Launch,
     ) -> Result<(Pantry, Supervisor<Process>), PantryStartError> {
         let records = Records::open(state_dir).map_err(PantryStartError::Records)?;
@@ -85,7 +87,7 @@ impl Pantry {
             SledClient::at_socket(socket.as_std_path(), &options).map_err(PantryStartError::Client)
         };
         let (needed, is_needed) = watch::channel(false);
-        let supervisor = Supervisor::new(Process::new(&directory, &socket, is_needed), launch);
+        let supervisor = Supervisor::new(Process::new(&directory, &socket, address, is_needed), launch);
         let shared = Shared {
             records,
             client: client(ANSWER_LIMIT)?,

@@ -8,7 +8,7 @@ use daemon::{
     stop::{self, SignalError},
 };
 use problem::chain;
-use std::{io, process::ExitCode, time::Duration};
+use std::{io, net::IpAddr, process::ExitCode, time::Duration};
 use supervised_process::{Holder, HolderError, pantry};
 use thiserror::Error;
 use tokio::time::timeout;
@@ -56,10 +56,23 @@ enum PantryProcessError {
     StillThere { dir: Utf8PathBuf, pid: u32 },
 }
 
+/// What a Pantry is told.
+#[derive(Clone, Debug)]
+pub struct Holding {
+    /// Where the volumes' sockets are.
+    pub directory: Utf8PathBuf,
+    /// Where it is asked.
+    pub socket: Utf8PathBuf,
+    /// From where it comes to members of volumes; without one the system chooses.
+    pub address: Option<IpAddr>,
+    /// How it logs.
+    pub log_format: LogFormat,
+}
+
 /// Holds volumes until SIGTERM or SIGINT; then all are detached.
 #[must_use]
-pub fn run(directory: &Utf8Path, socket: &Utf8Path, log_format: LogFormat) -> ExitCode {
-    told(serve(directory, socket, log_format))
+pub fn run(holding: &Holding) -> ExitCode {
+    told(serve(holding))
 }
 
 /// Ends the Pantry of a directory; done if there is none.
@@ -79,8 +92,9 @@ fn told(done: Result<(), PantryProcessError>) -> ExitCode {
     }
 }
 
-fn serve(directory: &Utf8Path, socket: &Utf8Path, log_format: LogFormat) -> Result<(), PantryProcessError> {
-    log::start(&LogSettings { format: log_format, filter: None })?;
+fn serve(holding: &Holding) -> Result<(), PantryProcessError> {
+    let Holding { directory, socket, address, log_format } = holding;
+    log::start(&LogSettings { format: *log_format, filter: None })?;
     crate::limits::raise_open_files();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(WORKER_THREADS).enable_all().build();
@@ -91,7 +105,7 @@ fn serve(directory: &Utf8Path, socket: &Utf8Path, log_format: LogFormat) -> Resu
     runtime.block_on(async {
         // Before it listens: whoever finds it may ask it to end.
         let stop = stop::on_signals()?;
-        let pantry = volume_pantry::Pantry::listen(directory, socket)?;
+        let pantry = volume_pantry::Pantry::listen(directory, socket, *address)?;
         tracing::info!(%directory, %socket, "pantry ready");
         pantry.run(stop).await;
         tracing::info!(%directory, "pantry stopped");

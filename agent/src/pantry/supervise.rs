@@ -13,7 +13,7 @@ use crate::supervision::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use sled_client::pantry::{PantryState, PantryStatus};
-use std::future::pending;
+use std::{future::pending, net::IpAddr};
 use supervised_process::{Holder, pantry};
 use tokio::{net::UnixStream, sync::watch};
 use tracing::Span;
@@ -23,12 +23,18 @@ use tracing::Span;
 pub struct Process {
     directory: Utf8PathBuf,
     socket: Utf8PathBuf,
+    address: IpAddr,
     is_needed: watch::Receiver<bool>,
 }
 
 impl Process {
-    pub(super) fn new(directory: &Utf8Path, socket: &Utf8Path, is_needed: watch::Receiver<bool>) -> Process {
-        Process { directory: directory.to_owned(), socket: socket.to_owned(), is_needed }
+    pub(super) fn new(
+        directory: &Utf8Path,
+        socket: &Utf8Path,
+        address: IpAddr,
+        is_needed: watch::Receiver<bool>,
+    ) -> Process {
+        Process { directory: directory.to_owned(), socket: socket.to_owned(), address, is_needed }
     }
 }
 
@@ -58,7 +64,8 @@ impl Charge for Process {
     }
 
     fn arguments(&self) -> Vec<String> {
-        pantry::arguments(&self.directory, &self.socket)
+        let own = pantry::arguments(&self.directory, &self.socket);
+        own.into_iter().chain(pantry::source_arguments(self.address)).collect()
     }
 
     async fn answers(&self) -> bool {

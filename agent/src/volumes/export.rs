@@ -51,7 +51,10 @@ pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Er
     composition.set_patience(order.patience);
     let id = request.id;
     let notices = notices_order(order.notices)?;
-    let mut export = Export::new(Offer { composition, request: Some(request), name: String::new() }, listen)?;
+    let mut export = Export::new(
+        Offer { composition, request: Some(request), name: String::new(), source_address: None },
+        listen,
+    )?;
     if let Some(notices) = notices {
         export.tell_of_repairs(notices)?;
     }

@@ -5,6 +5,7 @@ use crate::{
     proof::{self, Holder, HolderError},
 };
 use camino::{Utf8Path, Utf8PathBuf};
+use std::net::IpAddr;
 
 /// Where the Pantry of an agent with this state directory has its sockets. Short: a socket's path has 107 bytes at most.
 #[must_use]
@@ -16,6 +17,12 @@ pub fn directory(state_dir: &Utf8Path) -> Utf8PathBuf {
 #[must_use]
 pub fn arguments(directory: &Utf8Path, socket: &Utf8Path) -> Vec<String> {
     before_socket(directory).into_iter().chain([socket.as_str()]).map(str::to_owned).collect()
+}
+
+/// Those that follow: from where it comes to members of volumes.
+#[must_use]
+pub fn source_arguments(address: IpAddr) -> [String; 2] {
+    ["--address".to_owned(), address.to_string()]
 }
 
 fn before_socket(directory: &Utf8Path) -> [&str; 4] {

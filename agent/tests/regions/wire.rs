@@ -28,8 +28,7 @@ impl Peer {
 
     /// Who may write, and nobody else.
     pub(crate) fn writer(address: SocketAddr, region: RegionId, set: RegionSetId, epoch: u32) -> Peer {
-        let hello = Hello { version_min: 1, version_max: 1, region, set, snapshot: None };
-        let (mut peer, said) = Peer::connect(address, hello);
+        let (mut peer, said) = Peer::connect(address, Hello::new(region, set, None));
         assert!(matches!(said, Reply::Welcome(_)), "{said:?}");
         let said = peer.ask(&Request::Promote(Promotion { epoch, session: Uuid::from_u128(1) }));
         assert!(matches!(said, Reply::Promoted(_)), "{said:?}");
@@ -42,8 +41,7 @@ impl Peer {
         (region, set, snapshot): (RegionId, RegionSetId, SnapshotId),
         block: u64,
     ) -> Result<Bytes, Reply> {
-        let hello = Hello { version_min: 1, version_max: 1, region, set, snapshot: Some(snapshot) };
-        let (mut peer, said) = Peer::connect(address, hello);
+        let (mut peer, said) = Peer::connect(address, Hello::new(region, set, Some(snapshot)));
         let Reply::SnapshotWelcome(_) = said else { return Err(said) };
         match peer.ask(&Request::Read { id: 1, blocks: Blocks { first: block, count: 1 } }) {
             Reply::Read { bytes, .. } => Ok(bytes),

@@ -42,12 +42,12 @@ mod talk;
 mod workers;
 
 pub use clones::{
-    CloneError, CloneState, CloneStatus, Phase, Source, SourceError, Sources, Target, Watch, clone_snapshot,
+    CloneError, CloneState, CloneStatus, Phase, Source, Sources, Target, Watch, clone_snapshot,
 };
 pub use content::in_hex;
 pub use control::{Control, socket_of};
 pub use disk::{Disk, DiskError};
-pub use member::{ConnectionId, EPOCHS_AT_ONCE, Effect, Ended, Member, NotCloned, VERSION, Work};
+pub use member::{ConnectionId, EPOCHS_AT_ONCE, Effect, Ended, Member, NotCloned, Work};
 pub use rules::Rule;
 pub use server::{Server, ServerError};
 pub use steward::{CLONE_SOURCES_MAX, Steward, StewardError, clone_at_rest};

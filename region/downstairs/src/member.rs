@@ -19,13 +19,10 @@ pub use fencing::EPOCHS_AT_ONCE;
 pub use work::{Ended, Work};
 
 use crate::{queue::Queue, rules::Rule};
-use ids::{RegionSetId, SnapshotId};
-use region::{Control, Failed, Geometry, Position, Promotion, Region, Staged};
-use region_wire::{Hello, Refusal, Reply, Request, Welcome};
+use ids::SnapshotId;
+use region::{CloneOf, Control, Failed, Geometry, Identity, Position, Promotion, Region, Staged};
+use region_wire::{Hello, NotWelcome, Refusal, Reply, Request, VERSION, Welcome};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The version of the protocol that is spoken.
-pub const VERSION: u16 = 1;
 
 /// So many times a write that the disk refuses is tried again before the region has failed.
 pub(crate) const TRIES: u32 = 3;
@@ -182,9 +179,9 @@ impl Member {
 
     /// Somebody is there, and has said Hello.
     pub fn connect(&mut self, connection: ConnectionId, hello: &Hello) -> Vec<Effect> {
-        let refusal = self.refusal(hello);
-        if let Some(refusal) = refusal {
-            return vec![Effect::Send(connection, Reply::Refused(refusal)), Effect::Close(connection)];
+        if let Err(why) = self.check(hello) {
+            let refused = Reply::Refused(Refusal::Hello(why));
+            return vec![Effect::Send(connection, refused), Effect::Close(connection)];
         }
         if let Some(failed) = self.region.failed() {
             let failed = Reply::Failed(failed.to_string());
@@ -204,23 +201,20 @@ impl Member {
         vec![Effect::Send(connection, Reply::Welcome(welcome))]
     }
 
-    fn refusal(&self, hello: &Hello) -> Option<Refusal> {
-        let identity = self.region.identity();
-        let of_set = |set: RegionSetId| format!("region {} is a member of set {set}", identity.region);
-        if !(hello.version_min..=hello.version_max).contains(&VERSION) {
-            Some(Refusal::Version(VERSION, VERSION))
-        } else if hello.region != identity.region {
-            Some(Refusal::NoRegion(format!("here is region {}", identity.region)))
-        } else if hello.set != identity.set {
-            Some(Refusal::OtherSet(of_set(identity.set)))
-        } else {
-            let clone_of = self.region.control().clone_of.filter(|_| hello.snapshot.is_none());
-            clone_of.map(|of| {
-                Refusal::ReadOnly(format!(
-                    "region {} is read-only, a clone of snapshot {}: nobody may write it",
-                    identity.region, of.snapshot
-                ))
-            })
+    fn check(&self, hello: &Hello) -> Result<(), NotWelcome> {
+        hello.version()?;
+        let Identity { region, set, .. } = self.region.identity();
+        if hello.region != region {
+            return Err(NotWelcome::NoRegion(format!("here is region {region}")));
+        }
+        if hello.set != set {
+            return Err(NotWelcome::OtherSet(format!("region {region} is a member of set {set}")));
+        }
+        match self.region.control().clone_of {
+            Some(CloneOf { snapshot, .. }) if hello.snapshot.is_none() => Err(NotWelcome::ReadOnly(format!(
+                "region {region} is read-only, a clone of snapshot {snapshot}: nobody may write it"
+            ))),
+            _ => Ok(()),
         }
     }
 

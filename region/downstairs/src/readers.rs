@@ -12,14 +12,14 @@
 
 use crate::{
     content,
-    member::{ConnectionId, Effect, Member, VERSION},
+    member::{ConnectionId, Effect, Member},
     rules::Rule,
     snapshots::in_words,
     stream::read_reply,
 };
 use ids::SnapshotId;
 use region::{CloneOf, Failed, Position, SnapshotError};
-use region_wire::{Blocks, Refusal, Reply, Request, SnapshotWelcome};
+use region_wire::{Blocks, Refusal, Reply, Request, SnapshotWelcome, VERSION};
 
 /// Why a reader has no answer. All of them are the last that it hears.
 enum NoAnswer {

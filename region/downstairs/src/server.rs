@@ -19,7 +19,7 @@ use crate::{
     workers::Workers,
 };
 use ids::RegionId;
-use region_wire::{Hello, Refusal, Reply, Request};
+use region_wire::{Hello, NotWelcome, Refusal, Reply, Request};
 use std::{
     collections::BTreeMap,
     io,
@@ -61,7 +61,6 @@ pub enum ServerError {
 /// A disk that is served, until it is stopped.
 #[derive(Debug)]
 pub struct Server {
-    address: SocketAddr,
     shared: Arc<Shared>,
     acceptor: Option<thread::JoinHandle<()>>,
     clock: Option<thread::JoinHandle<()>>,
@@ -69,6 +68,8 @@ pub struct Server {
 
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
     pub(crate) disk: Disk,
     workers: Arc<Workers>,
     /// Each region has a lock of its own, so that one that is slow to open or to close keeps no other waiting.
@@ -94,6 +95,7 @@ impl Server {
         let listener = TcpListener::bind(address).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let shared = Arc::new(Shared {
+            address,
             disk,
             workers: Arc::new(Workers::start().map_err(ServerError::Thread)?),
             regions: Mutex::default(),
@@ -111,13 +113,13 @@ impl Server {
             let shared = Arc::clone(&shared);
             move || shared.run_clock()
         })?;
-        Ok(Server { address, shared, acceptor: Some(acceptor), clock: Some(clock) })
+        Ok(Server { shared, acceptor: Some(acceptor), clock: Some(clock) })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.shared.address
     }
 
     /// What is done with regions beside serving them.
@@ -142,7 +144,7 @@ impl Server {
         *lock(&self.shared.stopped.0) = true;
         self.shared.stopped.1.notify_all();
         // It waits in accept.
-        drop(TcpStream::connect_timeout(&self.address, Duration::from_secs(1)));
+        drop(TcpStream::connect_timeout(&self.shared.address, Duration::from_secs(1)));
         for thread in [self.acceptor.take(), self.clock.take()].into_iter().flatten() {
             // One that has panicked has said so.
             let _ = thread.join();
@@ -227,6 +229,11 @@ impl Shared {
     }
 
     fn serve_region(&self, hello: &Hello, link: &Arc<Link>, requests: &mut Requests) -> io::Result<()> {
+        // What its fields mean in another version nobody knows here: no region is opened for it.
+        if let Err(why) = hello.version() {
+            link.put(&Reply::Refused(Refusal::Hello(why)));
+            return Ok(());
+        }
         let connection = self.next_connection();
         let served = loop {
             let served = match self.served(hello.region) {
@@ -235,8 +242,9 @@ impl Shared {
                     tracing::warn!(region = %hello.region, error = &error as &dyn std::error::Error, "a region is not served");
                     let words = in_words(&error);
                     let is_there = !matches!(error, DiskError::NoRegion { .. });
-                    let why = if is_there { Refusal::NotOpened(words) } else { Refusal::NoRegion(words) };
-                    link.put(&Reply::Refused(why));
+                    let why =
+                        if is_there { NotWelcome::NotOpened(words) } else { NotWelcome::NoRegion(words) };
+                    link.put(&Reply::Refused(Refusal::Hello(why)));
                     return Ok(());
                 }
             };

@@ -13,8 +13,8 @@ use region::{
 };
 use region_wire::{BlockData, Hello, Inbox, Outbox, Reply, Request};
 use std::{
-    io::{IoSlice, Read, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::{self, IoSlice, Read, Write as _},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt, net::UnixStream},
     sync::Arc,
     thread,
@@ -241,6 +241,34 @@ fn a_source_that_is_away_is_waited_for_and_one_that_cannot_be_is_told_in_its_wor
     assert_eq!(mode & 0o777, 0o600);
 }
 
+/// From where somebody comes, at last.
+fn comes_from(listener: &TcpListener) -> IpAddr {
+    let began = Instant::now();
+    listener.set_nonblocking(true).expect("it is a socket");
+    loop {
+        match listener.accept() {
+            Ok((_, from)) => return from.ip(),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "nobody comes");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_clone_is_copied_from_the_address_at_which_its_disk_is_served() {
+    for (served_at, expected) in [("127.9.8.7:0", "127.9.8.7"), ("0.0.0.0:0", "127.0.0.1")] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
+        let target = Place::to_be_clone(GEOMETRY).start_at(served_at.parse().expect("it is an address"));
+        target.order(&[listener.local_addr().expect("it listens")], None);
+        assert_eq!(comes_from(&listener).to_string(), expected);
+        // Bound to one or not, a clone is made.
+        let source = Place::with_snapshot().start();
+        target.order(&[source.address()], None);
+        target.status_where(|status| status.state == CloneState::Proven);
+    }
+}
+
 #[test]
 fn a_clone_is_let_go_at_any_time_and_nothing_has_its_file_open() {
     let source = Place::with_snapshot().start();
@@ -299,9 +327,7 @@ fn what_cannot_be_ordered_is_refused_by_name() {
 /// Somebody who writes region 1.
 fn writer(address: SocketAddr) -> TcpStream {
     let mut socket = TcpStream::connect(address).expect("it accepts");
-    let (region, set) = (region(1), set());
-    let hello = Hello { version_min: 1, version_max: 1, region, set, snapshot: None };
-    say(&mut socket, &Request::Hello(hello));
+    say(&mut socket, &Request::Hello(Hello::new(region(1), set(), None)));
     assert!(matches!(hear(&mut socket), Reply::Welcome(_)));
     say(&mut socket, &Request::Promote(Promotion { epoch: 2, session: Uuid::from_u128(1) }));
     assert!(matches!(hear(&mut socket), Reply::Promoted(_)));

@@ -7,7 +7,7 @@ use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{
     BlockSize, Geometry, Identity, List, ListVersion, Member, NewRegion, Position, Promotion, checksum,
 };
-use region_wire::{BlockData, Blocks, Hello, Inbox, Outbox, Refusal, Reply, Request};
+use region_wire::{BlockData, Blocks, Hello, Inbox, NotWelcome, Outbox, Refusal, Reply, Request, VERSION};
 use std::{
     io::{ErrorKind, IoSlice, Read, Write},
     net::TcpStream,
@@ -93,7 +93,7 @@ fn hello(number: u128) -> Request {
 }
 
 fn hello_of(number: u128, snapshot: Option<SnapshotId>) -> Request {
-    Request::Hello(Hello { version_min: 1, version_max: 1, region: region(number), set: set(), snapshot })
+    Request::Hello(Hello::new(region(number), set(), snapshot))
 }
 
 fn write(counter: u64, first: u64, count: u64, fill: u8) -> Request {
@@ -287,9 +287,24 @@ fn a_region_that_is_not_there_is_refused_by_name() {
     let served = Served::new(1);
     let mut peer = served.connect();
     peer.say(&[hello(9)]);
-    let Some(Reply::Refused(Refusal::NoRegion(why))) = peer.hear() else { panic!("it should be refused") };
+    let Some(Reply::Refused(Refusal::Hello(NotWelcome::NoRegion(why)))) = peer.hear() else {
+        panic!("it should be refused")
+    };
     assert!(why.contains(&region(9).to_string()), "{why}");
     assert_eq!(peer.hear(), None);
+}
+
+#[test]
+fn who_speaks_another_version_is_refused_before_any_region_is_looked_for() {
+    let served = Served::new(1);
+    for number in [1, 9] {
+        let mut peer = served.connect();
+        let (version_min, version_max) = (VERSION + 1, VERSION + 3);
+        let hello = Hello { version_min, version_max, ..Hello::new(region(number), set(), None) };
+        peer.say(&[Request::Hello(hello)]);
+        let refused = Reply::Refused(Refusal::Hello(NotWelcome::Version(VERSION, VERSION)));
+        assert_eq!((peer.hear(), peer.hear()), (Some(refused), None));
+    }
 }
 
 #[test]
@@ -299,7 +314,9 @@ fn a_region_whose_file_is_spoilt_is_refused_by_name_and_another_one_is_served() 
     std::fs::write(&file, b"no region").expect("it is written");
     let mut peer = served.connect();
     peer.say(&[hello(1)]);
-    let Some(Reply::Refused(Refusal::NotOpened(why))) = peer.hear() else { panic!("it should be refused") };
+    let Some(Reply::Refused(Refusal::Hello(NotWelcome::NotOpened(why)))) = peer.hear() else {
+        panic!("it should be refused")
+    };
     assert!(why.contains("cannot be opened"), "{why}");
     assert_eq!(std::fs::read(&file).expect("it is there"), b"no region", "nothing is changed");
     served.promoted(2, 1);

@@ -13,21 +13,33 @@
 //!                              bulk as it is                                was read, not a copy
 //! ```
 //!
+//! - [`version`]: which protocol this is, and when it is another one.
 //! - [`frame`]: the header, and what is refused before anything is believed.
 //! - [`request`], [`reply`]: the messages of each side.
 //! - [`message`]: the parts that they have in common.
 //! - [`outbox`], [`inbox`]: what waits to be sent, and what has arrived.
+//! - [`handshake`]: the first words, and which member is taken for the one that was wanted.
+//! - [`source_address()`]: from which address a connection leaves.
+//! - [`peer_error`]: why a member does not give what is asked of a snapshot.
 
 mod frame;
+mod handshake;
 mod inbox;
 mod message;
 mod outbox;
+mod peer_error;
 mod reply;
 mod request;
+mod source_address;
+mod version;
 
 pub use frame::{BULK_MAX, FIELDS_MAX, Frame, WireError};
+pub use handshake::{Expected, Unfit};
 pub use inbox::Inbox;
 pub use message::{BlockData, Blocks, LOOK_MAX, WRITE_BYTES_MAX, ZERO_MAX};
 pub use outbox::Outbox;
-pub use reply::{Promoted, Refusal, Reply, SnapshotWelcome, Welcome};
+pub use peer_error::PeerError;
+pub use reply::{NotWelcome, Promoted, Refusal, Reply, SnapshotWelcome, Welcome};
 pub use request::{BlockCopy, Hello, Request};
+pub use source_address::source_address;
+pub use version::VERSION;

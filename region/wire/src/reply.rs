@@ -4,6 +4,7 @@ use crate::{
     frame::{Frame, WireError},
     message::{self, Blocks, LOOK_MAX, WRITE_BYTES_MAX},
     outbox::Outbox,
+    version::VERSION,
 };
 use bytes::Bytes;
 use region::{
@@ -53,21 +54,33 @@ pub struct Promoted {
     pub is_suspect: bool,
 }
 
-/// Why something was not done. The connection goes on, but for the first six.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+/// Why nobody is welcome who has said this Hello.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotWelcome {
     /// No version of the protocol is spoken by both: it speaks these, from and to.
+    #[error("it speaks versions {0} to {1} of the protocol, and this speaks {VERSION}")]
     Version(u16, u16),
     /// It has no such region, in words.
+    #[error("{0}")]
     NoRegion(String),
     /// The region is a member of another set, in words.
+    #[error("{0}")]
     OtherSet(String),
     /// The region is there, and cannot be opened, in words.
+    #[error("{0}")]
     NotOpened(String),
+    /// Nobody may write the region, in words: it is a clone of a snapshot.
+    #[error("{0}")]
+    ReadOnly(String),
+}
+
+/// Why something was not done. The connection goes on, but for the first two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// To Hello.
+    Hello(NotWelcome),
     /// It has no such snapshot, or not any more, or cannot read it, in words. To Hello, and to whatever is asked of a snapshot later.
     NoSnapshot(String),
-    /// Nobody may write the region, in words: it is a clone of a snapshot.
-    ReadOnly(String),
     /// Somebody has or had a higher epoch, or the same one in another session.
     Epoch(Promotion),
     /// The epoch is so much higher than the one that it has that somebody has made a mistake, in words.
@@ -352,12 +365,12 @@ fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Reply> {
         kind::WAITS => Reply::Waits { is_full: fields.u8()? != 0, why: words(fields)? },
         kind::FAILED => Reply::Failed(words(fields)?),
         kind::WRONG => Reply::Wrong(words(fields)?),
-        kind::REFUSED_VERSION => Reply::Refused(Refusal::Version(version(fields)?, version(fields)?)),
-        kind::REFUSED_REGION => Reply::Refused(Refusal::NoRegion(words(fields)?)),
-        kind::REFUSED_SET => Reply::Refused(Refusal::OtherSet(words(fields)?)),
-        kind::REFUSED_NOT_OPENED => Reply::Refused(Refusal::NotOpened(words(fields)?)),
+        kind::REFUSED_VERSION => not_welcome(NotWelcome::Version(version(fields)?, version(fields)?)),
+        kind::REFUSED_REGION => not_welcome(NotWelcome::NoRegion(words(fields)?)),
+        kind::REFUSED_SET => not_welcome(NotWelcome::OtherSet(words(fields)?)),
+        kind::REFUSED_NOT_OPENED => not_welcome(NotWelcome::NotOpened(words(fields)?)),
         kind::REFUSED_SNAPSHOT => Reply::Refused(Refusal::NoSnapshot(words(fields)?)),
-        kind::REFUSED_READ_ONLY => Reply::Refused(Refusal::ReadOnly(words(fields)?)),
+        kind::REFUSED_READ_ONLY => not_welcome(NotWelcome::ReadOnly(words(fields)?)),
         kind::REFUSED_EPOCH => Reply::Refused(Refusal::Epoch(message::promotion(fields)?)),
         kind::REFUSED_EPOCH_TOO_HIGH => Reply::Refused(Refusal::EpochTooHigh(words(fields)?)),
         kind::REFUSED_LIST => Reply::Refused(Refusal::List { id: fields.u64()?, why: words(fields)? }),
@@ -398,15 +411,8 @@ fn geometry(fields: &mut Fields<'_>) -> Option<Geometry> {
 fn put_refusal(out: &mut Outbox, refusal: &Refusal) {
     let none = Bytes::new();
     match refusal {
-        Refusal::Version(min, max) => out.push(kind::REFUSED_VERSION, &none, |into| {
-            into.put(&min.to_le_bytes());
-            into.put(&max.to_le_bytes());
-        }),
-        Refusal::NoRegion(why) => out.push(kind::REFUSED_REGION, &none, |into| put_words(into, why)),
-        Refusal::OtherSet(why) => out.push(kind::REFUSED_SET, &none, |into| put_words(into, why)),
-        Refusal::NotOpened(why) => out.push(kind::REFUSED_NOT_OPENED, &none, |into| put_words(into, why)),
+        Refusal::Hello(why) => put_not_welcome(out, why),
         Refusal::NoSnapshot(why) => out.push(kind::REFUSED_SNAPSHOT, &none, |into| put_words(into, why)),
-        Refusal::ReadOnly(why) => out.push(kind::REFUSED_READ_ONLY, &none, |into| put_words(into, why)),
         Refusal::Epoch(promotion) => {
             out.push(kind::REFUSED_EPOCH, &none, |into| message::put_promotion(into, *promotion));
         }
@@ -418,6 +424,26 @@ fn put_refusal(out: &mut Outbox, refusal: &Refusal) {
             put_words(into, why);
         }),
     }
+}
+
+fn put_not_welcome(out: &mut Outbox, why: &NotWelcome) {
+    let (kind, words) = match why {
+        NotWelcome::Version(min, max) => {
+            return out.push(kind::REFUSED_VERSION, &Bytes::new(), |into| {
+                into.put(&min.to_le_bytes());
+                into.put(&max.to_le_bytes());
+            });
+        }
+        NotWelcome::NoRegion(words) => (kind::REFUSED_REGION, words),
+        NotWelcome::OtherSet(words) => (kind::REFUSED_SET, words),
+        NotWelcome::NotOpened(words) => (kind::REFUSED_NOT_OPENED, words),
+        NotWelcome::ReadOnly(words) => (kind::REFUSED_READ_ONLY, words),
+    };
+    out.push(kind, &Bytes::new(), |into| put_words(into, words));
+}
+
+fn not_welcome(why: NotWelcome) -> Reply {
+    Reply::Refused(Refusal::Hello(why))
 }
 
 fn version(fields: &mut Fields<'_>) -> Option<u16> {

@@ -8,8 +8,8 @@ use region::{
     BlockSize, Geometry, Held, List, ListVersion, MEMBERS_MAX, Member, Position, Promotion, SEAL, What,
 };
 use region_wire::{
-    BULK_MAX, BlockCopy, BlockData, Blocks, FIELDS_MAX, Hello, Inbox, Outbox, Promoted, Refusal, Reply,
-    Request, SnapshotWelcome, Welcome, WireError,
+    BULK_MAX, BlockCopy, BlockData, Blocks, FIELDS_MAX, Hello, Inbox, NotWelcome, Outbox, Promoted, Refusal,
+    Reply, Request, SnapshotWelcome, Welcome, WireError,
 };
 use std::io::IoSlice;
 use uuid::Uuid;
@@ -137,13 +137,13 @@ impl Any {
 
     fn refusal(&mut self) -> Refusal {
         match self.0.random_range(0..9) {
-            8 => Refusal::ReadOnly("it is a clone".to_owned()),
+            8 => Refusal::Hello(NotWelcome::ReadOnly("it is a clone".to_owned())),
             7 => Refusal::NoSnapshot("it is deleted".to_owned()),
-            5 => Refusal::OtherSet("it is of another set".to_owned()),
-            6 => Refusal::NotOpened("it is rotten".to_owned()),
+            5 => Refusal::Hello(NotWelcome::OtherSet("it is of another set".to_owned())),
+            6 => Refusal::Hello(NotWelcome::NotOpened("it is rotten".to_owned())),
             4 => Refusal::EpochTooHigh("it is much higher".to_owned()),
-            0 => Refusal::Version(self.0.random(), self.0.random()),
-            1 => Refusal::NoRegion("there is nö such region".to_owned()),
+            0 => Refusal::Hello(NotWelcome::Version(self.0.random(), self.0.random())),
+            1 => Refusal::Hello(NotWelcome::NoRegion("there is nö such region".to_owned())),
             2 => Refusal::Epoch(self.promotion()),
             _ => Refusal::List { id: self.0.random(), why: String::new() },
         }

@@ -2,7 +2,7 @@
 
 use crate::{listener::Address, sources::SourceError};
 use nbd_server::{Access, BlockSize, Exports, Features};
-use std::io;
+use std::{io, net::IpAddr};
 use volume_layers::{Composition, Volume};
 use volume_repair::ConstructionRequest;
 
@@ -15,6 +15,8 @@ pub struct Offer {
     pub request: Option<ConstructionRequest>,
     /// What clients call it; may be empty.
     pub name: String,
+    /// The address that connections to members leave from; without one the system chooses.
+    pub source_address: Option<IpAddr>,
 }
 
 /// Why nothing is served.

@@ -1,7 +1,7 @@
 //! The connection to one member.
 
 use crate::socket::{Got, Happened, Socket};
-use mio::{Registry, Token, net::TcpStream};
+use mio::{Registry, Token};
 use region_wire::{Inbox, Outbox, Reply, Request};
 use std::{io, net::SocketAddr};
 
@@ -34,15 +34,15 @@ impl Peer {
         }
     }
 
-    /// Begins to connect.
+    /// Begins to connect, from one address to another one.
     pub(crate) fn connect(
         &mut self,
-        address: SocketAddr,
+        (from, to): (Option<SocketAddr>, SocketAddr),
         registry: &Registry,
         token: Token,
     ) -> io::Result<()> {
         self.close();
-        let mut socket = Socket::Tcp(TcpStream::connect(address)?);
+        let mut socket = Socket::connect(from, to)?;
         socket.register(registry, token)?;
         self.socket = Some(socket);
         Ok(())

@@ -14,12 +14,12 @@
 //! The members may be others at any time: all that have the snapshot have the same. What is under way goes on with those that it began with, and if
 //! they do not give it, with the others.
 
-use crate::snapshot_peer::{PeerError, SnapshotPeer, Told};
+use crate::snapshot_peer::{SnapshotPeer, Told};
 use bytes::{Bytes, BytesMut};
 use region::{Member, Position, What, checksum};
-use region_wire::Blocks;
+use region_wire::{Blocks, NotWelcome, PeerError, Unfit};
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -34,6 +34,7 @@ const PAUSES: [Duration; 3] =
 #[derive(Debug)]
 pub(crate) struct SnapshotSource {
     of: Arc<SetSnapshot>,
+    own: Option<IpAddr>,
     state: Mutex<State>,
 }
 
@@ -58,7 +59,9 @@ struct State {
 pub(crate) struct NotRead(Vec<(SocketAddr, PeerError)>);
 
 fn in_words(tried: &[(SocketAddr, PeerError)]) -> String {
-    let of = |(address, error): &(SocketAddr, PeerError)| format!("{address}: {}", problem::chain(error));
+    let of = |(address, error): &(SocketAddr, PeerError)| {
+        format!("{address}: {} [{}]", problem::chain(error), error.code())
+    };
     tried.iter().map(of).collect::<Vec<_>>().join("; ")
 }
 
@@ -71,10 +74,15 @@ impl NotRead {
     /// A name for programs, if it cannot be opened.
     pub(crate) fn code(&self) -> &'static str {
         let is_refused = |(_, error): &(SocketAddr, PeerError)| matches!(error, PeerError::NoSnapshot(_));
+        let is_other_version = |(_, error): &(SocketAddr, PeerError)| {
+            matches!(error, PeerError::Unfit(Unfit::NotWelcome(NotWelcome::Version(..))))
+        };
         if self.may_pass() {
             "volume_snapshot_not_answered"
         } else if self.0.iter().all(is_refused) {
             "volume_snapshot_not_there"
+        } else if self.0.iter().any(is_other_version) {
+            "volume_snapshot_other_version"
         } else {
             "volume_snapshot_not_usable"
         }
@@ -149,19 +157,19 @@ impl Found {
 }
 
 impl SnapshotSource {
-    /// Sees that one member has it.
-    pub(crate) async fn open(of: Arc<SetSnapshot>) -> Result<SnapshotSource, NotRead> {
-        let source = SnapshotSource::new(of);
+    /// Sees that one member has it. They are asked from this address.
+    pub(crate) async fn open(of: Arc<SetSnapshot>, own: Option<IpAddr>) -> Result<SnapshotSource, NotRead> {
+        let source = SnapshotSource::new(of, own);
         source.read(0, 0).await?;
         Ok(source)
     }
 
     /// # Panics
     /// If there is no member.
-    fn new(of: Arc<SetSnapshot>) -> SnapshotSource {
+    fn new(of: Arc<SetSnapshot>, own: Option<IpAddr>) -> SnapshotSource {
         let members: Arc<[Named]> = of.members.clone().into();
         let state = State { first: members[0], members, unused: Vec::new(), applied: None };
-        SnapshotSource { of, state: Mutex::new(state) }
+        SnapshotSource { of, own, state: Mutex::new(state) }
     }
 
     /// From now on it is read from these, of which there is one at least.
@@ -236,7 +244,7 @@ impl SnapshotSource {
                 }
             }
         }
-        let (mut peer, applied) = SnapshotPeer::connect(&self.of, member).await?;
+        let (mut peer, applied) = SnapshotPeer::connect(&self.of, member, self.own).await?;
         let ours = *self.state().applied.get_or_insert(applied);
         if applied != ours {
             return Err(PeerError::OtherSnapshot { theirs: applied, ours });
@@ -322,7 +330,7 @@ mod tests {
     use super::*;
     use ids::{RegionId, RegionSetId, SnapshotId};
     use region::{BlockSize, Geometry, Member, SEAL};
-    use region_wire::{Inbox, Outbox, Reply, Request, SnapshotWelcome};
+    use region_wire::{Inbox, Outbox, Reply, Request, SnapshotWelcome, VERSION};
     use std::{
         io::{IoSlice, Read, Write},
         net::{TcpListener, TcpStream},
@@ -356,7 +364,7 @@ mod tests {
     #[test]
     fn a_block_that_has_its_checksum_and_that_the_key_has_not_sealed_is_not_told() {
         let of = of(&["127.0.0.1:1".parse().unwrap()], true);
-        let source = SnapshotSource::new(of);
+        let source = SnapshotSource::new(of, None);
         let mut sealer = Sealer::new(&key(), set(), BlockSize::B512, SealingSession::random());
         let sealed = sealer.seal(3, vec![5; 3 * BLOCK].into());
         let mut bytes = sealed.bytes.to_vec();
@@ -402,7 +410,7 @@ mod tests {
                 let applied = Position { epoch: 5, counter };
                 let reply = match request {
                     Request::Hello(_) => {
-                        let (version, incarnation) = (1, 7);
+                        let (version, incarnation) = (VERSION, 7);
                         Reply::SnapshotWelcome(SnapshotWelcome { version, geometry, incarnation, applied })
                     }
                     Request::Read { id, blocks } => {
@@ -447,7 +455,7 @@ mod tests {
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let error = runtime.block_on(async {
-            let source = SnapshotSource::open(of).await.unwrap();
+            let source = SnapshotSource::open(of, None).await.unwrap();
             source.read(0, 1).await.unwrap_err()
         });
         let words = error.to_string();

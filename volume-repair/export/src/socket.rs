@@ -9,10 +9,14 @@ use region_wire::Outbox;
 use rustix::{
     buffer::spare_capacity,
     io::Errno,
-    net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg},
+    net::{
+        AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, bind, connect,
+        recv, sendmsg, socket_with,
+    },
 };
 use std::{
     io::{self, IoSlice},
+    net::SocketAddr,
     os::fd::{AsFd, BorrowedFd},
 };
 
@@ -57,6 +61,20 @@ pub(crate) enum Got {
 }
 
 impl Socket {
+    /// Begins to connect. What comes of it is told as an event.
+    pub(crate) fn connect(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<Socket> {
+        let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+        if let Some(from) = from {
+            bind(&socket, &from)?;
+        }
+        match connect(&socket, &to) {
+            Ok(()) | Err(Errno::INPROGRESS) => Ok(Socket::Tcp(TcpStream::from_std(socket.into()))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         self.source().register(registry, token, Interest::READABLE | Interest::WRITABLE)
     }

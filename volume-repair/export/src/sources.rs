@@ -19,7 +19,7 @@ use region::Member;
 use std::{
     error::Error,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         mpsc::{self, Receiver, SyncSender},
@@ -148,10 +148,12 @@ enum Open {
 }
 
 impl Sources {
-    /// Opens them, and says how many blocks each has. Waits for servers, as long as one that is started again may take.
+    /// Opens them, and says how many blocks each has. Waits for servers, as long as one that is started again may take. Members are asked from
+    /// this address.
     pub(crate) fn open(
         sources: Vec<Source>,
         block_bytes: u64,
+        own: Option<IpAddr>,
         waker: Arc<Waker>,
     ) -> Result<(Sources, Vec<u64>), SourceError> {
         let runtime = Builder::new_current_thread()
@@ -164,7 +166,7 @@ impl Sources {
         let (tell, fetched) = mpsc::channel();
         let (tell_opened, opened) = mpsc::sync_channel(1);
         let serve = move || {
-            let desk = Desk { block_bytes, fetched: tell, waker };
+            let desk = Desk { block_bytes, own, fetched: tell, waker };
             serve(runtime, sources, &desk, &tell_opened, taken);
         };
         let thread = thread::Builder::new().name("sources".to_owned()).spawn(serve);
@@ -210,6 +212,8 @@ impl Drop for Sources {
 #[derive(Clone, Debug)]
 struct Desk {
     block_bytes: u64,
+    /// The address that connections to members leave from.
+    own: Option<IpAddr>,
     fetched: mpsc::Sender<Fetched>,
     waker: Arc<Waker>,
 }
@@ -222,7 +226,7 @@ fn serve(
     mut orders: UnboundedReceiver<Order>,
 ) {
     runtime.block_on(async {
-        let opened = match open(sources, desk.block_bytes).await {
+        let opened = match open(sources, desk).await {
             Ok(opened) => Arc::new(opened),
             // Nobody is there to hear it if the export was given up.
             Err(error) => return drop(tell_opened.send(Err(error))),
@@ -253,7 +257,8 @@ fn serve(
     runtime.shutdown_background();
 }
 
-async fn open(sources: Vec<Source>, block_bytes: u64) -> Result<Vec<Open>, SourceError> {
+async fn open(sources: Vec<Source>, desk: &Desk) -> Result<Vec<Open>, SourceError> {
+    let block_bytes = desk.block_bytes;
     let mut opened = Vec::new();
     let mut http = None;
     for source in sources {
@@ -274,7 +279,7 @@ async fn open(sources: Vec<Source>, block_bytes: u64) -> Result<Vec<Open>, Sourc
             }
             Source::Snapshot(of) => {
                 let name = of.to_string();
-                let opened = SnapshotSource::open(of).await;
+                let opened = SnapshotSource::open(of, desk.own).await;
                 Open::Snapshot(opened.map_err(|error: NotRead| SourceError::Snapshot {
                     name,
                     code: error.code(),

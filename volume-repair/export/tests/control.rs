@@ -64,7 +64,7 @@ impl Site {
         let address = member.local_addr().unwrap();
         let request = request(address);
         let composition = request.build_unactivated(Uuid::from_u128(7), None).unwrap();
-        let offer = Offer { composition, request: Some(request), name: String::new() };
+        let offer = Offer { composition, request: Some(request), name: String::new(), source_address: None };
         let export = Export::new(offer, Address::Unix(directory.path().join("nbd"))).unwrap();
         let control = Control::start(&directory.path().join("control"), export.handle()).unwrap();
         let runs = Some(thread::spawn(|| export.run()));
@@ -236,7 +236,7 @@ fn a_socket_that_a_killed_export_has_left_is_replaced_and_a_file_is_not() {
             sealer: None,
         };
         let composition = Composition::of_region_set(config, Vec::new());
-        Export::new(Offer { composition, request: None, name: String::new() }, address)
+        Export::new(Offer { composition, request: None, name: String::new(), source_address: None }, address)
     };
     drop(std::os::unix::net::UnixListener::bind(here("left")).unwrap());
     assert!(again(&here("left")).is_ok());

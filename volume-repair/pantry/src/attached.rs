@@ -10,6 +10,7 @@ use camino::Utf8PathBuf;
 use ids::{RegionId, SnapshotId, VolumeId};
 use sled_client::pantry::{Activate, Exported, PantryVolume, PantryVolumeState, RequestResult};
 use std::{
+    net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -47,19 +48,21 @@ pub(crate) struct Attached {
 }
 
 impl Attached {
-    /// Holds a volume from now on. Nobody is fenced before it is activated.
+    /// Holds a volume from now on, whose members are come to from this address. Nobody is fenced before it is activated.
     pub(crate) fn begin(
         id: VolumeId,
         request: ConstructionRequest,
         activate: Activate,
         socket: Utf8PathBuf,
+        source_address: Option<IpAddr>,
     ) -> Result<Attached, PantryError> {
         let session = Uuid::new_v4();
         let composition = match activate {
             Activate::Now => request.build(session, None)?,
             Activate::Later | Activate::Never => request.build_unactivated(session, None)?,
         };
-        let offer = Offer { composition, request: Some(request.clone()), name: String::new() };
+        let name = String::new();
+        let offer = Offer { composition, request: Some(request.clone()), name, source_address };
         let mut export = Export::new(offer, Address::Unix(socket.clone()))?;
         export.offer_read_only(READ_ONLY)?;
         let handle = export.handle();

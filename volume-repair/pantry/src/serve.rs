@@ -5,6 +5,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use http_edge::{Edge, Metrics, Readiness};
 use std::{
     fs, io,
+    net::IpAddr,
     os::unix::fs::{FileTypeExt, PermissionsExt},
 };
 use tokio::{net::UnixListener, sync::watch};
@@ -40,11 +41,16 @@ pub enum ServeError {
 }
 
 impl Pantry {
-    /// Listens. Whoever calls has the directory's lock, so a socket that is there was left by a process that has ended.
+    /// Listens. Whoever calls has the directory's lock, so a socket that is there was left by a process that has ended. Members of
+    /// volumes are come to from `source_address`; without one the system chooses.
     ///
     /// # Errors
     /// [`ServeError`].
-    pub fn listen(directory: &Utf8Path, socket: &Utf8Path) -> Result<Pantry, ServeError> {
+    pub fn listen(
+        directory: &Utf8Path,
+        socket: &Utf8Path,
+        source_address: Option<IpAddr>,
+    ) -> Result<Pantry, ServeError> {
         let kept = |path: &Utf8Path| {
             let path = path.to_owned();
             move |source| ServeError::Directory { path, source }
@@ -59,7 +65,11 @@ impl Pantry {
             _ => {}
         }
         let listener = UnixListener::bind(socket).map_err(listen)?;
-        Ok(Pantry { listener, socket: socket.to_owned(), shelf: Shelf::new(directory.to_owned()) })
+        Ok(Pantry {
+            listener,
+            socket: socket.to_owned(),
+            shelf: Shelf::new(directory.to_owned(), source_address),
+        })
     }
 
     /// Serves until `stop` turns true; then all volumes are detached, as if somebody had asked for it.

@@ -13,6 +13,7 @@ use ids::VolumeId;
 use sled_client::pantry::{Activate, AttachAnswer, PantryVolume, RequestResult};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -35,6 +36,8 @@ pub(crate) struct Shelf(Arc<Shared>);
 struct Shared {
     /// Where their sockets are.
     directory: Utf8PathBuf,
+    /// From where their members are come to.
+    source_address: Option<IpAddr>,
     volumes: Mutex<BTreeMap<VolumeId, Arc<Attached>>>,
     at_work: Mutex<BTreeSet<VolumeId>>,
 }
@@ -49,9 +52,14 @@ impl Drop for AtWork {
 }
 
 impl Shelf {
-    /// An empty one, whose volumes have their sockets here.
-    pub(crate) fn new(directory: Utf8PathBuf) -> Shelf {
-        Shelf(Arc::new(Shared { directory, volumes: Mutex::default(), at_work: Mutex::default() }))
+    /// An empty one, whose volumes have their sockets here, and come to their members from this address.
+    pub(crate) fn new(directory: Utf8PathBuf, source_address: Option<IpAddr>) -> Shelf {
+        Shelf(Arc::new(Shared {
+            directory,
+            source_address,
+            volumes: Mutex::default(),
+            at_work: Mutex::default(),
+        }))
     }
 
     /// Attaches a volume, or applies the request to the one that is there.
@@ -168,7 +176,7 @@ impl Shared {
             return Err(PantryError::Full(count));
         }
         let socket = self.directory.join(format!("{}.nbd", id.0.simple()));
-        let volume = Arc::new(Attached::begin(id, request, activate, socket)?);
+        let volume = Arc::new(Attached::begin(id, request, activate, socket, self.source_address)?);
         lock(&self.volumes).insert(id, Arc::clone(&volume));
         tracing::info!(volume = %id, version = volume.request().config_version, ?activate, "volume attached");
         Ok(volume)

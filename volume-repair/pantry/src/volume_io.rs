@@ -2,6 +2,10 @@
 //! every client, in turn with the others, and there is one way into the volume. Owns the bytes; docs/NBD.md says what is spoken.
 
 use bytes::{Buf, BufMut};
+use nbd_server::wire::{
+    Command, GREETING_MAGIC, OPTION_MAGIC, OPTION_REPLY_MAGIC, REQUEST_HEADER_BYTES, REQUEST_MAGIC,
+    SIMPLE_REPLY_MAGIC, handshake_flag, info, option, option_reply,
+};
 use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
@@ -16,26 +20,15 @@ use std::{
 pub(crate) const REQUEST_BYTES: usize = 1 << 20;
 const WINDOW: usize = 8;
 
-const GREETING: &[u8; 16] = b"NBDMAGICIHAVEOPT";
-const OPTION: u64 = 0x4948_4156_454f_5054;
-const OPTION_REPLY: u64 = 0x0003_e889_0455_65a9;
-const REQUEST: u32 = 0x2560_9513;
-const SIMPLE_REPLY: u32 = 0x6744_6698;
-
-/// Fixed newstyle, and no zeroes where nobody wants them.
-const CLIENT_FLAGS: u32 = 3;
-
-const GO: u32 = 7;
-const ACK: u32 = 1;
-const INFO: u32 = 3;
-
 /// Bytes of an answer to an option at most: a few numbers and words.
 const OPTION_REPLY_MAX: u32 = 64 << 10;
 
-const READ: u16 = 0;
-const WRITE: u16 = 1;
-const FLUSH: u16 = 3;
-const WRITE_ZEROES: u16 = 6;
+/// Bytes of the server's greeting: its two words, and its flags.
+const GREETING_BYTES: usize = 18;
+
+/// Bytes of the head of an answer to an option, and of a simple reply.
+const OPTION_REPLY_HEAD_BYTES: usize = 20;
+const REPLY_HEAD_BYTES: usize = 16;
 
 /// Why the volume has not done it.
 #[derive(Debug, thiserror::Error)]
@@ -94,25 +87,27 @@ impl VolumeIo {
     }
 
     fn shake_hands(&mut self) -> Result<u64, IoError> {
-        let mut greeting = [0; 18];
+        let mut greeting = [0; GREETING_BYTES];
         self.receive(&mut greeting)?;
-        if greeting[..16] != GREETING[..] {
+        let mut greeting = &greeting[..];
+        if (greeting.get_u64(), greeting.get_u64()) != (GREETING_MAGIC, OPTION_MAGIC) {
             return Err(strange("whoever is there does not speak NBD").into());
         }
         let mut hello = Vec::new();
-        hello.put_u32(CLIENT_FLAGS);
-        hello.put_u64(OPTION);
-        hello.put_u32(GO);
+        // The same bits as the server's.
+        hello.put_u32(handshake_flag::FIXED_NEWSTYLE | handshake_flag::NO_ZEROES);
+        hello.put_u64(OPTION_MAGIC);
+        hello.put_u32(option::GO);
         // A name of no bytes, and no wishes.
         hello.put_u32(6);
         hello.put_bytes(0, 6);
         self.send(&hello)?;
         let mut size = None;
         loop {
-            let mut head = [0; 20];
+            let mut head = [0; OPTION_REPLY_HEAD_BYTES];
             self.receive(&mut head)?;
             let mut head = &head[..];
-            if head.get_u64() != OPTION_REPLY || head.get_u32() != GO {
+            if head.get_u64() != OPTION_REPLY_MAGIC || head.get_u32() != option::GO {
                 return Err(strange("an answer to another option").into());
             }
             let (kind, length) = (head.get_u32(), head.get_u32());
@@ -122,11 +117,12 @@ impl VolumeIo {
             let mut data = vec![0; length as usize];
             self.receive(&mut data)?;
             match (kind, &data[..]) {
-                (INFO, [0, 0, told @ ..]) if told.len() == 10 => {
-                    size = told.first_chunk().map(|size| u64::from_be_bytes(*size));
+                (option_reply::INFO, mut told) => {
+                    if told.len() == 12 && told.get_u16() == info::EXPORT {
+                        size = Some(told.get_u64());
+                    }
                 }
-                (INFO, _) => {}
-                (ACK, _) => return Ok(size.ok_or_else(|| strange("an export without a size"))?),
+                (option_reply::ACK, _) => return Ok(size.ok_or_else(|| strange("an export without a size"))?),
                 _ => return Err(strange("the volume is not offered").into()),
             }
         }
@@ -147,9 +143,9 @@ impl VolumeIo {
         let length = data.len();
         if data.iter().all(|byte| *byte == 0) {
             // What is zeros takes no room.
-            return self.ask(WRITE_ZEROES, offset, length, &[]);
+            return self.ask(Command::WriteZeroes, offset, length, &[]);
         }
-        self.ask(WRITE, offset, length, data)
+        self.ask(Command::Write, offset, length, data)
     }
 
     /// Waits until no more than so many are under way.
@@ -168,22 +164,22 @@ impl VolumeIo {
     /// All that was answered is durable on return.
     pub(crate) fn flush(&mut self) -> Result<(), IoError> {
         self.settle(0)?;
-        self.ask(FLUSH, 0, 0, &[])?;
+        self.ask(Command::Flush, 0, 0, &[])?;
         self.settle(0)
     }
 
     /// Asks for bytes; [`VolumeIo::take`] has them, in the order in which they come.
     pub(crate) fn ask_to_read(&mut self, offset: u64, length: usize) -> Result<(), IoError> {
-        self.ask(READ, offset, length, &[])
+        self.ask(Command::Read, offset, length, &[])
     }
 
     /// Waits for an answer, and puts what was read at the beginning of `into`. How many bytes that are.
     pub(crate) fn take(&mut self, into: &mut [u8]) -> Result<usize, IoError> {
-        let mut head = [0; 16];
+        let mut head = [0; REPLY_HEAD_BYTES];
         self.receive(&mut head)?;
         let mut head = &head[..];
         let (magic, error, number) = (head.get_u32(), head.get_u32(), head.get_u64());
-        let Some(length) = self.under_way.remove(&number).filter(|_| magic == SIMPLE_REPLY) else {
+        let Some(length) = self.under_way.remove(&number).filter(|_| magic == SIMPLE_REPLY_MAGIC) else {
             return Err(strange("an answer to nothing").into());
         };
         if error != 0 {
@@ -193,15 +189,15 @@ impl VolumeIo {
         Ok(length)
     }
 
-    fn ask(&mut self, command: u16, offset: u64, length: usize, data: &[u8]) -> Result<(), IoError> {
-        let mut head = Vec::with_capacity(28);
-        head.put_u32(REQUEST);
+    fn ask(&mut self, command: Command, offset: u64, length: usize, data: &[u8]) -> Result<(), IoError> {
+        let mut head = Vec::with_capacity(REQUEST_HEADER_BYTES);
+        head.put_u32(REQUEST_MAGIC);
         head.put_u16(0);
-        head.put_u16(command);
+        head.put_u16(command.number());
         head.put_u64(self.number);
         head.put_u64(offset);
         head.put_u32(u32::try_from(length).expect("a request is small"));
-        self.under_way.insert(self.number, if command == READ { length } else { 0 });
+        self.under_way.insert(self.number, if command == Command::Read { length } else { 0 });
         self.number += 1;
         self.send(&head)?;
         self.send(data)

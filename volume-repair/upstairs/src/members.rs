@@ -7,11 +7,8 @@ use crate::{
     upstairs::{End, Phase, Purpose, Upstairs},
 };
 use region::{Position, Promotion};
-use region_wire::{Hello, Promoted, Refusal, Request, Welcome};
+use region_wire::{Expected, Hello, Promoted, Refusal, Request, Welcome};
 use std::time::Duration;
-
-/// The versions of the protocol that are spoken.
-const VERSION: u16 = 1;
 
 /// Before somebody is tried again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -60,13 +57,7 @@ impl Upstairs {
         peer.state = State::Greeting;
         // If it does not answer this it does not answer.
         peer.pinged = Some(self.now);
-        let hello = Hello {
-            version_min: VERSION,
-            version_max: VERSION,
-            region: peer.member.region,
-            set: self.config.set,
-            snapshot: None,
-        };
+        let hello = Hello::new(peer.member.region, self.config.set, None);
         self.act(Action::Send(id, Request::Hello(hello)));
     }
 
@@ -75,13 +66,9 @@ impl Upstairs {
         if peer.state != State::Greeting {
             return self.lose(id, Trouble::WrongAnswer("it welcomes twice"));
         }
-        if welcome.geometry != self.config.geometry {
-            let (theirs, ours) = (welcome.geometry, self.config.geometry);
-            return self.lose_for_long(id, Trouble::OtherBlocks { theirs, ours });
-        }
-        if welcome.incarnation != peer.member.incarnation {
-            let (theirs, ours) = (welcome.incarnation, peer.member.incarnation);
-            return self.lose_for_long(id, Trouble::OtherIncarnation { theirs, ours });
+        let incarnation = Some(peer.member.incarnation);
+        if let Err(unfit) = (Expected { geometry: self.config.geometry, incarnation }).check(welcome) {
+            return self.lose_for_long(id, unfit.into());
         }
         peer.state = State::Promoting;
         peer.pinged = None;
@@ -163,15 +150,8 @@ impl Upstairs {
     pub(crate) fn note_refused(&mut self, id: PeerId, refusal: Refusal) {
         match refusal {
             Refusal::Epoch(by) => self.note_fenced(id, by),
-            Refusal::Version(min, max) => {
-                self.lose_for_long(id, Trouble::OtherVersion { min, max, ours: VERSION });
-            }
-            Refusal::NoRegion(why) => self.lose_for_long(id, Trouble::NoRegion(why)),
-            Refusal::OtherSet(why) => self.lose_for_long(id, Trouble::OtherSet(why)),
+            Refusal::Hello(why) => self.lose_for_long(id, Trouble::Unfit(why.into())),
             Refusal::NoSnapshot(_) => self.lose(id, Trouble::WrongAnswer("it was asked for no snapshot")),
-            Refusal::NotOpened(why) | Refusal::ReadOnly(why) => {
-                self.lose_for_long(id, Trouble::NotOpened(why));
-            }
             Refusal::EpochTooHigh(why) => self.lose_for_long(id, Trouble::EpochTooHigh(why)),
             Refusal::List { why, .. } => self.lose(id, Trouble::ListRefused(why)),
         }

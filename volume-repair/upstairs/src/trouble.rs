@@ -1,6 +1,6 @@
 //! Why a member is not of use. Owns the words for people, and the names for programs.
 
-use region::Geometry;
+use region_wire::{NotWelcome, Unfit};
 use serde::{Deserialize, Serialize};
 
 /// Why a member is not of use.
@@ -15,45 +15,9 @@ pub enum Trouble {
     /// There is one, and nothing comes.
     #[error("it does not answer")]
     Silent,
-    /// Its region has another size, other blocks, or seals where none should be, or none where they should.
-    #[error(
-        "its blocks are not those of the volume: it has {}, and the volume {}",
-        in_words(.theirs),
-        in_words(.ours)
-    )]
-    OtherBlocks {
-        /// Of the region.
-        theirs: Geometry,
-        /// Of the volume.
-        ours: Geometry,
-    },
-    /// Another region had this id before, or has it now.
-    #[error("it is another region under the same id: its incarnation is {theirs}, and should be {ours}")]
-    OtherIncarnation {
-        /// Of the region.
-        theirs: u64,
-        /// As the volume names it.
-        ours: u64,
-    },
-    /// Nothing that both understand.
-    #[error("it speaks versions {min} to {max} of the protocol, and this speaks {ours}")]
-    OtherVersion {
-        /// From this one.
-        min: u16,
-        /// To this one.
-        max: u16,
-        /// Ours.
-        ours: u16,
-    },
-    /// There is no such region; in its words.
-    #[error("{0}")]
-    NoRegion(String),
-    /// It is a member of another set; in its words.
-    #[error("{0}")]
-    OtherSet(String),
-    /// It is there, and does not open; in its words.
-    #[error("{0}")]
-    NotOpened(String),
+    /// It is not the one that the volume names, or speaks another version of the protocol, or its region does not open.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// The epoch of this writer is much higher than any that it has heard of; in its words.
     #[error("{0}")]
     EpochTooHigh(String),
@@ -133,12 +97,7 @@ impl Trouble {
             Trouble::Unreachable => TroubleCode::Unreachable,
             Trouble::Disconnected => TroubleCode::Disconnected,
             Trouble::Silent => TroubleCode::Silent,
-            Trouble::OtherBlocks { .. } => TroubleCode::OtherBlocks,
-            Trouble::OtherIncarnation { .. } => TroubleCode::OtherIncarnation,
-            Trouble::OtherVersion { .. } => TroubleCode::OtherVersion,
-            Trouble::NoRegion(_) => TroubleCode::NoRegion,
-            Trouble::OtherSet(_) => TroubleCode::OtherSet,
-            Trouble::NotOpened(_) => TroubleCode::NotOpened,
+            Trouble::Unfit(unfit) => TroubleCode::of(unfit),
             Trouble::EpochTooHigh(_) => TroubleCode::EpochTooHigh,
             Trouble::ListRefused(_) => TroubleCode::ListRefused,
             Trouble::TooFarBehind => TroubleCode::TooFarBehind,
@@ -152,7 +111,40 @@ impl Trouble {
     }
 }
 
-fn in_words(geometry: &Geometry) -> String {
-    let sealed = if geometry.is_sealed { ", with seals" } else { "" };
-    format!("{} of {} bytes{sealed}", geometry.blocks, geometry.block_size.bytes())
+impl TroubleCode {
+    /// The names are those that [`Unfit::code`] has.
+    fn of(unfit: &Unfit) -> TroubleCode {
+        match unfit {
+            Unfit::NotWelcome(NotWelcome::Version(..)) => TroubleCode::OtherVersion,
+            Unfit::NotWelcome(NotWelcome::NoRegion(_)) => TroubleCode::NoRegion,
+            Unfit::NotWelcome(NotWelcome::OtherSet(_)) => TroubleCode::OtherSet,
+            Unfit::NotWelcome(NotWelcome::NotOpened(_) | NotWelcome::ReadOnly(_)) => TroubleCode::NotOpened,
+            Unfit::OtherBlocks { .. } => TroubleCode::OtherBlocks,
+            Unfit::OtherIncarnation { .. } => TroubleCode::OtherIncarnation,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use region::{BlockSize, Geometry};
+
+    #[test]
+    fn who_is_unfit_has_one_code_for_every_program() {
+        let geometry = Geometry { block_size: BlockSize::B512, blocks: 1, is_sealed: false };
+        for unfit in [
+            Unfit::from(NotWelcome::Version(1, 1)),
+            NotWelcome::NoRegion(String::new()).into(),
+            NotWelcome::OtherSet(String::new()).into(),
+            NotWelcome::NotOpened(String::new()).into(),
+            NotWelcome::ReadOnly(String::new()).into(),
+            Unfit::OtherBlocks { theirs: geometry, ours: geometry },
+            Unfit::OtherIncarnation { theirs: 1, ours: 2 },
+        ] {
+            let trouble = Trouble::from(unfit.clone());
+            let name = serde_json::to_value(trouble.code()).expect("it has a name");
+            assert_eq!((name.as_str(), trouble.to_string()), (Some(unfit.code()), unfit.to_string()));
+        }
+    }
 }

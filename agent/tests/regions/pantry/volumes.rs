@@ -1,14 +1,14 @@
 //! Volumes are attached, changed and detached, and do not pile up.
 
 use super::{
-    BLOCK, BLOCKS, SIZE, attached, content, ended, head, id, import, is, pantry_pid, put, read, sockets, uri,
-    whole,
+    BLOCK, BLOCKS, SIZE, WAIT, attached, content, ended, head, id, import, is, pantry_pid, put, read,
+    sockets, uri, whole,
 };
 use crate::{
     agent::Agent,
     set::{self, Made},
 };
-use ids::{JobId, RegionId, VolumeId};
+use ids::{JobId, RegionId, RegionSetId, SnapshotId, VolumeId};
 use problem::Code;
 use sled_agent::pantry::records::ATTACHED_MAX;
 use sled_client::{
@@ -19,10 +19,11 @@ use sled_client::{
     },
     regions::RegionMember,
 };
-use std::{fs, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
+    time::timeout,
 };
 use volume_pantry::VOLUMES_MAX;
 use volume_repair::{ConstructionRequest, Member, RegionSet, SubVolume};
@@ -207,4 +208,48 @@ async fn whoever_has_no_token_is_not_heard() {
     is(nobody.put_pantry_volume(id(&request), query, &request).await, Code::Unauthorized);
     is(nobody.pantry_volumes().await, Code::Unauthorized);
     assert_eq!(pantry_pid(&agent).await, None);
+}
+
+/// A volume of one region set, or of what that held at a snapshot, whose members are all at one address.
+fn volume_at(address: SocketAddr, snapshot: Option<SnapshotId>) -> ConstructionRequest {
+    let member = |incarnation| Member { region_id: RegionId::generate(), incarnation, address };
+    let set = RegionSet {
+        id: RegionSetId::generate(),
+        blocks_per_extent: BLOCKS,
+        extent_count: 1,
+        members: (1..=3).map(member).collect(),
+        leaving: Vec::new(),
+        gone: Vec::new(),
+        encryption: None,
+        snapshot,
+    };
+    ConstructionRequest {
+        id: uuid::Uuid::now_v7(),
+        config_version: 1,
+        epoch: 1,
+        block_size: BLOCK,
+        sub_volumes: vec![SubVolume::RegionSet(set)],
+        read_only_parent: None,
+    }
+}
+
+#[tokio::test]
+async fn members_are_come_to_from_the_address_of_the_sled() {
+    let agent = Agent::served(1, 25).await;
+    let own: SocketAddr = agent.address().parse().unwrap();
+    for snapshot in [None, Some(SnapshotId::generate())] {
+        let members = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let request = volume_at(members.local_addr().unwrap(), snapshot);
+        // Whoever comes later finds nobody.
+        let come = async move {
+            let mut from = Vec::new();
+            // Each of three, once at least.
+            while from.len() < 3 {
+                from.push(members.accept().await.unwrap().1.ip());
+            }
+            from
+        };
+        let (answer, from) = tokio::join!(put(&agent, &request, Activate::Now), timeout(WAIT, come));
+        assert_eq!(from.unwrap_or_else(|_| panic!("nobody comes: {answer:?}")), [own.ip(); 3]);
+    }
 }

@@ -320,8 +320,14 @@ impl Job {
                     waits: &waits,
                 };
                 let connections = sources.iter().map(|_| None).collect();
-                let mut peers =
-                    Peers { set: identity.set, snapshot: of, sources, connections, is_to_stop: &is_to_stop };
+                let mut peers = Peers {
+                    set: identity.set,
+                    snapshot: of,
+                    sources,
+                    connections,
+                    own: shared.address.ip(),
+                    is_to_stop: &is_to_stop,
+                };
                 let mut watch = Pace { job: self, next: Instant::now() };
                 clone_snapshot(of, identity.geometry, &mut target, &mut peers, &mut watch)
             }

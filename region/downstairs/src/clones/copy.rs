@@ -3,22 +3,22 @@
 //! A block that the source has wrong is left out, and the pass goes on: another source may have it right. The pass has failed then, and the
 //! next one finds everything else equal.
 
-use super::{CloneError, Phase, SourceError, Sources, Target, Watch, machine::strange};
+use super::{CloneError, Phase, Sources, Target, Watch, machine::strange};
 use crate::content::ranges;
 use bytes::Bytes;
 use region::{Geometry, Held, Position, Seal, What, checksum};
-use region_wire::{BlockCopy, BlockData, Blocks, LOOK_MAX, Reply, Request, WRITE_BYTES_MAX};
+use region_wire::{BlockCopy, BlockData, Blocks, LOOK_MAX, PeerError, Reply, Request, WRITE_BYTES_MAX};
 
 /// Why a pass has not made them equal.
 #[derive(Debug)]
 pub(super) enum NotCopied {
     /// Another source may have what this one has not.
-    Source(SourceError),
+    Source(PeerError),
     Other(CloneError),
 }
 
-impl From<SourceError> for NotCopied {
-    fn from(error: SourceError) -> NotCopied {
+impl From<PeerError> for NotCopied {
+    fn from(error: PeerError) -> NotCopied {
         NotCopied::Source(error)
     }
 }
@@ -60,12 +60,12 @@ pub(super) fn from(
                 }
             }
             (Reply::Digested { .. }, _) => return Err(strange(&ours).into()),
-            _ => return Err(SourceError::Strange("it answers something else than a digest").into()),
+            _ => return Err(PeerError::Strange("it answers something else than a digest").into()),
         }
         let look = Request::Look { id: 0, blocks: range };
         let theirs = match sources.ask(source, look.clone())? {
             Reply::Looked { held, .. } if held.len() == range.count as usize => held,
-            _ => return Err(SourceError::Strange("it answers something else than it was asked").into()),
+            _ => return Err(PeerError::Strange("it answers something else than it was asked").into()),
         };
         let ours = match target.ask(look)? {
             Reply::Looked { held, .. } if held.len() == range.count as usize => held,
@@ -89,13 +89,13 @@ pub(super) fn from(
 }
 
 /// Whether a region may hold that.
-fn check_held(held: &[Held]) -> Result<(), SourceError> {
+fn check_held(held: &[Held]) -> Result<(), PeerError> {
     let is_none = |position: Position| position == Position::NONE;
     let is_possible = |held: &Held| is_none(held.version) == matches!(held.what, What::Never);
     if held.iter().all(is_possible) {
         Ok(())
     } else {
-        Err(SourceError::Strange("a block that nobody wrote has a version, or one that was written has none"))
+        Err(PeerError::Strange("a block that nobody wrote has a version, or one that was written has none"))
     }
 }
 
@@ -137,7 +137,7 @@ fn goes_with(one: &Held, other: &Held, is_same_version: bool) -> bool {
 enum Copied {
     All(u64),
     /// But for the first block that is wrong, and others.
-    Without(SourceError, u64),
+    Without(PeerError, u64),
 }
 
 fn copy(
@@ -153,7 +153,7 @@ fn copy(
     match piece.held[0].what {
         What::Never => install(piece, BlockCopy::Never(blocks), target).map(|()| Copied::All(0)),
         What::Zeros => install(piece, BlockCopy::Zeros(version, blocks), target).map(|()| Copied::All(0)),
-        What::Lost { .. } => Ok(Copied::Without(SourceError::Lost(piece.first), 0)),
+        What::Lost { .. } => Ok(Copied::Without(PeerError::Lost(piece.first), 0)),
         What::Bytes { .. } => copy_bytes(source, geometry, (piece, blocks), target, sources),
     }
 }
@@ -172,10 +172,10 @@ fn copy_bytes(
         {
             (whats, bytes)
         }
-        _ => return Err(SourceError::Strange("it answers something else than it was asked").into()),
+        _ => return Err(PeerError::Strange("it answers something else than it was asked").into()),
     };
     if !whats.iter().eq(piece.held.iter().map(|held| &held.what)) {
-        return Err(SourceError::Strange("it says two things of one block, which never changes").into());
+        return Err(PeerError::Strange("it says two things of one block, which never changes").into());
     }
     let is_right = |at: usize| match whats[at] {
         What::Bytes { checksum: kept, .. } => {
@@ -188,7 +188,7 @@ fn copy_bytes(
     for run in all.chunk_by(|one, other| is_right(*one) == is_right(*other)) {
         let (start, end) = (run[0], run[0] + run.len());
         if !is_right(start) {
-            wrong.get_or_insert(SourceError::WrongBlock(blocks.first + start as u64));
+            wrong.get_or_insert(PeerError::WrongBlock(blocks.first + start as u64));
             continue;
         }
         let held = &piece.held[start..end];

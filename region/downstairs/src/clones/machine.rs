@@ -1,9 +1,9 @@
 //! In which order a clone is made. Touches no socket: crash tests run this very one.
 
-use super::{CloneError, SourceError, Sources, Target, Watch, copy, proof};
+use super::{CloneError, Sources, Target, Watch, copy, proof};
 use ids::SnapshotId;
 use region::{Geometry, Position};
-use region_wire::{Reply, Request};
+use region_wire::{PeerError, Reply, Request};
 
 /// Makes a region hold what its sources hold at a snapshot, proves it, and says so durably: the hash of the content. Whatever was done before
 /// is found, and not done again.
@@ -42,21 +42,18 @@ pub fn clone_snapshot(
 /// Those sources that have it, all at one position.
 #[expect(clippy::type_complexity, reason = "three things that are known together, once")]
 fn welcome(
-    ours: Geometry,
+    geometry: Geometry,
     sources: &mut impl Sources,
-) -> Result<(Vec<usize>, Position, Vec<(usize, SourceError)>), CloneError> {
+) -> Result<(Vec<usize>, Position, Vec<(usize, PeerError)>), CloneError> {
     let (mut usable, mut at, mut tried) = (Vec::new(), None, Vec::new());
     for source in 0..sources.count() {
-        match sources.welcome(source) {
-            Ok(welcome) if welcome.geometry != ours => {
-                tried.push((source, SourceError::OtherBlocks { theirs: welcome.geometry, ours }));
-            }
+        match sources.welcome(source, geometry) {
             Ok(welcome) => {
                 let (theirs, ours) = (welcome.applied, *at.get_or_insert(welcome.applied));
                 if theirs == ours {
                     usable.push(source);
                 } else {
-                    tried.push((source, SourceError::OtherSnapshot { theirs, ours }));
+                    tried.push((source, PeerError::OtherSnapshot { theirs, ours }));
                 }
             }
             Err(error) => tried.push((source, error)),
@@ -74,7 +71,7 @@ fn fill(
     usable: &[usize],
     target: &mut impl Target,
     sources: &mut impl Sources,
-    (watch, tried): (&mut impl Watch, &mut Vec<(usize, SourceError)>),
+    (watch, tried): (&mut impl Watch, &mut Vec<(usize, PeerError)>),
 ) -> Result<(), CloneError> {
     for source in usable {
         match copy::from(*source, geometry, target, sources, watch) {

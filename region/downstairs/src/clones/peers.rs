@@ -1,17 +1,22 @@
 //! Sources over sockets: one question at a time. Owns how long each may take, and what of a source is its own.
 
-use super::{Source, SourceError, Sources};
-use crate::member::VERSION;
+use super::{Source, Sources};
 use ids::{RegionSetId, SnapshotId};
-use region_wire::{Hello, Inbox, Outbox, Refusal, Reply, Request, SnapshotWelcome};
+use region::Geometry;
+use region_wire::{
+    Expected, Hello, Inbox, Outbox, PeerError, Reply, Request, SnapshotWelcome, source_address,
+};
 use rustix::{
     buffer::spare_capacity,
     io::Errno,
-    net::{RecvFlags, recv},
+    net::{
+        AddressFamily, RecvFlags, SocketFlags, SocketType, bind, connect as begin, recv, socket_with,
+        sockopt::{Timeout, set_socket_timeout},
+    },
 };
 use std::{
     io::{self, IoSlice, Write},
-    net::TcpStream,
+    net::{IpAddr, SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -33,6 +38,8 @@ pub(crate) struct Peers<'a> {
     pub(crate) snapshot: SnapshotId,
     pub(crate) sources: Vec<Source>,
     pub(crate) connections: Vec<Option<Connection>>,
+    /// The address of this process, from which it connects.
+    pub(crate) own: IpAddr,
     pub(crate) is_to_stop: &'a dyn Fn() -> bool,
 }
 
@@ -47,33 +54,21 @@ impl Sources for Peers<'_> {
         self.sources.len()
     }
 
-    fn welcome(&mut self, source: usize) -> Result<SnapshotWelcome, SourceError> {
+    fn welcome(&mut self, source: usize, geometry: Geometry) -> Result<SnapshotWelcome, PeerError> {
         self.connections[source] = None;
-        let Source { region, incarnation: ours, address } = self.sources[source];
-        let socket = TcpStream::connect_timeout(&address, CONNECT_MAX).map_err(SourceError::NotConnected)?;
-        // Without it a question would wait for others; it goes on all the same.
-        let _ = socket.set_nodelay(true);
-        socket.set_read_timeout(Some(LOOK)).map_err(SourceError::NotConnected)?;
-        socket.set_write_timeout(Some(ANSWER_MAX)).map_err(SourceError::NotConnected)?;
-        self.connections[source] = Some(Connection { socket, inbox: Inbox::new() });
-        let snapshot = Some(self.snapshot);
-        let hello = Hello { version_min: VERSION, version_max: VERSION, region, set: self.set, snapshot };
-        match self.ask(source, Request::Hello(hello))? {
-            Reply::SnapshotWelcome(welcome) if ours.is_none_or(|ours| ours == welcome.incarnation) => {
-                Ok(welcome)
-            }
-            Reply::SnapshotWelcome(welcome) => {
-                let (theirs, ours) = (welcome.incarnation, ours.unwrap_or_default());
-                Err(SourceError::OtherIncarnation { theirs, ours })
-            }
-            _ => Err(SourceError::Strange("it does not welcome who wants to read a snapshot")),
-        }
+        let Source { region, incarnation, address } = self.sources[source];
+        let mut connection = Connection::open(self.own, address).map_err(PeerError::NotConnected)?;
+        let hello = Hello::new(region, self.set, Some(self.snapshot));
+        let reply = connection.ask(&Request::Hello(hello), self.is_to_stop)?;
+        let welcome = reply.welcomed(&Expected { geometry, incarnation })?;
+        self.connections[source] = Some(connection);
+        Ok(welcome)
     }
 
-    fn ask(&mut self, source: usize, request: Request) -> Result<Reply, SourceError> {
+    fn ask(&mut self, source: usize, request: Request) -> Result<Reply, PeerError> {
         let is_to_stop = self.is_to_stop;
         let Some(connection) = &mut self.connections[source] else {
-            return Err(SourceError::Broken(io::ErrorKind::NotConnected.into()));
+            return Err(PeerError::Broken(io::ErrorKind::NotConnected.into()));
         };
         let asked = connection.ask(&request, is_to_stop);
         if asked.is_err() {
@@ -84,48 +79,52 @@ impl Sources for Peers<'_> {
 }
 
 impl Connection {
-    fn ask(&mut self, request: &Request, is_to_stop: &dyn Fn() -> bool) -> Result<Reply, SourceError> {
+    fn open(own: IpAddr, address: SocketAddr) -> io::Result<Connection> {
+        let socket = connect(source_address(Some(own), address), address)?;
+        // Without it a question would wait for others; it goes on all the same.
+        let _ = socket.set_nodelay(true);
+        socket.set_read_timeout(Some(LOOK))?;
+        socket.set_write_timeout(Some(ANSWER_MAX))?;
+        Ok(Connection { socket, inbox: Inbox::new() })
+    }
+
+    fn ask(&mut self, request: &Request, is_to_stop: &dyn Fn() -> bool) -> Result<Reply, PeerError> {
         let mut out = Outbox::new();
         request.encode(&mut out);
         while !out.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = out.slices(&mut slices);
-            let sent = self.socket.write_vectored(&slices[..count]).map_err(SourceError::Broken)?;
+            let sent = self.socket.write_vectored(&slices[..count]).map_err(PeerError::Broken)?;
             out.sent(sent);
         }
         let end = Instant::now() + ANSWER_MAX;
         loop {
             if let Some(frame) = self.inbox.next_frame()? {
-                return match Reply::parse(frame)? {
-                    Reply::Refused(refusal) => Err(refused(refusal)),
-                    Reply::Failed(why) | Reply::Wrong(why) => Err(SourceError::Refused(why)),
-                    reply => Ok(reply),
-                };
+                return Reply::parse(frame)?.answered();
             }
             if is_to_stop() || Instant::now() >= end {
-                return Err(SourceError::Silent(ANSWER_MAX));
+                return Err(PeerError::Silent(ANSWER_MAX));
             }
             match recv(&self.socket, spare_capacity(self.inbox.fill()), RecvFlags::empty()) {
-                Ok((0, _)) => return Err(SourceError::Broken(io::ErrorKind::UnexpectedEof.into())),
+                Ok((0, _)) => return Err(PeerError::Broken(io::ErrorKind::UnexpectedEof.into())),
                 Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(error) => return Err(SourceError::Broken(error.into())),
+                Err(error) => return Err(PeerError::Broken(error.into())),
             }
         }
     }
 }
 
-fn refused(refusal: Refusal) -> SourceError {
-    SourceError::Refused(match refusal {
-        Refusal::NoSnapshot(why) => return SourceError::NoSnapshot(why),
-        Refusal::NoRegion(why)
-        | Refusal::OtherSet(why)
-        | Refusal::NotOpened(why)
-        | Refusal::ReadOnly(why)
-        | Refusal::EpochTooHigh(why)
-        | Refusal::List { why, .. } => why,
-        Refusal::Version(min, max) => {
-            format!("it speaks versions {min} to {max} of the protocol, and this speaks {VERSION}")
-        }
-        Refusal::Epoch(_) => "it wants an epoch, which nobody needs who only reads".to_owned(),
-    })
+/// Connects from one address to another one, within [`CONNECT_MAX`].
+fn connect(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<TcpStream> {
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    if let Some(from) = from {
+        bind(&socket, &from)?;
+    }
+    // On Linux connecting takes no longer than sending may.
+    set_socket_timeout(&socket, Timeout::Send, Some(CONNECT_MAX))?;
+    match begin(&socket, &to) {
+        Err(Errno::INPROGRESS) => Err(io::ErrorKind::TimedOut.into()),
+        begun => Ok(begun.map(|()| socket.into())?),
+    }
 }

@@ -1,8 +1,8 @@
 //! What the making of a clone needs of the outside.
 
-use super::{CloneError, Phase, SourceError};
-use region::Position;
-use region_wire::{Reply, Request, SnapshotWelcome};
+use super::{CloneError, Phase};
+use region::{Geometry, Position};
+use region_wire::{PeerError, Reply, Request, SnapshotWelcome};
 
 /// The region that is filled.
 pub trait Target {
@@ -36,17 +36,17 @@ pub trait Sources {
     /// How many there are.
     fn count(&self) -> usize;
 
-    /// Connects to one, if it is not, and says what is wanted.
+    /// Connects to one, if it is not, and says what is wanted: the snapshot of a region that has these blocks.
     ///
     /// # Errors
-    /// [`SourceError`].
-    fn welcome(&mut self, source: usize) -> Result<SnapshotWelcome, SourceError>;
+    /// [`PeerError`].
+    fn welcome(&mut self, source: usize, geometry: Geometry) -> Result<SnapshotWelcome, PeerError>;
 
     /// Asks it, and waits for the answer.
     ///
     /// # Errors
-    /// [`SourceError`].
-    fn ask(&mut self, source: usize, request: Request) -> Result<Reply, SourceError>;
+    /// [`PeerError`].
+    fn ask(&mut self, source: usize, request: Request) -> Result<Reply, PeerError>;
 }
 
 /// Who is told how far it is, and says how fast it may be.

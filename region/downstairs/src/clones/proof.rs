@@ -1,12 +1,12 @@
 //! The proof: what the clone's disk gives back is what the source's disk gives back, leaf by leaf.
 
-use super::{CloneError, Phase, SourceError, Sources, Target, Watch, machine::strange};
+use super::{CloneError, Phase, Sources, Target, Watch, machine::strange};
 use crate::{
     content::{Whole, leaves},
     rules::Rule,
 };
 use region::{Geometry, What};
-use region_wire::{Blocks, Reply, Request};
+use region_wire::{Blocks, PeerError, Reply, Request};
 
 /// The hash of all of it.
 pub(super) fn of_all(
@@ -50,8 +50,8 @@ fn of_any(usable: &[usize], leaf: Blocks, sources: &mut impl Sources) -> Result<
     for source in usable {
         let error = match sources.ask(*source, Request::Hash { id: 0, blocks: leaf }) {
             Ok(Reply::Hashed { hash: Ok(hash), .. }) => return Ok(hash),
-            Ok(Reply::Hashed { hash: Err(block), .. }) => SourceError::WrongBlock(block),
-            Ok(_) => SourceError::Strange("it answers something else than a hash"),
+            Ok(Reply::Hashed { hash: Err(block), .. }) => PeerError::WrongBlock(block),
+            Ok(_) => PeerError::Strange("it answers something else than a hash"),
             Err(error) => error,
         };
         tried.push((*source, error));

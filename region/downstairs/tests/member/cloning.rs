@@ -4,8 +4,7 @@
 use bytes::Bytes;
 use camino::Utf8Path;
 use downstairs::{
-    CloneError, ConnectionId, Effect, Member, NotCloned, Phase, Rule, SourceError, Sources, Target, Watch,
-    clone_snapshot,
+    CloneError, ConnectionId, Effect, Member, NotCloned, Phase, Rule, Sources, Target, Watch, clone_snapshot,
 };
 use durable_fs::{DiskFaults, FaultyDisk, SimDisk, SimMachine, Storage};
 use ids::{RegionId, RegionSetId, SnapshotId};
@@ -13,7 +12,7 @@ use region::{
     BlockSize, Geometry, Identity, List, ListVersion, Member as Named, NewContent, NewRegion, Onto, Opening,
     Position, SEAL, TakingEnd, What, Write, checksum,
 };
-use region_wire::{Blocks, Hello, Refusal, Reply, Request, SnapshotWelcome};
+use region_wire::{Blocks, Expected, Hello, NotWelcome, PeerError, Refusal, Reply, Request, SnapshotWelcome};
 use std::{collections::VecDeque, panic::catch_unwind, sync::Arc};
 use uuid::Uuid;
 
@@ -102,7 +101,7 @@ impl Seat {
 
     fn hello(&self, of: Option<SnapshotId>) -> Hello {
         let Identity { region, set, .. } = self.member.region().identity();
-        Hello { version_min: 1, version_max: 1, region, set, snapshot: of }
+        Hello::new(region, set, of)
     }
 
     fn ask_member(&mut self, request: Request) -> Option<Reply> {
@@ -186,9 +185,9 @@ impl Target for Seat {
 }
 
 /// What a source does to what it says.
-type Lie = fn(&Request, Reply) -> Result<Reply, SourceError>;
+type Lie = fn(&Request, Reply) -> Result<Reply, PeerError>;
 
-fn honest(_: &Request, reply: Reply) -> Result<Reply, SourceError> {
+fn honest(_: &Request, reply: Reply) -> Result<Reply, PeerError> {
     Ok(reply)
 }
 
@@ -204,17 +203,14 @@ impl Sources for Members {
         self.all.len()
     }
 
-    fn welcome(&mut self, source: usize) -> Result<SnapshotWelcome, SourceError> {
+    fn welcome(&mut self, source: usize, geometry: Geometry) -> Result<SnapshotWelcome, PeerError> {
         let (seat, lie) = &mut self.all[source];
         let hello = seat.hello(Some(snapshot()));
-        match lie(&Request::Hello(hello), seat.connect(&hello))? {
-            Reply::SnapshotWelcome(welcome) => Ok(welcome),
-            Reply::Refused(Refusal::NoSnapshot(why)) => Err(SourceError::NoSnapshot(why)),
-            other => panic!("{other:?}"),
-        }
+        let said = lie(&Request::Hello(hello), seat.connect(&hello))?;
+        said.welcomed(&Expected { geometry, incarnation: None })
     }
 
-    fn ask(&mut self, source: usize, request: Request) -> Result<Reply, SourceError> {
+    fn ask(&mut self, source: usize, request: Request) -> Result<Reply, PeerError> {
         let (seat, lie) = &mut self.all[source];
         let reply = seat.ask_member(request.clone()).expect("it answers at once");
         let reply = lie(&request, reply);
@@ -341,7 +337,10 @@ fn a_clone_holds_what_its_source_held_and_is_read_when_that_is_proven_and_never_
 #[test]
 fn nobody_is_promoted_to_write_a_clone_and_only_one_fills_it() {
     let mut target = Seat::clone_of(100);
-    let Reply::Refused(Refusal::ReadOnly(why)) = target.connect(&target.hello(None)) else { panic!("who?") };
+    let Reply::Refused(Refusal::Hello(NotWelcome::ReadOnly(why))) = target.connect(&target.hello(None))
+    else {
+        panic!("who?")
+    };
     assert!(why.contains(&snapshot().to_string()) && target.is_closed, "{why}");
     assert!(target.member.begin_cloning(ConnectionId(80)).is_ok());
     assert_eq!(target.member.begin_cloning(ConnectionId(81)), Err(NotCloned::AtWork));
@@ -444,7 +443,7 @@ fn what_the_disk_of_the_clone_changes_before_it_is_proven_is_noticed() {
     let mut target = Seat::clone_of(BLOCKS);
     // The source breaks off when all is copied, and before any of it is proven.
     sources.all[0].1 = |request, reply| match request {
-        Request::Hash { .. } => Err(SourceError::Silent(std::time::Duration::ZERO)),
+        Request::Hash { .. } => Err(PeerError::Silent(std::time::Duration::ZERO)),
         _ => Ok(reply),
     };
     assert!(attempt(&mut target, &mut sources).expect_err("it breaks off").may_pass());
@@ -457,7 +456,7 @@ fn what_the_disk_of_the_clone_changes_before_it_is_proven_is_noticed() {
 }
 
 /// A source that says of one block, in all that it says but its hash, that it holds something else; with a right checksum.
-fn says_another_content(request: &Request, reply: Reply) -> Result<Reply, SourceError> {
+fn says_another_content(request: &Request, reply: Reply) -> Result<Reply, PeerError> {
     let (block, own) = (BLOCKS - 5, vec![9; BLOCK]);
     let lie = What::Bytes { checksum: checksum(block, &own), seal: [1; SEAL] };
     let at = |blocks: &Blocks| blocks.range().contains(&block).then(|| (block - blocks.first) as usize);
@@ -555,7 +554,7 @@ fn what_cannot_be_is_believed_of_nobody() {
         ),
         (
             |request, reply| match request {
-                Request::Read { .. } => Err(SourceError::NoSnapshot("it was deleted".to_owned())),
+                Request::Read { .. } => Err(PeerError::NoSnapshot("it was deleted".to_owned())),
                 _ => Ok(reply),
             },
             "it was deleted",
@@ -581,7 +580,7 @@ fn of_two_snapshots_of_one_name_only_one_is_taken_and_a_later_one_replaces_what_
     second.all = vec![(source(3, BLOCKS, at(4, 9)), honest)];
     // All of the first is copied, and none of it proven.
     first.all[0].1 = |request, reply| match request {
-        Request::Hash { .. } => Err(SourceError::NoSnapshot("it was deleted".to_owned())),
+        Request::Hash { .. } => Err(PeerError::NoSnapshot("it was deleted".to_owned())),
         _ => Ok(reply),
     };
     let mut target = Seat::clone_of(BLOCKS);

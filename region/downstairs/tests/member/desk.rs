@@ -96,13 +96,7 @@ impl Desk {
     }
 
     pub(crate) fn hello() -> Hello {
-        Hello {
-            version_min: 1,
-            version_max: 1,
-            region: named(1).region,
-            set: RegionSetId(Uuid::from_u128(50)),
-            snapshot: None,
-        }
+        Hello::new(named(1).region, RegionSetId(Uuid::from_u128(50)), None)
     }
 
     /// Somebody who has said Hello.

@@ -3,7 +3,7 @@
 use crate::desk::{Desk, at, promotion, read, write};
 use downstairs::{EPOCHS_AT_ONCE, Rule};
 use proptest::prelude::*;
-use region_wire::{Refusal, Reply, Request};
+use region_wire::{NotWelcome, Refusal, Reply, Request, VERSION};
 
 fn refused(said: &[Reply], epoch: u32, session: u128) -> bool {
     said == [Reply::Refused(Refusal::Epoch(promotion(epoch, session)))]
@@ -171,13 +171,23 @@ fn another_region_another_set_and_another_version_are_refused() {
     let other_set = region_wire::Hello { set: ids::RegionSetId(uuid::Uuid::nil()), ..hello };
     let other_region = region_wire::Hello { region: ids::RegionId(uuid::Uuid::nil()), ..hello };
     let (connection, said) = desk.try_connect(&other_set);
-    assert!(matches!(said[..], [Reply::Refused(Refusal::OtherSet(_))]), "{said:?}");
+    assert!(matches!(said[..], [Reply::Refused(Refusal::Hello(NotWelcome::OtherSet(_)))]), "{said:?}");
     assert!(desk.closed.contains(&connection));
     let (connection, said) = desk.try_connect(&other_region);
-    assert!(matches!(said[..], [Reply::Refused(Refusal::NoRegion(_))]), "{said:?}");
+    assert!(matches!(said[..], [Reply::Refused(Refusal::Hello(NotWelcome::NoRegion(_)))]), "{said:?}");
     assert!(desk.closed.contains(&connection));
-    let (_, said) = desk.try_connect(&region_wire::Hello { version_min: 2, version_max: 9, ..hello });
-    assert_eq!(said, [Reply::Refused(Refusal::Version(1, 1))]);
-    let (_, said) = desk.try_connect(&region_wire::Hello { version_min: 0, version_max: 9, ..hello });
-    assert!(matches!(said[..], [Reply::Welcome(_)]), "{said:?}");
+    let speaks = |version_min, version_max| region_wire::Hello { version_min, version_max, ..hello };
+    // Whoever writes it and whoever reads a snapshot of it; and before anything else that may be wrong.
+    for of in [speaks(VERSION + 1, 9), speaks(0, VERSION - 1)] {
+        let snapshot = Some(ids::SnapshotId(uuid::Uuid::nil()));
+        for hello in
+            [of, region_wire::Hello { snapshot, ..of }, region_wire::Hello { set: other_set.set, ..of }]
+        {
+            let (connection, said) = desk.try_connect(&hello);
+            assert_eq!(said, [Reply::Refused(Refusal::Hello(NotWelcome::Version(VERSION, VERSION)))]);
+            assert!(desk.closed.contains(&connection));
+        }
+    }
+    let (_, said) = desk.try_connect(&speaks(0, 9));
+    assert!(matches!(&said[..], [Reply::Welcome(welcome)] if welcome.version == VERSION), "{said:?}");
 }

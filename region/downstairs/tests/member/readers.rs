@@ -4,7 +4,7 @@ use crate::desk::{Desk, at, data, list, promotion, read, write};
 use downstairs::ConnectionId;
 use durable_fs::Storage;
 use ids::SnapshotId;
-use region_wire::{Blocks, Hello, Refusal, Reply, Request};
+use region_wire::{Blocks, Hello, NotWelcome, Refusal, Reply, Request, VERSION};
 use std::io::IoSlice;
 use uuid::Uuid;
 
@@ -31,7 +31,7 @@ fn desk() -> (Desk, ConnectionId) {
 fn reader(desk: &mut Desk) -> ConnectionId {
     let (reader, said) = desk.try_connect(&of_snapshot(1));
     let [Reply::SnapshotWelcome(welcome)] = said[..] else { panic!("{said:?}") };
-    assert_eq!((welcome.version, welcome.incarnation, welcome.applied), (1, 7, at(5, 2)));
+    assert_eq!((welcome.version, welcome.incarnation, welcome.applied), (VERSION, 7, at(5, 2)));
     reader
 }
 
@@ -132,7 +132,7 @@ fn one_that_is_not_there_is_refused_by_name() {
     assert_eq!((refused(&said), desk.closed.pop()), (&*expected, Some(stranger)));
     let other_set = Hello { set: ids::RegionSetId(Uuid::nil()), ..of_snapshot(1) };
     let (_, said) = desk.try_connect(&other_set);
-    assert!(matches!(said[..], [Reply::Refused(Refusal::OtherSet(_))]), "{said:?}");
+    assert!(matches!(said[..], [Reply::Refused(Refusal::Hello(NotWelcome::OtherSet(_)))]), "{said:?}");
 }
 
 #[test]

@@ -21,11 +21,11 @@ use jiff::Timestamp;
 use mio::{Events, Poll, Token, Waker};
 use nbd_server::Access;
 use region::Member;
-use region_wire::Request;
+use region_wire::{Request, source_address};
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, mpsc::Receiver},
     thread,
     time::{Duration, Instant},
@@ -63,6 +63,8 @@ pub struct Export {
     executor: Option<Executor>,
     /// Where members are served.
     addresses: BTreeMap<Member, SocketAddr>,
+    /// And from where they are come to.
+    source_address: Option<IpAddr>,
     /// The connections to members, by their places.
     peers: Vec<Peer>,
     /// What was said of the member at each place last, and of how many wrong seals.
@@ -91,14 +93,17 @@ impl Export {
     /// # Errors
     /// [`ExportError`].
     pub fn new(offer: Offer, address: Address) -> Result<Export, ExportError> {
-        let Offer { composition, request, name } = offer;
+        let Offer { composition, request, name, source_address } = offer;
         let poll = Poll::new().map_err(ExportError::System)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(ExportError::System)?);
         let block_size = composition.block_size.bytes() as u64;
         let (addresses, parts) = (composition.addresses(), composition.sources());
         let opened = match parts.is_empty() {
             true => None,
-            false => Some(Sources::open(parts, block_size, Arc::clone(&waker)).map_err(ExportError::Source)?),
+            false => {
+                let opened = Sources::open(parts, block_size, source_address, Arc::clone(&waker));
+                Some(opened.map_err(ExportError::Source)?)
+            }
         };
         let (sources, source_blocks) = opened.unzip();
         let volume = Volume::new(composition, &source_blocks.unwrap_or_default());
@@ -118,6 +123,7 @@ impl Export {
             volume,
             executor: request.map(Executor::new),
             addresses,
+            source_address,
             told: vec![None; places],
             told_seals: vec![(0, Duration::ZERO); places],
             peers: std::iter::repeat_with(Peer::new).take(places).collect(),
@@ -354,7 +360,8 @@ impl Export {
     fn connect(&mut self, peer: PeerId) -> io::Result<()> {
         let address = self.volume.member_at(peer).and_then(|member| self.addresses.get(&member));
         let address = *address.ok_or(io::ErrorKind::AddrNotAvailable)?;
-        self.peers[peer.0].connect(address, self.poll.registry(), Token(PEERS + peer.0))
+        let from = source_address(self.source_address, address);
+        self.peers[peer.0].connect((from, address), self.poll.registry(), Token(PEERS + peer.0))
     }
 
     /// For people.

@@ -77,7 +77,7 @@ impl Site {
         };
         let addresses = members.iter().map(Server::address).collect();
         let composition = Composition::of_region_set(config, addresses);
-        let offer = Offer { composition, request: None, name: String::new() };
+        let offer = Offer { composition, request: None, name: String::new(), source_address: None };
         let export = Export::new(offer, Address::Unix(dir.path().join("nbd"))).unwrap();
         let handle = export.handle();
         let control = Some(Control::start(&dir.path().join("control"), handle.clone()).unwrap());

@@ -135,7 +135,7 @@ impl Site {
         let composition = request.build(Uuid::new_v4(), self.key.as_ref()).unwrap();
         let socket = self.path(&format!("export{}", self.next_export));
         self.next_export += 1;
-        let offer = Offer { composition, request: Some(request), name: String::new() };
+        let offer = Offer { composition, request: Some(request), name: String::new(), source_address: None };
         let export = Export::new(offer, Address::Unix(socket.clone()))?;
         let handle = export.handle();
         handle.activate();

@@ -2,7 +2,7 @@
 
 use ids::{RegionId, RegionSetId};
 use region::{BlockSize, Geometry, List, ListVersion, Member, Position, Promotion};
-use region_wire::{Promoted, Reply, Request, Welcome};
+use region_wire::{Promoted, Reply, Request, VERSION, Welcome};
 use std::{collections::VecDeque, time::Duration};
 use upstairs::{
     Action, ActivateError, At, Behind, Config, Job, JobId, Limits, MemberState, Patience, PeerId, PhaseName,
@@ -41,7 +41,7 @@ fn answer(request: &Request) -> Option<Reply> {
     let none = Position::NONE;
     Some(match request {
         Request::Hello(_) => Reply::Welcome(Welcome {
-            version: 1,
+            version: VERSION,
             geometry: geometry(),
             incarnation: 1,
             promoted: Promotion::default(),
@@ -181,7 +181,7 @@ fn sent_when_it_comes_back(upstairs: &mut Upstairs, applied: Position) -> Vec<Re
     upstairs.tick(2 * SECOND);
     upstairs.connected(2 * SECOND, peer, true);
     let welcome =
-        Welcome { version: 1, geometry: geometry(), incarnation: 1, promoted: Promotion::default() };
+        Welcome { version: VERSION, geometry: geometry(), incarnation: 1, promoted: Promotion::default() };
     upstairs.received(2 * SECOND, peer, vec![Reply::Welcome(welcome)]);
     let promoted = Promoted { list, applied, durable: applied, is_suspect: true };
     let actions = upstairs.received(2 * SECOND, peer, vec![Reply::Promoted(promoted)]);

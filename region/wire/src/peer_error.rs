@@ -1,0 +1,127 @@
+//! Why a member that is asked for a snapshot does not give it: the same for a clone that is made and for a volume that is read. Each of them
+//! has a connection of its own kind, and tells what came of it by this.
+
+use crate::{
+    frame::WireError,
+    handshake::{Expected, Unfit},
+    reply::{Refusal, Reply, SnapshotWelcome},
+};
+use region::Position;
+use std::{io, time::Duration};
+
+/// Why a member does not give what it is asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// Nobody is there.
+    #[error("it cannot be reached")]
+    NotConnected(#[source] io::Error),
+    /// It is gone.
+    #[error("its connection broke")]
+    Broken(#[source] io::Error),
+    /// It says nothing.
+    #[error("it has not answered within {} s", .0.as_secs())]
+    Silent(Duration),
+    /// It is not the one that was wanted.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// It has no such snapshot, in its words.
+    #[error("{0}")]
+    NoSnapshot(String),
+    /// It says no, in its words.
+    #[error("it refuses: {0}")]
+    Refused(String),
+    /// Garbage.
+    #[error("what it says is no message")]
+    Wire(#[from] WireError),
+    /// Nonsense.
+    #[error("it says what cannot be: {0}")]
+    Strange(&'static str),
+    /// Two snapshots of one name.
+    #[error(
+        "its snapshot of that name is another one: it is of position {theirs}, and that of others is of {ours}"
+    )]
+    OtherSnapshot {
+        /// There.
+        theirs: Position,
+        /// Elsewhere.
+        ours: Position,
+    },
+    /// Rotten there, or on the way; or a lie.
+    #[error("block {0} is not what was written there")]
+    WrongBlock(u64),
+    /// Only who has the volume's key sees it.
+    #[error(
+        "block {0} is not what the volume's key has sealed, and has its checksum: somebody has changed it"
+    )]
+    WrongSeal(u64),
+    /// It never had the bytes.
+    #[error("the bytes of block {0} were lost when it was to get them")]
+    Lost(u64),
+}
+
+impl PeerError {
+    /// Whether it may be otherwise in a moment.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, PeerError::NotConnected(_) | PeerError::Broken(_) | PeerError::Silent(_))
+    }
+
+    /// A name for programs, which does not change.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            PeerError::NotConnected(_) => "unreachable",
+            PeerError::Broken(_) => "disconnected",
+            PeerError::Silent(_) => "silent",
+            PeerError::Unfit(unfit) => unfit.code(),
+            PeerError::NoSnapshot(_) => "no_snapshot",
+            PeerError::Refused(_) => "refused",
+            PeerError::Wire(_) | PeerError::Strange(_) => "wrong_answer",
+            PeerError::OtherSnapshot { .. } => "other_snapshot",
+            PeerError::WrongBlock(_) => "wrong_block",
+            PeerError::WrongSeal(_) => "wrong_seal",
+            PeerError::Lost(_) => "lost_block",
+        }
+    }
+}
+
+impl From<Refusal> for PeerError {
+    fn from(refusal: Refusal) -> PeerError {
+        match refusal {
+            Refusal::Hello(why) => Unfit::from(why).into(),
+            Refusal::NoSnapshot(why) => PeerError::NoSnapshot(why),
+            Refusal::EpochTooHigh(why) | Refusal::List { why, .. } => PeerError::Refused(why),
+            Refusal::Epoch(_) => {
+                PeerError::Refused("it wants an epoch, which nobody needs who only reads".to_owned())
+            }
+        }
+    }
+}
+
+impl Reply {
+    /// What a member has answered; or, if that is a no, why.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub fn answered(self) -> Result<Reply, PeerError> {
+        match self {
+            Reply::Refused(refusal) => Err(refusal.into()),
+            Reply::Failed(why) | Reply::Wrong(why) => Err(PeerError::Refused(why)),
+            reply => Ok(reply),
+        }
+    }
+
+    /// What was answered to who wants to read a snapshot, by the member that is wanted.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub fn welcomed(self, expected: &Expected) -> Result<SnapshotWelcome, PeerError> {
+        match self.answered()? {
+            Reply::SnapshotWelcome(welcome) => {
+                expected.check_snapshot(&welcome)?;
+                Ok(welcome)
+            }
+            _ => Err(PeerError::Strange("it does not welcome who wants to read a snapshot")),
+        }
+    }
+}
