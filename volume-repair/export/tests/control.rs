@@ -285,3 +285,13 @@ fn a_newer_request_is_applied_and_what_is_none_is_refused_by_name() {
     );
     assert_eq!(regions().len(), 4, "nothing has changed");
 }
+
+#[test]
+fn copies_are_compared_of_a_volume_that_reads_and_writes_and_a_few_at_once() {
+    let site = Site::start();
+    let compare = |first, count| Request::Compare { first, count };
+    assert_eq!(site.refusal(&compare(0, 1)), "volume_not_active");
+    assert_eq!(ask(&site.socket(), &Request::Activate { epoch: 3 }).unwrap(), Answer::Done);
+    assert_eq!(site.refusal(&compare(0, 1)), "volume_not_active");
+    assert!(site.says_to(b"{\"request\":\"compare\",\"first\":0}\n").contains("not_a_request"));
+}
