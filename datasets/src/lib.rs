@@ -32,13 +32,14 @@
 //!
 //! - [`types`], [`error`], [`status`]: words, refusals, and what they say about a disk.
 //! - [`ports`]: the port.
-//! - [`attempts`], [`command`], [`holders`]: what may hang; programs; who has files open.
+//! - [`attempts`], [`command`], [`holders`], [`mounts`]: what may hang; programs; who has files open; what is mounted.
 //! - [`directories`], [`zfs`]: the two.
 mod attempts;
 mod command;
 mod directories;
 mod error;
 mod holders;
+mod mounts;
 mod ports;
 mod status;
 mod types;
@@ -48,9 +49,10 @@ pub use command::{CommandFailed, Ended};
 pub use directories::Directories;
 pub use error::DatasetError;
 pub use holders::Holder;
+pub use mounts::is_mounted;
 pub use ports::Datasets;
 pub use types::{
-    Dataset, DiskReport, DiskSpace, FileSystem, Health, Listing, QUOTA_BYTES_MAX, QUOTA_BYTES_MIN, Quotas,
-    STRANGERS_MAX, Size, Snapshot, Stranger,
+    Dataset, DiskReport, DiskSpace, FileSystem, Health, Listing, Pool, QUOTA_BYTES_MAX, QUOTA_BYTES_MIN,
+    Quotas, STRANGERS_MAX, Size, Snapshot, Stranger,
 };
 pub use zfs::Zfs;
