@@ -1,14 +1,16 @@
 //! The disks that hold regions: which there are, how they do, and the process that serves each.
 //!
 //! ```text
-//!   config: id, name, dir ──► Disk ──► Datasets            a directory per region, with room that is kept
+//!   config: id, name, dir or zfs ──► Disk ──► Datasets            a directory per region, with room that is kept
 //!                               └────► supervise (a task) ─starts, finds again─► sled-agent downstairs --datasets
 //!                                                                                (outlives the agent)
 //! ```
 //!
 //! - [`mod@assign`]: which port each has, for ever. [`supervise`]: that a Downstairs runs; which process it is, provably:
 //!   [`downstairs_process`].
-//! - [`serve`]: that process's own side. [`files`]: the regions of a disk, each in its dataset, as a Downstairs knows them. [`faults`]: how
+//! - [`place`]: where each is, a directory or a dataset of ZFS, and when it can be served. [`room`]: what is asked of it for a
+//!   region.
+//! - [`serve`]: that process's own side. [`presence`]: that it ends when its disk is gone. [`files`]: the regions of a disk, each in its dataset, as a Downstairs knows them. [`faults`]: how
 //!   tests and drills break it.
 //! - [`command`]: `sled-agent disk`: taking a disk into use, and ending its Downstairs.
 
@@ -16,17 +18,23 @@ mod assign;
 pub mod command;
 mod faults;
 mod files;
+mod place;
+mod presence;
+mod room;
 pub mod serve;
 mod supervise;
 
-use crate::config::DiskSettings;
-use camino::Utf8PathBuf;
-use datasets::{Datasets, Directories, DiskReport, FileSystem, Health};
+use crate::config::{self, DiskSettings};
+use camino::Utf8Path;
+use datasets::{DatasetError, Datasets, DiskReport, FileSystem, Health};
 use downstairs::{Answer, Order};
 use futures::future::join_all;
 use ids::DiskId;
+use place::Place;
 use problem::chain;
-use sled_client::disks::{DiskHealth, DiskSpace, DiskStatus, DownstairsStatus};
+use sled_client::disks::{
+    DiskHealth, DiskKind, DiskSpace, DiskStatus, DownstairsState, DownstairsStatus, ZfsStatus,
+};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -44,7 +52,7 @@ pub struct Disk {
     pub id: DiskId,
     /// Its name.
     pub name: String,
-    dir: Utf8PathBuf,
+    place: Place,
     /// What is on it.
     pub datasets: Arc<dyn Datasets>,
     /// Where its Downstairs listens.
@@ -57,20 +65,33 @@ pub struct Disk {
 pub struct Disks(Arc<Vec<Disk>>);
 
 impl Disk {
-    /// A disk, and who sees to it that it is served.
-    #[must_use]
-    pub fn open(settings: &DiskSettings, address: SocketAddr, launch: &Launch) -> (Disk, Supervisor) {
-        let datasets: Arc<dyn Datasets> = Arc::new(Directories::open(&settings.dir, STEP_LIMIT));
-        let supervisor = Supervisor::new(settings, address, Arc::clone(&datasets), launch.clone());
+    /// A disk, and who sees to it that it is served. `locks` is a directory that is there, for locks that are not on the disks themselves.
+    ///
+    /// # Errors
+    /// `bad_dataset_name`.
+    pub fn open(
+        settings: &DiskSettings,
+        address: SocketAddr,
+        launch: &Launch,
+        locks: &Utf8Path,
+    ) -> Result<(Disk, Supervisor), DatasetError> {
+        let place = Place::open(settings, locks)?;
+        let supervisor = Supervisor::new(settings, address, place.clone(), launch.clone());
         let disk = Disk {
             id: settings.id,
             name: settings.name.clone(),
-            dir: settings.dir.clone(),
-            datasets,
+            datasets: place.datasets(),
+            place,
             address,
             downstairs: supervisor.standing(),
         };
-        (disk, supervisor)
+        Ok((disk, supervisor))
+    }
+
+    /// What holds its datasets.
+    #[must_use]
+    pub fn kind(&self) -> &config::DiskKind {
+        self.place.kind()
     }
 
     /// Asks its Downstairs for more than blocks.
@@ -78,18 +99,30 @@ impl Disk {
     /// # Errors
     /// How it does not answer, in words.
     pub async fn ask(&self, order: Order) -> Result<Answer, String> {
-        let dir = self.dir.clone();
+        let dir = self.place.directory().await?;
         // It waits for a socket, and behind that for the disk.
         let asked = tokio::task::spawn_blocking(move || downstairs::ask(&dir, &order)).await;
         asked.map_err(|panic| panic.to_string())?.map_err(|error| chain(&error))
     }
 
     async fn status(&self) -> DiskStatus {
-        let DiskReport { file_system, reflinks, space, health, detail, .. } = self.datasets.disk().await;
+        let report = self.datasets.disk().await;
+        let downstairs = self.served(&report);
+        let DiskReport { directory, pool, file_system, reflinks, space, health, detail, .. } = report;
+        let zfs = self.place.zfs().map(|dataset| ZfsStatus {
+            dataset: dataset.to_owned(),
+            pool_state: pool.as_ref().map(|pool| pool.state.clone()),
+            quota: pool.as_ref().and_then(|pool| pool.quota_bytes),
+            reservation: pool.as_ref().and_then(|pool| pool.reservation_bytes),
+        });
+        // The config has said it, whether it is there or not.
+        let dir = if zfs.is_none() { Some(self.place.last_found()) } else { directory };
         DiskStatus {
             id: self.id,
             name: self.name.clone(),
-            dir: self.dir.to_string(),
+            kind: if zfs.is_some() { DiskKind::Zfs } else { DiskKind::Directory },
+            dir: dir.map(Into::into),
+            zfs,
             health: match health {
                 Health::Healthy => DiskHealth::Healthy,
                 Health::Degraded => DiskHealth::Degraded,
@@ -117,8 +150,19 @@ impl Disk {
                 reserved: space.reserved_bytes,
                 reservable: space.reservable_bytes,
             }),
-            downstairs: self.downstairs.borrow().clone(),
+            downstairs,
         }
+    }
+
+    /// The process that serves it. While the disk gives nothing back, one that is there can do nothing but wait for it.
+    fn served(&self, report: &DiskReport) -> DownstairsStatus {
+        let mut downstairs = self.downstairs.borrow().clone();
+        let waits = matches!(report.health, Health::Suspended | Health::Faulted);
+        if waits && downstairs.state == DownstairsState::Running {
+            downstairs.state = DownstairsState::WaitingForDisk;
+            downstairs.reason.clone_from(&report.detail);
+        }
+        downstairs
     }
 }
 

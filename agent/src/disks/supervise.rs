@@ -13,16 +13,15 @@
 //! The agent's end moves nobody: the process goes on, and whoever looks next finds it by the lock on its disk. Only this task moves a
 //! disk's standing. A crash of the agent between the start of a process and anything else is as its end.
 
-use super::faults;
+use super::{faults, place::Place};
 use crate::config::DiskSettings;
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon::log::LogFormat;
-use datasets::{Datasets, Health};
 use downstairs_process::{self as process, Holder, Ours};
 use ids::DiskId;
 use problem::chain;
 use sled_client::disks::{DownstairsState, DownstairsStatus};
-use std::{error::Error, io, net::SocketAddr, process::Stdio, sync::Arc, time::Duration};
+use std::{error::Error, io, net::SocketAddr, process::Stdio, time::Duration};
 use tokio::{
     net::TcpStream,
     process::Command,
@@ -62,9 +61,8 @@ pub struct Launch {
 pub struct Supervisor {
     id: DiskId,
     name: String,
-    dir: Utf8PathBuf,
+    place: Place,
     address: SocketAddr,
-    datasets: Arc<dyn Datasets>,
     launch: Launch,
     standing: watch::Sender<DownstairsStatus>,
 }
@@ -73,7 +71,7 @@ impl Supervisor {
     pub(super) fn new(
         settings: &DiskSettings,
         address: SocketAddr,
-        datasets: Arc<dyn Datasets>,
+        place: Place,
         launch: Launch,
     ) -> Supervisor {
         let standing = DownstairsStatus {
@@ -84,8 +82,8 @@ impl Supervisor {
             reason: Some("the disk was not looked at yet".to_owned()),
         };
         let standing = watch::Sender::new(standing);
-        let (id, name, dir) = (settings.id, settings.name.clone(), settings.dir.clone());
-        Supervisor { id, name, dir, address, datasets, launch, standing }
+        let (id, name) = (settings.id, settings.name.clone());
+        Supervisor { id, name, place, address, launch, standing }
     }
 
     pub(super) fn standing(&self) -> watch::Receiver<DownstairsStatus> {
@@ -103,12 +101,14 @@ impl Supervisor {
     async fn supervise(&self) {
         let mut pause = PAUSE_MIN;
         loop {
-            if let Err(reason) = self.disk_is_there().await {
-                self.stands(DownstairsState::WaitingForDisk, None, Some(reason));
-                sleep(PROBE).await;
-                continue;
-            }
-            let dir = self.dir.clone();
+            let dir = match self.place.ready().await {
+                Ok(dir) => dir,
+                Err(reason) => {
+                    self.stands(DownstairsState::WaitingForDisk, None, Some(reason));
+                    sleep(PROBE).await;
+                    continue;
+                }
+            };
             // It reads files of the disk.
             let found = tokio::task::spawn_blocking(move || process::look(&dir)).await;
             let since = Instant::now();
@@ -119,7 +119,7 @@ impl Supervisor {
                     let (pid, at) = (ours.pid(), ours.address());
                     let why = format!(
                         "it listens on {at}, where an earlier config had it: `sled-agent disk stop {}`",
-                        self.dir
+                        self.place.last_found()
                     );
                     self.elsewhere(Some(pid), why).await;
                     continue;
@@ -134,7 +134,7 @@ impl Supervisor {
             if since.elapsed() >= RAN_WELL {
                 pause = PAUSE_MIN;
             }
-            tracing::warn!(disk = %self.id, dir = %self.dir, reason = end, pause_ms = pause.as_millis(), "a downstairs has ended");
+            tracing::warn!(disk = %self.id, dir = %self.place, reason = end, pause_ms = pause.as_millis(), "a downstairs has ended");
             self.stands(DownstairsState::BackingOff, None, Some(end));
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
@@ -142,21 +142,13 @@ impl Supervisor {
         }
     }
 
-    /// Whether the disk can be served at all; a full one, and one that takes no writes, can.
-    async fn disk_is_there(&self) -> Result<(), String> {
-        let report = self.datasets.disk().await;
-        match report.health {
-            Health::Missing | Health::Suspended | Health::Faulted | Health::Failed => {
-                Err(report.detail.unwrap_or_else(|| format!("{:?}", report.health)))
-            }
-            Health::Healthy | Health::Degraded | Health::Full | Health::ReadOnly => Ok(()),
-        }
-    }
-
     /// Starts one and waits for its end; tells how it ended.
     async fn start(&self) -> String {
         let mut command = Command::new(&self.launch.program);
-        command.args(process::arguments(&self.dir, self.address));
+        command.args(process::arguments(&self.place.last_found(), self.address));
+        if let Some(dataset) = self.place.zfs() {
+            command.args(["--zfs", dataset]);
+        }
         if self.launch.log_format == LogFormat::Json {
             command.arg("--log-json");
         }
@@ -171,7 +163,7 @@ impl Supervisor {
             Err(error) => return cannot_start(&self.launch.program, &error),
         };
         let pid = child.id();
-        tracing::info!(disk = %self.id, dir = %self.dir, pid, address = %self.address, "downstairs started");
+        tracing::info!(disk = %self.id, dir = %self.place, pid, address = %self.address, "downstairs started");
         self.stands(DownstairsState::Starting, pid, None);
         let ended = tokio::select! {
             ended = child.wait() => ended,
@@ -189,7 +181,7 @@ impl Supervisor {
     /// Takes over one that an earlier life of the agent has started, and waits for its end.
     async fn adopt(&self, ours: Ours) -> String {
         let pid = ours.pid();
-        tracing::info!(disk = %self.id, dir = %self.dir, pid, address = %self.address, "downstairs found again");
+        tracing::info!(disk = %self.id, dir = %self.place, pid, address = %self.address, "downstairs found again");
         self.stands(DownstairsState::Starting, Some(pid), None);
         let ended = ours.ended();
         tokio::pin!(ended);
