@@ -26,6 +26,7 @@
 //! Reserve what the quota is. A disk whose datasets may together take more than it has can be filled by one of them, and then the
 //! others do not get what was reserved for them: on directories because nobody stops a write, on `zfs-fuse` 0.7 because it
 //! refuses writes at a pool without other room (seen: 3.6 MiB written of 100 MiB reserved). OpenZFS was not tried.
+//! An agent gives regions on ZFS more than is reserved for them all the same: what their snapshots keep is counted, too.
 //!
 //! `zfs-fuse` 0.7 is for tests. Killed, it keeps what was synced through the descriptor that has written it; what was written through
 //! another one, closed before the sync, it was seen to lose.

@@ -136,6 +136,11 @@ impl Agent {
         command
     }
 
+    /// Nobody serves them any more, and nobody can say where they were.
+    pub(crate) fn disks_are_gone(&mut self) {
+        self.named.clear();
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.temp.path().join("log")).unwrap_or_default()
     }
@@ -198,7 +203,7 @@ impl Drop for Agent {
         let pantry = self.temp.path().join("state/pantry");
         // All are asked, whatever becomes of one.
         let mut stopped = vec![self.command(&["pantry-stop", "--directory", pantry.as_str()]).status()];
-        stopped.extend((0..self.disks.len()).map(|index| self.disk_command("stop", index).status()));
+        stopped.extend((0..self.named.len()).map(|index| self.disk_command("stop", index).status()));
         for stopped in stopped {
             if !std::thread::panicking() {
                 assert!(stopped.unwrap().success(), "{}", self.log());

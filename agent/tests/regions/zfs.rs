@@ -223,44 +223,40 @@ fn is_as_it_was(origin: &Origin) {
     writer.write(Position { epoch: 3, counter: 1 }, 0, 1, 7);
 }
 
+/// Once nobody serves it, with why.
+async fn is_gone(agent: &mut Agent) -> String {
+    let gone = |disk: &DiskStatus| {
+        let downstairs = &disk.downstairs;
+        downstairs.state == DownstairsState::WaitingForDisk && downstairs.pid.is_none()
+    };
+    let away = agent.disk_where(0, gone).await;
+    assert_eq!((away.health, away.dir), (DiskHealth::Missing, None));
+    assert!(agent.log().contains("the disk that was at"), "{}", agent.log());
+    agent.disks_are_gone();
+    away.reason.unwrap()
+}
+
+/// It could go on with the files that it has open, and nobody else would find them.
 #[test]
-fn a_pool_that_goes_away_under_its_downstairs_is_waited_for_and_served_again() {
-    run(
-        "a_pool_that_goes_away_under_its_downstairs_is_waited_for_and_served_again",
-        26,
-        async |pool, agent| {
-            let before = served(agent).await;
-            let origin = Origin::on(agent).await;
-            pool.kill_daemon();
-            let away =
-                agent.disk_where(0, |disk| disk.downstairs.pid.is_none() && disk.reason.is_some()).await;
-            assert_eq!((away.health, away.dir), (DiskHealth::Missing, None));
-            assert!(away.reason.unwrap().contains("zfs-fuse daemon is running"));
-            assert!(agent.log().contains("the disk that was at"), "{}", agent.log());
-            // The dead daemon's mounts are in the way of the next one's.
-            command(&["umount", "--recursive", "--lazy", pool.mountpoint().as_str()]);
-            pool.start_daemon().await;
-            command(&["zfs", "mount", "-a"]);
-            let back = agent.stands(0, DownstairsState::Running).await;
-            assert_eq!(
-                (back.health, back.downstairs.address),
-                (DiskHealth::Healthy, before.downstairs.address)
-            );
-            is_as_it_was(&origin);
-            // Nor does one stay that others cannot find, though it could go on.
-            command(&["umount", "--recursive", "--lazy", pool.mountpoint().as_str()]);
-            let away =
-                agent.disk_where(0, |disk| disk.downstairs.pid.is_none() && disk.reason.is_some()).await;
-            assert!(away.reason.unwrap().contains("is not mounted"));
-            command(&["zfs", "mount", "-a"]);
-            agent.stands(0, DownstairsState::Running).await;
-            assert_eq!(
-                Peer::read_snapshot(origin.address, (origin.region, origin.set, origin.snapshot), 256)
-                    .unwrap()[0],
-                2
-            );
-        },
-    );
+fn its_downstairs_ends_when_the_disk_is_gone_from_its_path() {
+    run("its_downstairs_ends_when_the_disk_is_gone_from_its_path", 26, async |pool, agent| {
+        served(agent).await;
+        Origin::on(agent).await;
+        command(&["umount", "--recursive", "--lazy", pool.mountpoint().as_str()]);
+        let why = is_gone(agent).await;
+        assert!(why.contains("is not mounted: `zfs mount tank/bobsled`"), "{why}");
+    });
+}
+
+#[test]
+fn its_downstairs_ends_when_the_pools_daemon_is_dead() {
+    run("its_downstairs_ends_when_the_pools_daemon_is_dead", 27, async |pool, agent| {
+        served(agent).await;
+        Origin::on(agent).await;
+        pool.kill_daemon();
+        let why = is_gone(agent).await;
+        assert!(why.contains("zfs-fuse daemon is running"), "{why}");
+    });
 }
 
 #[test]
