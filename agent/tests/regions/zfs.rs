@@ -72,7 +72,7 @@ fn write_all(peer: &mut Peer, epoch: u32, fill: u8) -> Result<(), Reply> {
 
 #[test]
 fn its_regions_are_made_and_destroyed_as_often_as_it_is_asked() {
-    run("its_regions_are_made_and_destroyed_as_often_as_it_is_asked", 20, async |pool, agent| {
+    run("its_regions_are_made_and_destroyed_as_often_as_it_is_asked", 120, async |pool, agent| {
         // Nothing is made before somebody says so.
         agent.start();
         let missing = agent.stands(0, DownstairsState::WaitingForDisk).await;
@@ -118,7 +118,7 @@ fn its_regions_are_made_and_destroyed_as_often_as_it_is_asked() {
 
 #[test]
 fn what_is_written_is_kept_by_snapshots_and_clones() {
-    run("what_is_written_is_kept_by_snapshots_and_clones", 21, async |_, agent| {
+    run("what_is_written_is_kept_by_snapshots_and_clones", 121, async |_, agent| {
         served(agent).await;
         let origin = Origin::on(agent).await;
         let clone = RegionId::generate();
@@ -141,7 +141,7 @@ fn what_is_written_is_kept_by_snapshots_and_clones() {
 
 #[test]
 fn a_region_that_has_all_of_its_quota_waits_for_room_and_no_other_one_does() {
-    run("a_region_that_has_all_of_its_quota_waits_for_room_and_no_other_one_does", 22, async |_, agent| {
+    run("a_region_that_has_all_of_its_quota_waits_for_room_and_no_other_one_does", 122, async |_, agent| {
         served(agent).await;
         let (region, set, made, _) = small(agent).await;
         let address = made.address.unwrap();
@@ -182,7 +182,7 @@ fn a_region_that_has_all_of_its_quota_waits_for_room_and_no_other_one_does() {
 fn a_pool_that_is_exported_is_waited_for_and_served_again_when_it_is_imported() {
     run(
         "a_pool_that_is_exported_is_waited_for_and_served_again_when_it_is_imported",
-        23,
+        123,
         async |pool, agent| {
             let before = served(agent).await;
             let origin = Origin::on(agent).await;
@@ -239,7 +239,7 @@ async fn is_gone(agent: &mut Agent) -> String {
 /// It could go on with the files that it has open, and nobody else would find them.
 #[test]
 fn its_downstairs_ends_when_the_disk_is_gone_from_its_path() {
-    run("its_downstairs_ends_when_the_disk_is_gone_from_its_path", 26, async |pool, agent| {
+    run("its_downstairs_ends_when_the_disk_is_gone_from_its_path", 126, async |pool, agent| {
         served(agent).await;
         Origin::on(agent).await;
         command(&["umount", "--recursive", "--lazy", pool.mountpoint().as_str()]);
@@ -250,7 +250,7 @@ fn its_downstairs_ends_when_the_disk_is_gone_from_its_path() {
 
 #[test]
 fn its_downstairs_ends_when_the_pools_daemon_is_dead() {
-    run("its_downstairs_ends_when_the_pools_daemon_is_dead", 27, async |pool, agent| {
+    run("its_downstairs_ends_when_the_pools_daemon_is_dead", 127, async |pool, agent| {
         served(agent).await;
         Origin::on(agent).await;
         pool.kill_daemon();
@@ -261,7 +261,7 @@ fn its_downstairs_ends_when_the_pools_daemon_is_dead() {
 
 #[test]
 fn its_downstairs_outlives_the_agent_and_the_next_one_mounts_what_is_not() {
-    run("its_downstairs_outlives_the_agent_and_the_next_one_mounts_what_is_not", 24, async |pool, agent| {
+    run("its_downstairs_outlives_the_agent_and_the_next_one_mounts_what_is_not", 124, async |pool, agent| {
         let first = served(agent).await.downstairs;
         let origin = Origin::on(agent).await;
         agent.kill();
@@ -300,7 +300,7 @@ fn its_downstairs_outlives_the_agent_and_the_next_one_mounts_what_is_not() {
 
 #[test]
 fn why_it_cannot_be_served_is_told_and_it_is_when_that_is_mended() {
-    run("why_it_cannot_be_served_is_told_and_it_is_when_that_is_mended", 25, async |pool, agent| {
+    run("why_it_cannot_be_served_is_told_and_it_is_when_that_is_mended", 125, async |pool, agent| {
         assert!(agent.disk_command("prepare", 0).status().unwrap().success());
         command(&["zfs", "unmount", DATASET]);
         agent.start();
