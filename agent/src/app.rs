@@ -28,6 +28,7 @@ use daemon::{
     state_file::StateFileError,
     state_lock::{StateLock, StateLockError},
 };
+use datasets::DatasetError;
 use durable_fs::{DiskFaults, FaultyDisk, RealDisk, Storage, StorageError};
 use http_edge::{Edge, Metrics, Readiness, Role, Server, ServerOptions, TokenTable, serve::BindError};
 use nexus_client::registration::SledRegistration;
@@ -71,6 +72,9 @@ pub enum StartError {
     /// A disk has no port.
     #[error(transparent)]
     Ports(#[from] AssignError),
+    /// A disk's dataset has no name that could be one.
+    #[error(transparent)]
+    Disk(#[from] DatasetError),
     /// The directory of the regions' records cannot be made.
     #[error("cannot create {path}")]
     RecordsDirectory {
@@ -229,9 +233,10 @@ fn open_disks(config: &Config, launch: &Launch) -> Result<(Disks, Vec<Supervisor
     let ports = disks::assign(&config.state_dir, &ids, config.supervised_ports)?;
     let open = |settings| {
         let disk: &crate::config::DiskSettings = settings;
-        Disk::open(disk, SocketAddr::new(config.address, ports[&disk.id]), launch)
+        Disk::open(disk, SocketAddr::new(config.address, ports[&disk.id]), launch, &config.state_dir)
     };
-    let (disks, supervisors) = config.disks.iter().map(open).unzip();
+    let opened: Vec<_> = config.disks.iter().map(open).collect::<Result<_, _>>()?;
+    let (disks, supervisors) = opened.into_iter().unzip();
     Ok((Disks::new(disks), supervisors))
 }
 

@@ -5,6 +5,7 @@
 use api_client::{ApiClient, ClientOptions};
 use camino::Utf8PathBuf;
 use daemon::log::LogSettings;
+use datasets::Zfs;
 use ids::DiskId;
 use problem::chain;
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -74,14 +75,59 @@ pub struct M2Settings {
 
 /// One disk that holds regions.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "DiskTable")]
 pub struct DiskSettings {
     /// Which disk it is, whatever it is called and wherever it is mounted.
     pub id: DiskId,
     /// Its name in reports: `disk-0`.
     pub name: String,
-    /// Where it is mounted. The agent neither creates nor prepares it, for the same reason as with M.2s.
-    pub dir: Utf8PathBuf,
+    /// Where its datasets are. The agent neither creates nor prepares that, for the same reason as with M.2s.
+    pub kind: DiskKind,
+}
+
+/// What holds a disk's datasets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskKind {
+    /// `dir`: a directory of a mounted file system.
+    Directory(Utf8PathBuf),
+    /// `zfs`: a dataset of a pool, which says where it is mounted.
+    Zfs(String),
+}
+
+/// A disk, as the file has it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DiskTable {
+    id: DiskId,
+    name: String,
+    dir: Option<Utf8PathBuf>,
+    zfs: Option<String>,
+}
+
+impl TryFrom<DiskTable> for DiskSettings {
+    type Error = String;
+
+    fn try_from(table: DiskTable) -> Result<DiskSettings, String> {
+        let DiskTable { id, name, dir, zfs } = table;
+        let kind = match (dir, zfs) {
+            (Some(dir), None) => DiskKind::Directory(dir),
+            (None, Some(dataset)) => {
+                Zfs::check_name(&dataset).map_err(|error| format!("disk {name:?}: {error}"))?;
+                DiskKind::Zfs(dataset)
+            }
+            (Some(_), Some(_)) => {
+                return Err(format!(
+                    "disk {name:?} has both dir and zfs: it is a directory, or a dataset of a pool, which says itself where it is mounted"
+                ));
+            }
+            (None, None) => {
+                return Err(format!(
+                    "disk {name:?} has neither dir nor zfs: say which directory it is, or which dataset of a pool"
+                ));
+            }
+        };
+        Ok(DiskSettings { id, name, kind })
+    }
 }
 
 /// Ports from the first to the last.
@@ -256,7 +302,9 @@ impl Config {
                 if m2.name == disk.name {
                     return Err(same("name"));
                 }
-                if m2.dir.components().eq(disk.dir.components()) {
+                if let DiskKind::Directory(dir) = &disk.kind
+                    && m2.dir.components().eq(dir.components())
+                {
                     return Err(same("dir"));
                 }
             }
@@ -303,15 +351,27 @@ fn callable_and_distinct<'de, D: Deserializer<'de>>(deserializer: D) -> Result<V
 /// M.2s of which each has a name and a directory of its own.
 fn distinct_disks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<M2Settings>, D::Error> {
     let disks = Vec::<M2Settings>::deserialize(deserializer)?;
-    distinct("m2", disks.iter().map(|disk| (&disk.name, &disk.dir))).map_err(D::Error::custom)?;
+    distinct("m2", disks.iter().map(|disk| (&disk.name, Some(&disk.dir)))).map_err(D::Error::custom)?;
     Ok(disks)
 }
 
-/// Disks of which each has an id, a name and a directory of its own.
+/// Disks of which each has an id, a name and a directory or a dataset of its own.
 fn distinct_data_disks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DiskSettings>, D::Error> {
     let disks = Vec::<DiskSettings>::deserialize(deserializer)?;
-    distinct("disk", disks.iter().map(|disk| (&disk.name, &disk.dir))).map_err(D::Error::custom)?;
+    let dir = |disk: &'_ DiskSettings| match &disk.kind {
+        DiskKind::Directory(dir) => Some(dir.clone()),
+        DiskKind::Zfs(_) => None,
+    };
+    let dirs: Vec<_> = disks.iter().map(dir).collect();
+    distinct("disk", disks.iter().map(|disk| &disk.name).zip(dirs.iter().map(Option::as_ref)))
+        .map_err(D::Error::custom)?;
     for (index, disk) in disks.iter().enumerate() {
+        if let Some(other) = disks[..index].iter().find(|other| share_datasets(&other.kind, &disk.kind)) {
+            return Err(D::Error::custom(format!(
+                "the dataset of disk {:?} is that of disk {:?}, or one has the other one in it; each needs one of its own",
+                disk.name, other.name
+            )));
+        }
         if let Some(other) = disks[..index].iter().find(|other| other.id == disk.id) {
             let (first, second, id) = (&other.name, &disk.name, disk.id);
             return Err(D::Error::custom(format!("disks {first:?} and {second:?} have the same id {id}")));
@@ -320,17 +380,24 @@ fn distinct_data_disks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
     Ok(disks)
 }
 
+/// Whether both are datasets of ZFS, and one is the other, or in it.
+fn share_datasets(one: &DiskKind, other: &DiskKind) -> bool {
+    let (DiskKind::Zfs(one), DiskKind::Zfs(other)) = (one, other) else { return false };
+    let mut parts = one.split('/').zip(other.split('/'));
+    parts.all(|(one, other)| one == other)
+}
+
 /// Says what is wrong with names and directories of disks of a kind.
 fn distinct<'a>(
     kind: &str,
-    disks: impl Iterator<Item = (&'a String, &'a Utf8PathBuf)>,
+    disks: impl Iterator<Item = (&'a String, Option<&'a Utf8PathBuf>)>,
 ) -> Result<(), String> {
-    let mut seen: Vec<(&String, &Utf8PathBuf)> = Vec::new();
+    let mut seen: Vec<(&String, Option<&Utf8PathBuf>)> = Vec::new();
     for (name, dir) in disks {
         if name.is_empty() {
             return Err(format!("a {kind} has an empty name; names are shown in reports: \"{kind}-0\""));
         }
-        if !dir.is_absolute() {
+        if let Some(dir) = dir.filter(|dir| !dir.is_absolute()) {
             return Err(format!(
                 "{kind} {name:?}: dir {dir:?} is not absolute, so it depends on where the agent starts"
             ));
@@ -339,7 +406,9 @@ fn distinct<'a>(
             if *other == name {
                 return Err(format!("two {kind} have the name {name:?}"));
             }
-            if others_dir.components().eq(dir.components()) {
+            if let (Some(dir), Some(others_dir)) = (dir, others_dir)
+                && others_dir.components().eq(dir.components())
+            {
                 return Err(format!(
                     "{kind} {other:?} and {name:?} have the same dir {dir:?}; each needs a disk of its own"
                 ));
@@ -405,11 +474,39 @@ operator_token_file = "/etc/bobsled/operator"
             ("000000000002", "000000000001", "line 10", "\"disk-0\" and \"disk-1\" have the same id"),
             ("0199c4a0-0000-7000-8000-000000000002", "two", "line 12", "UUID"),
             ("dir = \"/disks/1\"", "dir = \"/disks/1\", quota_bytes = 1", "line 12", "quota_bytes"),
+            (
+                "dir = \"/disks/1\"",
+                "dir = \"/disks/1\", zfs = \"tank/b\"",
+                "line 10",
+                "\"disk-1\" has both dir and zfs",
+            ),
+            (", dir = \"/disks/1\"", "", "line 10", "\"disk-1\" has neither dir nor zfs"),
+            ("dir = \"/disks/1\"", "zfs = \"tank\"", "line 10", "\"tank\" is no name of a ZFS dataset"),
+            ("dir = \"/disks/1\"", "zfs = \"-r/b\"", "line 10", "\"-r/b\" is no name of a ZFS dataset"),
             ("[auth]", "[supervised_ports]\nfirst = 1\nlast = 2\nstep = 3\n[auth]", "line 17", "step"),
         ] {
             let refusal = refusal(old, new);
             assert!(refusal.starts_with("agent.toml, line"), "{refusal}");
             assert!(refusal.contains(line) && refusal.contains(words), "{words:?} at {line}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn a_dataset_of_a_pool_is_one_disks() {
+        let dirs = "dir = \"/disks/0\" },\n  { id = \"0199c4a0-0000-7000-8000-000000000002\", name = \"disk-1\", dir = \"/disks/1\"";
+        let both = |first: &str, second: &str| {
+            let of_second = "{ id = \"0199c4a0-0000-7000-8000-000000000002\", name = \"disk-1\"";
+            refusal(dirs, &format!("zfs = {first:?} }},\n  {of_second}, zfs = {second:?}"))
+        };
+        for (first, second) in [("tank/b", "tank/b"), ("tank/b", "tank/b/c"), ("tank/b/c/d", "tank/b")] {
+            let refused = both(first, second);
+            assert!(
+                refused.contains("line 10") && refused.contains("each needs one of its own"),
+                "{refused}"
+            );
+        }
+        for (first, second) in [("tank/b", "tank/c"), ("tank/b", "pond/b"), ("tank/b", "tank/bb")] {
+            assert_eq!(both(first, second), "");
         }
     }
 

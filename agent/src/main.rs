@@ -53,6 +53,9 @@ enum Command {
         /// The directory is a disk with datasets, each region in its own. So the agent starts it.
         #[arg(long)]
         datasets: bool,
+        /// The disk is this dataset of ZFS: it must be what is mounted at the directory.
+        #[arg(long, requires = "datasets", value_name = "POOL/DATASET")]
+        zfs: Option<String>,
         /// Log as JSON.
         #[arg(long, requires = "datasets")]
         log_json: bool,
@@ -139,10 +142,18 @@ fn main() -> ExitCode {
             Ok::<(), StartError>(())
         }),
         Command::Check { config } => CHECK.check(&config),
-        Command::Downstairs { directory, listen, datasets: true, log_json, fault_socket, fault_disk } => {
+        Command::Downstairs {
+            directory,
+            listen,
+            datasets: true,
+            zfs,
+            log_json,
+            fault_socket,
+            fault_disk,
+        } => {
             let log_format = if log_json { LogFormat::Json } else { LogFormat::Text };
             let faults = fault_socket.zip(fault_disk).map(|(path, disk)| FaultSocket { path, disk });
-            disks::serve::run(&Serving { directory, address: listen, log_format, faults })
+            disks::serve::run(&Serving { directory, zfs, address: listen, log_format, faults })
         }
         Command::Downstairs { directory, listen, .. } => volumes::run_downstairs(&directory, listen),
         Command::Pantry { directory, socket, address, log_json } => {

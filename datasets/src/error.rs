@@ -104,6 +104,34 @@ pub enum DatasetError {
         /// What was not found.
         why: String,
     },
+    /// ZFS is not installed.
+    #[error("{disk} is a dataset of ZFS, and there is no program {program} on this host: install ZFS")]
+    NoZfs {
+        /// Which disk.
+        disk: String,
+        /// The program.
+        program: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The dataset is there, and its files are not.
+    #[error(
+        "{disk} is not mounted: `zfs mount {disk}`; with canmount=on it is mounted after each start, too"
+    )]
+    NotMounted {
+        /// Which disk.
+        disk: String,
+    },
+    /// The dataset has no place to be mounted at.
+    #[error(
+        "{disk} has the mountpoint {mountpoint:?}, so ZFS does not mount it: `zfs set mountpoint=/… {disk}`"
+    )]
+    NoMountpoint {
+        /// Which disk.
+        disk: String,
+        /// What it has: `legacy` or `none`.
+        mountpoint: String,
+    },
     /// It takes no writes.
     #[error("{disk} is read-only: look at the kernel's log, or at its pool")]
     DiskReadOnly {
@@ -194,6 +222,9 @@ impl DatasetError {
             DatasetError::SnapshotBusy { .. } => "snapshot_busy",
             DatasetError::SnapshotsUnsupported { .. } => "snapshots_unsupported",
             DatasetError::DiskMissing { .. } => "disk_missing",
+            DatasetError::NoZfs { .. } => "zfs_missing",
+            DatasetError::NotMounted { .. } => "not_mounted",
+            DatasetError::NoMountpoint { .. } => "no_mountpoint",
             DatasetError::DiskReadOnly { .. } => "disk_read_only",
             DatasetError::DiskFull { .. } => "disk_full",
             DatasetError::DiskFaulted { .. } => "disk_faulted",

@@ -26,19 +26,21 @@
 //! Reserve what the quota is. A disk whose datasets may together take more than it has can be filled by one of them, and then the
 //! others do not get what was reserved for them: on directories because nobody stops a write, on `zfs-fuse` 0.7 because it
 //! refuses writes at a pool without other room (seen: 3.6 MiB written of 100 MiB reserved). OpenZFS was not tried.
+//! An agent gives regions on ZFS more than is reserved for them all the same: what their snapshots keep is counted, too.
 //!
 //! `zfs-fuse` 0.7 is for tests. Killed, it keeps what was synced through the descriptor that has written it; what was written through
 //! another one, closed before the sync, it was seen to lose.
 //!
 //! - [`types`], [`error`], [`status`]: words, refusals, and what they say about a disk.
 //! - [`ports`]: the port.
-//! - [`attempts`], [`command`], [`holders`]: what may hang; programs; who has files open.
+//! - [`attempts`], [`command`], [`holders`], [`mounts`]: what may hang; programs; who has files open; what is mounted.
 //! - [`directories`], [`zfs`]: the two.
 mod attempts;
 mod command;
 mod directories;
 mod error;
 mod holders;
+mod mounts;
 mod ports;
 mod status;
 mod types;
@@ -48,9 +50,10 @@ pub use command::{CommandFailed, Ended};
 pub use directories::Directories;
 pub use error::DatasetError;
 pub use holders::Holder;
+pub use mounts::is_mounted;
 pub use ports::Datasets;
 pub use types::{
-    Dataset, DiskReport, DiskSpace, FileSystem, Health, Listing, QUOTA_BYTES_MAX, QUOTA_BYTES_MIN, Quotas,
-    STRANGERS_MAX, Size, Snapshot, Stranger,
+    Dataset, DiskReport, DiskSpace, FileSystem, Health, Listing, Pool, QUOTA_BYTES_MAX, QUOTA_BYTES_MIN,
+    Quotas, STRANGERS_MAX, Size, Snapshot, Stranger,
 };
 pub use zfs::Zfs;

@@ -75,6 +75,13 @@ pub trait Datasets: Send + Sync + fmt::Debug {
     /// `snapshot_busy` while somebody has a file of it open; what is wrong with the disk.
     async fn close_snapshot(&self, region: RegionId, snapshot: SnapshotId) -> Result<(), DatasetError>;
 
+    /// The directory below which each region has its own, `<region>/data`. It is there now, on the disk and not in the place where that is
+    /// to be mounted.
+    ///
+    /// # Errors
+    /// `zfs_missing`, `not_mounted`, `no_mountpoint`; what is wrong with the disk.
+    async fn directory(&self) -> Result<Utf8PathBuf, DatasetError>;
+
     /// What the disk is and how it does. That it cannot be asked is an answer, too.
     async fn disk(&self) -> DiskReport;
 }

@@ -11,6 +11,8 @@ impl DiskReport {
     pub(crate) fn unasked(disk: &str, quotas: Quotas) -> DiskReport {
         DiskReport {
             disk: disk.to_owned(),
+            directory: None,
+            pool: None,
             file_system: None,
             reflinks: None,
             snapshots: None,
@@ -24,7 +26,10 @@ impl DiskReport {
     /// Asking it has failed.
     pub(crate) fn fails(&mut self, error: &DatasetError) {
         self.health = match error {
-            DatasetError::DiskMissing { .. } => Health::Missing,
+            DatasetError::DiskMissing { .. }
+            | DatasetError::NoZfs { .. }
+            | DatasetError::NotMounted { .. }
+            | DatasetError::NoMountpoint { .. } => Health::Missing,
             DatasetError::DiskReadOnly { .. } => Health::ReadOnly,
             DatasetError::DiskFull { .. } => Health::Full,
             DatasetError::DiskFaulted { .. } => Health::Faulted,

@@ -95,6 +95,10 @@ pub const STRANGERS_MAX: usize = 64;
 pub struct DiskReport {
     /// Its directory, or its pool's dataset.
     pub disk: String,
+    /// Where each region has its directory; `None` if that is not known now.
+    pub directory: Option<Utf8PathBuf>,
+    /// Of a dataset of ZFS: its pool, and what was set for all of it; `None` if it cannot be asked.
+    pub pool: Option<Pool>,
     /// What keeps the files; `None` if it cannot be asked.
     pub file_system: Option<FileSystem>,
     /// Whether files can share blocks there (`FICLONE`); `None` if that cannot be tried now.
@@ -109,6 +113,19 @@ pub struct DiskReport {
     pub health: Health,
     /// Why it is not healthy, in words.
     pub detail: Option<String>,
+}
+
+/// The pool that a disk is on, and what its owner has set for the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// What `zpool` calls its health: `ONLINE`, `DEGRADED`, `UNAVAIL`, `SUSPENDED`, …
+    pub state: String,
+    /// Bytes that all of the disk may take at most; `None` if none are set, or it cannot be asked.
+    pub quota_bytes: Option<u64>,
+    /// Bytes of the pool that are kept for it; `None` as above.
+    pub reservation_bytes: Option<u64>,
 }
 
 /// Bytes of a disk.

@@ -25,8 +25,14 @@ pub struct DiskStatus {
     pub id: DiskId,
     /// Its name, from the agent's config.
     pub name: String,
-    /// Where it is mounted.
-    pub dir: String,
+    /// What holds its datasets.
+    #[serde(default)]
+    pub kind: DiskKind,
+    /// Where it is mounted; of a dataset of ZFS, none while its pool does not say so.
+    pub dir: Option<String>,
+    /// Of a dataset of ZFS, what its pool says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zfs: Option<ZfsStatus>,
     /// How it does.
     pub health: DiskHealth,
     /// Why it is not healthy.
@@ -40,6 +46,30 @@ pub struct DiskStatus {
     pub space: Option<DiskSpace>,
     /// The process that serves its regions.
     pub downstairs: DownstairsStatus,
+}
+
+/// What holds a disk's datasets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskKind {
+    /// A directory of a mounted file system.
+    #[default]
+    Directory,
+    /// A dataset of a pool.
+    Zfs,
+}
+
+/// A disk that is a dataset of ZFS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ZfsStatus {
+    /// Its name, from the agent's config: `pool/dataset`.
+    pub dataset: String,
+    /// What `zpool` calls the health of its pool: `ONLINE`, `DEGRADED`, `UNAVAIL`, `SUSPENDED`, …; none if it cannot be asked.
+    pub pool_state: Option<String>,
+    /// Bytes that the dataset may have at most, all regions together; none if its owner has set none.
+    pub quota: Option<u64>,
+    /// Bytes of the pool that are kept for it; none as above.
+    pub reservation: Option<u64>,
 }
 
 /// Bytes of a disk.
@@ -100,7 +130,7 @@ pub struct DownstairsStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DownstairsState {
-    /// Its disk is not there.
+    /// Its disk is not there; or it is, and gives nothing back.
     WaitingForDisk,
     /// It runs, and does not listen yet.
     Starting,

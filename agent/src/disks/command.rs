@@ -1,8 +1,8 @@
 //! `sled-agent disk`: what is done with a disk by hand.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use clap::Subcommand;
-use datasets::{DatasetError, Directories};
+use clap::{Args, Subcommand};
+use datasets::{DatasetError, Datasets, Directories, Zfs};
 use problem::chain;
 use std::{io, process::ExitCode, time::Duration};
 use supervised_process::{Holder, HolderError, downstairs};
@@ -15,18 +15,31 @@ const END_LIMIT: Duration = Duration::from_secs(60);
 /// What is done with a disk.
 #[derive(Debug, Subcommand)]
 pub enum DiskCommand {
-    /// Take a mounted disk into use for regions: puts a mark on it, without which it counts as missing. One that has it stays as it is.
+    /// Take a disk into use for regions: puts a mark on a mounted one, without which it counts as missing; creates a dataset. One that has the
+    /// mark, or is there, stays as it is.
     Prepare {
-        /// Where it is mounted.
-        #[arg(value_name = "DIR")]
-        dir: Utf8PathBuf,
+        /// Which one.
+        #[command(flatten)]
+        disk: DiskArgument,
     },
     /// End the Downstairs that an agent has started for a disk. With the agent running, it starts another one.
     Stop {
-        /// Where the disk is mounted, as the agent's config has it.
-        #[arg(value_name = "DIR")]
-        dir: Utf8PathBuf,
+        /// Which one.
+        #[command(flatten)]
+        disk: DiskArgument,
     },
+}
+
+/// Which disk, as the agent's config has it.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct DiskArgument {
+    /// Where it is mounted.
+    #[arg(value_name = "DIR")]
+    dir: Option<Utf8PathBuf>,
+    /// The dataset that it is. To prepare it is to create it, in a pool that is there.
+    #[arg(long, value_name = "POOL/DATASET")]
+    zfs: Option<String>,
 }
 
 /// Why it was not done.
@@ -63,10 +76,8 @@ pub fn run(command: &DiskCommand) -> ExitCode {
         .and_then(|runtime| {
             runtime.block_on(async {
                 match command {
-                    DiskCommand::Prepare { dir } => {
-                        Ok(Directories::open(dir, super::STEP_LIMIT).prepare().await?)
-                    }
-                    DiskCommand::Stop { dir } => stop(dir).await,
+                    DiskCommand::Prepare { disk } => prepare(disk).await,
+                    DiskCommand::Stop { disk } => stop(&directory(disk).await?).await,
                 }
             })
         });
@@ -77,6 +88,29 @@ pub fn run(command: &DiskCommand) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn prepare(disk: &DiskArgument) -> Result<(), DiskCommandError> {
+    if let Some(dataset) = &disk.zfs {
+        zfs(dataset)?.prepare().await?;
+    }
+    if let Some(dir) = &disk.dir {
+        Directories::open(dir, super::STEP_LIMIT).prepare().await?;
+    }
+    Ok(())
+}
+
+/// Where it is mounted. One is given of the two.
+async fn directory(disk: &DiskArgument) -> Result<Utf8PathBuf, DiskCommandError> {
+    match (&disk.zfs, &disk.dir) {
+        (Some(dataset), _) => Ok(zfs(dataset)?.directory().await?),
+        (None, dir) => Ok(dir.clone().unwrap_or_default()),
+    }
+}
+
+/// To be looked at, or made; nothing in it is changed, so nobody is kept from it.
+fn zfs(dataset: &str) -> Result<Zfs, DatasetError> {
+    Zfs::open(dataset, Utf8Path::new("/dev/null"), super::STEP_LIMIT)
 }
 
 /// Done if nobody serves it.

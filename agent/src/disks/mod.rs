@@ -1,14 +1,17 @@
 //! The disks that hold regions: which there are, how they do, and the process that serves each.
 //!
 //! ```text
-//!   config: id, name, dir ──► Disk ──► Datasets            a directory per region, with room that is kept
-//!                               └────► supervision (a task) ─starts, finds again─► sled-agent downstairs --datasets
-//!                                                                                (outlives the agent)
+//!   config: id, name, dir or zfs ──► Disk ──► Datasets            a directory per region, with room that is kept
+//!                                      └────► supervision (a task) ─starts, finds again─► sled-agent downstairs --datasets
+//!                                                                                       (outlives the agent)
 //! ```
 //!
 //! - [`mod@assign`]: which port each has, for ever. [`supervise`]: when a Downstairs is to run, and whether it does
 //!   ([`supervision`](crate::supervision)).
-//! - [`serve`]: that process's own side. [`files`]: the regions of a disk, each in its dataset, as a Downstairs knows them. [`faults`]: how
+//! - [`place`]: where each is, a directory or a dataset of ZFS, and when it can be served. [`room`]: what is asked of it for a
+//!   region.
+//! - [`serve`]: that process's own side. [`presence`]: that it ends when its disk is gone. [`files`]: the regions of a disk, each in its
+//!   dataset, as a Downstairs knows them. [`faults`]: how
 //!   tests and drills break it.
 //! - [`command`]: `sled-agent disk`: taking a disk into use, and ending its Downstairs.
 
@@ -16,20 +19,26 @@ mod assign;
 pub mod command;
 mod faults;
 mod files;
+mod place;
+mod presence;
+mod room;
 pub mod serve;
 mod supervise;
 
 use crate::{
-    config::DiskSettings,
+    config::{self, DiskSettings},
     supervision::{Standing, Supervisor},
 };
-use camino::Utf8PathBuf;
-use datasets::{Datasets, Directories, DiskReport, FileSystem, Health};
+use camino::Utf8Path;
+use datasets::{DatasetError, Datasets, DiskReport, FileSystem, Health};
 use downstairs::{Answer, Order};
 use futures::future::join_all;
 use ids::DiskId;
+use place::Place;
 use problem::chain;
-use sled_client::disks::{DiskHealth, DiskSpace, DiskStatus};
+use sled_client::disks::{
+    DiskHealth, DiskKind, DiskSpace, DiskStatus, DownstairsState, DownstairsStatus, ZfsStatus,
+};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -48,7 +57,7 @@ pub struct Disk {
     pub id: DiskId,
     /// Its name.
     pub name: String,
-    dir: Utf8PathBuf,
+    place: Place,
     /// What is on it.
     pub datasets: Arc<dyn Datasets>,
     /// Where its Downstairs listens.
@@ -61,25 +70,34 @@ pub struct Disk {
 pub struct Disks(Arc<Vec<Disk>>);
 
 impl Disk {
-    /// A disk, and who sees to it that it is served.
-    #[must_use]
+    /// A disk, and who sees to it that it is served. `locks` is a directory that is there, for locks that are not on the disks themselves.
+    ///
+    /// # Errors
+    /// `bad_dataset_name`.
     pub fn open(
         settings: &DiskSettings,
         address: SocketAddr,
         launch: &Launch,
-    ) -> (Disk, Supervisor<Downstairs>) {
-        let datasets: Arc<dyn Datasets> = Arc::new(Directories::open(&settings.dir, STEP_LIMIT));
-        let served = Downstairs::new(settings, address, Arc::clone(&datasets), launch);
+        locks: &Utf8Path,
+    ) -> Result<(Disk, Supervisor<Downstairs>), DatasetError> {
+        let place = Place::open(settings, locks)?;
+        let served = Downstairs::new(settings, address, place.clone(), launch);
         let supervisor = Supervisor::new(served, launch.clone());
         let disk = Disk {
             id: settings.id,
             name: settings.name.clone(),
-            dir: settings.dir.clone(),
-            datasets,
+            datasets: place.datasets(),
+            place,
             address,
             downstairs: supervisor.standing(),
         };
-        (disk, supervisor)
+        Ok((disk, supervisor))
+    }
+
+    /// What holds its datasets.
+    #[must_use]
+    pub fn kind(&self) -> &config::DiskKind {
+        self.place.kind()
     }
 
     /// Asks its Downstairs for more than blocks.
@@ -87,18 +105,30 @@ impl Disk {
     /// # Errors
     /// How it does not answer, in words.
     pub async fn ask(&self, order: Order) -> Result<Answer, String> {
-        let dir = self.dir.clone();
+        let dir = self.place.directory().await?;
         // It waits for a socket, and behind that for the disk.
         let asked = tokio::task::spawn_blocking(move || downstairs::ask(&dir, &order)).await;
         asked.map_err(|panic| panic.to_string())?.map_err(|error| chain(&error))
     }
 
     async fn status(&self) -> DiskStatus {
-        let DiskReport { file_system, reflinks, space, health, detail, .. } = self.datasets.disk().await;
+        let report = self.datasets.disk().await;
+        let downstairs = self.served(&report);
+        let DiskReport { directory, pool, file_system, reflinks, space, health, detail, .. } = report;
+        let zfs = self.place.zfs().map(|dataset| ZfsStatus {
+            dataset: dataset.to_owned(),
+            pool_state: pool.as_ref().map(|pool| pool.state.clone()),
+            quota: pool.as_ref().and_then(|pool| pool.quota_bytes),
+            reservation: pool.as_ref().and_then(|pool| pool.reservation_bytes),
+        });
+        // The config has said it, whether it is there or not.
+        let dir = if zfs.is_none() { Some(self.place.last_found()) } else { directory };
         DiskStatus {
             id: self.id,
             name: self.name.clone(),
-            dir: self.dir.to_string(),
+            kind: if zfs.is_some() { DiskKind::Zfs } else { DiskKind::Directory },
+            dir: dir.map(Into::into),
+            zfs,
             health: match health {
                 Health::Healthy => DiskHealth::Healthy,
                 Health::Degraded => DiskHealth::Degraded,
@@ -126,8 +156,19 @@ impl Disk {
                 reserved: space.reserved_bytes,
                 reservable: space.reservable_bytes,
             }),
-            downstairs: supervise::status(&self.downstairs.borrow(), self.address),
+            downstairs,
         }
+    }
+
+    /// The process that serves it. While the disk gives nothing back, one that is there can do nothing but wait for it.
+    fn served(&self, report: &DiskReport) -> DownstairsStatus {
+        let mut downstairs = supervise::status(&self.downstairs.borrow(), self.address);
+        let waits = matches!(report.health, Health::Suspended | Health::Faulted);
+        if waits && downstairs.state == DownstairsState::Running {
+            downstairs.state = DownstairsState::WaitingForDisk;
+            downstairs.reason.clone_from(&report.detail);
+        }
+        downstairs
     }
 }
 

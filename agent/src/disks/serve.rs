@@ -1,6 +1,6 @@
 //! `downstairs --datasets`: serves the regions of a disk, which it alone does. Started by the agent, and outlives it.
 
-use super::{faults::FaultableDisk, files::RegionFiles};
+use super::{faults::FaultableDisk, files::RegionFiles, presence::Presence};
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon::{
     log::{self, LogError, LogFormat, LogSettings},
@@ -30,6 +30,22 @@ enum ServeError {
     Lock(#[from] StateLockError),
     #[error(transparent)]
     Server(#[from] ServerError),
+    #[error("cannot see what is mounted at {directory}")]
+    Mounts {
+        directory: Utf8PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{dataset} is not mounted at {directory}: `zfs mount {dataset}`")]
+    NotMounted { dataset: String, directory: Utf8PathBuf },
+    #[error("cannot look at the lock on {directory} that was taken just now")]
+    Presence {
+        directory: Utf8PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the disk that was at {directory} is gone ({why}): mount or import it again")]
+    Gone { directory: Utf8PathBuf, why: String },
 }
 
 /// The control socket. Without it blocks are served all the same: a disk that takes no writes takes no socket either.
@@ -48,6 +64,8 @@ pub(crate) fn control(directory: &Utf8Path, server: &Server) -> Option<Control> 
 pub struct Serving {
     /// Where its disk is mounted.
     pub directory: Utf8PathBuf,
+    /// The dataset of ZFS that is to be mounted there, if the disk is one.
+    pub zfs: Option<String>,
     /// Where Upstairs come.
     pub address: SocketAddr,
     /// How it logs.
@@ -78,26 +96,47 @@ pub fn run(serving: &Serving) -> ExitCode {
 }
 
 fn serve(serving: &Serving) -> Result<(), ServeError> {
-    let Serving { directory, address, log_format, faults } = serving;
+    let Serving { directory, zfs, address, log_format, faults } = serving;
     log::start(&LogSettings { format: *log_format, filter: None })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(ServeError::Runtime)?;
     // Before the lock, which would be made: where a disk is to be mounted there may be a directory.
-    runtime.block_on(Directories::open(directory, super::STEP_LIMIT).list())?;
+    match zfs {
+        None => drop(runtime.block_on(Directories::open(directory, super::STEP_LIMIT).list())?),
+        Some(dataset) => is_mounted(dataset, directory)?,
+    }
     // Two that serve the same regions would each believe that they know who may write.
     let _only_one = StateLock::take(directory)?;
+    let presence = Presence::of(directory)
+        .map_err(|source| ServeError::Presence { directory: directory.clone(), source })?;
     // Before it listens: whoever finds it may ask it to end.
     let mut stop = runtime.block_on(async { stop::on_signals() })?;
     let disk = open(directory, faults.as_ref(), &runtime);
     let server = Server::start(Disk::new(Arc::new(RegionFiles::new(disk))), *address)?;
     let control = control(directory, &server);
     tracing::info!(%directory, address = %server.address(), "downstairs serves the disk");
-    // An error is that nobody will ever ask.
-    let _ = runtime.block_on(stop.wait_for(|stop| *stop));
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            // An error is that nobody will ever ask.
+            _ = stop.wait_for(|stop| *stop) => Ok(()),
+            why = presence.gone() => Err(ServeError::Gone { directory: directory.clone(), why }),
+        }
+    });
     drop(control);
     server.stop();
     tracing::info!(%directory, "downstairs stopped");
-    Ok(())
+    ended
+}
+
+/// Refuses the place where a dataset is to be mounted.
+fn is_mounted(dataset: &str, directory: &Utf8Path) -> Result<(), ServeError> {
+    match datasets::is_mounted(dataset, directory) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            Err(ServeError::NotMounted { dataset: dataset.to_owned(), directory: directory.to_owned() })
+        }
+        Err(source) => Err(ServeError::Mounts { directory: directory.to_owned(), source }),
+    }
 }
 
 /// The disk; where that is wanted, with a socket through which it is faulted. That this cannot be opened fails the test that wanted it, not

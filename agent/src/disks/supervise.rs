@@ -8,7 +8,7 @@
 //!
 //! It answers when somebody listens at the disk's address. Before the disk is known to be there, nothing on it is looked at.
 
-use super::faults;
+use super::{faults, place::Place};
 use crate::{
     config::DiskSettings,
     supervision::{
@@ -18,10 +18,9 @@ use crate::{
     },
 };
 use camino::Utf8PathBuf;
-use datasets::{Datasets, Health};
 use ids::DiskId;
 use sled_client::disks::{DownstairsState, DownstairsStatus};
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 use supervised_process::{Holder, downstairs};
 use tokio::net::TcpStream;
 use tracing::Span;
@@ -31,9 +30,8 @@ use tracing::Span;
 pub struct Downstairs {
     id: DiskId,
     name: String,
-    dir: Utf8PathBuf,
+    place: Place,
     address: SocketAddr,
-    datasets: Arc<dyn Datasets>,
     fault_socket: Option<Utf8PathBuf>,
 }
 
@@ -41,44 +39,33 @@ impl Downstairs {
     pub(super) fn new(
         settings: &DiskSettings,
         address: SocketAddr,
-        datasets: Arc<dyn Datasets>,
+        place: Place,
         launch: &Launch,
     ) -> Downstairs {
-        let (id, name, dir) = (settings.id, settings.name.clone(), settings.dir.clone());
+        let (id, name) = (settings.id, settings.name.clone());
         let fault_socket =
             launch.fault_sockets.as_deref().map(|directory| faults::socket(directory, &settings.name));
-        Downstairs { id, name, dir, address, datasets, fault_socket }
-    }
-
-    /// Whether the disk can be served at all; a full one, and one that takes no writes, can.
-    async fn disk_is_there(&self) -> Result<(), String> {
-        let report = self.datasets.disk().await;
-        match report.health {
-            Health::Missing | Health::Suspended | Health::Faulted | Health::Failed => {
-                Err(report.detail.unwrap_or_else(|| format!("{:?}", report.health)))
-            }
-            Health::Healthy | Health::Degraded | Health::Full | Health::ReadOnly => Ok(()),
-        }
+        Downstairs { id, name, place, address, fault_socket }
     }
 }
 
 impl Charge for Downstairs {
     fn span(&self) -> Span {
-        tracing::info_span!("downstairs", disk = %self.id, dir = %self.dir, address = %self.address)
+        tracing::info_span!("downstairs", disk = %self.id, dir = %self.place, address = %self.address)
     }
 
     async fn look(&self) -> Result<Found, String> {
-        if let Err(reason) = self.disk_is_there().await {
-            return Ok(Found::NotNow(Some(reason)));
-        }
-        let dir = self.dir.clone();
+        let dir = match self.place.ready().await {
+            Ok(dir) => dir,
+            Err(reason) => return Ok(Found::NotNow(Some(reason))),
+        };
         Ok(match ports::look(move || downstairs::look(&dir)).await? {
             Holder::Nobody => Found::Nobody,
             Holder::Ours(ours, address) if address == self.address => Found::Ours(ours),
             Holder::Ours(ours, address) => {
                 let why = format!(
                     "it listens on {address}, where an earlier config had it: `sled-agent disk stop {}`",
-                    self.dir
+                    self.place.last_found()
                 );
                 Found::Elsewhere { pid: Some(ours.pid()), why }
             }
@@ -89,7 +76,10 @@ impl Charge for Downstairs {
     }
 
     fn arguments(&self) -> Vec<String> {
-        let mut arguments = downstairs::arguments(&self.dir, self.address);
+        let mut arguments = downstairs::arguments(&self.place.last_found(), self.address);
+        if let Some(dataset) = self.place.zfs() {
+            arguments.extend(["--zfs", dataset].map(str::to_owned));
+        }
         if let Some(socket) = &self.fault_socket {
             let words = ["--fault-socket", socket.as_str(), "--fault-disk", &self.name];
             arguments.extend(words.map(str::to_owned));

@@ -11,7 +11,7 @@ use super::{
     types::{self, Record, Spec, State, Wanted},
 };
 use crate::disks::{Disk, Disks};
-use datasets::{DatasetError, Health, Size};
+use datasets::{DatasetError, Health};
 use downstairs::{CloneStatus, DiskError, Order};
 use durable_fs::{RealDisk, Storage, StorageError};
 use ids::{DiskId, RegionId, SnapshotId};
@@ -179,7 +179,7 @@ impl Shared {
         let record = match (planned, known) {
             (Create::Begin, _) | (_, None) => {
                 let incarnation = wanted.incarnation.unwrap_or_else(types::new_incarnation);
-                let quota_bytes = types::quota_bytes(geometry);
+                let quota_bytes = disk.kind().reserved_bytes(geometry.file_bytes());
                 self.check_room(region, disk, quota_bytes).await?;
                 let Wanted { executor_epoch, spec, .. } = wanted;
                 Record { region, executor_epoch, incarnation, state: State::Creating, spec, quota_bytes }
@@ -438,8 +438,7 @@ fn no_disk() -> String {
 /// Makes dataset and file of a region, or finds them.
 async fn make(disk: &Disk, record: Record, geometry: Geometry) -> Result<Record, RegionError> {
     let region = record.region;
-    let size = Size { quota_bytes: record.quota_bytes, reservation_bytes: record.quota_bytes };
-    let dataset = disk.datasets.create(region, size).await;
+    let dataset = disk.datasets.create(region, disk.kind().size(record.quota_bytes)).await;
     let directory = dataset.map_err(|source| RegionError::Dataset { region, source })?.directory;
     fault_points::reach("regions.dataset_made").await;
     let new = record.new_region(geometry);

@@ -12,9 +12,6 @@ use uuid::Uuid;
 /// The greatest incarnation: any program that reads JSON keeps it exactly.
 const INCARNATION_MAX: u64 = (1 << 53) - 1;
 
-/// Beyond a region's file, its dataset has so many bytes, for the file system's own record of it; and it is a multiple of them.
-const QUOTA_STEP: u64 = 1 << 20;
-
 /// What a region is made of: as long as that stays, it is the same request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -217,11 +214,6 @@ impl Spec {
     pub(super) fn size_bytes(&self) -> u64 {
         self.blocks_per_extent.saturating_mul(self.extent_count).saturating_mul(u64::from(self.block_size))
     }
-}
-
-/// Bytes that the dataset of such a region needs.
-pub(super) fn quota_bytes(geometry: Geometry) -> u64 {
-    (geometry.file_bytes() / QUOTA_STEP + 2) * QUOTA_STEP
 }
 
 /// An incarnation that nobody has had.

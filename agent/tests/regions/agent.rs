@@ -10,6 +10,7 @@ use sled_client::{
 use std::{
     fmt::Debug,
     fs::{self, File},
+    io::Write,
     os::unix::fs::PermissionsExt,
     os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
@@ -38,16 +39,43 @@ pub(crate) struct Agent {
     pub(crate) disks: Vec<DiskId>,
     pub(crate) client: SledClient,
     address: String,
+    /// How `sled-agent disk` is told which one is meant.
+    named: Vec<Vec<String>>,
     process: Option<Child>,
 }
 
 impl Agent {
     /// One with so many disks, not prepared yet. `last` is the last part of its address: each test has one of its own.
     pub(crate) fn new(disks: usize, last: u8) -> Agent {
+        let mut agent = Agent::without_disks(last);
+        for index in 0..disks {
+            let dir = agent.disk_dir(index);
+            fs::create_dir(&dir).unwrap();
+            agent.add_disk("dir", dir.as_str(), vec![dir.to_string()]);
+        }
+        agent
+    }
+
+    /// One with a dataset of a pool as its disk, which need not be there.
+    pub(crate) fn with_zfs(dataset: &str, last: u8) -> Agent {
+        let mut agent = Agent::without_disks(last);
+        agent.add_disk("zfs", dataset, vec!["--zfs".to_owned(), dataset.to_owned()]);
+        agent
+    }
+
+    fn add_disk(&mut self, key: &str, place: &str, named: Vec<String>) {
+        let (index, id) = (self.disks.len(), DiskId::generate());
+        let mut config = File::options().append(true).open(self.temp.path().join("agent.toml")).unwrap();
+        writeln!(config, "[[disks]]\nid = \"{id}\"\nname = \"disk-{index}\"\n{key} = \"{place}\"").unwrap();
+        self.disks.push(id);
+        self.named.push(named);
+    }
+
+    fn without_disks(last: u8) -> Agent {
         let temp = camino_tempfile::tempdir().unwrap();
-        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let [_, _, high, low] = test_disks::inside::process_id().to_be_bytes();
         let address = format!("127.{}.{low}.{last}", 192 + high % 32);
-        let mut config = format!(
+        let config = format!(
             "name = \"alone\"\nstate_dir = \"{0}/state\"\naddress = \"{address}\"\ncoordinators = []\nm2 = []\n\
              [auth]\ntoken_file = \"{0}/own\"\ncoordinator_token_file = \"{0}/coordinator\"\n\
              operator_token_file = \"{0}/operator\"\n",
@@ -60,12 +88,6 @@ impl Agent {
             fs::write(&path, token).unwrap();
             fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
         }
-        let ids: Vec<DiskId> = (0..disks).map(|_| DiskId::generate()).collect();
-        for (index, id) in ids.iter().enumerate() {
-            let dir = temp.path().join(format!("disk-{index}"));
-            fs::create_dir(&dir).unwrap();
-            config += &format!("[[disks]]\nid = \"{id}\"\nname = \"disk-{index}\"\ndir = \"{dir}\"\n");
-        }
         fs::write(temp.path().join("agent.toml"), config).unwrap();
         let options = ClientOptions {
             token: Some(TOKEN.to_owned()),
@@ -73,20 +95,14 @@ impl Agent {
             read_idle_timeout: None,
         };
         let client = SledClient::new(&format!("http://{address}:12345"), &options).unwrap();
-        Agent { temp, disks: ids, client, address, process: None }
+        Agent { temp, disks: Vec::new(), client, address, named: Vec::new(), process: None }
     }
 
     /// One whose disks are prepared and served.
     pub(crate) async fn served(disks: usize, last: u8) -> Agent {
         let mut agent = Agent::new(disks, last);
         for index in 0..disks {
-            assert!(
-                agent
-                    .command(&["disk", "prepare", agent.disk_dir(index).as_str()])
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            assert!(agent.disk_command("prepare", index).status().unwrap().success());
         }
         agent.start();
         for index in 0..disks {
@@ -111,6 +127,18 @@ impl Agent {
         command.args(arguments).current_dir(self.temp.path()).stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         command
+    }
+
+    /// `sled-agent disk`, of one disk.
+    pub(crate) fn disk_command(&self, what: &str, index: usize) -> Command {
+        let mut command = self.command(&["disk", what]);
+        command.args(&self.named[index]);
+        command
+    }
+
+    /// Nobody serves them any more, and nobody can say where they were.
+    pub(crate) fn disks_are_gone(&mut self) {
+        self.named.clear();
     }
 
     pub(crate) fn log(&self) -> String {
@@ -177,11 +205,9 @@ impl Drop for Agent {
             let _ = process.wait();
         }
         let pantry = self.temp.path().join("state/pantry");
-        let disks = (0..self.disks.len()).map(|index| self.disk_dir(index));
-        let stop = |arguments: [&str; 3]| self.command(&arguments).status();
         // All are asked, whatever becomes of one.
-        let mut stopped = vec![stop(["pantry-stop", "--directory", pantry.as_str()])];
-        stopped.extend(disks.map(|disk| stop(["disk", "stop", disk.as_str()])));
+        let mut stopped = vec![self.command(&["pantry-stop", "--directory", pantry.as_str()]).status()];
+        stopped.extend((0..self.named.len()).map(|index| self.disk_command("stop", index).status()));
         for stopped in stopped {
             if !std::thread::panicking() {
                 assert!(stopped.unwrap().success(), "{}", self.log());

@@ -20,7 +20,7 @@ use std::{fmt::Debug, net::SocketAddr};
 /// Blocks of each region: 32 MiB.
 const BLOCKS: u64 = 8_192;
 
-fn request(disk: DiskId, set: RegionSetId) -> RegionRequest {
+pub(crate) fn request(disk: DiskId, set: RegionSetId) -> RegionRequest {
     RegionRequest {
         executor_epoch: 5,
         disk_id: disk,
@@ -38,16 +38,16 @@ fn request(disk: DiskId, set: RegionSetId) -> RegionRequest {
 }
 
 /// A region that was written, has a snapshot, and was written again; a quarter of it never.
-struct Origin {
-    region: RegionId,
+pub(crate) struct Origin {
+    pub(crate) region: RegionId,
     incarnation: u64,
-    set: RegionSetId,
-    snapshot: SnapshotId,
-    address: SocketAddr,
+    pub(crate) set: RegionSetId,
+    pub(crate) snapshot: SnapshotId,
+    pub(crate) address: SocketAddr,
 }
 
 impl Origin {
-    async fn on(agent: &Agent) -> Origin {
+    pub(crate) async fn on(agent: &Agent) -> Origin {
         let (region, set, snapshot) = (RegionId::generate(), RegionSetId::generate(), SnapshotId::generate());
         let members = vec![RegionMember { region_id: region, incarnation: 3 }];
         let made =
@@ -76,21 +76,21 @@ impl Origin {
         origin
     }
 
-    fn source(&self, address: SocketAddr) -> RegionSource {
+    pub(crate) fn source(&self, address: SocketAddr) -> RegionSource {
         let member = RegionSourceMember { region_id: self.region, incarnation: self.incarnation, address };
         RegionSource { snapshot_id: self.snapshot, members: vec![member] }
     }
 
-    fn clone_on(&self, disk: DiskId, source: RegionSource) -> RegionRequest {
+    pub(crate) fn clone_on(&self, disk: DiskId, source: RegionSource) -> RegionRequest {
         RegionRequest { read_only: true, source: Some(source), ..request(disk, self.set) }
     }
 }
 
-fn said<T: Debug, E: Debug>(result: Result<T, E>) -> String {
+pub(crate) fn said<T: Debug, E: Debug>(result: Result<T, E>) -> String {
     format!("{:?}", result.unwrap_err())
 }
 
-async fn region_where(agent: &Agent, region: RegionId, is_so: impl Fn(&Region) -> bool) -> Region {
+pub(crate) async fn region_where(agent: &Agent, region: RegionId, is_so: impl Fn(&Region) -> bool) -> Region {
     agent
         .eventually(async || match agent.client.region(region).await {
             Ok(region) if is_so(&region) => Ok(region),

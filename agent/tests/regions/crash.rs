@@ -8,7 +8,7 @@ use ids::{DiskId, RegionId, RegionSetId, VolumeId};
 use problem::Code;
 use region::{BlockSize, Geometry, Identity, List, NewRegion};
 use sled_agent::{
-    config::DiskSettings,
+    config::{DiskKind, DiskSettings},
     disks::{Disk, Disks, Launch},
     regions::{
         RegionError, Regions,
@@ -44,14 +44,15 @@ impl Sled {
 
     /// A new life of its agent. Nobody supervises: nobody connects.
     fn regions(&self) -> Regions {
-        let settings =
-            DiskSettings { id: self.disk, name: "disk-0".to_owned(), dir: self.temp.path().to_owned() };
+        let kind = DiskKind::Directory(self.temp.path().to_owned());
+        let settings = DiskSettings { id: self.disk, name: "disk-0".to_owned(), kind };
         let launch = Launch {
             program: "/no/program".into(),
             log_format: daemon::log::LogFormat::Text,
             fault_sockets: None,
         };
-        let (disk, _) = Disk::open(&settings, "127.0.0.1:12400".parse().unwrap(), &launch);
+        let address = "127.0.0.1:12400".parse().unwrap();
+        let (disk, _) = Disk::open(&settings, address, &launch, self.temp.path()).unwrap();
         Regions::open(Arc::new(self.records.clone()), Disks::new(vec![disk])).unwrap()
     }
 

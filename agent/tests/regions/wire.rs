@@ -51,11 +51,16 @@ impl Peer {
 
     /// So many blocks from this one on, all of one byte, as the next write of its epoch.
     pub(crate) fn write(&mut self, at: Position, first: u64, count: u64, fill: u8) {
+        assert_eq!(self.try_write(at, first, count, fill), Reply::Applied(at));
+    }
+
+    /// The same; what is said to it first.
+    pub(crate) fn try_write(&mut self, at: Position, first: u64, count: u64, fill: u8) -> Reply {
         let bytes = Bytes::from(vec![fill; BLOCK * usize::try_from(count).unwrap()]);
         let checksums =
             (first..).zip(bytes.chunks_exact(BLOCK)).map(|(block, own)| checksum(block, own)).collect();
         let data = BlockData { first, checksums, seals: Vec::new(), bytes };
-        assert_eq!(self.ask(&Request::Write(at, data)), Reply::Applied(at));
+        self.ask(&Request::Write(at, data))
     }
 
     fn ask(&mut self, request: &Request) -> Reply {
@@ -67,6 +72,11 @@ impl Peer {
             let sent = self.socket.write_vectored(&slices[..count]).unwrap();
             out.sent(sent);
         }
+        self.hear()
+    }
+
+    /// What is said next.
+    pub(crate) fn hear(&mut self) -> Reply {
         loop {
             if let Some(frame) = self.inbox.next_frame().unwrap() {
                 return Reply::parse(frame).unwrap();

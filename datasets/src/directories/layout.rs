@@ -33,6 +33,10 @@ pub(super) const NEW: &str = "new-";
 /// The same, for what is to be removed.
 pub(super) const GONE: &str = "gone-";
 
+/// Where a region's files are within its own directory, on every kind of disk. It is on the disk itself, so files of a disk that is not
+/// mounted have no place.
+pub(crate) const DATA: &str = "data";
+
 /// The lock of whoever serves the disk's regions; its own affair.
 const SERVERS_LOCK: &str = "lock";
 
@@ -90,7 +94,7 @@ pub(super) fn record(directory: &Utf8Path) -> Utf8PathBuf {
 
 /// The files within a region's or a snapshot's directory.
 pub(super) fn data(directory: &Utf8Path) -> Utf8PathBuf {
-    directory.join("data")
+    directory.join(DATA)
 }
 
 /// The sign within a snapshot's directory that it is open.

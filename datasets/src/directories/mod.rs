@@ -6,7 +6,7 @@
 //! - [`sharing`]: files that share their blocks.
 //! - [`place`]: the steps.
 
-mod layout;
+pub(crate) mod layout;
 mod place;
 mod record;
 pub(crate) mod room;
@@ -125,6 +125,7 @@ impl Directories {
                 Ok((place.file_system()?, space, place.space()?))
             })
             .await?;
+        report.directory = Some(self.attempts.disk().into());
         report.file_system = Some(file_system);
         report.space = Some(space);
         report.reflinks = self.reflinks.get().copied();
@@ -271,6 +272,11 @@ impl Datasets for Directories {
         .await?;
         fault_points::reach("datasets.snapshot_closed").await;
         Ok(())
+    }
+
+    async fn directory(&self) -> Result<Utf8PathBuf, DatasetError> {
+        self.look("look for the disk", Place::present).await?;
+        Ok(self.attempts.disk().into())
     }
 
     async fn disk(&self) -> DiskReport {

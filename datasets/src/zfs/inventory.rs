@@ -26,6 +26,8 @@ pub(super) struct Entry {
     pub(super) available_bytes: u64,
     /// `None` if it is mounted by other means than ZFS's own.
     pub(super) mountpoint: Option<Utf8PathBuf>,
+    /// The property itself.
+    pub(super) mountpoint_said: String,
     pub(super) mounted: bool,
     pub(super) read_only: bool,
     /// The snapshot that it is a clone of.
@@ -152,7 +154,12 @@ impl Inventory {
         let sum = |of: fn(&Entry) -> u64| self.datasets.values().map(of).fold(0, u64::saturating_add);
         // ZFS counts what is reserved and not written yet as used: of the root, and not of the dataset.
         let open = sum(|entry| entry.size.reservation_bytes.saturating_sub(entry.used_bytes));
-        let capacity_bytes = pool.used_bytes.saturating_add(pool.available_bytes);
+        let pool_bytes = pool.used_bytes.saturating_add(pool.available_bytes);
+        // What others have in the pool is taken, unless the root has a part of its own.
+        let capacity_bytes = match self.root.size.quota_bytes {
+            0 => pool_bytes,
+            quota => pool_bytes.min(quota),
+        };
         let available_bytes = self.root.available_bytes.saturating_add(open);
         DiskSpace {
             capacity_bytes,
@@ -198,6 +205,7 @@ fn entry(properties: &Properties<'_>) -> Result<Entry, String> {
         used_bytes: bytes("used")?,
         available_bytes: bytes("available")?,
         mountpoint: Some(text("mountpoint")).filter(|path| path.starts_with('/')).map(Utf8PathBuf::from),
+        mountpoint_said: text("mountpoint").to_owned(),
         mounted: text("mounted") == "yes",
         read_only: text("readonly") == "on",
         origin: Some(text("origin")).filter(|origin| origin.contains('@')).map(str::to_owned),
@@ -263,5 +271,27 @@ mod tests {
         assert_eq!(space.used_bytes, gib);
         assert_eq!(space.reserved_bytes, 3 * gib);
         assert_eq!(space.reservable_bytes, 7 * gib - margin_bytes(10 * gib));
+    }
+
+    #[test]
+    fn a_root_with_a_quota_is_as_large_as_that() {
+        let root = Root::parse("tank/b").unwrap();
+        let gib = 1_u64 << 30;
+        let of = |name: &str, properties: [(&str, u64); 3]| {
+            lines(
+                name,
+                &properties
+                    .map(|(name, bytes)| (name, bytes.to_string()))
+                    .each_ref()
+                    .map(|(name, bytes)| (*name, bytes.as_str())),
+            )
+        };
+        let text = of("tank/b", [("used", gib), ("available", 4 * gib), ("quota", 5 * gib)]);
+        let inventory = Inventory::read(&root, &text).unwrap();
+        let pool =
+            read_one(&of("tank", [("used", 60 * gib), ("available", 40 * gib), ("quota", 0)])).unwrap();
+        let space = inventory.space(&pool);
+        assert_eq!((space.capacity_bytes, space.used_bytes, space.available_bytes), (5 * gib, gib, 4 * gib));
+        assert_eq!(space.reservable_bytes, 4 * gib - margin_bytes(5 * gib));
     }
 }

@@ -1,7 +1,7 @@
 //! Datasets of ZFS, by its own commands. Owns the order of commands and what their failures mean.
 //!
 //! - [`names`]: what may stand on a command line.
-//! - [`inventory`]: what `zfs get` tells.
+//! - [`inventory`]: what `zfs get` tells. [`state`]: whether pool and root are as they should be, and why something has failed.
 //!
 //! What ZFS says in words is different in each version, so decisions come from what *is*: after a command that failed it is
 //! asked what there is now, and that answers whether somebody else has done it, or why it cannot be done.
@@ -18,24 +18,30 @@
 //! count. Nothing is mounted by ZFS itself (`canmount=noauto`) but by whoever asks for it, ancestors first: a dataset that
 //! is mounted below a root that is not leaves directories there that keep the root from ever being mounted.
 //!
+//! A region's files are in `data` in its dataset, as on every other disk: one that is not mounted has no such place, so nobody writes
+//! into the directory that it is to be mounted at. The root is its owner's: it is mounted with a region that is asked for, if its
+//! owner has not set it otherwise, and that it is not is told.
+//!
 //! The lock is a file beside the agent's state, so that it never hangs with the pool: a pool belongs to one machine.
 
 mod inventory;
 mod names;
+mod state;
 
 use crate::{
     attempts::Attempts,
-    command::{Ended, run},
-    directories::room::margin_bytes,
+    command::run,
+    directories::layout::DATA,
     error::DatasetError,
     holders::{Holder, holders_of},
     ports::Datasets,
-    types::{Dataset, DiskReport, FileSystem, Health, Listing, Quotas, Size, Snapshot},
+    types::{Dataset, DiskReport, Listing, Quotas, Size, Snapshot},
 };
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
+use durable_fs::{RealDisk, Storage};
 use ids::{RegionId, SnapshotId};
-use inventory::{Entry, Inventory, PROPERTIES, VERSION, VERSION_PROPERTY, read_one};
+use inventory::{Entry, Inventory, VERSION, VERSION_PROPERTY};
 use names::Root;
 use std::{
     fs::{self, File, OpenOptions},
@@ -75,6 +81,14 @@ impl Zfs {
         let root = Root::parse(root)?;
         let attempts = Attempts::new(root.name(), limit);
         Ok(Zfs { root, lock_file: lock_file.to_owned(), attempts })
+    }
+
+    /// Says whether that may be a root's name.
+    ///
+    /// # Errors
+    /// `bad_dataset_name`.
+    pub fn check_name(root: &str) -> Result<(), DatasetError> {
+        Root::parse(root).map(drop)
     }
 
     /// Makes the root in a pool that is there. Done if it is there.
@@ -125,55 +139,10 @@ impl Zfs {
         self.inventory().await
     }
 
-    /// All that is below the root, now.
-    async fn inventory(&self) -> Result<Inventory, DatasetError> {
-        let arguments = ["get", "-rHp", "-o", "name,property,value", PROPERTIES, self.root.name()];
-        match self.zfs(&arguments).await {
-            Ok(lines) => Inventory::read(&self.root, &lines).map_err(|why| self.unreadable(&why)),
-            Err(error) => Err(self.diagnose(error).await),
-        }
-    }
-
-    /// The whole pool's own dataset.
-    async fn pool(&self) -> Result<Entry, DatasetError> {
-        let arguments = ["get", "-Hp", "-o", "name,property,value", PROPERTIES, self.root.pool()];
-        match self.zfs(&arguments).await {
-            Ok(lines) => read_one(&lines).map_err(|why| self.unreadable(&why)),
-            Err(error) => Err(self.diagnose(error).await),
-        }
-    }
-
     fn unreadable(&self, why: &str) -> DatasetError {
         DatasetError::Stranger {
             place: self.root.to_string(),
             why: format!("`zfs get` cannot be read: {why}"),
-        }
-    }
-
-    /// What `zpool` calls the pool's health.
-    async fn pool_health(&self) -> Result<String, DatasetError> {
-        let health = run(&self.attempts, "zpool", &["list", "-H", "-o", "health", self.root.pool()]).await;
-        health.map(|health| health.trim().to_owned())
-    }
-
-    /// Why a command has failed that does not fail on a pool that works.
-    async fn diagnose(&self, error: DatasetError) -> DatasetError {
-        let DatasetError::Command(failed) = &error else { return error };
-        let missing =
-            |why: &str| DatasetError::DiskMissing { disk: self.root.to_string(), why: why.to_owned() };
-        match self.pool_health().await {
-            Err(DatasetError::Command(of_pool)) => match of_pool.ended {
-                Ended::Not(_) => missing(&of_pool.to_string()),
-                _ => missing(&of_pool.said),
-            },
-            Err(other) => other,
-            Ok(state) if has_stopped(&state) => {
-                DatasetError::DiskFaulted { disk: self.root.to_string(), state }
-            }
-            Ok(_) => match self.zfs(&["list", "-H", "-o", "name", self.root.name()]).await {
-                Err(DatasetError::Command(_)) => missing(&failed.said),
-                _ => error,
-            },
         }
     }
 
@@ -263,7 +232,27 @@ impl Zfs {
 
     async fn dataset(&self, region: RegionId, entry: &Entry) -> Result<Dataset, DatasetError> {
         let directory = self.mounted(&self.root.region(region), entry).await?;
+        let directory = self.with_data(directory).await?;
         Ok(Dataset { directory, mounted: true, ..told(region, entry) })
+    }
+
+    /// Where the files are in a dataset that is mounted; made if a crash has come before that.
+    async fn with_data(&self, mountpoint: Utf8PathBuf) -> Result<Utf8PathBuf, DatasetError> {
+        let disk = self.root.to_string();
+        let make = move || {
+            let dataset = RealDisk::new(&mountpoint);
+            let made = match dataset.create_directory(DATA.into()) {
+                Err(error) if error.is_already_exists() => Ok(()),
+                made => made.and_then(|()| dataset.sync_directory("".into())),
+            };
+            match made {
+                Ok(()) => Ok(mountpoint.join(DATA)),
+                Err(error) if error.is_no_space() => Err(DatasetError::DiskFull { disk }),
+                Err(error) if error.is_read_only() => Err(DatasetError::DiskReadOnly { disk }),
+                Err(error) => Err(DatasetError::Storage(error)),
+            }
+        };
+        self.attempts.blocking("make a region's directory", make).await
     }
 
     /// Who has files below a directory open.
@@ -310,7 +299,12 @@ impl Zfs {
         holders: Vec<Holder>,
     ) -> DatasetError {
         let opened = || self.root.opened(region, snapshot).into();
-        let directory = entry.mountpoint.clone().unwrap_or_else(opened);
+        let is_ours = entry
+            .mountpoint
+            .as_ref()
+            .is_some_and(|at| self.root.opened(region, snapshot).rsplit('/').next() == at.file_name());
+        let directory = if is_ours { data_of(entry) } else { entry.mountpoint.clone() };
+        let directory = directory.unwrap_or_else(opened);
         DatasetError::SnapshotBusy { region, snapshot, directory, holders }
     }
 
@@ -362,45 +356,18 @@ impl Zfs {
             Some(entry) => Err(DatasetError::SizeDiffers { region, has: entry.size, wanted }),
         }
     }
-
-    async fn report(&self, report: &mut DiskReport) -> Result<(), DatasetError> {
-        let health = match self.pool_health().await {
-            Ok(health) => health,
-            Err(error) => return Err(self.diagnose(error).await),
-        };
-        if has_stopped(&health) {
-            return Err(DatasetError::DiskFaulted { disk: self.root.to_string(), state: health });
-        }
-        let inventory = self.inventory().await?;
-        let space = inventory.space(&self.pool().await?);
-        report.file_system = Some(FileSystem::Zfs);
-        report.reflinks = Some(false);
-        report.snapshots = Some(true);
-        report.space = Some(space);
-        if let Err(DatasetError::DiskReadOnly { .. }) = self.writable(&inventory).await {
-            report.health = Health::ReadOnly;
-            report.detail = Some(format!("{} has readonly=on", self.root));
-        } else if space.available_bytes < margin_bytes(space.capacity_bytes) {
-            report.health = Health::Full;
-            report.detail = Some(format!("{} bytes are left", space.available_bytes));
-        } else if health != "ONLINE" {
-            report.health = Health::Degraded;
-            report.detail = Some(format!("its pool is {health}; see `zpool status`"));
-        }
-        Ok(())
-    }
 }
 
-/// Whether a pool of that state gives nothing back.
-fn has_stopped(state: &str) -> bool {
-    !matches!(state, "ONLINE" | "DEGRADED")
+/// Where the files of a dataset of ours are, or would be if it were mounted.
+fn data_of(entry: &Entry) -> Option<Utf8PathBuf> {
+    entry.mountpoint.as_ref().map(|mountpoint| mountpoint.join(DATA))
 }
 
 /// What a listing tells.
 fn told(region: RegionId, entry: &Entry) -> Dataset {
     Dataset {
         region,
-        directory: entry.mountpoint.clone().unwrap_or_default(),
+        directory: data_of(entry).unwrap_or_default(),
         mounted: entry.mounted,
         size: entry.size,
         used_bytes: entry.used_bytes,
@@ -501,7 +468,7 @@ impl Datasets for Zfs {
         }
         let snapshot = |id: &SnapshotId| {
             let clone = inventory.opened.get(&(region, *id));
-            Snapshot { id: *id, opened: clone.and_then(|entry| entry.mountpoint.clone()) }
+            Snapshot { id: *id, opened: clone.and_then(data_of) }
         };
         Ok(inventory.snapshots.get(&region).into_iter().flatten().map(snapshot).collect())
     }
@@ -539,7 +506,7 @@ impl Datasets for Zfs {
         let (of, name) = (self.root.snapshot(region, snapshot), self.root.opened(region, snapshot));
         Self::no_stranger(&inventory, &name)?;
         if let Some(clone) = inventory.opened.get(&(region, snapshot)) {
-            return self.mounted(&name, clone).await;
+            return Ok(self.mounted(&name, clone).await?.join(DATA));
         }
         if !inventory.datasets.contains_key(&region) {
             return Err(self.not_found(region));
@@ -551,7 +518,7 @@ impl Datasets for Zfs {
         let made = self.make(&["clone", &of], &["readonly=on", "mountpoint=none"], &name).await;
         fault_points::reach("datasets.snapshot_opened").await;
         match (self.inventory().await?.opened.get(&(region, snapshot)), made) {
-            (Some(clone), _) => self.mounted(&name, clone).await,
+            (Some(clone), _) => Ok(self.mounted(&name, clone).await?.join(DATA)),
             (None, Ok(_)) => Err(DatasetError::SnapshotNotFound { region, snapshot }),
             (None, Err(error)) => Err(self.diagnose(error).await),
         }
@@ -568,6 +535,10 @@ impl Datasets for Zfs {
         self.destroy_unheld(&name, clone, busy).await?;
         fault_points::reach("datasets.snapshot_closed").await;
         Ok(())
+    }
+
+    async fn directory(&self) -> Result<Utf8PathBuf, DatasetError> {
+        self.place_of(&self.root_entry().await?)
     }
 
     async fn disk(&self) -> DiskReport {

@@ -34,6 +34,16 @@ pub(crate) async fn a_dataset_is_made_once_found_and_listed(bench: Bench) {
     .await;
 }
 
+pub(crate) async fn each_region_is_at_one_place_below_the_disks_directory(bench: Bench) {
+    let disk = bench.open();
+    let root = disk.directory().await.unwrap();
+    assert_eq!((&root, disk.disk().await.directory.as_ref()), (&bench.root(), Some(&root)));
+    let region = RegionId::generate();
+    let made = disk.create(region, SIZE).await.unwrap();
+    assert_eq!(made.directory, root.join(region.to_string()).join("data"));
+    assert_eq!(disk.list().await.unwrap().datasets[0].directory, made.directory);
+}
+
 pub(crate) async fn sizes_that_are_none_are_refused(bench: Bench) {
     let disk = bench.open();
     let region = RegionId::generate();

@@ -6,10 +6,9 @@ use datasets::{DatasetError, Datasets};
 use fault_points::FaultClient;
 use ids::{RegionId, SnapshotId};
 use std::{env, fs, io::Read, process::Stdio};
+use test_disks::WORK;
 use tokio::process::Command;
 
-/// Where the disk is that the second process is to work on.
-pub(crate) const WORK: &str = "BOBSLED_TEST_WORK";
 /// What it is to do there: an operation, a region and a snapshot.
 const DOES: &str = "BOBSLED_TEST_DOES";
 

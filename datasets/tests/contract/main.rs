@@ -1,7 +1,6 @@
 //! One contract, and everything that keeps datasets: each claim on each of them.
 //!
-//! - [`inside`]: a test in namespaces of its own, so that nothing of it is left, however it ends.
-//! - [`bench`]: a disk that can be taken away, made read-only, and made to hang.
+//! - [`bench`]: a disk that can be taken away, made read-only, and made to hang ([`test_disks`]).
 //! - [`claims`]: what holds on a disk that works. [`faults`]: on one that does not.
 //! - [`crashes`]: killed after each step. [`pools`]: what only ZFS has.
 
@@ -11,7 +10,6 @@ mod bench;
 mod claims;
 mod crashes;
 mod faults;
-mod inside;
 mod pools;
 
 /// Makes a test of each claim, named by kind of disk and claim.
@@ -21,7 +19,10 @@ macro_rules! on {
             $(#[test]
             fn $claim() {
                 let name = concat!(stringify!($module), "::", stringify!($claim));
-                crate::inside::run(name, crate::bench::Kind::$kind, |bench| Box::pin(crate::$file::$claim(bench)));
+                let kind = crate::bench::Kind::$kind;
+                test_disks::inside::run(name, kind, async || {
+                    crate::$file::$claim(crate::bench::Bench::start(name, kind).await).await;
+                });
             })+
         }
     };
@@ -32,6 +33,7 @@ macro_rules! all_on {
     ($kind:ident, $module:ident $(, $file:ident::$claim:ident)* $(,)?) => {
         on!($kind, $module:
             claims::a_dataset_is_made_once_found_and_listed,
+            claims::each_region_is_at_one_place_below_the_disks_directory,
             claims::sizes_that_are_none_are_refused,
             claims::another_size_is_refused_and_changes_nothing,
             claims::what_is_reserved_is_no_more_than_there_is,
@@ -64,10 +66,14 @@ all_on!(
     pools::a_foreign_snapshot_or_clone_keeps_what_it_depends_on,
     pools::a_pool_whose_disk_is_gone_is_told,
     pools::without_a_daemon_the_disk_is_missing_and_says_why,
+    pools::each_way_in_which_the_root_is_not_there_has_words_of_its_own,
+    pools::the_pool_and_what_its_owner_has_set_are_told,
+    pools::a_region_that_is_not_mounted_has_no_place_for_files,
 );
 // Needs no rights: whatever the directory for temporary files is on.
 on!(Temporary, temporary:
     claims::a_dataset_is_made_once_found_and_listed,
+            claims::each_region_is_at_one_place_below_the_disks_directory,
     claims::sizes_that_are_none_are_refused,
     claims::another_size_is_refused_and_changes_nothing,
     claims::what_is_reserved_is_no_more_than_there_is,

@@ -4,7 +4,7 @@ use crate::{
     bench::{Bench, MIB, SIZE, command, refused},
     faults::fill,
 };
-use datasets::{Health, Size};
+use datasets::{Health, Pool, Size};
 use ids::{RegionId, SnapshotId};
 use std::{
     fs,
@@ -70,7 +70,8 @@ pub(crate) async fn a_dataset_that_is_not_mounted_is_mounted_by_whoever_asks(ben
     }
     assert!(disk.find(region).await.unwrap().unwrap().mounted);
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    for directory in [bench.mountpoint(), bench.root(), made.directory.clone()] {
+    let of_region = made.directory.parent().unwrap();
+    for directory in [bench.mountpoint(), bench.root(), of_region.to_owned()] {
         assert!(mounts.contains(&format!(" {directory} ")), "{directory} is not in\n{mounts}");
     }
     command(&["zfs", "unmount", &format!("tank/bobsled/{region}")]);
@@ -156,7 +157,8 @@ pub(crate) async fn without_a_daemon_the_disk_is_missing_and_says_why(mut bench:
     assert!(words.contains("zfs-fuse daemon is running"), "{words}");
     assert_eq!(disk.disk().await.health, Health::Missing);
     // The dead daemon's mounts are in the way of the next one's.
-    for directory in [made.directory.as_path(), &bench.root(), &bench.mountpoint()] {
+    let of_region = made.directory.parent().unwrap();
+    for directory in [of_region, &bench.root(), &bench.mountpoint()] {
         command(&["umount", "--lazy", directory.as_str()]);
     }
     bench.start_daemon().await;
@@ -165,4 +167,91 @@ pub(crate) async fn without_a_daemon_the_disk_is_missing_and_says_why(mut bench:
     let elsewhere = bench.zfs("tank/nothing", crate::bench::LIMIT);
     let words = refused(datasets::Datasets::list(&elsewhere).await, "disk_missing");
     assert!(words.contains("tank/nothing"), "{words}");
+}
+
+pub(crate) async fn each_way_in_which_the_root_is_not_there_has_words_of_its_own(bench: Bench) {
+    let disk = bench.open();
+    let region = RegionId::generate();
+    let made = disk.create(region, SIZE).await.unwrap();
+    fs::write(made.directory.join("region"), "kept").unwrap();
+    let told = async |code: &str, words: &[&str]| {
+        let refusal = refused(disk.directory().await, code);
+        let report = disk.disk().await;
+        assert_eq!((report.health, report.directory), (Health::Missing, None), "{refusal}");
+        let detail = report.detail.unwrap();
+        assert!(
+            words.iter().all(|word| refusal.contains(word) && detail.contains(word)),
+            "{refusal}; {detail}"
+        );
+    };
+    assert_eq!(disk.directory().await.unwrap(), bench.root());
+
+    let dataset = format!("tank/bobsled/{region}");
+    for name in [&dataset, "tank/bobsled"] {
+        command(&["zfs", "unmount", name]);
+    }
+    told("not_mounted", &["tank/bobsled is not mounted", "`zfs mount tank/bobsled`"]).await;
+    // Looking has changed nothing.
+    told("not_mounted", &["canmount=on"]).await;
+    command(&["zfs", "mount", "tank/bobsled"]);
+    assert_eq!(disk.directory().await.unwrap(), bench.root());
+
+    for nowhere in ["legacy", "none"] {
+        command(&["zfs", "set", &format!("mountpoint={nowhere}"), "tank/bobsled"]);
+        told("no_mountpoint", &[&format!("{nowhere:?}"), "`zfs set mountpoint="]).await;
+    }
+    command(&["zfs", "inherit", "mountpoint", "tank/bobsled"]);
+    command(&["zfs", "mount", "-a"]);
+    assert_eq!(disk.directory().await.unwrap(), bench.root());
+
+    // Where the programs are.
+    command(&["mount", "-t", "tmpfs", "none", "/usr/sbin"]);
+    told("zfs_missing", &["there is no program z", "install ZFS"]).await;
+    command(&["umount", "/usr/sbin"]);
+
+    let nothing = bench.zfs("tank/nothing", crate::bench::LIMIT);
+    let words = refused(datasets::Datasets::directory(&nothing).await, "disk_missing");
+    assert!(words.contains("dataset does not exist"), "{words}");
+    let elsewhere = bench.zfs("pond/bobsled", crate::bench::LIMIT);
+    let words = refused(datasets::Datasets::directory(&elsewhere).await, "disk_missing");
+    assert!(words.contains("no such pool"), "{words}");
+    let found = disk.find(region).await.unwrap().unwrap();
+    assert_eq!(fs::read(found.directory.join("region")).unwrap(), b"kept");
+}
+
+pub(crate) async fn the_pool_and_what_its_owner_has_set_are_told(bench: Bench) {
+    let disk = bench.open();
+    let before = disk.disk().await;
+    let pool = |quota_bytes, reservation_bytes| {
+        Some(Pool { name: "tank".to_owned(), state: "ONLINE".to_owned(), quota_bytes, reservation_bytes })
+    };
+    assert_eq!((before.pool, before.directory), (pool(None, None), Some(bench.root())));
+    command(&["zfs", "set", "quota=64m", "tank/bobsled"]);
+    command(&["zfs", "set", "reservation=32m", "tank/bobsled"]);
+    let after = disk.disk().await;
+    assert_eq!(after.pool, pool(Some(64 * MIB), Some(32 * MIB)));
+    let space = after.space.unwrap();
+    assert_eq!(space.capacity_bytes, 64 * MIB);
+    assert!(space.used_bytes < MIB && space.reservable_bytes < 64 * MIB, "{space:?}");
+    let words = refused(
+        disk.create(RegionId::generate(), Size { quota_bytes: 80 * MIB, reservation_bytes: 80 * MIB }).await,
+        "no_space",
+    );
+    assert!(words.contains(&(64 * MIB).to_string()), "{words}");
+}
+
+pub(crate) async fn a_region_that_is_not_mounted_has_no_place_for_files(bench: Bench) {
+    let disk = bench.open();
+    let region = RegionId::generate();
+    let made = disk.create(region, SIZE).await.unwrap();
+    assert!(
+        datasets::is_mounted(&format!("tank/bobsled/{region}"), made.directory.parent().unwrap()).unwrap()
+    );
+    command(&["zfs", "unmount", &format!("tank/bobsled/{region}")]);
+    assert!(
+        !datasets::is_mounted(&format!("tank/bobsled/{region}"), made.directory.parent().unwrap()).unwrap()
+    );
+    let error = fs::File::create(made.directory.join("region")).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
+    assert_eq!(disk.find(region).await.unwrap().unwrap().directory, made.directory);
 }

@@ -9,13 +9,11 @@
 //! Each has a `/run` and a `/var/lib/zfs` of its own, which is where `zfs-fuse` has its socket, its lock and its list of
 //! pools: so any number of them run side by side.
 
-use crate::bench::{Bench, Kind};
+use crate::disk::{Kind, WORK};
 use std::{
     env,
-    future::Future,
     io::{Read, stdin},
-    pin::Pin,
-    process::{Command, Stdio, abort},
+    process::{self, Command, Stdio, abort},
     thread,
     time::Duration,
 };
@@ -26,21 +24,18 @@ const INSIDE: &str = "BOBSLED_TEST_INSIDE";
 /// How long one claim may take: the slowest fills a disk, on a machine that does much else.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A claim.
-pub(crate) type Claim = fn(Bench) -> Pin<Box<dyn Future<Output = ()>>>;
-
-/// Runs a claim on a disk of that kind.
-pub(crate) fn run(name: &str, kind: Kind, claim: Claim) {
+/// Runs a claim where a disk of that kind may be made. `name` is the test's own.
+///
+/// # Panics
+/// If it does not hold; with `CI=true`, if the machine lacks something for it.
+pub fn run(name: &str, kind: Kind, claim: impl AsyncFnOnce()) {
     if kind == Kind::Temporary || env::var_os(INSIDE).is_some() {
         // A process that a test starts within it reads its standard input itself, and ends with the namespace.
-        if kind != Kind::Temporary && env::var_os(crate::crashes::WORK).is_none() {
+        if kind != Kind::Temporary && env::var_os(WORK).is_none() {
             end_with_the_test();
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let claim = runtime.block_on(async {
-            let bench = Bench::start(name, kind).await;
-            tokio::time::timeout(LIMIT, claim(bench)).await
-        });
+        let claim = runtime.block_on(async { tokio::time::timeout(LIMIT, claim()).await });
         // What hangs on purpose must not keep the runtime.
         runtime.shutdown_background();
         assert!(claim.is_ok(), "{name} took more than {LIMIT:?}");
@@ -64,7 +59,7 @@ pub(crate) fn run(name: &str, kind: Kind, claim: Claim) {
         ])
         .arg(env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(INSIDE, "1")
+        .env(INSIDE, process_id().to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -79,6 +74,12 @@ pub(crate) fn run(name: &str, kind: Kind, claim: Claim) {
     // A name that no test has would be a success, too.
     let ran = stdout.contains("1 passed");
     assert!(output.status.success() && ran, "{name}, {}\n{stdout}\n{stderr}", output.status);
+}
+
+/// The number of the first process, which no other test has at the same time: within a namespace of their own, all have the same few.
+#[must_use]
+pub fn process_id() -> u32 {
+    env::var(INSIDE).ok().and_then(|number| number.parse().ok()).unwrap_or_else(process::id)
 }
 
 /// Dies with the first one, even if that is killed.
