@@ -201,7 +201,8 @@ impl Upstairs {
             None if next >= blocks && copier.ranges.is_empty() => return self.end_round(),
             None if next >= blocks || copier.ranges.len() >= pace.ranges => return false,
             None => {
-                let count = self.config.limits.range_blocks.clamp(1, LOOK_MAX).min(blocks - next);
+                let count =
+                    self.config.limits.range_blocks.min(pace.range).clamp(1, LOOK_MAX).min(blocks - next);
                 Blocks { first: next, count: u32::try_from(count).expect("a range is bounded") }
             }
         };

@@ -7,7 +7,7 @@
 //! ```
 
 use crate::upstairs::Upstairs;
-use region_wire::WRITE_BYTES_MAX;
+use region_wire::{LOOK_MAX, WRITE_BYTES_MAX};
 use std::time::Duration;
 
 /// How much is copied at a time.
@@ -19,19 +19,21 @@ pub(crate) struct Pace {
     pub(crate) run: usize,
     /// Ranges that are looked at or copied at a time: the next ones are looked at while the first one is copied.
     pub(crate) ranges: usize,
+    /// Blocks of a range at most. What members and the Upstairs do with a range at once, they do while a client's request waits.
+    pub(crate) range: u64,
 }
 
 /// Runs that are under way at most, however short they are: where clients write all over, few blocks that follow each other differ.
 pub(crate) const RUNS_MAX: usize = 64;
 
 /// While clients ask nothing.
-const FAST: Pace = Pace { under_way: 8 << 20, run: WRITE_BYTES_MAX, ranges: 4 };
+const FAST: Pace = Pace { under_way: 8 << 20, run: WRITE_BYTES_MAX, ranges: 4, range: LOOK_MAX };
 
 /// While they ask little at a time, and wait for it: what they ask is to wait no longer than it would otherwise.
-const GENTLE: Pace = Pace { under_way: 512 << 10, run: 256 << 10, ranges: 2 };
+const GENTLE: Pace = Pace { under_way: 512 << 10, run: 256 << 10, ranges: 2, range: 1024 };
 
 /// While they ask so much at a time that it waits for itself: a share, or a copy would never end.
-const SHARE: Pace = Pace { under_way: 1280 << 10, run: 256 << 10, ranges: 2 };
+const SHARE: Pace = Pace { under_way: 1280 << 10, run: 256 << 10, ranges: 2, range: 1024 };
 
 /// So much at a time.
 const MANY_JOBS: usize = 8;
