@@ -15,7 +15,7 @@ use crate::{
     upstairs::{Phase, Purpose, Upstairs},
 };
 use bytes::Bytes;
-use region::{Position, What};
+use region::{Held, Position, What};
 use region_wire::{BlockCopy, BlockData, Blocks, Reply, Request};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,13 +41,18 @@ struct Heal {
     version: Option<Position>,
     /// Those that have it wrong, too.
     wrong: BTreeSet<PeerId>,
-    /// Whether two members have what the first one that is asked has: then it may be zeros, too, of which no checksum and no seal tells.
-    is_agreed: bool,
+    /// What it is to be, if two members agree on that: then it may be zeros, too, of which no checksum and no seal tells, and nothing else heals it.
+    agreed: Option<Held>,
 }
 
 impl Heals {
     pub(crate) fn forget_all(&mut self) {
         self.under_way.clear();
+    }
+
+    /// Nobody heals this member any more, until what it has wrong is found again.
+    pub(crate) fn give_up_of(&mut self, peer: PeerId) {
+        self.under_way.retain(|_, heal| heal.of != peer);
     }
 
     /// Whether some of these blocks are healed now.
@@ -59,14 +64,20 @@ impl Heals {
 impl Upstairs {
     /// Heals blocks of a member: those that another one has right, of the same version.
     pub(crate) fn begin_heals(&mut self, of: PeerId, blocks: std::ops::Range<u64>) {
-        blocks.for_each(|block| self.begin_heal_of(of, None, block));
+        for block in blocks {
+            // One for which there is no place now is found again by the next read.
+            self.begin_heal_of(of, None, block);
+        }
     }
 
-    /// Heals a block of a member; by what this other one has, if two are known to have that.
-    pub(crate) fn begin_heal_of(&mut self, of: PeerId, agreed: Option<PeerId>, block: u64) {
-        if let Some(from) = agreed.or_else(|| self.heal_source(of, &BTreeSet::new())) {
-            self.begin_heal(of, from, block, agreed.is_some());
-        }
+    /// Heals a block of a member: from this other one, and to nothing else than this, if two are known to have it. False if too many are healed
+    /// now.
+    pub(crate) fn begin_heal_of(&mut self, of: PeerId, agreed: Option<(PeerId, Held)>, block: u64) -> bool {
+        let from = match agreed {
+            Some((from, _)) => Some(from).filter(|from| self.peers[from.0].is_promoted()),
+            None => self.heal_source(of, &BTreeSet::new()),
+        };
+        from.is_none_or(|from| self.begin_heal(of, from, block, agreed.map(|(_, held)| held)))
     }
 
     /// Whoever has most, but for those that have it wrong.
@@ -80,18 +91,18 @@ impl Upstairs {
         sources.max_by_key(|peer| self.peers[peer.0].applied)
     }
 
-    fn begin_heal(&mut self, of: PeerId, from: PeerId, block: u64, is_agreed: bool) {
+    fn begin_heal(&mut self, of: PeerId, from: PeerId, block: u64, agreed: Option<Held>) -> bool {
         let heals = &mut self.heals;
         let is_known = heals.under_way.values().any(|heal| heal.of == of && heal.block == block);
-        if heals.under_way.len() >= HEALS_MAX || is_known {
-            // It is found again by the next read.
-            return;
+        if is_known || heals.under_way.len() >= HEALS_MAX {
+            return is_known;
         }
         let id = heals.next;
         heals.next += 1;
         let (version, wrong) = (None, BTreeSet::new());
-        heals.under_way.insert(id, Heal { of, from, block, version, wrong, is_agreed });
+        heals.under_way.insert(id, Heal { of, from, block, version, wrong, agreed });
         self.ask_heal_source(id, from, block);
+        true
     }
 
     fn ask_heal_source(&mut self, heal: HealId, from: PeerId, block: u64) {
@@ -123,13 +134,19 @@ impl Upstairs {
     fn heal_with(&mut self, heal: HealId, what: What, bytes: Bytes) {
         let Some(known) = self.heals.under_way.get(&heal) else { return };
         let (of, from, block, version) = (known.of, known.from, known.block, known.version);
+        let is_it = |agreed: Held| Some(agreed.version) == version && agreed.what == what.as_written();
+        if !known.agreed.is_none_or(is_it) {
+            // It was written since, or this one says something else by now.
+            return self.give_up_heal(heal);
+        }
         let (checksum, seal) = match what {
             What::Bytes { checksum, seal } => (checksum, seal),
             What::Lost { .. } => return self.heal_from_another(heal),
-            What::Zeros if known.is_agreed => return self.heal_with_zeros(heal),
+            What::Zeros if known.agreed.is_some() => return self.heal_with_zeros(heal),
             What::Never | What::Zeros => return self.give_up_heal(heal),
         };
         if bytes.len() != self.config.geometry.block_size.bytes() {
+            self.give_up_heal(heal);
             return self.lose(from, Trouble::WrongAnswer("it answers other blocks than it was asked for"));
         }
         if let Err(wrong) = judge(&mut self.config.sealer, block, &bytes, checksum, &seal) {
@@ -163,7 +180,7 @@ impl Upstairs {
         known.wrong.insert(known.from);
         if let Some(from) = self.heal_source(known.of, &known.wrong) {
             let block = known.block;
-            self.heals.under_way.insert(heal, Heal { from, version: None, is_agreed: false, ..known });
+            self.heals.under_way.insert(heal, Heal { from, version: None, ..known });
             self.ask_heal_source(heal, from, block);
         }
     }

@@ -33,7 +33,7 @@ pub(crate) struct Jobs {
     pub(crate) acknowledged: Position,
     /// Writes that are to be durable before they are done.
     durable: BTreeSet<JobId>,
-    /// When the last one was asked.
+    /// When the last one was asked, but for comparing.
     pub(crate) asked_at: Duration,
 }
 

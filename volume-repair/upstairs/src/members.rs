@@ -197,8 +197,12 @@ impl Upstairs {
             match purpose {
                 Purpose::Read(piece) => self.note_not_read(id, piece),
                 Purpose::Heal(heal) => self.give_up_heal(heal),
-                Purpose::Compare(piece) => self.note_not_compared(id, piece),
-                Purpose::Copy | Purpose::List | Purpose::Flush | Purpose::Snapshot | Purpose::Ping(_) => {}
+                Purpose::Compare(_)
+                | Purpose::Copy
+                | Purpose::List
+                | Purpose::Flush
+                | Purpose::Snapshot
+                | Purpose::Ping(_) => {}
             }
         }
         self.note_comparer_lost(id);

@@ -176,6 +176,7 @@ impl Upstairs {
             // Another one was faster.
             (_, None) => return,
             (_, Some(_)) => {
+                self.note_not_read(peer, id);
                 return self.lose(peer, Trouble::WrongAnswer("it answers something else than it was asked"));
             }
         };
@@ -186,6 +187,7 @@ impl Upstairs {
         let size = self.config.geometry.block_size.bytes();
         let is_whole = first == blocks.first && whats.len() == blocks.count as usize;
         let Some(data) = is_whole.then(|| parts(first, &whats, bytes, size)).flatten() else {
+            self.note_not_read(peer, id);
             return self.lose(peer, Trouble::WrongAnswer("it answers other blocks than it was asked for"));
         };
         let (parts, wrong) = data;
@@ -222,6 +224,7 @@ impl Upstairs {
         let (job, count) = (piece.job, piece.blocks.count);
         self.peers[peer.0].reading = self.peers[peer.0].reading.saturating_sub(count.into());
         if held.len() != count as usize {
+            self.note_not_read(peer, id);
             return self.lose(peer, Trouble::WrongAnswer("it answers other blocks than it was asked for"));
         }
         self.answer(Action::Looked(job, runs(held)));

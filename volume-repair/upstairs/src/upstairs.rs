@@ -1,5 +1,5 @@
 //! The machine: what it knows, and what each event makes of it. How it becomes active: [`activating`]; who counts, and when it may answer:
-//! [`rights`]. Other parts of it: [`crate::jobs`], [`crate::reads`], [`crate::heals`], [`crate::lists`], [`crate::members`], [`crate::copier`],
+//! [`rights`]. Other parts of it: [`crate::jobs`], [`crate::reads`], [`crate::heals`], [`crate::comparing`], [`crate::lists`], [`crate::members`], [`crate::copier`],
 //! [`crate::standstill`].
 //!
 //! ```text

@@ -19,7 +19,6 @@ mod votes;
 use crate::{
     rules::Rule,
     sealing::{Wrong, judge},
-    trouble::Trouble,
     types::{Action, CopyCompared, JobId, PeerId},
     upstairs::{Purpose, Upstairs},
 };
@@ -67,13 +66,15 @@ struct Piece {
     copies: BTreeMap<PeerId, Asked>,
     /// How many blocks of whom were wrong at first; and of all of them, when it was looked at last.
     wrong: Option<(BTreeMap<PeerId, u64>, usize)>,
-    is_healing: bool,
+    /// What of it is healed, or is to be when there is a place for it; none, if nothing is.
+    healing: Option<Vec<Odd>>,
 }
 
 /// What a member was asked for, and what of that it has given.
 #[derive(Debug, Default)]
 struct Asked {
     is_sent: bool,
+    sent: Position,
     held: Option<Vec<Held>>,
     read: Option<(Vec<What>, BTreeMap<u64, Wrong>)>,
 }
@@ -98,6 +99,7 @@ impl Upstairs {
             return;
         }
         self.begin_pieces();
+        self.let_go_of_the_full();
         let numbers: Vec<u64> = self.comparing.pieces.keys().copied().collect();
         for number in numbers {
             self.ask_again_if_healed(number);
@@ -119,7 +121,7 @@ impl Upstairs {
                     behind: Position::NONE,
                     copies: BTreeMap::new(),
                     wrong: None,
-                    is_healing: false,
+                    healing: None,
                 };
                 comparison.next += u64::from(count);
                 comparison.open += 1;
@@ -129,10 +131,25 @@ impl Upstairs {
         }
     }
 
+    /// What is asked of one that has no room waits behind what it has no room for: it is not waited for.
+    fn let_go_of_the_full(&mut self) {
+        for peer in (0..self.peers.len()).map(PeerId) {
+            if self.peers[peer.0].is_out_of_room() {
+                self.heals.give_up_of(peer);
+                self.note_comparer_lost(peer);
+            }
+        }
+    }
+
     fn ask_again_if_healed(&mut self, number: u64) {
         let Some(piece) = self.comparing.pieces.get_mut(&number) else { return };
-        if piece.is_healing && !self.heals.are_under_way(piece.blocks.range()) {
-            piece.is_healing = false;
+        let Some(mut left) = piece.healing.take() else { return };
+        let blocks = piece.blocks.range();
+        left.retain(|odd| !self.begin_heal_of(odd.of, odd.right, odd.block));
+        let is_healed = left.is_empty() && !self.heals.are_under_way(blocks);
+        let Some(piece) = self.comparing.pieces.get_mut(&number) else { return };
+        piece.healing = (!is_healed).then_some(left);
+        if is_healed {
             piece.copies.clear();
         }
     }
@@ -142,12 +159,11 @@ impl Upstairs {
         let newest = self.newest();
         let full = (0..self.peers.len()).map(PeerId);
         let full = full.filter(|peer| self.is_full(*peer) && self.peers[peer.0].is_streaming());
-        // What is asked of one that has no room waits behind what it has no room for.
         let full = full.filter(|peer| !self.peers[peer.0].is_out_of_room());
         let enough = if Rule::EachCopyIsLookedAt.is_kept() { usize::MAX } else { 1 };
         let full: Vec<PeerId> = full.filter(|peer| !self.peers[peer.0].is_condemned).take(enough).collect();
         let Some(piece) = self.comparing.pieces.get_mut(&number) else { return };
-        if piece.is_healing {
+        if piece.healing.is_some() {
             return;
         }
         if piece.copies.is_empty() {
@@ -171,46 +187,36 @@ impl Upstairs {
 
     /// A member has answered.
     pub(crate) fn note_compared(&mut self, peer: PeerId, number: u64, reply: Reply) {
+        if let Reply::Read { whats, .. } = &reply {
+            let reading = &mut self.peers[peer.0].reading;
+            *reading = reading.saturating_sub(whats.len() as u64);
+        }
+        let Some(piece) = self.comparing.pieces.get(&number) else { return };
+        let (first, count) = (piece.blocks.first, piece.blocks.count as usize);
+        let answer = match reply {
+            Reply::Looked { held, .. } if held.len() == count => Some((Some(held), None)),
+            Reply::Read { first: from, whats, bytes, .. } if from == first && whats.len() == count => {
+                self.wrong_of(first, &whats, bytes).map(|wrong| (None, Some((whats, wrong))))
+            }
+            _ => None,
+        };
+        let Some((held, read)) = answer else { return self.lose_for_other_blocks(peer) };
+        let sent = self.peers[peer.0].sent;
         let Some(piece) = self.comparing.pieces.get_mut(&number) else { return };
-        let blocks = piece.blocks;
+        // Whoever was let go of is not heard.
         let Some(asked) = piece.copies.get_mut(&peer) else { return };
-        match reply {
-            Reply::Looked { held, .. } if held.len() == blocks.count as usize => asked.held = Some(held),
-            Reply::Read { first, whats, bytes, .. }
-                if first == blocks.first && whats.len() == blocks.count as usize =>
-            {
-                self.peers[peer.0].reading = self.peers[peer.0].reading.saturating_sub(blocks.count.into());
-                let Some(wrong) = self.wrong_of(first, &whats, bytes) else {
-                    return self.lose_for_other_blocks(peer);
-                };
-                if let Some(asked) =
-                    self.comparing.pieces.get_mut(&number).and_then(|piece| piece.copies.get_mut(&peer))
-                {
-                    asked.read = Some((whats, wrong));
-                }
-            }
-            _ => {
-                return self
-                    .lose(peer, Trouble::WrongAnswer("it answers other blocks than it was asked for"));
-            }
-        }
+        asked.sent = sent;
+        asked.held = asked.held.take().or(held);
+        asked.read = asked.read.take().or(read);
         self.compare_if_all_are_there(number);
     }
 
-    /// It will not answer.
-    pub(crate) fn note_not_compared(&mut self, peer: PeerId, number: u64) {
-        if let Some(piece) = self.comparing.pieces.get_mut(&number) {
-            piece.copies.remove(&peer);
-        }
-        self.compare_if_all_are_there(number);
-    }
-
-    /// Who was not asked yet, and is gone, is not waited for.
+    /// It will not answer, or is somebody else from now on: nothing of it is waited for, or told.
     pub(crate) fn note_comparer_lost(&mut self, peer: PeerId) {
         let pieces = self.comparing.pieces.iter_mut();
-        let waits = pieces.filter(|(_, piece)| piece.copies.get(&peer).is_some_and(|asked| !asked.is_sent));
-        let numbers: Vec<u64> = waits.map(|(number, _)| *number).collect();
-        numbers.into_iter().for_each(|number| self.note_not_compared(peer, number));
+        let had: Vec<u64> =
+            pieces.filter_map(|(number, piece)| piece.copies.remove(&peer).map(|_| *number)).collect();
+        had.into_iter().for_each(|number| self.compare_if_all_are_there(number));
     }
 
     /// Blocks that are not what they should be, by themselves. None if the bytes are not those of the blocks.
@@ -238,12 +244,12 @@ impl Upstairs {
     fn compare_if_all_are_there(&mut self, number: u64) {
         let Some(piece) = self.comparing.pieces.get_mut(&number) else { return };
         let is_there = |asked: &Asked| asked.held.is_some() && asked.read.is_some();
-        if piece.is_healing || piece.copies.is_empty() || !piece.copies.values().all(is_there) {
+        if piece.healing.is_some() || piece.copies.is_empty() || !piece.copies.values().all(is_there) {
             return;
         }
         let copies = std::mem::take(&mut piece.copies).into_iter().filter_map(|(peer, asked)| {
-            let (held, (whats, wrong)) = (asked.held?, asked.read?);
-            Some((peer, Copy { held, whats, wrong }))
+            let (held, (whats, wrong), sent) = (asked.held?, asked.read?, asked.sent);
+            Some((peer, Copy { held, whats, wrong, sent }))
         });
         let copies: BTreeMap<PeerId, Copy> = copies.collect();
         let findings = compare(piece.blocks, piece.behind, &copies);
@@ -252,16 +258,16 @@ impl Upstairs {
         let (_, before) = piece.wrong.get_or_insert_with(|| (counts(&findings.odd), usize::MAX));
         let mends = left > 0 && left < *before;
         *before = left;
-        piece.is_healing = mends;
+        if mends {
+            piece.healing = Some(findings.odd.clone());
+        }
         if is_first {
             for Odd { of, block, .. } in &findings.odd {
                 let why = copies[of].wrong.get(block).copied().unwrap_or(Wrong::Bytes);
                 self.peers[of.0].note_wrong(why, 1);
             }
         }
-        if mends {
-            findings.odd.into_iter().for_each(|odd| self.begin_heal_of(odd.of, odd.from, odd.block));
-        } else {
+        if !mends {
             self.end_compared(number, &copies, &findings);
         }
     }
@@ -274,6 +280,11 @@ impl Upstairs {
         let Some(at) = all.iter().position(|comparison| comparison.job == piece.job) else { return };
         let comparison = &mut all[at];
         comparison.open -= 1;
+        for peer in self.peers.iter().filter(|peer| !peer.is_gone && !peer.is_leaving) {
+            let region = peer.member.region;
+            // Also one that was not there.
+            comparison.found.entry(region).or_insert_with(|| CopyCompared::new(region));
+        }
         for peer in copies.keys() {
             let region = self.peers[peer.0].member.region;
             let told = comparison.found.entry(region).or_insert_with(|| CopyCompared::new(region));

@@ -17,6 +17,8 @@ pub(super) struct Copy {
     pub(super) whats: Vec<What>,
     /// Blocks whose bytes are not what they should be.
     pub(super) wrong: BTreeMap<u64, Wrong>,
+    /// The last write that it was sent before it answered: it can have none behind that.
+    pub(super) sent: Position,
 }
 
 /// A block of a member that is not what it should be, and somebody's is.
@@ -24,8 +26,8 @@ pub(super) struct Copy {
 pub(super) struct Odd {
     pub(super) of: PeerId,
     pub(super) block: u64,
-    /// Who is known to have it right; nobody, if it is wrong by itself.
-    pub(super) from: Option<PeerId>,
+    /// Who has it right, and what that is, if two agree on it.
+    pub(super) right: Option<(PeerId, Held)>,
 }
 
 /// What is wrong with the copies.
@@ -42,28 +44,32 @@ pub(super) fn compare(blocks: Blocks, behind: Position, copies: &BTreeMap<PeerId
     let mut findings = Findings::default();
     for (at, block) in blocks.range().enumerate() {
         let is_wrong = |peer: PeerId| copies[&peer].wrong.contains_key(&block);
-        findings.odd.extend(copies.keys().filter(|peer| is_wrong(**peer)).map(|of| Odd {
-            of: *of,
-            block,
-            from: None,
-        }));
-        let groups = groups(at, behind, copies);
+        let is_possible = |copy: &Copy| copy.held[at].version <= copy.sent.max(behind);
+        findings
+            .differing
+            .extend(copies.iter().filter(|(_, copy)| !is_possible(copy)).map(|(peer, _)| (*peer, block)));
+        let groups = groups(at, behind, copies.iter().filter(|(_, copy)| is_possible(copy)));
+        let agreed = majority(&groups);
+        let right = agreed.and_then(|(held, peers)| {
+            let from = peers.iter().copied().find(|peer| !is_wrong(*peer))?;
+            Some((from, *held))
+        });
+        for of in copies.keys().copied().filter(|peer| is_wrong(*peer)) {
+            findings.odd.push(Odd { of, block, right });
+        }
         if groups.len() < 2 {
             continue;
         }
-        let Some((right, agreed)) = majority(&groups) else {
+        let Some((held, _)) = agreed else {
             findings.differing.extend(groups.iter().flat_map(|(_, peers)| peers).map(|peer| (*peer, block)));
             continue;
         };
-        let from = agreed.iter().copied().find(|peer| !is_wrong(*peer));
-        let others = groups.iter().filter(|(held, _)| held != right);
-        for (of, version) in others.flat_map(|(held, peers)| peers.iter().map(|peer| (*peer, held.version))) {
-            if is_wrong(of) {
-                continue;
-            }
-            match from {
-                Some(_) if version == right.version => findings.odd.push(Odd { of, block, from }),
-                _ => findings.differing.push((of, block)),
+        for (theirs, peers) in groups.iter().filter(|(theirs, _)| theirs != held) {
+            for of in peers.iter().copied().filter(|peer| !is_wrong(*peer)) {
+                match right {
+                    Some(_) if theirs.version == held.version => findings.odd.push(Odd { of, block, right }),
+                    _ => findings.differing.push((of, block)),
+                }
             }
         }
     }
@@ -71,15 +77,18 @@ pub(super) fn compare(blocks: Blocks, behind: Position, copies: &BTreeMap<PeerId
 }
 
 /// Who says what of a block.
-fn groups(at: usize, behind: Position, copies: &BTreeMap<PeerId, Copy>) -> Vec<(Held, Vec<PeerId>)> {
+fn groups<'a>(
+    at: usize,
+    behind: Position,
+    copies: impl Iterator<Item = (&'a PeerId, &'a Copy)>,
+) -> Vec<(Held, Vec<PeerId>)> {
     let said = |copy: &Copy| {
         let held = copy.held[at];
         // It was written between the two.
         let is_settled = held.what.as_written() == copy.whats[at].as_written();
         is_settled.then_some(Held { what: held.what.as_written(), ..held })
     };
-    let mut all: Vec<(PeerId, Held)> =
-        copies.iter().filter_map(|(peer, copy)| Some((*peer, said(copy)?))).collect();
+    let mut all: Vec<(PeerId, Held)> = copies.filter_map(|(peer, copy)| Some((*peer, said(copy)?))).collect();
     let newest = all.iter().map(|(_, held)| held.version).max().unwrap_or(behind);
     if newest > behind && Rule::ComparedBehindOneWrite.is_kept() {
         all.retain(|(_, held)| held.version == newest);
@@ -120,7 +129,8 @@ mod tests {
     fn copy(version: u64, checksum: u64) -> Copy {
         let what = What::Bytes { checksum, seal: [0; SEAL] };
         let version = position(version);
-        Copy { held: vec![Held { version, what }], whats: vec![what], wrong: BTreeMap::new() }
+        let sent = position(20);
+        Copy { held: vec![Held { version, what }], whats: vec![what], wrong: BTreeMap::new(), sent }
     }
 
     fn found(copies: Vec<Copy>) -> (Vec<Odd>, Vec<usize>) {
@@ -130,8 +140,9 @@ mod tests {
         (odd, differing.into_iter().map(|(PeerId(peer), _)| peer).collect())
     }
 
-    fn odd(of: usize, from: usize) -> Vec<Odd> {
-        vec![Odd { of: PeerId(of), block: BLOCK, from: Some(PeerId(from)) }]
+    /// One of them is mended by another, to this.
+    fn odd(of: usize, from: usize, right: &Copy) -> Vec<Odd> {
+        vec![Odd { of: PeerId(of), block: BLOCK, right: Some((PeerId(from), right.held[0])) }]
     }
 
     #[test]
@@ -142,7 +153,7 @@ mod tests {
 
     #[test]
     fn who_has_another_content_of_that_write_is_mended_by_what_two_have() {
-        assert_eq!(found(vec![copy(4, 1), copy(4, 1), copy(4, 2)]), (odd(2, 0), vec![]));
+        assert_eq!(found(vec![copy(4, 1), copy(4, 1), copy(4, 2)]), (odd(2, 0, &copy(4, 1)), vec![]));
         assert_eq!(found(vec![copy(4, 1), copy(4, 2)]), (vec![], vec![0, 1]));
         assert_eq!(found(vec![copy(4, 1), copy(4, 2), copy(4, 3)]), (vec![], vec![0, 1, 2]));
     }
@@ -151,24 +162,33 @@ mod tests {
     fn what_is_written_meanwhile_is_compared_among_those_that_have_it() {
         assert_eq!(found(vec![copy(11, 1), copy(4, 2), copy(4, 2)]), (vec![], vec![]));
         assert_eq!(found(vec![copy(11, 1), copy(12, 2), copy(4, 2)]), (vec![], vec![]));
-        assert_eq!(found(vec![copy(11, 1), copy(11, 2), copy(11, 1)]), (odd(1, 0), vec![]));
+        assert_eq!(found(vec![copy(11, 1), copy(11, 2), copy(11, 1)]), (odd(1, 0, &copy(11, 1)), vec![]));
         let between = Copy { whats: vec![What::Zeros], ..copy(4, 1) };
         assert_eq!(found(vec![between, copy(3, 2), copy(3, 2)]), (vec![], vec![]));
     }
 
     #[test]
-    fn who_has_lost_the_bytes_says_the_same_and_is_wrong_by_itself() {
-        let checksum = What::Lost { checksum: 1, seal: [0; SEAL] };
-        let held = vec![Held { version: position(4), what: checksum }];
-        let lost = Copy { held, whats: vec![checksum], wrong: BTreeMap::from([(BLOCK, Wrong::Bytes)]) };
-        let alone = vec![Odd { of: PeerId(1), block: BLOCK, from: None }];
-        assert_eq!(found(vec![copy(4, 1), lost, copy(4, 1)]), (alone, vec![]));
+    fn who_has_lost_the_bytes_says_the_same_and_gets_what_two_agree_on_and_nothing_else() {
+        let lost = What::Lost { checksum: 1, seal: [0; SEAL] };
+        let held = vec![Held { version: position(4), what: lost }];
+        let wrong = BTreeMap::from([(BLOCK, Wrong::Bytes)]);
+        let lost = || Copy { held: held.clone(), whats: vec![lost], wrong: wrong.clone(), ..copy(4, 1) };
+        assert_eq!(found(vec![copy(4, 1), lost(), copy(4, 1)]), (odd(1, 0, &copy(4, 1)), vec![]));
+        // The one that says something else is mended, and mends nobody.
+        let both = [odd(0, 1, &copy(4, 1)), odd(2, 1, &copy(4, 1))].concat();
+        assert_eq!(found(vec![lost(), copy(4, 1), copy(4, 2)]), (both, vec![]));
     }
 
     #[test]
     fn nobody_is_mended_by_bytes_that_are_wrong_themselves() {
         let wrong = || Copy { wrong: BTreeMap::from([(BLOCK, Wrong::Bytes)]), ..copy(4, 1) };
-        let alone = |of| Odd { of: PeerId(of), block: BLOCK, from: None };
+        let alone = |of| Odd { of: PeerId(of), block: BLOCK, right: None };
         assert_eq!(found(vec![wrong(), wrong(), copy(4, 2)]), (vec![alone(0), alone(1)], vec![2]));
+    }
+
+    #[test]
+    fn a_version_that_nobody_was_sent_hides_nothing_of_the_others() {
+        assert_eq!(found(vec![copy(21, 1), copy(4, 1), copy(4, 1)]), (vec![], vec![0]));
+        assert_eq!(found(vec![copy(21, 1), copy(4, 1), copy(4, 2)]), (vec![], vec![0, 1, 2]));
     }
 }

@@ -81,7 +81,8 @@ fn a_block_that_the_key_has_not_sealed_is_mended_also_if_only_one_other_member_i
     trio.forge(1, 6, |bytes, _| bytes[0] ^= 1);
     let found = writer.compare(&mut trio, 0, BLOCKS);
     let mended = CopyCompared { wrong: 1, healed: 1, ..compared(1, BLOCKS) };
-    assert_eq!(found, [(0, compared(0, BLOCKS)), (1, mended)].into(), "who is away was not looked at");
+    let all = [(0, compared(0, BLOCKS)), (1, mended), (2, compared(2, 0))];
+    assert_eq!(found, all.into(), "who is away was not looked at");
     assert_eq!(writer.wrong_seals(), [0, 1, 0]);
     assert_eq!(trio.digests(), digests);
 }
@@ -133,4 +134,23 @@ fn whoever_does_not_wait_for_ever_is_told_that_nobody_is_there_to_be_compared() 
     assert!(matches!(writer.end_of(job), Some(Err(JobError::TooFewMembers { .. }))));
     let out = writer.job(&mut trio, Job::Compare { first: 1, count: BLOCKS });
     assert_eq!(out, Err(JobError::OutOfRange { first: 1, end: BLOCKS + 1, blocks: BLOCKS }));
+}
+
+/// Of one member nothing arrives any more after it has answered some of what it was asked; another one has a block that two agree is wrong.
+#[test]
+fn who_is_lost_in_the_middle_is_not_waited_for_and_heals_nobody() {
+    for member in 0..3 {
+        let mut trio = Trio::new(false);
+        let mut writer = Writer::start(&mut trio, 1, 7);
+        writer.write(&mut trio, 5, &[1, 2, 3]);
+        trio.forge((member + 1) % 3, 6, |bytes, _| bytes[0] ^= 1);
+        writer.lost_behind_a_read = Some(member);
+        let found = writer.compare(&mut trio, 0, BLOCKS);
+        let left: Vec<(usize, u64, u64)> =
+            found.iter().map(|(number, told)| (*number, told.blocks, told.differing)).collect();
+        // The last one to answer is heard before it is lost, and the block is mended by then.
+        let differing = u64::from(member != 2);
+        let told = |number| if number == member { (number, 0, 0) } else { (number, BLOCKS, differing) };
+        assert_eq!(left, (0..3).map(told).collect::<Vec<_>>());
+    }
 }

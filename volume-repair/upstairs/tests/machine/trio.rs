@@ -9,7 +9,7 @@ use region::{
     BlockSize, Geometry, Held, Identity, List, ListVersion, Member as Named, NewContent, NewRegion, Onto,
     Opening, Position, Promotion, Seal, What, Write, checksum,
 };
-use region_wire::Request;
+use region_wire::{Reply, Request};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -126,6 +126,8 @@ pub(crate) struct Writer {
     pub(crate) snapshots: BTreeMap<JobId, Vec<RegionId>>,
     /// What was found when members were compared last.
     compared: Vec<CopyCompared>,
+    /// This member's connection is gone behind what it reads next.
+    pub(crate) lost_behind_a_read: Option<usize>,
 }
 
 impl Writer {
@@ -192,7 +194,19 @@ impl Writer {
         let places = BTreeMap::new();
         let (ended, snapshots) = (BTreeMap::new(), BTreeMap::new());
         let compared = Vec::new();
-        Writer { upstairs, places, epoch, now, next_job: 0, parts, ended, snapshots, compared }
+        let lost_behind_a_read = None;
+        Writer {
+            upstairs,
+            places,
+            epoch,
+            now,
+            next_job: 0,
+            parts,
+            ended,
+            snapshots,
+            compared,
+            lost_behind_a_read,
+        }
     }
 
     pub(crate) fn tick(&mut self, trio: &mut Trio) {
@@ -269,7 +283,12 @@ impl Writer {
         while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Send(to, reply) if to == connection => {
+                    let is_read = matches!(reply, Reply::Read { .. });
                     actions.extend(self.upstairs.received(self.now, peer, vec![reply]));
+                    let member = self.places[&peer];
+                    if self.lost_behind_a_read.take_if(|lost| is_read && *lost == member).is_some() {
+                        actions.extend(self.upstairs.disconnected(self.now, peer));
+                    }
                 }
                 Effect::Close(of) if of == connection => {
                     actions.extend(self.upstairs.disconnected(self.now, peer));
