@@ -14,12 +14,14 @@ pub fn is_mounted(dataset: &str, directory: &Utf8Path) -> io::Result<bool> {
     Ok(source_at(&fs::read_to_string(MOUNTS)?, directory).is_some_and(|source| source == dataset))
 }
 
-/// What is mounted there, if that is ZFS: the last one hides those before.
+/// What is mounted there, if that is ZFS, and is to be seen there: what was mounted later there, or above it, hides it.
 fn source_at<'a>(mounts: &'a str, directory: &Utf8Path) -> Option<&'a str> {
-    let last = mounts.lines().rev().find(|line| {
-        // id, parent, device, root, mountpoint, …
-        line.split(' ').nth(4).is_some_and(|at| unescaped(at) == directory.as_str())
-    })?;
+    // id, parent, device, root, mountpoint, …
+    let place = |line: &str| line.split(' ').nth(4).map(unescaped);
+    let last = mounts.lines().rev().find(|line| place(line).is_some_and(|at| directory.starts_with(at)))?;
+    if place(last)? != directory.as_str() {
+        return None;
+    }
     // … - kind, source, options
     let (_, of_source) = last.split_once(" - ")?;
     let (kind, rest) = of_source.split_once(' ')?;
@@ -45,6 +47,8 @@ mod tests {
 69 66 0:45 / /tank/hidden rw - zfs tank/hidden rw
 70 66 0:46 / /tank/hidden rw - tmpfs none rw
 71 66 0:47 / /tank/ext rw - ext4 tank/ext rw
+72 60 0:48 / /pool/below rw - zfs pool/below rw
+73 60 0:49 / /pool rw - zfs pool rw
 ";
 
     #[test]
@@ -57,6 +61,8 @@ mod tests {
             ("/tank/ext", None),
             ("/", None),
             ("/tank/none", None),
+            ("/pool", Some("pool")),
+            ("/pool/below", None),
         ] {
             assert_eq!(source_at(LINES, Utf8Path::new(directory)), source, "{directory}");
         }

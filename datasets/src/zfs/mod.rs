@@ -194,9 +194,13 @@ impl Zfs {
         }
     }
 
-    /// Mounts the root and what it is in, where ZFS would.
+    /// Mounts the root and what it is in, where ZFS would. If the root is there nothing above it is mounted: that would hide it.
     async fn mount_ancestors(&self) -> Result<(), DatasetError> {
         let name = self.root.name();
+        let root = self.zfs(&["get", "-H", "-o", "value", "mounted", name]).await?;
+        if root.trim() == "yes" {
+            return Ok(());
+        }
         let ends = name.match_indices('/').map(|(end, _)| end).chain([name.len()]);
         for ancestor in ends.map(|end| &name[..end]) {
             let lines =

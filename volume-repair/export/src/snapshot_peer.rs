@@ -114,7 +114,11 @@ async fn socket(from: Option<SocketAddr>, to: SocketAddr) -> Result<TcpStream, P
 async fn connect(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if let Some(from) = from {
-        socket.bind(from)?;
+        match socket.bind(from) {
+            // The machine has that address no more: better from another one than not at all.
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
+            bound => bound?,
+        }
     }
     socket.connect(to).await
 }

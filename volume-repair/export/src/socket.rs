@@ -67,7 +67,11 @@ impl Socket {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(family, SocketType::STREAM, flags, None)?;
         if let Some(from) = from {
-            bind(&socket, &from)?;
+            match bind(&socket, &from) {
+                // The machine has that address no more: better from another one than not at all.
+                Ok(()) | Err(Errno::ADDRNOTAVAIL) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         match connect(&socket, &to) {
             Ok(()) | Err(Errno::INPROGRESS) => Ok(Socket::Tcp(TcpStream::from_std(socket.into()))),
@@ -130,6 +134,23 @@ impl AsFd for Socket {
         match self {
             Socket::Tcp(socket) => socket.as_fd(),
             Socket::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn an_address_that_the_machine_has_no_more_keeps_nobody_from_connecting() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // Of those that are for documents, and nobody's.
+        let gone = "192.0.2.1:0".parse().unwrap();
+        for (from, comes_from) in [(gone, "127.0.0.1"), ("127.0.0.2:0".parse().unwrap(), "127.0.0.2")] {
+            let _socket = Socket::connect(Some(from), listener.local_addr().unwrap()).unwrap();
+            assert_eq!(listener.accept().unwrap().1.ip().to_string(), comes_from);
         }
     }
 }

@@ -6,7 +6,7 @@ use upstairs::{JobError, JobId};
 /// How a job has ended: what it was told, in the order in which it was.
 pub(crate) type Told<T> = Result<Vec<T>, JobError>;
 
-/// Those that are under way: as many as orders wait at most, for the volume refuses more.
+/// Those that are under way. Who asks waits for one at a time, or a few; one that nobody waits for any more ends here all the same.
 #[derive(Debug)]
 pub(crate) struct Waiting<T>(BTreeMap<JobId, (SyncSender<Told<T>>, Vec<T>)>);
 

@@ -63,7 +63,9 @@ impl Layered {
     /// Refuses what cannot be, and begins the rest, or lets it wait for the activation.
     pub(crate) fn submit_job(&mut self, id: JobId, job: Job) {
         assert!(!is_own(id), "clients have the numbers below those of the scrub");
-        self.asked_at = self.now;
+        if !matches!(job, Job::Compare { .. }) {
+            self.asked_at = self.now;
+        }
         let of_blocks = job.blocks(usize::try_from(self.block_bytes).expect("a block is small"));
         let (first, count) = of_blocks.unwrap_or_default();
         let (end, blocks) = (first.saturating_add(count), self.layers[0].blocks);
