@@ -1,7 +1,11 @@
 //! What is written on the command line: sizes, places of regions, sockets. Reads text; touches nothing.
 
 use camino::Utf8PathBuf;
-use std::{net::SocketAddr, num::ParseIntError, str::FromStr};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU64, ParseIntError},
+    str::FromStr,
+};
 use volume_export::Address;
 
 /// A number of bytes.
@@ -29,6 +33,30 @@ pub enum SizeError {
     /// No disk is so large.
     #[error("it is more than any disk has")]
     TooLarge,
+}
+
+/// Bytes in a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate(pub(super) NonZeroU64);
+
+impl FromStr for Rate {
+    type Err = RateError;
+
+    fn from_str(text: &str) -> Result<Rate, RateError> {
+        let Size(bytes) = text.parse().map_err(RateError::Size)?;
+        NonZeroU64::new(bytes).map(Rate).ok_or(RateError::Nothing)
+    }
+}
+
+/// A text that is no number of bytes in a second.
+#[derive(Debug, thiserror::Error)]
+pub enum RateError {
+    /// No number of bytes.
+    #[error(transparent)]
+    Size(SizeError),
+    /// Nothing would ever end.
+    #[error("with 0 bytes in a second nothing would ever be repaired: leave it out for no limit")]
+    Nothing,
 }
 
 /// A directory with regions, and where they are served.
@@ -67,6 +95,16 @@ impl FromStr for ListenAt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_is_a_size_and_not_nothing() {
+        let read =
+            |text: &str| text.parse::<Rate>().map(|rate| rate.0.get()).map_err(|error| error.to_string());
+        assert_eq!(read("100MiB"), Ok(100 << 20));
+        assert_eq!(read("1"), Ok(1));
+        assert!(read("0KiB").is_err_and(|why| why.contains("leave it out")));
+        assert!(read("fast").is_err_and(|why| why.contains("KiB")));
+    }
 
     #[test]
     fn sizes_are_read_with_and_without_units() {

@@ -4,7 +4,7 @@ use super::{Notices, description, keys, signals::wait_for_signal};
 use crate::tokens;
 use camino::Utf8Path;
 use daemon::log::{self, LogFormat, LogSettings};
-use std::{error::Error, sync::mpsc, thread};
+use std::{error::Error, num::NonZeroU64, sync::mpsc, thread};
 use uuid::Uuid;
 use volume_export::{Address, Control, Export, NoticesOrder, Offer, Patience, Refusal};
 
@@ -19,6 +19,8 @@ pub(super) struct Order<'a> {
     pub(super) accepts_possible_loss: bool,
     /// How long clients wait for members and for room.
     pub(super) patience: Patience,
+    /// Bytes in a second that members are filled with at most.
+    pub(super) repair_rate: Option<NonZeroU64>,
     /// None if it is not encrypted.
     pub(super) key_file: Option<&'a Utf8Path>,
     /// Whether what lies under it is copied in.
@@ -49,6 +51,7 @@ pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Er
         composition.accept_possible_loss();
     }
     composition.set_patience(order.patience);
+    order.repair_rate.into_iter().for_each(|rate| composition.set_repair_rate(rate));
     let id = request.id;
     let notices = notices_order(order.notices)?;
     let mut export = Export::new(

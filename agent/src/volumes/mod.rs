@@ -36,7 +36,7 @@ pub use region_look::RegionCommand;
 
 use crate::tokens::TokenError;
 use ::downstairs::ServerError;
-use arguments::{ListenAt, Place, Size};
+use arguments::{ListenAt, Place, Rate, Size};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use cloned::CloneError;
@@ -112,6 +112,10 @@ pub enum VolumeCommand {
         /// End writes with ENOSPC once two full members have had no room on their disks for so long. Unless said, they wait until there is.
         #[arg(long, value_name = "SECONDS")]
         room_timeout: Option<u64>,
+        /// Fill members with so many bytes in a second at most, as 100MiB, of each region set. Unless said, clients that ask are all that
+        /// slows a repair down.
+        #[arg(long, value_name = "BYTES")]
+        repair_rate: Option<Rate>,
         /// Copy what lies under the volume into it, in the background, from the beginning on.
         #[arg(long)]
         scrub: bool,
@@ -269,6 +273,7 @@ pub fn run(command: VolumeCommand) -> ExitCode {
             accept_possible_loss,
             members_timeout,
             room_timeout,
+            repair_rate,
             scrub,
             notices,
         } => {
@@ -283,6 +288,7 @@ pub fn run(command: VolumeCommand) -> ExitCode {
                     for_members: members_timeout.map(Duration::from_secs),
                     for_room: room_timeout.map(Duration::from_secs),
                 },
+                repair_rate: repair_rate.map(|rate| rate.0),
                 key_file: key_file.as_deref(),
                 is_to_scrub: scrub,
                 notices: &notices,

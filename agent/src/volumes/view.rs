@@ -247,7 +247,10 @@ fn copying(set: &Status, copy: &CopyStatus) -> String {
     match fill {
         Some(FillStatus { phase, bytes_done, bytes }) => {
             let percent = bytes_done * 100 / bytes.max(1);
-            format!("filling {to} from {from}: {}, {percent} %", fill_phase(phase))
+            let limit = copy.bytes_per_second_max;
+            let at_most = limit.map(|rate| format!(", at most {} in a second", self::bytes(rate)));
+            let at_most = at_most.unwrap_or_default();
+            format!("filling {to} from {from}: {}, {percent} %{at_most}", fill_phase(phase))
         }
         None => {
             let percent = copy.blocks_done * 100 / copy.blocks.max(1);

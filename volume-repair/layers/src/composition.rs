@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::SocketAddr,
+    num::NonZeroU64,
     sync::{Arc, Mutex},
 };
 use upstairs::{Config, Patience};
@@ -109,6 +110,15 @@ impl Composition {
         for part in self.layers.iter_mut().flatten() {
             if let Part::RegionSet { config, .. } = part {
                 config.patience = patience;
+            }
+        }
+    }
+
+    /// Bytes of blocks that the members of each region set which are filled are given in a second at most.
+    pub fn set_repair_rate(&mut self, rate: NonZeroU64) {
+        for part in self.layers.iter_mut().flatten() {
+            if let Part::RegionSet { config, .. } = part {
+                config.limits.repair_rate = Some(rate);
             }
         }
     }

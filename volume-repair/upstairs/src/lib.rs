@@ -17,7 +17,8 @@
 //! - [`peer`], [`members`]: each member, from away to streaming; [`trouble`]: why one is not of use. [`lists`]: which are full.
 //! - [`window`]: the stream, as long as somebody may need it. [`jobs`]: what clients have asked.
 //! - [`reads`]: reading. [`heals`]: healing what was read wrong. [`comparing`]: reading every copy. [`copier`]: making one member have what another one has;
-//!   [`ranges`]: each range of it; [`copies`]: of what; [`pace`]: how much at a time. [`doubts`]: what of it the other one has wrong. [`forged`]: which of two is right.
+//!   [`ranges`]: each range of it; [`copies`]: of what; [`pace`]: how much at a time, and
+//!   [`allowance`]: in a second. [`doubts`]: what of it the other one has wrong. [`forged`]: which of two is right.
 //! - [`replacing`]: which members there are to be. [`snapshots`]: what the members keep of one moment.
 //! - [`standstill`]: how long clients wait for what does not go on.
 //! - [`sealing`]: what members get to see of a block, and whether what they give back is that.
@@ -25,6 +26,7 @@
 //! - [`rules`]: what the simulation leaves out, one at a time, to see that it notices.
 
 mod activation;
+mod allowance;
 mod comparing;
 mod copier;
 mod copies;

@@ -171,9 +171,15 @@ impl Copying {
     }
 
     /// What the source had of a run of the range.
-    fn looked(&self, run: Blocks) -> Vec<Held> {
+    fn looked(&self, run: Blocks) -> &[Held] {
         let at = usize::try_from(run.first - self.first).expect("a range is bounded");
-        self.of_source[at..at + run.count as usize].to_vec()
+        &self.of_source[at..at + run.count as usize]
+    }
+
+    /// Of how many blocks of a run the source had bytes.
+    fn with_bytes(&self, run: Blocks) -> usize {
+        let has_bytes = |held: &&Held| matches!(held.what, What::Bytes { .. });
+        self.looked(run).iter().filter(has_bytes).count()
     }
 
     /// The next one, and whether it is to be looked at, too.
@@ -358,9 +364,20 @@ impl Upstairs {
         if messages >= RUNS_MAX || (messages > 0 && blocks * size >= pace.under_way) {
             return false;
         }
-        let mut all = copier.ranges.iter_mut();
-        let next = all.find_map(|range| Some((range.blocks, range.copying()?.next_run(blocks_max)?)));
-        let Some((range, (blocks, is_newer))) = next else { return false };
+        let is_limited = copier.mode == Mode::Install;
+        if is_limited && !self.allowance.may_go_on(self.now) {
+            return false;
+        }
+        let next = copier.ranges.iter_mut().find_map(|range| {
+            let all = range.blocks;
+            let copying = range.copying()?;
+            let (blocks, is_newer) = copying.next_run(blocks_max)?;
+            Some((all, blocks, is_newer, copying.with_bytes(blocks)))
+        });
+        let Some((range, blocks, is_newer, with_bytes)) = next else { return false };
+        if is_limited {
+            self.allowance.take(with_bytes * size);
+        }
         let look = is_newer.then(|| self.ask(source, Purpose::Copy, |id| Request::Look { id, blocks }));
         let read = self.ask(source, Purpose::Copy, |id| Request::Read { id, blocks });
         if let Some(Step::Copying(Copying { runs, .. })) = self.step_at(range.first) {
@@ -378,7 +395,7 @@ impl Upstairs {
                 let Some(copying) = self.copying(blocks.first) else { return };
                 let looked = copying.looked(blocks);
                 let read = looked.iter().zip(whats).map(|(held, what)| Held { what: *what, ..*held });
-                (Some(read.collect()), newer(&looked, whats))
+                (Some(read.collect()), newer(looked, whats))
             }
         };
         let held =

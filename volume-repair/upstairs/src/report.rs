@@ -11,7 +11,7 @@ use crate::{
 };
 use ids::RegionId;
 use region::{ListVersion, Member};
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 impl Upstairs {
     /// What it believes. Takes no longer than a look at all that is kept; changes nothing.
@@ -56,6 +56,11 @@ impl Upstairs {
                     is_bring_up: copier.is_staging(),
                     blocks_done: copier.blocks_done(),
                     blocks: geometry.blocks,
+                    bytes_per_second_max: self
+                        .allowance
+                        .rate()
+                        .filter(|_| !copier.is_staging())
+                        .map(NonZeroU64::get),
                 }
             }),
             window: self.window.status(),

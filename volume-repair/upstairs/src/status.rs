@@ -268,6 +268,8 @@ pub struct CopyStatus {
     pub blocks_done: u64,
     /// Blocks of a round.
     pub blocks: u64,
+    /// Bytes that are copied in a second at most, if somebody has said so. A bring-up, for which clients may wait, has no limit.
+    pub bytes_per_second_max: Option<u64>,
 }
 
 /// The stream, as far as it is kept.

@@ -6,7 +6,7 @@ use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{Geometry, Position, Promotion};
 use region_wire::{LOOK_MAX, Request};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 use volume_seals::Sealer;
 
 /// What it is made with. Not `Clone`, because of its sealer: a second one would seal other bytes with the same nonces.
@@ -44,6 +44,8 @@ pub struct Limits {
     pub in_flight_entries: usize,
     /// Blocks that are compared at a time when a member is filled or brought up, at most [`region_wire::LOOK_MAX`].
     pub range_blocks: u64,
+    /// Bytes of blocks that members which are filled are given in a second at most; none: as many as there are.
+    pub repair_rate: Option<NonZeroU64>,
 }
 
 /// How long clients wait for what may come again. By default for ever: a guest whose disk waits goes on when it is there again, and one
@@ -64,6 +66,7 @@ impl Default for Limits {
             in_flight_bytes: 8 << 20,
             in_flight_entries: 2_048,
             range_blocks: LOOK_MAX,
+            repair_rate: None,
         }
     }
 }

@@ -17,6 +17,7 @@ mod rights;
 pub(crate) use rights::SILENCE_MAX;
 
 use crate::{
+    allowance::Allowance,
     comparing::Comparing,
     copier::Copier,
     heals::{HealId, Heals},
@@ -104,6 +105,7 @@ pub struct Upstairs {
     pub(crate) comparing: Comparing,
     pub(crate) snapshots: Vec<Snapshotting>,
     pub(crate) copier: Option<Copier>,
+    pub(crate) allowance: Allowance,
     pub(crate) totals: Totals,
     purposes: BTreeMap<u64, (PeerId, Purpose)>,
     next_id: u64,
@@ -133,6 +135,7 @@ impl Upstairs {
         let peers = members.all().map(|member| Peer::new(*member, is_leaving(member))).collect();
         Upstairs {
             window: Window::new(config.promotion.epoch, config.limits),
+            allowance: Allowance::new(config.limits.repair_rate),
             config,
             phase: Phase::Idle,
             peers,

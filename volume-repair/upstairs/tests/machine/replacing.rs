@@ -2,8 +2,10 @@
 
 use crate::trio::{BLOCKS, SIZE, Trio, Writer, named};
 use region::List;
-use std::panic::catch_unwind;
-use upstairs::{FillPhase, Job, JobId, Members, MembersError, PhaseName, Role, Rule, Status, WaitCode};
+use std::{num::NonZeroU64, panic::catch_unwind};
+use upstairs::{
+    FillPhase, Job, JobId, Limits, Members, MembersError, PhaseName, Role, Rule, Status, WaitCode,
+};
 
 /// Three members with something written, and so many new ones.
 fn volume(new: usize) -> (Trio, Writer) {
@@ -347,7 +349,7 @@ fn one_that_was_alone_because_loss_was_accepted_is_not_enough_for_whoever_begins
 
 fn writes_onto_what_is_still_to_be_copied_go_to_a_new_member_with_the_copy() {
     let (mut trio, _) = volume(1);
-    trio.range_blocks = 4;
+    trio.limits.range_blocks = 4;
     let mut writer = Writer::start(&mut trio, 2, 0);
     // The source does not answer, and a few ranges are asked for.
     trio.away = vec![0];
@@ -381,4 +383,48 @@ fn passing_over_a_write_whose_blocks_were_looked_at_is_noticed() {
     let without = Rule::PassedOverBeforeItIsLookedAt
         .left_out(|| catch_unwind(writes_onto_what_is_still_to_be_copied_go_to_a_new_member_with_the_copy));
     assert!(without.is_err());
+}
+
+#[test]
+fn a_member_is_filled_no_faster_than_was_said_and_clients_do_not_wait_for_that() {
+    let (run, rate) = (4 * SIZE as u64, 4 * SIZE as u64);
+    let mut trio = Trio::new(false);
+    trio.add(List::default());
+    trio.limits = Limits { range_blocks: 4, repair_rate: NonZeroU64::new(rate), ..trio.limits };
+    let mut writer = Writer::start(&mut trio, 1, 0);
+    writer.write(&mut trio, 0, &(1..=40).collect::<Vec<u8>>());
+    let since = writer.now;
+    writer.set_members(&mut trio, &members(&[0, 1, 3], &[2])).expect("a member may be replaced");
+    let bytes = BLOCKS * SIZE as u64;
+    while full(&writer) != [0, 1, 3] {
+        wait(&mut trio, &mut writer, 1);
+        writer.write(&mut trio, 0, &[99]);
+        let seconds = (writer.now - since).as_secs_f64();
+        assert!(seconds <= 1.0 + bytes as f64 / rate as f64, "it is not done after {seconds} s");
+        let Some(copy) = status(&writer).copy else { continue };
+        assert_eq!(copy.bytes_per_second_max, Some(rate));
+        // What half a second gives, and one run.
+        let at_most = rate as f64 * (seconds + 0.5) + run as f64;
+        let done = (copy.blocks_done * SIZE as u64) as f64;
+        assert!(done <= at_most, "{done} bytes after {seconds} s");
+    }
+    let seconds = (writer.now - since).as_secs_f64();
+    assert!(seconds >= bytes as f64 / rate as f64 - 1.5, "it was done after {seconds} s");
+    are_the_same(&mut trio, &[0, 1, 3]);
+}
+
+#[test]
+fn a_member_that_clients_may_wait_for_is_brought_up_as_fast_as_it_goes() {
+    let mut trio = Trio::new(false);
+    trio.limits = Limits { range_blocks: 4, repair_rate: NonZeroU64::new(1), ..trio.limits };
+    let mut writer = Writer::start(&mut trio, 1, 0);
+    trio.away = vec![1];
+    wait(&mut trio, &mut writer, 60);
+    writer.write(&mut trio, 0, &(1..=40).collect::<Vec<u8>>());
+    drop(writer);
+    // The one that lacks it all is needed.
+    trio.away = vec![2];
+    let mut writer = Writer::start(&mut trio, 2, 0);
+    wait(&mut trio, &mut writer, 4);
+    assert_eq!(status(&writer).phase, PhaseName::Active);
 }

@@ -42,8 +42,8 @@ pub(crate) struct Trio {
     pub(crate) faults: Vec<DiskFaults>,
     /// Those that are not reached.
     pub(crate) away: Vec<usize>,
-    /// How its writers compare what members have.
-    pub(crate) range_blocks: u64,
+    /// How much its writers do at a time.
+    pub(crate) limits: Limits,
     /// Done once, when a member that is filled has taken a copy.
     pub(crate) behind_an_install: Option<fn(&mut Trio)>,
 }
@@ -55,8 +55,8 @@ impl Trio {
         let full: Vec<Named> = (0..3).map(named).collect();
         let list = List { version: ListVersion { epoch: 0, number: 1 }, base: Position::NONE, full };
         let (sleds, members, faults) = (Vec::new(), Vec::new(), Vec::new());
-        let (away, range_blocks) = (Vec::new(), BLOCKS);
-        let mut trio = Trio { geometry, sleds, members, faults, away, range_blocks, behind_an_install: None };
+        let (away, limits) = (Vec::new(), Limits { range_blocks: BLOCKS, ..Limits::default() });
+        let mut trio = Trio { geometry, sleds, members, faults, away, limits, behind_an_install: None };
         (0..3).for_each(|_| trio.add(list.clone()));
         trio
     }
@@ -185,7 +185,7 @@ impl Writer {
             members,
             promotion: Promotion { epoch, session: Uuid::from_u128(epoch.into()) },
             accepts_possible_loss,
-            limits: Limits { range_blocks: trio.range_blocks, ..Limits::default() },
+            limits: trio.limits,
             patience,
             sealer: trio.geometry.is_sealed.then(|| Sealer::new(&key, set(), BlockSize::B512, session)),
         };
