@@ -93,6 +93,14 @@ struct Asked {
 }
 
 impl Comparing {
+    /// Ends a job, whose blocks are asked for no more; false if it was not begun. What is being healed of them goes on.
+    pub(crate) fn give_up(&mut self, job: JobId) -> bool {
+        let before = self.jobs.len();
+        self.jobs.retain(|comparison| comparison.job != job);
+        self.pieces.retain(|_, piece| piece.job != job);
+        self.jobs.len() < before
+    }
+
     /// Nothing more is compared; the jobs that ended so.
     pub(crate) fn take_all(&mut self) -> Vec<JobId> {
         self.pieces.clear();
