@@ -41,7 +41,7 @@ pub use inbox::Inbox;
 pub use message::{BlockData, Blocks, LOOK_MAX, WRITE_BYTES_MAX, ZERO_MAX};
 pub use outbox::Outbox;
 pub use outgoing::outgoing;
-pub use peer_error::PeerError;
+pub use peer_error::{OtherSnapshot, PeerError};
 pub use reply::{NotWelcome, Promoted, Refusal, Reply, SnapshotWelcome, Welcome};
 pub use request::{BlockCopy, Hello, Request};
 pub use source_address::source_address;
