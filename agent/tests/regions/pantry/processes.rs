@@ -12,17 +12,13 @@ use crate::{
 use daemon::state_lock::{self, Holding};
 use ids::{JobId, SnapshotId};
 use problem::Code;
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
-};
+use rustix::process::{Pid, Signal, kill_process};
 use sled_client::pantry::{
     Activate, ExportRequest, ImportQuery, ImportRequest, PantryJobKind, PantryJobState, PantryState,
     PantryVolumeState, ScrubRequest,
 };
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -115,41 +111,6 @@ async fn a_volume_whose_pantry_was_killed_is_told_to_have_ended_and_attached_aga
     let next = ConstructionRequest { epoch: 2, ..request };
     put(&agent, &next, Activate::Now).await.unwrap();
     assert!(read(&agent, &next).await == content(8));
-}
-
-/// Of a volume that somebody writes, and whose members are all away: to flush it is tried for 5 s, in which it is told once more.
-#[tokio::test]
-async fn a_pantry_that_is_told_to_end_a_second_time_detaches_its_volumes_all_the_same() {
-    let mut agent = Agent::served(3, 31).await;
-    let request = attached(&agent).await;
-    let uri = uri(&agent, &request, false).await.unwrap();
-    let pid = Pid::from_raw(pantry_pid(&agent).await.unwrap().try_into().unwrap()).unwrap();
-    let has_ended = pidfd_open(pid, PidfdFlags::empty()).unwrap();
-    let mut writes = Command::new("qemu-io");
-    writes.args(["-f", "raw", &uri]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut writes = Owned(writes.spawn().expect("qemu-io is there"));
-    agent.kill();
-    for disk in 0..agent.disks.len() {
-        assert!(agent.disk_command("stop", disk).status().unwrap().success());
-    }
-    // It says how long the volume is when it has sent what it writes, which nobody acknowledges.
-    writes.0.stdin.as_mut().unwrap().write_all(b"aio_write 4k 4k\nlength\n").unwrap();
-    let mut said = BufReader::new(writes.0.stdout.take().unwrap()).lines();
-    assert!(said.any(|line| line.unwrap().contains("4 MiB")));
-    let times = |words: &str| agent.log().matches(words).count();
-    let of_others = times("stopping");
-    kill_process(pid, Signal::TERM).unwrap();
-    let told = |more| {
-        let is_told = move |times: usize| if times > of_others + more { Ok(()) } else { Err(times) };
-        agent.eventually(async move || is_told(times("stopping")))
-    };
-    told(0).await;
-    kill_process(pid, Signal::TERM).unwrap();
-    told(1).await;
-    assert_eq!((sockets(&agent).len(), times("pantry stopped")), (1, 0), "it is being detached");
-    let limit = Timespec { tv_sec: 60, tv_nsec: 0 };
-    assert_eq!(poll(&mut [PollFd::new(&has_ended, PollFlags::IN)], Some(&limit)).unwrap(), 1);
-    assert_eq!((sockets(&agent).len(), times("pantry stopped")), (0, 1), "{}", agent.log());
 }
 
 #[tokio::test]
