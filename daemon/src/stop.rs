@@ -11,8 +11,22 @@ use tokio::{
 #[error("cannot listen to signals")]
 pub struct SignalError(#[source] std::io::Error);
 
+/// What a second signal does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// It ends the process the hard way: whoever is there sees that the end takes too long.
+    EndsAtOnce,
+    /// Nothing: what is done at the end is bounded, and others depend on it. SIGKILL ends the process all the same.
+    ChangesNothing,
+}
+
 /// A watch that turns true with the first SIGTERM or SIGINT. The second one ends the process the hard way.
 pub fn on_signals() -> Result<watch::Receiver<bool>, SignalError> {
+    watch_signals(Again::EndsAtOnce)
+}
+
+/// A watch that turns true with the first SIGTERM or SIGINT.
+pub fn watch_signals(again: Again) -> Result<watch::Receiver<bool>, SignalError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(SignalError)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(SignalError)?;
     let (sender, receiver) = watch::channel(false);
@@ -27,9 +41,16 @@ pub fn on_signals() -> Result<watch::Receiver<bool>, SignalError> {
         tracing::info!(signal, "stopping");
         // Nobody may be listening any more; then there is nothing left to stop.
         sender.send_replace(true);
-        let signal = next().await;
-        tracing::warn!(signal, "stopping at once");
-        std::process::abort();
+        loop {
+            let signal = next().await;
+            match again {
+                Again::EndsAtOnce => {
+                    tracing::warn!(signal, "stopping at once");
+                    std::process::abort();
+                }
+                Again::ChangesNothing => tracing::warn!(signal, "stopping already"),
+            }
+        }
     });
     Ok(receiver)
 }

@@ -64,23 +64,8 @@ impl Cluster {
                 }
             }
         }
-        Ok(ConstructionRequest {
-            id: volume_id.0,
-            config_version: 1,
-            epoch: 1,
-            block_size: BLOCK_SIZE,
-            sub_volumes: vec![SubVolume::RegionSet(RegionSet {
-                id: set,
-                blocks_per_extent: blocks,
-                extent_count: 1,
-                members: made,
-                leaving: Vec::new(),
-                gone: Vec::new(),
-                encryption: None,
-                snapshot: None,
-            })],
-            read_only_parent: None,
-        })
+        let part = SubVolume::RegionSet(RegionSet::of(set, blocks, made));
+        Ok(ConstructionRequest::first(volume_id.0, 1, BLOCK_SIZE, vec![part]))
     }
 
     /// Has the Pantry of a sled hold a volume, as a coordinator would; on return it is active.

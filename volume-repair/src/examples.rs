@@ -16,14 +16,8 @@ pub(crate) fn set(number: u128) -> RegionSet {
         address: SocketAddr::from(([127, 0, 0, 1], 12_400)),
     };
     RegionSet {
-        id: RegionSetId(Uuid::from_u128(number)),
-        blocks_per_extent: 1_000,
         extent_count: 2,
-        members: (1..=3).map(member).collect(),
-        leaving: Vec::new(),
-        gone: Vec::new(),
-        encryption: None,
-        snapshot: None,
+        ..RegionSet::of(RegionSetId(Uuid::from_u128(number)), 1_000, (1..=3).map(member).collect())
     }
 }
 
@@ -33,14 +27,7 @@ pub(crate) fn snapshot_of(set: RegionSet) -> RegionSet {
 }
 
 pub(crate) fn of(parts: Vec<SubVolume>) -> ConstructionRequest {
-    ConstructionRequest {
-        id: Uuid::from_u128(9),
-        config_version: 1,
-        epoch: 3,
-        block_size: 4_096,
-        sub_volumes: parts,
-        read_only_parent: None,
-    }
+    ConstructionRequest::first(Uuid::from_u128(9), 3, 4_096, parts)
 }
 
 pub(crate) fn example() -> ConstructionRequest {

@@ -29,6 +29,14 @@ pub struct ConstructionRequest {
     pub read_only_parent: Option<Box<ConstructionRequest>>,
 }
 
+impl ConstructionRequest {
+    /// The first one of a volume of these parts, with nothing under it.
+    #[must_use]
+    pub fn first(id: Uuid, epoch: u32, block_size: u32, sub_volumes: Vec<SubVolume>) -> ConstructionRequest {
+        ConstructionRequest { id, config_version: 1, epoch, block_size, sub_volumes, read_only_parent: None }
+    }
+}
+
 /// A part of a volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -91,6 +99,23 @@ pub struct RegionSet {
     /// What it held at this snapshot, in place of what it holds: it is read, by any number of volumes, and needs no epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotId>,
+}
+
+impl RegionSet {
+    /// One of these members, all of which are to stay, that is written, and not encrypted.
+    #[must_use]
+    pub fn of(id: RegionSetId, blocks: u64, members: Vec<Member>) -> RegionSet {
+        RegionSet {
+            id,
+            blocks_per_extent: blocks,
+            extent_count: 1,
+            members,
+            leaving: Vec::new(),
+            gone: Vec::new(),
+            encryption: None,
+            snapshot: None,
+        }
+    }
 }
 
 /// How blocks are encrypted. The key is not here, and nowhere near: whoever uses the volume is given it in another way.

@@ -5,7 +5,7 @@ use daemon::{
     log::{self, LogError, LogFormat, LogSettings},
     state_directory,
     state_lock::{StateLock, StateLockError},
-    stop::{self, SignalError},
+    stop::{self, Again, SignalError},
 };
 use problem::chain;
 use std::{io, net::IpAddr, process::ExitCode, time::Duration};
@@ -69,7 +69,7 @@ pub struct Holding {
     pub log_format: LogFormat,
 }
 
-/// Holds volumes until SIGTERM or SIGINT; then all are detached.
+/// Holds volumes until SIGTERM or SIGINT; then all are detached, however often it is told.
 #[must_use]
 pub fn run(holding: &Holding) -> ExitCode {
     told(serve(holding))
@@ -104,7 +104,8 @@ fn serve(holding: &Holding) -> Result<(), PantryProcessError> {
     let _only_one = StateLock::take(directory)?;
     runtime.block_on(async {
         // Before it listens: whoever finds it may ask it to end.
-        let stop = stop::on_signals()?;
+        // To flush and end volumes is bounded, and cut off it would lose what clients have written and not flushed: a second signal changes nothing.
+        let stop = stop::watch_signals(Again::ChangesNothing)?;
         let pantry = volume_pantry::Pantry::listen(directory, socket, *address)?;
         tracing::info!(%directory, %socket, "pantry ready");
         pantry.run(stop).await;

@@ -1,9 +1,11 @@
-//! `volume compare`: every copy of a volume is read and compared while clients go on, and what is wrong with one is mended.
+//! `volume compare`: every copy of a volume is read and compared while clients go on, and what is wrong with one is mended. If the export
+//! refuses to go on, what was found before that is shown all the same.
 
 use super::{
     control::{self, Which},
     view,
 };
+use camino::Utf8Path;
 use ids::RegionId;
 use serde::Serialize;
 use std::{
@@ -30,6 +32,19 @@ struct Found {
     blocks: u64,
     block_bytes: u32,
     copies: Vec<CopyCompared>,
+    /// There, if not all of it was compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped: Option<Stopped>,
+}
+
+/// Why it does not go on.
+#[derive(Serialize)]
+struct Stopped {
+    /// The first block that was not compared.
+    first_block: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    words: String,
 }
 
 pub(super) fn compare(which: &Which, is_json: bool) -> Result<(), Box<dyn Error>> {
@@ -39,30 +54,50 @@ pub(super) fn compare(which: &Which, is_json: bool) -> Result<(), Box<dyn Error>
     let step = (COMPARED_MAX / 4 / u64::from(block_bytes)).max(1);
     let mut copies: BTreeMap<RegionId, CopyCompared> = BTreeMap::new();
     let mut progress = Progress::start(blocks * u64::from(block_bytes));
-    let mut first = 0;
-    while first < blocks {
+    let (mut first, mut refused) = (0, None);
+    while first < blocks && refused.is_none() {
         let count = step.min(blocks - first);
-        let found = match ask(&socket, &Request::Compare { first, count })? {
-            Answer::Compared(found) => found,
-            Answer::Refused(refusal) => return Err(refusal.into()),
-            _ => return Err("the export answers something else than it was asked".into()),
-        };
-        for copy in found {
-            copies.entry(copy.region).or_insert_with(|| CopyCompared::new(copy.region)).add(&copy);
+        match compare_step(&socket, first, count) {
+            Ok(found) => {
+                for copy in found {
+                    let known = copies.entry(copy.region).or_insert_with(|| CopyCompared::new(copy.region));
+                    known.add(&copy);
+                }
+                first += count;
+                progress.tell(first * u64::from(block_bytes));
+            }
+            Err(error) => refused = Some(error),
         }
-        first += count;
-        progress.tell(first * u64::from(block_bytes));
     }
     progress.end();
     let first_bad = copies.values().filter_map(|copy| copy.first_left).min();
     let copies: Vec<CopyCompared> = copies.into_values().collect();
     if is_json {
-        say!("{}", serde_json::to_string(&Found { blocks, block_bytes, copies })?);
+        let stopped = refused.as_deref().map(|error| Stopped {
+            first_block: first,
+            code: super::code(error),
+            words: problem::chain(error),
+        });
+        say!("{}", serde_json::to_string(&Found { blocks, block_bytes, copies, stopped })?);
     } else {
         let head = ["BLOCKS", "WRONG", "HEALED", "DIFFERING", "FIRST BAD", "REGION"];
         view::columns(head, copies.iter().map(row)).iter().for_each(|line| say!("{line}"));
+        if refused.is_some() {
+            say!("blocks from {first} on were not compared");
+        }
+    }
+    if let Some(error) = refused {
+        return Err(error);
     }
     first_bad.map_or(Ok(()), |first| Err(CopiesDamaged { first }.into()))
+}
+
+fn compare_step(socket: &Utf8Path, first: u64, count: u64) -> Result<Vec<CopyCompared>, Box<dyn Error>> {
+    match ask(socket, &Request::Compare { first, count })? {
+        Answer::Compared(found) => Ok(found),
+        Answer::Refused(refusal) => Err(refusal.into()),
+        _ => Err("the export answers something else than it was asked".into()),
+    }
 }
 
 fn row(copy: &CopyCompared) -> [String; 6] {

@@ -55,25 +55,10 @@ pub(super) fn create(
     let key = key_file.map(keys::read).transpose()?;
     let members: Vec<Member> = places.iter().map(new_member).collect();
     let blocks = size / u64::from(block_bytes.max(1));
-    let request = ConstructionRequest {
-        id: Uuid::now_v7(),
-        config_version: 1,
-        epoch: 1,
-        block_size: block_bytes,
-        sub_volumes: vec![SubVolume::RegionSet(RegionSet {
-            id: set,
-            blocks_per_extent: blocks,
-            extent_count: 1,
-            members: members.clone(),
-            leaving: Vec::new(),
-            gone: Vec::new(),
-            snapshot: None,
-            encryption: key
-                .as_ref()
-                .map(|key| Encryption { cipher: Cipher::Aes256Gcm, key_check: key.check(set) }),
-        })],
-        read_only_parent: None,
-    };
+    let encryption =
+        key.as_ref().map(|key| Encryption { cipher: Cipher::Aes256Gcm, key_check: key.check(set) });
+    let part = SubVolume::RegionSet(RegionSet { encryption, ..RegionSet::of(set, blocks, members.clone()) });
+    let request = ConstructionRequest::first(Uuid::now_v7(), 1, block_bytes, vec![part]);
     // What cannot be used is not made.
     request.build(Uuid::nil(), key.as_ref())?;
     if blocks * u64::from(block_bytes) != size {

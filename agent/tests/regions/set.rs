@@ -16,28 +16,13 @@ pub(crate) async fn make(agent: &Agent, block_size: u32, blocks: u64) -> Made {
     let members: Vec<RegionMember> =
         (1..=3).map(|incarnation| RegionMember { region_id: RegionId::generate(), incarnation }).collect();
     let id = VolumeId::generate();
-    let mut set = RegionSet {
-        id: RegionSetId::generate(),
-        blocks_per_extent: blocks / 4,
-        extent_count: 4,
-        members: Vec::new(),
-        leaving: Vec::new(),
-        gone: Vec::new(),
-        encryption: None,
-        snapshot: None,
-    };
+    let set = RegionSet::of(RegionSetId::generate(), blocks / 4, Vec::new());
+    let mut set = RegionSet { extent_count: 4, ..set };
     for (disk, member) in members.iter().enumerate() {
         let made = region(agent, disk, id, &set, block_size, *member, members.clone()).await;
         set.members.push(made);
     }
-    let request = ConstructionRequest {
-        id: id.0,
-        config_version: 1,
-        epoch: 1,
-        block_size,
-        sub_volumes: vec![SubVolume::RegionSet(set)],
-        read_only_parent: None,
-    };
+    let request = ConstructionRequest::first(id.0, 1, block_size, vec![SubVolume::RegionSet(set)]);
     Made { request, members }
 }
 

@@ -42,7 +42,7 @@ mod talk;
 mod workers;
 
 pub use clones::{
-    CloneError, CloneState, CloneStatus, Phase, Source, Sources, Target, Watch, clone_snapshot,
+    CloneError, CloneState, CloneStatus, Phase, Source, SourceError, Sources, Target, Watch, clone_snapshot,
 };
 pub use content::in_hex;
 pub use control::{Control, socket_of};

@@ -20,6 +20,7 @@
 //! - [`outbox`], [`inbox`]: what waits to be sent, and what has arrived.
 //! - [`handshake`]: the first words, and which member is taken for the one that was wanted.
 //! - [`source_address()`]: from which address a connection leaves.
+//! - [`outgoing()`]: the socket that is bound to it.
 //! - [`peer_error`]: why a member does not give what is asked of a snapshot.
 
 mod frame;
@@ -27,6 +28,7 @@ mod handshake;
 mod inbox;
 mod message;
 mod outbox;
+mod outgoing;
 mod peer_error;
 mod reply;
 mod request;
@@ -38,7 +40,8 @@ pub use handshake::{Expected, Unfit};
 pub use inbox::Inbox;
 pub use message::{BlockData, Blocks, LOOK_MAX, WRITE_BYTES_MAX, ZERO_MAX};
 pub use outbox::Outbox;
-pub use peer_error::PeerError;
+pub use outgoing::outgoing;
+pub use peer_error::{OtherSnapshot, PeerError};
 pub use reply::{NotWelcome, Promoted, Refusal, Reply, SnapshotWelcome, Welcome};
 pub use request::{BlockCopy, Hello, Request};
 pub use source_address::source_address;

@@ -1,5 +1,6 @@
 //! Why a member that is asked for a snapshot does not give it: the same for a clone that is made and for a volume that is read. Each of them
-//! has a connection of its own kind, and tells what came of it by this.
+//! has a connection of its own kind, and tells what came of it by this. What each of them finds in what it was given is an error of its own, which
+//! wraps this one.
 
 use crate::{
     frame::WireError,
@@ -36,27 +37,31 @@ pub enum PeerError {
     /// Nonsense.
     #[error("it says what cannot be: {0}")]
     Strange(&'static str),
-    /// Two snapshots of one name.
-    #[error(
-        "its snapshot of that name is another one: it is of position {theirs}, and that of others is of {ours}"
-    )]
-    OtherSnapshot {
-        /// There.
-        theirs: Position,
-        /// Elsewhere.
-        ours: Position,
-    },
     /// Rotten there, or on the way; or a lie.
     #[error("block {0} is not what was written there")]
     WrongBlock(u64),
-    /// Only who has the volume's key sees it.
-    #[error(
-        "block {0} is not what the volume's key has sealed, and has its checksum: somebody has changed it"
-    )]
-    WrongSeal(u64),
-    /// It never had the bytes.
-    #[error("the bytes of block {0} were lost when it was to get them")]
-    Lost(u64),
+}
+
+/// Two members have snapshots of one name that are not of one position: whoever asks several of them sees it, and each of them is right by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "its snapshot of that name is another one: it is of position {theirs}, and that of others is of {ours}"
+)]
+pub struct OtherSnapshot {
+    /// There.
+    pub theirs: Position,
+    /// Elsewhere.
+    pub ours: Position,
+}
+
+impl OtherSnapshot {
+    /// Whether a member's snapshot is that of the others, by their positions.
+    ///
+    /// # Errors
+    /// If it is another one.
+    pub fn check(theirs: Position, ours: Position) -> Result<(), OtherSnapshot> {
+        if theirs == ours { Ok(()) } else { Err(OtherSnapshot { theirs, ours }) }
+    }
 }
 
 impl PeerError {
@@ -77,10 +82,7 @@ impl PeerError {
             PeerError::NoSnapshot(_) => "no_snapshot",
             PeerError::Refused(_) => "refused",
             PeerError::Wire(_) | PeerError::Strange(_) => "wrong_answer",
-            PeerError::OtherSnapshot { .. } => "other_snapshot",
             PeerError::WrongBlock(_) => "wrong_block",
-            PeerError::WrongSeal(_) => "wrong_seal",
-            PeerError::Lost(_) => "lost_block",
         }
     }
 }

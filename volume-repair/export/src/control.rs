@@ -15,6 +15,7 @@ use crate::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode, fchmod},
     net::{AddressFamily, Shutdown, SocketAddrUnix, SocketType, bind, listen, shutdown, socket},
 };
@@ -46,6 +47,9 @@ const UNREAD_MAX: Duration = Duration::from_secs(5);
 
 /// How long copies are waited for that are compared: members that are silent are given up sooner.
 const COMPARE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often it is looked meanwhile whether whoever asked still waits.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Before somebody is accepted again, when that was not possible.
 const RETRY: Duration = Duration::from_millis(100);
@@ -198,7 +202,7 @@ fn serve(socket: &UnixStream, handle: &Handle) -> io::Result<()> {
         let request = serde_json::from_slice(&line);
         let is_stop = matches!(request, Ok(Request::Stop));
         let answer = match request {
-            Ok(request) => obey(request, handle).unwrap_or_else(Answer::Refused),
+            Ok(request) => obey(request, handle, socket).unwrap_or_else(Answer::Refused),
             Err(error) => {
                 Answer::Refused(Refusal::new(RefusalCode::NotARequest, format!("not a request: {error}")))
             }
@@ -213,7 +217,7 @@ fn serve(socket: &UnixStream, handle: &Handle) -> io::Result<()> {
     Ok(())
 }
 
-fn obey(request: Request, handle: &Handle) -> Result<Answer, Refusal> {
+fn obey(request: Request, handle: &Handle, asker: &UnixStream) -> Result<Answer, Refusal> {
     match request {
         Request::Status => Ok(Answer::Status(handle.status()?)),
         Request::Activate { epoch } => {
@@ -227,7 +231,7 @@ fn obey(request: Request, handle: &Handle) -> Result<Answer, Refusal> {
             handle.snapshot(SnapshotOrder::Delete(id))??;
             Ok(Answer::Done)
         }
-        Request::Compare { first, count } => compare(handle, first, count),
+        Request::Compare { first, count } => compare(handle, asker, first, count),
         Request::Scrub { order } => {
             handle.scrub(order)??;
             Ok(Answer::Done)
@@ -237,7 +241,8 @@ fn obey(request: Request, handle: &Handle) -> Result<Answer, Refusal> {
     }
 }
 
-fn compare(handle: &Handle, first: u64, count: u64) -> Result<Answer, Refusal> {
+/// A comparison ends with the wait for it: if whoever asked goes, nobody's members are asked for nothing.
+fn compare(handle: &Handle, asker: &UnixStream, first: u64, count: u64) -> Result<Answer, Refusal> {
     let refused = |words: String| Refusal::new(RefusalCode::NotCompared, words);
     let status = handle.status()?;
     if status.volume.phase() != PhaseName::Active {
@@ -249,12 +254,23 @@ fn compare(handle: &Handle, first: u64, count: u64) -> Result<Answer, Refusal> {
             "{count} blocks are more than {COMPARED_MAX} bytes: ask for fewer at once"
         )));
     }
-    match handle.compare(first, count)?.wait(COMPARE_PATIENCE)? {
+    let (compared, end) = (handle.compare(first, count)?, Instant::now() + COMPARE_PATIENCE);
+    let mut told = None;
+    while told.is_none() && Instant::now() < end && !has_hung_up(asker) {
+        told = compared.wait(LOOK)?;
+    }
+    match told {
         Some(Ok(copies)) => Ok(Answer::Compared(copies)),
         Some(Err(error @ (JobError::Fenced { .. } | JobError::Lost { .. }))) => Err(error.into()),
         Some(Err(error)) => Err(refused(error.to_string())),
         None => Err(NoAnswer::Late(COMPARE_PATIENCE).into()),
     }
+}
+
+/// Whether nobody reads what is said here. Who says nothing more may still wait for an answer.
+fn has_hung_up(asker: &UnixStream) -> bool {
+    let mut asker = [PollFd::new(asker, PollFlags::empty())];
+    poll(&mut asker, Some(&Timespec::default())).is_ok() && asker[0].revents().contains(PollFlags::HUP)
 }
 
 fn say(mut socket: &UnixStream, answer: &Answer) -> io::Result<()> {
@@ -290,5 +306,20 @@ fn next_line(mut socket: &UnixStream, input: &mut Vec<u8>) -> io::Result<Option<
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_says_nothing_more_may_still_wait_and_who_has_gone_does_not() {
+        let (asker, socket) = UnixStream::pair().unwrap();
+        assert!(!has_hung_up(&socket));
+        asker.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(!has_hung_up(&socket));
+        drop(asker);
+        assert!(has_hung_up(&socket));
     }
 }

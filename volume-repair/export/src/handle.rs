@@ -6,7 +6,11 @@
 //! ```
 
 use crate::{
-    notices::Shown, scrubs::ScrubOrder, snapshots::SnapshotOrder, status::ExportStatus, waiting::Told,
+    notices::Shown,
+    scrubs::ScrubOrder,
+    snapshots::SnapshotOrder,
+    status::ExportStatus,
+    waiting::{Asked, Place, WAITING_MAX, asked},
 };
 use ids::RegionId;
 use mio::Waker;
@@ -36,9 +40,9 @@ const SNAPSHOT_MAX: Duration = Duration::from_secs(20);
 pub(crate) enum Order {
     Status(SyncSender<Box<ExportStatus>>),
     Activate(u32, SyncSender<Result<(), ActivateError>>),
-    Snapshot(SnapshotOrder, SyncSender<Told<RegionId>>),
+    Snapshot(SnapshotOrder, Place<RegionId>),
     /// From this block on, so many.
-    Compare(u64, u64, SyncSender<Told<CopyCompared>>),
+    Compare(u64, u64, Place<CopyCompared>),
     Scrub(ScrubOrder, SyncSender<Result<(), ScrubError>>),
     Apply {
         request: Box<ConstructionRequest>,
@@ -47,21 +51,17 @@ pub(crate) enum Order {
     },
 }
 
-/// Blocks that are being compared. Dropped, nobody waits for it, and it goes on.
+/// Blocks that are being compared, as long as this is there: if nobody waits for it, it ends.
 #[derive(Debug)]
-pub struct Compared(Receiver<Told<CopyCompared>>);
+pub struct Compared(Asked<CopyCompared>);
 
 impl Compared {
     /// Waits for what is found, so long at most: nothing, if it is not known by then. It may take as long as members are away.
     ///
     /// # Errors
-    /// If there is no export any more; inside, why it was not done.
+    /// If there is no export any more, or too much is compared already; inside, why it was not done.
     pub fn wait(&self, limit: Duration) -> Result<Option<Result<Vec<CopyCompared>, JobError>>, NoAnswer> {
-        match self.0.recv_timeout(limit) {
-            Ok(told) => Ok(Some(told)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(NoAnswer::Gone),
-        }
+        self.0.wait(limit)
     }
 }
 
@@ -71,6 +71,11 @@ pub enum NoAnswer {
     /// Others ask, too.
     #[error("{ORDERS_MAX} others wait for an answer already")]
     Busy,
+    /// Others wait for the same, which takes long.
+    #[error(
+        "{WAITING_MAX} others wait for the end of such a job already: ask again when one of those has ended"
+    )]
+    Full,
     /// It has taken too long.
     #[error("the export has not answered within {} s", .0.as_secs())]
     Late(Duration),
@@ -132,7 +137,9 @@ impl Handle {
     /// # Errors
     /// If there is no answer: then it may be done later; inside, why it is not done.
     pub fn snapshot(&self, order: SnapshotOrder) -> Result<Result<Vec<RegionId>, JobError>, NoAnswer> {
-        self.ask_for(SNAPSHOT_MAX, |answer| Order::Snapshot(order, answer))
+        let (place, asked) = asked();
+        self.send(Order::Snapshot(order, place))?;
+        asked.wait(SNAPSHOT_MAX)?.ok_or(NoAnswer::Late(SNAPSHOT_MAX))
     }
 
     /// Begins to copy what lies under the volume into it, or stops that.
@@ -148,9 +155,9 @@ impl Handle {
     /// # Errors
     /// If nobody hears it.
     pub fn compare(&self, first: u64, count: u64) -> Result<Compared, NoAnswer> {
-        let (answer, answered) = sync_channel(1);
-        self.send(Order::Compare(first, count, answer))?;
-        Ok(Compared(answered))
+        let (place, asked) = asked();
+        self.send(Order::Compare(first, count, place))?;
+        Ok(Compared(asked))
     }
 
     /// What it believes.
@@ -184,18 +191,10 @@ impl Handle {
     }
 
     fn ask<T>(&self, order: impl FnOnce(SyncSender<T>) -> Order) -> Result<T, NoAnswer> {
-        self.ask_for(ANSWER_MAX, order)
-    }
-
-    fn ask_for<T>(
-        &self,
-        patience: Duration,
-        order: impl FnOnce(SyncSender<T>) -> Order,
-    ) -> Result<T, NoAnswer> {
         let (answer, answered) = sync_channel(1);
         self.send(order(answer))?;
-        answered.recv_timeout(patience).map_err(|error| match error {
-            RecvTimeoutError::Timeout => NoAnswer::Late(patience),
+        answered.recv_timeout(ANSWER_MAX).map_err(|error| match error {
+            RecvTimeoutError::Timeout => NoAnswer::Late(ANSWER_MAX),
             RecvTimeoutError::Disconnected => NoAnswer::Gone,
         })
     }

@@ -2,10 +2,13 @@
 
 use bytes::Bytes;
 use region::{Member, Position, What};
-use region_wire::{Blocks, Expected, Hello, Inbox, Outbox, PeerError, Reply, Request, source_address};
+use region_wire::{
+    Blocks, Expected, Hello, Inbox, Outbox, PeerError, Reply, Request, outgoing, source_address,
+};
+use rustix::net::SocketFlags;
 use std::{
     io::{self, IoSlice},
-    net::{IpAddr, SocketAddr},
+    net::{self, IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -112,13 +115,6 @@ async fn socket(from: Option<SocketAddr>, to: SocketAddr) -> Result<TcpStream, P
 }
 
 async fn connect(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    if let Some(from) = from {
-        match socket.bind(from) {
-            // The machine has that address no more: better from another one than not at all.
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
-            bound => bound?,
-        }
-    }
-    socket.connect(to).await
+    let socket = net::TcpStream::from(outgoing(from, to, SocketFlags::NONBLOCK)?);
+    TcpSocket::from_std_stream(socket).connect(to).await
 }

@@ -17,7 +17,7 @@
 use crate::snapshot_peer::{SnapshotPeer, Told};
 use bytes::{Bytes, BytesMut};
 use region::{Member, Position, What, checksum};
-use region_wire::{Blocks, NotWelcome, PeerError, Unfit};
+use region_wire::{Blocks, NotWelcome, OtherSnapshot, PeerError, Unfit};
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -53,13 +53,57 @@ struct State {
     applied: Option<Position>,
 }
 
+/// Why a member does not give blocks that can be used.
+#[derive(Debug, thiserror::Error)]
+enum BlocksError {
+    /// It says no, or nothing, or what cannot be.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// Two snapshots of one name.
+    #[error(transparent)]
+    OtherSnapshot(#[from] OtherSnapshot),
+    /// Only who has the volume's key sees it.
+    #[error(
+        "block {0} is not what the volume's key has sealed, and has its checksum: somebody has changed it"
+    )]
+    WrongSeal(u64),
+    /// It never had the bytes.
+    #[error("the bytes of block {0} were lost when it was to get them")]
+    Lost(u64),
+}
+
+impl BlocksError {
+    /// Whether it may be otherwise in a moment.
+    fn may_pass(&self) -> bool {
+        matches!(self, BlocksError::Peer(error) if error.may_pass())
+    }
+
+    /// Whether the blocks alone are wrong, and the member goes on.
+    fn is_of_blocks(&self) -> bool {
+        matches!(
+            self,
+            BlocksError::Peer(PeerError::WrongBlock(_)) | BlocksError::WrongSeal(_) | BlocksError::Lost(_)
+        )
+    }
+
+    /// A name for programs, which does not change.
+    fn code(&self) -> &'static str {
+        match self {
+            BlocksError::Peer(error) => error.code(),
+            BlocksError::OtherSnapshot(_) => "other_snapshot",
+            BlocksError::WrongSeal(_) => "wrong_seal",
+            BlocksError::Lost(_) => "lost_block",
+        }
+    }
+}
+
 /// Nobody has given what was to be read.
 #[derive(Debug, thiserror::Error)]
 #[error("no member has given it: {}", in_words(.0))]
-pub(crate) struct NotRead(Vec<(SocketAddr, PeerError)>);
+pub(crate) struct NotRead(Vec<(SocketAddr, BlocksError)>);
 
-fn in_words(tried: &[(SocketAddr, PeerError)]) -> String {
-    let of = |(address, error): &(SocketAddr, PeerError)| {
+fn in_words(tried: &[(SocketAddr, BlocksError)]) -> String {
+    let of = |(address, error): &(SocketAddr, BlocksError)| {
         format!("{address}: {} [{}]", problem::chain(error), error.code())
     };
     tried.iter().map(of).collect::<Vec<_>>().join("; ")
@@ -73,9 +117,11 @@ impl NotRead {
 
     /// A name for programs, if it cannot be opened.
     pub(crate) fn code(&self) -> &'static str {
-        let is_refused = |(_, error): &(SocketAddr, PeerError)| matches!(error, PeerError::NoSnapshot(_));
-        let is_other_version = |(_, error): &(SocketAddr, PeerError)| {
-            matches!(error, PeerError::Unfit(Unfit::NotWelcome(NotWelcome::Version(..))))
+        let is_refused = |(_, error): &(SocketAddr, BlocksError)| {
+            matches!(error, BlocksError::Peer(PeerError::NoSnapshot(_)))
+        };
+        let is_other_version = |(_, error): &(SocketAddr, BlocksError)| {
+            matches!(error, BlocksError::Peer(PeerError::Unfit(Unfit::NotWelcome(NotWelcome::Version(..)))))
         };
         if self.may_pass() {
             "volume_snapshot_not_answered"
@@ -224,7 +270,7 @@ impl SnapshotSource {
     }
 
     /// From now on it is asked first.
-    fn note_answered(&self, member: Named, tried: &[(SocketAddr, PeerError)]) {
+    fn note_answered(&self, member: Named, tried: &[(SocketAddr, BlocksError)]) {
         let before = std::mem::replace(&mut self.state().first, member);
         if before != member {
             let (address, why) = (member.1, in_words(tried));
@@ -233,11 +279,11 @@ impl SnapshotSource {
     }
 
     /// Asks a member for what is missing. What of it is right is found, whatever else is wrong.
-    async fn read_from(&self, member: Named, found: &mut Found) -> Result<(), PeerError> {
+    async fn read_from(&self, member: Named, found: &mut Found) -> Result<(), BlocksError> {
         // One that it has closed in the meantime is no reason to ask another member.
         while let Some(mut peer) = self.take_unused(member) {
             match self.ask(&mut peer, found).await {
-                Err(PeerError::Broken(_)) => {}
+                Err(BlocksError::Peer(PeerError::Broken(_))) => {}
                 asked => {
                     self.put_back(member, peer, &asked);
                     return asked;
@@ -246,15 +292,13 @@ impl SnapshotSource {
         }
         let (mut peer, applied) = SnapshotPeer::connect(&self.of, member, self.own).await?;
         let ours = *self.state().applied.get_or_insert(applied);
-        if applied != ours {
-            return Err(PeerError::OtherSnapshot { theirs: applied, ours });
-        }
+        OtherSnapshot::check(applied, ours)?;
         let asked = self.ask(&mut peer, found).await;
         self.put_back(member, peer, &asked);
         asked
     }
 
-    async fn ask(&self, peer: &mut SnapshotPeer, found: &mut Found) -> Result<(), PeerError> {
+    async fn ask(&self, peer: &mut SnapshotPeer, found: &mut Found) -> Result<(), BlocksError> {
         let Some(blocks) = found.missing() else { return Ok(()) };
         let told = peer.read(blocks).await?;
         self.take(blocks, told, found)
@@ -268,17 +312,16 @@ impl SnapshotSource {
     }
 
     /// It goes on if what was wrong were blocks alone.
-    fn put_back(&self, member: Named, peer: SnapshotPeer, asked: &Result<(), PeerError>) {
-        use PeerError::{Lost, WrongBlock, WrongSeal};
+    fn put_back(&self, member: Named, peer: SnapshotPeer, asked: &Result<(), BlocksError>) {
         let mut state = self.state();
-        let is_right = matches!(asked, Ok(()) | Err(WrongBlock(_) | WrongSeal(_) | Lost(_)));
+        let is_right = asked.as_ref().err().is_none_or(BlocksError::is_of_blocks);
         if is_right && state.members.contains(&member) {
             state.unused.push((member, peer));
         }
     }
 
     /// Keeps what is right.
-    fn take(&self, blocks: Blocks, told: Told, found: &mut Found) -> Result<(), PeerError> {
+    fn take(&self, blocks: Blocks, told: Told, found: &mut Found) -> Result<(), BlocksError> {
         let size = self.of.geometry.block_size.bytes();
         let Told { whats, mut bytes } = told;
         let mut wrong = None;
@@ -286,15 +329,15 @@ impl SnapshotSource {
             let judged = match what {
                 What::Never => Ok(Block::Never),
                 What::Zeros => Ok(Block::Zeros),
-                What::Lost { .. } => Err(PeerError::Lost(block)),
+                What::Lost { .. } => Err(BlocksError::Lost(block)),
                 What::Bytes { .. } if bytes.len() < size => {
-                    return Err(PeerError::Strange("there are fewer bytes than it says"));
+                    return Err(PeerError::Strange("there are fewer bytes than it says").into());
                 }
                 What::Bytes { checksum: kept, seal } => {
                     let own = bytes.split_to(size);
                     match checksum(block, &own) == kept {
                         true => self.open_block(block, own, seal),
-                        false => Err(PeerError::WrongBlock(block)),
+                        false => Err(PeerError::WrongBlock(block).into()),
                     }
                 }
             };
@@ -307,17 +350,17 @@ impl SnapshotSource {
             }
         }
         if !bytes.is_empty() {
-            return Err(PeerError::Strange("there are more bytes than it says"));
+            return Err(PeerError::Strange("there are more bytes than it says").into());
         }
         // What another member has given already need not be right here.
         wrong.filter(|_| found.missing().is_some()).map_or(Ok(()), Err)
     }
 
-    fn open_block(&self, block: u64, bytes: Bytes, seal: region::Seal) -> Result<Block, PeerError> {
+    fn open_block(&self, block: u64, bytes: Bytes, seal: region::Seal) -> Result<Block, BlocksError> {
         let Some(opener) = &self.of.opener else { return Ok(Block::Bytes(bytes)) };
         let mut opener = opener.lock().unwrap_or_else(PoisonError::into_inner);
         let opened = opener.open(block, bytes, [seal]);
-        opened.map(Block::Bytes).map_err(|_| PeerError::WrongSeal(block))
+        opened.map(Block::Bytes).map_err(|_| BlocksError::WrongSeal(block))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -362,6 +405,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_has_a_name_and_a_member_that_has_blocks_wrong_is_asked_for_others() {
+        let other = OtherSnapshot { theirs: Position { epoch: 1, counter: 2 }, ours: Position::NONE };
+        for (error, code, is_of_blocks, may_pass) in [
+            (BlocksError::from(PeerError::WrongBlock(4)), "wrong_block", true, false),
+            (BlocksError::WrongSeal(4), "wrong_seal", true, false),
+            (BlocksError::Lost(4), "lost_block", true, false),
+            (other.into(), "other_snapshot", false, false),
+            (PeerError::Strange("it says nonsense").into(), "wrong_answer", false, false),
+            (PeerError::Silent(Duration::ZERO).into(), "silent", false, true),
+        ] {
+            let is = (error.code(), error.is_of_blocks(), error.may_pass());
+            assert_eq!(is, (code, is_of_blocks, may_pass), "{error}");
+        }
+    }
+
+    #[test]
     fn a_block_that_has_its_checksum_and_that_the_key_has_not_sealed_is_not_told() {
         let of = of(&["127.0.0.1:1".parse().unwrap()], true);
         let source = SnapshotSource::new(of, None);
@@ -380,7 +439,7 @@ mod tests {
         let mut found = Found::new(3, 3);
         let blocks = found.missing().unwrap();
         let forged = source.take(blocks, told(bytes), &mut found);
-        assert!(matches!(forged, Err(PeerError::WrongSeal(4))), "{forged:?}");
+        assert!(matches!(forged, Err(BlocksError::WrongSeal(4))), "{forged:?}");
         // The others are right, and only that one is asked for again.
         assert_eq!(found.missing(), Some(Blocks { first: 4, count: 1 }));
         source.take(blocks, told(sealed.bytes.to_vec()), &mut found).unwrap();

@@ -5,14 +5,11 @@ use mio::{
     event::{Event, Source},
     net::{TcpStream, UnixStream},
 };
-use region_wire::Outbox;
+use region_wire::{Outbox, outgoing};
 use rustix::{
     buffer::spare_capacity,
     io::Errno,
-    net::{
-        AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, bind, connect,
-        recv, sendmsg, socket_with,
-    },
+    net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, connect, recv, sendmsg},
 };
 use std::{
     io::{self, IoSlice},
@@ -63,16 +60,7 @@ pub(crate) enum Got {
 impl Socket {
     /// Begins to connect. What comes of it is told as an event.
     pub(crate) fn connect(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<Socket> {
-        let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
-        if let Some(from) = from {
-            match bind(&socket, &from) {
-                // The machine has that address no more: better from another one than not at all.
-                Ok(()) | Err(Errno::ADDRNOTAVAIL) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let socket = outgoing(from, to, SocketFlags::NONBLOCK)?;
         match connect(&socket, &to) {
             Ok(()) | Err(Errno::INPROGRESS) => Ok(Socket::Tcp(TcpStream::from_std(socket.into()))),
             Err(error) => Err(error.into()),

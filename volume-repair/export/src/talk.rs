@@ -187,7 +187,7 @@ impl Refusal {
 impl From<NoAnswer> for Refusal {
     fn from(no_answer: NoAnswer) -> Refusal {
         let code = match no_answer {
-            NoAnswer::Busy => RefusalCode::Busy,
+            NoAnswer::Busy | NoAnswer::Full => RefusalCode::Busy,
             NoAnswer::Late(_) | NoAnswer::Gone => RefusalCode::NoAnswer,
         };
         Refusal::new(code, no_answer.to_string())

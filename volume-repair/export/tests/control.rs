@@ -38,23 +38,8 @@ fn request(address: SocketAddr) -> ConstructionRequest {
         incarnation: 1,
         address,
     };
-    ConstructionRequest {
-        id: Uuid::from_u128(8),
-        config_version: 1,
-        epoch: 3,
-        block_size: 4096,
-        sub_volumes: vec![SubVolume::RegionSet(RegionSet {
-            id: RegionSetId(Uuid::from_u128(9)),
-            blocks_per_extent: 100,
-            extent_count: 1,
-            members: (1..=3).map(member).collect(),
-            leaving: Vec::new(),
-            gone: Vec::new(),
-            encryption: None,
-            snapshot: None,
-        })],
-        read_only_parent: None,
-    }
+    let set = RegionSet::of(RegionSetId(Uuid::from_u128(9)), 100, (1..=3).map(member).collect());
+    ConstructionRequest::first(Uuid::from_u128(8), 3, 4096, vec![SubVolume::RegionSet(set)])
 }
 
 impl Site {

@@ -118,23 +118,10 @@ fn heard(socket: &mut TcpStream, inbox: &mut Inbox) -> Option<Request> {
 fn offer(address: SocketAddr, snapshot: Option<SnapshotId>) -> Offer {
     let member =
         |number: u128| Member { region_id: RegionId(Uuid::from_u128(number)), incarnation: 7, address };
-    let request = ConstructionRequest {
-        id: Uuid::from_u128(8),
-        config_version: 1,
-        epoch: u32::from(snapshot.is_none()),
-        block_size: 4_096,
-        sub_volumes: vec![SubVolume::RegionSet(RegionSet {
-            id: SET,
-            blocks_per_extent: GEOMETRY.blocks,
-            extent_count: 1,
-            members: (1..=3).map(member).collect(),
-            leaving: Vec::new(),
-            gone: Vec::new(),
-            encryption: None,
-            snapshot,
-        })],
-        read_only_parent: None,
-    };
+    let set = RegionSet::of(SET, GEOMETRY.blocks, (1..=3).map(member).collect());
+    let part = SubVolume::RegionSet(RegionSet { snapshot, ..set });
+    let request =
+        ConstructionRequest::first(Uuid::from_u128(8), snapshot.is_none().into(), 4_096, vec![part]);
     let composition = request.build(Uuid::new_v4(), None).unwrap();
     Offer { composition, request: Some(request), name: String::new(), source_address: None }
 }

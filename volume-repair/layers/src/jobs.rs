@@ -85,6 +85,9 @@ impl Layered {
     pub(crate) fn begin(&mut self, id: JobId, job: Job) {
         let is_through = !self.is_without_parents && matches!(job, Job::Read { .. } | Job::Look { .. });
         self.jobs.insert(id, Asked { is_through, ..Asked::default() });
+        if matches!(job, Job::Compare { .. }) {
+            self.comparing.insert(id);
+        }
         match job {
             Job::Read { first, count } => self.begin_read(id, 0, first, count, None),
             Job::Look { first, count } => self.begin_look(id, first, count),
@@ -177,7 +180,11 @@ impl Layered {
                 scrub.note_write(writes.0, writes.1);
             }
         }
-        let actions = self.sets[set].upstairs.submit(self.now, JobId(piece), job);
+        let (upstairs, piece) = (&mut self.sets[set].upstairs, JobId(piece));
+        let actions = match is_own(id) {
+            true => upstairs.submit_background(self.now, piece, job),
+            false => upstairs.submit(self.now, piece, job),
+        };
         self.todo.push_back((set, actions));
     }
 
@@ -244,6 +251,7 @@ impl Layered {
     pub(crate) fn finish_if_done(&mut self, id: JobId) {
         if self.jobs.get(&id).is_some_and(|asked| asked.pieces == 0 && asked.held == 0) {
             let Asked { regions, compared, .. } = self.jobs.remove(&id).unwrap_or_default();
+            self.comparing.remove(&id);
             if !compared.is_empty() {
                 self.act(Action::Compared(id, compared.into_values().collect()));
             }
@@ -276,8 +284,28 @@ impl Layered {
     /// Ends a job. What its parts say later goes nowhere.
     pub(crate) fn fail(&mut self, id: JobId, error: JobError) {
         if self.jobs.remove(&id).is_some() {
+            self.comparing.remove(&id);
             self.pieces.retain(|_, piece| piece.job != id || piece.missing == 0);
             self.act(Action::Done(id, Err(error)));
+        }
+    }
+
+    /// Nobody waits for this job any more: if it compares, it ends, and nothing is said of it.
+    pub(crate) fn give_up_compare(&mut self, id: JobId) {
+        self.waiting.retain(|(other, job)| *other != id || !matches!(job, Job::Compare { .. }));
+        if !self.comparing.remove(&id) {
+            return;
+        }
+        self.jobs.remove(&id);
+        let own: Vec<u64> =
+            self.pieces.iter().filter(|(_, piece)| piece.job == id).map(|(number, _)| *number).collect();
+        for number in own {
+            self.pieces.remove(&number);
+            // It is one set's; the others do not know it.
+            for set in 0..self.sets.len() {
+                let actions = self.sets[set].upstairs.give_up_compare(self.now, JobId(number));
+                self.todo.push_back((set, actions));
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
 use bytes::Bytes;
 use region_wire::Reply;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 use upstairs::{
@@ -44,6 +44,8 @@ pub(crate) struct Layered {
     pub(crate) now: Duration,
     pub(crate) waiting: VecDeque<(JobId, Job)>,
     pub(crate) jobs: BTreeMap<JobId, Asked>,
+    /// Those of them that compare, to which nothing gives way.
+    pub(crate) comparing: BTreeSet<JobId>,
     pub(crate) pieces: BTreeMap<u64, Piece>,
     pub(crate) next_piece: u64,
     pub(crate) held: VecDeque<Held>,
@@ -75,6 +77,7 @@ impl Layered {
             now: Duration::ZERO,
             waiting: VecDeque::new(),
             jobs: BTreeMap::new(),
+            comparing: BTreeSet::new(),
             pieces: BTreeMap::new(),
             next_piece: 0,
             held: VecDeque::new(),
@@ -206,6 +209,12 @@ impl Layered {
     pub(crate) fn submit(&mut self, now: Duration, id: JobId, job: Job) -> Vec<Action> {
         self.now = now;
         self.submit_job(id, job);
+        self.step()
+    }
+
+    pub(crate) fn give_up(&mut self, now: Duration, id: JobId) -> Vec<Action> {
+        self.now = now;
+        self.give_up_compare(id);
         self.step()
     }
 
@@ -387,7 +396,7 @@ impl Layered {
             is_read_only: self.is_read_only,
             is_activated: self.is_activated,
             jobs_waiting: self.waiting.len() as u64,
-            jobs_under_way: (self.clients() - self.waiting.len()) as u64,
+            jobs_under_way: self.under_way() as u64,
             scrub: self.scrub_status(),
             layers: self.layers.iter().map(layer).collect(),
         }

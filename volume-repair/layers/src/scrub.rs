@@ -511,10 +511,14 @@ impl Layered {
         self.clients() == 0 && self.now.saturating_sub(self.asked_at) >= QUIET
     }
 
-    /// Jobs of clients that are under way.
-    pub(crate) fn clients(&self) -> usize {
-        self.waiting.len() + self.jobs.len()
-            - self.jobs.last_key_value().map_or(0, |(id, _)| usize::from(is_own(*id)))
+    /// Jobs of clients that wait or are under way. Who only compares is none: that gives way to them itself.
+    fn clients(&self) -> usize {
+        self.waiting.len() + self.under_way() - self.comparing.len()
+    }
+
+    /// Jobs that were begun, but for the scrub's own.
+    pub(crate) fn under_way(&self) -> usize {
+        self.jobs.len() - self.jobs.last_key_value().map_or(0, |(id, _)| usize::from(is_own(*id)))
     }
 
     pub(crate) fn scrub_status(&self) -> Option<ScrubStatus> {

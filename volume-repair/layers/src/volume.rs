@@ -126,6 +126,14 @@ impl Volume {
         }
     }
 
+    /// Nobody waits for this job any more: if it compares, it ends, and nothing is said of it. Whatever else was asked goes to its end.
+    pub fn give_up_compare(&mut self, now: Duration, id: JobId) -> Vec<Action> {
+        match &mut self.shape {
+            Shape::Alone(upstairs) => upstairs.give_up_compare(now, id),
+            Shape::Layers(layered) => layered.give_up(now, id),
+        }
+    }
+
     /// A connection that was asked for is there, or is not.
     pub fn connected(&mut self, now: Duration, peer: PeerId, is_there: bool) -> Vec<Action> {
         match &mut self.shape {

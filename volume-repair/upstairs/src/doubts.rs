@@ -50,6 +50,20 @@ struct Asking {
     held: Option<Held>,
 }
 
+/// Somebody who may have it right.
+#[derive(Clone, Copy, Debug)]
+struct Other {
+    peer: PeerId,
+    tells_up_to: Option<Position>,
+}
+
+impl Other {
+    /// Whether it answers behind that write.
+    fn can_tell(&self, version: Position) -> bool {
+        self.tells_up_to.is_some_and(|up_to| up_to >= version)
+    }
+}
+
 impl Doubt {
     pub(crate) fn new(held: Held) -> Doubt {
         Doubt { held, asked: BTreeSet::new(), asking: None }
@@ -60,48 +74,75 @@ impl Doubt {
         self.asking.take_if(|asking| asking.peer == peer);
     }
 
+    /// Those that were not asked.
+    fn left<'a>(&'a self, others: &'a [Other]) -> impl Iterator<Item = &'a Other> {
+        others.iter().filter(|other| !self.asked.contains(&other.peer))
+    }
+
+    /// Whether somebody can be asked now, or nobody is left to be asked. Otherwise it waits.
+    fn goes_on(&self, others: &[Other]) -> bool {
+        let mut left = self.left(others).peekable();
+        let is_settled = left.peek().is_none() || !Rule::AllAreAskedBeforeLost.is_kept();
+        is_settled || left.any(|other| other.can_tell(self.held.version))
+    }
+
     fn is_asked_by(&self, id: u64) -> bool {
         self.asking.as_ref().is_some_and(|asking| asking.look == id || asking.read == id)
     }
 }
 
 impl Upstairs {
-    /// Asks for blocks that the source has wrong, as far as there is somebody to be asked.
+    /// Asks for blocks that the source has wrong, as far as there is somebody to be asked. Those that wait for somebody who is away take no place of
+    /// those that need not.
     pub(crate) fn ask_doubts(&mut self) {
-        let Some(copier) = &mut self.copier else { return };
-        let mut all = copier.ranges.iter_mut().filter_map(RangeCopy::copying).peekable();
-        if all.peek().is_none() {
+        let Some(&Copier { source, target, mode, .. }) = self.copier.as_ref() else { return };
+        let has_doubts = |copier: &mut Copier| {
+            let mut all = copier.ranges.iter_mut().filter_map(RangeCopy::copying);
+            all.any(|copying| !copying.doubts.is_empty())
+        };
+        if !self.copier.as_mut().is_some_and(has_doubts) {
             return;
         }
+        let others = self.others(source, target, mode);
+        let ranges = self.copier.iter_mut().flat_map(|copier| &mut copier.ranges);
         let (mut under_way, mut next) = (0, Vec::new());
-        for (block, doubt) in all.flat_map(|copying| &copying.doubts) {
+        for (block, doubt) in ranges.filter_map(RangeCopy::copying).flat_map(|copying| &copying.doubts) {
             match doubt.asking {
                 Some(_) => under_way += 1,
-                None => next.push(*block),
+                None if next.len() < ASKED_MAX && doubt.goes_on(&others) => next.push(*block),
+                None => {}
             }
         }
         next.truncate(ASKED_MAX.saturating_sub(under_way));
         next.into_iter().for_each(|block| self.ask_doubt(block));
     }
 
+    /// Who may have what the source has wrong, in the order in which they are asked.
+    fn others(&self, source: PeerId, target: PeerId, mode: Mode) -> Vec<Other> {
+        let mut others: Vec<PeerId> = (0..self.peers.len()).map(PeerId).collect();
+        // What was wrong for a moment may be right now.
+        others.sort_by_key(|peer| *peer == source);
+        let may_have_it = |peer: &PeerId| {
+            *peer != target && (self.peers[peer.0].is_promoted() || self.has_to_be_asked(*peer, mode))
+        };
+        others.retain(may_have_it);
+        others.into_iter().map(|peer| Other { peer, tells_up_to: self.tells_up_to(peer) }).collect()
+    }
+
     fn ask_doubt(&mut self, block: u64) {
         let Some(&Copier { source, target, mode, .. }) = self.copier.as_ref() else { return };
-        let Some(doubt) = self.doubt(block) else { return };
-        let (version, asked) = (doubt.held.version, doubt.asked.clone());
-        let mut left: Vec<PeerId> = (0..self.peers.len()).map(PeerId).collect();
-        // What was wrong for a moment may be right now.
-        left.sort_by_key(|peer| *peer == source);
-        left.retain(|peer| {
-            let may_have_it = self.peers[peer.0].is_promoted() || self.has_to_be_asked(*peer, mode);
-            *peer != target && may_have_it && !asked.contains(peer)
-        });
+        let others = self.others(source, target, mode);
+        let Some(doubt) = self.doubt(block).filter(|doubt| doubt.asking.is_none()) else { return };
+        let version = doubt.held.version;
+        let left: Vec<Other> = doubt.left(&others).copied().collect();
         if left.is_empty() || !Rule::AllAreAskedBeforeLost.is_kept() {
             if Rule::LostStopsNobody.is_kept() {
                 self.put_lost(block);
             }
             return;
         }
-        let Some(peer) = left.into_iter().find(|peer| self.can_tell(*peer, version)) else { return };
+        let told = left.into_iter().find(|other| other.can_tell(version));
+        let Some(Other { peer, .. }) = told else { return };
         let blocks = Blocks { first: block, count: 1 };
         let look = self.ask(peer, Purpose::Copy, |id| Request::Look { id, blocks });
         let read = self.ask(peer, Purpose::Copy, |id| Request::Read { id, blocks });
@@ -131,10 +172,11 @@ impl Upstairs {
         }
     }
 
-    /// Whether it answers behind that write.
-    fn can_tell(&self, peer: PeerId, version: Position) -> bool {
+    /// Up to which write it answers behind each; none, if it does not answer.
+    fn tells_up_to(&self, peer: PeerId) -> Option<Position> {
         let known = &self.peers[peer.0];
-        known.is_promoted() && (!known.is_streaming() || known.sent >= version)
+        let newest = Position { epoch: u32::MAX, counter: u64::MAX };
+        known.is_promoted().then(|| if known.is_streaming() { known.sent } else { newest })
     }
 
     /// An answer about such a block, perhaps. Whether it was one.

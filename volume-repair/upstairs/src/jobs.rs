@@ -33,7 +33,9 @@ pub(crate) struct Jobs {
     pub(crate) acknowledged: Position,
     /// Writes that are to be durable before they are done.
     durable: BTreeSet<JobId>,
-    /// When the last one was asked, but for comparing.
+    /// Those that are no client's, whatever they are: nothing gives way to them. Also some that have ended in this step.
+    background: BTreeSet<JobId>,
+    /// When a client asked the last one.
     pub(crate) asked_at: Duration,
 }
 
@@ -42,9 +44,37 @@ impl Jobs {
         self.waiting.len() < WAITING_MAX
     }
 
-    /// How many were asked and not answered.
+    /// How many clients have asked and were not answered.
     pub(crate) fn under_way(&self) -> usize {
-        self.waiting.len() + self.writes.len() + self.flushes.len() + self.reads.len()
+        let all = self.waiting.len() + self.writes.len() + self.flushes.len() + self.reads.len();
+        if self.background.is_empty() {
+            return all;
+        }
+        let waiting = self.waiting.iter().map(|(id, _)| id);
+        let written = self.writes.iter().chain(&self.flushes).map(|(_, id)| id);
+        let all = waiting.chain(written).chain(self.reads.keys());
+        all.filter(|id| !self.background.contains(id)).count()
+    }
+
+    /// These are told, or are about to be.
+    pub(crate) fn note_ended(&mut self, actions: &[Action]) {
+        if self.background.is_empty() {
+            return;
+        }
+        for action in actions {
+            if let Action::Done(id, _) = action {
+                self.background.remove(id);
+            }
+        }
+    }
+
+    /// Nobody waits for this one any more, if it is a comparison: one that waits, or one that was begun.
+    pub(crate) fn give_up_compare(&mut self, id: JobId, is_begun: bool) {
+        let before = self.waiting.len();
+        self.waiting.retain(|(other, job)| *other != id || !matches!(job, Job::Compare { .. }));
+        if is_begun || self.waiting.len() < before {
+            self.background.remove(&id);
+        }
     }
 
     /// Those that wait and are of this kind wait no longer.
@@ -61,12 +91,13 @@ impl Jobs {
             reads: self.reads.len() as u64,
             writes: self.writes.len() as u64,
             flushes: self.flushes.len() as u64,
+            background: self.background.len() as u64,
         }
     }
 }
 
 impl Upstairs {
-    pub(crate) fn submit_job(&mut self, id: JobId, job: Job) {
+    pub(crate) fn submit_job(&mut self, id: JobId, job: Job, is_background: bool) {
         let size = self.config.geometry.block_size.bytes();
         let of_blocks = job.blocks(size);
         let (first, count) = of_blocks.unwrap_or_default();
@@ -78,7 +109,9 @@ impl Upstairs {
             self.act(Action::Done(id, Ok(())));
         } else {
             self.count(&job, count * size as u64);
-            if !matches!(job, Job::Compare { .. }) {
+            if is_background || matches!(job, Job::Compare { .. }) {
+                self.jobs.background.insert(id);
+            } else {
                 self.jobs.asked_at = self.now;
             }
             self.jobs.waiting.push_back((id, job));
@@ -257,5 +290,62 @@ impl Upstairs {
         for id in waiting.chain(written).chain(jobs.reads.into_keys()).chain(snapshots).chain(compared) {
             self.act(Action::Done(id, Err(error.clone())));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Config, Job, JobId, Limits, Members, Patience, Upstairs};
+    use ids::{RegionId, RegionSetId};
+    use region::{BlockSize, Geometry, Member, Promotion};
+    use std::time::Duration;
+    use uuid::Uuid;
+
+    /// One that was activated long ago, and has nobody: what it is asked waits.
+    fn alone() -> Upstairs {
+        let member = |number| Member { region: RegionId(Uuid::from_u128(number)), incarnation: 1 };
+        let mut upstairs = Upstairs::new(Config {
+            set: RegionSetId(Uuid::from_u128(9)),
+            geometry: Geometry { block_size: BlockSize::B512, blocks: 8, is_sealed: false },
+            members: Members::only((1..=3).map(member).collect()),
+            promotion: Promotion { epoch: 1, session: Uuid::from_u128(7) },
+            accepts_possible_loss: false,
+            limits: Limits::default(),
+            patience: Patience::default(),
+            sealer: None,
+        });
+        upstairs.activate(Duration::ZERO);
+        upstairs.tick(LATER);
+        upstairs
+    }
+
+    const LATER: Duration = Duration::from_secs(60);
+    const READ: Job = Job::Read { first: 0, count: 1 };
+    const COMPARE: Job = Job::Compare { first: 0, count: 1 };
+
+    /// Whether somebody asks so much or so lately that a copy gives way, and how many jobs of the volume's own there are.
+    fn gives_way(upstairs: &Upstairs) -> (bool, u64) {
+        (!upstairs.are_clients_quiet(), upstairs.jobs.status().background)
+    }
+
+    #[test]
+    fn a_copy_gives_way_to_clients_and_neither_to_comparisons_nor_to_what_the_volume_itself_asks() {
+        let mut upstairs = alone();
+        upstairs.submit(LATER, JobId(1), COMPARE);
+        upstairs.submit_background(LATER, JobId(2), READ);
+        upstairs.submit_background(LATER, JobId(3), Job::Flush);
+        assert_eq!(gives_way(&upstairs), (false, 3));
+        upstairs.submit(LATER, JobId(4), READ);
+        assert_eq!(gives_way(&upstairs), (true, 3));
+    }
+
+    #[test]
+    fn a_comparison_that_is_given_up_is_gone_and_nothing_else_is() {
+        let mut upstairs = alone();
+        upstairs.submit(LATER, JobId(1), COMPARE);
+        upstairs.submit_background(LATER, JobId(2), READ);
+        let said = [1, 2, 3].map(|id| upstairs.give_up_compare(LATER, JobId(id)));
+        assert!(said.iter().all(Vec::is_empty), "{said:?}");
+        assert_eq!((upstairs.jobs.status().waiting, upstairs.jobs.status().background), (1, 1));
     }
 }

@@ -296,6 +296,9 @@ pub struct JobsStatus {
     pub writes: u64,
     /// Flushes, and writes that are to be durable.
     pub flushes: u64,
+    /// The volume's own, which come behind those of clients: comparisons, and those of the others that are no client's.
+    #[serde(default)]
+    pub background: u64,
 }
 
 /// What clients have asked since the Upstairs began.

@@ -192,9 +192,10 @@ pub struct CopyCompared {
     /// Its region.
     #[serde(rename = "region_id")]
     pub region: RegionId,
-    /// Blocks of it that were looked at. Fewer than of others, if it was not there, or not full, all the time.
+    /// Blocks of it that were looked at until it was known what is right. Fewer than of others, if it was not there, or not full, all the time.
     pub blocks: u64,
-    /// Those that were not what they should be: their bytes do not have their checksums or seals, or two others have something else.
+    /// Those that were not what they should be: their bytes do not have their checksums or seals, or two others have something else. Also
+    /// of one that was lost behind that: then they count as not healed.
     #[serde(rename = "wrong_blocks")]
     pub wrong: u64,
     /// Those of them that are, by now.

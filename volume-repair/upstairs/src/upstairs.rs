@@ -216,7 +216,29 @@ impl Upstairs {
     /// A client asks something.
     pub fn submit(&mut self, now: Duration, id: JobId, job: Job) -> Vec<Action> {
         self.now = now;
-        self.submit_job(id, job);
+        self.submit_job(id, job, false);
+        self.step()
+    }
+
+    /// The volume itself asks something: it gives way to clients, and what is copied from member to member does not give way to it. So it is of all
+    /// that compares.
+    pub fn submit_background(&mut self, now: Duration, id: JobId, job: Job) -> Vec<Action> {
+        self.now = now;
+        self.submit_job(id, job, true);
+        self.step()
+    }
+
+    /// Nobody waits for this job any more: if it compares, it ends, and nothing is said of it. Whatever else was asked goes to its end.
+    pub fn give_up_compare(&mut self, now: Duration, id: JobId) -> Vec<Action> {
+        self.now = now;
+        let is_told = |action: &Action| matches!(action, Action::Compared(job, _) if *job == id);
+        let is_held = self.held.iter().any(is_told);
+        if is_held {
+            self.held
+                .retain(|action| !is_told(action) && !matches!(action, Action::Done(job, _) if *job == id));
+        }
+        let is_begun = self.comparing.give_up(id) || is_held;
+        self.jobs.give_up_compare(id, is_begun);
         self.step()
     }
 
@@ -291,6 +313,7 @@ impl Upstairs {
             self.finish_jobs();
         }
         self.release_held();
+        self.jobs.note_ended(&self.actions);
         std::mem::take(&mut self.actions)
     }
 

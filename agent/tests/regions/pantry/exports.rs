@@ -1,8 +1,8 @@
 //! A volume over NBD, beside imports, snapshots and volumes that wait.
 
 use super::{
-    BLOCK, BLOCKS, HELD, SIZE, attached, content, elsewhere, ended, id, import, is, is_active, put, read,
-    sockets, state, uri, whole,
+    BLOCK, BLOCKS, HELD, SIZE, attached, content, elsewhere, ended, id, import, import_from, is, is_active,
+    put, read, sockets, state, uri, whole,
 };
 use crate::{
     agent::Agent,
@@ -13,7 +13,7 @@ use camino::Utf8PathBuf;
 use ids::{JobId, SnapshotId};
 use problem::Code;
 use sled_client::pantry::{
-    Activate, Exported, ImportRequest, PantryJobKind, PantryJobState, PantryVolumeState, ScrubRequest,
+    Activate, Exported, PantryJobKind, PantryJobState, PantryVolumeState, ScrubRequest,
 };
 use std::{fs, process::Command, time::Duration};
 use volume_repair::{ConstructionRequest, SubVolume};
@@ -74,13 +74,7 @@ async fn exports_are_read_only_or_read_write_and_nobody_writes_beside_an_import(
     let request = attached(&agent).await;
     let all = content(10);
     let web = Web::start(all.clone(), &HELD).await;
-    let order = ImportRequest {
-        executor_epoch: 1,
-        job_id: None,
-        url: web.url.clone(),
-        size_bytes: SIZE as u64,
-        sha256: None,
-    };
+    let order = import_from(&web);
     let job = agent.client.pantry_import_url(id(&request), &order).await.unwrap();
     is(uri(&agent, &request, false).await, Code::PantryWritten);
     is(import(&agent, &request, &whole(), &all).await, Code::PantryWritten);
@@ -109,14 +103,8 @@ async fn exports_are_read_only_or_read_write_and_nobody_writes_beside_an_import(
     // A volume that is only read takes neither.
     let file: Utf8PathBuf = agent.temp.path().join("image");
     fs::write(&file, &all).unwrap();
-    let only_read = ConstructionRequest {
-        id: uuid::Uuid::now_v7(),
-        config_version: 1,
-        epoch: 0,
-        block_size: BLOCK,
-        sub_volumes: vec![SubVolume::File(volume_repair::FilePart { path: file })],
-        read_only_parent: None,
-    };
+    let part = SubVolume::File(volume_repair::FilePart { path: file });
+    let only_read = ConstructionRequest::first(uuid::Uuid::now_v7(), 0, BLOCK, vec![part]);
     let answer = put(&agent, &only_read, Activate::Now).await.unwrap();
     assert!(answer.volume.unwrap().read_only);
     is(uri(&agent, &only_read, false).await, Code::PantryReadOnly);
@@ -143,13 +131,7 @@ async fn a_volume_whose_members_are_away_holds_up_no_other_one() {
     is(import(&agent, &request, &whole(), &content(11)).await, Code::PantryNotActive);
     // A job that waits for a server, and one that reads all.
     let web = Web::start(content(12), &HELD).await;
-    let order = ImportRequest {
-        executor_epoch: 1,
-        job_id: None,
-        url: web.url.clone(),
-        size_bytes: SIZE as u64,
-        sha256: None,
-    };
+    let order = import_from(&web);
     let waits = agent.client.pantry_import_url(id(&works), &order).await.unwrap();
     let order = ScrubRequest { executor_epoch: 1, job_id: None };
     let scrub = agent.client.pantry_scrub(id(&works), &order).await.unwrap();

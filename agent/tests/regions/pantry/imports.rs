@@ -1,6 +1,6 @@
 //! What fills a volume: bytes that are sent, and what a web server has.
 
-use super::{BLOCK, SIZE, attached, content, ended, head, id, import, is, read, sha256, whole};
+use super::{BLOCK, SIZE, attached, content, ended, head, id, import, import_from, is, read, sha256, whole};
 use crate::{
     agent::Agent,
     web::{Manner, Web},
@@ -90,11 +90,9 @@ async fn what_a_web_server_has_is_imported_also_if_it_breaks_off_and_refused_if_
     let request = attached(&agent).await;
     let all = content(6);
     let order = |web: &Web| ImportRequest {
-        executor_epoch: 1,
         job_id: Some(JobId::generate()),
-        url: web.url.clone(),
-        size_bytes: SIZE as u64,
         sha256: Some(sha256(&all)),
+        ..import_from(web)
     };
     let run = async |web: &Web| {
         let job = agent.client.pantry_import_url(id(&request), &order(web)).await.unwrap();

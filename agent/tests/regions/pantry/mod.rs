@@ -11,7 +11,7 @@ mod volumes;
 use crate::{
     agent::{Agent, Owned, TOKEN},
     set::{self, Made},
-    web::Manner,
+    web::{Manner, Web},
 };
 use futures::stream;
 use ids::{ArtifactHash, JobId, VolumeId};
@@ -20,8 +20,8 @@ use sha2::{Digest, Sha256};
 use sled_client::{
     ClientError,
     pantry::{
-        Activate, AttachAnswer, AttachQuery, ExportRequest, ImportQuery, PantryJob, PantryVolumeState,
-        RequestResult,
+        Activate, AttachAnswer, AttachQuery, ExportRequest, ImportQuery, ImportRequest, PantryJob,
+        PantryVolumeState, RequestResult,
     },
 };
 use std::{fs, io, process::Command, time::Duration};
@@ -109,6 +109,12 @@ async fn import(
         bytes.chunks(100_000).map(|piece| Ok(bytes::Bytes::copy_from_slice(piece))).collect();
     let body = stream::iter(pieces);
     agent.client.pantry_import(id(request), query, bytes.len() as u64, body).await
+}
+
+/// An import of all of a volume from a server.
+fn import_from(web: &Web) -> ImportRequest {
+    let (url, size_bytes) = (web.url.clone(), SIZE as u64);
+    ImportRequest { executor_epoch: 1, job_id: None, url, size_bytes, sha256: None }
 }
 
 async fn uri(agent: &Agent, request: &ConstructionRequest, read_only: bool) -> Result<String, ClientError> {

@@ -1,8 +1,8 @@
 //! Who dies, and what goes on: agent, Pantry, coordinator.
 
 use super::{
-    BLOCK, BLOCKS, HELD, SIZE, attached, content, ended, id, import, is, pantry_pid, put, put_as, read,
-    sha256, sockets, state, uri, whole,
+    BLOCK, BLOCKS, HELD, SIZE, attached, content, ended, id, import, import_from, is, pantry_pid, put,
+    put_as, read, sha256, sockets, state, uri, whole,
 };
 use crate::{
     agent::{Agent, Owned},
@@ -57,13 +57,8 @@ async fn a_job_goes_on_while_the_agent_is_killed_and_its_process_is_found_again(
     let request = attached(&agent).await;
     let all = content(7);
     let web = Web::start(all.clone(), &HELD).await;
-    let order = ImportRequest {
-        executor_epoch: 1,
-        job_id: Some(JobId::generate()),
-        url: web.url.clone(),
-        size_bytes: SIZE as u64,
-        sha256: Some(sha256(&all)),
-    };
+    let order =
+        ImportRequest { job_id: Some(JobId::generate()), sha256: Some(sha256(&all)), ..import_from(&web) };
     let job = agent.client.pantry_import_url(id(&request), &order).await.unwrap();
     assert_eq!((job.kind, job.bytes, job.id), (PantryJobKind::Import, SIZE as u64, order.job_id.unwrap()));
     let held = agent

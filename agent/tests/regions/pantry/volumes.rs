@@ -213,24 +213,9 @@ async fn whoever_has_no_token_is_not_heard() {
 /// A volume of one region set, or of what that held at a snapshot, whose members are all at one address.
 fn volume_at(address: SocketAddr, snapshot: Option<SnapshotId>) -> ConstructionRequest {
     let member = |incarnation| Member { region_id: RegionId::generate(), incarnation, address };
-    let set = RegionSet {
-        id: RegionSetId::generate(),
-        blocks_per_extent: BLOCKS,
-        extent_count: 1,
-        members: (1..=3).map(member).collect(),
-        leaving: Vec::new(),
-        gone: Vec::new(),
-        encryption: None,
-        snapshot,
-    };
-    ConstructionRequest {
-        id: uuid::Uuid::now_v7(),
-        config_version: 1,
-        epoch: 1,
-        block_size: BLOCK,
-        sub_volumes: vec![SubVolume::RegionSet(set)],
-        read_only_parent: None,
-    }
+    let set = RegionSet::of(RegionSetId::generate(), BLOCKS, (1..=3).map(member).collect());
+    let part = SubVolume::RegionSet(RegionSet { snapshot, ..set });
+    ConstructionRequest::first(uuid::Uuid::now_v7(), 1, BLOCK, vec![part])
 }
 
 #[tokio::test]

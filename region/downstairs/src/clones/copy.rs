@@ -3,7 +3,7 @@
 //! A block that the source has wrong is left out, and the pass goes on: another source may have it right. The pass has failed then, and the
 //! next one finds everything else equal.
 
-use super::{CloneError, Phase, Sources, Target, Watch, machine::strange};
+use super::{CloneError, Phase, SourceError, Sources, Target, Watch, machine::strange};
 use crate::content::ranges;
 use bytes::Bytes;
 use region::{Geometry, Held, Position, Seal, What, checksum};
@@ -13,13 +13,13 @@ use region_wire::{BlockCopy, BlockData, Blocks, LOOK_MAX, PeerError, Reply, Requ
 #[derive(Debug)]
 pub(super) enum NotCopied {
     /// Another source may have what this one has not.
-    Source(PeerError),
+    Source(SourceError),
     Other(CloneError),
 }
 
 impl From<PeerError> for NotCopied {
     fn from(error: PeerError) -> NotCopied {
-        NotCopied::Source(error)
+        NotCopied::Source(error.into())
     }
 }
 
@@ -85,7 +85,7 @@ pub(super) fn from(
         }
     }
     watch.at(Phase::Copying, geometry.blocks * size, 0)?;
-    first_wrong.map_or(Ok(()), |error| Err(error.into()))
+    first_wrong.map_or(Ok(()), |error| Err(NotCopied::Source(error)))
 }
 
 /// Whether a region may hold that.
@@ -137,7 +137,7 @@ fn goes_with(one: &Held, other: &Held, is_same_version: bool) -> bool {
 enum Copied {
     All(u64),
     /// But for the first block that is wrong, and others.
-    Without(PeerError, u64),
+    Without(SourceError, u64),
 }
 
 fn copy(
@@ -153,7 +153,7 @@ fn copy(
     match piece.held[0].what {
         What::Never => install(piece, BlockCopy::Never(blocks), target).map(|()| Copied::All(0)),
         What::Zeros => install(piece, BlockCopy::Zeros(version, blocks), target).map(|()| Copied::All(0)),
-        What::Lost { .. } => Ok(Copied::Without(PeerError::Lost(piece.first), 0)),
+        What::Lost { .. } => Ok(Copied::Without(SourceError::Lost(piece.first), 0)),
         What::Bytes { .. } => copy_bytes(source, geometry, (piece, blocks), target, sources),
     }
 }
@@ -188,7 +188,7 @@ fn copy_bytes(
     for run in all.chunk_by(|one, other| is_right(*one) == is_right(*other)) {
         let (start, end) = (run[0], run[0] + run.len());
         if !is_right(start) {
-            wrong.get_or_insert(PeerError::WrongBlock(blocks.first + start as u64));
+            wrong.get_or_insert(PeerError::WrongBlock(blocks.first + start as u64).into());
             continue;
         }
         let held = &piece.held[start..end];

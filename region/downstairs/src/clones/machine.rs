@@ -1,9 +1,9 @@
 //! In which order a clone is made. Touches no socket: crash tests run this very one.
 
-use super::{CloneError, Sources, Target, Watch, copy, proof};
+use super::{CloneError, SourceError, Sources, Target, Watch, copy, proof};
 use ids::SnapshotId;
 use region::{Geometry, Position};
-use region_wire::{PeerError, Reply, Request};
+use region_wire::{OtherSnapshot, Reply, Request};
 
 /// Makes a region hold what its sources hold at a snapshot, proves it, and says so durably: the hash of the content. Whatever was done before
 /// is found, and not done again.
@@ -44,19 +44,18 @@ pub fn clone_snapshot(
 fn welcome(
     geometry: Geometry,
     sources: &mut impl Sources,
-) -> Result<(Vec<usize>, Position, Vec<(usize, PeerError)>), CloneError> {
+) -> Result<(Vec<usize>, Position, Vec<(usize, SourceError)>), CloneError> {
     let (mut usable, mut at, mut tried) = (Vec::new(), None, Vec::new());
     for source in 0..sources.count() {
         match sources.welcome(source, geometry) {
             Ok(welcome) => {
                 let (theirs, ours) = (welcome.applied, *at.get_or_insert(welcome.applied));
-                if theirs == ours {
-                    usable.push(source);
-                } else {
-                    tried.push((source, PeerError::OtherSnapshot { theirs, ours }));
+                match OtherSnapshot::check(theirs, ours) {
+                    Ok(()) => usable.push(source),
+                    Err(error) => tried.push((source, error.into())),
                 }
             }
-            Err(error) => tried.push((source, error)),
+            Err(error) => tried.push((source, error.into())),
         }
     }
     match at {
@@ -71,7 +70,7 @@ fn fill(
     usable: &[usize],
     target: &mut impl Target,
     sources: &mut impl Sources,
-    (watch, tried): (&mut impl Watch, &mut Vec<(usize, PeerError)>),
+    (watch, tried): (&mut impl Watch, &mut Vec<(usize, SourceError)>),
 ) -> Result<(), CloneError> {
     for source in usable {
         match copy::from(*source, geometry, target, sources, watch) {

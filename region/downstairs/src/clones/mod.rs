@@ -35,6 +35,6 @@ mod ports;
 mod proof;
 
 pub use board::{CloneState, CloneStatus, Phase, Source};
-pub use error::CloneError;
+pub use error::{CloneError, SourceError};
 pub use machine::clone_snapshot;
 pub use ports::{Sources, Target, Watch};

@@ -4,13 +4,13 @@ use super::{Source, Sources};
 use ids::{RegionSetId, SnapshotId};
 use region::Geometry;
 use region_wire::{
-    Expected, Hello, Inbox, Outbox, PeerError, Reply, Request, SnapshotWelcome, source_address,
+    Expected, Hello, Inbox, Outbox, PeerError, Reply, Request, SnapshotWelcome, outgoing, source_address,
 };
 use rustix::{
     buffer::spare_capacity,
     io::Errno,
     net::{
-        AddressFamily, RecvFlags, SocketFlags, SocketType, bind, connect as begin, recv, socket_with,
+        RecvFlags, SocketFlags, connect as begin, recv,
         sockopt::{Timeout, set_socket_timeout},
     },
 };
@@ -116,11 +116,7 @@ impl Connection {
 
 /// Connects from one address to another one, within [`CONNECT_MAX`].
 fn connect(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<TcpStream> {
-    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    if let Some(from) = from {
-        bind(&socket, &from)?;
-    }
+    let socket = outgoing(from, to, SocketFlags::empty())?;
     // On Linux connecting takes no longer than sending may.
     set_socket_timeout(&socket, Timeout::Send, Some(CONNECT_MAX))?;
     match begin(&socket, &to) {

@@ -54,7 +54,7 @@ fn of_any(usable: &[usize], leaf: Blocks, sources: &mut impl Sources) -> Result<
             Ok(_) => PeerError::Strange("it answers something else than a hash"),
             Err(error) => error,
         };
-        tried.push((*source, error));
+        tried.push((*source, error.into()));
     }
     Err(CloneError::Sources(tried))
 }

@@ -3,18 +3,18 @@
 use super::Export;
 use crate::{
     handle::Order, repairs::Moment, scrubs::ScrubOrder, snapshots::SnapshotOrder, status::ExportStatus,
-    waiting::Told,
+    waiting::Place,
 };
 use ids::RegionId;
 use jiff::Timestamp;
-use std::sync::mpsc::SyncSender;
 use upstairs::{Job, JobError, JobId};
 use volume_layers::ScrubError;
 use volume_repair::{Applied, ChangeError, ConstructionRequest};
 
 impl Export {
-    /// Does what other threads ask. An answer that nobody waits for any more goes nowhere.
+    /// Does what other threads ask. An answer that nobody waits for any more goes nowhere; a comparison that nobody waits for any more ends.
     pub(super) fn obey(&mut self) {
+        self.end_left_comparisons();
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Status(answer) => {
@@ -26,11 +26,14 @@ impl Export {
                     let applied = self.apply(*request, is_check);
                     drop(answer.try_send(applied));
                 }
-                Order::Snapshot(order, answer) => self.snapshot(order, answer),
-                Order::Compare(first, count, answer) => {
+                Order::Snapshot(order, place) => self.snapshot(order, place),
+                Order::Compare(first, count, place) => {
+                    // They take no place of this one.
+                    self.end_left_comparisons();
                     let id = self.next_own_job();
-                    self.comparisons.begin(id, answer);
-                    self.submit_own(id, Job::Compare { first, count });
+                    if self.comparisons.begin(id, place) {
+                        self.submit_own(id, Job::Compare { first, count });
+                    }
                 }
                 Order::Scrub(order, answer) => drop(answer.try_send(self.scrub(order))),
                 Order::Activate(epoch, answer) => {
@@ -42,14 +45,23 @@ impl Export {
         }
     }
 
-    fn snapshot(&mut self, order: SnapshotOrder, answer: SyncSender<Told<RegionId>>) {
+    fn end_left_comparisons(&mut self) {
+        for job in self.comparisons.take_left() {
+            let actions = self.volume.give_up_compare(self.now(), job);
+            self.perform(actions);
+        }
+    }
+
+    fn snapshot(&mut self, order: SnapshotOrder, place: Place<RegionId>) {
         let (SnapshotOrder::Take(snapshot) | SnapshotOrder::Delete(snapshot)) = order;
         if !self.volume.is_activated() {
             let why = "the volume was not activated: nobody knows who has what was written".to_owned();
-            return drop(answer.try_send(Err(JobError::Snapshot { snapshot, why })));
+            return place.refuse(JobError::Snapshot { snapshot, why });
         }
         let id = self.next_own_job();
-        self.snapshots.begin(id, answer);
+        if !self.snapshots.begin(id, place) {
+            return;
+        }
         let job = match order {
             SnapshotOrder::Take(snapshot) => Job::Snapshot(snapshot),
             SnapshotOrder::Delete(snapshot) => Job::DeleteSnapshot(snapshot),

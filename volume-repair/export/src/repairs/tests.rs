@@ -18,24 +18,10 @@ fn request(version: u64, members: &[u128]) -> ConstructionRequest {
         incarnation: 1,
         address: SocketAddr::from(([127, 0, 0, 1], 1)),
     };
-    let set = RegionSet {
-        id: RegionSetId(Uuid::from_u128(80)),
-        blocks_per_extent: 256,
-        extent_count: 1,
-        members: members.iter().map(member).collect(),
-        leaving: Vec::new(),
-        gone: Vec::new(),
-        encryption: None,
-        snapshot: None,
-    };
-    ConstructionRequest {
-        id: Uuid::from_u128(9),
-        config_version: version,
-        epoch: 3,
-        block_size: 4_096,
-        sub_volumes: vec![volume_repair::SubVolume::RegionSet(set)],
-        read_only_parent: None,
-    }
+    let set = RegionSet::of(RegionSetId(Uuid::from_u128(80)), 256, members.iter().map(member).collect());
+    let part = volume_repair::SubVolume::RegionSet(set);
+    let first = ConstructionRequest::first(Uuid::from_u128(9), 3, 4_096, vec![part]);
+    ConstructionRequest { config_version: version, ..first }
 }
 
 fn set_of(request: &mut ConstructionRequest) -> &mut RegionSet {

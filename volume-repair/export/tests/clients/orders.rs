@@ -2,15 +2,16 @@
 
 use crate::{
     client::write,
-    site::{BLOCK, Site, of_set},
+    site::{BLOCK, LIMIT, Site, of_set},
 };
 use std::{
     io::{ErrorKind, Read, Write},
     os::unix::net::UnixStream,
     thread,
+    time::{Duration, Instant},
 };
 use upstairs::PhaseName;
-use volume_export::{Answer, Request, ask};
+use volume_export::{Answer, NoAnswer, Request, ask};
 
 /// Connections to the control socket at a time.
 const CONNECTIONS_MAX: usize = 16;
@@ -87,4 +88,41 @@ fn many_that_ask_at_once_are_each_answered_and_clients_are_served_meanwhile() {
     });
     assert!(answered >= CONNECTIONS_MAX, "{answered}");
     assert!(client.read(5, BLOCK) == [1; BLOCK]);
+}
+
+/// Comparisons that are waited for at a time.
+const COMPARED_AT_A_TIME: u64 = 64;
+
+#[test]
+fn one_comparison_too_many_is_refused_and_those_that_nobody_waits_for_end() {
+    let site = Site::start_unactivated();
+    let waiting = || of_set(&site.status()).jobs.waiting;
+    let mut all = Vec::new();
+    for number in 1..=COMPARED_AT_A_TIME {
+        all.push(site.handle.compare(0, 1).unwrap());
+        assert_eq!(waiting(), number);
+    }
+    let refused = site.handle.compare(0, 1).unwrap();
+    assert_eq!(refused.wait(LIMIT), Err(NoAnswer::Full));
+    all.truncate(5);
+    // There is a place at once, and nobody asks members for nothing.
+    all.push(site.handle.compare(0, 1).unwrap());
+    assert_eq!(waiting(), 6);
+    all.clear();
+    site.wait(|status| of_set(status).jobs.waiting == 0);
+}
+
+#[test]
+fn a_comparison_ends_if_whoever_asked_at_the_control_socket_has_gone() {
+    let mut site = Site::start();
+    site.wait(|status| status.volume.phase() == PhaseName::Active);
+    site.stop_members();
+    let mut asker = UnixStream::connect(site.control_socket()).unwrap();
+    asker.write_all(b"{\"request\":\"compare\",\"first\":0,\"count\":4}\n").unwrap();
+    site.wait(|status| of_set(status).jobs.background == 1);
+    drop(asker);
+    let began = Instant::now();
+    site.wait(|status| of_set(status).jobs.background == 0);
+    // Whoever stays is answered after 20 s, that nobody was there.
+    assert!(began.elapsed() < Duration::from_secs(10));
 }

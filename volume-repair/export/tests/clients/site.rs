@@ -103,6 +103,11 @@ impl Site {
         self.handle.status().unwrap()
     }
 
+    /// All members are gone.
+    pub(crate) fn stop_members(&mut self) {
+        self.members.drain(..).for_each(Server::stop);
+    }
+
     /// Waits until its status is like this.
     pub(crate) fn wait(&self, mut is_so: impl FnMut(&ExportStatus) -> bool) {
         let began = Instant::now();

@@ -5,7 +5,9 @@ use crate::{
     world::{Ground, World},
 };
 use bytes::Bytes;
-use upstairs::{CopyCompared, Job};
+use std::time::Duration;
+use upstairs::{CopyCompared, Job, JobId, JobsStatus};
+use volume_layers::{ScrubWait, VolumeStatus};
 
 /// 6 blocks of one set, 4 of a file, and 8 of another set.
 #[test]
@@ -45,4 +47,52 @@ fn what_is_left_is_told_by_its_place_in_the_volume() {
     let mut expected: Vec<CopyCompared> = regions.into_iter().map(differs).collect();
     expected.sort();
     assert_eq!(world.compared, expected);
+}
+
+fn jobs(world: &World) -> Vec<JobsStatus> {
+    world.volume.status(world.now).sets().map(|set| set.jobs).collect()
+}
+
+/// A set of 10 blocks over a file, of which nothing arrives from two members any more.
+fn without_members() -> World {
+    let layers = vec![vec![Ground::Set(Site::new(1, 10))], vec![Ground::Source([7; 10].map(Some).to_vec())]];
+    let mut world = World::new(1, layers, 1, &[7; 10]);
+    world.activate();
+    world.settle();
+    world.turn(0);
+    world.turn(1);
+    world
+}
+
+#[test]
+fn comparisons_are_no_clients_and_one_that_nobody_waits_for_ends() {
+    let mut world = without_members();
+    let asked: Vec<JobId> = (0..8).map(|first| world.submit(Job::Compare { first, count: 2 })).collect();
+    world.settle_for(Duration::from_secs(2));
+    assert!(world.start_scrub());
+    world.settle_for(Duration::from_secs(2));
+    // It is the members that it waits for: 8 clients would be many.
+    let waits = world.scrub().expect("it was begun").waits;
+    assert!(!matches!(waits, Some(ScrubWait::Clients)), "{waits:?}");
+    let under_way = |world: &World| match world.volume.status(world.now) {
+        VolumeStatus::Layers(status) => (status.jobs_under_way, jobs(world)[0].background),
+        VolumeStatus::Upstairs(_) => panic!("it has layers"),
+    };
+    let (before, background) = under_way(&world);
+    assert_eq!(before, 8);
+    for (given_up, id) in (1..).zip(asked) {
+        world.give_up(id);
+        assert_eq!(under_way(&world), (8 - given_up, background - given_up));
+    }
+    assert_eq!(world.compared, [], "nothing is said of them");
+}
+
+#[test]
+fn what_is_copied_from_a_parent_is_asked_of_a_set_behind_clients() {
+    let mut world = without_members();
+    assert!(world.start_scrub());
+    world.settle_for(Duration::from_secs(2));
+    let jobs = jobs(&world)[0];
+    let all = jobs.waiting + jobs.reads + jobs.writes + jobs.flushes;
+    assert!(all > 0 && all == jobs.background, "{jobs:?}");
 }

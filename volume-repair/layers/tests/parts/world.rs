@@ -267,6 +267,13 @@ impl World {
         id
     }
 
+    /// Nobody waits for a comparison any more.
+    pub(crate) fn give_up(&mut self, id: JobId) {
+        self.asked.remove(&id).expect("it is under way");
+        let actions = self.volume.give_up_compare(self.now, id);
+        self.perform(actions);
+    }
+
     pub(crate) fn is_under_way(&self, id: JobId) -> bool {
         self.asked.contains_key(&id)
     }

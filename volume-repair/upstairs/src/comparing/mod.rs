@@ -26,7 +26,7 @@ use bytes::Bytes;
 use ids::RegionId;
 use region::{Held, Position, What};
 use region_wire::{Blocks, Reply, Request};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use votes::{Copy, Findings, Odd, compare};
 
 /// Bytes of a piece of one member.
@@ -64,10 +64,23 @@ struct Piece {
     /// Whoever is asked has at least this.
     behind: Position,
     copies: BTreeMap<PeerId, Asked>,
-    /// How many blocks of whom were wrong at first; and of all of them, when it was looked at last.
-    wrong: Option<(BTreeMap<PeerId, u64>, usize)>,
+    /// What was found in whose copy, also if it is not there any more.
+    found: BTreeMap<RegionId, FoundInCopy>,
+    /// How many blocks of all of them were wrong when it was looked at last; none, if it was not.
+    wrong_before: Option<usize>,
     /// What of it is healed, or is to be when there is a place for it; none, if nothing is.
     healing: Option<Vec<Odd>>,
+}
+
+/// What was found in a member's copy of a piece.
+#[derive(Debug, Default)]
+struct FoundInCopy {
+    /// Blocks that were wrong at first, or later if those were more.
+    wrong: usize,
+    /// Those that were when it was looked at last.
+    left: BTreeSet<u64>,
+    /// Those that differed then.
+    differing: BTreeSet<u64>,
 }
 
 /// What a member was asked for, and what of that it has given.
@@ -80,6 +93,14 @@ struct Asked {
 }
 
 impl Comparing {
+    /// Ends a job, whose blocks are asked for no more; false if it was not begun. What is being healed of them goes on.
+    pub(crate) fn give_up(&mut self, job: JobId) -> bool {
+        let before = self.jobs.len();
+        self.jobs.retain(|comparison| comparison.job != job);
+        self.pieces.retain(|_, piece| piece.job != job);
+        self.jobs.len() < before
+    }
+
     /// Nothing more is compared; the jobs that ended so.
     pub(crate) fn take_all(&mut self) -> Vec<JobId> {
         self.pieces.clear();
@@ -120,7 +141,8 @@ impl Upstairs {
                     blocks: Blocks { first: comparison.next, count },
                     behind: Position::NONE,
                     copies: BTreeMap::new(),
-                    wrong: None,
+                    found: BTreeMap::new(),
+                    wrong_before: None,
                     healing: None,
                 };
                 comparison.next += u64::from(count);
@@ -254,52 +276,43 @@ impl Upstairs {
         let copies: BTreeMap<PeerId, Copy> = copies.collect();
         let findings = compare(piece.blocks, piece.behind, &copies);
         let left = findings.odd.len();
-        let is_first = piece.wrong.is_none();
-        let (_, before) = piece.wrong.get_or_insert_with(|| (counts(&findings.odd), usize::MAX));
-        let mends = left > 0 && left < *before;
-        *before = left;
-        if mends {
-            piece.healing = Some(findings.odd.clone());
+        let before = piece.wrong_before.replace(left);
+        let mends = left > 0 && before.is_none_or(|before| left < before);
+        piece.healing = mends.then(|| findings.odd.clone());
+        for peer in copies.keys() {
+            piece.found.entry(self.peers[peer.0].member.region).or_default().note(*peer, &findings);
         }
-        if is_first {
+        if before.is_none() {
             for Odd { of, block, .. } in &findings.odd {
                 let why = copies[of].wrong.get(block).copied().unwrap_or(Wrong::Bytes);
                 self.peers[of.0].note_wrong(why, 1);
             }
         }
         if !mends {
-            self.end_compared(number, &copies, &findings);
+            self.end_compared(number, copies.keys().copied());
         }
     }
 
-    fn end_compared(&mut self, number: u64, copies: &BTreeMap<PeerId, Copy>, findings: &Findings) {
+    /// These were there to the end. What was found in others before they were lost is told, too: nobody has mended it, for all that is known.
+    fn end_compared(&mut self, number: u64, to_the_end: impl Iterator<Item = PeerId>) {
         let Some(piece) = self.comparing.pieces.remove(&number) else { return };
-        let (wrong, _) = piece.wrong.unwrap_or_default();
-        let left = counts(&findings.odd);
         let all = &mut self.comparing.jobs;
         let Some(at) = all.iter().position(|comparison| comparison.job == piece.job) else { return };
         let comparison = &mut all[at];
         comparison.open -= 1;
+        let told = &mut comparison.found;
         for peer in self.peers.iter().filter(|peer| !peer.is_gone && !peer.is_leaving) {
-            let region = peer.member.region;
             // Also one that was not there.
-            comparison.found.entry(region).or_insert_with(|| CopyCompared::new(region));
+            let region = peer.member.region;
+            told.entry(region).or_insert_with(|| CopyCompared::new(region));
         }
-        for peer in copies.keys() {
+        for peer in to_the_end {
             let region = self.peers[peer.0].member.region;
-            let told = comparison.found.entry(region).or_insert_with(|| CopyCompared::new(region));
-            let own = |count: &BTreeMap<PeerId, u64>| count.get(peer).copied().unwrap_or_default();
-            let found = own(&wrong).max(own(&left));
-            let differing = findings.differing.iter().filter(|(of, _)| of == peer).map(|(_, block)| *block);
-            let odd = findings.odd.iter().filter(|odd| odd.of == *peer).map(|odd| odd.block);
-            told.add(&CopyCompared {
-                region,
-                blocks: piece.blocks.count.into(),
-                wrong: found,
-                healed: found - own(&left),
-                differing: differing.clone().count() as u64,
-                first_left: odd.chain(differing).min(),
-            });
+            let blocks = u64::from(piece.blocks.count);
+            told.entry(region).or_insert_with(|| CopyCompared::new(region)).blocks += blocks;
+        }
+        for (region, found) in piece.found {
+            told.entry(region).or_insert_with(|| CopyCompared::new(region)).add(&found.told(region));
         }
         if comparison.open == 0 && comparison.next == comparison.end {
             let Some(Comparison { job, found, .. }) = all.remove(at) else { return };
@@ -309,8 +322,22 @@ impl Upstairs {
     }
 }
 
-fn counts(odd: &[Odd]) -> BTreeMap<PeerId, u64> {
-    let mut counts = BTreeMap::new();
-    odd.iter().for_each(|odd| *counts.entry(odd.of).or_default() += 1);
-    counts
+impl FoundInCopy {
+    /// It was looked at once more.
+    fn note(&mut self, peer: PeerId, findings: &Findings) {
+        self.left = findings.odd.iter().filter(|odd| odd.of == peer).map(|odd| odd.block).collect();
+        let differing = findings.differing.iter().filter(|(of, _)| *of == peer);
+        self.differing = differing.map(|(_, block)| *block).collect();
+        self.wrong = self.wrong.max(self.left.len());
+    }
+
+    fn told(&self, region: RegionId) -> CopyCompared {
+        CopyCompared {
+            wrong: self.wrong as u64,
+            healed: (self.wrong - self.left.len()) as u64,
+            differing: self.differing.len() as u64,
+            first_left: self.left.first().into_iter().chain(self.differing.first()).min().copied(),
+            ..CopyCompared::new(region)
+        }
+    }
 }

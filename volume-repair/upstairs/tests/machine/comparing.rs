@@ -154,3 +154,22 @@ fn who_is_lost_in_the_middle_is_not_waited_for_and_heals_nobody() {
         assert_eq!(left, (0..3).map(told).collect::<Vec<_>>());
     }
 }
+
+/// Of blocks that it has wrong, and of those that differ.
+#[test]
+fn what_was_found_in_one_that_is_lost_before_it_is_mended_is_told() {
+    let mut trio = Trio::new(false);
+    let mut writer = Writer::start(&mut trio, 1, 7);
+    writer.write(&mut trio, 5, &[1, 2, 3, 4]);
+    trio.forge(2, 6, |bytes, _| bytes[0] ^= 1);
+    for member in 0..2 {
+        trio.forge(member, 7, |bytes, _| bytes[member] ^= 1);
+    }
+    // The last one to answer: all was found by then.
+    writer.lost_behind_a_read = Some(2);
+    let found = writer.compare(&mut trio, 0, BLOCKS);
+    let differs =
+        |number, blocks| CopyCompared { differing: 1, first_left: Some(7), ..compared(number, blocks) };
+    let lost = CopyCompared { wrong: 1, first_left: Some(6), ..differs(2, 0) };
+    assert_eq!(found, [(0, differs(0, BLOCKS)), (1, differs(1, BLOCKS)), (2, lost)].into());
+}

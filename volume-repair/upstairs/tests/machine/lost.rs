@@ -1,8 +1,8 @@
 //! Blocks that nobody has right: they are lost, and nothing else is.
 
-use crate::trio::{SIZE, Trio, Writer};
-use region::{NewContent, Onto, SEAL, Write, checksum};
-use upstairs::JobError;
+use crate::trio::{BLOCKS, SIZE, Trio, Writer, named};
+use region::{List, NewContent, Onto, Position, SEAL, Write, checksum};
+use upstairs::{JobError, Members};
 
 /// Writes a block of one member alone, behind all that it has: with right checksums, and sealed by nobody.
 fn write_alone(trio: &mut Trio, member: usize, block: u64) {
@@ -76,4 +76,38 @@ fn a_read_of_blocks_that_each_somebody_else_has_right_is_answered() {
     let expected: Vec<u8> = [1, 2, 3].into_iter().flat_map(|fill| vec![fill; SIZE]).collect();
     let read = writer.read(&mut trio, 5, 3);
     assert_eq!(read, Ok(expected));
+}
+
+/// A new member is filled from the first one. Of the second, full one nothing comes any more; the third one was left out.
+#[test]
+fn blocks_of_which_only_one_who_is_away_may_tell_hold_up_no_others() {
+    const WAITING: u64 = 16;
+    const OTHER: u64 = 30;
+    let mut trio = Trio::new(true);
+    trio.range_blocks = BLOCKS / 2;
+    trio.add(List::default());
+    Writer::start(&mut trio, 1, 0).write(&mut trio, 0, &[6; BLOCKS as usize]);
+    let right: Vec<_> = (0..BLOCKS).map(|block| trio.held(1, block)).collect();
+    trio.away = vec![2, 3];
+    let wanted = [0, 3, 2].map(named).to_vec();
+    let members = Members { wanted, leaving: vec![named(1)], gone: Vec::new() };
+    let mut writer = Writer::start_of(members, &mut trio, 2);
+    let mut wait = |trio: &mut Trio, ticks| (0..ticks).for_each(|_| writer.tick(trio));
+    wait(&mut trio, 60);
+    for block in (0..WAITING).chain([OTHER]) {
+        trio.forge(0, block, |bytes, _| bytes[3] ^= 1);
+    }
+    (0..WAITING).for_each(|block| trio.forge(2, block, |bytes, _| bytes[4] ^= 1));
+    trio.away = vec![1, 2, 3];
+    wait(&mut trio, 60);
+    trio.away = vec![1];
+    wait(&mut trio, 60);
+    assert_eq!(trio.held(3, OTHER), right[OTHER as usize], "the third one has it");
+    let mut bytes = Vec::new();
+    let held = trio.members[3].region_mut().read(0..WAITING, &mut bytes).expect("it reads");
+    assert!(held.iter().all(|held| held.version == Position::NONE), "they wait, and are not lost: {held:?}");
+    // The one that was waited for has them all right.
+    trio.away.clear();
+    wait(&mut trio, 200);
+    (0..BLOCKS).for_each(|block| assert_eq!(trio.held(3, block), right[block as usize]));
 }
