@@ -2,12 +2,12 @@
 
 use crate::{
     error::DatasetError,
-    types::{Dataset, DiskReport, Listing, Size, Snapshot},
+    types::{Dataset, DiskReport, Listing, Mounts, Size, Snapshot},
 };
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
 use ids::{RegionId, SnapshotId};
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// One disk's datasets.
 ///
@@ -33,6 +33,13 @@ pub trait Datasets: Send + Sync + fmt::Debug {
     /// # Errors
     /// What is wrong with the disk.
     async fn list(&self) -> Result<Listing, DatasetError>;
+
+    /// Sees to it that the files of all regions are there, as `find` does for one: with one listing, and a step for each that is not. One that
+    /// fails keeps no other one from it. After `within` no further one is begun; one is, however short that is.
+    ///
+    /// # Errors
+    /// What is wrong with the disk, before any was tried.
+    async fn mount(&self, within: Duration) -> Result<Mounts, DatasetError>;
 
     /// Destroys the region's dataset and all that is in it; done if there is none.
     ///

@@ -16,7 +16,7 @@ use crate::{
     attempts::Attempts,
     error::DatasetError,
     ports::Datasets,
-    types::{Dataset, DiskReport, Health, Listing, Quotas, Size, Snapshot},
+    types::{Dataset, DiskReport, Health, Listing, Mounts, Quotas, Size, Snapshot},
 };
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -182,6 +182,11 @@ impl Datasets for Directories {
             return Err(DatasetError::HasSnapshots { region, first: first.id, others: snapshots.len() - 1 });
         }
         let of = layout::region(region);
+    /// They are where the disk is.
+    async fn mount(&self, _within: Duration) -> Result<Mounts, DatasetError> {
+        Ok(Mounts::default())
+    }
+
         self.step(&lock, "take a dataset's name away", move |place| {
             let holders = place.holders(&of)?;
             if holders.is_empty() { place.unname(&of) } else { Err(DatasetError::Busy { region, holders }) }

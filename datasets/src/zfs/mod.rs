@@ -37,7 +37,7 @@ use crate::{
     directories::layout::DATA,
     error::DatasetError,
     ports::Datasets,
-    types::{Dataset, DiskReport, Listing, Quotas, Size, Snapshot},
+    types::{Dataset, DiskReport, Listing, Mounts, Quotas, Size, Snapshot},
 };
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -238,6 +238,10 @@ impl Datasets for Zfs {
         let inventory = self.inventory().await?;
         let datasets = inventory.datasets.iter().map(|(region, entry)| told(*region, entry)).collect();
         Ok(Listing { datasets, strangers: inventory.strangers })
+    }
+
+    async fn mount(&self, within: Duration) -> Result<Mounts, DatasetError> {
+        self.mount_all(within).await
     }
 
     async fn destroy(&self, region: RegionId) -> Result<(), DatasetError> {

@@ -1,11 +1,16 @@
 //! Datasets that are mounted: where their files are, and how they come to be there. Owns what is mounted before what.
 
-use super::{BUSY_PAUSE, BUSY_TRIES_MAX, Zfs, inventory::Entry};
-use crate::{directories::layout::DATA, error::DatasetError, types::Dataset};
+use super::{BUSY_PAUSE, BUSY_TRIES_MAX, For, Zfs, inventory::Entry};
+use crate::{
+    directories::layout::DATA,
+    error::DatasetError,
+    types::{Dataset, Mounts},
+};
 use camino::Utf8PathBuf;
 use durable_fs::{RealDisk, Storage};
 use ids::RegionId;
-use tokio::time::sleep;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 impl Zfs {
     pub(super) async fn dataset(&self, region: RegionId, entry: &Entry) -> Result<Dataset, DatasetError> {
@@ -35,22 +40,59 @@ impl Zfs {
 
     /// The directory of a dataset that is there, mounted now if it was not.
     pub(super) async fn mounted(&self, name: &str, entry: &Entry) -> Result<Utf8PathBuf, DatasetError> {
-        let Some(directory) = &entry.mountpoint else {
-            let why = "ZFS does not mount it: set its mountpoint".to_owned();
-            return Err(DatasetError::Stranger { place: name.to_owned(), why });
-        };
+        let directory = mountpoint(name, entry)?;
         if entry.mounted {
-            return Ok(directory.clone());
+            return Ok(directory);
         }
         self.mount_ancestors().await?;
-        match self.mount(name).await {
-            Ok(()) => Ok(directory.clone()),
+        self.mount_at(name, directory).await
+    }
+
+    /// Mounts what is not. The listing may have become old when a region's turn comes, which costs a command that fails.
+    pub(super) async fn mount_all(&self, within: Duration) -> Result<Mounts, DatasetError> {
+        let until = Instant::now() + within;
+        let inventory = {
+            let _lock = self.lock(For::Looking).await?;
+            self.inventory().await?
+        };
+        let away: Vec<_> = inventory.datasets.into_iter().filter(|(_, entry)| !entry.mounted).collect();
+        if !away.is_empty() {
+            self.mount_ancestors().await?;
+        }
+        let (mut mounts, mut away) = (Mounts::default(), away.into_iter());
+        while let Some((region, entry)) = away.next() {
+            match self.mount_one(region, &entry).await {
+                Ok(()) => mounts.mounted += 1,
+                Err(error) => mounts.failed.push((region, error)),
+            }
+            // What hangs for one hangs for all.
+            let hangs = matches!(mounts.failed.last(), Some((_, DatasetError::DiskHangs { .. })));
+            if hangs || Instant::now() >= until {
+                mounts.left = away.len();
+                break;
+            }
+        }
+        Ok(mounts)
+    }
+
+    /// Mounts a region's dataset, whose ancestors are mounted. The lock is its own: whoever changes something waits for this one alone.
+    async fn mount_one(&self, region: RegionId, entry: &Entry) -> Result<(), DatasetError> {
+        let _lock = self.lock(For::Looking).await?;
+        let name = self.root.region(region);
+        let directory = self.mount_at(&name, mountpoint(&name, entry)?).await?;
+        self.with_data(directory).await.map(drop)
+    }
+
+    /// Mounts it where that is.
+    async fn mount_at(&self, name: &str, directory: Utf8PathBuf) -> Result<Utf8PathBuf, DatasetError> {
+        match self.mount_unless(name).await {
+            Ok(()) => Ok(directory),
             Err(error) => Err(self.diagnose(error).await),
         }
     }
 
     /// Mounts it, if nobody else does at the same time.
-    async fn mount(&self, name: &str) -> Result<(), DatasetError> {
+    async fn mount_unless(&self, name: &str) -> Result<(), DatasetError> {
         let mut tries = 1..=BUSY_TRIES_MAX;
         loop {
             let Err(error) = self.zfs(&["mount", name]).await else { return Ok(()) };
@@ -81,11 +123,19 @@ impl Zfs {
             let may =
                 matches!(lines.lines().collect::<Vec<_>>()[..], ["no", "on", at] if at.starts_with('/'));
             if may {
-                self.mount(ancestor).await?;
+                self.mount_unless(ancestor).await?;
             }
         }
         Ok(())
     }
+}
+
+/// Where it is to be mounted.
+fn mountpoint(name: &str, entry: &Entry) -> Result<Utf8PathBuf, DatasetError> {
+    entry.mountpoint.clone().ok_or_else(|| DatasetError::Stranger {
+        place: name.to_owned(),
+        why: "ZFS does not mount it: set its mountpoint".to_owned(),
+    })
 }
 
 /// Where the files of a dataset of ours are, or would be if it were mounted.
