@@ -47,7 +47,7 @@ mod types;
 mod zfs;
 
 pub use command::{CommandFailed, Ended};
-pub use directories::Directories;
+pub use directories::{Directories, region_files};
 pub use error::DatasetError;
 pub use holders::Holder;
 pub use mounts::is_mounted;

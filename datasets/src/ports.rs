@@ -82,8 +82,8 @@ pub trait Datasets: Send + Sync + fmt::Debug {
     /// `snapshot_busy` while somebody has a file of it open; what is wrong with the disk.
     async fn close_snapshot(&self, region: RegionId, snapshot: SnapshotId) -> Result<(), DatasetError>;
 
-    /// The directory below which each region has its own, `<region>/data`. It is there now, on the disk and not in the place where that is
-    /// to be mounted.
+    /// The directory below which each region has its own, at [`region_files`](crate::region_files). It is there now, on the disk and not in
+    /// the place where that is to be mounted.
     ///
     /// # Errors
     /// `zfs_missing`, `not_mounted`, `no_mountpoint`; what is wrong with the disk.

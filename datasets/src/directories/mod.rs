@@ -12,6 +12,8 @@ mod record;
 pub(crate) mod room;
 mod sharing;
 
+pub use layout::region_files;
+
 use crate::{
     attempts::Attempts,
     error::DatasetError,
