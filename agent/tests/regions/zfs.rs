@@ -11,10 +11,10 @@ use region_wire::Reply;
 use rustix::process::{Pid, Signal, kill_process};
 use sled_client::{
     disks::{DiskHealth, DiskKind, DiskStatus, DownstairsState},
-    regions::{Region, RegionMember, RegionRequest, RegionState},
+    regions::{Region, RegionListQuery, RegionMember, RegionRequest, RegionState},
 };
 use std::{fs, process::Command};
-use test_disks::{DATASET, Kind, POOL, TestDisk, command, inside, wait_for};
+use test_disks::{Asked, DATASET, Kind, POOL, TestDisk, command, inside, wait_for};
 
 const MIB: u64 = 1 << 20;
 
@@ -114,6 +114,48 @@ fn its_regions_are_made_and_destroyed_as_often_as_it_is_asked() {
         assert_eq!(agent.client.put_region(region, &next).await.unwrap().incarnation, 8);
         assert_eq!(datasets().len(), 3);
     });
+}
+
+#[test]
+fn a_list_of_regions_costs_one_listing_of_their_disk() {
+    run("a_list_of_regions_costs_one_listing_of_their_disk", 128, async |pool, agent| {
+        const REGIONS: usize = 6;
+        served(agent).await;
+        let origin = Origin::on(agent).await;
+        for _ in 1..REGIONS {
+            small(agent).await;
+        }
+        let asked = Asked::of_zfs(&pool.work);
+        let listed = async || agent.client.regions(&RegionListQuery::default()).await.unwrap().items;
+        let all = listed().await;
+        let asked_for_all = asked.since();
+        assert!(asked_for_all.len() == 1 && asked_for_all[0].starts_with("get -r"), "{asked_for_all:#?}");
+        assert_eq!(all.len(), REGIONS);
+        let with_snapshot = all.iter().find(|region| region.id == origin.region).unwrap();
+        assert_eq!((&with_snapshot.reason, &with_snapshot.snapshots[..]), (&None, &[origin.snapshot][..]));
+        assert_eq!(agent.client.region(origin.region).await.unwrap().snapshots, [origin.snapshot]);
+        let asked_for_one = asked.since();
+        assert!(asked_for_one.len() == 1 && asked_for_one[0].starts_with("get -r"), "{asked_for_one:#?}");
+        // To list what is not mounted mounts nothing; to ask for it does.
+        let other = all.iter().find(|region| region.id != origin.region).unwrap().id;
+        unmounted(other).await;
+        let of_other = async || listed().await.into_iter().find(|region| region.id == other).unwrap();
+        let away = of_other().await;
+        assert_eq!(away.state, RegionState::Created);
+        assert!(away.reason.unwrap().contains("is not mounted"));
+        assert_eq!(agent.client.region(other).await.unwrap().reason, None);
+        assert_eq!(of_other().await.reason, None);
+    });
+}
+
+/// Once nobody has files of it.
+async fn unmounted(region: RegionId) {
+    let name = format!("{DATASET}/{region}");
+    wait_for("the region to be unmounted", async || {
+        let output = Command::new("zfs").args(["unmount", &name]).output().unwrap();
+        if output.status.success() { Ok(()) } else { Err(format!("{output:?}")) }
+    })
+    .await;
 }
 
 #[test]
@@ -272,12 +314,7 @@ fn its_downstairs_outlives_the_agent_and_the_next_one_mounts_what_is_not() {
         agent.stop();
         let pid = Pid::from_raw(first.pid.unwrap().try_into().unwrap()).unwrap();
         kill_process(pid, Signal::KILL).unwrap();
-        let of_region = format!("{DATASET}/{}", origin.region);
-        wait_for("the region to be unmounted", async || {
-            let output = Command::new("zfs").args(["unmount", &of_region]).output().unwrap();
-            if output.status.success() { Ok(()) } else { Err(format!("{output:?}")) }
-        })
-        .await;
+        unmounted(origin.region).await;
         agent.start();
         let next =
             agent.disk_where(0, |disk| disk.downstairs.state == DownstairsState::Running).await.downstairs;
