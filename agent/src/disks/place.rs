@@ -12,6 +12,7 @@ use super::STEP_LIMIT;
 use crate::config::{DiskKind, DiskSettings};
 use camino::{Utf8Path, Utf8PathBuf};
 use datasets::{DatasetError, Datasets, Directories, Health, Mounts, Zfs};
+use durable_fs::{DiskFaults, FaultyDisk, RealDisk};
 use ids::DiskId;
 use problem::chain;
 use std::{
@@ -35,10 +36,20 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// `locks` is the agent's directory for the locks of disks that have none on themselves.
-    pub(super) fn open(settings: &DiskSettings, locks: &Utf8Path) -> Result<Place, DatasetError> {
+    /// `locks` is the agent's directory for the locks of disks that have none on themselves; `faults` are those that the agent's own work on a
+    /// directory has, if it can be faulted.
+    pub(super) fn open(
+        settings: &DiskSettings,
+        locks: &Utf8Path,
+        faults: Option<DiskFaults>,
+    ) -> Result<Place, DatasetError> {
         let datasets: Arc<dyn Datasets> = match &settings.kind {
-            DiskKind::Directory(dir) => Arc::new(Directories::open(dir, STEP_LIMIT)),
+            DiskKind::Directory(dir) => Arc::new(match faults {
+                None => Directories::open(dir, STEP_LIMIT),
+                Some(faults) => {
+                    Directories::on(Arc::new(FaultyDisk::new(RealDisk::new(dir), faults)), dir, STEP_LIMIT)
+                }
+            }),
             DiskKind::Zfs(dataset) => {
                 let lock = locks.join(format!("disk-{}.lock", settings.id));
                 Arc::new(Zfs::open(dataset, &lock, STEP_LIMIT)?)
@@ -159,7 +170,7 @@ mod tests {
                 name: "disk-0".to_owned(),
                 kind: DiskKind::Zfs(DATASET.to_owned()),
             };
-            let place = Place::open(&settings, &pool.work).unwrap();
+            let place = Place::open(&settings, &pool.work, None).unwrap();
             let mut regions = Vec::new();
             for _ in 0..REGIONS {
                 let region = RegionId::generate();
@@ -187,6 +198,38 @@ mod tests {
 
     fn count(asked: &[String], word: &str) -> usize {
         asked.iter().filter(|asked| asked.starts_with(word)).count()
+    }
+
+    #[tokio::test]
+    async fn a_fault_of_a_directory_is_seen_by_all_that_the_agent_does_there() {
+        let temp = camino_tempfile::tempdir().unwrap();
+        let kind = DiskKind::Directory(temp.path().to_owned());
+        let settings = DiskSettings { id: DiskId::generate(), name: "disk-0".to_owned(), kind };
+        Directories::open(temp.path(), STEP_LIMIT).prepare().await.unwrap();
+        let faults = DiskFaults::new();
+        let place = Place::open(&settings, temp.path(), Some(faults.clone())).unwrap();
+        let (datasets, region) = (place.datasets(), RegionId::generate());
+        let size = Size { quota_bytes: 1 << 20, reservation_bytes: 1 << 20 };
+        datasets.create(region, size).await.unwrap();
+        assert_eq!(place.ready().await.unwrap(), temp.path());
+        faults.fail();
+        let other = RegionId::generate();
+        for refusal in [
+            datasets.create(other, size).await.unwrap_err(),
+            datasets.find(region).await.unwrap_err(),
+            datasets.list().await.unwrap_err(),
+            datasets.destroy(region).await.unwrap_err(),
+        ] {
+            assert_eq!(refusal.code(), "disk_failed", "{refusal}");
+        }
+        assert_eq!(datasets.disk().await.health, Health::Failed);
+        assert!(place.ready().await.unwrap_err().contains("Input/output error"));
+        faults.heal();
+        faults.full();
+        assert_eq!(datasets.create(other, size).await.unwrap_err().code(), "no_space");
+        faults.heal();
+        datasets.create(other, size).await.unwrap();
+        assert_eq!(datasets.list().await.unwrap().datasets.len(), 2);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
+use durable_fs::{RealDisk, Storage};
 use ids::{RegionId, SnapshotId};
 use place::Place;
 use std::{
@@ -46,8 +47,15 @@ impl Directories {
     /// The directory at `root`, which need not be there now. `limit` is how long one step may take.
     #[must_use]
     pub fn open(root: &Utf8Path, limit: Duration) -> Directories {
+        Directories::on(Arc::new(RealDisk::new(root)), root, limit)
+    }
+
+    /// The same, by way of `disk`, which is that directory and may have faults. Each call comes to it first; what is counted, shared and removed
+    /// behind that, and who has files open, is seen past it.
+    #[must_use]
+    pub fn on(disk: Arc<dyn Storage>, root: &Utf8Path, limit: Duration) -> Directories {
         let attempts = Attempts::new(root.as_str(), limit);
-        Directories { place: Place::new(root), attempts, reflinks: Arc::default() }
+        Directories { place: Place::new(root, disk), attempts, reflinks: Arc::default() }
     }
 
     /// Takes a directory that is there into use: puts the mark there, without which it counts as missing. Done if it has it.
@@ -174,6 +182,11 @@ impl Datasets for Directories {
         self.look("list datasets", Place::list).await
     }
 
+    /// They are where the disk is.
+    async fn mount(&self, _within: Duration) -> Result<Mounts, DatasetError> {
+        Ok(Mounts::default())
+    }
+
     async fn destroy(&self, region: RegionId) -> Result<(), DatasetError> {
         let lock = self.lock().await?;
         if self.step(&lock, "find a dataset", move |place| place.claim(region)).await?.is_none() {
@@ -184,11 +197,6 @@ impl Datasets for Directories {
             return Err(DatasetError::HasSnapshots { region, first: first.id, others: snapshots.len() - 1 });
         }
         let of = layout::region(region);
-    /// They are where the disk is.
-    async fn mount(&self, _within: Duration) -> Result<Mounts, DatasetError> {
-        Ok(Mounts::default())
-    }
-
         self.step(&lock, "take a dataset's name away", move |place| {
             let holders = place.holders(&of)?;
             if holders.is_empty() { place.unname(&of) } else { Err(DatasetError::Busy { region, holders }) }
