@@ -169,7 +169,8 @@ impl Cluster {
         let running = supervised::of_sled(&self.directory, sled)?;
         let is_served = running.iter().any(|process| process.duty == Duty::Downstairs(known.id));
         let has_agent = open(sled)?.is_some();
-        if !is_served && !(has_agent && matches!(fault, DiskFault::Heal)) {
+        let can_be_healed = has_agent && matches!(fault, DiskFault::Heal);
+        if !is_served && !can_be_healed {
             bail!("nobody serves {}/{disk}; `cargo xtask testbed status` tells what runs", sled.name);
         }
         let mut clients = Vec::new();
