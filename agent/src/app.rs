@@ -5,7 +5,7 @@
 //! store closes. Downstairs and Pantry go on.
 
 use crate::{
-    config::Config,
+    config::{Config, DiskKind, DiskSettings},
     copy_jobs::{CopyJobs, Fetcher},
     disks::{self, AssignError, Disk, Disks, Downstairs},
     faults::FaultableDisks,
@@ -105,11 +105,11 @@ impl Agent {
         let sled = Server::bind(config.agent_address()).await?;
         let depot = Server::bind(config.depot_address()).await?;
         let identity = identity::start(&config.state_dir)?;
-        let (store_config, faultable) = store_config(&config);
+        let (store_config, mut faultable) = store_config(&config);
+        let launch = launch(&config)?;
+        let (disks, supervisors) = open_disks(&config, &launch, &mut faultable)?;
         serve_faults(&config, faultable);
         let store = ArtifactStore::open(store_config).await;
-        let launch = launch(&config)?;
-        let (disks, supervisors) = open_disks(&config, &launch)?;
         let (pantry, pantry_supervisor) = Pantry::open(&config.state_dir, config.address, launch)?;
         let regions = open_regions(&config.state_dir, disks.clone())?;
 
@@ -227,13 +227,22 @@ fn launch(config: &Config) -> Result<Launch, StartError> {
     Ok(Launch { program, log_format: config.log.format, fault_sockets })
 }
 
-/// The disks that hold regions, and who sees to it that each is served.
-fn open_disks(config: &Config, launch: &Launch) -> Result<(Disks, Vec<Supervisor<Downstairs>>), StartError> {
+/// The disks that hold regions, and who sees to it that each is served. Directories can be faulted if the config asks for that.
+fn open_disks(
+    config: &Config,
+    launch: &Launch,
+    faultable: &mut FaultableDisks,
+) -> Result<(Disks, Vec<Supervisor<Downstairs>>), StartError> {
     let ids: Vec<_> = config.disks.iter().map(|disk| disk.id).collect();
     let ports = disks::assign(&config.state_dir, &ids, config.supervised_ports)?;
-    let open = |settings| {
-        let disk: &crate::config::DiskSettings = settings;
-        Disk::open(disk, SocketAddr::new(config.address, ports[&disk.id]), launch, &config.state_dir)
+    let open = |disk: &DiskSettings| {
+        let can_fail = config.testing.faults && matches!(disk.kind, DiskKind::Directory(_));
+        let faults = can_fail.then(DiskFaults::new);
+        if let Some(faults) = &faults {
+            faultable.add_data(&disk.name, faults.clone());
+        }
+        let address = SocketAddr::new(config.address, ports[&disk.id]);
+        Disk::open(disk, address, launch, &config.state_dir, faults)
     };
     let opened: Vec<_> = config.disks.iter().map(open).collect::<Result<_, _>>()?;
     let (disks, supervisors) = opened.into_iter().unzip();

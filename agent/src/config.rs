@@ -256,8 +256,8 @@ pub enum ConfigError {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TestingSettings {
-    /// Opens `<state_dir>/faults.sock`, through which a test holds the process at named points and faults its M.2s; and
-    /// `<state_dir>/NAME.faults.sock` for each data disk, in the process that serves it.
+    /// Opens `<state_dir>/faults.sock`, through which a test holds the process at named points, and faults its M.2s and what it does itself on
+    /// data disks; and `<state_dir>/NAME.faults.sock` for each data disk, in the process that serves it.
     pub faults: bool,
 }
 

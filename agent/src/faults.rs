@@ -21,21 +21,34 @@ const READ_BYTES: usize = 1 << 20;
 /// The disks that can be faulted, by name.
 #[derive(Debug, Default)]
 pub struct FaultableDisks {
-    disks: BTreeMap<String, (RealDisk, DiskFaults)>,
+    disks: BTreeMap<String, Faultable>,
     /// How often bits were flipped: the same seed once more means other bits, not the same ones back.
     corruptions: AtomicU64,
 }
 
+/// One disk.
+#[derive(Debug)]
+struct Faultable {
+    faults: DiskFaults,
+    /// The disk below the faults, if what rots there is this process's to choose.
+    sound: Option<RealDisk>,
+}
+
 impl FaultableDisks {
-    /// Adds a disk.
+    /// Adds one with artifacts.
     pub fn add(&mut self, name: &str, disk: RealDisk, faults: DiskFaults) {
-        self.disks.insert(name.to_owned(), (disk, faults));
+        self.disks.insert(name.to_owned(), Faultable { faults, sound: Some(disk) });
+    }
+
+    /// Adds one with regions: what this process does there. The one that serves it has a socket of its own, and what rots is chosen there.
+    pub fn add_data(&mut self, name: &str, faults: DiskFaults) {
+        self.disks.insert(name.to_owned(), Faultable { faults, sound: None });
     }
 }
 
 impl DiskControl for FaultableDisks {
     fn apply(&self, disk: &str, fault: &DiskFault) -> Result<serde_json::Value, String> {
-        let Some((real, faults)) = self.disks.get(disk) else {
+        let Some(Faultable { faults, sound }) = self.disks.get(disk) else {
             let known: Vec<&str> = self.disks.keys().map(String::as_str).collect();
             return Err(format!("no disk {disk:?} here; there are {}", known.join(", ")));
         };
@@ -45,6 +58,9 @@ impl DiskControl for FaultableDisks {
             DiskFault::Full => faults.full(),
             DiskFault::Heal => faults.heal(),
             DiskFault::Corrupt { count, seed } => {
+                let Some(real) = sound else {
+                    return Err(format!("what rots on {disk} is chosen by the process that serves it"));
+                };
                 let round = self.corruptions.fetch_add(1, Ordering::Relaxed);
                 return corrupt(real, *count, seed.wrapping_add(round.rotate_right(8)));
             }
@@ -98,6 +114,19 @@ fn is_whole(disk: &RealDisk, path: &Utf8Path, name: &str) -> Result<bool, Storag
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_with_regions_is_faulted_and_rots_elsewhere() {
+        let (mut disks, faults) = (FaultableDisks::default(), DiskFaults::new());
+        disks.add_data("disk-0", faults.clone());
+        disks.apply("disk-0", &DiskFault::Fail).unwrap();
+        assert!(faults.state().failing);
+        let corrupt = DiskFault::Corrupt { count: 1, seed: 1 };
+        assert!(disks.apply("disk-0", &corrupt).unwrap_err().contains("the process that serves it"));
+        assert!(disks.apply("disk-1", &DiskFault::Heal).unwrap_err().contains("there are disk-0"));
+        disks.apply("disk-0", &DiskFault::Heal).unwrap();
+        assert!(!faults.state().failing);
+    }
 
     #[test]
     fn what_has_rotted_is_not_chosen_again() {

@@ -8,7 +8,7 @@
 use crate::state_directory;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{
-    fs::{File, TryLockError},
+    fs::{File, Metadata, TryLockError},
     io::{self, Read, Write},
 };
 use thiserror::Error;
@@ -22,7 +22,8 @@ const PID_BYTES_MAX: u64 = 32;
 /// A state directory that is this process's own for as long as this lives.
 #[derive(Debug)]
 pub struct StateLock {
-    _file: File,
+    path: Utf8PathBuf,
+    file: File,
 }
 
 /// A state directory that is not to be had.
@@ -89,7 +90,21 @@ impl StateLock {
         }
         // Not synced: after a power loss nobody holds the lock, whatever the file says.
         file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(open)?;
-        Ok(StateLock { _file: file })
+        Ok(StateLock { path, file })
+    }
+
+    /// Where the lock's file was when it was taken. What is there now may be another one.
+    #[must_use]
+    pub fn path(&self) -> &Utf8Path {
+        &self.path
+    }
+
+    /// What the system says of the file that is held, wherever that is now.
+    ///
+    /// # Errors
+    /// If it says nothing.
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        self.file.metadata()
     }
 }
 
@@ -153,6 +168,17 @@ mod tests {
         let _lock = StateLock::take(temp.path()).unwrap();
         let left = std::fs::read_to_string(temp.path().join(FILE_NAME)).unwrap();
         assert_eq!(left, format!("{}\n", std::process::id()));
+    }
+
+    #[test]
+    fn what_is_held_stays_so_whatever_is_put_in_its_place() {
+        use std::os::unix::fs::MetadataExt;
+        let temp = camino_tempfile::tempdir().unwrap();
+        let lock = StateLock::take(temp.path()).unwrap();
+        let aside = temp.path().join("aside");
+        std::fs::rename(lock.path(), &aside).unwrap();
+        std::fs::write(lock.path(), "another").unwrap();
+        assert_eq!(lock.metadata().unwrap().ino(), std::fs::metadata(&aside).unwrap().ino());
     }
 
     #[test]

@@ -47,13 +47,13 @@ mod types;
 mod zfs;
 
 pub use command::{CommandFailed, Ended};
-pub use directories::Directories;
+pub use directories::{Directories, region_files};
 pub use error::DatasetError;
 pub use holders::Holder;
 pub use mounts::is_mounted;
 pub use ports::Datasets;
 pub use types::{
-    Dataset, DiskReport, DiskSpace, FileSystem, Health, Listing, Pool, QUOTA_BYTES_MAX, QUOTA_BYTES_MIN,
-    Quotas, STRANGERS_MAX, Size, Snapshot, Stranger,
+    Dataset, DiskReport, DiskSpace, FileSystem, Health, Listing, Mounts, Pool, QUOTA_BYTES_MAX,
+    QUOTA_BYTES_MIN, Quotas, STRANGERS_MAX, Size, Snapshot, Stranger,
 };
 pub use zfs::Zfs;

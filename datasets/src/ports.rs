@@ -2,12 +2,12 @@
 
 use crate::{
     error::DatasetError,
-    types::{Dataset, DiskReport, Listing, Size, Snapshot},
+    types::{Dataset, DiskReport, Listing, Mounts, Size, Snapshot},
 };
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
 use ids::{RegionId, SnapshotId};
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// One disk's datasets.
 ///
@@ -33,6 +33,13 @@ pub trait Datasets: Send + Sync + fmt::Debug {
     /// # Errors
     /// What is wrong with the disk.
     async fn list(&self) -> Result<Listing, DatasetError>;
+
+    /// Sees to it that the files of all regions are there, as `find` does for one: with one listing, and a step for each that is not. One that
+    /// fails keeps no other one from it. After `within` no further one is begun; one is, however short that is.
+    ///
+    /// # Errors
+    /// What is wrong with the disk, before any was tried.
+    async fn mount(&self, within: Duration) -> Result<Mounts, DatasetError>;
 
     /// Destroys the region's dataset and all that is in it; done if there is none.
     ///
@@ -75,8 +82,8 @@ pub trait Datasets: Send + Sync + fmt::Debug {
     /// `snapshot_busy` while somebody has a file of it open; what is wrong with the disk.
     async fn close_snapshot(&self, region: RegionId, snapshot: SnapshotId) -> Result<(), DatasetError>;
 
-    /// The directory below which each region has its own, `<region>/data`. It is there now, on the disk and not in the place where that is
-    /// to be mounted.
+    /// The directory below which each region has its own, at [`region_files`](crate::region_files). It is there now, on the disk and not in
+    /// the place where that is to be mounted.
     ///
     /// # Errors
     /// `zfs_missing`, `not_mounted`, `no_mountpoint`; what is wrong with the disk.

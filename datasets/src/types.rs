@@ -78,6 +78,17 @@ pub struct Listing {
     pub strangers: Vec<Stranger>,
 }
 
+/// What came of mounting what was not mounted.
+#[derive(Debug, Default)]
+pub struct Mounts {
+    /// Regions whose files were not there, and are now.
+    pub mounted: usize,
+    /// Regions whose files are not, and why.
+    pub failed: Vec<(RegionId, DatasetError)>,
+    /// Regions that were not tried: the time was up, or the disk hangs.
+    pub left: usize,
+}
+
 /// Something in the place of datasets that is none, or none that can be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stranger {

@@ -139,27 +139,48 @@ impl Cluster {
     pub async fn disk_fault(&self, disk: &DiskName, fault: DiskFault) -> Result<serde_json::Value> {
         let record = self.record()?;
         let sled = record.sled(&disk.sled)?;
-        let client = if M2_NAMES.contains(&disk.disk.as_str()) {
+        let is_m2 = M2_NAMES.contains(&disk.disk.as_str());
+        let clients = if is_m2 {
             live(sled)?;
-            self.fault_client(&disk.sled)?
+            vec![self.fault_client(&disk.sled)?]
         } else {
-            self.data_disk_fault_client(sled, &disk.disk)?
+            self.data_disk_fault_clients(sled, &disk.disk, &fault)?
         };
-        let answer = client.disk(&disk.disk, fault).await;
-        answer.with_context(|| format!("{}/{}", disk.sled, disk.disk))
+        let mut told = None;
+        for client in clients {
+            let answer = client.disk(&disk.disk, fault).await;
+            told.get_or_insert(answer.with_context(|| format!("{}/{}", disk.sled, disk.disk))?);
+        }
+        told.with_context(|| format!("nobody to tell of {}/{}", disk.sled, disk.disk))
     }
 
-    /// Faults a data disk: in the process that serves it, which need not have an agent.
-    fn data_disk_fault_client(&self, sled: &Node, disk: &str) -> Result<FaultClient> {
+    /// Who has a data disk's faults: the process that serves it, which need not have an agent; then its agent, for what that does there itself.
+    /// What rots is the first one's to choose; and when that one has ended, there is only what is left to heal in the other.
+    fn data_disk_fault_clients(
+        &self,
+        sled: &Node,
+        disk: &str,
+        fault: &DiskFault,
+    ) -> Result<Vec<FaultClient>> {
         let Some(known) = sled.disks.iter().find(|known| known.name == disk) else {
             let known = M2_NAMES.into_iter().chain(sled.disks.iter().map(|disk| disk.name.as_str()));
             bail!("no disk {disk:?} in {}; there are {}", sled.name, known.collect::<Vec<_>>().join(", "));
         };
         let running = supervised::of_sled(&self.directory, sled)?;
-        if !running.iter().any(|process| process.duty == Duty::Downstairs(known.id)) {
+        let is_served = running.iter().any(|process| process.duty == Duty::Downstairs(known.id));
+        let has_agent = open(sled)?.is_some();
+        let can_be_healed = has_agent && matches!(fault, DiskFault::Heal);
+        if !is_served && !can_be_healed {
             bail!("nobody serves {}/{disk}; `cargo xtask testbed status` tells what runs", sled.name);
         }
-        Ok(FaultClient::new(self.directory.disk_fault_socket(&sled.name, disk)))
+        let mut clients = Vec::new();
+        if is_served {
+            clients.push(FaultClient::new(self.directory.disk_fault_socket(&sled.name, disk)));
+        }
+        if has_agent && !matches!(fault, DiskFault::Corrupt { .. }) {
+            clients.push(FaultClient::new(self.directory.fault_socket(&sled.name)));
+        }
+        Ok(clients)
     }
 
     /// SIGKILL, and the end of the process; of a whole sled, also of what outlived an earlier life of its agent.

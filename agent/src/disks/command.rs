@@ -4,13 +4,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use datasets::{DatasetError, Datasets, Directories, Zfs};
 use problem::chain;
-use std::{io, process::ExitCode, time::Duration};
-use supervised_process::{Holder, HolderError, downstairs};
+use std::{io, process::ExitCode};
+use supervised_process::{EndError, downstairs};
 use thiserror::Error;
-use tokio::time::timeout;
-
-/// How long a Downstairs may take to end: it closes its regions in order, and a disk under load takes a while to sync them.
-const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// What is done with a disk.
 #[derive(Debug, Subcommand)]
@@ -50,20 +46,7 @@ enum DiskCommandError {
     #[error(transparent)]
     Dataset(#[from] DatasetError),
     #[error(transparent)]
-    Holder(#[from] HolderError),
-    #[error(
-        "{dir} is in use by a process{} that is not provably its Downstairs ({why}): it is left alone; if it is one, end it by hand", .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
-    )]
-    Unknown { dir: Utf8PathBuf, pid: Option<u32>, why: String },
-    #[error("the Downstairs of {dir} (pid {pid}) cannot be asked to end")]
-    Signal {
-        dir: Utf8PathBuf,
-        pid: u32,
-        #[source]
-        source: io::Error,
-    },
-    #[error("the Downstairs of {dir} (pid {pid}) has not ended within {} s: it may wait for its disk", END_LIMIT.as_secs())]
-    StillThere { dir: Utf8PathBuf, pid: u32 },
+    End(#[from] EndError),
 }
 
 /// Does it.
@@ -77,7 +60,7 @@ pub fn run(command: &DiskCommand) -> ExitCode {
             runtime.block_on(async {
                 match command {
                     DiskCommand::Prepare { disk } => prepare(disk).await,
-                    DiskCommand::Stop { disk } => stop(&directory(disk).await?).await,
+                    DiskCommand::Stop { disk } => Ok(downstairs::end(&directory(disk).await?).await?),
                 }
             })
         });
@@ -111,22 +94,4 @@ async fn directory(disk: &DiskArgument) -> Result<Utf8PathBuf, DiskCommandError>
 /// To be looked at, or made; nothing in it is changed, so nobody is kept from it.
 fn zfs(dataset: &str) -> Result<Zfs, DatasetError> {
     Zfs::open(dataset, Utf8Path::new("/dev/null"), super::STEP_LIMIT)
-}
-
-/// Done if nobody serves it.
-async fn stop(dir: &Utf8Path) -> Result<(), DiskCommandError> {
-    let ours = match downstairs::look(dir)? {
-        Holder::Nobody => return Ok(()),
-        Holder::Unknown { pid, why } => {
-            return Err(DiskCommandError::Unknown { dir: dir.to_owned(), pid, why });
-        }
-        Holder::Ours(ours, _) => ours,
-    };
-    let pid = ours.pid();
-    let signal = |source| DiskCommandError::Signal { dir: dir.to_owned(), pid, source };
-    ours.ask_to_end().map_err(signal)?;
-    match timeout(END_LIMIT, ours.ended()).await {
-        Ok(ended) => ended.map_err(signal),
-        Err(_) => Err(DiskCommandError::StillThere { dir: dir.to_owned(), pid }),
-    }
 }

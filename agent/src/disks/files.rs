@@ -10,6 +10,7 @@
 //! directory" is to sync that of each region whose files were touched since the last time.
 
 use camino::{Utf8Path, Utf8PathBuf};
+use datasets::region_files;
 use durable_fs::{
     Entry, FileMetadata, InPlaceFile, Operation, ReadFile, RootIdentity, Space, StepPoint, Storage,
     StorageError, WriteFile,
@@ -20,9 +21,6 @@ use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
 };
-
-/// Where a dataset has its files.
-const DATA: &str = "data";
 
 /// Characters of a region's id.
 const ID_LENGTH: usize = 36;
@@ -43,7 +41,7 @@ impl RegionFiles {
 
     /// Where on the disk a file of this region is.
     pub(super) fn path_on_disk(region: RegionId, name: &str) -> Utf8PathBuf {
-        directory(region).join(name)
+        region_files(region).join(name)
     }
 
     /// Where a file is.
@@ -52,7 +50,7 @@ impl RegionFiles {
             StorageError::new(operation, path, io::Error::other("its name does not begin with a region's id"))
         })?;
         self.touch(region);
-        Ok(directory(region).join(path))
+        Ok(region_files(region).join(path))
     }
 
     fn touch(&self, region: RegionId) {
@@ -66,7 +64,7 @@ impl RegionFiles {
     ) -> Result<(), StorageError> {
         for name in self.disk.list_irregular(Utf8Path::new(""))? {
             let Some(region) = region_of(&name).filter(|region| region.to_string() == name) else { continue };
-            match act(region, &directory(region)) {
+            match act(region, &region_files(region)) {
                 Err(error) if error.is_not_found() => {}
                 other => other?,
             }
@@ -112,7 +110,7 @@ impl Storage for RegionFiles {
         // Under the lock: whoever finds nothing left to sync must know that it was done, and not that somebody is at it.
         let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(region) = touched.first().copied() {
-            match self.disk.sync_directory(&directory(region)) {
+            match self.disk.sync_directory(&region_files(region)) {
                 // Its dataset was destroyed meanwhile.
                 Err(error) if error.is_not_found() => {}
                 other => other?,
@@ -171,10 +169,6 @@ fn region_of(name: &str) -> Option<RegionId> {
     let id = name.get(..ID_LENGTH)?;
     // Only the one way in which an id is written counts.
     id.parse::<RegionId>().ok().filter(|region| region.to_string() == id)
-}
-
-fn directory(region: RegionId) -> Utf8PathBuf {
-    Utf8PathBuf::from(format!("{region}/{DATA}"))
 }
 
 #[cfg(test)]

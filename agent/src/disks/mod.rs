@@ -32,6 +32,7 @@ use crate::{
 use camino::Utf8Path;
 use datasets::{DatasetError, Datasets, DiskReport, FileSystem, Health};
 use downstairs::{Answer, Order};
+use durable_fs::DiskFaults;
 use futures::future::join_all;
 use ids::DiskId;
 use place::Place;
@@ -70,7 +71,8 @@ pub struct Disk {
 pub struct Disks(Arc<Vec<Disk>>);
 
 impl Disk {
-    /// A disk, and who sees to it that it is served. `locks` is a directory that is there, for locks that are not on the disks themselves.
+    /// A disk, and who sees to it that it is served. `locks` is a directory that is there, for locks that are not on the disks themselves;
+    /// `faults` are those of the agent's own work there, if it can be faulted.
     ///
     /// # Errors
     /// `bad_dataset_name`.
@@ -79,8 +81,9 @@ impl Disk {
         address: SocketAddr,
         launch: &Launch,
         locks: &Utf8Path,
+        faults: Option<DiskFaults>,
     ) -> Result<(Disk, Supervisor<Downstairs>), DatasetError> {
-        let place = Place::open(settings, locks)?;
+        let place = Place::open(settings, locks, faults)?;
         let served = Downstairs::new(settings, address, place.clone(), launch);
         let supervisor = Supervisor::new(served, launch.clone());
         let disk = Disk {

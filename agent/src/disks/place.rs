@@ -11,13 +11,19 @@
 use super::STEP_LIMIT;
 use crate::config::{DiskKind, DiskSettings};
 use camino::{Utf8Path, Utf8PathBuf};
-use datasets::{DatasetError, Datasets, Directories, Health, Zfs};
+use datasets::{DatasetError, Datasets, Directories, Health, Mounts, Zfs};
+use durable_fs::{DiskFaults, FaultyDisk, RealDisk};
 use ids::DiskId;
 use problem::chain;
 use std::{
     fmt,
+    ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
+
+/// How long a disk is not served for want of regions that are not mounted: after a restart of the host that is all of them.
+const MOUNT_LIMIT: Duration = Duration::from_secs(60);
 
 /// Where one disk is. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,10 +36,20 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// `locks` is the agent's directory for the locks of disks that have none on themselves.
-    pub(super) fn open(settings: &DiskSettings, locks: &Utf8Path) -> Result<Place, DatasetError> {
+    /// `locks` is the agent's directory for the locks of disks that have none on themselves; `faults` are those that the agent's own work on a
+    /// directory has, if it can be faulted.
+    pub(super) fn open(
+        settings: &DiskSettings,
+        locks: &Utf8Path,
+        faults: Option<DiskFaults>,
+    ) -> Result<Place, DatasetError> {
         let datasets: Arc<dyn Datasets> = match &settings.kind {
-            DiskKind::Directory(dir) => Arc::new(Directories::open(dir, STEP_LIMIT)),
+            DiskKind::Directory(dir) => Arc::new(match faults {
+                None => Directories::open(dir, STEP_LIMIT),
+                Some(faults) => {
+                    Directories::on(Arc::new(FaultyDisk::new(RealDisk::new(dir), faults)), dir, STEP_LIMIT)
+                }
+            }),
             DiskKind::Zfs(dataset) => {
                 let lock = locks.join(format!("disk-{}.lock", settings.id));
                 Arc::new(Zfs::open(dataset, &lock, STEP_LIMIT)?)
@@ -86,28 +102,40 @@ impl Place {
             (health, _) => return Err(report.detail.unwrap_or_else(|| format!("{health:?}"))),
         };
         directory.clone_into(&mut self.found.lock().unwrap_or_else(PoisonError::into_inner));
-        if self.zfs().is_some() {
-            self.mount_regions().await;
-        }
+        self.mount_regions(MOUNT_LIMIT).await;
         Ok(directory)
     }
 
-    /// One that cannot be mounted keeps no other one from being served: its Downstairs does not have it, and calls say why.
-    async fn mount_regions(&self) {
+    /// Mounts the regions that are not, those for which the time is too short while the disk is served.
+    async fn mount_regions(&self, within: Duration) {
+        if self.mount_some(within).await.is_break() {
+            return;
+        }
+        let place = self.clone();
+        tokio::spawn(async move { while place.mount_some(within).await.is_continue() {} });
+    }
+
+    /// Goes on if some are left and it has come further. One that cannot be mounted keeps no other one from being served: its Downstairs does
+    /// not have it, and calls say why.
+    async fn mount_some(&self, within: Duration) -> ControlFlow<()> {
         let disk = &self.disk;
-        let datasets = match self.datasets.list().await {
-            Ok(listing) => listing.datasets,
+        let mounts = match self.datasets.mount(within).await {
+            Ok(mounts) => mounts,
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                return tracing::warn!(%disk, error, "it cannot be seen which regions are not mounted");
+                let (code, error) = (error.code(), &error as &dyn std::error::Error);
+                tracing::warn!(%disk, code, error, "it cannot be seen which regions are not mounted");
+                return ControlFlow::Break(());
             }
         };
-        for dataset in datasets.iter().filter(|dataset| !dataset.mounted) {
-            if let Err(error) = self.datasets.find(dataset.region).await {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(%disk, region = %dataset.region, error, "a region cannot be mounted");
-            }
+        for (region, error) in &mounts.failed {
+            let (code, error) = (error.code(), error as &dyn std::error::Error);
+            tracing::warn!(%disk, %region, code, error, "a region cannot be mounted");
         }
+        let Mounts { mounted, left, .. } = mounts;
+        if left > 0 {
+            tracing::warn!(%disk, mounted, left, "the disk is served before all of its regions are mounted");
+        }
+        if left > 0 && mounted > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 }
 
@@ -118,5 +146,145 @@ impl fmt::Display for Place {
             DiskKind::Directory(dir) => dir.fmt(f),
             DiskKind::Zfs(dataset) => dataset.fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datasets::Size;
+    use ids::RegionId;
+    use std::{fs, process::Command};
+    use test_disks::{Asked, DATASET, Kind, TestDisk, command, inside, wait_for};
+
+    /// Regions of each test here.
+    const REGIONS: usize = 6;
+
+    /// Runs a claim of a pool with regions none of which is mounted, as after a restart of the host.
+    fn run(name: &str, claim: impl AsyncFnOnce(Place, Vec<RegionId>, Asked)) {
+        inside::run(&format!("disks::place::tests::{name}"), Kind::Zfs, async || {
+            let pool = TestDisk::start(Kind::Zfs).await;
+            Zfs::open(DATASET, &pool.work.join("lock"), STEP_LIMIT).unwrap().prepare().await.unwrap();
+            let settings = DiskSettings {
+                id: DiskId::generate(),
+                name: "disk-0".to_owned(),
+                kind: DiskKind::Zfs(DATASET.to_owned()),
+            };
+            let place = Place::open(&settings, &pool.work, None).unwrap();
+            let mut regions = Vec::new();
+            for _ in 0..REGIONS {
+                let region = RegionId::generate();
+                let size = Size { quota_bytes: 1 << 20, reservation_bytes: 1 << 20 };
+                place.datasets.create(region, size).await.unwrap();
+                // What was made there just now is closed a moment later.
+                wait_for("the region to be unmounted", async || {
+                    let name = format!("{DATASET}/{region}");
+                    let output = Command::new("zfs").args(["unmount", &name]).output().unwrap();
+                    if output.status.success() { Ok(()) } else { Err(format!("{output:?}")) }
+                })
+                .await;
+                regions.push(region);
+            }
+            let asked = Asked::of_zfs(&pool.work);
+            claim(place, regions, asked).await;
+        });
+    }
+
+    /// Those of which no file would be there.
+    async fn not_mounted(place: &Place) -> Vec<RegionId> {
+        let datasets = place.datasets.list().await.unwrap().datasets;
+        datasets.iter().filter(|dataset| !dataset.mounted).map(|dataset| dataset.region).collect()
+    }
+
+    fn count(asked: &[String], word: &str) -> usize {
+        asked.iter().filter(|asked| asked.starts_with(word)).count()
+    }
+
+    #[tokio::test]
+    async fn a_fault_of_a_directory_is_seen_by_all_that_the_agent_does_there() {
+        let temp = camino_tempfile::tempdir().unwrap();
+        let kind = DiskKind::Directory(temp.path().to_owned());
+        let settings = DiskSettings { id: DiskId::generate(), name: "disk-0".to_owned(), kind };
+        Directories::open(temp.path(), STEP_LIMIT).prepare().await.unwrap();
+        let faults = DiskFaults::new();
+        let place = Place::open(&settings, temp.path(), Some(faults.clone())).unwrap();
+        let (datasets, region) = (place.datasets(), RegionId::generate());
+        let size = Size { quota_bytes: 1 << 20, reservation_bytes: 1 << 20 };
+        datasets.create(region, size).await.unwrap();
+        assert_eq!(place.ready().await.unwrap(), temp.path());
+        faults.fail();
+        let other = RegionId::generate();
+        for refusal in [
+            datasets.create(other, size).await.unwrap_err(),
+            datasets.find(region).await.unwrap_err(),
+            datasets.list().await.unwrap_err(),
+            datasets.destroy(region).await.unwrap_err(),
+        ] {
+            assert_eq!(refusal.code(), "disk_failed", "{refusal}");
+        }
+        assert_eq!(datasets.disk().await.health, Health::Failed);
+        assert!(place.ready().await.unwrap_err().contains("Input/output error"));
+        faults.heal();
+        faults.full();
+        assert_eq!(datasets.create(other, size).await.unwrap_err().code(), "no_space");
+        faults.heal();
+        datasets.create(other, size).await.unwrap();
+        assert_eq!(datasets.list().await.unwrap().datasets.len(), 2);
+    }
+
+    #[test]
+    fn regions_that_are_not_mounted_cost_a_mount_each_and_one_listing_for_all() {
+        run(
+            "regions_that_are_not_mounted_cost_a_mount_each_and_one_listing_for_all",
+            async |place, regions, asked| {
+                assert_eq!(not_mounted(&place).await.len(), regions.len());
+                let _ = asked.since();
+                place.ready().await.unwrap();
+                let asked = asked.since();
+                // How the disk does is a listing, too.
+                assert_eq!((count(&asked, "mount "), count(&asked, "get -r")), (REGIONS, 2), "{asked:#?}");
+                assert!(asked.len() <= REGIONS + 4, "{asked:#?}");
+                assert_eq!(not_mounted(&place).await, []);
+            },
+        );
+    }
+
+    #[test]
+    fn a_region_that_cannot_be_mounted_keeps_no_other_one_from_it() {
+        run("a_region_that_cannot_be_mounted_keeps_no_other_one_from_it", async |place, regions, asked| {
+            command(&["zfs", "set", "mountpoint=legacy", &format!("{DATASET}/{}", regions[0])]);
+            // A file of somebody where it is to be mounted.
+            let root = place.datasets.directory().await.unwrap();
+            let in_the_way = root.join(regions[1].to_string());
+            fs::create_dir_all(&in_the_way).unwrap();
+            fs::write(in_the_way.join("notes"), "").unwrap();
+            let mounts = place.datasets.mount(MOUNT_LIMIT).await.unwrap();
+            let codes: Vec<_> = mounts.failed.iter().map(|(region, error)| (*region, error.code())).collect();
+            assert_eq!(codes, [(regions[0], "stranger"), (regions[1], "command_failed")]);
+            assert_eq!((mounts.mounted, mounts.left), (REGIONS - 2, 0));
+            let _ = asked.since();
+            place.ready().await.unwrap();
+            assert_eq!(not_mounted(&place).await, regions[..2]);
+            assert_eq!(count(&asked.since(), "mount "), 1);
+        });
+    }
+
+    #[test]
+    fn a_disk_with_more_regions_than_there_is_time_for_is_served_and_they_follow() {
+        run(
+            "a_disk_with_more_regions_than_there_is_time_for_is_served_and_they_follow",
+            async |place, _, asked| {
+                let mounts = place.datasets.mount(Duration::ZERO).await.unwrap();
+                assert_eq!((mounts.mounted, mounts.failed.len(), mounts.left), (1, 0, REGIONS - 1));
+                let _ = asked.since();
+                place.mount_regions(Duration::ZERO).await;
+                wait_for("the others to be mounted", async || match not_mounted(&place).await[..] {
+                    [] => Ok(()),
+                    ref some => Err(format!("{some:?}")),
+                })
+                .await;
+                assert_eq!(count(&asked.since(), "mount "), REGIONS - 1);
+            },
+        );
     }
 }

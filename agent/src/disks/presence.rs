@@ -10,7 +10,8 @@
 //! else before they end. And when it is mounted again, at the same path, this process's lock is not the one that others see. A disk that
 //! hangs or fails is there: it may work again.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
+use daemon::state_lock::StateLock;
 use rustix::fs::statfs;
 use std::{fs, io, os::unix::fs::MetadataExt, thread, time::Duration};
 use tokio::{sync::oneshot, time::sleep};
@@ -27,11 +28,10 @@ pub(super) struct Presence {
 }
 
 impl Presence {
-    /// Of the disk whose lock was taken just now.
-    pub(super) fn of(directory: &Utf8Path) -> io::Result<Presence> {
-        let lock = directory.join("lock");
-        let metadata = fs::metadata(&lock)?;
-        Ok(Presence { lock, device: metadata.dev(), inode: metadata.ino() })
+    /// Of the disk on which that lock was taken: what is held counts, whatever is at its path by now.
+    pub(super) fn of(lock: &StateLock) -> io::Result<Presence> {
+        let held = lock.metadata()?;
+        Ok(Presence { lock: lock.path().to_owned(), device: held.dev(), inode: held.ino() })
     }
 
     /// Returns once it is gone, with how that is seen.
@@ -84,17 +84,27 @@ mod tests {
     #[tokio::test]
     async fn another_lock_at_the_path_or_none_is_a_disk_that_is_gone() {
         let temp = camino_tempfile::tempdir().unwrap();
-        let lock = temp.path().join("lock");
-        fs::write(&lock, "1").unwrap();
-        let presence = Presence::of(temp.path()).unwrap();
+        let held = StateLock::take(temp.path()).unwrap();
+        let (lock, presence) = (held.path(), Presence::of(&held).unwrap());
         // Whatever is written in it.
-        fs::write(&lock, "2").unwrap();
+        fs::write(lock, "2").unwrap();
         assert_eq!(presence.look(), Ok(()));
-        fs::rename(&lock, temp.path().join("aside")).unwrap();
+        fs::rename(lock, temp.path().join("aside")).unwrap();
         assert!(presence.gone().await.contains("No such file"));
-        fs::write(&lock, "1").unwrap();
+        fs::write(lock, "1").unwrap();
         assert!(presence.gone().await.contains("is not the one"));
-        fs::rename(temp.path().join("aside"), &lock).unwrap();
+        fs::rename(temp.path().join("aside"), lock).unwrap();
         assert_eq!(presence.look(), Ok(()));
+    }
+
+    #[test]
+    fn a_disk_that_went_away_right_after_its_lock_was_taken_is_gone() {
+        let temp = camino_tempfile::tempdir().unwrap();
+        let held = StateLock::take(temp.path()).unwrap();
+        // Another disk is mounted there, and somebody has that one.
+        fs::rename(held.path(), temp.path().join("aside")).unwrap();
+        fs::write(held.path(), "1").unwrap();
+        let presence = Presence::of(&held).unwrap();
+        assert!(presence.look().is_err_and(|why| why.contains("is not the one")));
     }
 }

@@ -106,8 +106,8 @@ fn serve(serving: &Serving) -> Result<(), ServeError> {
         Some(dataset) => is_mounted(dataset, directory)?,
     }
     // Two that serve the same regions would each believe that they know who may write.
-    let _only_one = StateLock::take(directory)?;
-    let presence = Presence::of(directory)
+    let only_one = StateLock::take(directory)?;
+    let presence = Presence::of(&only_one)
         .map_err(|source| ServeError::Presence { directory: directory.clone(), source })?;
     // Before it listens: whoever finds it may ask it to end.
     let mut stop = runtime.block_on(async { stop::on_signals() })?;

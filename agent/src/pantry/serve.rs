@@ -8,14 +8,10 @@ use daemon::{
     stop::{self, Again, SignalError},
 };
 use problem::chain;
-use std::{io, net::IpAddr, process::ExitCode, time::Duration};
-use supervised_process::{Holder, HolderError, pantry};
+use std::{io, net::IpAddr, process::ExitCode};
+use supervised_process::{EndError, pantry};
 use thiserror::Error;
-use tokio::time::timeout;
 use volume_pantry::ServeError;
-
-/// How long it may take to end: each volume is flushed and ended, all at once, within 15 s.
-const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// Threads that serve calls. They mostly wait; volumes and jobs have threads of their own.
 const WORKER_THREADS: usize = 2;
@@ -40,20 +36,7 @@ enum PantryProcessError {
     #[error(transparent)]
     Serve(#[from] ServeError),
     #[error(transparent)]
-    Holder(#[from] HolderError),
-    #[error(
-        "{dir} is in use by a process{} that is not provably a Pantry ({why}): it is left alone; if it is one, end it by hand", .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
-    )]
-    Unknown { dir: Utf8PathBuf, pid: Option<u32>, why: String },
-    #[error("the Pantry of {dir} (pid {pid}) cannot be asked to end")]
-    Signal {
-        dir: Utf8PathBuf,
-        pid: u32,
-        #[source]
-        source: io::Error,
-    },
-    #[error("the Pantry of {dir} (pid {pid}) has not ended within {} s", END_LIMIT.as_secs())]
-    StillThere { dir: Utf8PathBuf, pid: u32 },
+    End(#[from] EndError),
 }
 
 /// What a Pantry is told.
@@ -79,7 +62,11 @@ pub fn run(holding: &Holding) -> ExitCode {
 #[must_use]
 pub fn run_stop(directory: &Utf8Path) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    told(runtime.map_err(PantryProcessError::Runtime).and_then(|runtime| runtime.block_on(stop(directory))))
+    told(
+        runtime
+            .map_err(PantryProcessError::Runtime)
+            .and_then(|runtime| Ok(runtime.block_on(pantry::end(directory))?)),
+    )
 }
 
 fn told(done: Result<(), PantryProcessError>) -> ExitCode {
@@ -112,21 +99,4 @@ fn serve(holding: &Holding) -> Result<(), PantryProcessError> {
         tracing::info!(%directory, "pantry stopped");
         Ok(())
     })
-}
-
-async fn stop(dir: &Utf8Path) -> Result<(), PantryProcessError> {
-    let ours = match pantry::look(dir)? {
-        Holder::Nobody => return Ok(()),
-        Holder::Unknown { pid, why } => {
-            return Err(PantryProcessError::Unknown { dir: dir.to_owned(), pid, why });
-        }
-        Holder::Ours(ours, _) => ours,
-    };
-    let pid = ours.pid();
-    let signal = |source| PantryProcessError::Signal { dir: dir.to_owned(), pid, source };
-    ours.ask_to_end().map_err(signal)?;
-    match timeout(END_LIMIT, ours.ended()).await {
-        Ok(ended) => ended.map_err(signal),
-        Err(_) => Err(PantryProcessError::StillThere { dir: dir.to_owned(), pid }),
-    }
 }

@@ -12,6 +12,7 @@ use super::{
     plan,
     types::{self, Record, State},
 };
+use datasets::Dataset;
 use downstairs::{Answer, CloneState, CloneStatus, Order};
 use durable_fs::RealDisk;
 use ids::{RegionId, SnapshotId};
@@ -33,7 +34,7 @@ impl Regions {
                 if proven.contains(&(region, incarnation)) {
                     continue;
                 }
-                match self.0.clone_of(&record).await {
+                match self.0.clone_of(&record, None).await {
                     Some(Ok(status)) if status.state == CloneState::Proven => {
                         proven.insert((region, incarnation));
                     }
@@ -121,8 +122,12 @@ impl Shared {
         }
     }
 
-    /// How far it is, or why that is not known; none if it is written.
-    pub(super) async fn clone_of(&self, record: &Record) -> Option<Result<CloneStatus, String>> {
+    /// How far it is, or why that is not known; none if it is written. Its dataset, where that is known, has what its file says.
+    pub(super) async fn clone_of(
+        &self,
+        record: &Record,
+        dataset: Option<&Dataset>,
+    ) -> Option<Result<CloneStatus, String>> {
         record.spec.source.as_ref().filter(|_| record.state == State::Created)?;
         let disk = self.disks.get(record.spec.disk)?;
         Some(match disk.ask(Order::CloneStatus { region: record.region }).await {
@@ -130,27 +135,13 @@ impl Shared {
             Ok(Answer::Refused { words, .. }) => Err(words),
             Ok(Answer::Done) => Err("its Downstairs answers something else than it was asked".to_owned()),
             // One that is proven is so whoever answers.
-            Err(why) => self.clone_at_rest(record).await.ok_or(why),
+            Err(why) => clone_at_rest(record, dataset).await.ok_or(why),
         })
     }
 
-    /// What its file says, if that is that it is proven.
-    async fn clone_at_rest(&self, record: &Record) -> Option<CloneStatus> {
-        let (region, files) = (record.region, self.files_of(record).await?);
-        let looked = tokio::task::spawn_blocking(move || downstairs::clone_at_rest(&files, region)).await;
-        looked.ok()?.ok().filter(|status| status.state == CloneState::Proven)
-    }
-
-    /// Its files, as a Downstairs knows them.
-    async fn files_of(&self, record: &Record) -> Option<downstairs::Disk> {
-        let disk = self.disks.get(record.spec.disk).filter(|_| record.state == State::Created)?;
-        let dataset = disk.datasets.find(record.region).await.ok()??;
-        Some(downstairs::Disk::new(Arc::new(RealDisk::new(&dataset.directory))))
-    }
-
     /// Its snapshots, by the names of their files.
-    pub(super) async fn snapshots_of(&self, record: &Record) -> Vec<SnapshotId> {
-        let Some(files) = self.files_of(record).await else { return Vec::new() };
+    pub(super) async fn snapshots_of(&self, record: &Record, dataset: Option<&Dataset>) -> Vec<SnapshotId> {
+        let Some(files) = files_of(record, dataset) else { return Vec::new() };
         let region = record.region;
         let named = move || files.snapshots(region);
         let mut all = match tokio::task::spawn_blocking(named).await {
@@ -161,6 +152,19 @@ impl Shared {
         all.sort_unstable();
         all
     }
+}
+
+/// What its file says, if that is that it is proven.
+async fn clone_at_rest(record: &Record, dataset: Option<&Dataset>) -> Option<CloneStatus> {
+    let (region, files) = (record.region, files_of(record, dataset)?);
+    let looked = tokio::task::spawn_blocking(move || downstairs::clone_at_rest(&files, region)).await;
+    looked.ok()?.ok().filter(|status| status.state == CloneState::Proven)
+}
+
+/// Its files, as a Downstairs knows them, if they are there.
+fn files_of(record: &Record, dataset: Option<&Dataset>) -> Option<downstairs::Disk> {
+    let dataset = dataset.filter(|dataset| record.state == State::Created && dataset.mounted)?;
+    Some(downstairs::Disk::new(Arc::new(RealDisk::new(&dataset.directory))))
 }
 
 /// What has become of one, and why it is not as it should be.

@@ -7,15 +7,15 @@ use super::{
     clones,
     error::RegionError,
     plan::{self, Create, Destroy},
+    seen::{Seen, why_not},
     store::{Known, Records},
     types::{self, Record, Spec, State, Wanted},
 };
 use crate::disks::{Disk, Disks};
-use datasets::{DatasetError, Health};
+use datasets::{Dataset, DatasetError, Health};
 use downstairs::{CloneStatus, DiskError, Order};
 use durable_fs::{RealDisk, Storage, StorageError};
 use ids::{DiskId, RegionId, SnapshotId};
-use problem::chain;
 use region::{Geometry, look_outside};
 use sled_client::regions::{Region, RegionState};
 use std::{
@@ -83,7 +83,7 @@ impl Regions {
     pub async fn create(&self, wanted: Wanted) -> Result<Region, RegionError> {
         let region = wanted.region;
         let record = self.work(region, async move |shared| shared.create(wanted).await).await?;
-        Ok(self.0.tell(&record).await)
+        Ok(self.0.tell(&record, &self.0.seen(&record).await).await)
     }
 
     /// Destroys a region; done if it is not there.
@@ -101,7 +101,7 @@ impl Regions {
     /// `region_not_found`, `region_unreadable`.
     pub async fn show(&self, region: RegionId) -> Result<Region, RegionError> {
         let record = self.0.record(region)?.ok_or(RegionError::NotFound { region })?;
-        Ok(self.0.tell(&record).await)
+        Ok(self.0.tell(&record, &self.0.seen(&record).await).await)
     }
 
     /// So many regions that are not destroyed, after this one, by id.
@@ -116,11 +116,8 @@ impl Regions {
             records.take(count).collect()
         };
         let disks: BTreeSet<DiskId> = records.iter().map(|record| record.spec.disk).collect();
-        let used = self.0.used_of_all(&disks).await;
-        let told = records.iter().map(async |record| {
-            let (snapshots, clone) = tokio::join!(self.0.snapshots_of(record), self.0.clone_of(record));
-            self.0.told(record, used[&record.spec.disk].of(record.region), snapshots, clone)
-        });
+        let seen = self.0.seen_of_all(&disks).await;
+        let told = records.iter().map(async |record| self.0.tell(record, &seen[&record.spec.disk]).await);
         futures::future::join_all(told).await
     }
 
@@ -337,55 +334,34 @@ impl Shared {
     }
 
     /// A region as its record and its disk have it.
-    async fn tell(&self, record: &Record) -> Region {
-        let (snapshots, clone) = tokio::join!(self.snapshots_of(record), self.clone_of(record));
-        let used = match self.disks.get(record.spec.disk) {
-            None => Used::unknown(no_disk()),
-            Some(disk) => match disk.datasets.find(record.region).await {
-                Ok(found) => {
-                    Used::Of(found.map(|found| (found.region, found.used_bytes)).into_iter().collect())
-                }
-                Err(error) => Used::unknown(chain(&error)),
-            },
-        };
-        self.told(record, used.of(record.region), snapshots, clone)
-    }
-
-    /// What each of these disks says of its datasets.
-    async fn used_of_all(&self, disks: &BTreeSet<DiskId>) -> BTreeMap<DiskId, Used> {
-        let ask = async |disk: DiskId| {
-            let Some(there) = self.disks.get(disk) else { return (disk, Used::unknown(no_disk())) };
-            let used = match there.datasets.list().await {
-                Ok(listing) => Used::Of(
-                    listing.datasets.iter().map(|dataset| (dataset.region, dataset.used_bytes)).collect(),
-                ),
-                Err(error) => Used::unknown(chain(&error)),
-            };
-            (disk, used)
-        };
-        futures::future::join_all(disks.iter().copied().map(ask)).await.into_iter().collect()
+    async fn tell(&self, record: &Record, seen: &Seen) -> Region {
+        let seen = seen.of(record.region);
+        let dataset = seen.ok().flatten();
+        let (snapshots, clone) =
+            tokio::join!(self.snapshots_of(record, dataset), self.clone_of(record, dataset));
+        self.told(record, seen, snapshots, clone)
     }
 
     fn told(
         &self,
         record: &Record,
-        used: Result<Option<u64>, &str>,
+        seen: Result<Option<&Dataset>, &str>,
         snapshots: Vec<SnapshotId>,
         clone: Option<Result<CloneStatus, String>>,
     ) -> Region {
         let Record { region, executor_epoch, incarnation, state, ref spec, quota_bytes } = *record;
-        let (state, reason) = match (state, used) {
+        let (state, reason) = match (state, seen) {
             (State::Destroyed, _) => (RegionState::Destroyed, None),
             (State::Created, Ok(None)) => {
                 (RegionState::Failed, Some("its disk does not have it any more".to_owned()))
             }
-            (State::Created, used) if let Some(clone) = &clone => {
+            (State::Created, seen) if let Some(clone) = &clone => {
                 let (state, reason) = clones::told(clone);
-                (state, reason.or(used.err().map(str::to_owned)))
+                (state, reason.or(why_not(seen)))
             }
-            (State::Created, used) => (RegionState::Created, used.err().map(str::to_owned)),
-            (State::Creating, used) => (RegionState::Creating, used.err().map(str::to_owned)),
-            (State::Destroying, used) => (RegionState::Destroying, used.err().map(str::to_owned)),
+            (State::Created, seen) => (RegionState::Created, why_not(seen)),
+            (State::Creating, seen) => (RegionState::Creating, why_not(seen)),
+            (State::Destroying, seen) => (RegionState::Destroying, why_not(seen)),
         };
         let is_there = state != RegionState::Destroyed;
         Region {
@@ -403,36 +379,12 @@ impl Shared {
             encrypted: spec.encrypted,
             size: spec.size_bytes(),
             reserved: if is_there { quota_bytes } else { 0 },
-            used: if is_there { used.ok().flatten() } else { Some(0) },
+            used: if is_there { seen.ok().flatten().map(|dataset| dataset.used_bytes) } else { Some(0) },
             executor_epoch,
             snapshots,
             clone: clone.and_then(Result::ok).map(clones::shown),
         }
     }
-}
-
-/// What a disk says of the bytes of its datasets.
-enum Used {
-    Of(BTreeMap<RegionId, u64>),
-    Unknown(String),
-}
-
-impl Used {
-    fn unknown(why: String) -> Used {
-        Used::Unknown(why)
-    }
-
-    /// Of one; none if it has no dataset.
-    fn of(&self, region: RegionId) -> Result<Option<u64>, &str> {
-        match self {
-            Used::Of(all) => Ok(all.get(&region).copied()),
-            Used::Unknown(why) => Err(why),
-        }
-    }
-}
-
-fn no_disk() -> String {
-    "its disk is not in the agent's config".to_owned()
 }
 
 /// Makes dataset and file of a region, or finds them.

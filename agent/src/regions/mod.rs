@@ -28,12 +28,13 @@
 //! volume takes for a full one would be lost data.
 //!
 //! - [`types`]: records and requests. [`plan`]: what a call does; pure. [`error`]: refusals. [`store`]: records on disk.
-//! - [`handle`]: the calls. [`clones`]: read-only regions, and what else their Downstairs is asked.
+//! - [`handle`]: the calls. [`seen`]: what disks say of regions. [`clones`]: read-only regions, and what else their Downstairs is asked.
 
 mod clones;
 pub mod error;
 pub mod handle;
 mod plan;
+mod seen;
 pub mod store;
 pub mod types;
 

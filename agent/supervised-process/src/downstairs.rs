@@ -2,6 +2,7 @@
 
 use crate::{
     command_line::{Words, behind},
+    end::{self, EndError},
     proof::{self, Holder, HolderError},
 };
 use camino::Utf8Path;
@@ -23,6 +24,14 @@ fn before_address(dir: &Utf8Path) -> [&str; 5] {
 /// [`HolderError`].
 pub fn look(dir: &Utf8Path) -> Result<Holder<SocketAddr>, HolderError> {
     proof::look(dir, |words| address_in(words, dir))
+}
+
+/// Ends the Downstairs of the disk that is mounted there; done if nobody serves it. Whoever is not provably that one is left alone.
+///
+/// # Errors
+/// [`EndError`].
+pub async fn end(dir: &Utf8Path) -> Result<(), EndError> {
+    end::end(look(dir)?, "Downstairs", dir).await
 }
 
 /// Whether these are the arguments of this disk's Downstairs. That a process has them proves nothing.

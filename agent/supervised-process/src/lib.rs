@@ -15,16 +15,18 @@
 //!
 //! Whoever holds the lock and is not provably ours is left alone.
 //!
-//! - [`proof`]: who has a directory. [`ours`]: what may be done to one that is ours.
+//! - [`proof`]: who has a directory. [`ours`]: what may be done to one that is ours. [`end`]: its end.
 //! - [`command_line`]: what processes were told, and those that have no lock yet.
 //! - [`downstairs`], [`pantry`]: the two kinds that there are; the arguments of each, and how they are read again.
 
 pub mod command_line;
 pub mod downstairs;
+mod end;
 pub mod ours;
 pub mod pantry;
 pub mod proof;
 
 pub use command_line::{Words, started};
+pub use end::EndError;
 pub use ours::{Ours, Signal};
 pub use proof::{Holder, HolderError};

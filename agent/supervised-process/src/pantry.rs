@@ -2,6 +2,7 @@
 
 use crate::{
     command_line::{Words, behind},
+    end::{self, EndError},
     proof::{self, Holder, HolderError},
 };
 use camino::{Utf8Path, Utf8PathBuf};
@@ -37,6 +38,14 @@ pub fn look(directory: &Utf8Path) -> Result<Holder<Utf8PathBuf>, HolderError> {
     proof::look(directory, |words| socket_in(words, directory))
 }
 
+/// Ends the Pantry of a directory; done if there is none. Whoever is not provably that one is left alone.
+///
+/// # Errors
+/// [`EndError`].
+pub async fn end(directory: &Utf8Path) -> Result<(), EndError> {
+    end::end(look(directory)?, "Pantry", directory).await
+}
+
 /// Whether these are the arguments of this directory's Pantry. That a process has them proves nothing.
 #[must_use]
 pub fn is_told_by(words: Words<'_>, directory: &Utf8Path) -> bool {
@@ -64,6 +73,20 @@ mod tests {
         assert!(why.contains("command line"), "{why}");
         drop(lock);
         assert!(matches!(look(&directory).unwrap(), Holder::Nobody));
+    }
+
+    #[tokio::test]
+    async fn only_a_pantry_is_asked_to_end() {
+        let temp = camino_tempfile::tempdir().unwrap();
+        let directory = directory(temp.path());
+        end(&directory).await.unwrap();
+        let _lock = StateLock::take(&directory).unwrap();
+        let refusal = end(&directory).await.unwrap_err().to_string();
+        let (me, words) = (std::process::id(), "that is not provably its Pantry");
+        assert!(
+            refusal.starts_with(&format!("{directory} is in use by a process (pid {me}) {words}")),
+            "{refusal}"
+        );
     }
 
     #[test]

@@ -48,12 +48,17 @@ impl Agent {
     /// One with so many disks, not prepared yet. `last` is the last part of its address: each test has one of its own.
     pub(crate) fn new(disks: usize, last: u8) -> Agent {
         let mut agent = Agent::without_disks(last);
-        for index in 0..disks {
-            let dir = agent.disk_dir(index);
-            fs::create_dir(&dir).unwrap();
-            agent.add_disk("dir", dir.as_str(), vec![dir.to_string()]);
+        for _ in 0..disks {
+            agent.add_directory();
         }
         agent
+    }
+
+    /// One disk more, not prepared yet.
+    pub(crate) fn add_directory(&mut self) {
+        let dir = self.disk_dir(self.disks.len());
+        fs::create_dir(&dir).unwrap();
+        self.add_disk("dir", dir.as_str(), vec![dir.to_string()]);
     }
 
     /// One with a dataset of a pool as its disk, which need not be there.

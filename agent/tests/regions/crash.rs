@@ -52,7 +52,7 @@ impl Sled {
             fault_sockets: None,
         };
         let address = "127.0.0.1:12400".parse().unwrap();
-        let (disk, _) = Disk::open(&settings, address, &launch, self.temp.path()).unwrap();
+        let (disk, _) = Disk::open(&settings, address, &launch, self.temp.path(), None).unwrap();
         Regions::open(Arc::new(self.records.clone()), Disks::new(vec![disk])).unwrap()
     }
 

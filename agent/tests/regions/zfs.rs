@@ -5,16 +5,16 @@ use crate::{
     clones::{self, Origin, region_where, said},
     wire::{BLOCK, Peer},
 };
-use ids::{RegionId, RegionSetId, SnapshotId};
+use ids::{DiskId, RegionId, RegionSetId, SnapshotId};
 use region::Position;
 use region_wire::Reply;
 use rustix::process::{Pid, Signal, kill_process};
 use sled_client::{
     disks::{DiskHealth, DiskKind, DiskStatus, DownstairsState},
-    regions::{Region, RegionMember, RegionRequest, RegionState},
+    regions::{Region, RegionListQuery, RegionMember, RegionRequest, RegionState},
 };
 use std::{fs, process::Command};
-use test_disks::{DATASET, Kind, POOL, TestDisk, command, inside, wait_for};
+use test_disks::{Asked, DATASET, Kind, POOL, TestDisk, command, inside, wait_for};
 
 const MIB: u64 = 1 << 20;
 
@@ -47,15 +47,17 @@ fn datasets() -> Vec<String> {
 
 /// A region of 8 MiB that is all of its set.
 async fn small(agent: &Agent) -> (RegionId, RegionSetId, Region, RegionRequest) {
-    let (region, set) = (RegionId::generate(), RegionSetId::generate());
-    let members = vec![RegionMember { region_id: region, incarnation: 7 }];
-    let request = RegionRequest {
-        blocks_per_extent: 8 * MIB / 4 / BLOCK as u64,
-        members,
-        ..clones::request(agent.disks[0], set)
-    };
+    let (region, request) = wanted_on(agent.disks[0]);
     let made = agent.client.put_region(region, &request).await.unwrap();
-    (region, set, made, request)
+    (region, request.region_set_id, made, request)
+}
+
+fn wanted_on(disk: DiskId) -> (RegionId, RegionRequest) {
+    let region = RegionId::generate();
+    let members = vec![RegionMember { region_id: region, incarnation: 7 }];
+    let blocks_per_extent = 8 * MIB / 4 / BLOCK as u64;
+    let request = clones::request(disk, RegionSetId::generate());
+    (region, RegionRequest { blocks_per_extent, members, ..request })
 }
 
 /// Writes all of such a region, as the next epoch; tells what is said to the first write that is not just applied.
@@ -114,6 +116,48 @@ fn its_regions_are_made_and_destroyed_as_often_as_it_is_asked() {
         assert_eq!(agent.client.put_region(region, &next).await.unwrap().incarnation, 8);
         assert_eq!(datasets().len(), 3);
     });
+}
+
+#[test]
+fn a_list_of_regions_costs_one_listing_of_their_disk() {
+    run("a_list_of_regions_costs_one_listing_of_their_disk", 128, async |pool, agent| {
+        const REGIONS: usize = 6;
+        served(agent).await;
+        let origin = Origin::on(agent).await;
+        for _ in 1..REGIONS {
+            small(agent).await;
+        }
+        let asked = Asked::of_zfs(&pool.work);
+        let listed = async || agent.client.regions(&RegionListQuery::default()).await.unwrap().items;
+        let all = listed().await;
+        let asked_for_all = asked.since();
+        assert!(asked_for_all.len() == 1 && asked_for_all[0].starts_with("get -r"), "{asked_for_all:#?}");
+        assert_eq!(all.len(), REGIONS);
+        let with_snapshot = all.iter().find(|region| region.id == origin.region).unwrap();
+        assert_eq!((&with_snapshot.reason, &with_snapshot.snapshots[..]), (&None, &[origin.snapshot][..]));
+        assert_eq!(agent.client.region(origin.region).await.unwrap().snapshots, [origin.snapshot]);
+        let asked_for_one = asked.since();
+        assert!(asked_for_one.len() == 1 && asked_for_one[0].starts_with("get -r"), "{asked_for_one:#?}");
+        // To list what is not mounted mounts nothing; to ask for it does.
+        let other = all.iter().find(|region| region.id != origin.region).unwrap().id;
+        unmounted(other).await;
+        let of_other = async || listed().await.into_iter().find(|region| region.id == other).unwrap();
+        let away = of_other().await;
+        assert_eq!(away.state, RegionState::Created);
+        assert!(away.reason.unwrap().contains("is not mounted"));
+        assert_eq!(agent.client.region(other).await.unwrap().reason, None);
+        assert_eq!(of_other().await.reason, None);
+    });
+}
+
+/// Once nobody has files of it.
+async fn unmounted(region: RegionId) {
+    let name = format!("{DATASET}/{region}");
+    wait_for("the region to be unmounted", async || {
+        let output = Command::new("zfs").args(["unmount", &name]).output().unwrap();
+        if output.status.success() { Ok(()) } else { Err(format!("{output:?}")) }
+    })
+    .await;
 }
 
 #[test]
@@ -272,12 +316,7 @@ fn its_downstairs_outlives_the_agent_and_the_next_one_mounts_what_is_not() {
         agent.stop();
         let pid = Pid::from_raw(first.pid.unwrap().try_into().unwrap()).unwrap();
         kill_process(pid, Signal::KILL).unwrap();
-        let of_region = format!("{DATASET}/{}", origin.region);
-        wait_for("the region to be unmounted", async || {
-            let output = Command::new("zfs").args(["unmount", &of_region]).output().unwrap();
-            if output.status.success() { Ok(()) } else { Err(format!("{output:?}")) }
-        })
-        .await;
+        unmounted(origin.region).await;
         agent.start();
         let next =
             agent.disk_where(0, |disk| disk.downstairs.state == DownstairsState::Running).await.downstairs;
@@ -329,5 +368,61 @@ fn why_it_cannot_be_served_is_told_and_it_is_when_that_is_mended() {
         command(&["zfs", "mount", "-a"]);
         let disk = agent.stands(0, DownstairsState::Running).await;
         assert_eq!(disk.dir, Some(elsewhere.to_string()));
+    });
+}
+
+/// As a suspended pool does: whoever asks it waits. The agent says so after its limit, of what is on that disk alone.
+#[test]
+fn a_pool_that_does_not_answer_is_told_in_time_and_other_disks_go_on() {
+    run("a_pool_that_does_not_answer_is_told_in_time_and_other_disks_go_on", 129, async |pool, agent| {
+        agent.add_directory();
+        assert!(agent.disk_command("prepare", 1).status().unwrap().success(), "{}", agent.log());
+        let before = served(agent).await;
+        agent.stands(1, DownstairsState::Running).await;
+        let of_pool = small(agent).await.0;
+        pool.set_hanging(true);
+        // Nobody asks the pool for what is on another disk.
+        let (other, request) = wanted_on(agent.disks[1]);
+        let made = agent.client.put_region(other, &request).await.unwrap();
+        assert_eq!(made.state, RegionState::Created);
+        let mut writer = Peer::writer(made.address.unwrap(), other, request.region_set_id, 1);
+        writer.write(Position { epoch: 1, counter: 1 }, 0, 1, 7);
+        assert_eq!(agent.client.region(other).await.unwrap().reason, None);
+
+        let (new, new_request) = wanted_on(agent.disks[0]);
+        let everything = RegionListQuery::default();
+        let (disks, regions, region, refused) = tokio::join!(
+            agent.client.disks(),
+            agent.client.regions(&everything),
+            agent.client.region(of_pool),
+            agent.client.put_region(new, &new_request),
+        );
+        let [hangs, goes_on] = &disks.unwrap().disks[..] else { panic!("there are two") };
+        let says =
+            |reason: &Option<String>| reason.as_ref().is_some_and(|why| why.contains("has not answered"));
+        assert!(hangs.health == DiskHealth::Suspended && says(&hangs.reason), "{hangs:?}");
+        assert_eq!(hangs.downstairs.state, DownstairsState::WaitingForDisk);
+        assert_eq!(
+            (goes_on.health, goes_on.downstairs.state),
+            (DiskHealth::Healthy, DownstairsState::Running)
+        );
+        let region = region.unwrap();
+        assert!(region.state == RegionState::Created && says(&region.reason), "{region:?}");
+        let reasons: Vec<_> =
+            regions.unwrap().items.iter().map(|region| (region.id, says(&region.reason))).collect();
+        let mut expected = [(of_pool, true), (other, false)];
+        expected.sort_unstable();
+        assert_eq!(reasons, expected);
+        let refused = said(refused);
+        assert!(refused.contains("disk_unusable") && refused.contains("has not answered"), "{refused}");
+
+        pool.set_hanging(false);
+        let after = agent.disk_where(0, |disk| disk.health == DiskHealth::Healthy).await.downstairs;
+        assert_eq!(
+            (after.state, after.pid, after.restarts),
+            (DownstairsState::Running, before.downstairs.pid, 0)
+        );
+        assert_eq!(agent.client.region(of_pool).await.unwrap().reason, None);
+        agent.client.put_region(new, &new_request).await.unwrap();
     });
 }

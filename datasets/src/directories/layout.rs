@@ -34,8 +34,14 @@ pub(super) const NEW: &str = "new-";
 pub(super) const GONE: &str = "gone-";
 
 /// Where a region's files are within its own directory, on every kind of disk. It is on the disk itself, so files of a disk that is not
-/// mounted have no place.
+/// mounted have no place. Written nowhere else.
 pub(crate) const DATA: &str = "data";
+
+/// Where a region's files are, below the directory of its disk: on every kind of disk.
+#[must_use]
+pub fn region_files(of: RegionId) -> Utf8PathBuf {
+    data(&region(of))
+}
 
 /// The lock of whoever serves the disk's regions; its own affair.
 const SERVERS_LOCK: &str = "lock";

@@ -12,14 +12,17 @@ mod record;
 pub(crate) mod room;
 mod sharing;
 
+pub use layout::region_files;
+
 use crate::{
     attempts::Attempts,
     error::DatasetError,
     ports::Datasets,
-    types::{Dataset, DiskReport, Health, Listing, Quotas, Size, Snapshot},
+    types::{Dataset, DiskReport, Health, Listing, Mounts, Quotas, Size, Snapshot},
 };
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
+use durable_fs::{RealDisk, Storage};
 use ids::{RegionId, SnapshotId};
 use place::Place;
 use std::{
@@ -44,8 +47,15 @@ impl Directories {
     /// The directory at `root`, which need not be there now. `limit` is how long one step may take.
     #[must_use]
     pub fn open(root: &Utf8Path, limit: Duration) -> Directories {
+        Directories::on(Arc::new(RealDisk::new(root)), root, limit)
+    }
+
+    /// The same, by way of `disk`, which is that directory and may have faults. Each call comes to it first; what is counted, shared and removed
+    /// behind that, and who has files open, is seen past it.
+    #[must_use]
+    pub fn on(disk: Arc<dyn Storage>, root: &Utf8Path, limit: Duration) -> Directories {
         let attempts = Attempts::new(root.as_str(), limit);
-        Directories { place: Place::new(root), attempts, reflinks: Arc::default() }
+        Directories { place: Place::new(root, disk), attempts, reflinks: Arc::default() }
     }
 
     /// Takes a directory that is there into use: puts the mark there, without which it counts as missing. Done if it has it.
@@ -170,6 +180,11 @@ impl Datasets for Directories {
 
     async fn list(&self) -> Result<Listing, DatasetError> {
         self.look("list datasets", Place::list).await
+    }
+
+    /// They are where the disk is.
+    async fn mount(&self, _within: Duration) -> Result<Mounts, DatasetError> {
+        Ok(Mounts::default())
     }
 
     async fn destroy(&self, region: RegionId) -> Result<(), DatasetError> {

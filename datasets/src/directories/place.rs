@@ -12,7 +12,7 @@ use crate::{
     types::{Dataset, DiskSpace, FileSystem, Listing, STRANGERS_MAX, Size, Snapshot, Stranger},
 };
 use camino::{Utf8Path, Utf8PathBuf};
-use durable_fs::{RealDisk, Storage, StorageError, write_atomically};
+use durable_fs::{Storage, StorageError, write_atomically};
 use ids::{RegionId, SnapshotId};
 use std::{
     collections::BTreeMap,
@@ -42,8 +42,8 @@ pub(super) struct Books {
 }
 
 impl Place {
-    pub(super) fn new(root: &Utf8Path) -> Place {
-        Place { root: root.to_owned(), storage: Arc::new(RealDisk::new(root)) }
+    pub(super) fn new(root: &Utf8Path, storage: Arc<dyn Storage>) -> Place {
+        Place { root: root.to_owned(), storage }
     }
 
     /// Puts the mark on the disk; done if it is there.

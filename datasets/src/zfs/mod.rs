@@ -2,6 +2,7 @@
 //!
 //! - [`names`]: what may stand on a command line.
 //! - [`inventory`]: what `zfs get` tells. [`state`]: whether pool and root are as they should be, and why something has failed.
+//! - [`mount`]: where files are, and how they come to be there. [`unheld`]: that nobody has them open, and their end.
 //!
 //! What ZFS says in words is different in each version, so decisions come from what *is*: after a command that failed it is
 //! asked what there is now, and that answers whether somebody else has done it, or why it cannot be done.
@@ -25,31 +26,30 @@
 //! The lock is a file beside the agent's state, so that it never hangs with the pool: a pool belongs to one machine.
 
 mod inventory;
+mod mount;
 mod names;
 mod state;
+mod unheld;
 
 use crate::{
     attempts::Attempts,
     command::run,
     directories::layout::DATA,
     error::DatasetError,
-    holders::{Holder, holders_of},
     ports::Datasets,
-    types::{Dataset, DiskReport, Listing, Quotas, Size, Snapshot},
+    types::{Dataset, DiskReport, Listing, Mounts, Quotas, Size, Snapshot},
 };
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
-use durable_fs::{RealDisk, Storage};
 use ids::{RegionId, SnapshotId};
-use inventory::{Entry, Inventory, VERSION, VERSION_PROPERTY};
+use inventory::{Inventory, VERSION, VERSION_PROPERTY};
+use mount::{data_of, told};
 use names::Root;
 use std::{
-    fs::{self, File, OpenOptions},
-    io,
+    fs::{File, OpenOptions},
     os::unix::fs::OpenOptionsExt,
     time::Duration,
 };
-use tokio::time::sleep;
 
 /// Tries to mount, or to destroy what nobody is seen to hold, where ZFS calls it busy: it closes what was just unmounted a moment later.
 const BUSY_TRIES_MAX: usize = 30;
@@ -160,60 +160,6 @@ impl Zfs {
         }
     }
 
-    /// The directory of a dataset that is there, mounted now if it was not.
-    async fn mounted(&self, name: &str, entry: &Entry) -> Result<Utf8PathBuf, DatasetError> {
-        let Some(directory) = &entry.mountpoint else {
-            let why = "ZFS does not mount it: set its mountpoint".to_owned();
-            return Err(DatasetError::Stranger { place: name.to_owned(), why });
-        };
-        if entry.mounted {
-            return Ok(directory.clone());
-        }
-        self.mount_ancestors().await?;
-        match self.mount(name).await {
-            Ok(()) => Ok(directory.clone()),
-            Err(error) => Err(self.diagnose(error).await),
-        }
-    }
-
-    /// Mounts it, if nobody else does at the same time.
-    async fn mount(&self, name: &str) -> Result<(), DatasetError> {
-        let mut tries = 1..=BUSY_TRIES_MAX;
-        loop {
-            let Err(error) = self.zfs(&["mount", name]).await else { return Ok(()) };
-            let now = self.zfs(&["get", "-H", "-o", "value", "mounted", name]).await;
-            if now.is_ok_and(|mounted| mounted.trim() == "yes") {
-                return Ok(());
-            }
-            // What was unmounted a moment ago is busy until it is closed.
-            let is_busy = matches!(&error, DatasetError::Command(failed) if failed.said.contains("busy"));
-            if !is_busy || tries.next().is_none() {
-                return Err(error);
-            }
-            sleep(BUSY_PAUSE).await;
-        }
-    }
-
-    /// Mounts the root and what it is in, where ZFS would. If the root is there nothing above it is mounted: that would hide it.
-    async fn mount_ancestors(&self) -> Result<(), DatasetError> {
-        let name = self.root.name();
-        let root = self.zfs(&["get", "-H", "-o", "value", "mounted", name]).await?;
-        if root.trim() == "yes" {
-            return Ok(());
-        }
-        let ends = name.match_indices('/').map(|(end, _)| end).chain([name.len()]);
-        for ancestor in ends.map(|end| &name[..end]) {
-            let lines =
-                self.zfs(&["get", "-H", "-o", "value", "mounted,canmount,mountpoint", ancestor]).await?;
-            let may =
-                matches!(lines.lines().collect::<Vec<_>>()[..], ["no", "on", at] if at.starts_with('/'));
-            if may {
-                self.mount(ancestor).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// Makes a dataset or a clone under a name that does not count, and gives it the one that does.
     async fn make(&self, words: &[&str], properties: &[&str], name: &str) -> Result<(), DatasetError> {
         let unfinished = self.root.unfinished(name);
@@ -234,118 +180,6 @@ impl Zfs {
         self.zfs(&["rename", &unfinished, name]).await.map(drop)
     }
 
-    async fn dataset(&self, region: RegionId, entry: &Entry) -> Result<Dataset, DatasetError> {
-        let directory = self.mounted(&self.root.region(region), entry).await?;
-        let directory = self.with_data(directory).await?;
-        Ok(Dataset { directory, mounted: true, ..told(region, entry) })
-    }
-
-    /// Where the files are in a dataset that is mounted; made if a crash has come before that.
-    async fn with_data(&self, mountpoint: Utf8PathBuf) -> Result<Utf8PathBuf, DatasetError> {
-        let disk = self.root.to_string();
-        let make = move || {
-            let dataset = RealDisk::new(&mountpoint);
-            let made = match dataset.create_directory(DATA.into()) {
-                Err(error) if error.is_already_exists() => Ok(()),
-                made => made.and_then(|()| dataset.sync_directory("".into())),
-            };
-            match made {
-                Ok(()) => Ok(mountpoint.join(DATA)),
-                Err(error) if error.is_no_space() => Err(DatasetError::DiskFull { disk }),
-                Err(error) if error.is_read_only() => Err(DatasetError::DiskReadOnly { disk }),
-                Err(error) => Err(DatasetError::Storage(error)),
-            }
-        };
-        self.attempts.blocking("make a region's directory", make).await
-    }
-
-    /// Who has files below a directory open.
-    async fn holders(&self, directory: Option<&Utf8Path>) -> Result<Vec<Holder>, DatasetError> {
-        let Some(directory) = directory.map(Utf8Path::to_owned) else { return Ok(Vec::new()) };
-        let operation = "look for processes with files of";
-        let look = move || {
-            // No link is followed: the last part of the way may be a pool that hangs, and ZFS mounts by real paths.
-            holders_of(&directory).map_err(|source| DatasetError::Io { operation, path: directory, source })
-        };
-        self.attempts.blocking(operation, look).await
-    }
-
-    /// Destroys a dataset or a clone, whose files nobody may have open.
-    async fn destroy_unheld(
-        &self,
-        name: &str,
-        entry: &Entry,
-        busy: impl Fn(Vec<Holder>) -> DatasetError,
-    ) -> Result<(), DatasetError> {
-        let directory = entry.mountpoint.as_deref();
-        for _ in 0..BUSY_TRIES_MAX {
-            let holders = self.holders(directory).await?;
-            if !holders.is_empty() {
-                return Err(busy(holders));
-            }
-            let Err(error) = self.zfs(&["destroy", name]).await else { return Ok(()) };
-            let DatasetError::Command(failed) = &error else { return Err(error) };
-            if !self.inventory().await?.has(&self.root, name) {
-                return Ok(());
-            }
-            if !failed.said.contains("busy") {
-                return Err(self.diagnose(error).await);
-            }
-            sleep(BUSY_PAUSE).await;
-        }
-        Err(busy(self.holders(directory).await?))
-    }
-
-    fn snapshot_busy(
-        &self,
-        (region, snapshot): (RegionId, SnapshotId),
-        entry: &Entry,
-        holders: Vec<Holder>,
-    ) -> DatasetError {
-        let opened = || self.root.opened(region, snapshot).into();
-        let is_ours = entry
-            .mountpoint
-            .as_ref()
-            .is_some_and(|at| self.root.opened(region, snapshot).rsplit('/').next() == at.file_name());
-        let directory = if is_ours { data_of(entry) } else { entry.mountpoint.clone() };
-        let directory = directory.unwrap_or_else(opened);
-        DatasetError::SnapshotBusy { region, snapshot, directory, holders }
-    }
-
-    async fn no_space(&self, inventory: &Inventory, wanted_bytes: u64) -> Result<(), DatasetError> {
-        let space = inventory.space(&self.pool().await?);
-        if wanted_bytes <= space.reservable_bytes && space.reservable_bytes > 0 {
-            return Ok(());
-        }
-        Err(DatasetError::NoSpace {
-            disk: self.root.to_string(),
-            wanted_bytes,
-            reservable_bytes: space.reservable_bytes,
-            reserved_bytes: space.reserved_bytes,
-            capacity_bytes: space.capacity_bytes,
-        })
-    }
-
-    /// Whether the root takes writes. Of a root that is mounted zfs-fuse always says `readonly=off`, so it is tried.
-    async fn writable(&self, inventory: &Inventory) -> Result<(), DatasetError> {
-        let read_only = || DatasetError::DiskReadOnly { disk: self.root.to_string() };
-        if inventory.root.read_only {
-            return Err(read_only());
-        }
-        let root = &inventory.root;
-        let Some(directory) = root.mountpoint.clone().filter(|_| root.mounted) else { return Ok(()) };
-        let tried = self.attempts.blocking("try to write on the disk", move || {
-            let path = directory.join(format!("new-{}", SnapshotId::generate()));
-            let tried = OpenOptions::new().write(true).create_new(true).open(&path).map(drop);
-            Ok(tried.and_then(|()| fs::remove_file(&path)))
-        });
-        match tried.await? {
-            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Err(read_only()),
-            // What else is wrong, the pool and its figures say better.
-            _ => Ok(()),
-        }
-    }
-
     /// The dataset that is there, if it has that size.
     async fn existing(
         &self,
@@ -359,23 +193,6 @@ impl Zfs {
             Some(entry) if entry.size == wanted => self.dataset(region, entry).await.map(Some),
             Some(entry) => Err(DatasetError::SizeDiffers { region, has: entry.size, wanted }),
         }
-    }
-}
-
-/// Where the files of a dataset of ours are, or would be if it were mounted.
-fn data_of(entry: &Entry) -> Option<Utf8PathBuf> {
-    entry.mountpoint.as_ref().map(|mountpoint| mountpoint.join(DATA))
-}
-
-/// What a listing tells.
-fn told(region: RegionId, entry: &Entry) -> Dataset {
-    Dataset {
-        region,
-        directory: data_of(entry).unwrap_or_default(),
-        mounted: entry.mounted,
-        size: entry.size,
-        used_bytes: entry.used_bytes,
-        available_bytes: entry.available_bytes,
     }
 }
 
@@ -421,6 +238,10 @@ impl Datasets for Zfs {
         let inventory = self.inventory().await?;
         let datasets = inventory.datasets.iter().map(|(region, entry)| told(*region, entry)).collect();
         Ok(Listing { datasets, strangers: inventory.strangers })
+    }
+
+    async fn mount(&self, within: Duration) -> Result<Mounts, DatasetError> {
+        self.mount_all(within).await
     }
 
     async fn destroy(&self, region: RegionId) -> Result<(), DatasetError> {

@@ -1,5 +1,5 @@
-//! Whether pool and root are as they should be, and why a command has failed on them. Owns what the states of pools mean, and that nothing is
-//! changed by looking.
+//! Whether pool and root are as they should be, have room and take writes; and why a command has failed on them. Owns what the states of
+//! pools mean, and that nothing is changed by looking.
 
 use super::{
     Zfs,
@@ -12,7 +12,11 @@ use crate::{
     types::{DiskReport, FileSystem, Health, Pool},
 };
 use camino::Utf8PathBuf;
-use std::io;
+use ids::SnapshotId;
+use std::{
+    fs::{self, OpenOptions},
+    io,
+};
 
 impl Zfs {
     /// The whole pool's own dataset.
@@ -117,6 +121,44 @@ impl Zfs {
             report.detail = Some(format!("its pool is {state}; see `zpool status`"));
         }
         Ok(())
+    }
+
+    pub(super) async fn no_space(
+        &self,
+        inventory: &Inventory,
+        wanted_bytes: u64,
+    ) -> Result<(), DatasetError> {
+        let space = inventory.space(&self.pool().await?);
+        if wanted_bytes <= space.reservable_bytes && space.reservable_bytes > 0 {
+            return Ok(());
+        }
+        Err(DatasetError::NoSpace {
+            disk: self.root.to_string(),
+            wanted_bytes,
+            reservable_bytes: space.reservable_bytes,
+            reserved_bytes: space.reserved_bytes,
+            capacity_bytes: space.capacity_bytes,
+        })
+    }
+
+    /// Whether the root takes writes. Of a root that is mounted zfs-fuse always says `readonly=off`, so it is tried.
+    pub(super) async fn writable(&self, inventory: &Inventory) -> Result<(), DatasetError> {
+        let read_only = || DatasetError::DiskReadOnly { disk: self.root.to_string() };
+        if inventory.root.read_only {
+            return Err(read_only());
+        }
+        let root = &inventory.root;
+        let Some(directory) = root.mountpoint.clone().filter(|_| root.mounted) else { return Ok(()) };
+        let tried = self.attempts.blocking("try to write on the disk", move || {
+            let path = directory.join(format!("new-{}", SnapshotId::generate()));
+            let tried = OpenOptions::new().write(true).create_new(true).open(&path).map(drop);
+            Ok(tried.and_then(|()| fs::remove_file(&path)))
+        });
+        match tried.await? {
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Err(read_only()),
+            // What else is wrong, the pool and its figures say better.
+            _ => Ok(()),
+        }
     }
 
     /// All that is below the root, now.

@@ -5,8 +5,9 @@ use camino_tempfile::Utf8TempDir;
 use std::{
     env, fs,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::{Instant, sleep, timeout_at};
 
 const MIB: u64 = 1 << 20;
 
@@ -182,7 +183,8 @@ impl TestDisk {
             .unwrap();
         self.daemon = Some(daemon);
         wait_for("zfs-fuse to answer", async || {
-            let asked = Command::new("zpool").arg("list").output().unwrap();
+            let mut look = tokio::process::Command::new("zpool");
+            let asked = look.arg("list").kill_on_drop(true).output().await.unwrap();
             if asked.status.success() { Ok(()) } else { Err(format!("{asked:?}")) }
         })
         .await;
@@ -267,17 +269,24 @@ pub fn command(words: &[&str]) {
     assert!(output.status.success(), "{words:?}: {output:?}");
 }
 
-/// Waits until something is so; fails with what was seen last.
+/// Between two looks, where nobody tells when something has changed: neither `zfs-fuse` when it answers, nor ZFS when it has closed what was
+/// unmounted, nor a file system when it has freed what was removed. A look starts a program, which takes about as long.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Waits until something is so; fails with what was seen last. A look that does not end is what was seen last.
 ///
 /// # Panics
 /// If that takes more than [`LIMIT`].
 pub async fn wait_for(what: &str, mut look: impl AsyncFnMut() -> Result<(), String>) {
     let until = Instant::now() + LIMIT;
+    let mut seen = "nothing yet".to_owned();
     loop {
-        match look().await {
-            Ok(()) => return,
-            Err(seen) => assert!(Instant::now() < until, "waited {LIMIT:?} for {what}: {seen}"),
+        match timeout_at(until, look()).await {
+            Ok(Ok(())) => return,
+            Ok(Err(now)) => seen = now,
+            Err(_) => {}
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(Instant::now() < until, "waited {LIMIT:?} for {what}: {seen}");
+        sleep(LOOK_PAUSE).await;
     }
 }

@@ -41,6 +41,7 @@ pub(crate) async fn each_region_is_at_one_place_below_the_disks_directory(bench:
     let region = RegionId::generate();
     let made = disk.create(region, SIZE).await.unwrap();
     assert_eq!(made.directory, root.join(region.to_string()).join("data"));
+    assert_eq!(made.directory, root.join(datasets::region_files(region)));
     assert_eq!(disk.list().await.unwrap().datasets[0].directory, made.directory);
 }
 

@@ -15,6 +15,7 @@ use crate::{
 };
 use ids::{RegionId, RegionSetId, SnapshotId};
 use region::Geometry;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 impl Hello {
     /// To a region that is taken to be a member of this set; or to a snapshot of it.
@@ -72,18 +73,73 @@ pub enum Unfit {
     },
 }
 
+/// The same for programs, wherever that is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnfitCode {
+    /// It speaks no version of the protocol that is spoken here.
+    OtherVersion,
+    /// There is no such region.
+    NoRegion,
+    /// It is a member of another set.
+    OtherSet,
+    /// It is there, and does not open.
+    NotOpened,
+    /// Its region has another size or other blocks.
+    OtherBlocks,
+    /// It is another region under the same id.
+    OtherIncarnation,
+}
+
 impl Unfit {
-    /// A name for programs, which does not change.
+    /// A name for programs.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> UnfitCode {
         match self {
-            Unfit::NotWelcome(NotWelcome::Version(..)) => "other_version",
-            Unfit::NotWelcome(NotWelcome::NoRegion(_)) => "no_region",
-            Unfit::NotWelcome(NotWelcome::OtherSet(_)) => "other_set",
-            Unfit::NotWelcome(NotWelcome::NotOpened(_) | NotWelcome::ReadOnly(_)) => "not_opened",
-            Unfit::OtherBlocks { .. } => "other_blocks",
-            Unfit::OtherIncarnation { .. } => "other_incarnation",
+            Unfit::NotWelcome(NotWelcome::Version(..)) => UnfitCode::OtherVersion,
+            Unfit::NotWelcome(NotWelcome::NoRegion(_)) => UnfitCode::NoRegion,
+            Unfit::NotWelcome(NotWelcome::OtherSet(_)) => UnfitCode::OtherSet,
+            Unfit::NotWelcome(NotWelcome::NotOpened(_) | NotWelcome::ReadOnly(_)) => UnfitCode::NotOpened,
+            Unfit::OtherBlocks { .. } => UnfitCode::OtherBlocks,
+            Unfit::OtherIncarnation { .. } => UnfitCode::OtherIncarnation,
         }
+    }
+}
+
+impl UnfitCode {
+    const ALL: [UnfitCode; 6] = [
+        UnfitCode::OtherVersion,
+        UnfitCode::NoRegion,
+        UnfitCode::OtherSet,
+        UnfitCode::NotOpened,
+        UnfitCode::OtherBlocks,
+        UnfitCode::OtherIncarnation,
+    ];
+
+    /// The name, which does not change.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            UnfitCode::OtherVersion => "other_version",
+            UnfitCode::NoRegion => "no_region",
+            UnfitCode::OtherSet => "other_set",
+            UnfitCode::NotOpened => "not_opened",
+            UnfitCode::OtherBlocks => "other_blocks",
+            UnfitCode::OtherIncarnation => "other_incarnation",
+        }
+    }
+}
+
+impl Serialize for UnfitCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for UnfitCode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<UnfitCode, D::Error> {
+        let said = String::deserialize(deserializer)?;
+        let code = UnfitCode::ALL.into_iter().find(|code| code.name() == said);
+        code.ok_or_else(|| de::Error::custom(format_args!("{said:?} is no code of who is unfit")))
     }
 }
 

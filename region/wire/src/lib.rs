@@ -36,7 +36,7 @@ mod source_address;
 mod version;
 
 pub use frame::{BULK_MAX, FIELDS_MAX, Frame, WireError};
-pub use handshake::{Expected, Unfit};
+pub use handshake::{Expected, Unfit, UnfitCode};
 pub use inbox::Inbox;
 pub use message::{BlockData, Blocks, LOOK_MAX, WRITE_BYTES_MAX, ZERO_MAX};
 pub use outbox::Outbox;

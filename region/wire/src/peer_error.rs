@@ -78,7 +78,7 @@ impl PeerError {
             PeerError::NotConnected(_) => "unreachable",
             PeerError::Broken(_) => "disconnected",
             PeerError::Silent(_) => "silent",
-            PeerError::Unfit(unfit) => unfit.code(),
+            PeerError::Unfit(unfit) => unfit.code().name(),
             PeerError::NoSnapshot(_) => "no_snapshot",
             PeerError::Refused(_) => "refused",
             PeerError::Wire(_) | PeerError::Strange(_) => "wrong_answer",

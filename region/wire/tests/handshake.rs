@@ -53,7 +53,7 @@ fn who_is_another_one_than_was_wanted_is_told_by_what_it_says_of_itself() {
         let SnapshotWelcome { version, geometry, incarnation, .. } = said;
         let said = Welcome { version, geometry, incarnation, promoted: Promotion::default() };
         let unfit = EXPECTED.check(&said).expect_err("it is another one");
-        assert_eq!((unfit.code(), unfit.to_string()), (code, error.to_string()));
+        assert_eq!((unfit.code().name(), unfit.to_string()), (code, error.to_string()));
     }
     assert!(Reply::SnapshotWelcome(welcome()).welcomed(&EXPECTED).is_ok_and(|said| said == welcome()));
     let any = Expected { incarnation: None, ..EXPECTED };

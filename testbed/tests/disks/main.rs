@@ -2,11 +2,13 @@
 //!
 //! - [`processes`]: who serves a disk, whoever is killed, paused, restarted or ends the cluster.
 //! - [`pantry`]: the same of who holds volumes.
+//! - [`faults`]: a disk that fails for who serves it, and for its agent.
 //! - [`partition`]: who is cut off.
 //! - [`volume`]: a volume by hand over them, while they are broken.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod faults;
 mod pantry;
 mod partition;
 mod processes;

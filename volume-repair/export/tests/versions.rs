@@ -8,7 +8,7 @@ use durable_fs::RealDisk;
 use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{BlockSize, Geometry, Identity, List, NewRegion, Position, Promotion};
 use region_wire::{
-    Hello, Inbox, NotWelcome, Outbox, Refusal, Reply, Request, SnapshotWelcome, VERSION, Welcome,
+    Hello, Inbox, NotWelcome, Outbox, Refusal, Reply, Request, SnapshotWelcome, UnfitCode, VERSION, Welcome,
 };
 use std::{
     io::{IoSlice, Read, Write},
@@ -187,7 +187,7 @@ fn a_member_of_another_version_is_refused_by_name_by_whoever_comes_to_it() {
         let other = Other::start(answer);
         let directory = tempdir().unwrap();
         let trouble = trouble_of_an_upstairs(&directory, other.address);
-        assert_eq!(trouble, (TroubleCode::OtherVersion, words.clone()));
+        assert_eq!(trouble, (TroubleCode::Unfit(UnfitCode::OtherVersion), words.clone()));
 
         let place = Address::Unix(directory.path().join("snapshot"));
         let refused = Export::new(offer(other.address, Some(SNAPSHOT)), place).unwrap_err();

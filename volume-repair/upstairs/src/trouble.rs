@@ -1,6 +1,6 @@
 //! Why a member is not of use. Owns the words for people, and the names for programs.
 
-use region_wire::{NotWelcome, Unfit};
+use region_wire::{Unfit, UnfitCode};
 use serde::{Deserialize, Serialize};
 
 /// Why a member is not of use.
@@ -57,18 +57,6 @@ pub enum TroubleCode {
     Disconnected,
     /// There is one, and nothing comes.
     Silent,
-    /// Its region has another size or other blocks.
-    OtherBlocks,
-    /// It is another region under the same id.
-    OtherIncarnation,
-    /// It speaks no version of the protocol that is spoken here.
-    OtherVersion,
-    /// There is no such region.
-    NoRegion,
-    /// It is a member of another set.
-    OtherSet,
-    /// It is there, and does not open.
-    NotOpened,
     /// The epoch of this writer is much higher than any that it has heard of.
     EpochTooHigh,
     /// It does not keep a list.
@@ -87,6 +75,9 @@ pub enum TroubleCode {
     NoRoom,
     /// Its disk has an error, and is tried again.
     DiskError,
+    /// It is not the one that the volume names; by the name that this has everywhere.
+    #[serde(untagged)]
+    Unfit(UnfitCode),
 }
 
 impl Trouble {
@@ -97,7 +88,7 @@ impl Trouble {
             Trouble::Unreachable => TroubleCode::Unreachable,
             Trouble::Disconnected => TroubleCode::Disconnected,
             Trouble::Silent => TroubleCode::Silent,
-            Trouble::Unfit(unfit) => TroubleCode::of(unfit),
+            Trouble::Unfit(unfit) => TroubleCode::Unfit(unfit.code()),
             Trouble::EpochTooHigh(_) => TroubleCode::EpochTooHigh,
             Trouble::ListRefused(_) => TroubleCode::ListRefused,
             Trouble::TooFarBehind => TroubleCode::TooFarBehind,
@@ -111,24 +102,11 @@ impl Trouble {
     }
 }
 
-impl TroubleCode {
-    /// The names are those that [`Unfit::code`] has.
-    fn of(unfit: &Unfit) -> TroubleCode {
-        match unfit {
-            Unfit::NotWelcome(NotWelcome::Version(..)) => TroubleCode::OtherVersion,
-            Unfit::NotWelcome(NotWelcome::NoRegion(_)) => TroubleCode::NoRegion,
-            Unfit::NotWelcome(NotWelcome::OtherSet(_)) => TroubleCode::OtherSet,
-            Unfit::NotWelcome(NotWelcome::NotOpened(_) | NotWelcome::ReadOnly(_)) => TroubleCode::NotOpened,
-            Unfit::OtherBlocks { .. } => TroubleCode::OtherBlocks,
-            Unfit::OtherIncarnation { .. } => TroubleCode::OtherIncarnation,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use region::{BlockSize, Geometry};
+    use region_wire::NotWelcome;
 
     #[test]
     fn who_is_unfit_has_one_code_for_every_program() {
@@ -144,7 +122,8 @@ mod tests {
         ] {
             let trouble = Trouble::from(unfit.clone());
             let name = serde_json::to_value(trouble.code()).expect("it has a name");
-            assert_eq!((name.as_str(), trouble.to_string()), (Some(unfit.code()), unfit.to_string()));
+            assert_eq!((name.as_str(), trouble.to_string()), (Some(unfit.code().name()), unfit.to_string()));
+            assert_eq!(serde_json::from_value::<TroubleCode>(name).expect("it is read"), trouble.code());
         }
     }
 }
