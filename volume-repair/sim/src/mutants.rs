@@ -16,6 +16,8 @@
 //! | `OnlyProvenIsRead`, `HashesAreCompared` | nobody is cloned there | the same |
 //! | `ListIsKeptByAll` | of a list of three any two have what was acknowledged, of one that was to get a third one of the two; and nobody keeps one without having what is before it. It keeps the third in the choice | `activation` of the Upstairs |
 //! | `NewerListsCountForWhoKeptThem` | two lists that follow each other have to be kept by one member each, and the power of one that kept the newer one has to fail behind a write: a seed in ten thousand | the same |
+//! | `TheLastOneIsKnownToBe`, `WhoWasLeftOutOfTheLastListCounts` | two have to be gone, or one and a list that was given up behind it, and the Upstairs to die before it hears of it | every history of few members: `activation/histories` of the Upstairs |
+//! | `RemovedBeforeSkipped` | who comes back and lacks what is not kept any more is treated as one that has lost it: it is left out and filled, or all are asked again and it is brought up; and of its list any two have what was acknowledged | `tests/machine` of the Upstairs |
 //! | `FullAfterAQuietRound` | a round copies all that differs, behind one position, and what is newer is in the stream. The second one is for what goes wrong meanwhile | `tests/machine` of the Upstairs |
 //! | `UntoldIsKept` | it takes two members that are gone at once, and the power of the third one right behind a write | the same |
 
@@ -37,7 +39,7 @@ pub enum Mutant {
 }
 
 /// Those that are a second line.
-const SECOND_LINE: [Mutant; 13] = [
+const SECOND_LINE: [Mutant; 16] = [
     Mutant::Downstairs(downstairs::Rule::NoGaps),
     Mutant::Downstairs(downstairs::Rule::BaseIsApplied),
     Mutant::Downstairs(downstairs::Rule::OnlyFillingInstalls),
@@ -49,6 +51,9 @@ const SECOND_LINE: [Mutant; 13] = [
     Mutant::Downstairs(downstairs::Rule::HashesAreCompared),
     Mutant::Upstairs(upstairs::Rule::ListIsKeptByAll),
     Mutant::Upstairs(upstairs::Rule::NewerListsCountForWhoKeptThem),
+    Mutant::Upstairs(upstairs::Rule::TheLastOneIsKnownToBe),
+    Mutant::Upstairs(upstairs::Rule::WhoWasLeftOutOfTheLastListCounts),
+    Mutant::Upstairs(upstairs::Rule::RemovedBeforeSkipped),
     Mutant::Upstairs(upstairs::Rule::FullAfterAQuietRound),
     Mutant::Upstairs(upstairs::Rule::UntoldIsKept),
 ];

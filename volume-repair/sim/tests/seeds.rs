@@ -11,9 +11,8 @@ const SEEDS: u64 = 500;
 const MUTANT_SEEDS: u64 = 800;
 
 /// What takes more seeds, up to some thousands: `cargo xtask sim volume --mutate` notices it. All but the first have tests of their own, too.
-const RARE: [Mutant; 5] = [
+const RARE: [Mutant; 4] = [
     Mutant::Upstairs(Rule::SamePosition),
-    Mutant::Upstairs(Rule::RemovedBeforeSkipped),
     Mutant::Upstairs(Rule::SuspectsWaitLonger),
     Mutant::Upstairs(Rule::AloneOnlyIfOthersAreGone),
     Mutant::Downstairs(downstairs::Rule::PromotionOutlivesConnections),

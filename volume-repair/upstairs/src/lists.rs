@@ -129,6 +129,8 @@ impl Upstairs {
                 self.peers[id.0].filled = 0;
             }
             self.peers[id.0].is_new &= !self.is_full(id);
+            // Nobody makes room for it any more.
+            self.peers[id.0].is_ready &= !self.is_full(id);
         }
         if !matches!(self.phase, Phase::Active) {
             return;
@@ -173,6 +175,7 @@ impl Upstairs {
     /// Leaves out who has to be, if the others are enough; and forgets what nobody needs.
     pub(crate) fn go_on_listing(&mut self) {
         self.condemn_laggards();
+        self.keep_laggards();
         let rest: Vec<Member> = (0..self.peers.len())
             .map(PeerId)
             .filter(|peer| self.is_full(*peer) && !self.peers[peer.0].is_condemned)
@@ -223,6 +226,19 @@ impl Upstairs {
                 }
             } else if peer.is_streaming() && holds_the_window {
                 self.lose(id, Trouble::TooFarBehind);
+            }
+        }
+    }
+
+    /// Who was to be left out because it was behind, and cannot be spared any more, because others are gone, is not: what it lacks is kept, and
+    /// is on its way.
+    fn keep_laggards(&mut self) {
+        let has_lost_some =
+            !self.list.full.iter().all(|member| self.members().any(|(_, one)| one == *member));
+        for id in (0..self.peers.len()).map(PeerId) {
+            let is_laggard = self.is_full(id) && self.peers[id.0].is_streaming();
+            if has_lost_some && is_laggard && !self.can_be_spared(id) {
+                self.peers[id.0].is_condemned = false;
             }
         }
     }

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! **Who leaves** goes on counting, as it did, until a list without it is in force. A healthy one makes room only when a new one holds
-//! everything; one that is away makes room at once. Whoever begins meanwhile, with the
+//! everything; one that is away makes room at once. If one that stays is away meanwhile, it is that one that makes room, and it is filled
+//! when it is back: the new one has everything now. Whoever begins meanwhile, with the
 //! same request, knows those that leave, too: what is acknowledged may be on one of them, and on one that stays.
 //!
 //! **Who is gone** is never asked again, neither by this process nor by one that begins later: whoever says so answers for that. Only so there
@@ -22,6 +23,7 @@
 use crate::{
     peer::Peer,
     rules::Rule,
+    trouble::Trouble,
     types::{Action, JobError, PeerId},
     upstairs::{Phase, Upstairs},
 };
@@ -38,8 +40,9 @@ pub const MEMBERS_MIN: usize = 2;
 /// Places of members: for those that are to be, and for those that leave.
 pub const PLACES: usize = 2 * MEMBERS_MAX;
 
-/// Who leaves is waited for as long, if it is away: a restart of its process costs no copy.
-const LEAVER_AWAY_MAX: Duration = Duration::from_secs(10);
+/// Who leaves is waited for as long, if it is away, and so is whoever stays, while a new one could have its place in the list: a restart of a
+/// process costs no copy.
+const AWAY_MAX: Duration = Duration::from_secs(10);
 
 /// Which members there are to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -150,6 +153,14 @@ impl Upstairs {
         !(0..).map(PeerId).zip(&self.peers).all(|(id, peer)| is_ready(id, peer))
     }
 
+    /// Whether a member that counts has what was acknowledged, or can be sent it, as far as anybody knows. One that has lost what is not kept
+    /// any more, or has failed, is only to be filled: from others.
+    fn may_have_all(&self, id: PeerId) -> bool {
+        let peer = &self.peers[id.0];
+        let has_failed = matches!(peer.trouble, Some(Trouble::Failed(_)));
+        !peer.is_condemned || (!has_failed && self.window.behind(peer.applied).is_some())
+    }
+
     /// Whether [`Upstairs::set_members`] would be done.
     ///
     /// # Errors
@@ -173,7 +184,7 @@ impl Upstairs {
         }
         let (staying, going): (Vec<PeerId>, Vec<PeerId>) =
             self.counting().into_iter().partition(|peer| stays(&self.peers[peer.0].member));
-        if staying.is_empty() {
+        if !staying.iter().any(|peer| self.may_have_all(*peer)) {
             return Err(MembersError::NobodyStays);
         }
         // A connection that has just broken says nothing of its member.
@@ -236,28 +247,37 @@ impl Upstairs {
         }
     }
 
+    fn is_away_for_long(&self, id: PeerId) -> bool {
+        let peer = &self.peers[id.0];
+        let is_heard = peer.heard.is_some_and(|heard| self.now.saturating_sub(heard) < AWAY_MAX);
+        !peer.is_streaming() && !is_heard
+    }
+
     /// Who leaves, and is away for long, is not waited for.
     pub(crate) fn note_who_is_away(&mut self) {
-        let now = self.now;
-        for peer in self.peers.iter_mut().filter(|peer| peer.is_leaving && !peer.is_gone) {
-            let is_heard = peer.heard.is_some_and(|heard| now.saturating_sub(heard) < LEAVER_AWAY_MAX);
-            peer.is_condemned |= !peer.is_streaming() && !is_heard;
+        for id in (0..self.peers.len()).map(PeerId) {
+            let is_leaving = self.peers[id.0].is_leaving && !self.peers[id.0].is_gone;
+            self.peers[id.0].is_condemned |= is_leaving && self.is_away_for_long(id);
         }
     }
 
-    /// While a new member holds everything, and a list has no more room: one that leaves makes some, if a list without it can be made.
+    /// While a new member holds everything, and a list has no more room: one that leaves makes some, if a list without it can be made. If
+    /// none can be, because one that stays is away for long, that one is left out, and is filled when it is back.
     pub(crate) fn make_room_in_list(&mut self) {
         let all = || (0..self.peers.len()).map(PeerId);
         let is_wanted = all().any(|peer| self.peers[peer.0].is_ready && self.peers[peer.0].is_streaming());
         let full: Vec<PeerId> = all().filter(|peer| self.is_full(*peer)).collect();
         let counts = |peer: &PeerId| self.peers[peer.0].is_streaming() && !self.peers[peer.0].is_condemned;
-        let is_possible = |leaving: &PeerId| {
-            let mut others = full.iter().filter(|peer| *peer != leaving);
-            self.peers[leaving.0].is_leaving && others.all(counts)
-        };
+        let others_count = |one: &PeerId| full.iter().filter(|peer| *peer != one).all(counts);
+        let may_leave = |peer: &PeerId| self.peers[peer.0].is_leaving && others_count(peer);
+        let is_away = |peer: &PeerId| self.is_away_for_long(*peer) && others_count(peer);
         // Who is gone comes first.
-        let is_whole = full.len() == self.list.full.len() && full.len() == MEMBERS_MAX;
-        let makes_room = full.iter().copied().find(is_possible).filter(|_| is_wanted && is_whole);
+        let is_due = is_wanted && full.len() == self.list.full.len() && full.len() == MEMBERS_MAX;
+        let makes_room = full.iter().copied().find(may_leave).filter(|_| is_due);
+        let away = full.iter().copied().find(is_away).filter(|_| is_due && makes_room.is_none());
+        if let Some(away) = away {
+            self.peers[away.0].is_condemned = true;
+        }
         for (id, peer) in (0..).map(PeerId).zip(&mut self.peers) {
             peer.makes_room = makes_room == Some(id);
         }

@@ -11,7 +11,7 @@ use crate::{
 };
 use ids::RegionId;
 use region::{ListVersion, Member};
-use std::{num::NonZeroU64, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU64, time::Duration};
 
 impl Upstairs {
     /// What it believes. Takes no longer than a look at all that is kept; changes nothing.
@@ -175,6 +175,7 @@ impl Upstairs {
                 );
                 vec![wait(WaitCode::AnotherMember, missing, words)]
             }
+            Decision::Wait if missing.is_empty() => vec![self.wait_for_who_is_gone()],
             Decision::Wait => {
                 let here = told.len();
                 let words = format!(
@@ -185,6 +186,19 @@ impl Upstairs {
                 vec![wait(WaitCode::TooFewMembers, missing, words)]
             }
         }
+    }
+
+    /// All that there are to be have told, and nobody else will come.
+    fn wait_for_who_is_gone(&self) -> Wait {
+        let is_member = |member: &Member| self.members().any(|(_, known)| known == *member);
+        let told = self.told();
+        let lists = told.values().map(|promoted| &promoted.list);
+        let unknown = lists.flat_map(|list| &list.full).filter(|member| !is_member(member));
+        let unknown: BTreeSet<RegionId> = unknown.map(|member| member.region).collect();
+        let words = "all members are here, and what was acknowledged may be on others alone, which the request does not name any \
+                     more: take the request back that has them, if they can be reached; if they are lost for good, begin with \
+                     possible loss";
+        wait(WaitCode::TooFewMembers, unknown, words)
     }
 
     fn list_wait(&self) -> Option<Wait> {

@@ -18,6 +18,10 @@ named_rules::named_rules! {
         ListIsKeptByAll,
         /// Who keeps a list that is newer than the one that counts takes part.
         NewerListsCountForWhoKeptThem,
+        /// One of a list whose others are gone is enough only if it is known that nobody went on without it.
+        TheLastOneIsKnownToBe,
+        /// Then whoever was full before that list takes part.
+        WhoWasLeftOutOfTheLastListCounts,
         /// Whoever has lost its power waits longer for a third one.
         SuspectsWaitLonger,
         /// A member that is not full does not count.

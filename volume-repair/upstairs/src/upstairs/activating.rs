@@ -2,7 +2,7 @@
 //! What follows from what they tell is decided in [`crate::activation`].
 
 use crate::{
-    activation::{Decision, decide},
+    activation::{Decision, Given, decide},
     copier::Copier,
     peer::State,
     trouble::Trouble,
@@ -44,8 +44,8 @@ impl Upstairs {
     }
 
     pub(crate) fn decide_now(&self, told: &BTreeMap<PeerId, Promoted>, waited: Duration) -> Decision {
-        let may_be_one = !self.config.members.gone.is_empty();
-        decide(&self.known(), told, waited, [self.config.accepts_possible_loss, may_be_one])
+        let accepts_possible_loss = self.config.accepts_possible_loss;
+        decide(&self.known(), told, waited, Given { accepts_possible_loss, gone: &self.config.members.gone })
     }
 
     fn decide_full(&self, since: Option<Duration>) -> Option<Phase> {

@@ -116,6 +116,18 @@ fn all_members_are_replaced_at_once() {
 }
 
 #[test]
+fn one_that_leaves_makes_no_room_for_one_that_is_full_already() {
+    let (mut trio, mut writer) = volume(2);
+    trio.away = vec![4];
+    writer.set_members(&mut trio, &members(&[0, 3, 4], &[1, 2])).unwrap();
+    wait(&mut trio, &mut writer, 60);
+    assert_eq!(full(&writer).len(), 3, "the second new one is not there yet");
+    trio.away.clear();
+    wait(&mut trio, &mut writer, 60);
+    assert_eq!(full(&writer), [0, 3, 4]);
+}
+
+#[test]
 fn who_begins_while_a_member_leaves_knows_that_one_too() {
     let (mut trio, mut writer) = volume(1);
     let change = members(&[0, 1, 3], &[2]);
@@ -345,6 +357,176 @@ fn one_that_was_alone_because_loss_was_accepted_is_not_enough_for_whoever_begins
     trio.away.clear();
     wait(&mut trio, &mut writer, 60);
     assert_eq!(writer.read(&mut trio, 3, 1), Ok(vec![9; SIZE]));
+}
+
+/// The first two are full, the third one leaves and is away, and the fourth one was to be filled, and was told who is full, or has
+/// never been there; when the first one is gone for good, and the Upstairs with it.
+fn two_of_which_one_is_gone(is_told: bool) -> Trio {
+    let (mut trio, mut writer) = volume(2);
+    trio.away = vec![2, 3];
+    writer.set_members(&mut trio, &members(&[0, 1, 3], &[2])).expect("one is replaced");
+    wait(&mut trio, &mut writer, 60);
+    assert_eq!(full(&writer), [0, 1]);
+    writer.write(&mut trio, 3, &[9]);
+    if is_told {
+        trio.away = vec![2];
+        trio.behind_an_install = Some(|trio| trio.away = vec![0, 2, 3]);
+        wait(&mut trio, &mut writer, 30);
+        assert!(trio.behind_an_install.is_none() && full(&writer) == [0, 1]);
+    }
+    trio.away = vec![0, 2];
+    trio
+}
+
+/// The second one has it, and the new ones are filled.
+fn begins_with_everything(trio: &mut Trio, writer: &mut Writer) {
+    wait(trio, writer, 60);
+    assert_eq!(full(writer), [1, 3, 4]);
+    assert_eq!(writer.read(trio, 3, 1), Ok(vec![9; SIZE]));
+    are_the_same(trio, &[1, 3, 4]);
+}
+
+#[test]
+fn who_was_full_with_one_that_is_gone_begins_alone_if_another_one_says_so() {
+    let mut trio = two_of_which_one_is_gone(true);
+    // The third one is lost, too, as far as anybody says.
+    let mut writer = Writer::start_of(members(&[1, 3, 4], &[]), &mut trio, 2);
+    begins_with_everything(&mut trio, &mut writer);
+}
+
+#[test]
+fn who_was_full_with_the_only_one_that_is_gone_begins_alone() {
+    let mut trio = two_of_which_one_is_gone(false);
+    let one_leaves = || members(&[1, 3, 4], &[2]);
+    let mut writer = Writer::start_of(one_leaves(), &mut trio, 2);
+    wait(&mut trio, &mut writer, 60);
+    assert_eq!(
+        status(&writer).phase,
+        PhaseName::Gathering,
+        "the third one may have gone on with the first one"
+    );
+    drop(writer);
+    trio.away = vec![0];
+    let mut writer = Writer::start_of(one_leaves(), &mut trio, 3);
+    begins_with_everything(&mut trio, &mut writer);
+}
+
+#[test]
+fn who_cannot_know_whether_others_went_on_says_what_it_waits_for_and_begins_with_possible_loss() {
+    let mut trio = two_of_which_one_is_gone(false);
+    let two_gone = members(&[1, 3, 4], &[]);
+    let mut writer = Writer::start_of(two_gone.clone(), &mut trio, 2);
+    wait(&mut trio, &mut writer, 200);
+    let Status { phase, waits, .. } = status(&writer);
+    assert_eq!((phase, waits.len()), (PhaseName::Gathering, 1));
+    assert_eq!((waits[0].code, &waits[0].members[..]), (WaitCode::TooFewMembers, &[named(0).region][..]));
+    assert!(waits[0].words.ends_with("begin with possible loss"), "{}", waits[0].words);
+    drop(writer);
+    let mut writer = Writer::start_lossy_of(two_gone, &mut trio, 3);
+    wait(&mut trio, &mut writer, 60);
+    assert_eq!(full(&writer), [1, 3, 4]);
+    assert_eq!(writer.read(&mut trio, 3, 1), Ok(vec![9; SIZE]));
+}
+
+#[test]
+fn one_that_has_lost_what_is_not_kept_any_more_is_not_enough_to_stay() {
+    let (mut trio, mut writer) = volume(2);
+    let write = Job::Write { first: 5, bytes: vec![6; SIZE].into(), is_durable: false };
+    assert_eq!(writer.job(&mut trio, write), Ok(()));
+    let applied = trio.members[2].region().applied();
+    trio.away = vec![2];
+    trio.lose_power(2, 2);
+    assert!(trio.members[2].region().applied() < applied, "it has lost the write");
+    wait(&mut trio, &mut writer, 44);
+    // It comes back, and the others are not noticed to be away before it is to be left out.
+    trio.away = vec![0, 1];
+    wait(&mut trio, &mut writer, 60);
+    let known = status(&writer).members;
+    assert!(known[2].is_condemned && known[2].role == Role::Full, "{known:?}");
+    let two_gone = members(&[2, 3, 4], &[]);
+    assert_eq!(writer.set_members(&mut trio, &two_gone), Err(MembersError::NobodyStays));
+    trio.away.clear();
+    wait(&mut trio, &mut writer, 60);
+    assert_eq!(full(&writer), [0, 1, 2]);
+    assert_eq!(writer.read(&mut trio, 5, 1), Ok(vec![6; SIZE]));
+}
+
+/// The third one is far behind, and is to be left out: the second one does not answer any more.
+fn one_laggard() -> (Trio, Writer) {
+    let (mut trio, mut writer) = volume(2);
+    trio.faults[2].full();
+    writer.write(&mut trio, 3, &[9]);
+    trio.away = vec![1];
+    for fill in 0..1_700_u32 {
+        let bytes = vec![fill.to_le_bytes()[0]; SIZE * 40].into();
+        writer.ask(&mut trio, Job::Write { first: 0, bytes, is_durable: false });
+    }
+    wait(&mut trio, &mut writer, 60);
+    let known = status(&writer).members;
+    assert!(known[2].is_condemned && known[2].role == Role::Full, "{known:?}");
+    (trio, writer)
+}
+
+#[test]
+fn who_was_to_be_left_out_for_being_behind_stays_if_another_one_is_gone() {
+    let (mut trio, mut writer) = one_laggard();
+    writer.set_members(&mut trio, &members(&[0, 2, 3], &[])).expect("the second one is gone");
+    trio.faults[2].heal();
+    wait(&mut trio, &mut writer, 100);
+    assert_eq!(full(&writer), [0, 2, 3]);
+    are_the_same(&mut trio, &[0, 2, 3]);
+}
+
+#[test]
+fn who_was_to_be_left_out_for_being_behind_stays_if_all_others_are_gone() {
+    let (mut trio, mut writer) = one_laggard();
+    trio.away = vec![0, 1];
+    wait(&mut trio, &mut writer, 60);
+    writer.set_members(&mut trio, &members(&[2, 3, 4], &[])).expect("it gets what it lacks");
+    trio.faults[2].heal();
+    wait(&mut trio, &mut writer, 200);
+    assert_eq!(full(&writer), [2, 3, 4]);
+    assert_eq!(writer.read(&mut trio, 3, 1), Ok(vec![1_699_u32.to_le_bytes()[0]; SIZE]));
+    are_the_same(&mut trio, &[2, 3, 4]);
+}
+
+/// For less than 10 s.
+fn one_is_away_while_another_one_leaves() -> (Trio, Writer) {
+    let (mut trio, mut writer) = volume(1);
+    trio.away = vec![1];
+    writer.lose_connection(&mut trio, 1);
+    writer.set_members(&mut trio, &members(&[0, 1, 3], &[2])).expect("one is replaced");
+    wait(&mut trio, &mut writer, 30);
+    (trio, writer)
+}
+
+#[test]
+fn a_full_member_that_is_away_makes_room_for_a_new_one_and_is_filled_when_it_is_back() {
+    let (mut trio, mut writer) = one_is_away_while_another_one_leaves();
+    assert_eq!(full(&writer), [0, 1, 2], "for a while it is waited for");
+    wait(&mut trio, &mut writer, 20);
+    assert_eq!(full(&writer), [0, 2, 3]);
+    trio.away = vec![0, 1];
+    writer.lose_connection(&mut trio, 0);
+    writer.write(&mut trio, 7, &[8]);
+    trio.away.clear();
+    wait(&mut trio, &mut writer, 80);
+    assert_eq!(full(&writer), [0, 1, 3]);
+    assert!(!writer.upstairs.is_replacing());
+    are_the_same(&mut trio, &[0, 1, 3]);
+}
+
+#[test]
+fn a_full_member_that_is_back_soon_makes_no_room() {
+    let (mut trio, mut writer) = one_is_away_while_another_one_leaves();
+    trio.away.clear();
+    let mut lists = vec![full(&writer)];
+    for _ in 0..60 {
+        wait(&mut trio, &mut writer, 1);
+        lists.push(full(&writer));
+    }
+    lists.dedup();
+    assert_eq!(lists, [[0, 1, 2], [0, 1, 3]]);
 }
 
 fn writes_onto_what_is_still_to_be_copied_go_to_a_new_member_with_the_copy() {

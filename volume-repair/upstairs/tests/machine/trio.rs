@@ -152,7 +152,11 @@ impl Writer {
 
     /// One full member is enough for it.
     pub(crate) fn start_lossy(trio: &mut Trio, epoch: u32) -> Writer {
-        let members = Members::only((0..3).map(named).collect());
+        Writer::start_lossy_of(Members::only((0..3).map(named).collect()), trio, epoch)
+    }
+
+    /// The same, of these members.
+    pub(crate) fn start_lossy_of(members: Members, trio: &mut Trio, epoch: u32) -> Writer {
         let mut writer = Writer::idle_of(members, trio, epoch, 0, Patience::default(), true);
         let actions = writer.upstairs.activate(Duration::ZERO);
         writer.perform(trio, actions);
@@ -299,6 +303,15 @@ impl Writer {
             }
         }
         actions
+    }
+
+    /// The connection of a member breaks, and it hears of it.
+    pub(crate) fn lose_connection(&mut self, trio: &mut Trio, member: usize) {
+        let place = self.upstairs.members().find(|(_, known)| *known == named(member));
+        let (peer, _) = place.expect("it is a member");
+        let _ = trio.members[member].disconnect(ConnectionId(self.epoch.into()));
+        let actions = self.upstairs.disconnected(self.now, peer);
+        self.perform(trio, actions);
     }
 
     fn member_at(&self, place: PeerId) -> usize {
