@@ -96,7 +96,7 @@ impl Wanted {
         let spec = Spec {
             disk: request.disk_id,
             volume: request.volume_id,
-            set: request.region_set_id,
+            set: request.region_set_id.unwrap_or(RegionSetId(request.volume_id.0)),
             block_size: request.block_size,
             blocks_per_extent: request.blocks_per_extent,
             extent_count: request.extent_count,

@@ -25,7 +25,7 @@ pub(crate) fn request(disk: DiskId, set: RegionSetId) -> RegionRequest {
         executor_epoch: 5,
         disk_id: disk,
         volume_id: VolumeId::generate(),
-        region_set_id: set,
+        region_set_id: Some(set),
         block_size: u32::try_from(BLOCK).unwrap(),
         blocks_per_extent: BLOCKS / 4,
         extent_count: 4,
@@ -186,7 +186,7 @@ async fn a_region_that_is_being_cloned_is_destroyed_and_one_that_cannot_be_is_to
     }
     for (change, words) in [
         ((|wanted| wanted.extent_count = 3) as fn(&mut RegionRequest), "its blocks are"),
-        (|wanted| wanted.region_set_id = RegionSetId::generate(), "is a member of set"),
+        (|wanted| wanted.region_set_id = Some(RegionSetId::generate()), "is a member of set"),
         (|wanted| wanted.source.as_mut().unwrap().snapshot_id = SnapshotId::generate(), "has no snapshot"),
         (
             |wanted| wanted.source.as_mut().unwrap().members[0].incarnation = 4,

@@ -276,3 +276,18 @@ async fn regions_are_listed_in_pages_and_a_disk_that_is_away_is_said() {
         site.delete(id, 9).await.ok_empty();
     }
 }
+
+#[tokio::test]
+async fn a_region_whose_set_is_not_said_is_of_the_one_that_has_its_volumes_id() {
+    let site = Site::new().await;
+    let (id, mut request) = (Uuid::now_v7(), site.request());
+    request.as_object_mut().expect("an object").remove("region_set_id");
+    let made = site.put(id, &request).await.ok();
+    assert_eq!((&made["region_set_id"], &made["state"]), (&request["volume_id"], &json!("created")));
+    for said in [Value::Null, request["volume_id"].clone()] {
+        assert_eq!(site.put(id, &with(&request, "region_set_id", said)).await.ok(), made);
+    }
+    let other = with(&request, "region_set_id", json!(Uuid::now_v7()));
+    assert_eq!(site.put(id, &other).await.refusal(), refusal(409, "region_conflict"));
+    site.delete(id, 5).await.ok_empty();
+}
