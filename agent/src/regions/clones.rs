@@ -103,7 +103,7 @@ impl Regions {
                 Err(why) => Err(RegionError::DownstairsAway { disk: disk.id, why }),
             }
         };
-        self.work(region, work).await
+        self.work(region, executor_epoch, work).await
     }
 }
 

@@ -87,6 +87,16 @@ pub enum RegionError {
         /// What has become of it.
         state: State,
     },
+    /// The id is used up, though nothing was made of it.
+    #[error(
+        "region {region} was destroyed before it was made, by executor epoch {known}: choose another id; a coordinator of a greater epoch may use this one"
+    )]
+    Buried {
+        /// Which.
+        region: RegionId,
+        /// The right of whoever has destroyed it.
+        known: u64,
+    },
     /// It was made, and is not there.
     #[error(
         "region {region} was made, and its disk does not have it any more: destroy it, and make another one"
@@ -205,7 +215,7 @@ impl RegionError {
             RegionError::NoDisk { .. } => Code::DiskNotFound,
             RegionError::StaleEpoch { .. } => Code::StaleEpoch,
             RegionError::Conflict { .. } => Code::RegionConflict,
-            RegionError::Gone { .. } => Code::RegionDestroyed,
+            RegionError::Gone { .. } | RegionError::Buried { .. } => Code::RegionDestroyed,
             RegionError::Lost { .. } => Code::RegionLost,
             RegionError::Busy { .. } | RegionError::GoesOn { .. } => Code::RegionBusy,
             RegionError::InUse { .. } => Code::RegionInUse,

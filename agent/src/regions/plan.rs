@@ -2,7 +2,7 @@
 
 use super::{
     error::RegionError,
-    types::{Record, Spec, State, Wanted},
+    types::{Record, Spec, State, Tombstone, Wanted},
 };
 use ids::{RegionId, SnapshotId};
 
@@ -45,6 +45,17 @@ pub(super) fn create(known: Option<&Record>, wanted: &Wanted) -> Result<Create, 
             None => Ok(Create::Nothing),
         },
     }
+}
+
+/// Decides over a PUT of what was destroyed before it was made. Who has destroyed it has given the id up, and its PUT may be late; a
+/// newer coordinator has not.
+///
+/// # Errors
+/// `stale_epoch`, `region_destroyed`.
+pub(super) fn create_over(tombstone: Tombstone, executor_epoch: u64) -> Result<(), RegionError> {
+    let Tombstone { region, executor_epoch: known } = tombstone;
+    check_epoch(region, known, executor_epoch)?;
+    if executor_epoch == known { Err(RegionError::Buried { region, known }) } else { Ok(()) }
 }
 
 /// Decides over a DELETE.
@@ -102,6 +113,14 @@ mod tests {
             members: Vec::new(),
             source: None,
         }
+    }
+
+    #[test]
+    fn what_was_destroyed_before_it_was_made_is_made_by_a_newer_coordinator_alone() {
+        let tombstone = Tombstone { region: RegionId::generate(), executor_epoch: 5 };
+        let decided = |epoch| create_over(tombstone, epoch).map_err(|error| error.code());
+        let expected = [Err(Code::StaleEpoch), Err(Code::RegionDestroyed), Ok(())];
+        assert_eq!([4, 5, 6].map(decided), expected);
     }
 
     #[test]

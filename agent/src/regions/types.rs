@@ -82,6 +82,16 @@ pub struct Record {
     pub quota_bytes: u64,
 }
 
+/// All that is remembered of a region that was to be destroyed before it was made: the PUT of it may still be on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tombstone {
+    /// Which.
+    pub region: RegionId,
+    /// The highest right of a coordinator that has asked for that.
+    pub executor_epoch: u64,
+}
+
 impl Wanted {
     /// Reads a request.
     ///

@@ -303,3 +303,64 @@ async fn there_is_a_limit_to_regions_and_the_oldest_of_those_that_are_gone_are_f
         }
     }
 }
+
+#[tokio::test]
+async fn what_was_destroyed_before_it_was_made_is_made_by_no_call_that_was_on_its_way() {
+    for step in PublishStep::ALL {
+        for seed in 0..SEEDS {
+            let sled = Sled::new().await;
+            let region = RegionId::generate();
+            let late = |executor_epoch| Wanted { executor_epoch, ..sled.wanted(region) };
+            sled.machine.stop_at(step.of(PROCEDURE), 1);
+            assert_eq!(code(sled.regions().destroy(region, 8).await), Code::Unavailable);
+            sled.machine.crash(seed);
+            let regions = sled.regions();
+            regions.destroy(region, 8).await.unwrap();
+            regions.destroy(region, 8).await.unwrap();
+            for regions in [regions, sled.regions()] {
+                assert_eq!(code(regions.create(late(5)).await), Code::StaleEpoch, "{step:?}, seed {seed}");
+                assert_eq!(code(regions.create(late(8)).await), Code::RegionDestroyed);
+                assert_eq!(code(regions.destroy(region, 7).await), Code::StaleEpoch);
+                assert_eq!(code(regions.show(region).await), Code::RegionNotFound);
+                assert!(regions.list(None, 10).await.is_empty());
+                assert_eq!(sled.has(region).await, (false, false));
+            }
+            // A newer coordinator that destroys it, too, has the last word; one that is newer still makes it.
+            let regions = sled.regions();
+            regions.destroy(region, 9).await.unwrap();
+            assert_eq!(code(sled.regions().create(late(8)).await), Code::StaleEpoch);
+            let made = sled.regions().create(late(10)).await.unwrap();
+            assert_eq!((made.state, made.executor_epoch), (RegionState::Created, 10));
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_was_refused_has_been_heard_of_by_those_that_are_older() {
+    for step in PublishStep::ALL {
+        for seed in 0..SEEDS {
+            let sled = Sled::new().await;
+            let region = RegionId::generate();
+            let wanted = sled.wanted(region);
+            sled.regions().create(wanted.clone()).await.unwrap();
+            let mut other = Wanted { executor_epoch: 4, ..wanted.clone() };
+            other.spec.block_size = 4096;
+            sled.machine.stop_at(step.of(PROCEDURE), 1);
+            // Before it is durable nobody is answered.
+            assert_eq!(code(sled.regions().create(other.clone()).await), Code::Unavailable);
+            sled.machine.crash(seed);
+            let regions = sled.regions();
+            assert_eq!(code(regions.create(other).await), Code::RegionConflict);
+            for regions in [regions, sled.regions()] {
+                assert_eq!(code(regions.create(wanted.clone()).await), Code::StaleEpoch, "{step:?}, {seed}");
+                assert_eq!(code(regions.destroy(region, 3).await), Code::StaleEpoch);
+                assert_eq!(regions.show(region).await.unwrap().executor_epoch, 4);
+            }
+            sled.regions().destroy(region, 4).await.unwrap();
+            // Nor does a refused call of what is gone pass unheard.
+            let again = Wanted { executor_epoch: 6, ..wanted };
+            assert_eq!(code(sled.regions().create(again).await), Code::RegionDestroyed);
+            assert_eq!(code(sled.regions().destroy(region, 5).await), Code::StaleEpoch);
+        }
+    }
+}
