@@ -190,12 +190,15 @@ impl Shared {
         let disk = self.disk(wanted.spec.disk)?;
         let geometry = wanted.spec.geometry()?;
         let record = match (planned, known) {
-            (Create::Begin, _) | (_, None) => {
+            (Create::Begin, known) | (_, known @ None) => {
                 let incarnation = wanted.incarnation.unwrap_or_else(types::new_incarnation);
                 let quota_bytes = disk.kind().reserved_bytes(geometry.file_bytes());
                 self.check_room(region, disk, quota_bytes).await?;
                 let Wanted { executor_epoch, spec, .. } = wanted;
-                Record { region, executor_epoch, incarnation, state: State::Creating, spec, quota_bytes }
+                // Another life of the id; its snapshots have ids of their own.
+                let deleted_snapshots = known.map(|known| known.deleted_snapshots).unwrap_or_default();
+                let state = State::Creating;
+                Record { region, executor_epoch, incarnation, state, spec, quota_bytes, deleted_snapshots }
             }
             (Create::GoOn | Create::Nothing, Some(known)) => {
                 let source = wanted.spec.source;
@@ -230,6 +233,9 @@ impl Shared {
             return self.keep(&record).await;
         }
         let disk = self.disk(record.spec.disk)?;
+        if record.state == State::Created {
+            self.check_no_snapshots(&record).await?;
+        }
         record.state = State::Destroying;
         self.keep(&record).await?;
         fault_points::reach("regions.destroy_recorded").await;
@@ -326,7 +332,9 @@ impl Shared {
     async fn bury(&self, region: RegionId, executor_epoch: u64) -> Result<(), RegionError> {
         match self.tombstone(region) {
             Some(Tombstone { executor_epoch: known, .. }) if known == executor_epoch => return Ok(()),
-            Some(Tombstone { executor_epoch: known, .. }) => plan::check_epoch(region, known, executor_epoch)?,
+            Some(Tombstone { executor_epoch: known, .. }) => {
+                plan::check_epoch(region, known, executor_epoch)?
+            }
             None => {}
         }
         let (records, tombstone) = (self.records.clone(), Tombstone { region, executor_epoch });
@@ -412,7 +420,7 @@ impl Shared {
         snapshots: Vec<SnapshotId>,
         clone: Option<Result<CloneStatus, String>>,
     ) -> Region {
-        let Record { region, executor_epoch, incarnation, state, ref spec, quota_bytes } = *record;
+        let Record { region, executor_epoch, incarnation, state, ref spec, quota_bytes, .. } = *record;
         let (state, reason) = match (state, used) {
             (State::Destroyed, _) => (RegionState::Destroyed, None),
             (State::Created, Ok(None)) => {

@@ -29,6 +29,10 @@
 //! A read-only region is *created* when its file is there; what it holds, and whether that is proven, is its file's to say, and its Downstairs is
 //! asked. What that one is to do for it is ordered again as long as it is not done: so it goes on after the end of either process.
 //!
+//! A region that has snapshots is not destroyed: who reads them may know nothing of who destroys it, so they are deleted first, each by its
+//! own call. That is seen before the destruction is recorded; from then on nothing keeps it from going on. Snapshots that were deleted are
+//! remembered in its record, before its Downstairs is asked: a PUT of one that was on its way takes no other one under its id.
+//!
 //! What a record says was made and its disk does not have is told as `failed`, and never made again in silence: an empty region that its
 //! volume takes for a full one would be lost data.
 //!

@@ -136,7 +136,15 @@ mod tests {
         let (region, spec) = (RegionId::generate(), Spec { source: Some(source(1, 1)), ..spec() });
         let (executor_epoch, incarnation) = (1, 1);
         let state = State::Created;
-        let known = Record { region, executor_epoch, incarnation, state, spec: spec.clone(), quota_bytes: 1 };
+        let known = Record {
+            region,
+            executor_epoch,
+            incarnation,
+            state,
+            spec: spec.clone(),
+            quota_bytes: 1,
+            deleted_snapshots: Vec::new(),
+        };
         let decided = |source: Option<RegionSource>| {
             let spec = Spec { source, ..spec.clone() };
             let wanted = Wanted { region, executor_epoch, incarnation: None, spec };
@@ -159,6 +167,7 @@ mod tests {
                 state,
                 spec: spec.clone(),
                 quota_bytes: 1 << 20,
+                deleted_snapshots: Vec::new(),
             };
             for executor_epoch in [4, 5, 6] {
                 for incarnation in [None, Some(6), Some(7), Some(8)] {

@@ -29,7 +29,7 @@ const VERSION: u8 = 1;
 const SUFFIX: &str = ".json";
 const UNFINISHED: &str = ".json.new";
 
-/// Bytes of a record at most. With eight members it has less than 2 KiB.
+/// Bytes of a record at most. With eight members it has less than 2 KiB, and 10 KiB more with all the deleted snapshots that it may have.
 const BYTES_MAX: usize = 16 << 10;
 
 /// What is known of a region.
@@ -136,10 +136,7 @@ fn file(region: RegionId) -> Utf8PathBuf {
 }
 
 /// Whose it is and what it says, or what is wrong with it.
-fn read(
-    storage: &dyn Storage,
-    path: &Utf8Path,
-) -> Result<Result<(RegionId, Known), String>, StorageError> {
+fn read(storage: &dyn Storage, path: &Utf8Path) -> Result<Result<(RegionId, Known), String>, StorageError> {
     let file = storage.open(path)?;
     let mut bytes = vec![0; BYTES_MAX];
     let length = file.read_at(0, &mut bytes)?;
@@ -153,7 +150,8 @@ fn parse(bytes: &[u8]) -> Result<(RegionId, Known), String> {
     if digest(line.as_bytes()) != said {
         return Err("its checksum is wrong".to_owned());
     }
-    let Line { version, record, tombstone } = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let Line { version, record, tombstone } =
+        serde_json::from_str(line).map_err(|error| error.to_string())?;
     if version != VERSION {
         return Err(format!("it has version {version}, and not {VERSION}"));
     }
