@@ -140,8 +140,11 @@ pub struct Region {
     pub encrypted: bool,
     /// Bytes of its blocks.
     pub size: u64,
-    /// Bytes that are reserved for it on the disk.
+    /// Bytes that are reserved for it on the disk: its file as it was made, which takes them all.
     pub reserved: u64,
+    /// Bytes that it may take there at most, snapshots and all; none once it was destroyed, or if its disk is not in the agent's config.
+    #[serde(default)]
+    pub quota: Option<u64>,
     /// Bytes that it takes on the disk; none while the disk does not say.
     pub used: Option<u64>,
     /// The highest right of a coordinator that the sled knows for it.

@@ -107,6 +107,12 @@ impl Regions {
         Ok(self.0.tell(&record).await)
     }
 
+    /// Whether it has a record, and may be there.
+    #[must_use]
+    pub fn knows(&self, region: RegionId) -> bool {
+        lock(&self.0.known).get(&region).is_some_and(|known| !known.is_gone())
+    }
+
     /// So many regions that are not destroyed, after this one, by id.
     pub async fn list(&self, after: Option<RegionId>, count: usize) -> Vec<Region> {
         let records: Vec<Record> = {
@@ -449,6 +455,11 @@ impl Shared {
             extent_count: spec.extent_count,
             encrypted: spec.encrypted,
             size: spec.size_bytes(),
+            quota: self
+                .disks
+                .get(spec.disk)
+                .filter(|_| is_there)
+                .map(|disk| disk.kind().size(quota_bytes).quota_bytes),
             reserved: if is_there { quota_bytes } else { 0 },
             used: if is_there { used.ok().flatten() } else { Some(0) },
             executor_epoch,
