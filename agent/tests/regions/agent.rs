@@ -11,6 +11,7 @@ use std::{
     fmt::Debug,
     fs::{self, File},
     io::Write,
+    net::IpAddr,
     os::unix::fs::PermissionsExt,
     os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
@@ -109,6 +110,11 @@ impl Agent {
             agent.stands(index, DownstairsState::Running).await;
         }
         agent
+    }
+
+    /// Its own address, from which it and what it has started come to others.
+    pub(crate) fn ip(&self) -> IpAddr {
+        self.address.parse().unwrap()
     }
 
     /// Where its sled API is.
