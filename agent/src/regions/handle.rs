@@ -307,7 +307,13 @@ impl Shared {
             return Err(RegionError::TooMany { regions });
         }
         let report = disk.datasets.disk().await;
-        let reservable = report.space.map(|space| space.reservable_bytes);
+        // What the disk's snapshots may come to need is nobody else's.
+        let kept = match report.health {
+            Health::Healthy | Health::Degraded => disk.kind().for_snapshots(disk.datasets.as_ref()).await,
+            _ => Ok(0),
+        };
+        let kept = kept.map_err(|source| RegionError::Dataset { region, source })?;
+        let reservable = report.space.map(|space| space.reservable_bytes.saturating_sub(kept));
         match (report.health, reservable) {
             (Health::Healthy | Health::Degraded | Health::Full, Some(reservable)) if reservable < wanted => {
                 Err(RegionError::NoRoom { region, disk: disk.id, wanted, reservable })
