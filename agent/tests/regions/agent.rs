@@ -1,6 +1,6 @@
 //! A real agent with disks of its own. Owns its config, its process, and the end of all that it has started.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use ids::DiskId;
 use sled_client::{
@@ -54,6 +54,13 @@ impl Agent {
             fs::create_dir(&dir).unwrap();
             agent.add_disk("dir", dir.as_str(), vec![dir.to_string()]);
         }
+        agent
+    }
+
+    /// One with a directory of a mounted disk as its disk.
+    pub(crate) fn with_directory(dir: &Utf8Path, last: u8) -> Agent {
+        let mut agent = Agent::without_disks(last);
+        agent.add_disk("dir", dir.as_str(), vec![dir.to_string()]);
         agent
     }
 
