@@ -65,6 +65,10 @@ pub(crate) fn promise(
     // Before the others are looked at: of two that come at once, one at least sees the other.
     being_taken.lock().unwrap_or_else(PoisonError::into_inner).insert(region, missing_bytes);
     let promised = Promised(Arc::clone(being_taken), region);
+    // A clone, say: whatever others have, it takes nothing from them.
+    if missing_bytes == 0 {
+        return Ok(promised);
+    }
     let mut all = missing_bytes;
     for other in disk.regions().map_err(in_storage)?.into_iter().filter(|other| *other != region) {
         let now = being_taken.lock().unwrap_or_else(PoisonError::into_inner).get(&other).copied();
@@ -140,6 +144,10 @@ mod tests {
         drop(promised(second, 23_000).expect("a sixty-fourth is left to the file system"));
         drop(held);
         drop(promised(second, 63_000).expect("all of it is left"));
+        let _all_and_more = being_taken.lock().expect("nobody has panicked").insert(first, 1 << 20);
+        drop(promised(second, 0).expect("it needs nothing"));
+        assert!(promised(second, 1).is_err());
+        being_taken.lock().expect("nobody has panicked").remove(&first);
         assert!(promised(second, 63_500).is_err());
     }
 }
