@@ -345,7 +345,7 @@ impl Shared {
         match self.tombstone(region) {
             Some(Tombstone { executor_epoch: known, .. }) if known == executor_epoch => return Ok(()),
             Some(Tombstone { executor_epoch: known, .. }) => {
-                plan::check_epoch(region, known, executor_epoch)?
+                plan::check_epoch(region, known, executor_epoch)?;
             }
             None => {}
         }
