@@ -1,8 +1,14 @@
-//! What this host is.
+//! What this host is, and what is on its disks.
 
-use crate::identity::Identity;
+use crate::{disks::DiskLook, identity::Identity};
+use datasets::Dataset;
+use ids::{DiskId, RegionId};
 use jiff::Timestamp;
-use sled_client::{artifacts::DatasetStatus, disks::DiskStatus, inventory::Inventory};
+use sled_client::{
+    artifacts::DatasetStatus,
+    disks::{DiskStatus, RegionDataset},
+    inventory::Inventory,
+};
 
 /// What does not change while the agent runs.
 #[derive(Clone, Debug)]
@@ -35,13 +41,13 @@ impl Host {
         }
     }
 
-    /// The host with its datasets and disks as they are now.
+    /// The host with its datasets and disks as they are now, and what is on those that hold regions.
     #[must_use]
     pub fn inventory(
         &self,
         cluster_id: Option<ids::ClusterId>,
         datasets: Vec<DatasetStatus>,
-        disks: Vec<DiskStatus>,
+        (disks, region_datasets): (Vec<DiskStatus>, Vec<RegionDataset>),
     ) -> Inventory {
         Inventory {
             sled_id: self.identity.sled_id,
@@ -56,6 +62,31 @@ impl Host {
             memory_bytes: self.memory_bytes,
             datasets,
             disks,
+            region_datasets,
         }
     }
+}
+
+/// The disks, and the datasets on them, as they are told. `knows` says of which regions there is a record.
+#[must_use]
+pub fn on_disks(
+    looks: Vec<DiskLook>,
+    knows: impl Fn(RegionId) -> bool,
+) -> (Vec<DiskStatus>, Vec<RegionDataset>) {
+    let told = |disk_id: DiskId, dataset: Dataset| RegionDataset {
+        disk_id,
+        region_id: dataset.region,
+        known: knows(dataset.region),
+        mounted: dataset.mounted,
+        reserved: dataset.size.reservation_bytes,
+        quota: dataset.size.quota_bytes,
+        used: dataset.used_bytes,
+        available: dataset.available_bytes,
+    };
+    let (mut disks, mut all) = (Vec::new(), Vec::new());
+    for DiskLook { status, datasets } in looks {
+        all.extend(datasets.into_iter().map(|dataset| told(status.id, dataset)));
+        disks.push(status);
+    }
+    (disks, all)
 }

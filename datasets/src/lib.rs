@@ -26,7 +26,12 @@
 //! Reserve what the quota is. A disk whose datasets may together take more than it has can be filled by one of them, and then the
 //! others do not get what was reserved for them: on directories because nobody stops a write, on `zfs-fuse` 0.7 because it
 //! refuses writes at a pool without other room (seen: 3.6 MiB written of 100 MiB reserved). OpenZFS was not tried.
+//!
 //! An agent gives regions on ZFS more than is reserved for them all the same: what their snapshots keep is counted, too.
+//!
+//! **Snapshots here are nobody's yet.** The five calls about them (`snapshot`, `snapshots`, `destroy_snapshot`, `open_snapshot`,
+//! `close_snapshot`) are used by the contract suite alone: a region's snapshots are its format's own (`region/src/snapshots.rs`), the same on every
+//! disk, and taken by whoever writes it. They are here for what such ones cannot do, such as to keep a whole dataset while its files are moved.
 //!
 //! `zfs-fuse` 0.7 is for tests. Killed, it keeps what was synced through the descriptor that has written it; what was written through
 //! another one, closed before the sync, it was seen to lose.

@@ -78,6 +78,8 @@ catalogue! {
     BadRegion "bad_region" 400 "there can be no such region" "";
     RegionSnapshotRefused "region_snapshot_refused" 409 "the snapshot of the region is not taken, or is there still" "the answer says why";
     DownstairsAway "downstairs_away" 503 "the Downstairs of the region's disk does not answer" "retry after the time in Retry-After";
+    SnapshotDeleted "snapshot_deleted" 409 "the snapshot was deleted: its id is used up" "take one under another id";
+    RegionHasSnapshots "region_has_snapshots" 409 "the region is not destroyed, because it has snapshots" "delete its snapshots first; GET of the region lists them";
     RegionNotFound "region_not_found" 404 "no such region here" "";
     DiskNotFound "disk_not_found" 404 "the sled has no such disk for regions" "GET /disks lists those that it has";
     RegionConflict "region_conflict" 409 "the region is there with other content" "ask for what it has, or choose another id";

@@ -77,6 +77,11 @@ impl FreeSpace {
         self.layout.free_pages + self.layout.tracts
     }
 
+    /// Data blocks that are in some snapshot.
+    pub(crate) fn in_snapshots(&self) -> u64 {
+        self.in_snapshots.count()
+    }
+
     /// Data blocks that are in snapshots alone.
     pub(crate) fn in_snapshots_alone(&self) -> u64 {
         self.in_snapshots_alone.count()
@@ -244,10 +249,7 @@ impl FreeSpace {
 
     /// The data blocks that a page has bits for.
     pub(crate) fn places_of(&self, page: u64) -> Range<u64> {
-        match page.checked_sub(self.layout.free_pages) {
-            None => page * BITS..((page + 1) * BITS).min(self.layout.data_blocks),
-            Some(tract) => self.layout.first_of(tract)..self.layout.first_of(tract + 1),
-        }
+        places_of_page(&self.layout, page)
     }
 
     fn page_of(&self, place: u64) -> u64 {
@@ -273,6 +275,14 @@ impl FreeSpace {
                 self.places.clear(place..place + 1);
             }
         }
+    }
+}
+
+/// The data blocks that a page of bits has bits for.
+pub(crate) fn places_of_page(layout: &Layout, page: u64) -> Range<u64> {
+    match page.checked_sub(layout.free_pages) {
+        None => page * BITS..((page + 1) * BITS).min(layout.data_blocks),
+        Some(tract) => layout.first_of(tract)..layout.first_of(tract + 1),
     }
 }
 

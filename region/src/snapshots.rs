@@ -31,15 +31,18 @@
 //! | the file is removed, the directory synced | nothing |
 
 //!
-//! [`taking`], [`deleting`], [`reading`], [`finding`] (at an opening); [`mod@file`]: what is in the file of one.
+//! [`taking`], [`deleting`], [`reading`], [`finding`] (at an opening); [`mod@file`]: what is in the file of one. [`room`]: what they may come to
+//! need.
 
 mod deleting;
 mod file;
 mod finding;
 mod reading;
+mod room;
 mod taking;
 
 pub use deleting::{Going, Gone};
+pub use room::{SnapshotRoom, snapshot_room};
 pub use taking::{Taken, Taking, TakingEnd};
 
 use crate::{

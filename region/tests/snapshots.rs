@@ -1,11 +1,12 @@
 //! What a snapshot costs, what it refuses, and what it says when its file is rotten. That it survives crashes is in `crash`.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use durable_fs::{DiskFaults, FaultyDisk, SimDisk, SimMachine, Storage};
+use durable_fs::{DiskFaults, FaultyDisk, Operation, SimDisk, SimMachine, Storage, StorageError};
 use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{
     BlockSize, Geometry, Held, Identity, List, NewContent, NewRegion, Onto, Opening, Position, Region,
-    SNAPSHOTS_MAX, SnapshotAtRest, SnapshotError, TakingEnd, What, Write, WriteError, checksum, look_inside,
+    SNAPSHOTS_MAX, SnapshotAtRest, SnapshotError, SnapshotRoom, TakingEnd, What, Write, WriteError, checksum,
+    look_inside, snapshot_room,
 };
 use std::{io::IoSlice, sync::Arc};
 use uuid::Uuid;
@@ -432,4 +433,48 @@ fn what_an_attempt_to_let_one_go_did_not_make_durable_is_not_taken_for_durable_b
         machine.crash(seed);
         assert!(has(&mut open(&disk), 1, 0), "seed {seed}, behind the deletion");
     }
+}
+
+#[test]
+fn the_room_that_snapshots_may_come_to_need_is_told_before_it_is_and_shrinks_as_it_is_taken() {
+    let (disk, mut region) = region();
+    let told = || snapshot_room(Arc::new(disk.clone()), path()).expect("it is told");
+    let made_bytes = bytes_on(&disk, path());
+    assert_eq!(told(), SnapshotRoom { bytes: 0, missing_bytes: 0, made_bytes });
+    write_all(&mut region, 0);
+    let taking = region.begin_snapshot(id(1)).expect("it may be taken");
+    let room = taking.room();
+    assert!(matches!(region.end_snapshot(taking.run()), Ok(TakingEnd::Taken)));
+    assert_eq!(told(), room);
+    let all = BLOCKS * BLOCK as u64;
+    assert!(room.bytes == room.missing_bytes && (all..all + all / 4).contains(&room.bytes), "{room:?}");
+    // Another one of the same has nothing of its own.
+    take(&mut region, 2);
+    assert_eq!(told(), room);
+    write_all(&mut region, 1);
+    let written = told();
+    assert_eq!((written.bytes, written.made_bytes), (room.bytes, made_bytes));
+    assert!(written.missing_bytes < room.bytes / 4, "{written:?}");
+    // It was enough.
+    assert!(bytes_on(&disk, path()) <= made_bytes + room.bytes);
+    take(&mut region, 3);
+    assert!(told().bytes > room.bytes + all, "{:?}", told());
+    for number in 1..=3 {
+        delete(&mut region, number);
+    }
+    assert_eq!(told(), SnapshotRoom { bytes: 0, missing_bytes: 0, made_bytes });
+}
+
+#[test]
+fn a_snapshot_that_is_refused_for_lack_of_room_leaves_everything_as_it_was() {
+    let (disk, mut region) = region();
+    write_all(&mut region, 0);
+    let taking = region.begin_snapshot(id(1)).expect("it may be taken");
+    let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    let taken = taking.refuse(StorageError::new(Operation::Reserve, path(), source));
+    assert!(matches!(region.end_snapshot(taken), Ok(TakingEnd::NotTaken(error)) if error.is_no_space()));
+    assert_eq!((region.snapshots().count(), bytes_on(&disk, &file_of(1))), (0, 0));
+    write_all(&mut region, 1);
+    take(&mut region, 1);
+    assert!(has(&mut region, 1, 1));
 }

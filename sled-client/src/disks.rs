@@ -1,7 +1,7 @@
 //! The disks of a sled: its M.2s, and those that hold regions.
 
 use crate::artifacts::DatasetStatus;
-use ids::DiskId;
+use ids::{DiskId, RegionId};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use utoipa::ToSchema;
@@ -44,8 +44,41 @@ pub struct DiskStatus {
     pub reflinks: Option<bool>,
     /// Its bytes; none if it cannot be asked.
     pub space: Option<DiskSpace>,
+    /// What lies in the place of datasets and is none, or none that can be read: left as it is. At most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strangers: Vec<DiskStranger>,
     /// The process that serves its regions.
     pub downstairs: DownstairsStatus,
+}
+
+/// Something on a disk that is none of the sled's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DiskStranger {
+    /// Its name there.
+    pub name: String,
+    /// Why it is none.
+    pub reason: String,
+}
+
+/// The dataset of a region on one of the sled's disks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RegionDataset {
+    /// The disk.
+    pub disk_id: DiskId,
+    /// Whose it is.
+    pub region_id: RegionId,
+    /// Whether the sled knows the region: one that nobody knows was made before the sled's records were lost, or on another sled.
+    pub known: bool,
+    /// Whether its files are there.
+    pub mounted: bool,
+    /// Bytes that nobody else gets.
+    pub reserved: u64,
+    /// Bytes that it may take at most, snapshots and all.
+    pub quota: u64,
+    /// Bytes that it takes.
+    pub used: u64,
+    /// Bytes that may still be written.
+    pub available: u64,
 }
 
 /// What holds a disk's datasets.

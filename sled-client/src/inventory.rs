@@ -1,6 +1,9 @@
 //! What a sled is.
 
-use crate::{artifacts::DatasetStatus, disks::DiskStatus};
+use crate::{
+    artifacts::DatasetStatus,
+    disks::{DiskStatus, RegionDataset},
+};
 use ids::{AgentEpoch, ClusterId, SledId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -35,4 +38,7 @@ pub struct Inventory {
     /// The disks that hold regions, in the order of the agent's config.
     #[serde(default)]
     pub disks: Vec<DiskStatus>,
+    /// The datasets of regions on those disks that say what they have; by disk, then by region.
+    #[serde(default)]
+    pub region_datasets: Vec<RegionDataset>,
 }

@@ -15,8 +15,9 @@ pub struct RegionRequest {
     pub disk_id: DiskId,
     /// The volume that it is a part of; kept, and told.
     pub volume_id: VolumeId,
-    /// The regions that hold the same blocks.
-    pub region_set_id: RegionSetId,
+    /// The regions that hold the same blocks. Unless said, that of the volume's own id: a volume of one region set needs no other one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region_set_id: Option<RegionSetId>,
     /// Bytes of a block: 512 or 4096.
     pub block_size: u32,
     /// Blocks of an extent.
@@ -36,8 +37,9 @@ pub struct RegionRequest {
     /// chooses.
     #[serde(default)]
     pub incarnation: Option<u64>,
-    /// The members that a new region set is made with, this one among them: they are full from the start. Empty for a region that is to
-    /// be filled.
+    /// The members that a new region set is made with, this one among them: they are full from the start, and hold zeros. All of them are made
+    /// with the same list, which a construction request then names; so whoever makes a volume chooses the ids and incarnations of all before
+    /// the first PUT. Empty for a region that is to be filled: regions that were all made so are none that a volume could begin with.
     #[serde(default)]
     pub members: Vec<RegionMember>,
 }
@@ -138,8 +140,11 @@ pub struct Region {
     pub encrypted: bool,
     /// Bytes of its blocks.
     pub size: u64,
-    /// Bytes that are reserved for it on the disk.
+    /// Bytes that are reserved for it on the disk: its file as it was made, which takes them all.
     pub reserved: u64,
+    /// Bytes that it may take there at most, snapshots and all; none once it was destroyed, or if its disk is not in the agent's config.
+    #[serde(default)]
+    pub quota: Option<u64>,
     /// Bytes that it takes on the disk; none while the disk does not say.
     pub used: Option<u64>,
     /// The highest right of a coordinator that the sled knows for it.

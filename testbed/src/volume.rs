@@ -46,7 +46,7 @@ impl Cluster {
                 executor_epoch: EXECUTOR_EPOCH,
                 disk_id: place.disk_id,
                 volume_id,
-                region_set_id: set,
+                region_set_id: Some(set),
                 block_size: BLOCK_SIZE,
                 blocks_per_extent: blocks,
                 extent_count: 1,

@@ -30,7 +30,7 @@ use crate::{
     supervision::{Standing, Supervisor},
 };
 use camino::Utf8Path;
-use datasets::{DatasetError, Datasets, DiskReport, FileSystem, Health};
+use datasets::{Dataset, DatasetError, Datasets, DiskReport, FileSystem, Health, Listing, Stranger};
 use downstairs::{Answer, Order};
 use durable_fs::DiskFaults;
 use futures::future::join_all;
@@ -38,7 +38,7 @@ use ids::DiskId;
 use place::Place;
 use problem::chain;
 use sled_client::disks::{
-    DiskHealth, DiskKind, DiskSpace, DiskStatus, DownstairsState, DownstairsStatus, ZfsStatus,
+    DiskHealth, DiskKind, DiskSpace, DiskStatus, DiskStranger, DownstairsState, DownstairsStatus, ZfsStatus,
 };
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -64,6 +64,15 @@ pub struct Disk {
     /// Where its Downstairs listens.
     pub address: SocketAddr,
     downstairs: watch::Receiver<Standing>,
+}
+
+/// One as it is now, and what is on it.
+#[derive(Clone, Debug)]
+pub struct DiskLook {
+    /// How it does.
+    pub status: DiskStatus,
+    /// The datasets of its regions; none while it does not say.
+    pub datasets: Vec<Dataset>,
 }
 
 /// All of a sled's. Cheap to clone.
@@ -114,8 +123,25 @@ impl Disk {
         asked.map_err(|panic| panic.to_string())?.map_err(|error| chain(&error))
     }
 
-    async fn status(&self) -> DiskStatus {
-        let report = self.datasets.disk().await;
+    async fn look(&self) -> DiskLook {
+        let (report, listing) = tokio::join!(self.datasets.disk(), self.datasets.list());
+        let mut status = self.status(report);
+        let datasets = match listing {
+            Ok(Listing { datasets, strangers }) => {
+                let told = |Stranger { name, why }| DiskStranger { name, reason: why };
+                status.strangers = strangers.into_iter().map(told).collect();
+                datasets
+            }
+            Err(error) => {
+                // One that cannot be asked has said why.
+                status.reason.get_or_insert_with(|| chain(&error));
+                Vec::new()
+            }
+        };
+        DiskLook { status, datasets }
+    }
+
+    fn status(&self, report: DiskReport) -> DiskStatus {
         let downstairs = self.served(&report);
         let DiskReport { directory, pool, file_system, reflinks, space, health, detail, .. } = report;
         let zfs = self.place.zfs().map(|dataset| ZfsStatus {
@@ -159,6 +185,7 @@ impl Disk {
                 reserved: space.reserved_bytes,
                 reservable: space.reservable_bytes,
             }),
+            strangers: Vec::new(),
             downstairs,
         }
     }
@@ -189,7 +216,7 @@ impl Disks {
     }
 
     /// All of them, as they are now; all are asked at once, so that one that hangs costs one limit.
-    pub async fn status(&self) -> Vec<DiskStatus> {
-        join_all(self.0.iter().map(Disk::status)).await
+    pub async fn look(&self) -> Vec<DiskLook> {
+        join_all(self.0.iter().map(Disk::look)).await
     }
 }

@@ -2,11 +2,17 @@
 //!
 //! | | reserved | may be taken |
 //! |---|---|---|
-//! | a directory | the file, and 1 to 2 MiB | the same: kept in books, so the file may grow by what snapshots have while there is room |
+//! | a directory | the file, and 1 to 2 MiB | four times as much, snapshots and all: its Downstairs refuses snapshots beyond that, and those for which the disk has no room |
 //! | ZFS | a sixteenth more | four times as much: a quota that ZFS keeps, snapshots and all |
+//!
+//! On directories nobody keeps room by itself for what snapshots may come to need. So what is reserved for a new region is only what they leave
+//! ([`DiskKind::for_snapshots`]).
 
 use crate::config::DiskKind;
-use datasets::{QUOTA_BYTES_MAX, Size};
+use datasets::{Dataset, DatasetError, Datasets, QUOTA_BYTES_MAX, Size};
+use downstairs::SNAPSHOTS_TIMES;
+use durable_fs::RealDisk;
+use std::sync::Arc;
 
 /// Beyond a region's file, its dataset has so many bytes, for the file system's own record of it; and it is a multiple of them.
 const STEP: u64 = 1 << 20;
@@ -16,7 +22,7 @@ const ZFS_PART: u64 = 16;
 
 /// What a snapshot keeps is counted as the region's: so it may have three whose blocks have all been written since. What it takes beyond
 /// that is no mistake of a client, and there is a limit for those.
-const ZFS_TIMES: u64 = 4;
+const TIMES: u64 = 1 + SNAPSHOTS_TIMES;
 
 impl DiskKind {
     /// Bytes that are reserved for a region whose file has so many.
@@ -32,11 +38,27 @@ impl DiskKind {
     /// The size of the dataset for which so many are.
     #[must_use]
     pub(crate) fn size(&self, reservation_bytes: u64) -> Size {
-        let quota_bytes = match self {
-            DiskKind::Directory(_) => reservation_bytes,
-            DiskKind::Zfs(_) => reservation_bytes.saturating_mul(ZFS_TIMES).min(QUOTA_BYTES_MAX),
-        };
+        let quota_bytes = reservation_bytes.saturating_mul(TIMES).min(QUOTA_BYTES_MAX);
         Size { quota_bytes, reservation_bytes }
+    }
+
+    /// Bytes that the snapshots of a disk's regions may still come to need, where the disk does not keep them itself.
+    ///
+    /// # Errors
+    /// What is wrong with the disk.
+    pub(crate) async fn for_snapshots(&self, datasets: &dyn Datasets) -> Result<u64, DatasetError> {
+        if let DiskKind::Zfs(_) = self {
+            return Ok(0);
+        }
+        let all = datasets.list().await?.datasets;
+        let missing = move |dataset: Dataset| {
+            let files = downstairs::Disk::new(Arc::new(RealDisk::new(&dataset.directory)));
+            // One that is being made, or cannot be read, comes to need nothing.
+            files.snapshot_room(dataset.region).map_or(0, |room| room.missing_bytes)
+        };
+        let sum = move || all.into_iter().map(missing).fold(0, u64::saturating_add);
+        // What panics has said so, and needs nothing.
+        Ok(tokio::task::spawn_blocking(sum).await.unwrap_or(0))
     }
 }
 
@@ -55,7 +77,7 @@ mod tests {
                 "{file_bytes}: {plain}"
             );
             assert!(pool >= plain && pool > file_bytes + file_bytes / 16, "{file_bytes}: {pool}");
-            assert_eq!(directory.size(plain), Size { quota_bytes: plain, reservation_bytes: plain });
+            assert_eq!(directory.size(plain), Size { quota_bytes: 4 * plain, reservation_bytes: plain });
             assert_eq!(zfs.size(pool), Size { quota_bytes: 4 * pool, reservation_bytes: pool });
             assert!(zfs.size(pool).check().is_ok());
         }

@@ -112,7 +112,10 @@ fn serve(serving: &Serving) -> Result<(), ServeError> {
     // Before it listens: whoever finds it may ask it to end.
     let mut stop = runtime.block_on(async { stop::on_signals() })?;
     let disk = open(directory, faults.as_ref(), &runtime);
-    let server = Server::start(Disk::new(Arc::new(RegionFiles::new(disk))), *address)?;
+    let disk = Disk::new(Arc::new(RegionFiles::new(disk)));
+    // A dataset of ZFS has a quota of its own.
+    let disk = if zfs.is_none() { disk.with_room_for_snapshots() } else { disk };
+    let server = Server::start(disk, *address)?;
     let control = control(directory, &server);
     tracing::info!(%directory, address = %server.address(), "downstairs serves the disk");
     let ended = runtime.block_on(async {

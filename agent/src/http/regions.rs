@@ -63,7 +63,8 @@ async fn put(
     create.await.map(ApiJson).map_err(|error| problems::of_region(&error))
 }
 
-/// Destroys a region; done if it is not there.
+/// Destroys a region; done if it is not there, and then its PUT, if that comes later, makes nothing. Refused while it has snapshots; a clone's own
+/// goes with it.
 #[utoipa::path(
     delete, path = "/regions/{id}", operation_id = "region_delete",
     params(("id" = RegionId, Path), ExecutorQuery),
@@ -100,7 +101,7 @@ async fn put_snapshot(
     taken.map(|()| StatusCode::NO_CONTENT).map_err(|error| problems::of_region(&error))
 }
 
-/// Deletes a snapshot of a region; done if it is not there. Whoever reads it is refused from then on.
+/// Deletes a snapshot of a region; done if it is not there. Whoever reads it is refused from then on, and it is never taken again under this id.
 #[utoipa::path(
     delete, path = "/regions/{id}/snapshots/{snapshot_id}", operation_id = "region_snapshot_delete",
     params(("id" = RegionId, Path), ("snapshot_id" = SnapshotId, Path), ExecutorQuery),

@@ -1,6 +1,9 @@
 //! The sled API: the coordinator's and the operator's calls. Needs a token.
 
-use crate::http::{Context, artifacts, jobs, pantry, regions, wire};
+use crate::{
+    http::{Context, artifacts, jobs, pantry, regions, wire},
+    inventory,
+};
 use axum::extract::State;
 use http_edge::{
     ApiJson,
@@ -20,7 +23,7 @@ struct Document;
 /// The calls of this API.
 pub fn router() -> OpenApiRouter<Context> {
     let mut router = OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(inventory))
+        .routes(routes!(show_inventory))
         .routes(routes!(disks))
         .merge(artifacts::router())
         .merge(jobs::router())
@@ -30,14 +33,15 @@ pub fn router() -> OpenApiRouter<Context> {
     router
 }
 
-/// What the sled is.
+/// What the sled is, and what it has: its disks, and the datasets of regions on them.
 #[utoipa::path(
     get, path = "/inventory", operation_id = "inventory",
     responses((status = 200, body = Inventory))
 )]
-async fn inventory(State(context): State<Context>) -> ApiJson<Inventory> {
-    let (listing, disks) = tokio::join!(context.store.list(), context.disks.status());
-    ApiJson(context.host.inventory(listing.cluster_id, wire::datasets(listing.datasets), disks))
+async fn show_inventory(State(context): State<Context>) -> ApiJson<Inventory> {
+    let (listing, looks) = tokio::join!(context.store.list(), context.disks.look());
+    let on_disks = inventory::on_disks(looks, |region| context.regions.knows(region));
+    ApiJson(context.host.inventory(listing.cluster_id, wire::datasets(listing.datasets), on_disks))
 }
 
 /// The sled's disks: M.2 datasets, and those that hold regions.
@@ -46,6 +50,7 @@ async fn inventory(State(context): State<Context>) -> ApiJson<Inventory> {
     responses((status = 200, body = DiskPage))
 )]
 async fn disks(State(context): State<Context>) -> ApiJson<DiskPage> {
-    let (listing, disks) = tokio::join!(context.store.list(), context.disks.status());
+    let (listing, looks) = tokio::join!(context.store.list(), context.disks.look());
+    let disks = looks.into_iter().map(|look| look.status).collect();
     ApiJson(DiskPage { items: wire::datasets(listing.datasets), disks, next_page: None })
 }

@@ -86,14 +86,25 @@ impl Regions {
         let work = async move |shared: Arc<Shared>| {
             let known = shared.record(region)?.ok_or(RegionError::NotFound { region })?;
             plan::check_epoch(region, known.executor_epoch, executor_epoch)?;
-            match (known.state, &order) {
-                (State::Created, _) => {}
+            let record = Record { executor_epoch, ..known };
+            let record = match (record.state, &order) {
+                (State::Created, Order::DeleteSnapshot { snapshot, .. }) if !record.is_of(*snapshot) => {
+                    record.without_snapshot(*snapshot)
+                }
+                (State::Created, Order::Snapshot { snapshot, .. })
+                    if record.deleted_snapshots.contains(snapshot) =>
+                {
+                    return Err(RegionError::SnapshotDeleted { region, snapshot: *snapshot });
+                }
+                (State::Created, _) => record,
                 // With its region it is gone.
-                (State::Destroyed, Order::DeleteSnapshot { .. }) => return Ok(()),
+                (State::Destroyed, Order::DeleteSnapshot { .. }) => return shared.keep(&record).await,
                 (state, _) => return Err(RegionError::NotThere { region, state }),
-            }
-            let disk = shared.disk(known.spec.disk)?;
-            shared.keep(&Record { executor_epoch, ..known }).await?;
+            };
+            let disk = shared.disk(record.spec.disk)?;
+            // Before it is begun: whoever asks for it again finds that it is deleted, whatever becomes of this.
+            shared.keep(&record).await?;
+            fault_points::reach("regions.snapshot_recorded").await;
             match disk.ask(order).await {
                 Ok(Answer::Done) => Ok(()),
                 Ok(Answer::Refused { words: why, .. }) => Err(RegionError::Snapshot { region, why }),
@@ -104,11 +115,29 @@ impl Regions {
                 Err(why) => Err(RegionError::DownstairsAway { disk: disk.id, why }),
             }
         };
-        self.work(region, work).await
+        self.work(region, executor_epoch, work).await
     }
 }
 
 impl Shared {
+    /// Refuses to destroy one with snapshots: who reads them may know nothing of the region. A clone has only what it is of, and goes with it.
+    pub(super) async fn check_no_snapshots(&self, record: &Record) -> Result<(), RegionError> {
+        let region = record.region;
+        let found = self.disk(record.spec.disk)?.datasets.find(region).await;
+        let found = found.map_err(|source| RegionError::Dataset { region, source })?;
+        // Its disk has lost it.
+        let Some(dataset) = found else { return Ok(()) };
+        let files = downstairs::Disk::new(Arc::new(RealDisk::new(&dataset.directory)));
+        let named = tokio::task::spawn_blocking(move || files.snapshots(region)).await;
+        let named = named.map_err(|_| RegionError::Died { region })?;
+        let mut all = named.map_err(|source| RegionError::SnapshotsUnknown { region, source })?;
+        all.retain(|snapshot| !record.is_of(*snapshot));
+        match all.iter().min() {
+            Some(first) => Err(RegionError::HasSnapshots { region, first: *first, others: all.len() - 1 }),
+            None => Ok(()),
+        }
+    }
+
     /// Tells its Downstairs what to do for it. One that does not hear it is told again.
     pub(super) async fn order_clone(&self, record: &Record) {
         let (Some(order), Ok(disk)) = (record.clone_order(), self.disk(record.spec.disk)) else { return };

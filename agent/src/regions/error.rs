@@ -4,7 +4,7 @@ use super::types::State;
 use datasets::DatasetError;
 use downstairs::DiskError;
 use durable_fs::StorageError;
-use ids::{DiskId, RegionId};
+use ids::{DiskId, RegionId, SnapshotId};
 use problem::Code;
 use thiserror::Error;
 
@@ -24,6 +24,37 @@ pub enum RegionError {
         region: RegionId,
         /// In its Downstairs' words.
         why: String,
+    },
+    /// It was deleted, and is not taken again.
+    #[error(
+        "snapshot {snapshot} of region {region} was deleted: what is asked was on its way before, or the id is used twice; take one under another id"
+    )]
+    SnapshotDeleted {
+        /// Of which region.
+        region: RegionId,
+        /// Which.
+        snapshot: SnapshotId,
+    },
+    /// It would take its snapshots along.
+    #[error(
+        "region {region} is not destroyed, because it has snapshots: {first} and {others} others; delete them first"
+    )]
+    HasSnapshots {
+        /// Which.
+        region: RegionId,
+        /// One of them.
+        first: SnapshotId,
+        /// How many more there are.
+        others: usize,
+    },
+    /// Whether it has snapshots is not known.
+    #[error("the snapshots of region {region} cannot be listed")]
+    SnapshotsUnknown {
+        /// Which.
+        region: RegionId,
+        /// Why.
+        #[source]
+        source: DiskError,
     },
     /// Nobody does what is asked.
     #[error("the Downstairs of disk {disk} does not answer: {why}")]
@@ -86,6 +117,16 @@ pub enum RegionError {
         incarnation: u64,
         /// What has become of it.
         state: State,
+    },
+    /// The id is used up, though nothing was made of it.
+    #[error(
+        "region {region} was destroyed before it was made, by executor epoch {known}: choose another id; a coordinator of a greater epoch may use this one"
+    )]
+    Buried {
+        /// Which.
+        region: RegionId,
+        /// The right of whoever has destroyed it.
+        known: u64,
     },
     /// It was made, and is not there.
     #[error(
@@ -200,12 +241,14 @@ impl RegionError {
         match self {
             RegionError::BadRequest { .. } => Code::BadRegion,
             RegionError::Snapshot { .. } | RegionError::NotThere { .. } => Code::RegionSnapshotRefused,
+            RegionError::SnapshotDeleted { .. } => Code::SnapshotDeleted,
+            RegionError::HasSnapshots { .. } => Code::RegionHasSnapshots,
             RegionError::DownstairsAway { .. } => Code::DownstairsAway,
             RegionError::NotFound { .. } => Code::RegionNotFound,
             RegionError::NoDisk { .. } => Code::DiskNotFound,
             RegionError::StaleEpoch { .. } => Code::StaleEpoch,
             RegionError::Conflict { .. } => Code::RegionConflict,
-            RegionError::Gone { .. } => Code::RegionDestroyed,
+            RegionError::Gone { .. } | RegionError::Buried { .. } => Code::RegionDestroyed,
             RegionError::Lost { .. } => Code::RegionLost,
             RegionError::Busy { .. } | RegionError::GoesOn { .. } => Code::RegionBusy,
             RegionError::InUse { .. } => Code::RegionInUse,
@@ -215,7 +258,7 @@ impl RegionError {
             RegionError::Unreadable { .. } => Code::RegionUnreadable,
             RegionError::Strange { .. } => Code::RegionStrange,
             RegionError::Dataset { source, .. } => of_dataset(source),
-            RegionError::File { .. } => Code::DiskUnusable,
+            RegionError::File { .. } | RegionError::SnapshotsUnknown { .. } => Code::DiskUnusable,
             RegionError::Record { .. } => Code::Unavailable,
             RegionError::Died { .. } => Code::Internal,
         }

@@ -9,7 +9,7 @@ use super::{
     plan::{self, Create, Destroy},
     seen::{Seen, why_not},
     store::{Known, Records},
-    types::{self, Record, Spec, State, Wanted},
+    types::{self, Record, Spec, State, Tombstone, Wanted},
 };
 use crate::disks::{Disk, Disks};
 use datasets::{Dataset, DatasetError, Health};
@@ -32,7 +32,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 /// Regions of a sled that are not destroyed, at most: a Downstairs serves some hundreds at a time, and a list of them is made in memory.
 pub const REGIONS_MAX: usize = 4_096;
 
-/// Destroyed regions that are remembered: more than any coordinator has calls under way. Beyond that the ones with the lowest ids are
+/// Destroyed regions that are remembered, those that were never made among them: more than any coordinator has calls under way. Beyond that the ones with the lowest ids are
 /// forgotten, which are the oldest ones.
 pub const DESTROYED_MAX: usize = 16_384;
 
@@ -82,7 +82,9 @@ impl Regions {
     /// [`RegionError`].
     pub async fn create(&self, wanted: Wanted) -> Result<Region, RegionError> {
         let region = wanted.region;
-        let record = self.work(region, async move |shared| shared.create(wanted).await).await?;
+        let executor_epoch = wanted.executor_epoch;
+        let record =
+            self.work(region, executor_epoch, async move |shared| shared.create(wanted).await).await?;
         Ok(self.0.tell(&record, &self.0.seen(&record).await).await)
     }
 
@@ -92,7 +94,8 @@ impl Regions {
     /// [`RegionError`].
     pub async fn destroy(&self, region: RegionId, executor_epoch: u64) -> Result<(), RegionError> {
         types::check_epoch(executor_epoch)?;
-        self.work(region, async move |shared| shared.destroy(region, executor_epoch).await).await
+        let work = async move |shared: Arc<Shared>| shared.destroy(region, executor_epoch).await;
+        self.work(region, executor_epoch, work).await
     }
 
     /// A region as it is.
@@ -104,6 +107,12 @@ impl Regions {
         Ok(self.0.tell(&record, &self.0.seen(&record).await).await)
     }
 
+    /// Whether it has a record, and may be there.
+    #[must_use]
+    pub fn knows(&self, region: RegionId) -> bool {
+        lock(&self.0.known).get(&region).is_some_and(|known| !known.is_gone())
+    }
+
     /// So many regions that are not destroyed, after this one, by id.
     pub async fn list(&self, after: Option<RegionId>, count: usize) -> Vec<Region> {
         let records: Vec<Record> = {
@@ -111,7 +120,7 @@ impl Regions {
             let after = after.map_or(Bound::Unbounded, Bound::Excluded);
             let records = known.range((after, Bound::Unbounded)).filter_map(|(_, known)| match known {
                 Known::Record(record) if record.state != State::Destroyed => Some(record.as_ref().clone()),
-                Known::Record(_) | Known::Unreadable(_) => None,
+                Known::Record(_) | Known::Tombstone(_) | Known::Unreadable(_) => None,
             });
             records.take(count).collect()
         };
@@ -139,10 +148,12 @@ impl Regions {
         }
     }
 
-    /// Does the work of a call in a task of its own, alone on its region.
+    /// Does the work of a call in a task of its own, alone on its region. One that is refused has been heard of all the same: whoever is older
+    /// has lost its right.
     pub(super) async fn work<T, F>(
         &self,
         region: RegionId,
+        executor_epoch: u64,
         work: impl FnOnce(Arc<Shared>) -> F + Send + 'static,
     ) -> Result<T, RegionError>
     where
@@ -153,9 +164,14 @@ impl Regions {
             return Err(RegionError::Busy { region });
         }
         let at_work = AtWork(Arc::clone(&self.0), region);
-        let work = work(Arc::clone(&self.0));
+        let (work, shared) = (work(Arc::clone(&self.0)), Arc::clone(&self.0));
         let task = tokio::spawn(async move {
-            let done = work.await;
+            let mut done = work.await;
+            if done.is_err()
+                && let Err(not_kept) = shared.raise_epoch(region, executor_epoch).await
+            {
+                done = Err(not_kept);
+            }
             drop(at_work);
             done
         });
@@ -170,16 +186,22 @@ impl Shared {
     async fn create(self: Arc<Shared>, wanted: Wanted) -> Result<Record, RegionError> {
         let region = wanted.region;
         let known = self.record(region)?;
+        if let Some(tombstone) = self.tombstone(region) {
+            plan::create_over(tombstone, wanted.executor_epoch)?;
+        }
         let planned = plan::create(known.as_ref(), &wanted)?;
         let disk = self.disk(wanted.spec.disk)?;
         let geometry = wanted.spec.geometry()?;
         let record = match (planned, known) {
-            (Create::Begin, _) | (_, None) => {
+            (Create::Begin, known) | (_, known @ None) => {
                 let incarnation = wanted.incarnation.unwrap_or_else(types::new_incarnation);
                 let quota_bytes = disk.kind().reserved_bytes(geometry.file_bytes());
                 self.check_room(region, disk, quota_bytes).await?;
                 let Wanted { executor_epoch, spec, .. } = wanted;
-                Record { region, executor_epoch, incarnation, state: State::Creating, spec, quota_bytes }
+                // Another life of the id; its snapshots have ids of their own.
+                let deleted_snapshots = known.map(|known| known.deleted_snapshots).unwrap_or_default();
+                let state = State::Creating;
+                Record { region, executor_epoch, incarnation, state, spec, quota_bytes, deleted_snapshots }
             }
             (Create::GoOn | Create::Nothing, Some(known)) => {
                 let source = wanted.spec.source;
@@ -207,13 +229,16 @@ impl Shared {
     }
 
     async fn destroy(self: Arc<Shared>, region: RegionId, executor_epoch: u64) -> Result<(), RegionError> {
-        let Some(known) = self.record(region)? else { return Ok(()) };
+        let Some(known) = self.record(region)? else { return self.bury(region, executor_epoch).await };
         let planned = plan::destroy(&known, executor_epoch)?;
         let mut record = Record { executor_epoch, ..known };
         if planned == Destroy::Nothing {
             return self.keep(&record).await;
         }
         let disk = self.disk(record.spec.disk)?;
+        if record.state == State::Created {
+            self.check_no_snapshots(&record).await?;
+        }
         record.state = State::Destroying;
         self.keep(&record).await?;
         fault_points::reach("regions.destroy_recorded").await;
@@ -237,9 +262,16 @@ impl Shared {
 
     pub(super) fn record(&self, region: RegionId) -> Result<Option<Record>, RegionError> {
         match lock(&self.known).get(&region) {
-            None => Ok(None),
+            None | Some(Known::Tombstone(_)) => Ok(None),
             Some(Known::Record(record)) => Ok(Some(record.as_ref().clone())),
             Some(Known::Unreadable(why)) => Err(RegionError::Unreadable { region, why: why.clone() }),
+        }
+    }
+
+    fn tombstone(&self, region: RegionId) -> Option<Tombstone> {
+        match lock(&self.known).get(&region) {
+            Some(Known::Tombstone(tombstone)) => Some(*tombstone),
+            Some(Known::Record(_) | Known::Unreadable(_)) | None => None,
         }
     }
 
@@ -249,7 +281,7 @@ impl Shared {
         let known = lock(&self.known);
         let record = |known: &Known| match known {
             Known::Record(record) if is_clone(record) => Some(record.as_ref().clone()),
-            Known::Record(_) | Known::Unreadable(_) => None,
+            Known::Record(_) | Known::Tombstone(_) | Known::Unreadable(_) => None,
         };
         known.values().filter_map(record).collect()
     }
@@ -260,21 +292,25 @@ impl Shared {
             Known::Record(record) if record.state == State::Destroying => {
                 Some((record.region, record.executor_epoch))
             }
-            Known::Record(_) | Known::Unreadable(_) => None,
+            Known::Record(_) | Known::Tombstone(_) | Known::Unreadable(_) => None,
         };
         known.values().filter_map(record).collect()
     }
 
     /// Whether the disk can take one more, before anything is begun.
     async fn check_room(&self, region: RegionId, disk: &Disk, wanted: u64) -> Result<(), RegionError> {
-        let is_live =
-            |known: &&Known| !matches!(known, Known::Record(record) if record.state == State::Destroyed);
-        let regions = lock(&self.known).values().filter(is_live).count();
+        let regions = lock(&self.known).values().filter(|known| !known.is_gone()).count();
         if regions >= REGIONS_MAX {
             return Err(RegionError::TooMany { regions });
         }
         let report = disk.datasets.disk().await;
-        let reservable = report.space.map(|space| space.reservable_bytes);
+        // What the disk's snapshots may come to need is nobody else's.
+        let kept = match report.health {
+            Health::Healthy | Health::Degraded => disk.kind().for_snapshots(disk.datasets.as_ref()).await,
+            _ => Ok(0),
+        };
+        let kept = kept.map_err(|source| RegionError::Dataset { region, source })?;
+        let reservable = report.space.map(|space| space.reservable_bytes.saturating_sub(kept));
         match (report.health, reservable) {
             (Health::Healthy | Health::Degraded | Health::Full, Some(reservable)) if reservable < wanted => {
                 Err(RegionError::NoRoom { region, disk: disk.id, wanted, reservable })
@@ -301,31 +337,54 @@ impl Shared {
         Ok(())
     }
 
+    /// Remembers of a region that nobody knows that it is not to be made any more.
+    async fn bury(&self, region: RegionId, executor_epoch: u64) -> Result<(), RegionError> {
+        match self.tombstone(region) {
+            Some(Tombstone { executor_epoch: known, .. }) if known == executor_epoch => return Ok(()),
+            Some(Tombstone { executor_epoch: known, .. }) => {
+                plan::check_epoch(region, known, executor_epoch)?;
+            }
+            None => {}
+        }
+        let (records, tombstone) = (self.records.clone(), Tombstone { region, executor_epoch });
+        let kept = tokio::task::spawn_blocking(move || records.bury(tombstone)).await;
+        kept.map_err(|_| RegionError::Died { region })?
+            .map_err(|source| RegionError::Record { region, source })?;
+        lock(&self.known).insert(region, Known::Tombstone(tombstone));
+        tracing::info!(%region, executor_epoch, "a region was destroyed before it was made");
+        self.forget_oldest().await;
+        Ok(())
+    }
+
+    /// Remembers the right of a call that was refused. What was only heard of before it was made has none but that of its destruction.
+    async fn raise_epoch(&self, region: RegionId, executor_epoch: u64) -> Result<(), RegionError> {
+        match self.record(region) {
+            Ok(Some(known)) if known.executor_epoch < executor_epoch => {
+                self.keep(&Record { executor_epoch, ..known }).await
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     /// Forgets destroyed regions beyond [`DESTROYED_MAX`]. Failing to costs a file, which the next start counts again.
     async fn forget_oldest(&self) {
-        let forgotten: Vec<Record> = {
+        let forgotten: Vec<(RegionId, Known)> = {
             let mut known = lock(&self.known);
-            let is_destroyed =
-                |known: &Known| matches!(known, Known::Record(record) if record.state == State::Destroyed);
-            let destroyed = known.values().filter(|known| is_destroyed(known)).count();
+            let gone = known.values().filter(|known| known.is_gone()).count();
             let oldest: Vec<RegionId> = known
                 .iter()
-                .filter(|(region, known)| is_destroyed(known) && !lock(&self.at_work).contains(region))
+                .filter(|(region, known)| known.is_gone() && !lock(&self.at_work).contains(region))
                 .map(|(region, _)| *region)
-                .take(destroyed.saturating_sub(DESTROYED_MAX))
+                .take(gone.saturating_sub(DESTROYED_MAX))
                 .collect();
-            let take = |region: &RegionId| match known.remove(region) {
-                Some(Known::Record(record)) => Some(*record),
-                Some(Known::Unreadable(_)) | None => None,
-            };
-            oldest.iter().filter_map(take).collect()
+            oldest.iter().filter_map(|region| known.remove_entry(region)).collect()
         };
         let records = self.records.clone();
         let forget = move || {
-            for record in forgotten {
-                if let Err(error) = records.forget(&record) {
+            for (region, known) in forgotten {
+                if let Err(error) = records.forget(region, &known) {
                     let error = &error as &dyn std::error::Error;
-                    tracing::warn!(region = %record.region, error, "the record of a destroyed region stays");
+                    tracing::warn!(%region, error, "the record of a destroyed region stays");
                 }
             }
         };
@@ -349,7 +408,7 @@ impl Shared {
         snapshots: Vec<SnapshotId>,
         clone: Option<Result<CloneStatus, String>>,
     ) -> Region {
-        let Record { region, executor_epoch, incarnation, state, ref spec, quota_bytes } = *record;
+        let Record { region, executor_epoch, incarnation, state, ref spec, quota_bytes, .. } = *record;
         let (state, reason) = match (state, seen) {
             (State::Destroyed, _) => (RegionState::Destroyed, None),
             (State::Created, Ok(None)) => {
@@ -378,6 +437,11 @@ impl Shared {
             extent_count: spec.extent_count,
             encrypted: spec.encrypted,
             size: spec.size_bytes(),
+            quota: self
+                .disks
+                .get(spec.disk)
+                .filter(|_| is_there)
+                .map(|disk| disk.kind().size(quota_bytes).quota_bytes),
             reserved: if is_there { quota_bytes } else { 0 },
             used: if is_there { seen.ok().flatten().map(|dataset| dataset.used_bytes) } else { Some(0) },
             executor_epoch,

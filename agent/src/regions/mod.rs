@@ -10,8 +10,9 @@
 //! ```text
 //!                 PUT                                        DELETE                     dataset gone
 //!   (no record) ─────► creating ──dataset, file made──► created ─────► destroying ───────────────────► destroyed ──┐
-//!                       ▲    └───────────DELETE──────────────────────────▲  └─ in use, disk away: tried again      │
-//!                       └───────────────────────── PUT of a greater incarnation ◄──────────────────────────────────┘
+//!       │               ▲  ▲ └───────────DELETE──────────────────────────▲  └─ in use, disk away: tried again      │
+//!       │ DELETE        │  └────────────────────── PUT of a greater incarnation ◄──────────────────────────────────┘
+//!       └─────► tombstone ──PUT of a greater executor epoch
 //! ```
 //!
 //! | a crash in | leaves | who goes on |
@@ -20,9 +21,17 @@
 //! | created | the region | |
 //! | destroying | the region, or a part of its dataset that does not count any more | the agent, by itself |
 //! | destroyed | nothing. The record stays, so that a late PUT makes no region that nobody knows | |
+//! | tombstone | nothing, as before it: the PUT of what was destroyed before it was made may still be on its way | |
+//!
+//! A call that is refused has been heard of, too: of a region that has a record, its right counts from then on, and whoever is older is
+//! refused.
 //!
 //! A read-only region is *created* when its file is there; what it holds, and whether that is proven, is its file's to say, and its Downstairs is
 //! asked. What that one is to do for it is ordered again as long as it is not done: so it goes on after the end of either process.
+//!
+//! A region that has snapshots is not destroyed: who reads them may know nothing of who destroys it, so they are deleted first, each by its
+//! own call. That is seen before the destruction is recorded; from then on nothing keeps it from going on. Snapshots that were deleted are
+//! remembered in its record, before its Downstairs is asked: a PUT of one that was on its way takes no other one under its id.
 //!
 //! What a record says was made and its disk does not have is told as `failed`, and never made again in silence: an empty region that its
 //! volume takes for a full one would be lost data.

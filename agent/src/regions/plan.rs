@@ -2,7 +2,7 @@
 
 use super::{
     error::RegionError,
-    types::{Record, Spec, State, Wanted},
+    types::{Record, Spec, State, Tombstone, Wanted},
 };
 use ids::{RegionId, SnapshotId};
 
@@ -45,6 +45,17 @@ pub(super) fn create(known: Option<&Record>, wanted: &Wanted) -> Result<Create, 
             None => Ok(Create::Nothing),
         },
     }
+}
+
+/// Decides over a PUT of what was destroyed before it was made. Who has destroyed it has given the id up, and its PUT may be late; a
+/// newer coordinator has not.
+///
+/// # Errors
+/// `stale_epoch`, `region_destroyed`.
+pub(super) fn create_over(tombstone: Tombstone, executor_epoch: u64) -> Result<(), RegionError> {
+    let Tombstone { region, executor_epoch: known } = tombstone;
+    check_epoch(region, known, executor_epoch)?;
+    if executor_epoch == known { Err(RegionError::Buried { region, known }) } else { Ok(()) }
 }
 
 /// Decides over a DELETE.
@@ -105,6 +116,14 @@ mod tests {
     }
 
     #[test]
+    fn what_was_destroyed_before_it_was_made_is_made_by_a_newer_coordinator_alone() {
+        let tombstone = Tombstone { region: RegionId::generate(), executor_epoch: 5 };
+        let decided = |epoch| create_over(tombstone, epoch).map_err(|error| error.code());
+        let expected = [Err(Code::StaleEpoch), Err(Code::RegionDestroyed), Ok(())];
+        assert_eq!([4, 5, 6].map(decided), expected);
+    }
+
+    #[test]
     fn who_has_the_snapshot_may_change_and_which_one_it_is_may_not() {
         let source = |snapshot: u128, port: u16| RegionSource {
             snapshot_id: SnapshotId(uuid::Uuid::from_u128(snapshot)),
@@ -117,7 +136,15 @@ mod tests {
         let (region, spec) = (RegionId::generate(), Spec { source: Some(source(1, 1)), ..spec() });
         let (executor_epoch, incarnation) = (1, 1);
         let state = State::Created;
-        let known = Record { region, executor_epoch, incarnation, state, spec: spec.clone(), quota_bytes: 1 };
+        let known = Record {
+            region,
+            executor_epoch,
+            incarnation,
+            state,
+            spec: spec.clone(),
+            quota_bytes: 1,
+            deleted_snapshots: Vec::new(),
+        };
         let decided = |source: Option<RegionSource>| {
             let spec = Spec { source, ..spec.clone() };
             let wanted = Wanted { region, executor_epoch, incarnation: None, spec };
@@ -140,6 +167,7 @@ mod tests {
                 state,
                 spec: spec.clone(),
                 quota_bytes: 1 << 20,
+                deleted_snapshots: Vec::new(),
             };
             for executor_epoch in [4, 5, 6] {
                 for incarnation in [None, Some(6), Some(7), Some(8)] {

@@ -2,7 +2,7 @@
 
 use super::error::RegionError;
 use downstairs::{CLONE_SOURCES_MAX, Order, Source};
-use ids::{DiskId, RegionId, RegionSetId, VolumeId};
+use ids::{DiskId, RegionId, RegionSetId, SnapshotId, VolumeId};
 use region::{BlockSize, Geometry, Identity, List, ListVersion, MEMBERS_MAX, Member, NewRegion, Position};
 use serde::{Deserialize, Serialize};
 use sled_client::regions::{RegionMember, RegionRequest, RegionSource};
@@ -11,6 +11,10 @@ use uuid::Uuid;
 
 /// The greatest incarnation: any program that reads JSON keeps it exactly.
 const INCARNATION_MAX: u64 = (1 << 53) - 1;
+
+/// Deleted snapshots that are remembered of a region: four times as many as it may have, and more than any coordinator has calls under way for
+/// one. Beyond that the ones that were deleted first are forgotten.
+pub const SNAPSHOTS_DELETED_MAX: usize = 256;
 
 /// What a region is made of: as long as that stays, it is the same request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +84,19 @@ pub struct Record {
     pub spec: Spec,
     /// Bytes that its dataset has.
     pub quota_bytes: u64,
+    /// Snapshots of this id that were deleted, the newest last: each of them is deleted for good, whatever is still on its way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deleted_snapshots: Vec<SnapshotId>,
+}
+
+/// All that is remembered of a region that was to be destroyed before it was made: the PUT of it may still be on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tombstone {
+    /// Which.
+    pub region: RegionId,
+    /// The highest right of a coordinator that has asked for that.
+    pub executor_epoch: u64,
 }
 
 impl Wanted {
@@ -96,7 +113,7 @@ impl Wanted {
         let spec = Spec {
             disk: request.disk_id,
             volume: request.volume_id,
-            set: request.region_set_id,
+            set: request.region_set_id.unwrap_or(RegionSetId(request.volume_id.0)),
             block_size: request.block_size,
             blocks_per_extent: request.blocks_per_extent,
             extent_count: request.extent_count,
@@ -223,6 +240,21 @@ pub(super) fn new_incarnation() -> u64 {
 }
 
 impl Record {
+    /// Whether that is the snapshot that it is a clone of.
+    pub(super) fn is_of(&self, snapshot: SnapshotId) -> bool {
+        self.spec.source.as_ref().is_some_and(|source| source.snapshot_id == snapshot)
+    }
+
+    /// The same, with that snapshot deleted.
+    pub(super) fn without_snapshot(mut self, snapshot: SnapshotId) -> Record {
+        if !self.deleted_snapshots.contains(&snapshot) {
+            let too_many = (self.deleted_snapshots.len() + 1).saturating_sub(SNAPSHOTS_DELETED_MAX);
+            self.deleted_snapshots.drain(..too_many);
+            self.deleted_snapshots.push(snapshot);
+        }
+        self
+    }
+
     /// What its Downstairs is to do for it, if it gets its content elsewhere.
     pub(super) fn clone_order(&self) -> Option<Order> {
         let source = |member: &sled_client::regions::RegionSourceMember| Source {

@@ -15,7 +15,7 @@ pub(super) fn downstairs(directory: &Utf8Path, address: SocketAddr) -> Result<()
     log::start(&LogSettings { format: LogFormat::Text, filter: None })?;
     // Two that serve the same regions would each believe that they know who may write.
     let _only_one = StateLock::take(directory)?;
-    let disk = Disk::new(Arc::new(RealDisk::new(directory)));
+    let disk = Disk::new(Arc::new(RealDisk::new(directory))).with_room_for_snapshots();
     let regions = disk.regions()?.len();
     let server = Server::start(disk, address)?;
     let control = serve::control(directory, &server);

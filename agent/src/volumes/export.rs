@@ -4,7 +4,7 @@ use super::{Notices, description, keys, signals::wait_for_signal};
 use crate::tokens;
 use camino::Utf8Path;
 use daemon::log::{self, LogFormat, LogSettings};
-use std::{error::Error, num::NonZeroU64, sync::mpsc, thread};
+use std::{error::Error, net::IpAddr, num::NonZeroU64, sync::mpsc, thread};
 use uuid::Uuid;
 use volume_export::{Address, Control, Export, NoticesOrder, Offer, Patience, Refusal};
 
@@ -25,6 +25,8 @@ pub(super) struct Order<'a> {
     pub(super) key_file: Option<&'a Utf8Path>,
     /// Whether what lies under it is copied in.
     pub(super) is_to_scrub: bool,
+    /// From where it comes to members, servers and the coordinator; without one the system chooses.
+    pub(super) from: Option<IpAddr>,
     /// Who is told of repairs, if somebody is.
     pub(super) notices: &'a Notices,
 }
@@ -55,7 +57,7 @@ pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Er
     let id = request.id;
     let notices = notices_order(order.notices)?;
     let mut export = Export::new(
-        Offer { composition, request: Some(request), name: String::new(), source_address: None },
+        Offer { composition, request: Some(request), name: String::new(), source_address: order.from },
         listen,
     )?;
     if let Some(notices) = notices {

@@ -51,7 +51,12 @@ use region_look::LookError;
 use replace::ReplaceError;
 use scrub::{DropError, ScrubAct};
 use snapshot::SnapshotError;
-use std::{error::Error, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{
+    error::Error,
+    net::{IpAddr, SocketAddr},
+    process::ExitCode,
+    time::Duration,
+};
 use volume_export::{AskError, ControlError, ExportError, NoticesError, Patience, Refusal};
 use volume_repair::{BuildError, members_code};
 
@@ -119,6 +124,10 @@ pub enum VolumeCommand {
         /// Copy what lies under the volume into it, in the background, from the beginning on.
         #[arg(long)]
         scrub: bool,
+        /// The address of this host from which it comes to members, to servers of URLs, and to the coordinator that is told of repairs; unless
+        /// said, the system chooses one. A server that is not reached from there is asked from any.
+        #[arg(long, value_name = "ADDRESS")]
+        from: Option<IpAddr>,
         /// Tell a coordinator which members are filled, how far that is and how it has ended.
         #[command(flatten)]
         notices: Notices,
@@ -275,6 +284,7 @@ pub fn run(command: VolumeCommand) -> ExitCode {
             room_timeout,
             repair_rate,
             scrub,
+            from,
             notices,
         } => {
             let control = control::socket(&volume, control.as_deref());
@@ -291,6 +301,7 @@ pub fn run(command: VolumeCommand) -> ExitCode {
                 repair_rate: repair_rate.map(|rate| rate.0),
                 key_file: key_file.as_deref(),
                 is_to_scrub: scrub,
+                from,
                 notices: &notices,
             };
             export::export(order, listen.0)

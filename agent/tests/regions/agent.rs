@@ -1,6 +1,6 @@
 //! A real agent with disks of its own. Owns its config, its process, and the end of all that it has started.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use ids::DiskId;
 use sled_client::{
@@ -11,6 +11,7 @@ use std::{
     fmt::Debug,
     fs::{self, File},
     io::Write,
+    net::IpAddr,
     os::unix::fs::PermissionsExt,
     os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
@@ -59,6 +60,13 @@ impl Agent {
         let dir = self.disk_dir(self.disks.len());
         fs::create_dir(&dir).unwrap();
         self.add_disk("dir", dir.as_str(), vec![dir.to_string()]);
+    }
+
+    /// One with a directory of a mounted disk as its disk.
+    pub(crate) fn with_directory(dir: &Utf8Path, last: u8) -> Agent {
+        let mut agent = Agent::without_disks(last);
+        agent.add_disk("dir", dir.as_str(), vec![dir.to_string()]);
+        agent
     }
 
     /// One with a dataset of a pool as its disk, which need not be there.
@@ -114,6 +122,11 @@ impl Agent {
             agent.stands(index, DownstairsState::Running).await;
         }
         agent
+    }
+
+    /// Its own address, from which it and what it has started come to others.
+    pub(crate) fn ip(&self) -> IpAddr {
+        self.address.parse().unwrap()
     }
 
     /// Where its sled API is.

@@ -25,7 +25,7 @@ pub(crate) fn request(disk: DiskId, set: RegionSetId) -> RegionRequest {
         executor_epoch: 5,
         disk_id: disk,
         volume_id: VolumeId::generate(),
-        region_set_id: set,
+        region_set_id: Some(set),
         block_size: u32::try_from(BLOCK).unwrap(),
         blocks_per_extent: BLOCKS / 4,
         extent_count: 4,
@@ -186,7 +186,7 @@ async fn a_region_that_is_being_cloned_is_destroyed_and_one_that_cannot_be_is_to
     }
     for (change, words) in [
         ((|wanted| wanted.extent_count = 3) as fn(&mut RegionRequest), "its blocks are"),
-        (|wanted| wanted.region_set_id = RegionSetId::generate(), "is a member of set"),
+        (|wanted| wanted.region_set_id = Some(RegionSetId::generate()), "is a member of set"),
         (|wanted| wanted.source.as_mut().unwrap().snapshot_id = SnapshotId::generate(), "has no snapshot"),
         (
             |wanted| wanted.source.as_mut().unwrap().members[0].incarnation = 4,
@@ -235,9 +235,39 @@ async fn snapshots_are_taken_and_deleted_by_who_has_the_newest_right_and_as_ofte
     assert_eq!(read(second), Ok(Some(99)));
     let nobody = said(client.put_region_snapshot(RegionId::generate(), second, 6).await);
     assert!(nobody.contains("region_not_found"), "{nobody}");
+    let refused = said(client.delete_region(region, 6).await);
+    assert!(refused.contains("region_has_snapshots") && refused.contains(&second.to_string()), "{refused}");
+    assert_eq!(client.region(region).await.unwrap().state, RegionState::Created);
+    assert_eq!(read(second), Ok(Some(99)));
+    client.delete_region_snapshot(region, second, 6).await.unwrap();
     agent.eventually(async || client.delete_region(region, 6).await).await;
     // With its region it is gone.
     client.delete_region_snapshot(region, second, 6).await.unwrap();
     let gone = said(client.put_region_snapshot(region, second, 6).await);
     assert!(gone.contains("region_snapshot_refused"), "{gone}");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_was_deleted_is_taken_again_by_no_call_that_was_on_its_way() {
+    let mut agent = Agent::served(1, 28).await;
+    let origin = Origin::on(&agent).await;
+    let (region, never) = (origin.region, SnapshotId::generate());
+    for snapshot in [origin.snapshot, never] {
+        agent.client.delete_region_snapshot(region, snapshot, 5).await.unwrap();
+    }
+    for restarts in [true, false] {
+        for late in [origin.snapshot, never] {
+            let refused = said(agent.client.put_region_snapshot(region, late, 5).await);
+            assert!(refused.contains("snapshot_deleted"), "{refused}");
+        }
+        if restarts {
+            agent.kill();
+            agent.start();
+            agent.stands(0, DownstairsState::Running).await;
+        }
+    }
+    assert_eq!(agent.client.region(region).await.unwrap().snapshots, []);
+    let other = SnapshotId::generate();
+    agent.eventually(async || agent.client.put_region_snapshot(region, other, 5).await).await;
+    assert_eq!(agent.client.region(region).await.unwrap().snapshots, [other]);
 }

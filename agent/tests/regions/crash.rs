@@ -4,9 +4,9 @@ use crate::agent::eventually;
 use camino_tempfile::Utf8TempDir;
 use datasets::{Datasets, Directories};
 use durable_fs::{PublishStep, RealDisk, SimDisk, SimMachine, Storage};
-use ids::{DiskId, RegionId, RegionSetId, VolumeId};
+use ids::{DiskId, RegionId, RegionSetId, SnapshotId, VolumeId};
 use problem::Code;
-use region::{BlockSize, Geometry, Identity, List, NewRegion};
+use region::{BlockSize, Geometry, Identity, List, NewRegion, Opening};
 use sled_agent::{
     config::{DiskKind, DiskSettings},
     disks::{Disk, Disks, Launch},
@@ -14,7 +14,7 @@ use sled_agent::{
         RegionError, Regions,
         handle::{DESTROYED_MAX, REGIONS_MAX},
         store::{PROCEDURE, Records},
-        types::{Record, Spec, State, Wanted},
+        types::{Record, SNAPSHOTS_DELETED_MAX, Spec, State, Wanted},
     },
 };
 use sled_client::regions::RegionState;
@@ -273,9 +273,9 @@ async fn a_file_that_is_another_regions_is_not_taken_for_it_and_left_as_it_is() 
 /// Writes the record of a region in that state, as if all of its life had been.
 fn remember(sled: &Sled, records: &Records, region: RegionId, state: State) {
     let Wanted { executor_epoch, spec, .. } = sled.wanted(region);
-    records
-        .put(&Record { region, executor_epoch, incarnation: 9, state, spec, quota_bytes: 1 << 20 })
-        .unwrap();
+    let (incarnation, quota_bytes, deleted_snapshots) = (9, 1 << 20, Vec::new());
+    let record = Record { region, executor_epoch, incarnation, state, spec, quota_bytes, deleted_snapshots };
+    records.put(&record).unwrap();
 }
 
 #[tokio::test]
@@ -300,6 +300,159 @@ async fn there_is_a_limit_to_regions_and_the_oldest_of_those_that_are_gone_are_f
         }
         for kept in [gone[3], gone[DESTROYED_MAX + 1], there[0]] {
             regions.show(kept).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_destroyed_before_it_was_made_is_made_by_no_call_that_was_on_its_way() {
+    for step in PublishStep::ALL {
+        for seed in 0..SEEDS {
+            let sled = Sled::new().await;
+            let region = RegionId::generate();
+            let late = |executor_epoch| Wanted { executor_epoch, ..sled.wanted(region) };
+            sled.machine.stop_at(step.of(PROCEDURE), 1);
+            assert_eq!(code(sled.regions().destroy(region, 8).await), Code::Unavailable);
+            sled.machine.crash(seed);
+            let regions = sled.regions();
+            regions.destroy(region, 8).await.unwrap();
+            regions.destroy(region, 8).await.unwrap();
+            for regions in [regions, sled.regions()] {
+                assert_eq!(code(regions.create(late(5)).await), Code::StaleEpoch, "{step:?}, seed {seed}");
+                assert_eq!(code(regions.create(late(8)).await), Code::RegionDestroyed);
+                assert_eq!(code(regions.destroy(region, 7).await), Code::StaleEpoch);
+                assert_eq!(code(regions.show(region).await), Code::RegionNotFound);
+                assert!(regions.list(None, 10).await.is_empty());
+                assert_eq!(sled.has(region).await, (false, false));
+            }
+            // A newer coordinator that destroys it, too, has the last word; one that is newer still makes it.
+            let regions = sled.regions();
+            regions.destroy(region, 9).await.unwrap();
+            assert_eq!(code(sled.regions().create(late(8)).await), Code::StaleEpoch);
+            let made = sled.regions().create(late(10)).await.unwrap();
+            assert_eq!((made.state, made.executor_epoch), (RegionState::Created, 10));
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_was_refused_has_been_heard_of_by_those_that_are_older() {
+    for step in PublishStep::ALL {
+        for seed in 0..SEEDS {
+            let sled = Sled::new().await;
+            let region = RegionId::generate();
+            let wanted = sled.wanted(region);
+            sled.regions().create(wanted.clone()).await.unwrap();
+            let mut other = Wanted { executor_epoch: 4, ..wanted.clone() };
+            other.spec.block_size = 4096;
+            sled.machine.stop_at(step.of(PROCEDURE), 1);
+            // Before it is durable nobody is answered.
+            assert_eq!(code(sled.regions().create(other.clone()).await), Code::Unavailable);
+            sled.machine.crash(seed);
+            let regions = sled.regions();
+            assert_eq!(code(regions.create(other).await), Code::RegionConflict);
+            for regions in [regions, sled.regions()] {
+                assert_eq!(code(regions.create(wanted.clone()).await), Code::StaleEpoch, "{step:?}, {seed}");
+                assert_eq!(code(regions.destroy(region, 3).await), Code::StaleEpoch);
+                assert_eq!(regions.show(region).await.unwrap().executor_epoch, 4);
+            }
+            sled.regions().destroy(region, 4).await.unwrap();
+            // Nor does a refused call of what is gone pass unheard.
+            let again = Wanted { executor_epoch: 6, ..wanted };
+            assert_eq!(code(sled.regions().create(again).await), Code::RegionDestroyed);
+            assert_eq!(code(sled.regions().destroy(region, 5).await), Code::StaleEpoch);
+        }
+    }
+}
+
+/// Takes a snapshot of a region that nobody serves, or deletes one.
+async fn with_region_file(sled: &Sled, region: RegionId, act: impl FnOnce(&mut region::Region)) {
+    let directory = sled.directories.find(region).await.unwrap().unwrap().directory;
+    let path = camino::Utf8PathBuf::from(format!("{region}.region"));
+    let opening = Opening { life: 1, boot: uuid::Uuid::nil() };
+    act(&mut region::open(Arc::new(RealDisk::new(&directory)), &path, opening).unwrap());
+}
+
+#[tokio::test]
+async fn a_region_with_snapshots_is_not_destroyed_and_all_of_it_stays() {
+    let sled = Sled::new().await;
+    let (region, regions) = (RegionId::generate(), sled.regions());
+    let wanted = sled.wanted(region);
+    regions.create(wanted.clone()).await.unwrap();
+    let snapshots = [(); 2].map(|()| SnapshotId::generate());
+    for snapshot in snapshots {
+        with_region_file(&sled, region, |file| {
+            let taken = file.begin_snapshot(snapshot).unwrap().run();
+            assert!(matches!(file.end_snapshot(taken), Ok(region::TakingEnd::Taken)));
+        })
+        .await;
+    }
+    for (deleted, snapshot) in snapshots.into_iter().enumerate() {
+        let refused = regions.destroy(region, 4).await.unwrap_err();
+        assert_eq!(refused.code(), Code::RegionHasSnapshots);
+        let words = refused.to_string();
+        assert!(words.contains(&format!("and {} others", 1 - deleted)), "{words}");
+        let told = sled.regions().show(region).await.unwrap();
+        assert_eq!((told.state, told.snapshots.len()), (RegionState::Created, 2 - deleted));
+        assert_eq!(sled.has(region).await, (true, true));
+        // Whoever was refused is heard of.
+        assert_eq!(code(regions.create(wanted.clone()).await), Code::StaleEpoch);
+        with_region_file(&sled, region, |file| {
+            let gone = file.begin_delete_snapshot(snapshot).unwrap().run();
+            file.end_delete_snapshot(gone).unwrap();
+        })
+        .await;
+    }
+    regions.destroy(region, 4).await.unwrap();
+    assert_eq!(sled.has(region).await, (false, false));
+}
+
+#[tokio::test]
+async fn a_snapshot_that_was_deleted_is_remembered_before_its_downstairs_is_asked() {
+    for step in PublishStep::ALL {
+        for seed in 0..SEEDS {
+            let sled = Sled::new().await;
+            let (region, snapshot) = (RegionId::generate(), SnapshotId::generate());
+            sled.regions().create(sled.wanted(region)).await.unwrap();
+            sled.machine.stop_at(step.of(PROCEDURE), 1);
+            assert_eq!(code(sled.regions().delete_snapshot(region, snapshot, 3).await), Code::Unavailable);
+            sled.machine.crash(seed);
+            let regions = sled.regions();
+            // Nobody serves the disk, so nothing is done; but what was durable counts.
+            let late = code(regions.snapshot(region, snapshot, 3).await);
+            let may_be: &[Code] = match step {
+                PublishStep::DirectorySynced => &[Code::SnapshotDeleted],
+                PublishStep::Renamed => &[Code::SnapshotDeleted, Code::DownstairsAway],
+                _ => &[Code::DownstairsAway],
+            };
+            assert!(may_be.contains(&late), "{step:?}, seed {seed}: {late:?}");
+            for _ in 0..2 {
+                assert_eq!(code(regions.delete_snapshot(region, snapshot, 3).await), Code::DownstairsAway);
+            }
+            for regions in [regions, sled.regions()] {
+                assert_eq!(code(regions.snapshot(region, snapshot, 3).await), Code::SnapshotDeleted);
+                let other = regions.snapshot(region, SnapshotId::generate(), 3).await;
+                assert_eq!(code(other), Code::DownstairsAway);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_deleted_snapshots_the_newest_are_remembered_and_the_record_is_read_again() {
+    let sled = Sled::new().await;
+    let region = RegionId::generate();
+    let regions = sled.regions();
+    regions.create(sled.wanted(region)).await.unwrap();
+    let deleted: Vec<SnapshotId> = (0..=SNAPSHOTS_DELETED_MAX).map(|_| SnapshotId::generate()).collect();
+    for snapshot in &deleted {
+        assert_eq!(code(regions.delete_snapshot(region, *snapshot, 3).await), Code::DownstairsAway);
+    }
+    for regions in [regions, sled.regions()] {
+        let late = async |which: usize| code(regions.snapshot(region, deleted[which], 3).await);
+        assert_eq!(late(0).await, Code::DownstairsAway, "it is forgotten");
+        for kept in [1, SNAPSHOTS_DELETED_MAX] {
+            assert_eq!(late(kept).await, Code::SnapshotDeleted);
         }
     }
 }

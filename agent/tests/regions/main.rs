@@ -2,8 +2,10 @@
 //!
 //! - [`crash`]: a crash at every named step of a record, within one process.
 //! - [`agent`]: a real agent with disks. [`downstairs`]: that its Downstairs are there, whoever dies. [`volume`]: a volume on them.
+//!   [`from`]: from where an export comes to others.
 //! - [`set`]: a region set by API. [`pantry`]: volumes that the sled holds itself, on such sets. [`web`]: a web server to import from.
-//!   [`clones`]: read-only regions, and snapshots by API. [`wire`]: who writes and reads them. [`zfs`]: a disk that is a dataset of a pool.
+//!   [`on_disks`]: what is on them is told. [`clones`]: read-only regions, and snapshots by API. [`wire`]: who writes and reads them. [`zfs`]: a disk that is a dataset of a pool.
+//!   [`kinds`]: the same on each kind of file system.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,6 +13,9 @@ mod agent;
 mod clones;
 mod crash;
 mod downstairs;
+mod from;
+mod kinds;
+mod on_disks;
 mod pantry;
 mod set;
 mod volume;

@@ -40,7 +40,7 @@ pub(crate) async fn region(
         executor_epoch: 1,
         disk_id: agent.disks[disk],
         volume_id,
-        region_set_id: set.id,
+        region_set_id: Some(set.id),
         block_size,
         blocks_per_extent: set.blocks_per_extent,
         extent_count: set.extent_count,

@@ -1,8 +1,9 @@
 //! A web server on this machine that has one thing, and may be held in the middle of it, or break off.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     io,
+    net::IpAddr,
     sync::{Arc, Mutex},
 };
 use tokio::{
@@ -32,6 +33,8 @@ pub(crate) struct Web {
     pub(crate) url: String,
     /// The ranges that it was asked for; none for all.
     pub(crate) asked: Arc<Mutex<Vec<Option<usize>>>>,
+    /// From where it was asked.
+    pub(crate) askers: Arc<Mutex<BTreeSet<IpAddr>>>,
     released: watch::Sender<bool>,
     serves: JoinHandle<()>,
 }
@@ -49,17 +52,20 @@ impl Web {
         let url = format!("http://reader:secret@{}/image", listener.local_addr().unwrap());
         let (released, release) = watch::channel(false);
         let asked = Arc::new(Mutex::new(Vec::new()));
+        let askers = Arc::new(Mutex::new(BTreeSet::new()));
+        let came = Arc::clone(&askers);
         let (content, seen) = (Arc::new(content), Arc::clone(&asked));
         let mut manners: VecDeque<Manner> = manners.iter().copied().collect();
         let serves = tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
+            while let Ok((socket, from)) = listener.accept().await {
+                came.lock().unwrap().insert(from.ip());
                 let manner = manners.pop_front().unwrap_or(Manner::Answers);
                 let (content, release, seen) = (Arc::clone(&content), release.clone(), Arc::clone(&seen));
                 // One whose client is gone in the middle is nobody's trouble.
                 tokio::spawn(async move { answer(socket, &content, manner, release, &seen).await });
             }
         });
-        Web { url, asked, released, serves }
+        Web { url, asked, askers, released, serves }
     }
 
     /// Lets those go on that are held.

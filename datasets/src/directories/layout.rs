@@ -49,6 +49,9 @@ const SERVERS_LOCK: &str = "lock";
 /// What ext makes on each of its file systems.
 const LOST_AND_FOUND: &str = "lost+found";
 
+/// The socket of whoever serves the disk's regions; its own affair, too.
+const SERVERS_SOCKET: &str = "downstairs.control";
+
 /// What a name at a place of datasets, or of snapshots, says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Name<Id> {
@@ -71,7 +74,10 @@ pub(super) fn read<Id: FromStr + fmt::Display>(name: &str) -> Name<Id> {
     let rest = name.strip_prefix(NEW).or_else(|| name.strip_prefix(GONE));
     if rest.and_then(id).is_some() {
         Name::Leftover
-    } else if name == LOST_AND_FOUND || name == SERVERS_LOCK || name.starts_with(MARK) {
+    } else if name == LOST_AND_FOUND
+        || [SERVERS_LOCK, SERVERS_SOCKET].contains(&name)
+        || name.starts_with(MARK)
+    {
         Name::Own
     } else {
         Name::Stranger
@@ -137,6 +143,7 @@ mod tests {
         assert_eq!(read::<RegionId>("lost+found"), Name::Own);
         assert_eq!(read::<RegionId>(MARK), Name::Own);
         assert_eq!(read::<RegionId>("lock"), Name::Own);
+        assert_eq!(read::<RegionId>("downstairs.control"), Name::Own);
     }
 
     #[test]

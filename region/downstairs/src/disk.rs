@@ -4,11 +4,14 @@
 //!   on the disk ──somebody asks for it──► open ──nobody has been connected for a while──► settled, and on the disk
 //! ```
 
-use crate::member::Member;
+use crate::{
+    member::Member,
+    room::{self, BeingTaken},
+};
 use camino::{Utf8Path, Utf8PathBuf};
-use durable_fs::{Storage, StorageError};
+use durable_fs::{Space, Storage, StorageError};
 use ids::{RegionId, SnapshotId};
-use region::{CreateError, NewRegion, OpenError, Opening, Outside};
+use region::{CreateError, NewRegion, OpenError, Opening, Outside, SnapshotRoom, Taken, Taking};
 use std::{fs, io, sync::Arc};
 use uuid::Uuid;
 
@@ -69,13 +72,44 @@ pub enum DiskError {
 #[derive(Clone, Debug)]
 pub struct Disk {
     storage: Arc<dyn Storage>,
+    /// Where nobody else keeps room for snapshots: what is promised to those that are being taken.
+    being_taken: Option<BeingTaken>,
 }
 
 impl Disk {
     /// Those in this directory.
     #[must_use]
     pub fn new(storage: Arc<dyn Storage>) -> Disk {
-        Disk { storage }
+        Disk { storage, being_taken: None }
+    }
+
+    /// Sees to it that snapshots find the room that they may come to need, or are refused: nobody else does on the disk, such as a file
+    /// system with a quota for each region.
+    #[must_use]
+    pub fn with_room_for_snapshots(self) -> Disk {
+        Disk { being_taken: Some(BeingTaken::default()), ..self }
+    }
+
+    /// Takes a snapshot, or refuses it for lack of room. Waits for the disk.
+    pub(crate) fn take_snapshot(&self, region: RegionId, taking: Taking) -> Taken {
+        let Some(being_taken) = &self.being_taken else { return taking.run() };
+        match room::promise(self, being_taken, region, taking.room()) {
+            Ok(_until_it_is_there) => taking.run(),
+            Err(error) => taking.refuse(error),
+        }
+    }
+
+    /// What the snapshots of one may come to take, whoever has it open.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    pub fn snapshot_room(&self, region: RegionId) -> Result<SnapshotRoom, DiskError> {
+        let room = region::snapshot_room(Arc::clone(&self.storage), &path(region));
+        room.map_err(|source| DiskError::Open { region, source })
+    }
+
+    pub(crate) fn space(&self) -> Result<Space, StorageError> {
+        self.storage.space()
     }
 
     /// Which there are.

@@ -17,7 +17,7 @@
 //!   parts of it. [`queue`]: what waits.
 //! - [`rules`]: what the tests leave out, one at a time, to see that they notice.
 //! - [`clones`]: regions that are made from what a peer's held at a snapshot; [`content`]: what proves them.
-//! - [`disk`]: the regions that a disk has, and their files.
+//! - [`disk`]: the regions that a disk has, and their files. [`room`]: what their snapshots may come to need of it.
 //! - [`server`], [`link`], [`requests`]: threads and sockets. [`served`]: a region while it is open. [`workers`]: who waits for the disk.
 //! - [`steward`]: what is done with regions beside serving them; [`control`], [`talk`]: who asks for it, on this machine.
 
@@ -32,6 +32,7 @@ mod member;
 mod queue;
 mod readers;
 mod requests;
+mod room;
 mod rules;
 mod served;
 mod server;
@@ -48,6 +49,7 @@ pub use content::in_hex;
 pub use control::{Control, socket_of};
 pub use disk::{Disk, DiskError};
 pub use member::{ConnectionId, EPOCHS_AT_ONCE, Effect, Ended, Member, NotCloned, Work};
+pub use room::SNAPSHOTS_TIMES;
 pub use rules::Rule;
 pub use server::{Server, ServerError};
 pub use steward::{CLONE_SOURCES_MAX, Steward, StewardError, clone_at_rest};

@@ -7,11 +7,13 @@
 //! The member is under a lock while it decides and while it writes; not while it syncs.
 
 use crate::{
+    disk::Disk,
     link::Link,
-    member::{ConnectionId, Effect, Member, Work},
+    member::{ConnectionId, Effect, Ended, Member, Work},
     requests::Requests,
     workers::Workers,
 };
+use ids::RegionId;
 use region_wire::{Hello, Reply, Request};
 use std::{
     collections::BTreeMap,
@@ -36,6 +38,7 @@ pub(crate) struct Served {
     /// Something that waited may go on.
     changed: Condvar,
     workers: Arc<Workers>,
+    disk: Disk,
 }
 
 #[derive(Debug)]
@@ -67,7 +70,7 @@ impl Drop for UnderWay {
 }
 
 impl Served {
-    pub(crate) fn new(member: Member, workers: Arc<Workers>) -> Served {
+    pub(crate) fn new(member: Member, workers: Arc<Workers>, disk: Disk) -> Served {
         let state = State {
             member: Some(member),
             links: BTreeMap::new(),
@@ -77,7 +80,7 @@ impl Served {
             under_way: 0,
             is_closing: false,
         };
-        Served { state: Mutex::new(state), changed: Condvar::new(), workers }
+        Served { state: Mutex::new(state), changed: Condvar::new(), workers, disk }
     }
 
     /// False if the region was closed.
@@ -193,7 +196,7 @@ impl Served {
                 // Of a region that is being closed nothing more is begun: closing it makes everything durable.
                 (Effect::Run(work), _) if !*is_closing => {
                     *under_way += 1;
-                    self.run_work(work);
+                    self.run_work(member.region().identity().region, work);
                 }
                 (Effect::Run(_), _) => {}
                 (Effect::Send(connection, reply), None) => {
@@ -220,10 +223,13 @@ impl Served {
         }
     }
 
-    fn run_work(self: &Arc<Served>, work: Work) {
+    fn run_work(self: &Arc<Served>, region: RegionId, work: Work) {
         let under_way = UnderWay(Arc::clone(self));
         self.workers.run(Box::new(move || {
-            let ended = work.run();
+            let ended = match work {
+                Work::Snapshot(taking) => Ended::Snapshot(under_way.0.disk.take_snapshot(region, *taking)),
+                other => other.run(),
+            };
             under_way.0.with(|member| member.ended(ended));
         }));
     }

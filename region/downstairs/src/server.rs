@@ -305,7 +305,7 @@ impl Shared {
         if let Some(served) = &*place {
             return Ok(Arc::clone(served));
         }
-        let served = Served::new(self.disk.open(region)?, Arc::clone(&self.workers));
+        let served = Served::new(self.disk.open(region)?, Arc::clone(&self.workers), self.disk.clone());
         Ok(Arc::clone(place.insert(Arc::new(served))))
     }
 

@@ -1,7 +1,7 @@
 //! Taking a snapshot: a checkpoint, and a file that names it.
 
 use super::{
-    Home, SNAPSHOTS_MAX, Snapshot, SnapshotError,
+    Home, SNAPSHOTS_MAX, Snapshot, SnapshotError, SnapshotRoom,
     file::{self, Head},
 };
 use crate::{
@@ -28,6 +28,7 @@ pub struct Taking {
     head: Head,
     pages: Vec<Page>,
     used: Arc<Bits>,
+    room: SnapshotRoom,
 }
 
 /// One that was tried to be taken.
@@ -61,9 +62,21 @@ pub enum TakingEnd {
 }
 
 impl Taking {
+    /// What the region's snapshots may come to need with this one.
+    #[must_use]
+    pub fn room(&self) -> SnapshotRoom {
+        self.room
+    }
+
+    /// Ends it as one that finds no room: whoever has the disk has promised that to others. Waits for the disk, as [`run`](Taking::run) does.
+    pub fn refuse(self, why: StorageError) -> Taken {
+        let Taking { checkpoint, head, used, .. } = self;
+        Taken { checkpointed: checkpoint.run(), head, used, named: Some(Err(NotNamed::NotThere(why))) }
+    }
+
     /// Does what waits for the disk. Its result belongs into [`Region::end_snapshot`].
     pub fn run(self) -> Taken {
-        let Taking { checkpoint, home, layout, head, pages, used } = self;
+        let Taking { checkpoint, home, layout, head, pages, used, .. } = self;
         let file = || {
             let unfinished = file::unfinished_path(&home.path, head.snapshot);
             let storage = home.storage.as_ref();
@@ -128,7 +141,8 @@ impl Region {
         if Rule::SnapshotsKeepTheirBlocks.is_kept() {
             self.keep_blocks_of_snapshots(Some(&used));
         }
-        Ok(Taking { checkpoint, home: self.home.clone(), layout: self.layout, head, pages, used })
+        let (home, layout, room) = (self.home.clone(), self.layout, self.snapshot_room());
+        Ok(Taking { checkpoint, home, layout, head, pages, used, room })
     }
 
     /// It is there, or it is not.

@@ -276,3 +276,49 @@ async fn regions_are_listed_in_pages_and_a_disk_that_is_away_is_said() {
         site.delete(id, 9).await.ok_empty();
     }
 }
+
+#[tokio::test]
+async fn a_call_that_was_on_its_way_makes_nothing_of_what_is_given_up_and_takes_no_right_back() {
+    let site = Site::new().await;
+    let (never, id, request) = (Uuid::now_v7(), Uuid::now_v7(), site.request());
+    site.put(id, &request).await.ok();
+    let before = site.standing().await;
+    // One region is destroyed before its PUT has come, the other one refused to somebody newer.
+    site.delete(never, 8).await.ok_empty();
+    let newer = with(&with(&request, "executor_epoch", 8.into()), "extent_count", 4.into());
+    assert_eq!(site.put(id, &newer).await.refusal(), refusal(409, "region_conflict"));
+    site.stage.cluster.kill("sled-a", testbed::KillScope::WholeSled).await.expect("it is killed");
+    site.stage.cluster.restart("sled-a").await.expect("it starts");
+    site.is_served().await;
+    for late in [never, id] {
+        assert_eq!(site.put(late, &request).await.refusal(), refusal(409, "stale_epoch"));
+        assert_eq!(site.delete(late, 7).await.refusal(), refusal(409, "stale_epoch"));
+    }
+    let of_the_same = with(&request, "executor_epoch", 8.into());
+    let refused = site.put(never, &of_the_same).await;
+    assert_eq!(refused.refusal(), refusal(409, "region_destroyed"));
+    assert!(refused.problem().detail.contains("before it was made"), "{}", refused.problem());
+    assert_eq!(site.get(never).await.refusal(), refusal(404, "region_not_found"));
+    let (regions, entries, reserved) = site.standing().await;
+    assert_eq!((&regions["items"][0]["executor_epoch"], &regions["items"][1]), (&json!(8), &Value::Null));
+    assert_eq!((entries, reserved), (before.1, before.2));
+    // Who is newer than both makes it.
+    assert_eq!(site.put(never, &with(&request, "executor_epoch", 9.into())).await.ok()["state"], "created");
+    site.delete(never, 9).await.ok_empty();
+    site.delete(id, 8).await.ok_empty();
+}
+
+#[tokio::test]
+async fn a_region_whose_set_is_not_said_is_of_the_one_that_has_its_volumes_id() {
+    let site = Site::new().await;
+    let (id, mut request) = (Uuid::now_v7(), site.request());
+    request.as_object_mut().expect("an object").remove("region_set_id");
+    let made = site.put(id, &request).await.ok();
+    assert_eq!((&made["region_set_id"], &made["state"]), (&request["volume_id"], &json!("created")));
+    for said in [Value::Null, request["volume_id"].clone()] {
+        assert_eq!(site.put(id, &with(&request, "region_set_id", said)).await.ok(), made);
+    }
+    let other = with(&request, "region_set_id", json!(Uuid::now_v7()));
+    assert_eq!(site.put(id, &other).await.refusal(), refusal(409, "region_conflict"));
+    site.delete(id, 5).await.ok_empty();
+}

@@ -18,6 +18,7 @@
 //! - [`peer`]: a member's connection. [`clients`]: the NBD clients; [`client`]: one of them; [`listener`]: where they come.
 //!   [`socket`]: either kind of socket.
 //! - [`sources`]: what is only read; [`file_source`], [`url_source`], [`snapshot_source`]: each kind; [`snapshot_peer`]: a member that is read from.
+//!   [`web_address()`]: from where servers are asked.
 //! - [`repairs`]: which members are filled; [`notices`]: the coordinator is told.
 //! - [`handle`]: what other threads ask. [`status`]: what they are told.
 //! - [`control`]: the socket by which people and programs ask. [`talk`]: what is said there. [`snapshots`], [`scrubs`]: what is asked of
@@ -45,6 +46,7 @@ mod talk;
 mod url_source;
 mod waiting;
 mod watch;
+mod web_address;
 
 pub use control::{Control, ControlError};
 pub use engine::Export;
@@ -60,3 +62,4 @@ pub use status::ExportStatus;
 pub use talk::{Answer, AskError, COMPARED_MAX, Refusal, RefusalCode, Request, ask};
 pub use upstairs::{CopyCompared, JobError, Patience};
 pub use volume_repair::{Applied, ChangeError};
+pub use web_address::web_address;

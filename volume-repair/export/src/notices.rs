@@ -22,6 +22,7 @@ use std::{
     fs::{self, File, TryLockError},
     future::Future,
     io,
+    net::IpAddr,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
@@ -141,14 +142,16 @@ pub(crate) struct Notices {
 }
 
 impl Notices {
-    /// Opens the volume's outbox, and begins to tell what it has. Repairs whose end it has not are for whoever looks at the volume.
+    /// Opens the volume's outbox, and begins to tell what it has, from this address, if one is given. Repairs whose end it has not are for whoever looks at the volume.
     pub(crate) fn start(
         order: NoticesOrder,
+        from: Option<IpAddr>,
         volume: VolumeId,
         shown: Shown,
     ) -> Result<(Notices, Vec<Repair>), NoticesError> {
         let NoticesOrder { directory, url, token } = order;
-        let options = ClientOptions { token, ..ClientOptions::default() };
+        let source_address = from.filter(|from| !from.is_unspecified());
+        let options = ClientOptions { token, source_address, ..ClientOptions::default() };
         let client = SledFacingClient::new(&url, &options)
             .map_err(|source| NoticesError::Url { url: url.clone(), source })?;
         let lock = lock(&directory, volume)?;
@@ -359,5 +362,46 @@ impl Desk {
             trouble: self.trouble.clone(),
         };
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ids::{RegionId, RegionSetId, RepairId};
+    use jiff::Timestamp;
+    use nexus_client::repairs::{RepairReason, RepairRegion, RepairStart, Stamp};
+    use std::net::TcpListener;
+
+    #[test]
+    fn the_coordinator_is_told_from_the_address_that_is_given() {
+        let temp = camino_tempfile::tempdir().expect("a directory for the test");
+        let directory = temp.path().to_owned();
+        let volume = VolumeId::generate();
+        let mut left =
+            Outbox::open(Arc::new(RealDisk::new(&directory)), file_name(volume, "json")).expect("it opens");
+        let repair = Repair {
+            id: RepairId::generate(),
+            volume_id: volume,
+            region_set_id: RegionSetId::generate(),
+            region: RepairRegion { region_id: RegionId::generate(), incarnation: 1 },
+            replaces: None,
+            bytes: 4096,
+        };
+        let stamp = Stamp { epoch: 1, sequence: 0, config_version: 1, told_at: Timestamp::now() };
+        left.put(RepairNotice::Start(RepairStart { repair, stamp, why: RepairReason::CatchesUp }))
+            .expect("it is kept");
+        drop(left);
+        let coordinator = TcpListener::bind("127.0.0.1:0").expect("it listens");
+        let url = format!("http://{}", coordinator.local_addr().expect("an address"));
+        let own: IpAddr = "127.0.7.9".parse().expect("an address");
+        let order = NoticesOrder { directory, url, token: None };
+        let (notices, open) = Notices::start(order, Some(own), volume, Shown::default()).expect("it begins");
+        assert_eq!(open, [repair]);
+        let (answered, peer) = coordinator.accept().expect("somebody comes");
+        assert_eq!(peer.ip(), own);
+        // Nobody is answered: it need not be waited for.
+        drop((answered, coordinator));
+        drop(notices);
     }
 }

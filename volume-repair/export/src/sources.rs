@@ -12,11 +12,13 @@ use crate::{
     file_source::{FileError, FileSource},
     snapshot_source::{NotRead, SnapshotSource},
     url_source::{UrlError, UrlSource, client},
+    web_address::web_address,
 };
 use camino::Utf8PathBuf;
 use mio::Waker;
 use region::Member;
 use std::{
+    collections::{BTreeMap, btree_map::Entry},
     error::Error,
     io,
     net::{IpAddr, SocketAddr},
@@ -260,7 +262,8 @@ fn serve(
 async fn open(sources: Vec<Source>, desk: &Desk) -> Result<Vec<Open>, SourceError> {
     let block_bytes = desk.block_bytes;
     let mut opened = Vec::new();
-    let mut http = None;
+    // Each has connections of its own; all that are asked from one address share one.
+    let mut http = BTreeMap::new();
     for source in sources {
         opened.push(match source {
             Source::File { path } => Open::File(Arc::new(FileSource::open(&path, block_bytes)?)),
@@ -270,9 +273,12 @@ async fn open(sources: Vec<Source>, desk: &Desk) -> Result<Vec<Open>, SourceErro
                     code: error.code(),
                     source: error.into(),
                 };
-                let client = match &http {
-                    Some(client) => client,
-                    None => http.insert(client().map_err(unusable)?),
+                let client = match http.entry(web_address(desk.own, &url).await) {
+                    Entry::Occupied(there) => there.into_mut(),
+                    Entry::Vacant(place) => {
+                        let made = client(*place.key()).map_err(unusable)?;
+                        place.insert(made)
+                    }
                 };
                 let source = UrlSource::open(client.clone(), url.clone(), size_bytes, block_bytes);
                 Open::Url(source.await.map_err(unusable)?)

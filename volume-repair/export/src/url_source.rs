@@ -10,7 +10,7 @@
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
-use std::{ops::Range, time::Duration};
+use std::{net::IpAddr, ops::Range, time::Duration};
 use volume_layers::HttpUrl;
 
 /// How long a server may take to accept a connection.
@@ -98,13 +98,14 @@ impl UrlError {
     }
 }
 
-/// One client for all of them. What is asked goes to the server that the URL names, and to no other.
-pub(crate) fn client() -> Result<Client, UrlError> {
-    client_with(IDLE_MAX)
+/// What is asked goes to the server that the URL names, and to no other; from this address, if one is given.
+pub(crate) fn client(from: Option<IpAddr>) -> Result<Client, UrlError> {
+    client_with(from, IDLE_MAX)
 }
 
-fn client_with(idle_max: Duration) -> Result<Client, UrlError> {
+fn client_with(from: Option<IpAddr>, idle_max: Duration) -> Result<Client, UrlError> {
     let builder = Client::builder().connect_timeout(CONNECT_MAX).read_timeout(idle_max).timeout(ANSWER_MAX);
+    let builder = builder.local_address(from);
     let builder = builder.pool_idle_timeout(UNUSED_MAX).redirect(Policy::none()).no_proxy().http1_only();
     builder.build().map_err(UrlError::Setup)
 }
@@ -238,7 +239,7 @@ mod tests {
         let server = thread::spawn(move || falls_silent(&listener, PAUSES.len() + 1));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let error = runtime.block_on(async {
-            let http = client_with(Duration::from_millis(100)).unwrap();
+            let http = client_with(None, Duration::from_millis(100)).unwrap();
             UrlSource::open(http, url, 1_024, 512).await.unwrap_err()
         });
         assert!(matches!(&error, UrlError::NotAnswered(cause) if cause.is_timeout()), "{error:?}");

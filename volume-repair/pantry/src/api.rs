@@ -152,9 +152,10 @@ async fn import_url(
         Begun::New(job) => {
             let pieces = run_import(&volume, &job, request.sha256);
             let cancelled = job.cancelled.clone();
+            let own = shelf.source_address();
             tokio::spawn(async move {
                 // Who cancels it need not wait for the server.
-                cancelled.run_until_cancelled(web::fetch(url, bytes, pieces)).await;
+                cancelled.run_until_cancelled(web::fetch(own, url, bytes, pieces)).await;
             });
             job
         }

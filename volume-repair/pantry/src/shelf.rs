@@ -62,6 +62,11 @@ impl Shelf {
         }))
     }
 
+    /// From where what is here comes to others; none if the system chooses.
+    pub(crate) fn source_address(&self) -> Option<IpAddr> {
+        self.0.source_address
+    }
+
     /// Attaches a volume, or applies the request to the one that is there.
     pub(crate) async fn put(
         &self,

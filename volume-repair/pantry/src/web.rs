@@ -10,8 +10,9 @@
 
 use crate::{error::PantryError, import::Piece};
 use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 use tokio::sync::mpsc::Sender;
+use volume_export::web_address;
 use volume_layers::HttpUrl;
 
 /// How long a server may take to accept a connection.
@@ -25,9 +26,9 @@ pub(crate) const IDLE_MAX: Duration = Duration::from_secs(10);
 const PAUSES: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(5)];
 
-/// Hands on what is there, until nobody takes it any more.
-pub(crate) async fn fetch(url: HttpUrl, bytes: u64, pieces: Sender<Piece>) {
-    let end = match (Fetch { url: &url, bytes, taken: 0, name: None, pieces: &pieces }).run().await {
+/// Hands on what is there, until nobody takes it any more; asked for from this address, if that reaches the server.
+pub(crate) async fn fetch(own: Option<IpAddr>, url: HttpUrl, bytes: u64, pieces: Sender<Piece>) {
+    let end = match (Fetch { own, url: &url, bytes, taken: 0, name: None, pieces: &pieces }).run().await {
         Ok(()) => Piece::End,
         Err(End::Failed(error)) => Piece::Failed(error),
         Err(End::Stopped(why)) => Piece::Stopped(why),
@@ -52,6 +53,7 @@ enum Trouble {
 }
 
 struct Fetch<'a> {
+    own: Option<IpAddr>,
     url: &'a HttpUrl,
     bytes: u64,
     taken: u64,
@@ -62,7 +64,8 @@ struct Fetch<'a> {
 
 impl Fetch<'_> {
     async fn run(mut self) -> Result<(), End> {
-        let client = client().map_err(|error| End::Failed(self.useless(&problem::chain(&error))))?;
+        let client = client(web_address(self.own, self.url).await);
+        let client = client.map_err(|error| End::Failed(self.useless(&problem::chain(&error))))?;
         let mut pauses = PAUSES.iter();
         loop {
             let before = self.taken;
@@ -165,7 +168,7 @@ impl Fetch<'_> {
 }
 
 /// What is asked goes to the server that the URL names, and to no other.
-fn client() -> Result<Client, reqwest::Error> {
-    let builder = Client::builder().connect_timeout(CONNECT_MAX).read_timeout(IDLE_MAX);
+fn client(from: Option<IpAddr>) -> Result<Client, reqwest::Error> {
+    let builder = Client::builder().connect_timeout(CONNECT_MAX).read_timeout(IDLE_MAX).local_address(from);
     builder.redirect(Policy::none()).no_proxy().http1_only().build()
 }

@@ -135,5 +135,7 @@ async fn what_a_web_server_has_is_imported_also_if_it_breaks_off_and_refused_if_
     assert_eq!((job.state, job.sha256), (PantryJobState::Done, Some(sha256(&all))), "{:?}", job.error);
     let asked = web.asked.lock().unwrap().clone();
     assert!(matches!(asked[..], [None, Some(_), Some(_)]), "{asked:?}");
+    // From the sled's own address, so that whoever cuts the sled off cuts this off.
+    assert_eq!(*web.askers.lock().unwrap(), [agent.ip()].into());
     assert!(read(&agent, &request).await == all);
 }
