@@ -84,7 +84,7 @@ fn blocks_of_which_only_one_who_is_away_may_tell_hold_up_no_others() {
     const WAITING: u64 = 16;
     const OTHER: u64 = 30;
     let mut trio = Trio::new(true);
-    trio.range_blocks = BLOCKS / 2;
+    trio.limits.range_blocks = BLOCKS / 2;
     trio.add(List::default());
     Writer::start(&mut trio, 1, 0).write(&mut trio, 0, &[6; BLOCKS as usize]);
     let right: Vec<_> = (0..BLOCKS).map(|block| trio.held(1, block)).collect();
