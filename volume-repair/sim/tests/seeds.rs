@@ -10,7 +10,7 @@ const SEEDS: u64 = 500;
 /// everything that the simulation or the machines do differently.
 const MUTANT_SEEDS: u64 = 800;
 
-/// What takes more seeds, up to some thousands: `cargo xtask sim volume --mutate` notices it. All but the first have tests of their own, too.
+/// What takes more seeds, up to some thousands: `cargo xtask sim volume --mutate-all` notices it. All but the first have tests of their own, too.
 const RARE: [Mutant; 5] = [
     Mutant::Upstairs(Rule::SamePosition),
     Mutant::Upstairs(Rule::RemovedBeforeSkipped),
