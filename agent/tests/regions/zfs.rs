@@ -49,7 +49,7 @@ fn datasets() -> Vec<String> {
 async fn small(agent: &Agent) -> (RegionId, RegionSetId, Region, RegionRequest) {
     let (region, request) = wanted_on(agent.disks[0]);
     let made = agent.client.put_region(region, &request).await.unwrap();
-    (region, request.region_set_id, made, request)
+    (region, request.region_set_id.unwrap(), made, request)
 }
 
 fn wanted_on(disk: DiskId) -> (RegionId, RegionRequest) {
@@ -385,7 +385,7 @@ fn a_pool_that_does_not_answer_is_told_in_time_and_other_disks_go_on() {
         let (other, request) = wanted_on(agent.disks[1]);
         let made = agent.client.put_region(other, &request).await.unwrap();
         assert_eq!(made.state, RegionState::Created);
-        let mut writer = Peer::writer(made.address.unwrap(), other, request.region_set_id, 1);
+        let mut writer = Peer::writer(made.address.unwrap(), other, request.region_set_id.unwrap(), 1);
         writer.write(Position { epoch: 1, counter: 1 }, 0, 1, 7);
         assert_eq!(agent.client.region(other).await.unwrap().reason, None);
 

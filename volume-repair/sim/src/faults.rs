@@ -12,6 +12,18 @@ use region::Position;
 use region_wire::Request;
 use std::time::Duration;
 
+/// How much more likely it fails at a snapshot than at other things that are made durable: there are so many fewer of them.
+const AT_SNAPSHOTS: f64 = 8.0;
+
+/// Times that the power failed in or right behind what was being made durable of these.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Aimed {
+    /// Snapshots that were taken or deleted.
+    pub(crate) snapshots: u64,
+    /// Blocks that were healed, or filled behind the stream.
+    pub(crate) heals: u64,
+}
+
 impl World {
     /// Whether something may go wrong now.
     fn may_fail(&self) -> bool {
@@ -92,19 +104,27 @@ impl World {
 
     /// The power of a sled fails in or right behind what this makes durable, perhaps.
     pub(crate) fn aim(&mut self, sled: usize, request: &Request) {
-        let is_aimed_at = matches!(
-            request,
-            Request::Promote(_)
-                | Request::SetList { .. }
-                | Request::Commit { .. }
-                | Request::Join(_)
-                | Request::Install { .. }
-        ) || (matches!(request, Request::Flush { .. }) && self.random.random_bool(0.1));
+        let is_of_snapshots = matches!(request, Request::Snapshot { .. } | Request::DeleteSnapshot { .. });
+        let heals = matches!(request, Request::Stage { .. } | Request::Heal { .. });
+        let is_aimed_at = is_of_snapshots
+            || heals
+            || matches!(
+                request,
+                Request::Promote(_)
+                    | Request::SetList { .. }
+                    | Request::Commit { .. }
+                    | Request::Join(_)
+                    | Request::Install { .. }
+            )
+            || (matches!(request, Request::Flush { .. }) && self.random.random_bool(0.1));
         let is_hit = is_aimed_at && self.may_fail() && self.climate.aimed > 0.0;
-        if !is_hit || self.climate.rotten == Some(sled) || !self.random.random_bool(self.climate.aimed) {
+        let likely = self.climate.aimed * if is_of_snapshots { AT_SNAPSHOTS } else { 1.0 };
+        if !is_hit || self.climate.rotten == Some(sled) || !self.random.random_bool(likely.min(1.0)) {
             return;
         }
         self.faults += 1;
+        self.aimed.snapshots += u64::from(is_of_snapshots);
+        self.aimed.heals += u64::from(heals);
         if self.random.random_bool(0.5) {
             let machine = &self.sleds[sled].machine;
             machine.stop_after_changes(machine.changes() + self.random.random_range(0..12));

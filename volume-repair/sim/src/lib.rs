@@ -18,7 +18,8 @@
 //!   [`network`], [`delivery`]: connections. [`sled`]: one machine with a region. [`equality`]: what machines have, compared.
 //!   [`writer`]: one Upstairs and its client. [`replacing`]: whoever says which members there are to be.
 //! - [`history`]: which values may be read, by the promises of `docs/BLOCK.md`. [`audit`]: what members may see of an encrypted volume.
-//! - [`mod@run`]: one seed, and what is left of it. [`mod@campaign`]: many of them. [`mod@mutants`]: the rules that are left out.
+//! - [`mod@run`]: one seed, and what is left of it. [`mod@campaign`]: many of them. [`mod@mutants`]: the rules that are left out;
+//!   [`own_tests`]: who else notices.
 
 mod audit;
 mod campaign;
@@ -30,6 +31,7 @@ mod faults;
 mod history;
 mod mutants;
 mod network;
+mod own_tests;
 mod pauses;
 mod replacing;
 mod run;
@@ -40,4 +42,5 @@ mod writer;
 
 pub use campaign::{Campaign, campaign};
 pub use mutants::{Mutant, leave_out_each, mutants, second_line};
+pub use own_tests::OwnTest;
 pub use run::{Summary, run};

@@ -1,8 +1,8 @@
 //! The rules that are left out, one at a time, to see that the simulation notices.
 //!
 //! Some rules are a second line: what they forbid never comes, as long as everybody else keeps the others, so that a whole volume does
-//! not notice when one of them alone is left out. Their own tests do, which put in their way what they forbid; `cargo xtask sim volume
-//! --mutate` runs those, too, and the ones of the rules of the region's format and of volumes of several parts.
+//! not notice when one of them alone is left out. Their own tests do ([`crate::own_tests`]), which put in their way what they forbid;
+//! `cargo xtask sim volume --mutate-all` runs those, too, and the ones of the rules of the region's format and of volumes of several parts.
 //!
 //! | rule | what keeps it from being needed | noticed by |
 //! |---|---|---|
@@ -23,6 +23,7 @@
 
 use crate::run;
 use std::{
+    fmt,
     ops::Range,
     panic,
     sync::{Mutex, PoisonError},
@@ -57,6 +58,16 @@ const SECOND_LINE: [Mutant; 16] = [
     Mutant::Upstairs(upstairs::Rule::FullAfterAQuietRound),
     Mutant::Upstairs(upstairs::Rule::UntoldIsKept),
 ];
+
+/// The rule's own name: no two have the same.
+impl fmt::Display for Mutant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mutant::Downstairs(rule) => fmt::Debug::fmt(rule, f),
+            Mutant::Upstairs(rule) => fmt::Debug::fmt(rule, f),
+        }
+    }
+}
 
 impl Mutant {
     /// Leaves it out while `act` runs.

@@ -47,6 +47,12 @@ pub struct Summary {
     pub snapshots: u64,
     /// Snapshots that were deleted again.
     pub deleted: u64,
+    /// Copies of snapshots, each of one member, that were read back whole, and held what they had to.
+    pub read_back: u64,
+    /// Times that the power failed where a snapshot was taken or deleted.
+    pub aimed_at_snapshots: u64,
+    /// The same where a block was staged or healed.
+    pub aimed_at_heals: u64,
     /// Times that copies were compared.
     pub compared: u64,
 }
@@ -67,6 +73,9 @@ impl Summary {
             replaced: self.replaced + other.replaced,
             snapshots: self.snapshots + other.snapshots,
             deleted: self.deleted + other.deleted,
+            read_back: self.read_back + other.read_back,
+            aimed_at_snapshots: self.aimed_at_snapshots + other.aimed_at_snapshots,
+            aimed_at_heals: self.aimed_at_heals + other.aimed_at_heals,
             compared: self.compared + other.compared,
         }
     }
@@ -101,6 +110,9 @@ pub fn run(seed: u64) -> Result<Summary, Broken> {
         replaced: world.replaced,
         snapshots: world.snapshots.taken,
         deleted: world.snapshots.deleted,
+        read_back: world.snapshots.read_back,
+        aimed_at_snapshots: world.aimed.snapshots,
+        aimed_at_heals: world.aimed.heals,
         compared: world.writers.iter().map(|writer| writer.compared).sum(),
     })
 }

@@ -6,7 +6,7 @@
 
 use crate::{history::Session, world::World};
 use ids::SnapshotId;
-use region::{Held, SnapshotError};
+use region::{Held, SnapshotError, What, checksum};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -31,6 +31,8 @@ pub(crate) struct Snapshots {
     pub(crate) taken: u64,
     pub(crate) deleted: u64,
     pub(crate) refused: u64,
+    /// Copies, each of one member, that were read whole, and held what they had to.
+    pub(crate) read_back: u64,
 }
 
 impl Snapshots {
@@ -64,10 +66,12 @@ impl World {
 
     fn check_snapshot(&mut self, wanted: &Wanted) -> Result<(), String> {
         let (blocks, id) = (self.geometry.blocks, wanted.id.0.as_u128());
-        let mut first: Option<(usize, Vec<Held>)> = None;
+        let size = self.geometry.block_size.bytes();
+        let (mut first, mut bytes): (Option<(usize, Vec<Held>)>, _) = (None, Vec::new());
         for sled in wanted.sleds.iter().copied() {
             let Some(member) = &mut self.sleds[sled].member else { continue };
-            let held = match member.region_mut().look_snapshot(wanted.id, 0..blocks) {
+            bytes.clear();
+            let held = match member.region_mut().read_snapshot(wanted.id, 0..blocks, &mut bytes) {
                 Ok(held) => held,
                 // It is opened anew soon, and looked at again.
                 Err(SnapshotError::Failed(_)) => continue,
@@ -81,10 +85,29 @@ impl World {
             {
                 return Err(format!("members {other} and {sled} have not the same in snapshot {id}"));
             }
+            // What a medium has changed nobody heals.
+            if self.climate.rotten.is_none()
+                && let Some(block) = wrong_block(&held, &bytes, size)
+            {
+                return Err(format!("snapshot {id} of member {sled}: block {block} has not its bytes"));
+            }
+            self.snapshots.read_back += 1;
             first.get_or_insert((sled, held));
         }
         Ok(())
     }
+}
+
+/// The first block whose bytes have not its checksum.
+fn wrong_block(held: &[Held], bytes: &[u8], size: usize) -> Option<u64> {
+    let checksums = (0..).zip(held).filter_map(|(block, held)| match held.what {
+        What::Bytes { checksum, .. } => Some((block, checksum)),
+        // Where nothing rots nobody loses anything: it is as wrong.
+        What::Lost { .. } => Some((block, !0)),
+        What::Never | What::Zeros => None,
+    });
+    let mut right = checksums.zip(bytes.chunks_exact(size));
+    right.find_map(|((block, kept), bytes)| (checksum(block, bytes) != kept).then_some(block))
 }
 
 impl Wanted {

@@ -4,6 +4,7 @@ use crate::{
     audit::Audit,
     climate::Climate,
     events::Event,
+    faults::Aimed,
     history::History,
     network::{Connection, delay, disk_delay},
     replacing::{Change, Request as MembersRequest},
@@ -50,6 +51,7 @@ pub(crate) struct World {
     /// Nothing goes wrong before.
     pub(crate) calm_until: Duration,
     pub(crate) faults: u64,
+    pub(crate) aimed: Aimed,
     /// Blocks of members that were lost.
     pub(crate) lost: u64,
     next_epoch: u32,
@@ -89,6 +91,7 @@ impl World {
             has_faults: true,
             calm_until: Duration::ZERO,
             faults: 0,
+            aimed: Aimed::default(),
             lost: 0,
             next_epoch: 1,
             request: MembersRequest::new(),

@@ -2,7 +2,7 @@
 //! the rules alone whose names contain it.
 
 use upstairs::Rule;
-use volume_sim::{Mutant, campaign, leave_out_each, mutants, second_line};
+use volume_sim::{Mutant, campaign, leave_out_each, mutants, run, second_line};
 
 const SEEDS: u64 = 500;
 
@@ -10,7 +10,7 @@ const SEEDS: u64 = 500;
 /// everything that the simulation or the machines do differently.
 const MUTANT_SEEDS: u64 = 800;
 
-/// What takes more seeds, up to some thousands: `cargo xtask sim volume --mutate` notices it. All but the first have tests of their own, too.
+/// What takes more seeds, up to some thousands: `cargo xtask sim volume --mutate-all` notices it. All but the first have tests of their own, too.
 const RARE: [Mutant; 4] = [
     Mutant::Upstairs(Rule::SamePosition),
     Mutant::Upstairs(Rule::SuspectsWaitLonger),
@@ -42,6 +42,8 @@ fn what_is_promised_holds_whatever_happens() {
         assert!(all.summary.sealed > 100_000 && all.summary.given_up > 100, "{all:?}");
         assert!(all.summary.lost > 50 && all.summary.unreadable > 10, "{all:?}");
         assert!(all.summary.replaced > 100 && all.summary.compared > 10_000, "{all:?}");
+        assert!(all.summary.snapshots > 5_000 && all.summary.read_back > 20_000, "{all:?}");
+        assert!(all.summary.aimed_at_snapshots > 60 && all.summary.aimed_at_heals > 15, "{all:?}");
     }
 }
 
@@ -63,4 +65,15 @@ fn leaving_out_any_rule_breaks_a_promise() {
         None => println!("{mutant:?} is noticed by nobody"),
     });
     assert!(missed.is_empty(), "the simulation does not notice that these are left out: {missed:?}");
+}
+
+/// What versions say alone does not show: the bytes of snapshots are read.
+#[test]
+fn a_snapshot_whose_bytes_are_written_over_is_noticed() {
+    let rule = region::Rule::SnapshotsKeepTheirBlocks;
+    // Those that take snapshots, and in which nothing rots.
+    let mut seeds = (2..100).step_by(3).filter(|seed| seed % 7 != 5);
+    let broken = seeds.find_map(|seed| rule.left_out(|| run(seed)).err());
+    let broken = broken.expect("a snapshot is said to be right, and is not");
+    assert!(broken.starts_with("snapshot ") && broken.ends_with(" has not its bytes"), "{broken}");
 }
