@@ -10,12 +10,13 @@ use camino::Utf8PathBuf;
 use ids::{RegionId, SnapshotId, VolumeId};
 use sled_client::pantry::{Activate, Exported, PantryVolume, PantryVolumeState, RequestResult};
 use std::{
+    cmp::Ordering,
     net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use upstairs::PhaseName;
+use upstairs::{ActivateError, PhaseName};
 use uuid::Uuid;
 use volume_export::{
     Address, Applied, Compared, Export, ExportStatus, Handle, NoAnswer, Offer, SnapshotOrder,
@@ -43,8 +44,15 @@ pub(crate) struct Attached {
     pub(crate) block_size: u32,
     pub(crate) is_read_only: bool,
     handle: Handle,
-    request: Mutex<ConstructionRequest>,
+    taken: Mutex<Taken>,
     runs: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The request that a volume runs by.
+struct Taken {
+    request: ConstructionRequest,
+    /// The right that it has, and keeps as long as it runs, whatever newer requests have: each one that is given out has a higher one.
+    epoch: u32,
 }
 
 impl Attached {
@@ -84,7 +92,7 @@ impl Attached {
             block_size: request.block_size,
             is_read_only: false,
             handle,
-            request: Mutex::new(request),
+            taken: Mutex::new(Taken { epoch: request.epoch, request }),
             runs,
         };
         let looked = attached.look_at_once();
@@ -103,8 +111,10 @@ impl Attached {
         Ok(())
     }
 
-    pub(crate) fn request(&self) -> ConstructionRequest {
-        lock(&self.request).clone()
+    /// The version of the request that it runs by, and the right that it has.
+    pub(crate) fn runs_by(&self) -> (u64, u32) {
+        let taken = lock(&self.taken);
+        (taken.request.config_version, taken.epoch)
     }
 
     /// What its loop believes.
@@ -163,22 +173,18 @@ impl Attached {
         request: ConstructionRequest,
         activate: Activate,
     ) -> Result<RequestResult, PantryError> {
-        let (mut request, ours) = (request, self.request());
         let is_idle = self.status()?.volume.phase() == PhaseName::Idle;
-        let is_newer = request.config_version > ours.config_version;
-        if !is_idle && request.epoch != ours.epoch && (request.epoch < ours.epoch || !is_newer) {
-            return Err(PantryError::OtherEpoch { id: self.id, theirs: request.epoch, ours: ours.epoch });
+        match (is_idle, activate) {
+            (false, _) => self.check_epoch(&request)?,
+            (true, Activate::Now) => self.check_activation(request.epoch)?,
+            (true, Activate::Later | Activate::Never) => {}
         }
         let applied = self.handle.apply(request.clone(), false).map_err(|gone| self.no_answer(gone))??;
         if is_idle && activate == Activate::Now {
             let activated = self.handle.activate_with(request.epoch).map_err(|gone| self.no_answer(gone))?;
             activated.map_err(PantryError::Activate)?;
         }
-        if !is_idle {
-            // It goes on with the right that it has.
-            request.epoch = ours.epoch;
-        }
-        *lock(&self.request) = request;
+        self.note_taken(request, is_idle);
         Ok(match applied {
             Applied::Started => RequestResult::Started,
             Applied::StartedAlready => RequestResult::StartedAlready,
@@ -186,6 +192,41 @@ impl Attached {
             Applied::VcrMatches => RequestResult::VcrMatches,
             Applied::Missing => RequestResult::Missing,
         })
+    }
+
+    /// Refuses a request whose right is none with which it may come to a volume that was activated. That is the volume's own, the one that the
+    /// same version came with at first, or, of a newer version, a higher one.
+    fn check_epoch(&self, request: &ConstructionRequest) -> Result<(), PantryError> {
+        let taken = lock(&self.taken);
+        let may_be = match request.config_version.cmp(&taken.request.config_version) {
+            Ordering::Greater => request.epoch >= taken.epoch,
+            Ordering::Equal => [taken.epoch, taken.request.epoch].contains(&request.epoch),
+            // It is refused for that.
+            Ordering::Less => true,
+        };
+        let (theirs, ours) = (request.epoch, taken.epoch);
+        if may_be { Ok(()) } else { Err(PantryError::OtherEpoch { id: self.id, theirs, ours }) }
+    }
+
+    /// The same of one that is to be activated by the request: before anything of the request is applied.
+    fn check_activation(&self, epoch: u32) -> Result<(), PantryError> {
+        let least = lock(&self.taken).epoch;
+        match epoch {
+            0 => Err(PantryError::Activate(ActivateError::NoEpoch)),
+            _ if epoch < least => Err(PantryError::Activate(ActivateError::Lower { epoch, least })),
+            _ => Ok(()),
+        }
+    }
+
+    fn note_taken(&self, request: ConstructionRequest, is_idle: bool) {
+        let mut taken = lock(&self.taken);
+        if is_idle {
+            taken.epoch = taken.epoch.max(request.epoch);
+        }
+        // The same version once more may have the volume's own right, and stays known by the one that it came with.
+        if is_idle || request.config_version > taken.request.config_version {
+            taken.request = request;
+        }
     }
 
     /// Has copies of these bytes compared: whole blocks, as all of a volume is.
@@ -237,10 +278,7 @@ impl Attached {
 
     /// As it is told.
     pub(crate) fn tell(&self, is_whole: bool) -> PantryVolume {
-        let (config_version, epoch) = {
-            let request = lock(&self.request);
-            (request.config_version, request.epoch)
-        };
+        let (config_version, epoch) = self.runs_by();
         let status = self.status();
         let active = status.as_ref().map_err(ToString::to_string);
         let active = active.map(|status| self.check_active(status));

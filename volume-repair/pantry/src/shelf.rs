@@ -139,7 +139,7 @@ impl Shared {
     ) -> Result<AttachAnswer, PantryError> {
         let there = lock(&self.volumes).get(&id).cloned();
         if let Some(volume) = there {
-            if !(has_ended(&volume) && is_next(&volume.request(), &request)) {
+            if !(has_ended(&volume) && is_next(volume.runs_by(), &request)) {
                 let result = volume.apply(request, activate)?;
                 if activate == Activate::Now {
                     volume.wait_active(ACTIVE_WAIT)?;
@@ -178,7 +178,7 @@ impl Shared {
         let socket = self.directory.join(format!("{}.nbd", id.0.simple()));
         let volume = Arc::new(Attached::begin(id, request, activate, socket, self.source_address)?);
         lock(&self.volumes).insert(id, Arc::clone(&volume));
-        tracing::info!(volume = %id, version = volume.request().config_version, ?activate, "volume attached");
+        tracing::info!(volume = %id, version = volume.runs_by().0, ?activate, "volume attached");
         Ok(volume)
     }
 
@@ -198,8 +198,8 @@ fn has_ended(volume: &Attached) -> bool {
 }
 
 /// Whether a request is one by which a volume that has ended may go on.
-fn is_next(ours: &ConstructionRequest, theirs: &ConstructionRequest) -> bool {
-    theirs.epoch > ours.epoch && theirs.config_version >= ours.config_version
+fn is_next((config_version, epoch): (u64, u32), theirs: &ConstructionRequest) -> bool {
+    theirs.epoch > epoch && theirs.config_version >= config_version
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
