@@ -92,5 +92,5 @@ fn notices_order(notices: &Notices) -> Result<Option<NoticesOrder>, tokens::Toke
         return Ok(None);
     };
     let token = notices.token_file.as_deref().map(tokens::read_one).transpose()?;
-    Ok(Some(NoticesOrder { directory, url, token }))
+    Ok(Some(NoticesOrder { directory, url, others: Vec::new(), token, source_address: None }))
 }

@@ -50,7 +50,7 @@ pub use control::{Control, ControlError};
 pub use engine::Export;
 pub use handle::{Compared, Handle, NoAnswer};
 pub use listener::Address;
-pub use notices::{NoticesError, NoticesOrder, NoticesStatus};
+pub use notices::{NoticesError, NoticesOrder, NoticesStatus, tell_what_is_left, volumes_with_notices};
 pub use offer::{ExportError, Offer};
 pub use repairs::RepairStatus;
 pub use scrubs::ScrubOrder;
