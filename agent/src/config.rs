@@ -40,6 +40,9 @@ pub struct Config {
     /// The disks that hold regions.
     #[serde(default, deserialize_with = "distinct_data_disks")]
     pub disks: Vec<DiskSettings>,
+    /// The Pantry.
+    #[serde(default)]
+    pub pantry: PantrySettings,
     /// The ports that the agent gives to the processes that it supervises.
     #[serde(default)]
     pub supervised_ports: PortRange,
@@ -140,10 +143,39 @@ pub struct PortRange {
     pub last: u16,
 }
 
+impl PortRange {
+    /// Whether a port is among them.
+    #[must_use]
+    pub fn has(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+}
+
 impl Default for PortRange {
     fn default() -> Self {
         PortRange { first: 12400, last: 12999 }
     }
+}
+
+/// The Pantry.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PantrySettings {
+    /// Whether it exports volumes over TCP, if a coordinator asks for it.
+    pub tcp_exports: TcpExports,
+}
+
+/// Where volumes are exported over TCP. Such an export is not encrypted, and whoever reaches it is served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TcpExports {
+    /// Nowhere.
+    Off,
+    /// At the sled's address, if that is a loopback address.
+    #[default]
+    Loopback,
+    /// At the sled's address, whatever it is.
+    Unencrypted,
 }
 
 /// Files that hold tokens.
@@ -286,7 +318,7 @@ impl Config {
     fn verify_ports(&self) -> Result<(), ConfigError> {
         let PortRange { first, last } = self.supervised_ports;
         for api in [self.agent_port, self.depot_port] {
-            if first == 0 || first > last || (first..=last).contains(&api) {
+            if first == 0 || first > last || self.supervised_ports.has(api) {
                 return Err(ConfigError::SupervisedPorts { first, last, api });
             }
         }

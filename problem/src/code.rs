@@ -92,6 +92,10 @@ catalogue! {
 
     // Volumes in a sled's Pantry.
     BadVolume "bad_volume" 400 "there can be no such volume, or a part of it is not to be had" "";
+    VolumeKeyMissing "volume_key_missing" 400 "the volume is encrypted, and no key was given" "send the header Volume-Key: 64 hexadecimal digits, as in a key file; a volume that has ended needs it again";
+    VolumeKeyWrong "volume_key_wrong" 400 "the key is not that of the volume" "the request has the check value of the key that it needs";
+    VolumeKeyNotWanted "volume_key_not_wanted" 400 "a key was given, and the volume is not encrypted" "send no Volume-Key, or the request of the volume that is meant";
+    VolumeKeyMalformed "volume_key_malformed" 400 "what was given as a key is none" "the header Volume-Key is there once, and has 64 hexadecimal digits";
     PantryVolumeNotFound "pantry_volume_not_found" 404 "the sled's Pantry has no such volume" "GET /pantry/volumes lists those that it has";
     PantryVolumeEnded "pantry_volume_ended" 409 "the process that had the volume has ended" "PUT the volume once more, with a higher epoch; or DELETE it";
     PantryVolumeBusy "pantry_volume_busy" 503 "another call is at work on this volume" "retry after the time in Retry-After";
@@ -103,7 +107,12 @@ catalogue! {
     PantryNotActivated "pantry_not_activated" 409 "the volume was not activated" "PUT it with activate=now";
     PantryNotActive "pantry_not_active" 503 "the volume is activated, and not active yet" "GET it: its status says for whom it waits";
     PantryReadOnly "pantry_read_only" 409 "nothing can be written to the volume: a part of it is only read" "";
-    PantryWritten "pantry_written" 409 "the volume is written by somebody else already, through this Pantry" "one import at a time, and none beside a read/write export; cancel it, or detach the volume";
+    PantryWritten "pantry_written" 409 "the volume is written by somebody else already, through this Pantry" "one import at a time, and none beside a read/write export; cancel it, take the export back, or detach the volume";
+    PantryExportConflict "pantry_export_conflict" 409 "the volume is exported in this way already, at another port" "leave the port out, or take that export back first";
+    PantryExportInUse "pantry_export_in_use" 409 "clients use the export" "end them; or say force, and they are cut off when what they have written is durable";
+    ExportAddress "export_address" 400 "the address is not the sled's" "leave the address out: an export is at the sled's own";
+    ExportPortTaken "export_port_taken" 409 "the port is in use, or kept for something else" "choose another one, or leave it out";
+    ExportTcpNotAllowed "export_tcp_not_allowed" 409 "the sled's config does not allow this export over TCP" "[pantry] tcp_exports in the agent's config: NBD over TCP is not encrypted, and asks nobody who he is";
     ImportLengthMissing "import_length_missing" 411 "it is not known how many bytes the import will have" "send a Content-Length";
     ImportTooLong "import_too_long" 400 "the import has more bytes than it is to have" "say size_bytes, or choose a volume that is as large";
     ImportTooShort "import_too_short" 400 "the import has fewer bytes than it is to have" "say size_bytes if what lies behind them is to stay as it is";

@@ -5,8 +5,11 @@ use ids::{ArtifactHash, JobId, RegionId, SnapshotId, VolumeId};
 use jiff::Timestamp;
 use problem::Problem;
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, net::IpAddr, num::NonZeroU16};
 use utoipa::{IntoParams, ToSchema};
+
+/// The header of an attachment that has the volume's key, as a key file has it: 64 hexadecimal digits.
+pub const VOLUME_KEY_HEADER: &str = "volume-key";
 
 /// Whether a volume that is attached reads and writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -77,7 +80,7 @@ pub enum PantryVolumeState {
 }
 
 /// Who may use a volume over NBD.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Exported {
     /// Clients read.
@@ -109,10 +112,19 @@ pub struct PantryVolume {
     pub block_size: Option<u32>,
     /// Whether nothing can be written to it, because a part of it is only read.
     pub read_only: bool,
-    /// Whether it was exported over NBD.
+    /// Whether a part of it is encrypted: attached anew, it needs its key again.
+    #[serde(default)]
+    pub encrypted: bool,
+    /// Whether it is exported over NBD, and whether anybody may write so.
     pub exported: Option<Exported>,
+    /// Its exports: to read and to write, at a socket of the sled and over TCP, so four at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exports: Vec<PantryExport>,
     /// Jobs that run.
     pub jobs_running: u64,
+    /// Milliseconds since a call, a job or a client has used it: nobody detaches it but a coordinator. None once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_ms: Option<u64>,
     /// What its Upstairs believes, member by member, as `sled-agent volume look --json` has it. In lists it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -218,6 +230,17 @@ pub struct ScrubRequest {
     pub job_id: Option<JobId>,
 }
 
+/// By which way clients come to an export.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportListen {
+    /// A socket of the sled, for root and the agent's user.
+    #[default]
+    Unix,
+    /// A port at the sled's address. Whoever gets there is served, and nothing is encrypted.
+    Tcp,
+}
+
 /// An export over NBD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -226,13 +249,88 @@ pub struct ExportRequest {
     pub executor_epoch: u64,
     /// Whether clients may only read.
     pub read_only: bool,
+    /// By which way they come; `unix` unless said.
+    #[serde(default)]
+    #[schema(inline)]
+    pub listen: ExportListen,
+    /// Of `tcp`: the address, which is the sled's own also if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub address: Option<IpAddr>,
+    /// Of `tcp`: the port, from 1 on; one that is free unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u16>, minimum = 1)]
+    pub port: Option<NonZeroU16>,
+}
+
+impl ExportRequest {
+    /// At a socket of the sled.
+    #[must_use]
+    pub fn unix(executor_epoch: u64, read_only: bool) -> ExportRequest {
+        ExportRequest { executor_epoch, read_only, listen: ExportListen::Unix, address: None, port: None }
+    }
 }
 
 /// A volume that is exported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ExportAnswer {
-    /// Where NBD clients on the sled find it, as long as it is attached.
+    /// Where NBD clients find it, until it is taken back, or the volume is detached.
     pub uri: String,
+}
+
+/// An export that is to be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnexportRequest {
+    /// The right of the coordinator that asks; from 1 on.
+    pub executor_epoch: u64,
+    /// Of the export: whether clients may only read.
+    pub read_only: bool,
+    /// Of the export: by which way they come; `unix` unless said.
+    #[serde(default)]
+    #[schema(inline)]
+    pub listen: ExportListen,
+    /// Whether also if clients use it: they are cut off when what they have written is durable, or after 5 s.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// What has become of an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnexportResult {
+    /// It is taken back.
+    Ended,
+    /// There was none.
+    GoneAlready,
+}
+
+/// An export that is there no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UnexportAnswer {
+    /// Whether it was there.
+    pub result: UnexportResult,
+    /// Clients that were cut off.
+    pub clients: u64,
+    /// Whether all that its clients had written is durable. Not, if that took longer than 5 s, or somebody else holds the volume.
+    pub flushed: bool,
+}
+
+/// An export, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PantryExport {
+    /// By which way clients come.
+    pub listen: ExportListen,
+    /// Whether they may only read.
+    pub read_only: bool,
+    /// Where they find it.
+    pub uri: String,
+    /// How many use it.
+    pub clients: u64,
+    /// How many may at a time; one more is not let in.
+    pub clients_max: u64,
+    /// How many were not let in since it was exported.
+    pub clients_refused: u64,
 }
 
 /// A snapshot that was taken.

@@ -9,7 +9,8 @@ use crate::{
     inventory::Inventory,
     pantry::{
         AttachAnswer, AttachQuery, ExportAnswer, ExportRequest, ImportQuery, ImportRequest, PantryJob,
-        PantryJobPage, PantryVolume, PantryVolumePage, ScrubRequest, SnapshotAnswer,
+        PantryJobPage, PantryVolume, PantryVolumePage, ScrubRequest, SnapshotAnswer, UnexportAnswer,
+        UnexportRequest, VOLUME_KEY_HEADER,
     },
     regions::{ExecutorQuery, Region, RegionListQuery, RegionPage, RegionRequest},
 };
@@ -17,7 +18,7 @@ use api_client::{ApiClient, ClientError, ClientOptions};
 use bytes::Bytes;
 use futures::Stream;
 use ids::{ArtifactHash, Generation, JobId, RegionId, SnapshotId, VolumeId};
-use reqwest::{Body, Method};
+use reqwest::{Body, Method, header::HeaderValue};
 use serde::Serialize;
 use std::{path::Path, time::Duration};
 
@@ -206,6 +207,24 @@ impl SledClient {
         self.api.send_json(call.query(&query).json(request)).await
     }
 
+    /// The same with a volume's key, of 64 hexadecimal digits. Nothing that is shown of the call has it.
+    pub async fn put_encrypted_pantry_volume(
+        &self,
+        id: VolumeId,
+        query: AttachQuery,
+        request: &impl Serialize,
+        key: &str,
+    ) -> Result<AttachAnswer, ClientError> {
+        let call = self.api.request(Method::PUT, &["pantry", "volumes", &id.to_string()]);
+        let mut key = HeaderValue::from_str(key).map_err(|_| ClientError::BadUrl {
+            url: self.api.base_url().to_owned(),
+            reason: "a volume's key is 64 hexadecimal digits, and what was given is not even a header"
+                .to_owned(),
+        })?;
+        key.set_sensitive(true);
+        self.api.send_json(call.header(VOLUME_KEY_HEADER, key).query(&query).json(request)).await
+    }
+
     /// Detaches a volume; done if it is not attached. Its jobs end.
     pub async fn delete_pantry_volume(&self, id: VolumeId, executor_epoch: u64) -> Result<(), ClientError> {
         let request = self.api.request(Method::DELETE, &["pantry", "volumes", &id.to_string()]);
@@ -255,6 +274,15 @@ impl SledClient {
         request: &ExportRequest,
     ) -> Result<ExportAnswer, ClientError> {
         self.pantry_post(id, "export", request).await
+    }
+
+    /// Has an export taken back.
+    pub async fn pantry_unexport(
+        &self,
+        id: VolumeId,
+        request: &UnexportRequest,
+    ) -> Result<UnexportAnswer, ClientError> {
+        self.pantry_post(id, "unexport", request).await
     }
 
     async fn pantry_post<T: serde::de::DeserializeOwned>(

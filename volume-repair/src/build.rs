@@ -2,7 +2,7 @@
 
 use crate::request::{Cipher, ConstructionRequest, Encryption, FilePart, RegionSet, SubVolume, UrlPart};
 use camino::Utf8PathBuf;
-use ids::{RegionId, SnapshotId};
+use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{BlockSize, Geometry, Promotion};
 use std::{
     collections::BTreeSet,
@@ -182,6 +182,19 @@ impl ConstructionRequest {
         Ok(Composition { block_size, layers })
     }
 
+    /// Whether this is the key of the volume, and it has one: what [`ConstructionRequest::build`] would say of a key that is given, without
+    /// building anything.
+    ///
+    /// # Errors
+    /// [`BuildError::KeyWrong`], [`BuildError::KeyNotWanted`].
+    pub fn check_key(&self, key: &VolumeKey) -> Result<(), BuildError> {
+        let mut encrypted = self.encryptions().peekable();
+        if encrypted.peek().is_none() {
+            return Err(BuildError::KeyNotWanted);
+        }
+        encrypted.try_for_each(|(set, encryption)| check(key, set, encryption))
+    }
+
     /// It, and what lies under it.
     fn checked_layers(&self) -> Result<Vec<&ConstructionRequest>, BuildError> {
         let layers: Vec<&ConstructionRequest> = self.layers().take(PARENTS_MAX + 2).collect();
@@ -314,15 +327,18 @@ impl Builder<'_> {
 
     /// The one key that was given is for all region sets that are encrypted: each derives other keys from it.
     fn checked_key(&mut self, set: &RegionSet, encryption: Encryption) -> Result<&VolumeKey, BuildError> {
-        let Encryption { cipher: Cipher::Aes256Gcm, key_check: expected } = encryption;
         let key = self.key.ok_or(BuildError::KeyMissing)?;
-        let given = key.check(set.id);
-        if given != expected {
-            return Err(BuildError::KeyWrong { given, expected });
-        }
+        check(key, set.id, encryption)?;
         self.uses_key = true;
         Ok(key)
     }
+}
+
+/// Whether the blocks of this set are encrypted with this key.
+fn check(key: &VolumeKey, set: RegionSetId, encryption: Encryption) -> Result<(), BuildError> {
+    let Encryption { cipher: Cipher::Aes256Gcm, key_check: expected } = encryption;
+    let given = key.check(set);
+    if given == expected { Ok(()) } else { Err(BuildError::KeyWrong { given, expected }) }
 }
 
 /// The share of one of so many region sets that are written.
@@ -364,8 +380,20 @@ mod tests {
         // The key of another set is another key.
         let mut other = encrypted();
         let SubVolume::RegionSet(set) = &mut other.sub_volumes[0] else { panic!("it is a set") };
-        set.id = ids::RegionSetId(Uuid::from_u128(80));
-        assert!(matches!(built(other, Some(key(1))), Err(BuildError::KeyWrong { .. })));
+        set.id = RegionSetId(Uuid::from_u128(80));
+        assert!(matches!(built(other.clone(), Some(key(1))), Err(BuildError::KeyWrong { .. })));
+        // The same is said of a key alone, wherever in the volume it is needed.
+        let plain = over(example(), example());
+        for (request, needs_key) in
+            [(encrypted(), true), (over(example(), encrypted()), true), (plain, false)]
+        {
+            assert_eq!(request.is_encrypted(), needs_key);
+            let wrong = |given: u8| request.check_key(&key(given)).map_err(|error| error.code());
+            let expected =
+                if needs_key { [Ok(()), Err("volume_key_wrong")] } else { [Err("volume_key_not_wanted"); 2] };
+            assert_eq!([wrong(1), wrong(2)], expected);
+        }
+        assert!(matches!(other.check_key(&key(1)), Err(BuildError::KeyWrong { .. })));
     }
 
     #[test]

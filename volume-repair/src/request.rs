@@ -161,6 +161,20 @@ impl ConstructionRequest {
             SubVolume::RegionSet(_) | SubVolume::File(_) | SubVolume::Url(_) => None,
         })
     }
+
+    /// How region sets are encrypted, of all layers, also those of which a snapshot is read: who uses the volume needs their key.
+    pub fn encryptions(&self) -> impl Iterator<Item = (RegionSetId, Encryption)> {
+        self.layers().flat_map(|layer| &layer.sub_volumes).filter_map(|part| match part {
+            SubVolume::RegionSet(set) => set.encryption.map(|encryption| (set.id, encryption)),
+            SubVolume::File(_) | SubVolume::Url(_) => None,
+        })
+    }
+
+    /// Whether it is used with a key.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.encryptions().next().is_some()
+    }
 }
 
 #[cfg(test)]

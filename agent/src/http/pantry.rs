@@ -15,12 +15,14 @@ use sled_client::{
     ClientError,
     pantry::{
         AttachAnswer, AttachQuery, ExportAnswer, ExportRequest, ImportQuery, ImportRequest, JobQuery,
-        PantryJob, PantryJobPage, PantryVolume, PantryVolumePage, ScrubRequest, SnapshotAnswer, WAIT_MS_MAX,
+        PantryJob, PantryJobPage, PantryVolume, PantryVolumePage, ScrubRequest, SnapshotAnswer,
+        UnexportAnswer, UnexportRequest, WAIT_MS_MAX,
     },
     regions::ExecutorQuery,
 };
 use std::time::Duration;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use volume_pantry::GivenKey;
 use volume_repair::ConstructionRequest;
 
 /// How long the sender of an import may be silent: a little less than the Pantry bears it, so that the one refusal is heard, and not both.
@@ -35,6 +37,7 @@ pub(super) fn router() -> OpenApiRouter<Context> {
         .routes(routes!(show, put, delete))
         .routes(routes!(import, import_url))
         .routes(routes!(export))
+        .routes(routes!(unexport))
         .routes(routes!(scrub))
         .routes(routes!(snapshot))
         .routes(routes!(jobs))
@@ -70,7 +73,10 @@ async fn show(
 /// Attaches a volume by its construction request, or applies a newer one to it while it is in use. The same one may be put at any time.
 #[utoipa::path(
     put, path = "/pantry/volumes/{id}", operation_id = "pantry_volume_put",
-    params(("id" = VolumeId, Path), AttachQuery),
+    params(
+        ("id" = VolumeId, Path), AttachQuery,
+        ("Volume-Key" = Option<String>, Header, description = "The key of an encrypted volume, 64 hexadecimal digits: needed to attach it, also after it has ended")
+    ),
     request_body(content = Object, description = "A construction request"),
     responses(
         (status = 200, body = AttachAnswer), (status = 400, body = Problem), (status = 409, body = Problem),
@@ -81,9 +87,10 @@ async fn put(
     State(context): State<Context>,
     ApiPath(id): ApiPath<VolumeId>,
     ApiQuery(query): ApiQuery<AttachQuery>,
+    GivenKey(key): GivenKey,
     ApiJson(request): ApiJson<ConstructionRequest>,
 ) -> Result<ApiJson<AttachAnswer>, ApiError> {
-    Ok(ApiJson(context.pantry.put(id, query, request).await?))
+    Ok(ApiJson(context.pantry.put(id, query, request, key).await?))
 }
 
 /// Detaches a volume; done if it is not attached. Its jobs and exports end, and nothing of it is left.
@@ -162,13 +169,14 @@ async fn import_url(
     Ok((StatusCode::ACCEPTED, ApiJson(job)).into_response())
 }
 
-/// Exports the volume over NBD, at a socket of the sled, as long as it is attached.
+/// Exports the volume over NBD, at a socket of the sled or over TCP at its address, until it is taken back or the volume is detached. It is
+/// exported once to read and once to write by each of the two; asked for again, it is answered with the same.
 #[utoipa::path(
     post, path = "/pantry/volumes/{id}/export", operation_id = "pantry_export",
     params(("id" = VolumeId, Path)), request_body = ExportRequest,
     responses(
-        (status = 200, body = ExportAnswer), (status = 404, body = Problem), (status = 409, body = Problem),
-        (status = 503, body = Problem)
+        (status = 200, body = ExportAnswer), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 409, body = Problem), (status = 503, body = Problem)
     )
 )]
 async fn export(
@@ -176,8 +184,26 @@ async fn export(
     ApiPath(id): ApiPath<VolumeId>,
     ApiJson(request): ApiJson<ExportRequest>,
 ) -> Result<ApiJson<ExportAnswer>, ApiError> {
+    Ok(ApiJson(context.pantry.export(id, request).await?))
+}
+
+/// Takes an export back; done if there is none. Nobody comes any more; clients that use it are a reason to refuse, or, with `force`, are cut
+/// off when what they have asked is answered and what they have written is durable, or after 5 s.
+#[utoipa::path(
+    post, path = "/pantry/volumes/{id}/unexport", operation_id = "pantry_unexport",
+    params(("id" = VolumeId, Path)), request_body = UnexportRequest,
+    responses(
+        (status = 200, body = UnexportAnswer), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 503, body = Problem)
+    )
+)]
+async fn unexport(
+    State(context): State<Context>,
+    ApiPath(id): ApiPath<VolumeId>,
+    ApiJson(request): ApiJson<UnexportRequest>,
+) -> Result<ApiJson<UnexportAnswer>, ApiError> {
     let client = context.pantry.changing(id, request.executor_epoch).await?;
-    said(&context, id, client.pantry_export(id, &request).await).map(ApiJson)
+    said(&context, id, client.pantry_unexport(id, &request).await).map(ApiJson)
 }
 
 /// Has every copy of every block of the volume read and compared; what is wrong with one is mended. What could not be is told by the job.

@@ -4,6 +4,7 @@ use daemon::state_file::StateFileError;
 use ids::VolumeId;
 use problem::{Code, Problem};
 use sled_client::ClientError;
+use std::net::IpAddr;
 use thiserror::Error;
 
 /// A call that was refused, or that could not be finished.
@@ -36,6 +37,23 @@ pub enum PantryCallError {
     /// Another call is at it.
     #[error("another call is at work on volume {0}")]
     Busy(VolumeId),
+    /// What is said does not go together.
+    #[error("address and port are of exports over TCP: listen is unix")]
+    NotOverTcp,
+    /// Somebody else's address.
+    #[error("{given} is not the sled's address, which is {own}")]
+    ExportAddress {
+        /// That was asked for.
+        given: IpAddr,
+        /// Of the sled.
+        own: IpAddr,
+    },
+    /// A port that is kept.
+    #[error("port {0} is kept for the sled's own processes")]
+    ExportPortKept(u16),
+    /// The config does not allow it.
+    #[error("{0}")]
+    ExportTcp(&'static str),
     /// No Content-Length.
     #[error("the length of the body is not known: nothing was read")]
     LengthMissing,
@@ -70,6 +88,10 @@ impl PantryCallError {
             PantryCallError::Ended(_) => Code::PantryVolumeEnded,
             PantryCallError::Full(_) => Code::PantryVolumesFull,
             PantryCallError::Busy(_) => Code::PantryVolumeBusy,
+            PantryCallError::NotOverTcp => Code::BadRequest,
+            PantryCallError::ExportAddress { .. } => Code::ExportAddress,
+            PantryCallError::ExportPortKept(_) => Code::ExportPortTaken,
+            PantryCallError::ExportTcp(_) => Code::ExportTcpNotAllowed,
             PantryCallError::LengthMissing => Code::ImportLengthMissing,
             PantryCallError::Record { .. } => Code::Unavailable,
             PantryCallError::Down(_) | PantryCallError::Asked(_) => Code::PantryDown,

@@ -2,6 +2,7 @@
 
 use super::{
     error::PantryCallError,
+    places::Places,
     records::{Record, Records, Request},
     supervise::{self, Process},
 };
@@ -13,7 +14,8 @@ use problem::Code;
 use sled_client::{
     ClientError, ClientOptions, SledClient,
     pantry::{
-        Activate, AttachAnswer, AttachQuery, PantryVolume, PantryVolumePage, PantryVolumeState, RequestResult,
+        Activate, AttachAnswer, AttachQuery, ExportAnswer, ExportRequest, PantryVolume, PantryVolumePage,
+        PantryVolumeState, RequestResult,
     },
 };
 use std::{
@@ -25,6 +27,7 @@ use std::{
 use supervised_process::pantry as process;
 use tokio::sync::watch;
 use volume_repair::ConstructionRequest;
+use volume_seals::VolumeKey;
 
 /// How long a call waits for the process to be started.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -42,6 +45,7 @@ pub struct Pantry(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     records: Records,
+    places: Places,
     client: SledClient,
     imports: SledClient,
     needed: watch::Sender<bool>,
@@ -70,13 +74,14 @@ pub enum PantryStartError {
 }
 
 impl Pantry {
-    /// Of an agent with this state directory and address, and who sees to it that the process runs.
+    /// Of an agent with this state directory and address, which exports volumes in these places, and who sees to it that the process runs.
     ///
     /// # Errors
     /// [`PantryStartError`].
     pub fn open(
         state_dir: &Utf8Path,
         address: IpAddr,
+        places: Places,
         launch: Launch,
     ) -> Result<(Pantry, Supervisor<Process>), PantryStartError> {
         let records = Records::open(state_dir).map_err(PantryStartError::Records)?;
@@ -86,10 +91,11 @@ impl Pantry {
             let options = ClientOptions { read_idle_timeout: Some(limit), ..ClientOptions::default() };
             SledClient::at_socket(socket.as_std_path(), &options).map_err(PantryStartError::Client)
         };
-        let (needed, is_needed) = watch::channel(false);
-        let supervisor = Supervisor::new(Process::new(&directory, &socket, address, is_needed), launch);
+        let needed = watch::Sender::new(false);
+        let supervisor = Supervisor::new(Process::new(&directory, &socket, address, needed.clone()), launch);
         let shared = Shared {
             records,
+            places,
             client: client(ANSWER_LIMIT)?,
             imports: client(IMPORT_LIMIT)?,
             needed,
@@ -108,12 +114,14 @@ impl Pantry {
         id: VolumeId,
         query: AttachQuery,
         request: ConstructionRequest,
+        key: Option<VolumeKey>,
     ) -> Result<AttachAnswer, PantryCallError> {
         self.0.records.hear(id, query.executor_epoch).await?;
         if query.activate == Activate::Never && self.running().await.is_none() {
             return Ok(AttachAnswer { result: RequestResult::Missing, volume: None });
         }
-        let mut answer = self.work(id, async move |pantry| pantry.attach(id, query, request).await).await?;
+        let mut answer =
+            self.work(id, async move |pantry| pantry.attach(id, query, request, key).await).await?;
         if let Some(volume) = &mut answer.volume {
             volume.executor_epoch = query.executor_epoch;
         }
@@ -125,23 +133,31 @@ impl Pantry {
         id: VolumeId,
         query: AttachQuery,
         request: ConstructionRequest,
+        key: Option<VolumeKey>,
     ) -> Result<AttachAnswer, PantryCallError> {
         let Shared { records, client, .. } = &*self.0;
         self.start().await?;
         let before = records.get(id).and_then(|record| record.attached);
         if query.activate != Activate::Never {
             records.check_room(id)?;
-            let next = Request { config_version: request.config_version, epoch: request.epoch };
+            let ConstructionRequest { config_version, epoch, .. } = request;
+            let next = Request { config_version, epoch, encrypted: request.is_encrypted() };
             records.note(id, Some(next)).await?;
         }
-        let answer = client.put_pantry_volume(id, query, &request).await;
+        let answer = match key {
+            None => client.put_pantry_volume(id, query, &request).await,
+            Some(key) => {
+                let text = key.to_text();
+                client.put_encrypted_pantry_volume(id, query, &request, text.trim_end()).await
+            }
+        };
         let has = match &answer {
             Ok(AttachAnswer { volume: Some(volume), .. }) => Ok(volume.clone()),
             _ => client.pantry_volume(id).await,
         };
         match has {
-            Ok(PantryVolume { config_version, epoch, .. }) => {
-                records.note(id, Some(Request { config_version, epoch })).await?;
+            Ok(PantryVolume { config_version, epoch, encrypted, .. }) => {
+                records.note(id, Some(Request { config_version, epoch, encrypted })).await?;
             }
             // One that was there before and is not now was lost, and not detached.
             Err(error) if error.is(Code::PantryVolumeNotFound) => records.note(id, before).await?,
@@ -242,6 +258,20 @@ impl Pantry {
         self.asking(id).await
     }
 
+    /// Has a volume exported, if it may be there.
+    ///
+    /// # Errors
+    /// [`PantryCallError`].
+    pub async fn export(
+        &self,
+        id: VolumeId,
+        request: ExportRequest,
+    ) -> Result<ExportAnswer, PantryCallError> {
+        let request = self.0.places.place(request)?;
+        let client = self.changing(id, request.executor_epoch).await?;
+        client.pantry_export(id, &request).await.map_err(|error| self.explain(id, error))
+    }
+
     /// The same for an import whose bytes are sent along.
     ///
     /// # Errors
@@ -303,19 +333,23 @@ impl Pantry {
 
 /// A volume that was attached, and that no process has.
 fn ended(id: VolumeId, record: Record) -> Option<PantryVolume> {
-    let Request { config_version, epoch } = record.attached?;
+    let Request { config_version, epoch, encrypted } = record.attached?;
+    let needs = if encrypted { "; it is encrypted: attached anew, it needs its key again" } else { "" };
     Some(PantryVolume {
         id,
         state: PantryVolumeState::Ended,
-        reason: Some(PantryCallError::Ended(id).to_string()),
+        reason: Some(format!("{}{needs}", PantryCallError::Ended(id))),
         config_version,
         epoch,
         executor_epoch: record.executor_epoch,
         size_bytes: None,
         block_size: None,
         read_only: false,
+        encrypted,
         exported: None,
+        exports: Vec::new(),
         jobs_running: 0,
+        idle_ms: None,
         status: None,
     })
 }

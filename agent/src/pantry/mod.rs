@@ -16,16 +16,18 @@
 //!
 //! It is started by the first attachment, so that a sled that needs none has none.
 //!
-//! - [`records`]: what is remembered of each volume. [`handle`]: the calls. [`error`]: refusals.
+//! - [`records`]: what is remembered of each volume. [`handle`]: the calls. [`places`]: where volumes are exported over TCP. [`error`]: refusals.
 //! - [`supervise`]: when the process is to run, and whether it does ([`supervision`](crate::supervision)). [`serve`]: that process's own side, and
 //!   how it is ended by hand.
 
 pub mod error;
 pub mod handle;
+pub mod places;
 pub mod records;
 pub mod serve;
 mod supervise;
 
 pub use error::PantryCallError;
 pub use handle::Pantry;
+pub use places::Places;
 pub use supervise::Process;

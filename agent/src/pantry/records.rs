@@ -41,7 +41,7 @@ pub struct Record {
     pub attached: Option<Request>,
 }
 
-/// A construction request, in two numbers.
+/// A construction request, in short. Keys are never here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
@@ -49,6 +49,9 @@ pub struct Request {
     pub config_version: u64,
     /// Its right to write.
     pub epoch: u32,
+    /// Whether the volume is encrypted: whoever attaches it anew has to have its key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub encrypted: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -180,7 +183,7 @@ mod tests {
         let id = VolumeId::generate();
         let records = Records::open(temp.path()).unwrap();
         records.hear(id, 5).await.unwrap();
-        let request = Request { config_version: 3, epoch: 9 };
+        let request = Request { config_version: 3, epoch: 9, encrypted: true };
         records.note(id, Some(request)).await.unwrap();
         for records in [records, Records::open(temp.path()).unwrap()] {
             assert_eq!(records.hear(id, 4).await.unwrap_err().code(), Code::StaleEpoch);
@@ -203,7 +206,7 @@ mod tests {
 
     #[test]
     fn the_oldest_that_are_detached_are_forgotten_and_none_that_is_attached() {
-        let attached = Some(Request { config_version: 1, epoch: 1 });
+        let attached = Some(Request { config_version: 1, epoch: 1, encrypted: false });
         let record = |attached| Record { executor_epoch: 1, attached };
         let first = VolumeId::generate();
         let mut volumes = BTreeMap::from([(first, record(attached))]);

@@ -5,7 +5,8 @@
 //!   nobody has its directory, and it is needed ──────────► started
 //! ```
 //!
-//! It answers when somebody listens at its socket. One that runs is taken over, needed or not: it may hold volumes.
+//! It answers when somebody listens at its socket. One that runs is taken over: somebody has needed it in an earlier life of the agent, so it is
+//! needed in this one, and started again if it dies.
 
 use crate::supervision::{
     Standing, State,
@@ -13,7 +14,7 @@ use crate::supervision::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use sled_client::pantry::{PantryState, PantryStatus};
-use std::{future::pending, net::IpAddr};
+use std::net::IpAddr;
 use supervised_process::{Holder, pantry};
 use tokio::{net::UnixStream, sync::watch};
 use tracing::Span;
@@ -24,7 +25,7 @@ pub struct Process {
     directory: Utf8PathBuf,
     socket: Utf8PathBuf,
     address: IpAddr,
-    is_needed: watch::Receiver<bool>,
+    needed: watch::Sender<bool>,
 }
 
 impl Process {
@@ -32,9 +33,9 @@ impl Process {
         directory: &Utf8Path,
         socket: &Utf8Path,
         address: IpAddr,
-        is_needed: watch::Receiver<bool>,
+        needed: watch::Sender<bool>,
     ) -> Process {
-        Process { directory: directory.to_owned(), socket: socket.to_owned(), address, is_needed }
+        Process { directory: directory.to_owned(), socket: socket.to_owned(), address, needed }
     }
 }
 
@@ -46,9 +47,12 @@ impl Charge for Process {
     async fn look(&self) -> Result<Found, String> {
         let directory = self.directory.clone();
         Ok(match ports::look(move || pantry::look(&directory)).await? {
-            Holder::Nobody if *self.is_needed.borrow() => Found::Nobody,
+            Holder::Nobody if *self.needed.borrow() => Found::Nobody,
             Holder::Nobody => Found::NotNow(None),
-            Holder::Ours(ours, _) => Found::Ours(ours),
+            Holder::Ours(ours, _) => {
+                self.needed.send_replace(true);
+                Found::Ours(ours)
+            }
             Holder::Unknown { pid, why } => {
                 Found::Elsewhere { pid, why: format!("a process has its directory, and {why}") }
             }
@@ -56,11 +60,8 @@ impl Charge for Process {
     }
 
     async fn worth_another_look(&self) {
-        let mut is_needed = self.is_needed.clone();
-        if is_needed.wait_for(|is_needed| *is_needed).await.is_err() {
-            // Nobody will ever need it: the agent ends.
-            pending::<()>().await;
-        }
+        // It is told from here, too, so there is always somebody who may tell.
+        let _ = self.needed.subscribe().wait_for(|is_needed| *is_needed).await;
     }
 
     fn arguments(&self) -> Vec<String> {

@@ -3,7 +3,8 @@
 use crate::agent::Agent;
 use ids::{RegionId, RegionSetId, VolumeId};
 use sled_client::regions::{RegionMember, RegionRequest, RegionState};
-use volume_repair::{ConstructionRequest, Member, RegionSet, SubVolume};
+use volume_repair::{Cipher, ConstructionRequest, Encryption, Member, RegionSet, SubVolume};
+use volume_seals::VolumeKey;
 
 /// What was made.
 pub(crate) struct Made {
@@ -13,17 +14,23 @@ pub(crate) struct Made {
 
 /// Makes a region on each of the first three disks, all full from the start.
 pub(crate) async fn make(agent: &Agent, block_size: u32, blocks: u64) -> Made {
+    make_with(agent, block_size, blocks, None).await
+}
+
+/// The same, encrypted with this key, if there is one.
+pub(crate) async fn make_with(agent: &Agent, block_size: u32, blocks: u64, key: Option<&VolumeKey>) -> Made {
     let members: Vec<RegionMember> =
         (1..=3).map(|incarnation| RegionMember { region_id: RegionId::generate(), incarnation }).collect();
     let id = VolumeId::generate();
+    let set_id = RegionSetId::generate();
     let mut set = RegionSet {
-        id: RegionSetId::generate(),
+        id: set_id,
         blocks_per_extent: blocks / 4,
         extent_count: 4,
         members: Vec::new(),
         leaving: Vec::new(),
         gone: Vec::new(),
-        encryption: None,
+        encryption: key.map(|key| Encryption { cipher: Cipher::Aes256Gcm, key_check: key.check(set_id) }),
         snapshot: None,
     };
     for (disk, member) in members.iter().enumerate() {
@@ -59,7 +66,7 @@ pub(crate) async fn region(
         block_size,
         blocks_per_extent: set.blocks_per_extent,
         extent_count: set.extent_count,
-        encrypted: false,
+        encrypted: set.encryption.is_some(),
         read_only: false,
         source: None,
         incarnation: Some(member.incarnation),

@@ -1,6 +1,9 @@
 //! One NBD client: what it asks becomes jobs, and what they end with becomes replies.
 
-use crate::socket::{Got, Happened, Socket};
+use crate::{
+    door::DoorId,
+    socket::{Got, Happened, Socket},
+};
 use bytes::{Bytes, BytesMut};
 use nbd_server::{
     BlockStatusReply, ErrorCode, Event, Exports, Extent, Handshake, HandshakeProgress, ReadChunks, ReadReply,
@@ -20,12 +23,18 @@ const REQUESTS_MAX: usize = 512;
 /// at most. Counted are bytes that are written, that are read, and that wait to be sent.
 const BYTES_MAX: usize = 32 << 20;
 
+/// What is said to whoever asks when his door is being closed.
+const LEAVING: &str = "the volume is not exported here any more";
+
 /// An NBD client.
 #[derive(Debug)]
 pub(crate) struct Client {
     socket: Socket,
-    /// When it came.
+    /// When it came, and by which door.
     pub(crate) since: Duration,
+    pub(crate) door: DoorId,
+    /// Its door is being closed: what it asks now is not done.
+    is_leaving: bool,
     state: State,
     block_size: u64,
     input: BytesMut,
@@ -65,7 +74,13 @@ enum Asked {
 }
 
 impl Client {
-    pub(crate) fn new(socket: Socket, exports: &Arc<Exports>, block_size: u64, since: Duration) -> Client {
+    pub(crate) fn new(
+        socket: Socket,
+        exports: &Arc<Exports>,
+        block_size: u64,
+        since: Duration,
+        door: DoorId,
+    ) -> Client {
         let mut output = BytesMut::new();
         let handshake = Handshake::start(Arc::clone(exports), &mut output);
         let mut outbox = Outbox::new();
@@ -73,6 +88,8 @@ impl Client {
         Client {
             socket,
             since,
+            door,
+            is_leaving: false,
             state: State::Handshake(handshake),
             block_size,
             input: BytesMut::new(),
@@ -102,6 +119,11 @@ impl Client {
 
     fn has_room(&self) -> bool {
         self.asked.len() < REQUESTS_MAX && self.bytes + self.outbox.len() < BYTES_MAX
+    }
+
+    /// From now on it is told that it ends, whatever it asks.
+    pub(crate) fn leave(&mut self) {
+        self.is_leaving = true;
     }
 
     /// Whether it has no export yet.
@@ -255,6 +277,10 @@ impl Client {
                 (Asked::Look(reply, Vec::new()), Job::Look { first, count })
             }
         };
+        if self.is_leaving {
+            self.answer(asked, Some((ErrorCode::ShuttingDown, LEAVING.to_owned())));
+            return None;
+        }
         let id = JobId(*next_job);
         *next_job += 1;
         self.bytes += bytes;
@@ -310,6 +336,10 @@ impl Client {
             };
             (code, error.to_string())
         });
+        self.answer(asked, failed);
+    }
+
+    fn answer(&mut self, asked: Asked, failed: Option<(ErrorCode, String)>) {
         match (asked, failed) {
             (Asked::Chunks(chunks), None) => self.outbox.put(&chunks.done()),
             (Asked::Chunks(chunks), Some((code, why))) => self.outbox.put(&chunks.error(code, &why)),

@@ -1,8 +1,10 @@
-//! The NBD clients of an export: who comes, who may ask how much, and who is told what. Owns where they come.
+//! The NBD clients of an export: who comes, who may ask how much, and who is told what. Owns the doors by which they come.
 
 use crate::{
     client::Client,
+    door::{DOORS_MAX, Door, DoorId, DoorStatus},
     listener::{Address, Listener},
+    offer::ExportError,
     socket::{Happened, Socket},
 };
 use mio::{Registry, Token};
@@ -13,8 +15,11 @@ use upstairs::{Data, Job, JobError, JobId, Run};
 /// While so many bytes are kept for all clients together, only those ask for whom nothing is kept, and with twice as many nobody.
 const HELD_MAX: usize = 64 << 20;
 
-/// NBD clients at a time.
+/// NBD clients at a time by the first door.
 const CLIENTS_MAX: usize = 64;
+
+/// The first door: it is there as long as the export.
+const FIRST: usize = 0;
 
 /// Who is not done with shaking hands after so long does not keep the place of another client.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -22,45 +27,112 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// All of them.
 #[derive(Debug)]
 pub(crate) struct Clients {
-    listener: Listener,
-    exports: Arc<Exports>,
     block_size: u64,
-    /// Each has a token of its own, from this one on.
+    /// Each door and each client has a token of its own, from this one on.
     first: Token,
-    /// Somebody may be waiting to be accepted, who was not for lack of files, most likely. Nobody tells of him again.
-    is_to_accept: bool,
+    doors: BTreeMap<usize, Door>,
     clients: BTreeMap<usize, Client>,
     next: usize,
     /// Whose jobs they are.
     jobs: BTreeMap<JobId, usize>,
+    /// When there was one last, as far as anybody has looked.
+    used: Duration,
 }
 
 impl Clients {
-    pub(crate) fn new(listener: Listener, exports: Exports, block_size: u64, first: Token) -> Clients {
-        Clients {
-            listener,
+    /// None yet. `listener` is the first door's.
+    pub(crate) fn new(
+        mut listener: Listener,
+        exports: Exports,
+        block_size: u64,
+        first: Token,
+        registry: &Registry,
+    ) -> io::Result<Clients> {
+        listener.register(registry, first)?;
+        let door = Door {
+            id: DoorId(FIRST as u64),
+            listener: Some(listener),
             exports: Arc::new(exports),
-            block_size,
-            first,
+            clients_max: CLIENTS_MAX,
             is_to_accept: false,
-            clients: BTreeMap::new(),
-            next: 0,
-            jobs: BTreeMap::new(),
-        }
+            refused: 0,
+        };
+        let (doors, next) = (BTreeMap::from([(FIRST, door)]), FIRST + 1);
+        let (clients, jobs, used) = (BTreeMap::new(), BTreeMap::new(), Duration::ZERO);
+        Ok(Clients { block_size, first, doors, clients, next, jobs, used })
     }
 
+    fn first_door(&self) -> &Door {
+        self.doors.get(&FIRST).expect("the first door is never closed")
+    }
+
+    /// Where clients come from the start.
     pub(crate) fn address(&self) -> &Address {
-        self.listener.address()
+        self.first_door().listener.as_ref().expect("the first door is never closed").address()
     }
 
-    /// What is offered to whoever comes.
+    /// What is offered to whoever comes there.
     pub(crate) fn exports(&self) -> &Exports {
-        &self.exports
+        &self.first_door().exports
     }
 
-    /// Those that come from now on are offered this.
-    pub(crate) fn offer(&mut self, exports: Exports) {
-        self.exports = Arc::new(exports);
+    /// Lets clients come by another door, too.
+    pub(crate) fn open(
+        &mut self,
+        mut listener: Listener,
+        exports: Exports,
+        clients_max: usize,
+        registry: &Registry,
+    ) -> Result<DoorId, ExportError> {
+        if self.doors.len() >= DOORS_MAX {
+            return Err(ExportError::Doors(self.doors.len()));
+        }
+        let place = self.next;
+        self.next += 1;
+        listener.register(registry, Token(self.first.0 + place)).map_err(ExportError::System)?;
+        let id = DoorId(place as u64);
+        let (listener, exports) = (Some(listener), Arc::new(exports));
+        let door = Door { id, listener, exports, clients_max, is_to_accept: false, refused: 0 };
+        self.doors.insert(place, door);
+        Ok(id)
+    }
+
+    /// A door that was opened, and is not being closed.
+    pub(crate) fn open_door(&self, id: DoorId) -> Option<&Door> {
+        let door = usize::try_from(id.0).ok().filter(|place| *place != FIRST);
+        door.and_then(|place| self.doors.get(&place)).filter(|door| door.listener.is_some())
+    }
+
+    /// Clients of a door that have shaken hands.
+    pub(crate) fn in_use(&self, door: DoorId) -> u64 {
+        let uses = |client: &&Client| client.door == door && !client.is_shaking_hands();
+        self.clients.values().filter(uses).count() as u64
+    }
+
+    /// Nobody comes by this door any more, and whoever is in is told so when it asks.
+    pub(crate) fn drain(&mut self, id: DoorId) {
+        for door in self.doors.values_mut().filter(|door| door.id == id) {
+            door.listener = None;
+        }
+        self.clients.retain(|_, client| client.door != id || !client.is_shaking_hands());
+        self.clients.values_mut().filter(|client| client.door == id).for_each(Client::leave);
+    }
+
+    /// Whether all that clients of this door have asked is answered.
+    pub(crate) fn is_drained(&self, id: DoorId) -> bool {
+        self.clients.values().filter(|client| client.door == id).all(Client::is_idle)
+    }
+
+    /// There is no such door any more, and nobody in it.
+    pub(crate) fn cut(&mut self, id: DoorId) {
+        self.clients.retain(|_, client| client.door != id);
+        self.doors.retain(|_, door| door.id != id);
+    }
+
+    /// The doors that were opened, and are not being closed.
+    pub(crate) fn doors(&self) -> Vec<DoorStatus> {
+        let open = self.doors.iter().filter(|(place, door)| **place != FIRST && door.listener.is_some());
+        open.map(|(_, door)| door.status(self.in_use(door.id))).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -76,6 +148,18 @@ impl Clients {
         self.jobs.is_empty() && self.clients.values().all(Client::is_idle)
     }
 
+    /// Whoever is there now was there last.
+    pub(crate) fn note_use(&mut self, now: Duration) {
+        if !self.clients.is_empty() {
+            self.used = now;
+        }
+    }
+
+    /// For how long there has been none.
+    pub(crate) fn unused(&self, now: Duration) -> Duration {
+        if self.clients.is_empty() { now.saturating_sub(self.used) } else { Duration::ZERO }
+    }
+
     /// Bytes that are kept for all of them.
     pub(crate) fn held(&self) -> usize {
         self.clients.values().map(Client::held).sum()
@@ -87,45 +171,62 @@ impl Clients {
         self.clients.values().any(|client| may_ask(client, held, has_room))
     }
 
-    /// Something has happened to the client of this token.
-    pub(crate) fn note(&mut self, token: Token, happened: Happened) {
-        if let Some(client) = self.clients.get_mut(&(token.0 - self.first.0)) {
+    /// Something has happened to the door or the client of this token.
+    pub(crate) fn note(&mut self, token: Token, happened: Happened, now: Duration, registry: &Registry) {
+        let place = token.0 - self.first.0;
+        if self.doors.contains_key(&place) {
+            self.accept(place, now, registry);
+        } else if let Some(client) = self.clients.get_mut(&place) {
             client.note(happened);
         }
     }
 
     /// Accepts those that could not be accepted when they came.
     pub(crate) fn accept_late(&mut self, now: Duration, registry: &Registry) {
-        if self.is_to_accept {
-            self.accept(now, registry);
+        let late: Vec<usize> =
+            self.doors.iter().filter(|(_, door)| door.is_to_accept).map(|(place, _)| *place).collect();
+        late.into_iter().for_each(|place| self.accept(place, now, registry));
+    }
+
+    /// Accepts all that wait at a door.
+    fn accept(&mut self, place: usize, now: Duration, registry: &Registry) {
+        while let Some((socket, id, exports)) = self.accept_one(place) {
+            self.add(Client::new(socket, &exports, self.block_size, now, id), registry);
         }
     }
 
-    /// Accepts all that wait.
-    pub(crate) fn accept(&mut self, now: Duration, registry: &Registry) {
+    /// The next one that is let in.
+    fn accept_one(&mut self, place: usize) -> Option<(Socket, DoorId, Arc<Exports>)> {
         loop {
-            match self.listener.accept() {
-                Ok(socket) if self.clients.len() < CLIENTS_MAX => self.add(socket, now, registry),
-                Ok(_) => tracing::warn!(CLIENTS_MAX, "too many clients: one is refused"),
+            let door = self.doors.get_mut(&place)?;
+            let is_in = |client: &&Client| client.door == door.id;
+            match door.listener.as_ref()?.accept() {
+                Ok(socket) if self.clients.values().filter(is_in).count() < door.clients_max => {
+                    return Some((socket, door.id, Arc::clone(&door.exports)));
+                }
+                Ok(_) => {
+                    door.refused += 1;
+                    tracing::warn!(door = place, max = door.clients_max, "too many clients: one is refused");
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.is_to_accept = false;
-                    return;
+                    door.is_to_accept = false;
+                    return None;
                 }
                 Err(error) => {
-                    if !self.is_to_accept {
+                    if !door.is_to_accept {
                         tracing::warn!(%error, "clients cannot be accepted, and are as soon as possible");
                     }
-                    self.is_to_accept = true;
-                    return;
+                    door.is_to_accept = true;
+                    return None;
                 }
             }
         }
     }
 
-    fn add(&mut self, socket: Socket, now: Duration, registry: &Registry) {
+    fn add(&mut self, mut client: Client, registry: &Registry) {
         let id = self.next;
         self.next += 1;
-        let mut client = Client::new(socket, &self.exports, self.block_size, now);
+        self.used = self.used.max(client.since);
         match client.socket_mut().register(registry, Token(self.first.0 + id)) {
             Ok(()) => drop(self.clients.insert(id, client)),
             Err(error) => tracing::warn!(%error, "a client cannot be served"),

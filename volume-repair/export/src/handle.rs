@@ -6,7 +6,14 @@
 //! ```
 
 use crate::{
-    notices::Shown, scrubs::ScrubOrder, snapshots::SnapshotOrder, status::ExportStatus, waiting::Told,
+    door::{CLOSE_MAX, ClosedDoor, DoorError, DoorId, DoorOrder, OpenDoor},
+    listener::Listener,
+    notices::Shown,
+    offer::ExportError,
+    scrubs::ScrubOrder,
+    snapshots::SnapshotOrder,
+    status::ExportStatus,
+    waiting::Told,
 };
 use ids::RegionId;
 use mio::Waker;
@@ -37,6 +44,10 @@ pub(crate) enum Order {
     Status(SyncSender<Box<ExportStatus>>),
     Activate(u32, SyncSender<Result<(), ActivateError>>),
     Snapshot(SnapshotOrder, SyncSender<Told<RegionId>>),
+    /// It listens already: whoever asks has waited for that.
+    Open(Box<Listener>, DoorOrder, SyncSender<Result<OpenDoor, ExportError>>),
+    /// Whether also if somebody is in.
+    Close(DoorId, bool, SyncSender<Result<ClosedDoor, DoorError>>),
     /// From this block on, so many.
     Compare(u64, u64, SyncSender<Told<CopyCompared>>),
     Scrub(ScrubOrder, SyncSender<Result<(), ScrubError>>),
@@ -151,6 +162,31 @@ impl Handle {
         let (answer, answered) = sync_channel(1);
         self.send(Order::Compare(first, count, answer))?;
         Ok(Compared(answered))
+    }
+
+    /// Lets clients come by another way, too.
+    ///
+    /// # Errors
+    /// If there is no answer: then nobody comes that way; inside, [`ExportError`].
+    pub fn open_door(&self, order: DoorOrder) -> Result<Result<OpenDoor, ExportError>, NoAnswer> {
+        let listener = match Listener::bind(&order.address) {
+            Ok(listener) => Box::new(listener),
+            Err(source) => return Ok(Err(ExportError::Listen { address: order.address, source })),
+        };
+        self.ask(|answer| Order::Open(listener, order, answer))
+    }
+
+    /// Lets nobody come by a way any more that was opened. Who is in is told so, what they have asked and written is answered and made durable, and
+    /// they are cut off; all that within 5 s, or without it. If somebody is in, and not `is_forced`, nothing is changed.
+    ///
+    /// # Errors
+    /// If there is no answer: then it may be done later; inside, [`DoorError`].
+    pub fn close_door(
+        &self,
+        door: DoorId,
+        is_forced: bool,
+    ) -> Result<Result<ClosedDoor, DoorError>, NoAnswer> {
+        self.ask_for(CLOSE_MAX + ANSWER_MAX, |answer| Order::Close(door, is_forced, answer))
     }
 
     /// What it believes.

@@ -15,8 +15,8 @@
 //! ```
 //!
 //! - [`engine`]: the loop; `orders` below it: what other threads ask. [`offer`]: what is served. [`watch`]: waiting.
-//! - [`peer`]: a member's connection. [`clients`]: the NBD clients; [`client`]: one of them; [`listener`]: where they come.
-//!   [`socket`]: either kind of socket.
+//! - [`peer`]: a member's connection. [`clients`]: the NBD clients; [`client`]: one of them; [`door`]: where they come, and how many;
+//!   [`closing`]: doors that are closed; [`listener`], [`socket`]: either kind of socket.
 //! - [`sources`]: what is only read; [`file_source`], [`url_source`], [`snapshot_source`]: each kind; [`snapshot_peer`]: a member that is read from.
 //! - [`repairs`]: which members are filled; [`notices`]: the coordinator is told.
 //! - [`handle`]: what other threads ask. [`status`]: what they are told.
@@ -25,7 +25,9 @@
 
 mod client;
 mod clients;
+mod closing;
 mod control;
+mod door;
 mod engine;
 mod file_source;
 mod handle;
@@ -47,6 +49,7 @@ mod waiting;
 mod watch;
 
 pub use control::{Control, ControlError};
+pub use door::{ClosedDoor, DOORS_MAX, DoorError, DoorId, DoorOrder, DoorStatus, OpenDoor};
 pub use engine::Export;
 pub use handle::{Compared, Handle, NoAnswer};
 pub use listener::Address;

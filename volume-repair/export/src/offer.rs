@@ -37,6 +37,9 @@ pub enum ExportError {
     /// A file or a URL that it is made of is not to be had, or of no use.
     #[error("a part of the volume is not there")]
     Source(#[source] SourceError),
+    /// Clients come by as many ways as there may be.
+    #[error("the volume has {0} doors, which is as many as it may have")]
+    Doors(usize),
     /// There can be no such export.
     #[error("the volume cannot be told to clients")]
     Export(#[source] nbd_server::ExportError),
@@ -50,6 +53,7 @@ impl ExportError {
             ExportError::Listen { .. } => "volume_not_listening",
             ExportError::System(_) => "volume_not_served",
             ExportError::Source(error) => error.code(),
+            ExportError::Doors(_) => "volume_doors_full",
             ExportError::Export(_) => "volume_not_told",
         }
     }

@@ -1,6 +1,6 @@
 //! What an export says of itself: plain data. What it says of the volume is that one's own [`VolumeStatus`].
 
-use crate::{notices::NoticesStatus, repairs::RepairStatus};
+use crate::{door::DoorStatus, notices::NoticesStatus, repairs::RepairStatus};
 use serde::{Deserialize, Serialize};
 use volume_layers::VolumeStatus;
 
@@ -15,6 +15,12 @@ pub struct ExportStatus {
     pub running_ms: u64,
     /// Clients that are connected.
     pub clients: u64,
+    /// Milliseconds since the last one was, or since it began; 0 while one is.
+    #[serde(default)]
+    pub unused_ms: u64,
+    /// Where else clients come, if they do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doors: Vec<DoorStatus>,
     /// Whether it ends when what is under way was answered.
     pub is_stopping: bool,
     /// The members that are filled, and the last ones that were.

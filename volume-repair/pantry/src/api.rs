@@ -4,6 +4,7 @@ use crate::{
     attached::Attached,
     board::Begun,
     error::PantryError,
+    given_key::GivenKey,
     import::{self, PIECES_MAX, Piece},
     job::{Job, Wanted},
     scrub,
@@ -23,9 +24,9 @@ use ids::{ArtifactHash, JobId, SnapshotId, VolumeId};
 use problem::Code;
 use sled_client::{
     pantry::{
-        AttachAnswer, AttachQuery, ExportAnswer, ExportRequest, Exported, ImportQuery, ImportRequest,
-        JobQuery, PantryJob, PantryJobPage, PantryJobState, PantryVolume, PantryVolumePage, ScrubRequest,
-        SnapshotAnswer, WAIT_MS_MAX,
+        AttachAnswer, AttachQuery, ExportAnswer, ExportRequest, ImportQuery, ImportRequest, JobQuery,
+        PantryJob, PantryJobPage, PantryJobState, PantryVolume, PantryVolumePage, ScrubRequest,
+        SnapshotAnswer, UnexportAnswer, UnexportRequest, WAIT_MS_MAX,
     },
     regions::ExecutorQuery,
 };
@@ -43,6 +44,7 @@ pub(crate) fn router(shelf: Shelf) -> Router {
         .route("/pantry/volumes/{id}", get(show).put(attach).delete(detach))
         .route("/pantry/volumes/{id}/import", put(import_body).post(import_url))
         .route("/pantry/volumes/{id}/export", post(export))
+        .route("/pantry/volumes/{id}/unexport", post(unexport))
         .route("/pantry/volumes/{id}/scrub", post(begin_scrub))
         .route("/pantry/volumes/{id}/snapshots/{snapshot}", put(snapshot))
         .route("/pantry/volumes/{id}/jobs", get(jobs))
@@ -66,9 +68,10 @@ async fn attach(
     State(shelf): State<Shelf>,
     ApiPath(id): ApiPath<VolumeId>,
     ApiQuery(query): ApiQuery<AttachQuery>,
+    GivenKey(key): GivenKey,
     ApiJson(request): ApiJson<ConstructionRequest>,
 ) -> Result<ApiJson<AttachAnswer>, ApiError> {
-    Ok(ApiJson(shelf.put(id, request, query.activate).await?))
+    Ok(ApiJson(shelf.put(id, request, key, query.activate).await?))
 }
 
 async fn detach(
@@ -185,11 +188,15 @@ async fn export(
     ApiPath(id): ApiPath<VolumeId>,
     ApiJson(request): ApiJson<ExportRequest>,
 ) -> Result<ApiJson<ExportAnswer>, ApiError> {
-    let volume = shelf.get(id)?;
-    let how = if request.read_only { Exported::ReadOnly } else { Exported::ReadWrite };
-    ask(&volume, move |volume| volume.check_usable(how == Exported::ReadWrite)).await?;
-    volume.board.export(id, how)?;
-    Ok(ApiJson(ExportAnswer { uri: volume.uri(how) }))
+    Ok(ApiJson(ExportAnswer { uri: shelf.export(id, request).await? }))
+}
+
+async fn unexport(
+    State(shelf): State<Shelf>,
+    ApiPath(id): ApiPath<VolumeId>,
+    ApiJson(request): ApiJson<UnexportRequest>,
+) -> Result<ApiJson<UnexportAnswer>, ApiError> {
+    Ok(ApiJson(shelf.unexport(id, request).await?))
 }
 
 async fn snapshot(
@@ -198,6 +205,7 @@ async fn snapshot(
     ApiQuery(_): ApiQuery<ExecutorQuery>,
 ) -> Result<ApiJson<SnapshotAnswer>, ApiError> {
     let volume = shelf.get(id)?;
+    volume.note_call();
     let regions = ask(&volume, move |volume| volume.snapshot(snapshot)).await?;
     Ok(ApiJson(SnapshotAnswer { id: snapshot, regions }))
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 use camino::Utf8PathBuf;
 use ids::{RegionId, SnapshotId, VolumeId};
-use sled_client::pantry::{Activate, Exported, PantryVolume, PantryVolumeState, RequestResult};
+use sled_client::pantry::{Activate, PantryVolume, PantryVolumeState, RequestResult};
 use std::{
     cmp::Ordering,
     net::IpAddr,
@@ -23,9 +23,7 @@ use volume_export::{
 };
 use volume_layers::{PartKind, PartStatus, VolumeStatus};
 use volume_repair::ConstructionRequest;
-
-/// What clients call the export by which they only read. The other one has no name.
-pub(crate) const READ_ONLY: &str = "read-only";
+use volume_seals::VolumeKey;
 
 /// How long a volume may take to make durable what clients have written, before it is detached all the same: they have flushed what matters
 /// to them, and members that are away come back when they do.
@@ -38,13 +36,16 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(crate) struct Attached {
     pub(crate) id: VolumeId,
     pub(crate) board: Board,
-    /// Where clients come.
+    /// Where jobs come to it. Exports have sockets of their own.
     pub(crate) socket: Utf8PathBuf,
     pub(crate) size: u64,
     pub(crate) block_size: u32,
     pub(crate) is_read_only: bool,
-    handle: Handle,
+    is_encrypted: bool,
+    pub(crate) handle: Handle,
     taken: Mutex<Taken>,
+    /// When a call has used it last.
+    called: Mutex<Instant>,
     runs: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -60,19 +61,21 @@ impl Attached {
     pub(crate) fn begin(
         id: VolumeId,
         request: ConstructionRequest,
+        key: Option<VolumeKey>,
         activate: Activate,
         socket: Utf8PathBuf,
         source_address: Option<IpAddr>,
     ) -> Result<Attached, PantryError> {
         let session = Uuid::new_v4();
         let composition = match activate {
-            Activate::Now => request.build(session, None)?,
-            Activate::Later | Activate::Never => request.build_unactivated(session, None)?,
+            Activate::Now => request.build(session, key.as_ref())?,
+            Activate::Later | Activate::Never => request.build_unactivated(session, key.as_ref())?,
         };
+        // From here on what seals and opens its blocks has what it needs, and nobody has the key.
+        drop(key);
         let name = String::new();
         let offer = Offer { composition, request: Some(request.clone()), name, source_address };
-        let mut export = Export::new(offer, Address::Unix(socket.clone()))?;
-        export.offer_read_only(READ_ONLY)?;
+        let export = Export::new(offer, Address::Unix(socket.clone()))?;
         let handle = export.handle();
         if activate == Activate::Now {
             handle.activate();
@@ -91,8 +94,10 @@ impl Attached {
             size: 0,
             block_size: request.block_size,
             is_read_only: false,
+            is_encrypted: request.is_encrypted(),
             handle,
             taken: Mutex::new(Taken { epoch: request.epoch, request }),
+            called: Mutex::new(Instant::now()),
             runs,
         };
         let looked = attached.look_at_once();
@@ -109,6 +114,16 @@ impl Attached {
             VolumeStatus::Layers(layers) => layers.is_read_only,
         };
         Ok(())
+    }
+
+    /// A call uses it.
+    pub(crate) fn note_call(&self) {
+        *lock(&self.called) = Instant::now();
+    }
+
+    /// For how long nobody has: no call, no job, no client.
+    pub(crate) fn idle(&self, status: &ExportStatus) -> Duration {
+        lock(&self.called).elapsed().min(Duration::from_millis(status.unused_ms))
     }
 
     /// The version of the request that it runs by, and the right that it has.
@@ -254,15 +269,6 @@ impl Attached {
         taken.map_err(|source| PantryError::Snapshot { id: self.id, snapshot, source })
     }
 
-    /// Where clients find it.
-    pub(crate) fn uri(&self, how: Exported) -> String {
-        let name = match how {
-            Exported::ReadOnly => READ_ONLY,
-            Exported::ReadWrite => "",
-        };
-        format!("nbd+unix:///{name}?socket={}", escaped(self.socket.as_str()))
-    }
-
     /// What a job's error comes from: a volume that has ended says so better than its socket does.
     pub(crate) fn explain(&self, error: PantryError) -> PantryError {
         let (PantryError::Io(IoError::Link(_) | IoError::Refused(_)) | PantryError::NotCompared { .. }) =
@@ -295,6 +301,9 @@ impl Attached {
             }
             Err(why) => (PantryVolumeState::Ended, Some(why)),
         };
+        let exports = status.as_ref().map(|status| self.exports(status)).unwrap_or_default();
+        let idle_ms = status.as_ref().ok().map(|status| self.idle(status).as_millis());
+        let idle_ms = idle_ms.map(|idle| u64::try_from(idle).unwrap_or(u64::MAX));
         let status = status.ok().filter(|_| is_whole);
         PantryVolume {
             id: self.id,
@@ -306,8 +315,11 @@ impl Attached {
             size_bytes: Some(self.size),
             block_size: Some(self.block_size),
             read_only: self.is_read_only,
+            encrypted: self.is_encrypted,
             exported: self.board.exported(),
+            exports,
             jobs_running: self.board.running() as u64,
+            idle_ms,
             status: status.map(|status| serde_json::to_value(&*status).expect("a status is plain data")),
         }
     }
@@ -344,14 +356,6 @@ impl Attached {
 fn waits(status: &ExportStatus) -> String {
     let words: Vec<&str> = status.volume.waits().map(|wait| &*wait.words).collect();
     if words.is_empty() { "it gathers its members".to_owned() } else { words.join("; ") }
-}
-
-/// A path as a part of a URI.
-fn escaped(path: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-    path.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

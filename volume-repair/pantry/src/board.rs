@@ -1,15 +1,16 @@
-//! What is done with one volume: its jobs, and its export. Owns who may do what at the same time, and what is remembered.
+//! What is done with one volume: its jobs, and its exports. Owns who may do what at the same time, and what is remembered.
 
 use crate::{
     error::PantryError,
     job::{Job, Wanted},
 };
 use ids::{JobId, VolumeId};
-use sled_client::pantry::Exported;
+use sled_client::pantry::{ExportListen, Exported};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use volume_export::OpenDoor;
 
 /// Jobs of one volume that run at a time: an import, a scrub, and some that are being tried. Each has a thread, and 8 MiB under way.
 const RUNNING_MAX: usize = 4;
@@ -26,9 +27,34 @@ struct Inner {
     jobs: BTreeMap<JobId, Arc<Job>>,
     /// In the order in which they began.
     order: VecDeque<JobId>,
-    exported: Option<Exported>,
+    exports: BTreeMap<Way, Exporting>,
     /// The volume is being detached: nothing more begins.
     is_closed: bool,
+}
+
+/// By which way clients come, and what they may do: a volume is exported once by each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Way {
+    pub(crate) listen: ExportListen,
+    pub(crate) how: Exported,
+}
+
+/// An export.
+#[derive(Clone, Debug)]
+enum Exporting {
+    /// Nobody can come yet. It counts all the same: nobody else begins to write.
+    Begun,
+    /// Here.
+    At(OpenDoor),
+}
+
+/// An export that was asked for.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// It is to be opened.
+    New,
+    /// It was asked for before.
+    Known(OpenDoor),
 }
 
 /// A job that was asked for.
@@ -72,19 +98,52 @@ impl Board {
         Ok(Begun::New(job))
     }
 
-    /// Exports it, in this way, too: once clients may write, they may until it is detached.
-    pub(crate) fn export(&self, volume: VolumeId, how: Exported) -> Result<(), PantryError> {
+    /// Begins to export it by this way, or finds that it is: [`Board::note_door`] or [`Board::end_export`] follows. As long as clients may write,
+    /// nobody else does.
+    pub(crate) fn begin_export(&self, volume: VolumeId, way: Way) -> Result<Place, PantryError> {
         let mut inner = self.lock();
         if inner.is_closed {
             return Err(PantryError::NotFound(volume));
         }
-        if how == Exported::ReadWrite && inner.exported != Some(Exported::ReadWrite) {
+        match inner.exports.get(&way) {
+            Some(Exporting::At(door)) => return Ok(Place::Known(door.clone())),
+            // Calls for a volume take turns.
+            Some(Exporting::Begun) => return Err(PantryError::Busy(volume)),
+            None => {}
+        }
+        if way.how == Exported::ReadWrite && inner.exported() != Some(Exported::ReadWrite) {
             inner.check_unwritten(volume)?;
         }
-        if inner.exported != Some(Exported::ReadWrite) {
-            inner.exported = Some(how);
+        inner.exports.insert(way, Exporting::Begun);
+        Ok(Place::New)
+    }
+
+    /// Clients may come.
+    pub(crate) fn note_door(&self, way: Way, door: OpenDoor) {
+        self.lock().exports.insert(way, Exporting::At(door));
+    }
+
+    /// Nobody can come any more, or ever could.
+    pub(crate) fn end_export(&self, way: Way) {
+        self.lock().exports.remove(&way);
+    }
+
+    /// Where clients come by this way.
+    pub(crate) fn door(&self, way: Way) -> Option<OpenDoor> {
+        match self.lock().exports.get(&way) {
+            Some(Exporting::At(door)) => Some(door.clone()),
+            Some(Exporting::Begun) | None => None,
         }
-        Ok(())
+    }
+
+    /// Where they come by all ways.
+    pub(crate) fn doors(&self) -> Vec<(Way, OpenDoor)> {
+        let inner = self.lock();
+        let doors = inner.exports.iter().filter_map(|(way, export)| match export {
+            Exporting::At(door) => Some((*way, door.clone())),
+            Exporting::Begun => None,
+        });
+        doors.collect()
     }
 
     /// Ends all jobs, and lets none begin.
@@ -95,7 +154,7 @@ impl Board {
     }
 
     pub(crate) fn exported(&self) -> Option<Exported> {
-        self.lock().exported
+        self.lock().exported()
     }
 
     pub(crate) fn running(&self) -> usize {
@@ -122,12 +181,16 @@ impl Inner {
         self.jobs.values().filter(|job| job.is_running())
     }
 
+    fn exported(&self) -> Option<Exported> {
+        self.exports.keys().map(|way| way.how).max()
+    }
+
     /// Two that write would make a mixture of both.
     fn check_unwritten(&self, id: VolumeId) -> Result<(), PantryError> {
         if self.running().any(|job| matches!(job.wanted, Wanted::Import { .. })) {
             return Err(PantryError::Written { id, by: "is being filled by an import" });
         }
-        if self.exported == Some(Exported::ReadWrite) {
+        if self.exported() == Some(Exported::ReadWrite) {
             return Err(PantryError::Written { id, by: "is exported read/write" });
         }
         Ok(())
@@ -149,6 +212,7 @@ impl Inner {
 mod tests {
     use super::*;
     use problem::Code;
+    use volume_export::{Address, DoorId};
 
     fn import() -> Wanted {
         Wanted::Import { url: None, sha256: None }
@@ -189,7 +253,16 @@ mod tests {
     #[test]
     fn one_writes_at_a_time_and_readers_are_not_held_up() {
         let (board, volume) = (Board::default(), VolumeId::generate());
-        let export = |how| board.export(volume, how).map_err(|error| error.code());
+        let way = |how| Way { listen: ExportListen::Unix, how };
+        let export = |how| match board.begin_export(volume, way(how)) {
+            Ok(Place::New) => {
+                let address = Address::Unix("/x".into());
+                board.note_door(way(how), OpenDoor { id: DoorId(1), address });
+                Ok(())
+            }
+            Ok(Place::Known(_)) => Ok(()),
+            Err(error) => Err(error.code()),
+        };
         let first = new(board.begin(volume, None, import(), 8));
         assert_eq!(refusal(board.begin(volume, None, import(), 8)), Code::PantryWritten);
         assert_eq!(export(Exported::ReadWrite), Err(Code::PantryWritten));
@@ -200,6 +273,17 @@ mod tests {
         assert_eq!(export(Exported::ReadOnly), Ok(()));
         assert_eq!(board.exported(), Some(Exported::ReadWrite));
         assert_eq!(refusal(board.begin(volume, None, import(), 8)), Code::PantryWritten);
+        // By another way others may write, too; when all are taken back, an import may.
+        let tcp = Way { listen: ExportListen::Tcp, how: Exported::ReadWrite };
+        assert!(matches!(board.begin_export(volume, tcp), Ok(Place::New)));
+        assert!(matches!(board.begin_export(volume, tcp), Err(PantryError::Busy(_))), "it is being opened");
+        board.end_export(way(Exported::ReadWrite));
+        assert_eq!(refusal(board.begin(volume, None, import(), 8)), Code::PantryWritten);
+        board.end_export(tcp);
+        assert_eq!(board.exported(), Some(Exported::ReadOnly));
+        new(board.begin(volume, None, import(), 8));
+        board.close();
+        assert!(matches!(board.begin_export(volume, tcp), Err(PantryError::NotFound(_))));
     }
 
     #[test]

@@ -4,6 +4,10 @@ use crate::volume_io::IoError;
 use http_edge::ApiError;
 use ids::{ArtifactHash, JobId, SnapshotId, VolumeId};
 use problem::{Code, Problem};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use thiserror::Error;
 use upstairs::{ActivateError, JobError};
 use volume_export::{CopyCompared, ExportError, NoAnswer};
@@ -45,8 +49,13 @@ pub enum PantryError {
     #[error("the work on volume {0} takes longer than a call may, and goes on: ask again")]
     GoesOn(VolumeId),
     /// As many as there may be.
-    #[error("{0} volumes are attached, which is as many as may be")]
-    Full(usize),
+    #[error("{count} volumes are attached, which is as many as may be{}", reminder(*.idlest))]
+    Full {
+        /// How many.
+        count: usize,
+        /// The one that nobody has used for the longest time.
+        idlest: Option<(VolumeId, Duration)>,
+    },
     /// Its members, or its request, stay as they are.
     #[error("the construction request is not applied [{}]", .0.code())]
     Change(#[from] ChangeError),
@@ -102,6 +111,31 @@ pub enum PantryError {
         /// By whom.
         by: &'static str,
     },
+    /// It is exported by the same way elsewhere.
+    #[error("volume {id} is exported in this way already, at {uri}")]
+    ExportConflict {
+        /// Which.
+        id: VolumeId,
+        /// Where.
+        uri: String,
+    },
+    /// Clients use the export.
+    #[error("{clients} clients use this export of volume {id}: it is not taken back")]
+    ExportInUse {
+        /// Of which volume.
+        id: VolumeId,
+        /// How many.
+        clients: u64,
+    },
+    /// Somebody listens there.
+    #[error("somebody listens at {0} already")]
+    ExportPortTaken(SocketAddr),
+    /// Nobody can listen there.
+    #[error("{0} is no address of this machine")]
+    ExportAddress(IpAddr),
+    /// The agent says where.
+    #[error("an export over TCP needs the sled's address")]
+    ExportAddressMissing,
     /// Its loop does not answer.
     #[error("volume {id} does not answer")]
     NoAnswer {
@@ -241,18 +275,24 @@ impl PantryError {
     pub fn code(&self) -> Code {
         match self {
             PantryError::OtherVolume { .. } => Code::BadRequest,
-            PantryError::Build(_) => Code::BadVolume,
+            PantryError::Build(error) => match error {
+                BuildError::KeyMissing => Code::VolumeKeyMissing,
+                BuildError::KeyWrong { .. } => Code::VolumeKeyWrong,
+                BuildError::KeyNotWanted => Code::VolumeKeyNotWanted,
+                _ => Code::BadVolume,
+            },
             PantryError::Export(error) => match error {
                 ExportError::Source(_) => Code::BadVolume,
-                ExportError::Listen { .. } | ExportError::System(_) | ExportError::Export(_) => {
-                    Code::Unavailable
-                }
+                ExportError::Listen { .. }
+                | ExportError::System(_)
+                | ExportError::Doors(_)
+                | ExportError::Export(_) => Code::Unavailable,
             },
             PantryError::System(_) | PantryError::NoAnswer { .. } => Code::Unavailable,
             PantryError::NotFound(_) => Code::PantryVolumeNotFound,
             PantryError::Ended(_) => Code::PantryVolumeEnded,
             PantryError::Busy(_) | PantryError::GoesOn(_) => Code::PantryVolumeBusy,
-            PantryError::Full(_) => Code::PantryVolumesFull,
+            PantryError::Full { .. } => Code::PantryVolumesFull,
             PantryError::Change(error) => match error {
                 ChangeError::Members { .. } | ChangeError::ParentNeeded(_) => Code::PantryChangeRefused,
                 ChangeError::RegionTwice(_) | ChangeError::SnapshotMembers { .. } => Code::BadVolume,
@@ -268,6 +308,10 @@ impl PantryError {
             PantryError::NotActive { .. } => Code::PantryNotActive,
             PantryError::ReadOnly(_) => Code::PantryReadOnly,
             PantryError::Written { .. } => Code::PantryWritten,
+            PantryError::ExportConflict { .. } => Code::PantryExportConflict,
+            PantryError::ExportInUse { .. } => Code::PantryExportInUse,
+            PantryError::ExportPortTaken(_) => Code::ExportPortTaken,
+            PantryError::ExportAddress(_) | PantryError::ExportAddressMissing => Code::ExportAddress,
             PantryError::LengthMissing => Code::ImportLengthMissing,
             PantryError::TooLong { .. } => Code::ImportTooLong,
             PantryError::TooShort { .. } => Code::ImportTooShort,
@@ -298,6 +342,13 @@ impl PantryError {
             _ => problem,
         }
     }
+}
+
+fn reminder(idlest: Option<(VolumeId, Duration)>) -> String {
+    let told = idlest.map(|(id, idle)| {
+        format!("; nobody has used volume {id} for {} s, and no other one for so long", idle.as_secs())
+    });
+    told.unwrap_or_default()
 }
 
 impl From<PantryError> for ApiError {

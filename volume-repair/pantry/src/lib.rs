@@ -30,14 +30,16 @@
 //! Fenced, lost and ended are terminal for the epoch. A volume that is fenced before its first answer is not on the shelf at all.
 //! A crash of the process empties the shelf; a crash of its agent changes nothing.
 //!
-//! - [`shelf`]: which volumes there are: attach, change, detach. [`attached`]: one of them.
+//! - [`shelf`]: which volumes there are: attach, change, detach. [`attached`]: one of them. [`exports`]: it over NBD.
 //! - [`board`]: a volume's jobs. [`job`]: one of them. [`import`], [`web`], [`scrub`]: what they do. [`volume_io`]: how they reach the volume.
-//! - [`api`]: the calls. [`serve`]: the socket. [`error`]: refusals.
+//! - [`api`]: the calls. [`given_key`]: the key that one carries. [`serve`]: the socket. [`error`]: refusals.
 
 mod api;
 mod attached;
 mod board;
 mod error;
+mod exports;
+mod given_key;
 mod import;
 mod job;
 mod scrub;
@@ -47,5 +49,6 @@ mod volume_io;
 mod web;
 
 pub use error::PantryError;
+pub use given_key::GivenKey;
 pub use serve::{Pantry, ServeError};
 pub use shelf::VOLUMES_MAX;

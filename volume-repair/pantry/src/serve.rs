@@ -1,6 +1,6 @@
 //! The socket by which the agent asks. Who may open it may do everything: it lies in a directory that is its user's alone.
 
-use crate::{api, shelf::Shelf};
+use crate::{api, exports, shelf::Shelf};
 use camino::{Utf8Path, Utf8PathBuf};
 use http_edge::{Edge, Metrics, Readiness};
 use std::{
@@ -64,6 +64,7 @@ impl Pantry {
             // What is no socket is somebody's file, and stays.
             _ => {}
         }
+        remove_left(directory);
         let listener = UnixListener::bind(socket).map_err(listen)?;
         Ok(Pantry {
             listener,
@@ -103,5 +104,19 @@ impl Pantry {
         shelf.detach_all().await;
         // Whoever comes later is told at once that nobody is there.
         let _ = fs::remove_file(&self.socket);
+    }
+}
+
+/// What a killed Pantry has left: nobody holds the volumes of these sockets any more, and most of them never come back.
+fn remove_left(directory: &Utf8Path) {
+    let Ok(entries) = directory.read_dir_utf8() else { return };
+    for entry in entries.flatten() {
+        let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
+        if is_socket
+            && exports::is_sockets_name(entry.file_name())
+            && let Err(error) = fs::remove_file(entry.path())
+        {
+            tracing::warn!(%error, path = %entry.path(), "what a killed Pantry has left stays");
+        }
     }
 }

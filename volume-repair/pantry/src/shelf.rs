@@ -4,20 +4,25 @@
 //! | PUT of a request, the volume being | |
 //! |---|---|
 //! | not there | attached; fenced within [`ACTIVE_WAIT`]: told, and not there again |
+//! | any, with a key that is not its own, or not there and without the key that it needs | refused |
 //! | there, and the request is applied to it | as `volume-repair` says: `vcr_matches`, `started`, …, or refused and nothing has changed |
 //! | fenced, lost or ended, and the request's epoch is higher | detached, and attached anew |
 
-use crate::{attached::Attached, error::PantryError};
+use crate::{attached::Attached, board::Way, error::PantryError};
 use camino::Utf8PathBuf;
 use ids::VolumeId;
-use sled_client::pantry::{Activate, AttachAnswer, PantryVolume, RequestResult};
+use sled_client::pantry::{
+    Activate, AttachAnswer, ExportListen, ExportRequest, Exported, PantryVolume, RequestResult,
+    UnexportAnswer, UnexportRequest,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use volume_repair::ConstructionRequest;
+use volume_seals::VolumeKey;
 
 /// Volumes at a time. Each has a thread, connections to its members, and up to 64 MiB of what clients ask and are told.
 pub const VOLUMES_MAX: usize = 32;
@@ -25,6 +30,9 @@ pub const VOLUMES_MAX: usize = 32;
 /// How long an attachment waits to see whether it is active, or another one has the volume. Members that are there answer within
 /// milliseconds; the third one is waited for for 2 s.
 const ACTIVE_WAIT: Duration = Duration::from_secs(4);
+
+/// How long volumes are asked who uses them, before one more is refused. They answer within milliseconds.
+const IDLEST_WAIT: Duration = Duration::from_secs(2);
 
 /// How long a call waits for its work. Clients give up later than that.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -67,12 +75,13 @@ impl Shelf {
         &self,
         id: VolumeId,
         request: ConstructionRequest,
+        key: Option<VolumeKey>,
         activate: Activate,
     ) -> Result<AttachAnswer, PantryError> {
         if request.id != id.0 {
             return Err(PantryError::OtherVolume { id, theirs: VolumeId(request.id) });
         }
-        self.work(id, move |shared| shared.put(id, request, activate)).await
+        self.work(id, move |shared| shared.put(id, request, key, activate)).await
     }
 
     /// Detaches a volume; done if it is not there.
@@ -95,6 +104,33 @@ impl Shelf {
             // One that has panicked has said so.
             let _ = task.await;
         }
+    }
+
+    /// Exports a volume. Where clients find it.
+    pub(crate) async fn export(&self, id: VolumeId, request: ExportRequest) -> Result<String, PantryError> {
+        let way = way(request.listen, request.read_only);
+        let export = move |volume: &Attached| volume.export(way, request.address, request.port);
+        self.work_on(id, export).await
+    }
+
+    /// Takes an export back.
+    pub(crate) async fn unexport(
+        &self,
+        id: VolumeId,
+        request: UnexportRequest,
+    ) -> Result<UnexportAnswer, PantryError> {
+        let way = way(request.listen, request.read_only);
+        self.work_on(id, move |volume: &Attached| volume.unexport(way, request.force)).await
+    }
+
+    async fn work_on<T: Send + 'static>(
+        &self,
+        id: VolumeId,
+        work: impl FnOnce(&Attached) -> Result<T, PantryError> + Send + 'static,
+    ) -> Result<T, PantryError> {
+        let volume = self.get(id)?;
+        volume.note_call();
+        self.work(id, move |_| work(&volume)).await
     }
 
     pub(crate) fn get(&self, id: VolumeId) -> Result<Arc<Attached>, PantryError> {
@@ -135,11 +171,17 @@ impl Shared {
         &self,
         id: VolumeId,
         request: ConstructionRequest,
+        key: Option<VolumeKey>,
         activate: Activate,
     ) -> Result<AttachAnswer, PantryError> {
+        if let Some(key) = &key {
+            // Also of a volume that is there, and needs none: who gives another one means another volume.
+            request.check_key(key)?;
+        }
         let there = lock(&self.volumes).get(&id).cloned();
         if let Some(volume) = there {
             if !(has_ended(&volume) && is_next(volume.runs_by(), &request)) {
+                volume.note_call();
                 let result = volume.apply(request, activate)?;
                 if activate == Activate::Now {
                     volume.wait_active(ACTIVE_WAIT)?;
@@ -150,13 +192,13 @@ impl Shared {
                 return Ok(AttachAnswer { result: RequestResult::Missing, volume: None });
             }
             // What can never be is found out before the old one is gone.
-            request.build_unactivated(uuid::Uuid::new_v4(), None)?;
+            request.build_unactivated(uuid::Uuid::new_v4(), key.as_ref())?;
             self.detach(id);
         }
         if activate == Activate::Never {
             return Ok(AttachAnswer { result: RequestResult::Missing, volume: None });
         }
-        let volume = self.attach(id, request, activate)?;
+        let volume = self.attach(id, request, key, activate)?;
         if let Err(error) = volume.wait_active(ACTIVE_WAIT) {
             // It was told to be of no use before it was told to be there.
             self.detach(id);
@@ -169,17 +211,34 @@ impl Shared {
         &self,
         id: VolumeId,
         request: ConstructionRequest,
+        key: Option<VolumeKey>,
         activate: Activate,
     ) -> Result<Arc<Attached>, PantryError> {
         let count = lock(&self.volumes).len();
         if count >= VOLUMES_MAX {
-            return Err(PantryError::Full(count));
+            return Err(PantryError::Full { count, idlest: self.idlest() });
         }
         let socket = self.directory.join(format!("{}.nbd", id.0.simple()));
-        let volume = Arc::new(Attached::begin(id, request, activate, socket, self.source_address)?);
+        let volume = Arc::new(Attached::begin(id, request, key, activate, socket, self.source_address)?);
         lock(&self.volumes).insert(id, Arc::clone(&volume));
         tracing::info!(volume = %id, version = volume.runs_by().0, ?activate, "volume attached");
         Ok(volume)
+    }
+
+    /// The volume that nobody has used for the longest time, and for how long, as far as is known in a moment: whoever has forgotten it is to
+    /// be reminded.
+    fn idlest(&self) -> Option<(VolumeId, Duration)> {
+        let volumes: Vec<Arc<Attached>> = lock(&self.volumes).values().cloned().collect();
+        let until = Instant::now() + IDLEST_WAIT;
+        let idle = |volume: Arc<Attached>| {
+            let status = volume.status().ok()?;
+            Some((volume.id, volume.idle(&status)))
+        };
+        volumes
+            .into_iter()
+            .take_while(|_| Instant::now() < until)
+            .filter_map(idle)
+            .max_by_key(|(_, idle)| *idle)
     }
 
     fn detach(&self, id: VolumeId) {
@@ -189,6 +248,10 @@ impl Shared {
         lock(&self.volumes).remove(&id);
         tracing::info!(volume = %id, "volume detached");
     }
+}
+
+fn way(listen: ExportListen, read_only: bool) -> Way {
+    Way { listen, how: if read_only { Exported::ReadOnly } else { Exported::ReadWrite } }
 }
 
 /// Whether it does nothing more, with the epoch that it has.

@@ -1,9 +1,10 @@
 //! Volumes that a real agent's Pantry holds, on regions that its own Downstairs serve: attached, filled, exported, and who may.
 //!
-//! [`volumes`]: attached, changed, detached. [`imports`]: filled. [`exports`]: over NBD. [`scrubs`]: their copies compared. [`processes`]: who dies, and what goes on.
+//! [`volumes`]: attached, changed, detached. [`imports`]: filled. [`exports`]: over NBD. [`keys`]: encrypted. [`scrubs`]: their copies compared. [`processes`]: who dies, and what goes on.
 
 mod exports;
 mod imports;
+mod keys;
 mod processes;
 mod scrubs;
 mod volumes;
@@ -16,6 +17,7 @@ use crate::{
 use futures::stream;
 use ids::{ArtifactHash, JobId, VolumeId};
 use problem::Code;
+use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
 use sled_client::{
     ClientError,
@@ -112,7 +114,7 @@ async fn import(
 }
 
 async fn uri(agent: &Agent, request: &ConstructionRequest, read_only: bool) -> Result<String, ClientError> {
-    let order = ExportRequest { executor_epoch: 1, read_only };
+    let order = ExportRequest::unix(1, read_only);
     agent.client.pantry_export(id(request), &order).await.map(|answer| answer.uri)
 }
 
@@ -131,15 +133,36 @@ async fn ended(agent: &Agent, request: &ConstructionRequest, job: JobId) -> Pant
     job
 }
 
-/// The files of volumes that the Pantry has left.
+/// The files of volumes that the Pantry has left, without those of exports.
 fn sockets(agent: &Agent) -> Vec<String> {
+    left(agent).into_iter().filter(|name| name.ends_with(".nbd")).collect()
+}
+
+/// All files that the Pantry has left, but for its own.
+fn left(agent: &Agent) -> Vec<String> {
     let entries = fs::read_dir(agent.temp.path().join("state/pantry")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.ends_with(".nbd")).collect()
+    names.filter(|name| !["lock", "socket"].contains(&&**name)).collect()
 }
 
 async fn pantry_pid(agent: &Agent) -> Option<u32> {
     agent.client.pantry_volumes().await.unwrap().pantry.unwrap().pid
+}
+
+/// SIGKILL to the Pantry; the next one answers.
+async fn pantry_was_killed(agent: &Agent) {
+    let pid = pantry_pid(agent).await.unwrap();
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), Signal::KILL).unwrap();
+    agent
+        .eventually(async || match agent.client.pantry_volumes().await {
+            Ok(page)
+                if page.pantry.as_ref().is_some_and(|pantry| pantry.pid.is_some_and(|new| new != pid)) =>
+            {
+                Ok(())
+            }
+            other => Err(other),
+        })
+        .await;
 }
 
 /// An export by hand, with this epoch.

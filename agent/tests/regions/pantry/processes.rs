@@ -34,7 +34,7 @@ async fn a_coordinator_that_was_replaced_changes_nothing_also_after_the_agent_wa
         is(agent.client.delete_pantry_volume(id(&request), 6).await, Code::StaleEpoch);
         let stale = ImportQuery { executor_epoch: 6, ..whole() };
         is(import(&agent, &request, &stale, &content(1)).await, Code::StaleEpoch);
-        let order = ExportRequest { executor_epoch: 6, read_only: true };
+        let order = ExportRequest::unix(6, true);
         is(agent.client.pantry_export(id(&request), &order).await, Code::StaleEpoch);
         let order = ScrubRequest { executor_epoch: 6, job_id: None };
         is(agent.client.pantry_scrub(id(&request), &order).await, Code::StaleEpoch);

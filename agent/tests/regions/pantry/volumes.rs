@@ -1,7 +1,7 @@
 //! Volumes are attached, changed and detached, and do not pile up.
 
 use super::{
-    BLOCK, BLOCKS, SIZE, WAIT, attached, content, ended, head, id, import, is, pantry_pid, put, read,
+    BLOCK, BLOCKS, SIZE, WAIT, attached, content, ended, head, id, import, is, left, pantry_pid, put, read,
     sockets, uri, whole,
 };
 use crate::{
@@ -19,7 +19,7 @@ use sled_client::{
     },
     regions::RegionMember,
 };
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr, os::unix::net::UnixStream, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -77,7 +77,7 @@ async fn a_volume_is_attached_once_by_equal_requests_and_nothing_is_left_when_it
     for _ in 0..2 {
         agent.client.delete_pantry_volume(id(&request), 1).await.unwrap();
         is(agent.client.pantry_volume(id(&request)).await, Code::PantryVolumeNotFound);
-        assert!(agent.client.pantry_volumes().await.unwrap().items.is_empty() && sockets(&agent).is_empty());
+        assert!(agent.client.pantry_volumes().await.unwrap().items.is_empty() && left(&agent).is_empty());
     }
     is(import(&agent, &request, &whole(), &content(1)).await, Code::PantryVolumeNotFound);
     // Whoever wrote it has that right no more.
@@ -134,6 +134,21 @@ async fn a_newer_request_replaces_a_member_of_a_volume_that_is_in_use() {
     assert!(read(&agent, &request).await == content(2));
 }
 
+/// The path in `nbd+unix:///?socket=PATH`.
+fn socket_of(uri: &str) -> &str {
+    uri.strip_prefix("nbd+unix:///?socket=").unwrap()
+}
+
+/// Waits until a volume is used by nobody, or by somebody.
+async fn is_idle(agent: &Agent, request: &ConstructionRequest, is_idle: bool) {
+    agent
+        .eventually(async || match agent.client.pantry_volume(id(request)).await.unwrap().idle_ms {
+            Some(idle) if (idle > 0) == is_idle => Ok(()),
+            other => Err(other),
+        })
+        .await;
+}
+
 #[tokio::test]
 async fn volumes_do_not_pile_up_and_calls_for_one_do_not_mix() {
     let agent = Agent::served(3, 22).await;
@@ -153,7 +168,18 @@ async fn volumes_do_not_pile_up_and_calls_for_one_do_not_mix() {
         put(&agent, other, Activate::Now).await.unwrap();
     }
     let one_more = only_read();
-    is(put(&agent, &one_more, Activate::Now).await, Code::PantryVolumesFull);
+    // A coordinator has forgotten them. Whoever comes next is told which one nobody has used for the longest time, and may detach it.
+    let mut used = others.iter().chain([&request]);
+    let idlest = used.next().unwrap();
+    let client = UnixStream::connect(socket_of(&uri(&agent, idlest, true).await.unwrap())).unwrap();
+    is_idle(&agent, idlest, false).await;
+    drop(client);
+    is_idle(&agent, idlest, true).await;
+    for used in used {
+        assert_eq!(put(&agent, used, Activate::Never).await.unwrap().result, RequestResult::VcrMatches);
+    }
+    let full = put(&agent, &one_more, Activate::Now).await.unwrap_err();
+    assert!(full.is(Code::PantryVolumesFull) && full.to_string().contains(&id(idlest).to_string()), "{full}");
     is(agent.client.pantry_volume(id(&one_more)).await, Code::PantryVolumeNotFound);
     put(&agent, &request, Activate::Now).await.unwrap();
     assert_eq!(agent.client.pantry_volumes().await.unwrap().items.len(), VOLUMES_MAX);

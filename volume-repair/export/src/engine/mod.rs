@@ -1,9 +1,11 @@
-//! The loop: wait, read all, decide, send all.
+//! The loop: wait, read all, decide, send all. Below it, [`orders`]: what other threads ask; [`doors`]: which of them is about doors.
 
+mod doors;
 mod orders;
 
 use crate::{
     clients::Clients,
+    closing::Closing,
     handle::{Handle, Order},
     listener::{Address, Listener},
     notices::{Notices, NoticesError, NoticesOrder},
@@ -19,7 +21,6 @@ use crate::{
 use ids::{RegionId, VolumeId};
 use jiff::Timestamp;
 use mio::{Events, Poll, Token, Waker};
-use nbd_server::Access;
 use region::Member;
 use region_wire::{Request, source_address};
 use std::{
@@ -47,9 +48,8 @@ const SEALS_TOLD: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(10);
 
 const WAKER: Token = Token(0);
-const LISTENER: Token = Token(1);
-/// Members have the tokens from here on, clients those behind them.
-const PEERS: usize = 2;
+/// Members have the tokens from here on, doors and clients those behind them.
+const PEERS: usize = 1;
 
 /// A volume that is served.
 #[derive(Debug)]
@@ -74,6 +74,8 @@ pub struct Export {
     sources: Option<Sources>,
     told_sources: BTreeMap<SourceId, FetchError>,
     clients: Clients,
+    /// Doors that are being closed: as many as there are at most.
+    closing: Vec<Closing>,
     snapshots: Waiting<RegionId>,
     comparisons: Waiting<CopyCompared>,
     repairs: Repairs,
@@ -108,13 +110,12 @@ impl Export {
         let (sources, source_blocks) = opened.unzip();
         let volume = Volume::new(composition, &source_blocks.unwrap_or_default());
         let exports = exports(&volume, block_size, &name).map_err(ExportError::Export)?;
-        let listener = Listener::bind(&address).and_then(|mut listener| {
-            listener.register(poll.registry(), LISTENER)?;
-            Ok(listener)
-        });
-        let listener = listener.map_err(|source| ExportError::Listen { address, source })?;
-        let (handle, orders) = Handle::new(waker);
         let places = volume.places();
+        let clients = Listener::bind(&address).and_then(|listener| {
+            Clients::new(listener, exports, block_size, Token(PEERS + places), poll.registry())
+        });
+        let clients = clients.map_err(|source| ExportError::Listen { address, source })?;
+        let (handle, orders) = Handle::new(waker);
         Ok(Export {
             poll,
             handle,
@@ -129,7 +130,8 @@ impl Export {
             peers: std::iter::repeat_with(Peer::new).take(places).collect(),
             sources,
             told_sources: BTreeMap::new(),
-            clients: Clients::new(listener, exports, block_size, Token(PEERS + places)),
+            clients,
+            closing: Vec::new(),
             snapshots: Waiting::default(),
             comparisons: Waiting::default(),
             repairs: Repairs::new(),
@@ -139,19 +141,6 @@ impl Export {
             started: Instant::now(),
             next_tick: Duration::ZERO,
         })
-    }
-
-    /// Offers the volume under this name, too, by which clients may only read it.
-    ///
-    /// # Errors
-    /// If there can be no such export.
-    pub fn offer_read_only(&mut self, name: &str) -> Result<(), ExportError> {
-        let mut exports = self.clients.exports().clone();
-        let own = exports.iter().next().expect("the volume is offered").as_ref().clone();
-        let read_only = nbd_server::Export { name: name.to_owned(), access: Access::ReadOnly, ..own };
-        exports.add(read_only).map_err(ExportError::Export)?;
-        self.clients.offer(exports);
-        Ok(())
     }
 
     /// Has the coordinator told of repairs, and of what an earlier export has left to be told.
@@ -208,6 +197,7 @@ impl Export {
             if self.now() >= self.next_tick {
                 self.next_tick = self.now() + TICK;
                 (0..self.peers.len()).map(PeerId).for_each(|peer| self.tell_trouble(peer));
+                self.clients.note_use(self.now());
                 self.clients.end_slow_handshakes(self.now());
                 self.clients.accept_late(self.now(), self.poll.registry());
                 let actions = self.volume.tick(self.now());
@@ -219,6 +209,9 @@ impl Export {
             }
             self.fetch();
             self.send();
+            if self.look_at_closing() {
+                self.send();
+            }
             if self.handle.is_to_stop() {
                 self.is_stopping = true;
                 let end = *stop_at.get_or_insert_with(|| self.now() + STOP_MAX);
@@ -245,7 +238,6 @@ impl Export {
             let happened = Happened::of(event);
             match event.token() {
                 WAKER => {}
-                LISTENER => self.clients.accept(self.now(), self.poll.registry()),
                 Token(token) if token - PEERS < self.peers.len() => {
                     let peer = token - PEERS;
                     if let Some(is_there) = self.peers[peer].note(happened) {
@@ -253,7 +245,7 @@ impl Export {
                         self.perform(actions);
                     }
                 }
-                token => self.clients.note(token, happened),
+                token => self.clients.note(token, happened, self.now(), self.poll.registry()),
             }
         }
     }
@@ -351,6 +343,7 @@ impl Export {
                 Action::Done(job, result) => {
                     self.snapshots.end(job, &result);
                     self.comparisons.end(job, &result);
+                    self.closing.iter_mut().for_each(|closing| closing.end(job, &result));
                     self.clients.end(job, result);
                 }
             }

@@ -26,6 +26,15 @@ impl Export {
                     let applied = self.apply(*request, is_check);
                     drop(answer.try_send(applied));
                 }
+                Order::Open(listener, order, answer) => {
+                    let opened = self.open_door(*listener, &order);
+                    let id = opened.as_ref().ok().map(|door| door.id);
+                    if let (Err(_), Some(id)) = (answer.try_send(opened), id) {
+                        // Nobody waits any more, so nobody would ever close it.
+                        self.clients.cut(id);
+                    }
+                }
+                Order::Close(door, is_forced, answer) => self.close_door(door, is_forced, answer),
                 Order::Snapshot(order, answer) => self.snapshot(order, answer),
                 Order::Compare(first, count, answer) => {
                     let id = self.next_own_job();
@@ -57,14 +66,14 @@ impl Export {
         self.submit_own(id, job);
     }
 
-    fn next_own_job(&mut self) -> JobId {
+    pub(super) fn next_own_job(&mut self) -> JobId {
         let id = JobId(self.next_job);
         self.next_job += 1;
         id
     }
 
     /// A job that is no client's.
-    fn submit_own(&mut self, id: JobId, job: Job) {
+    pub(super) fn submit_own(&mut self, id: JobId, job: Job) {
         let actions = self.volume.submit(self.now(), id, job);
         self.perform(actions);
     }
@@ -135,6 +144,8 @@ impl Export {
             listen: self.clients.address().to_string(),
             running_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             clients: self.clients.len() as u64,
+            unused_ms: u64::try_from(self.clients.unused(self.now()).as_millis()).unwrap_or(u64::MAX),
+            doors: self.clients.doors(),
             is_stopping: self.is_stopping,
             repairs: self.repairs.status(),
             notices: None,

@@ -14,8 +14,10 @@ pub(crate) const READ: u16 = 0;
 pub(crate) const WRITE: u16 = 1;
 pub(crate) const FLUSH: u16 = 3;
 
+pub(crate) const EPERM: u32 = 1;
 pub(crate) const EINVAL: u32 = 22;
 pub(crate) const ENOSPC: u32 = 28;
+pub(crate) const ESHUTDOWN: u32 = 108;
 
 /// A connection behind its handshake.
 #[derive(Debug)]
@@ -55,16 +57,24 @@ impl Client {
 
     /// One that says this right behind the last of its handshake, and waits for no answer to that.
     pub(crate) fn connect_saying(path: &Utf8Path, more: &[u8]) -> Client {
+        let refused = |(kind, words)| panic!("refused with {kind:#x}: {words}");
+        Client::connect_by_name(path, "", more).unwrap_or_else(refused)
+    }
+
+    /// One that calls the export by this name; otherwise, how it is refused.
+    pub(crate) fn connect_by_name(path: &Utf8Path, name: &str, more: &[u8]) -> Result<Client, (u32, String)> {
         let mut socket = Client::silent(path);
         let mut greeting = [0; 18];
         socket.read_exact(&mut greeting).unwrap();
         assert_eq!(&greeting[..16], b"NBDMAGICIHAVEOPT");
-        // Fixed newstyle, no zeroes; then GO, an export of no name, and no wishes.
+        // Fixed newstyle, no zeroes; then GO, the export's name, and no wishes.
         let mut hello = 3_u32.to_be_bytes().to_vec();
         hello.extend(b"IHAVEOPT");
         hello.extend(7_u32.to_be_bytes());
-        hello.extend(6_u32.to_be_bytes());
-        hello.extend([0; 6]);
+        hello.extend((6 + name.len() as u32).to_be_bytes());
+        hello.extend((name.len() as u32).to_be_bytes());
+        hello.extend(name.as_bytes());
+        hello.extend([0; 2]);
         hello.extend(more);
         socket.write_all(&hello).unwrap();
         loop {
@@ -74,12 +84,12 @@ impl Client {
             let mut data = vec![0; length as usize];
             socket.read_exact(&mut data).unwrap();
             match kind {
-                1 => return Client(socket),
+                1 => return Ok(Client(socket)),
                 3 if data[..2] == [0, 0] => {
                     assert_eq!(data[2..10], (BLOCKS * BLOCK as u64).to_be_bytes());
                 }
                 3 => {}
-                _ => panic!("refused with {kind:#x}: {}", String::from_utf8_lossy(&data)),
+                _ => return Err((kind, String::from_utf8_lossy(&data).into_owned())),
             }
         }
     }

@@ -95,6 +95,11 @@ impl Site {
         self.dir.path().join("nbd")
     }
 
+    /// A place of its own for another door.
+    pub(crate) fn place(&self, name: &str) -> Utf8PathBuf {
+        self.dir.path().join(name)
+    }
+
     pub(crate) fn control_socket(&self) -> Utf8PathBuf {
         self.dir.path().join("control")
     }
