@@ -2,6 +2,7 @@
 //!
 //! - [`processes`]: who serves a disk, whoever is killed, paused, restarted or ends the cluster.
 //! - [`pantry`]: the same of who holds volumes.
+//! - [`repairs`]: coordinators are told of what it fills, also while nobody can be told.
 //! - [`partition`]: who is cut off.
 //! - [`volume`]: a volume by hand over them, while they are broken.
 
@@ -10,6 +11,7 @@
 mod pantry;
 mod partition;
 mod processes;
+mod repairs;
 mod volume;
 
 use camino_tempfile::Utf8TempDir;

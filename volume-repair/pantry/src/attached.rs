@@ -19,7 +19,7 @@ use std::{
 use upstairs::{ActivateError, PhaseName};
 use uuid::Uuid;
 use volume_export::{
-    Address, Applied, Compared, Export, ExportStatus, Handle, NoAnswer, Offer, SnapshotOrder,
+    Address, Applied, Compared, Export, ExportStatus, Handle, NoAnswer, NoticesOrder, Offer, SnapshotOrder,
 };
 use volume_layers::{PartKind, PartStatus, VolumeStatus};
 use volume_repair::ConstructionRequest;
@@ -57,7 +57,8 @@ struct Taken {
 }
 
 impl Attached {
-    /// Holds a volume from now on, whose members are come to from this address. Nobody is fenced before it is activated.
+    /// Holds a volume from now on, whose members are come to from this address, and of whose repairs the coordinator is told. Nobody is fenced
+    /// before it is activated.
     pub(crate) fn begin(
         id: VolumeId,
         request: ConstructionRequest,
@@ -65,6 +66,7 @@ impl Attached {
         activate: Activate,
         socket: Utf8PathBuf,
         source_address: Option<IpAddr>,
+        notices: Option<NoticesOrder>,
     ) -> Result<Attached, PantryError> {
         let session = Uuid::new_v4();
         let composition = match activate {
@@ -75,7 +77,10 @@ impl Attached {
         drop(key);
         let name = String::new();
         let offer = Offer { composition, request: Some(request.clone()), name, source_address };
-        let export = Export::new(offer, Address::Unix(socket.clone()))?;
+        let mut export = Export::new(offer, Address::Unix(socket.clone()))?;
+        if let Some(notices) = notices {
+            export.tell_of_repairs(notices)?;
+        }
         let handle = export.handle();
         if activate == Activate::Now {
             handle.activate();

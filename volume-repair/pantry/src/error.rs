@@ -1,7 +1,7 @@
 //! Why a call does not do what it asks, and why a job failed. Owns what each refusal is called.
 
 use crate::volume_io::IoError;
-use http_edge::ApiError;
+use http_edge::{ApiError, auth::TokenFileError};
 use ids::{ArtifactHash, JobId, SnapshotId, VolumeId};
 use problem::{Code, Problem};
 use std::{
@@ -10,7 +10,7 @@ use std::{
 };
 use thiserror::Error;
 use upstairs::{ActivateError, JobError};
-use volume_export::{CopyCompared, ExportError, NoAnswer};
+use volume_export::{CopyCompared, ExportError, NoAnswer, NoticesError};
 use volume_repair::{BuildError, ChangeError};
 
 /// Seconds after which a volume that gathers its members may be active.
@@ -33,6 +33,12 @@ pub enum PantryError {
     /// A part of it is not to be had, or the system refuses.
     #[error("the volume cannot be held [{}]", .0.code())]
     Export(#[from] ExportError),
+    /// What is to be told of its repairs cannot be kept, or nobody can be told it.
+    #[error("nobody would be told of repairs of the volume [{}]", .0.code())]
+    Notices(#[from] NoticesError),
+    /// Whoever is told of its repairs would not know the sled.
+    #[error("nobody would be told of repairs of the volume [notify_token_file]")]
+    Token(#[from] TokenFileError),
     /// No thread, no socket.
     #[error("the system refuses a volume its thread or its socket")]
     System(#[source] std::io::Error),
@@ -288,6 +294,7 @@ impl PantryError {
                 | ExportError::Doors(_)
                 | ExportError::Export(_) => Code::Unavailable,
             },
+            PantryError::Notices(_) | PantryError::Token(_) => Code::Unavailable,
             PantryError::System(_) | PantryError::NoAnswer { .. } => Code::Unavailable,
             PantryError::NotFound(_) => Code::PantryVolumeNotFound,
             PantryError::Ended(_) => Code::PantryVolumeEnded,
