@@ -160,13 +160,7 @@ fn main() -> ExitCode {
         Command::Downstairs { directory, listen, .. } => volumes::run_downstairs(&directory, listen),
         Command::Pantry { directory, socket, address, telling, log_json } => {
             let log_format = if log_json { LogFormat::Json } else { LogFormat::Text };
-            pantry::serve::run(&Holding {
-                directory,
-                socket,
-                address,
-                telling: telling.into(),
-                log_format,
-            })
+            pantry::serve::run(&Holding { directory, socket, address, telling: telling.into(), log_format })
         }
         Command::PantryStop { directory } => pantry::serve::run_stop(&directory),
         Command::Disk(command) => disks::command::run(&command),

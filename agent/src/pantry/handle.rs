@@ -80,10 +80,7 @@ impl Pantry {
     ///
     /// # Errors
     /// [`PantryStartError`].
-    pub fn open(
-        config: &Config,
-        launch: Launch,
-    ) -> Result<(Pantry, Supervisor<Process>), PantryStartError> {
+    pub fn open(config: &Config, launch: Launch) -> Result<(Pantry, Supervisor<Process>), PantryStartError> {
         let records = Records::open(&config.state_dir).map_err(PantryStartError::Records)?;
         let directory = process::directory(&config.state_dir);
         let socket = directory.join("socket");
@@ -92,7 +89,8 @@ impl Pantry {
             SledClient::at_socket(socket.as_std_path(), &options).map_err(PantryStartError::Client)
         };
         let needed = watch::Sender::new(false);
-        let process = Process::new(&directory, &socket, arguments(config, &directory, &socket), needed.clone());
+        let process =
+            Process::new(&directory, &socket, arguments(config, &directory, &socket), needed.clone());
         let supervisor = Supervisor::new(process, launch);
         let shared = Shared {
             records,

@@ -35,9 +35,9 @@ pub fn telling_arguments(
     if coordinators.is_empty() {
         return Vec::new();
     }
-    let told = coordinators.iter().flat_map(|url| ["--notify", url.as_str()]);
     let notices = directory.join("notices");
     let kept = ["--notices", notices.as_str(), "--notify-token-file", token_file.as_str()];
+    let told = coordinators.iter().flat_map(|url| ["--notify", url.as_str()]);
     kept.into_iter().chain(told).map(str::to_owned).collect()
 }
 

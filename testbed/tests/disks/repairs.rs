@@ -76,7 +76,8 @@ fn waiting(volume: &PantryVolume) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn a_replacement_is_one_row_though_the_coordinator_was_away_and_the_pantry_killed_and_the_volume_detached() {
+async fn a_replacement_is_one_row_though_the_coordinator_was_away_and_the_pantry_killed_and_the_volume_detached()
+ {
     let temp = Utf8TempDir::new().unwrap();
     let cluster = cluster(&temp, "told", 1, 4).await;
     let disk = |disk| DiskName { sled: "sled-a".to_owned(), disk: format!("disk-{disk}") };
@@ -88,7 +89,8 @@ async fn a_replacement_is_one_row_though_the_coordinator_was_away_and_the_pantry
     let mut second = ConstructionRequest { config_version: 2, ..first.clone() };
     let there = new_member(&cluster, &mut second).await;
     let set = set_of(&mut second);
-    let leaves = std::mem::replace(&mut set.members[2], Member { address: NOWHERE.parse().unwrap(), ..there });
+    let leaves =
+        std::mem::replace(&mut set.members[2], Member { address: NOWHERE.parse().unwrap(), ..there });
     set.leaving.push(leaves);
     assert_eq!(put(&cluster, &second).await, RequestResult::Started);
     let begun = shown(&cluster, &second, "the start to wait", |volume| waiting(volume) >= Some(1)).await;

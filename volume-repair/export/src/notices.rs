@@ -258,7 +258,8 @@ impl Files {
         fs::create_dir_all(&directory).map_err(failed)?;
         let path = directory.join(file_name(volume, "lock"));
         for _ in 0..LOCKS_MAX {
-            let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+            let file =
+                File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => break,

@@ -37,7 +37,8 @@ impl Telling {
     /// What an export is told about it.
     pub(crate) fn order(&self, source_address: Option<IpAddr>) -> Result<NoticesOrder, TokenFileError> {
         let token = self.token_file.as_deref().map(auth::read_token_file).transpose()?;
-        let (directory, url, others) = (self.directory.clone(), self.coordinator.clone(), self.others.clone());
+        let (directory, url, others) =
+            (self.directory.clone(), self.coordinator.clone(), self.others.clone());
         Ok(NoticesOrder { directory, url, others, token, source_address })
     }
 }
