@@ -167,6 +167,8 @@ pub enum RefusalCode {
     SnapshotNotDone,
     /// The volume is read-only.
     VolumeReadOnly,
+    /// A snapshot is not taken, and nobody was asked for it: two full members are not there.
+    SnapshotFaulted,
     /// Blocks are not compared: there are no such ones, too many at once, or nobody to be asked.
     NotCompared,
 }
@@ -237,6 +239,7 @@ impl From<JobError> for Refusal {
             _ => RefusalCode::SnapshotNotDone,
         };
         Refusal::new(code, error.to_string())
+            JobError::SnapshotFaulted { .. } => RefusalCode::SnapshotFaulted,
     }
 }
 

@@ -333,7 +333,15 @@ impl PantryError {
             PantryError::JobRunning(_) => Code::PantryJobRunning,
             PantryError::JobsFull { .. } => Code::TooManyRequests,
             PantryError::Cancelled => Code::Cancelled,
-            PantryError::Snapshot { .. } => Code::SnapshotNotDone,
+            PantryError::Snapshot { source, .. } => match source {
+                JobError::SnapshotFaulted { .. } => Code::SnapshotFaulted,
+                JobError::Fenced { .. } => Code::PantryFenced,
+                JobError::Lost { .. } => Code::PantryLost,
+                _ => Code::SnapshotNotDone,
+            },
+            PantryError::NoParent { source: ScrubError::NoParent, .. } => Code::VolumeNoParent,
+            PantryError::NoParent { source: ScrubError::ReadOnly, .. } => Code::PantryReadOnly,
+            PantryError::CopyStopped(_) => Code::VolumeFailed,
             PantryError::Died(_) => Code::Internal,
         }
     }

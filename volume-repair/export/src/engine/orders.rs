@@ -63,6 +63,11 @@ impl Export {
             SnapshotOrder::Take(snapshot) => Job::Snapshot(snapshot),
             SnapshotOrder::Delete(snapshot) => Job::DeleteSnapshot(snapshot),
         };
+        if let (SnapshotOrder::Take(_), Some(why)) =
+            (order, self.volume.status(self.now()).waits_for_two_members())
+        {
+            return drop(answer.try_send(Err(JobError::SnapshotFaulted { snapshot, why })));
+        }
         self.submit_own(id, job);
     }
 
