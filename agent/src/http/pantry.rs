@@ -44,6 +44,7 @@ pub(super) fn router() -> OpenApiRouter<Context> {
         .routes(routes!(job, cancel))
 }
 
+        .routes(routes!(copy_parent))
 /// What the Pantry has said of a volume.
 fn said<T>(context: &Context, id: VolumeId, answer: Result<T, ClientError>) -> Result<T, ApiError> {
     answer.map_err(|error| context.pantry.explain(id, error).into())
@@ -231,6 +232,25 @@ async fn scrub(
     params(("id" = VolumeId, Path), ("snapshot_id" = SnapshotId, Path), ExecutorQuery),
     responses(
         (status = 200, body = SnapshotAnswer), (status = 404, body = Problem), (status = 409, body = Problem),
+/// Has what lies under the volume copied into it, behind its clients. When the job is done a newer request may give the parent up.
+#[utoipa::path(
+    post, path = "/pantry/volumes/{id}/copy-parent", operation_id = "pantry_copy_parent",
+    params(("id" = VolumeId, Path)), request_body = ScrubRequest,
+    responses(
+        (status = 202, body = PantryJob), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 429, body = Problem), (status = 503, body = Problem)
+    )
+)]
+async fn copy_parent(
+    State(context): State<Context>,
+    ApiPath(id): ApiPath<VolumeId>,
+    ApiJson(request): ApiJson<ScrubRequest>,
+) -> Result<Response, ApiError> {
+    let client = context.pantry.changing(id, request.executor_epoch).await?;
+    let job = said(&context, id, client.pantry_copy_parent(id, &request).await)?;
+    Ok((StatusCode::ACCEPTED, ApiJson(job)).into_response())
+}
+
         (status = 503, body = Problem)
     )
 )]

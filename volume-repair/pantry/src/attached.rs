@@ -4,11 +4,14 @@
 use crate::{
     board::Board,
     error::PantryError,
+    job::Job,
     volume_io::{IoError, VolumeIo},
 };
 use camino::Utf8PathBuf;
 use ids::{RegionId, SnapshotId, VolumeId};
-use sled_client::pantry::{Activate, PantryVolume, PantryVolumeState, RequestResult};
+use sled_client::pantry::{
+    Activate, PantryJob, PantryJobState, PantryVolume, PantryVolumeState, RequestResult,
+};
 use std::{
     cmp::Ordering,
     net::IpAddr,
@@ -21,7 +24,7 @@ use uuid::Uuid;
 use volume_export::{
     Address, Applied, Compared, Export, ExportStatus, Handle, NoAnswer, NoticesOrder, Offer, SnapshotOrder,
 };
-use volume_layers::{PartKind, PartStatus, VolumeStatus};
+use volume_layers::{PartKind, PartStatus, ScrubError, VolumeStatus};
 use volume_repair::ConstructionRequest;
 use volume_seals::VolumeKey;
 
@@ -266,6 +269,17 @@ impl Attached {
         })
     }
 
+    /// Bytes of it that something lies under.
+    pub(crate) fn parents_bytes(&self) -> Result<u64, PantryError> {
+        let status = self.status()?;
+        let covered = match &status.volume {
+            VolumeStatus::Layers(layers) => layers.layers.get(1).map(|parent| parent.blocks),
+            VolumeStatus::Upstairs(_) => None,
+        };
+        let covered = covered.map(|blocks| blocks.saturating_mul(self.block_size.into()).min(self.size));
+        covered.ok_or(PantryError::NoParent { id: self.id, source: ScrubError::NoParent })
+    }
+
     /// Takes a snapshot. The regions that have it.
     pub(crate) fn snapshot(&self, snapshot: SnapshotId) -> Result<Vec<RegionId>, PantryError> {
         self.check_usable(true)?;
@@ -287,6 +301,15 @@ impl Attached {
         }
     }
 
+    /// A job as it is, with what it waits for.
+    pub(crate) fn tell_job(&self, job: &Job) -> PantryJob {
+        let mut told = job.status();
+        if told.state == PantryJobState::Running {
+            told.waits = self.status().ok().and_then(|status| waiting(&status));
+        }
+        told
+    }
+
     /// As it is told.
     pub(crate) fn tell(&self, is_whole: bool) -> PantryVolume {
         let (config_version, epoch) = self.runs_by();
@@ -294,7 +317,9 @@ impl Attached {
         let active = status.as_ref().map_err(ToString::to_string);
         let active = active.map(|status| self.check_active(status));
         let (state, reason) = match active {
-            Ok(Ok(())) => (PantryVolumeState::Active, None),
+            Ok(Ok(())) => {
+                (PantryVolumeState::Active, status.as_ref().ok().and_then(|status| waiting(status)))
+            }
             Ok(Err(error)) => {
                 let state = match error {
                     PantryError::NotActivated(_) => PantryVolumeState::NotActivated,
@@ -359,6 +384,11 @@ impl Attached {
 
 /// For people.
 fn waits(status: &ExportStatus) -> String {
+    waiting(status).unwrap_or_else(|| "it gathers its members".to_owned())
+}
+
+/// What does not go on in a volume, if something does not.
+fn waiting(status: &ExportStatus) -> Option<String> {
     let words: Vec<&str> = status.volume.waits().map(|wait| &*wait.words).collect();
     if words.is_empty() { "it gathers its members".to_owned() } else { words.join("; ") }
 }

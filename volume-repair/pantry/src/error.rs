@@ -11,6 +11,7 @@ use std::{
 use thiserror::Error;
 use upstairs::{ActivateError, JobError};
 use volume_export::{CopyCompared, ExportError, NoAnswer, NoticesError};
+use volume_layers::ScrubError;
 use volume_repair::{BuildError, ChangeError};
 
 /// Seconds after which a volume that gathers its members may be active.
@@ -270,6 +271,18 @@ pub enum PantryError {
         /// The first copy of which that is so.
         copy: CopyCompared,
     },
+    /// Nothing is to be copied.
+    #[error("nothing is copied into volume {id}")]
+    NoParent {
+        /// Which.
+        id: VolumeId,
+        /// Why.
+        #[source]
+        source: ScrubError,
+    },
+    /// Somebody has told the volume to stop.
+    #[error("volume {0} has stopped to copy what lies under it: begin again, and it goes on from there")]
+    CopyStopped(VolumeId),
     /// A bug.
     #[error("the work on volume {0} has ended without an answer")]
     Died(VolumeId),

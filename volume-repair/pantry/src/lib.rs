@@ -31,13 +31,14 @@
 //! A crash of the process empties the shelf; a crash of its agent changes nothing.
 //!
 //! - [`shelf`]: which volumes there are: attach, change, detach. [`attached`]: one of them. [`exports`]: it over NBD.
-//! - [`board`]: a volume's jobs. [`job`]: one of them. [`import`], [`web`], [`scrub`]: what they do. [`volume_io`]: how they reach the volume.
+//! - [`board`]: a volume's jobs. [`job`]: one of them. [`import`], [`web`], [`scrub`], [`copy_parent`]: what they do. [`volume_io`]: how they reach the volume.
 //! - [`telling`]: coordinators are told of repairs, also of those of volumes that are not here any more.
 //! - [`api`]: the calls. [`given_key`]: the key that one carries. [`serve`]: the socket. [`error`]: refusals.
 
 mod api;
 mod attached;
 mod board;
+mod copy_parent;
 mod error;
 mod exports;
 mod given_key;

@@ -6,6 +6,7 @@ mod exports;
 mod imports;
 mod keys;
 mod processes;
+mod parents;
 mod scrubs;
 mod volumes;
 
