@@ -219,7 +219,7 @@ impl fmt::Debug for ImportRequest {
     }
 }
 
-/// A scrub.
+/// A scrub; or that what lies under a volume is copied into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScrubRequest {

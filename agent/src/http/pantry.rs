@@ -23,7 +23,6 @@ use sled_client::{
 use std::time::Duration;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use volume_pantry::GivenKey;
-use volume_repair::ConstructionRequest;
 
 /// How long the sender of an import may be silent: a little less than the Pantry bears it, so that the one refusal is heard, and not both.
 const IMPORT_IDLE_LIMIT: Duration = Duration::from_secs(28);
@@ -91,7 +90,8 @@ async fn put(
     GivenKey(key): GivenKey,
     ApiJson(request): ApiJson<ConstructionRequest>,
 ) -> Result<ApiJson<AttachAnswer>, ApiError> {
-    Ok(ApiJson(context.pantry.put(id, query, request, key).await?))
+    let query = body.query(query)?;
+    Ok(ApiJson(context.pantry.put(id, query, body.request, key).await?))
 }
 
 /// Detaches a volume; done if it is not attached. Its jobs and exports end, and nothing of it is left.

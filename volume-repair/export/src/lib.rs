@@ -19,7 +19,7 @@
 //!   [`closing`]: doors that are closed; [`listener`], [`socket`]: either kind of socket.
 //! - [`sources`]: what is only read; [`file_source`], [`url_source`], [`snapshot_source`]: each kind; [`snapshot_peer`]: a member that is read from.
 //! - [`repairs`]: which members are filled; [`notices`]: the coordinator is told.
-//! - [`handle`]: what other threads ask. [`status`]: what they are told.
+//! - [`handle`]: what other threads ask. [`newcomers`]: members that a newer request names, looked at before. [`status`]: what they are told.
 //! - [`control`]: the socket by which people and programs ask. [`talk`]: what is said there. [`snapshots`], [`scrubs`]: what is asked of
 //!   one. [`waiting`]: who waits for what.
 
@@ -32,6 +32,7 @@ mod engine;
 mod file_source;
 mod handle;
 mod listener;
+mod newcomers;
 mod notices;
 mod offer;
 mod peer;

@@ -390,7 +390,7 @@ fn waits(status: &ExportStatus) -> String {
 /// What does not go on in a volume, if something does not.
 fn waiting(status: &ExportStatus) -> Option<String> {
     let words: Vec<&str> = status.volume.waits().map(|wait| &*wait.words).collect();
-    if words.is_empty() { "it gathers its members".to_owned() } else { words.join("; ") }
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

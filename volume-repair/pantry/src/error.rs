@@ -3,13 +3,13 @@
 use crate::volume_io::IoError;
 use http_edge::{ApiError, auth::TokenFileError};
 use ids::{ArtifactHash, JobId, SnapshotId, VolumeId};
-use problem::{Code, Problem};
+use problem::{Code, Finding, Problem};
 use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 use thiserror::Error;
-use upstairs::{ActivateError, JobError};
+use upstairs::{ActivateError, JobError, MembersError};
 use volume_export::{CopyCompared, ExportError, NoAnswer, NoticesError};
 use volume_layers::ScrubError;
 use volume_repair::{BuildError, ChangeError};
@@ -314,6 +314,11 @@ impl PantryError {
             PantryError::Busy(_) | PantryError::GoesOn(_) => Code::PantryVolumeBusy,
             PantryError::Full { .. } => Code::PantryVolumesFull,
             PantryError::Change(error) => match error {
+                ChangeError::Unfit { .. } => Code::VolumeMemberUnfit,
+                ChangeError::Members { source: MembersError::Ended { source: by }, .. } => match by {
+                    JobError::Lost { .. } => Code::PantryLost,
+                    _ => Code::PantryFenced,
+                },
                 ChangeError::Members { .. } | ChangeError::ParentNeeded(_) => Code::PantryChangeRefused,
                 ChangeError::RegionTwice(_) | ChangeError::SnapshotMembers { .. } => Code::BadVolume,
                 ChangeError::OtherVolume { .. }
@@ -359,10 +364,34 @@ impl PantryError {
         }
     }
 
+    /// The refusal's own name, where one code is that of several.
+    fn reason(&self) -> Option<&'static str> {
+        match self {
+            PantryError::Build(error) => Some(error.code()),
+            PantryError::Export(error) => Some(error.code()),
+            PantryError::Change(error) => Some(error.code()),
+            PantryError::Notices(error) => Some(error.code()),
+            PantryError::Token(_) => Some("notify_token_file"),
+            PantryError::OtherEpoch { .. } => Some("request_other_epoch"),
+            PantryError::Activate(error) => Some(match error {
+                ActivateError::NoEpoch => "request_no_epoch",
+                ActivateError::Lower { .. } => "request_epoch_lower",
+                ActivateError::Other { .. } => "request_other_epoch",
+                ActivateError::Ended { .. } => "volume_ended",
+            }),
+            _ => None,
+        }
+    }
+
     /// As it is told.
     #[must_use]
     pub fn problem(&self) -> Problem {
-        let problem = Problem::from_error(self.code(), self);
+        let mut problem = Problem::from_error(self.code(), self);
+        let finding = |reason: &str| {
+            let (code, detail) = (reason.to_owned(), problem.detail.clone());
+            Finding { code, detail, subject: None }
+        };
+        problem.problems = self.reason().map(finding).into_iter().collect();
         match self {
             PantryError::NotActive { .. } | PantryError::JobsFull { .. } => {
                 problem.with_retry_after(ACTIVE_RETRY_SECONDS)

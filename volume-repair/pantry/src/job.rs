@@ -149,7 +149,6 @@ impl Job {
         let mut ending = self.ending.subscribe();
         // Whether it has ended or the time is over: what is there now is the answer.
         let _ = tokio::time::timeout(limit, ending.wait_for(Option::is_some)).await;
-        self.status()
     }
 
     /// Waits for its end.

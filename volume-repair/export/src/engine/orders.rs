@@ -22,6 +22,12 @@ impl Export {
                     self.look_at_repairs();
                     drop(answer.try_send(Box::new(self.status())));
                 }
+                Order::Newcomers(request, answer) => {
+                    let executor = self.executor.as_ref();
+                    let newcomers =
+                        executor.map(|executor| executor.newcomers(self.now(), &self.volume, &request));
+                    drop(answer.try_send((newcomers.unwrap_or_default(), self.source_address)));
+                }
                 Order::Apply { request, is_check, answer } => {
                     let applied = self.apply(*request, is_check);
                     drop(answer.try_send(applied));
