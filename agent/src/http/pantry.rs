@@ -1,6 +1,12 @@
 //! `/pantry/volumes`: volumes that the sled holds with no VM. Here is who may ask; what is done, and its refusals, are the Pantry's.
 
-use crate::{http::Context, pantry::PantryCallError};
+use crate::{
+    http::{
+        Context,
+        attach_body::{AttachBody, GivenQuery},
+    },
+    pantry::PantryCallError,
+};
 use axum::{
     extract::{Request, State},
     http::StatusCode,
@@ -77,7 +83,7 @@ async fn show(
         ("id" = VolumeId, Path), AttachQuery,
         ("Volume-Key" = Option<String>, Header, description = "The key of an encrypted volume, 64 hexadecimal digits: needed to attach it, also after it has ended")
     ),
-    request_body(content = Object, description = "A construction request"),
+    request_body = AttachBody,
     responses(
         (status = 200, body = AttachAnswer), (status = 400, body = Problem), (status = 409, body = Problem),
         (status = 503, body = Problem), (status = 507, body = Problem)
@@ -86,9 +92,9 @@ async fn show(
 async fn put(
     State(context): State<Context>,
     ApiPath(id): ApiPath<VolumeId>,
-    ApiQuery(query): ApiQuery<AttachQuery>,
+    ApiQuery(query): ApiQuery<GivenQuery>,
     GivenKey(key): GivenKey,
-    ApiJson(request): ApiJson<ConstructionRequest>,
+    ApiJson(body): ApiJson<AttachBody>,
 ) -> Result<ApiJson<AttachAnswer>, ApiError> {
     let query = body.query(query)?;
     Ok(ApiJson(context.pantry.put(id, query, body.request, key).await?))
