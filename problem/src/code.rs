@@ -127,9 +127,9 @@ catalogue! {
     VolumeFailed "volume_failed" 502 "the volume has not done what it was asked" "GET it: its status says how its members do";
     CopiesDamaged "copies_damaged" 502 "a scrub has found copies that it could not mend" "the job tells which regions, and how many blocks; replace the members that have them wrong";
     SnapshotNotDone "snapshot_not_done" 409 "the snapshot is not taken" "";
+    SnapshotFaulted "snapshot_faulted" 409 "the snapshot is not taken: two full members of the volume are not there" "nobody has it; GET the volume: its status says for whom it waits";
     PantryDown "pantry_down" 503 "the sled's Pantry does not answer" "GET /pantry/volumes says how its process does; it is started again by itself";
 
-    SnapshotFaulted "snapshot_faulted" 409 "the snapshot is not taken: two full members of the volume are not there" "nobody has it; GET the volume: its status says for whom it waits";
     // Releases.
     NotAZip "not_a_zip" 400 "the upload is not a zip archive" "upload the .zip that the release tool wrote";
     ZipTruncated "zip_truncated" 400 "the zip archive is cut off or damaged" "upload it again; compare its SHA-256 with the publisher's";

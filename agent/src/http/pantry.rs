@@ -44,12 +44,12 @@ pub(super) fn router() -> OpenApiRouter<Context> {
         .routes(routes!(export))
         .routes(routes!(unexport))
         .routes(routes!(scrub))
+        .routes(routes!(copy_parent))
         .routes(routes!(snapshot))
         .routes(routes!(jobs))
         .routes(routes!(job, cancel))
 }
 
-        .routes(routes!(copy_parent))
 /// What the Pantry has said of a volume.
 fn said<T>(context: &Context, id: VolumeId, answer: Result<T, ClientError>) -> Result<T, ApiError> {
     answer.map_err(|error| context.pantry.explain(id, error).into())
@@ -232,12 +232,6 @@ async fn scrub(
     Ok((StatusCode::ACCEPTED, ApiJson(job)).into_response())
 }
 
-/// Keeps what was written until now as a snapshot, in all members that are full and there.
-#[utoipa::path(
-    put, path = "/pantry/volumes/{id}/snapshots/{snapshot_id}", operation_id = "pantry_snapshot_put",
-    params(("id" = VolumeId, Path), ("snapshot_id" = SnapshotId, Path), ExecutorQuery),
-    responses(
-        (status = 200, body = SnapshotAnswer), (status = 404, body = Problem), (status = 409, body = Problem),
 /// Has what lies under the volume copied into it, behind its clients. When the job is done a newer request may give the parent up.
 #[utoipa::path(
     post, path = "/pantry/volumes/{id}/copy-parent", operation_id = "pantry_copy_parent",
@@ -257,6 +251,12 @@ async fn copy_parent(
     Ok((StatusCode::ACCEPTED, ApiJson(job)).into_response())
 }
 
+/// Keeps what was written until now as a snapshot, in all members that are full and there.
+#[utoipa::path(
+    put, path = "/pantry/volumes/{id}/snapshots/{snapshot_id}", operation_id = "pantry_snapshot_put",
+    params(("id" = VolumeId, Path), ("snapshot_id" = SnapshotId, Path), ExecutorQuery),
+    responses(
+        (status = 200, body = SnapshotAnswer), (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 503, body = Problem)
     )
 )]

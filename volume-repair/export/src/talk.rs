@@ -239,10 +239,10 @@ impl From<JobError> for Refusal {
             JobError::Fenced { .. } => RefusalCode::Fenced,
             JobError::Lost { .. } => RefusalCode::Lost,
             JobError::ReadOnly => RefusalCode::VolumeReadOnly,
+            JobError::SnapshotFaulted { .. } => RefusalCode::SnapshotFaulted,
             _ => RefusalCode::SnapshotNotDone,
         };
         Refusal::new(code, error.to_string())
-            JobError::SnapshotFaulted { .. } => RefusalCode::SnapshotFaulted,
     }
 }
 

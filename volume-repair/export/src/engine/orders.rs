@@ -63,17 +63,17 @@ impl Export {
             let why = "the volume was not activated: nobody knows who has what was written".to_owned();
             return drop(answer.try_send(Err(JobError::Snapshot { snapshot, why })));
         }
+        if let (SnapshotOrder::Take(_), Some(why)) =
+            (order, self.volume.status(self.now()).waits_for_two_members())
+        {
+            return drop(answer.try_send(Err(JobError::SnapshotFaulted { snapshot, why })));
+        }
         let id = self.next_own_job();
         self.snapshots.begin(id, answer);
         let job = match order {
             SnapshotOrder::Take(snapshot) => Job::Snapshot(snapshot),
             SnapshotOrder::Delete(snapshot) => Job::DeleteSnapshot(snapshot),
         };
-        if let (SnapshotOrder::Take(_), Some(why)) =
-            (order, self.volume.status(self.now()).waits_for_two_members())
-        {
-            return drop(answer.try_send(Err(JobError::SnapshotFaulted { snapshot, why })));
-        }
         self.submit_own(id, job);
     }
 
