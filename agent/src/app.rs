@@ -14,7 +14,7 @@ use crate::{
     identity,
     inventory::Host,
     limits,
-    pantry::{self, Pantry, Places, handle::PantryStartError},
+    pantry::{self, Pantry, handle::PantryStartError},
     regions::Regions,
     registration::{self, Subject},
     supervision::{Launch, Supervisor},
@@ -110,8 +110,7 @@ impl Agent {
         let (disks, supervisors) = open_disks(&config, &launch, &mut faultable)?;
         serve_faults(&config, faultable);
         let store = ArtifactStore::open(store_config).await;
-        let (pantry, pantry_supervisor) =
-            Pantry::open(&config.state_dir, config.address, Places::of(&config), launch)?;
+        let (pantry, pantry_supervisor) = Pantry::open(&config, launch)?;
         let regions = open_regions(&config.state_dir, disks.clone())?;
 
         let fetcher = Fetcher::new(store.clone(), config.address, config.artifacts.artifact_bytes_max);

@@ -77,6 +77,8 @@ enum Command {
         /// The sled's address, from which members of volumes are come to. Unless said, the system chooses.
         #[arg(long)]
         address: Option<std::net::IpAddr>,
+        #[command(flatten)]
+        telling: pantry::serve::TellingArguments,
         /// Log as JSON.
         #[arg(long)]
         log_json: bool,
@@ -156,9 +158,9 @@ fn main() -> ExitCode {
             disks::serve::run(&Serving { directory, zfs, address: listen, log_format, faults })
         }
         Command::Downstairs { directory, listen, .. } => volumes::run_downstairs(&directory, listen),
-        Command::Pantry { directory, socket, address, log_json } => {
+        Command::Pantry { directory, socket, address, telling, log_json } => {
             let log_format = if log_json { LogFormat::Json } else { LogFormat::Text };
-            pantry::serve::run(&Holding { directory, socket, address, log_format })
+            pantry::serve::run(&Holding { directory, socket, address, telling: telling.into(), log_format })
         }
         Command::PantryStop { directory } => pantry::serve::run_stop(&directory),
         Command::Disk(command) => disks::command::run(&command),

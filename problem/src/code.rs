@@ -104,6 +104,8 @@ catalogue! {
     PantryVolumesFull "pantry_volumes_full" 507 "the sled's Pantry has as many volumes as it may have" "detach some, or choose another sled";
     PantryConflict "pantry_conflict" 409 "the volume runs by another construction request" "a request that differs has a higher config_version, and differs in members alone; GET says by which one it runs";
     PantryChangeRefused "pantry_change_refused" 409 "the volume's members cannot be changed in this way now" "";
+    VolumeMemberUnfit "volume_member_unfit" 409 "a new member of the volume is another one than the request means" "nothing has changed; make its region anew, or name it as it is";
+    VolumeNoParent "volume_no_parent" 409 "nothing lies under the volume" "nothing is to be done: all of it is its own";
     PantryFenced "pantry_fenced" 409 "somebody else holds the volume" "whoever is to hold it instead PUTs it with a higher epoch";
     PantryLost "pantry_lost" 409 "the volume's members have lost writes that were acknowledged" "a person must decide; docs/BLOCK.md says how that comes";
     PantryNotActivated "pantry_not_activated" 409 "the volume was not activated" "PUT it with activate=now";
@@ -127,6 +129,7 @@ catalogue! {
     VolumeFailed "volume_failed" 502 "the volume has not done what it was asked" "GET it: its status says how its members do";
     CopiesDamaged "copies_damaged" 502 "a scrub has found copies that it could not mend" "the job tells which regions, and how many blocks; replace the members that have them wrong";
     SnapshotNotDone "snapshot_not_done" 409 "the snapshot is not taken" "";
+    SnapshotFaulted "snapshot_faulted" 409 "the snapshot is not taken: two full members of the volume are not there" "nobody has it; GET the volume: its status says for whom it waits";
     PantryDown "pantry_down" 503 "the sled's Pantry does not answer" "GET /pantry/volumes says how its process does; it is started again by itself";
 
     // Releases.

@@ -96,7 +96,7 @@ pub struct PantryVolume {
     pub id: VolumeId,
     /// How far it is.
     pub state: PantryVolumeState,
-    /// Why it does nothing more, or for whom it waits.
+    /// Why it does nothing more, or what of it does not go on, and for whom that waits. One that is active may have something that does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The version of the construction request that it runs by.
@@ -219,7 +219,7 @@ impl fmt::Debug for ImportRequest {
     }
 }
 
-/// A scrub.
+/// A scrub; or that what lies under a volume is copied into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScrubRequest {
@@ -350,6 +350,24 @@ pub enum PantryJobKind {
     Import,
     /// Reads and compares every copy of every block, and mends what is wrong.
     Scrub,
+    /// Copies what lies under the volume into it.
+    CopyParent,
+}
+
+/// What a job that runs does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PantryJobPhase {
+    /// It waits for bytes that it is to be given.
+    AwaitingBytes,
+    /// It writes them.
+    Writing,
+    /// What it wrote is made durable.
+    MakingDurable,
+    /// It compares copies.
+    Comparing,
+    /// What lies under the volume is copied into it.
+    Copying,
 }
 
 /// Where a job stands. All but running are terminal.
@@ -383,6 +401,12 @@ pub struct PantryJob {
     pub kind: PantryJobKind,
     /// Where it stands.
     pub state: PantryJobState,
+    /// What it does, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<PantryJobPhase>,
+    /// What does not go on in its volume, and for whom that waits, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
     /// Bytes that are done; never shrinks.
     pub bytes_done: u64,
     /// Bytes to do.

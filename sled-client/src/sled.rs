@@ -267,6 +267,15 @@ impl SledClient {
         self.pantry_post(id, "scrub", request).await
     }
 
+    /// Has what lies under a volume copied into it; the job.
+    pub async fn pantry_copy_parent(
+        &self,
+        id: VolumeId,
+        request: &ScrubRequest,
+    ) -> Result<PantryJob, ClientError> {
+        self.pantry_post(id, "copy-parent", request).await
+    }
+
     /// Has a volume exported over NBD.
     pub async fn pantry_export(
         &self,

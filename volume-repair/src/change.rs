@@ -11,7 +11,10 @@
 //!   the same version once more ──► vcr_matches, if the volume was built by it; started_already or completed_already, if it was changed to it
 //! ```
 
-use crate::request::{ConstructionRequest, RegionSet, SubVolume};
+use crate::{
+    newcomers::{Newcomer, newcomers},
+    request::{ConstructionRequest, RegionSet, SubVolume},
+};
 use ids::{RegionId, RegionSetId, SnapshotId};
 use region::Member;
 use serde::{Deserialize, Serialize};
@@ -20,7 +23,7 @@ use std::{
     net::SocketAddr,
     time::Duration,
 };
-use upstairs::{Action, MEMBERS_MAX, MembersError};
+use upstairs::{Action, MEMBERS_MAX, MembersError, Trouble};
 use uuid::Uuid;
 use volume_layers::{ParentNeeded, SourceId, Volume};
 
@@ -89,6 +92,17 @@ pub enum ChangeError {
         /// And of others.
         others: usize,
     },
+    /// It is another one than the request means, and says so.
+    #[error("region {region} can be no member of region set {set}")]
+    Unfit {
+        /// Which.
+        region: RegionId,
+        /// Of which set.
+        set: RegionSetId,
+        /// What it says.
+        #[source]
+        source: Trouble,
+    },
     /// A region set keeps its members.
     #[error("the members of region set {set} stay as they are")]
     Members {
@@ -112,6 +126,7 @@ impl ChangeError {
             ChangeError::ParentNeeded(_) => "request_parent_needed",
             ChangeError::RegionTwice(_) => "volume_region_twice",
             ChangeError::SnapshotMembers { .. } => "volume_snapshot_members",
+            ChangeError::Unfit { .. } => "volume_member_unfit",
             ChangeError::Members { source, .. } => members_code(source),
         }
     }
@@ -173,6 +188,15 @@ impl Executor {
             }
             SubVolume::File(_) | SubVolume::Url(_) => None,
         })
+    }
+
+    /// Who is to be looked at before a request is applied: nobody, if it changes nothing or would be refused anyway.
+    #[must_use]
+    pub fn newcomers(&self, now: Duration, volume: &Volume, newer: &ConstructionRequest) -> Vec<Newcomer> {
+        match self.check(now, volume, newer) {
+            Ok(Applied::Started) => newcomers(&self.request, newer),
+            _ => Vec::new(),
+        }
     }
 
     /// What [`Executor::apply`] would answer; nothing changes.

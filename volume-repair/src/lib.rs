@@ -12,7 +12,7 @@
 //!
 //! - [`request`]: the construction request.
 //! - [`build`]: what of it can be used, and what for.
-//! - [`change`]: a newer one, applied to the volume that runs.
+//! - [`change`]: a newer one, applied to the volume that runs. [`newcomers`]: the members that it names for the first time.
 //!
 //! Beside it: `upstairs/` (the writer of a region set), `layers/` (several parts, and what lies under them, as one volume), `seals/` (encryption),
 //! `export/` (a volume over NBD), `sim/` (region sets in a simulation).
@@ -21,8 +21,10 @@ mod build;
 mod change;
 #[cfg(test)]
 mod examples;
+mod newcomers;
 mod request;
 
 pub use build::{BuildError, PARENTS_MAX, PARTS_MAX};
 pub use change::{Applied, ChangeError, Executor, members_code};
+pub use newcomers::Newcomer;
 pub use request::{Cipher, ConstructionRequest, Encryption, FilePart, Member, RegionSet, SubVolume, UrlPart};

@@ -6,11 +6,12 @@ use ids::{RegionId, RegionSetId, SnapshotId};
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::SocketAddr};
 use upstairs::Members;
+use utoipa::ToSchema;
 use uuid::Uuid;
 use volume_seals::KeyCheck;
 
 /// What a volume is made of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConstructionRequest {
     /// The volume.
@@ -26,6 +27,7 @@ pub struct ConstructionRequest {
     pub sub_volumes: Vec<SubVolume>,
     /// What lies under blocks that were never written.
     #[serde(default)]
+    #[schema(no_recursion)]
     pub read_only_parent: Option<Box<ConstructionRequest>>,
 }
 
@@ -38,7 +40,7 @@ impl ConstructionRequest {
 }
 
 /// A part of a volume.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SubVolume {
     /// Regions that hold the same blocks. With a snapshot it is only read, as a file is.
@@ -50,15 +52,16 @@ pub enum SubVolume {
 }
 
 /// A file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FilePart {
     /// Where, from the root on. It has as many blocks as it has when it is opened.
+    #[schema(value_type = String)]
     pub path: Utf8PathBuf,
 }
 
 /// What a server has.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UrlPart {
     /// Where; with everything that opens the door, as a user's name and password.
@@ -75,7 +78,7 @@ impl fmt::Debug for UrlPart {
 }
 
 /// Regions that hold the same blocks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RegionSet {
     /// Which set.
@@ -119,17 +122,18 @@ impl RegionSet {
 }
 
 /// How blocks are encrypted. The key is not here, and nowhere near: whoever uses the volume is given it in another way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Encryption {
     /// With what.
     pub cipher: Cipher,
     /// What shows that a key is the right one.
+    #[schema(value_type = String)]
     pub key_check: KeyCheck,
 }
 
 /// What blocks are encrypted with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum Cipher {
     /// AES-256-GCM, with a key for each session: `docs/BLOCK.md`.
     #[serde(rename = "aes_256_gcm")]
@@ -137,14 +141,16 @@ pub enum Cipher {
 }
 
 /// One of the regions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = VolumeMember)]
 pub struct Member {
     /// Which.
     pub region_id: RegionId,
     /// Which of those that had this id.
     pub incarnation: u64,
     /// Where it is served.
+    #[schema(value_type = String)]
     pub address: SocketAddr,
 }
 

@@ -4,6 +4,7 @@
 //! - [`sled`]: the sled API (tokens). [`depot`]: the repo depot (public reads).
 
 mod artifacts;
+mod attach_body;
 pub mod context;
 pub mod depot;
 mod jobs;

@@ -1,6 +1,12 @@
 //! `/pantry/volumes`: volumes that the sled holds with no VM. Here is who may ask; what is done, and its refusals, are the Pantry's.
 
-use crate::{http::Context, pantry::PantryCallError};
+use crate::{
+    http::{
+        Context,
+        attach_body::{AttachBody, GivenQuery},
+    },
+    pantry::PantryCallError,
+};
 use axum::{
     extract::{Request, State},
     http::StatusCode,
@@ -23,7 +29,6 @@ use sled_client::{
 use std::time::Duration;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use volume_pantry::GivenKey;
-use volume_repair::ConstructionRequest;
 
 /// How long the sender of an import may be silent: a little less than the Pantry bears it, so that the one refusal is heard, and not both.
 const IMPORT_IDLE_LIMIT: Duration = Duration::from_secs(28);
@@ -39,6 +44,7 @@ pub(super) fn router() -> OpenApiRouter<Context> {
         .routes(routes!(export))
         .routes(routes!(unexport))
         .routes(routes!(scrub))
+        .routes(routes!(copy_parent))
         .routes(routes!(snapshot))
         .routes(routes!(jobs))
         .routes(routes!(job, cancel))
@@ -77,7 +83,7 @@ async fn show(
         ("id" = VolumeId, Path), AttachQuery,
         ("Volume-Key" = Option<String>, Header, description = "The key of an encrypted volume, 64 hexadecimal digits: needed to attach it, also after it has ended")
     ),
-    request_body(content = Object, description = "A construction request"),
+    request_body = AttachBody,
     responses(
         (status = 200, body = AttachAnswer), (status = 400, body = Problem), (status = 409, body = Problem),
         (status = 503, body = Problem), (status = 507, body = Problem)
@@ -86,11 +92,12 @@ async fn show(
 async fn put(
     State(context): State<Context>,
     ApiPath(id): ApiPath<VolumeId>,
-    ApiQuery(query): ApiQuery<AttachQuery>,
+    ApiQuery(query): ApiQuery<GivenQuery>,
     GivenKey(key): GivenKey,
-    ApiJson(request): ApiJson<ConstructionRequest>,
+    ApiJson(body): ApiJson<AttachBody>,
 ) -> Result<ApiJson<AttachAnswer>, ApiError> {
-    Ok(ApiJson(context.pantry.put(id, query, request, key).await?))
+    let query = body.query(query)?;
+    Ok(ApiJson(context.pantry.put(id, query, body.request, key).await?))
 }
 
 /// Detaches a volume; done if it is not attached. Its jobs and exports end, and nothing of it is left.
@@ -222,6 +229,25 @@ async fn scrub(
 ) -> Result<Response, ApiError> {
     let client = context.pantry.changing(id, request.executor_epoch).await?;
     let job = said(&context, id, client.pantry_scrub(id, &request).await)?;
+    Ok((StatusCode::ACCEPTED, ApiJson(job)).into_response())
+}
+
+/// Has what lies under the volume copied into it, behind its clients. When the job is done a newer request may give the parent up.
+#[utoipa::path(
+    post, path = "/pantry/volumes/{id}/copy-parent", operation_id = "pantry_copy_parent",
+    params(("id" = VolumeId, Path)), request_body = ScrubRequest,
+    responses(
+        (status = 202, body = PantryJob), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 429, body = Problem), (status = 503, body = Problem)
+    )
+)]
+async fn copy_parent(
+    State(context): State<Context>,
+    ApiPath(id): ApiPath<VolumeId>,
+    ApiJson(request): ApiJson<ScrubRequest>,
+) -> Result<Response, ApiError> {
+    let client = context.pantry.changing(id, request.executor_epoch).await?;
+    let job = said(&context, id, client.pantry_copy_parent(id, &request).await)?;
     Ok((StatusCode::ACCEPTED, ApiJson(job)).into_response())
 }
 

@@ -6,7 +6,10 @@ use super::{
     records::{Record, Records, Request},
     supervise::{self, Process},
 };
-use crate::supervision::{Launch, Standing, State, Supervisor};
+use crate::{
+    config::Config,
+    supervision::{Launch, Standing, State, Supervisor},
+};
 use camino::Utf8Path;
 use daemon::state_file::StateFileError;
 use ids::VolumeId;
@@ -20,7 +23,6 @@ use sled_client::{
 };
 use std::{
     collections::BTreeSet,
-    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -74,28 +76,25 @@ pub enum PantryStartError {
 }
 
 impl Pantry {
-    /// Of an agent with this state directory and address, which exports volumes in these places, and who sees to it that the process runs.
+    /// Of an agent with this config, and who sees to it that the process runs.
     ///
     /// # Errors
     /// [`PantryStartError`].
-    pub fn open(
-        state_dir: &Utf8Path,
-        address: IpAddr,
-        places: Places,
-        launch: Launch,
-    ) -> Result<(Pantry, Supervisor<Process>), PantryStartError> {
-        let records = Records::open(state_dir).map_err(PantryStartError::Records)?;
-        let directory = process::directory(state_dir);
+    pub fn open(config: &Config, launch: Launch) -> Result<(Pantry, Supervisor<Process>), PantryStartError> {
+        let records = Records::open(&config.state_dir).map_err(PantryStartError::Records)?;
+        let directory = process::directory(&config.state_dir);
         let socket = directory.join("socket");
         let client = |limit| {
             let options = ClientOptions { read_idle_timeout: Some(limit), ..ClientOptions::default() };
             SledClient::at_socket(socket.as_std_path(), &options).map_err(PantryStartError::Client)
         };
         let needed = watch::Sender::new(false);
-        let supervisor = Supervisor::new(Process::new(&directory, &socket, address, needed.clone()), launch);
+        let process =
+            Process::new(&directory, &socket, arguments(config, &directory, &socket), needed.clone());
+        let supervisor = Supervisor::new(process, launch);
         let shared = Shared {
             records,
-            places,
+            places: Places::of(config),
             client: client(ANSWER_LIMIT)?,
             imports: client(IMPORT_LIMIT)?,
             needed,
@@ -329,6 +328,15 @@ impl Pantry {
         let is_running = matches!(&known, Ok(Ok(standing)) if standing.state == State::Running);
         is_running.then_some(&self.0.client)
     }
+}
+
+/// What the process is told when it is started. One that runs goes on with what it was told.
+fn arguments(config: &Config, directory: &Utf8Path, socket: &Utf8Path) -> Vec<String> {
+    let mut arguments = process::arguments(directory, socket);
+    arguments.extend(process::source_arguments(config.address));
+    let token_file = &config.auth.token_file;
+    arguments.extend(process::telling_arguments(directory, &config.coordinators, token_file));
+    arguments
 }
 
 /// A volume that was attached, and that no process has.

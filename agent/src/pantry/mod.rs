@@ -29,5 +29,4 @@ mod supervise;
 
 pub use error::PantryCallError;
 pub use handle::Pantry;
-pub use places::Places;
 pub use supervise::Process;

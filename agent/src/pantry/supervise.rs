@@ -14,7 +14,6 @@ use crate::supervision::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use sled_client::pantry::{PantryState, PantryStatus};
-use std::net::IpAddr;
 use supervised_process::{Holder, pantry};
 use tokio::{net::UnixStream, sync::watch};
 use tracing::Span;
@@ -24,7 +23,7 @@ use tracing::Span;
 pub struct Process {
     directory: Utf8PathBuf,
     socket: Utf8PathBuf,
-    address: IpAddr,
+    arguments: Vec<String>,
     needed: watch::Sender<bool>,
 }
 
@@ -32,10 +31,10 @@ impl Process {
     pub(super) fn new(
         directory: &Utf8Path,
         socket: &Utf8Path,
-        address: IpAddr,
+        arguments: Vec<String>,
         needed: watch::Sender<bool>,
     ) -> Process {
-        Process { directory: directory.to_owned(), socket: socket.to_owned(), address, needed }
+        Process { directory: directory.to_owned(), socket: socket.to_owned(), arguments, needed }
     }
 }
 
@@ -65,8 +64,7 @@ impl Charge for Process {
     }
 
     fn arguments(&self) -> Vec<String> {
-        let own = pantry::arguments(&self.directory, &self.socket);
-        own.into_iter().chain(pantry::source_arguments(self.address)).collect()
+        self.arguments.clone()
     }
 
     async fn answers(&self) -> bool {

@@ -55,7 +55,7 @@ pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Er
     composition.set_patience(order.patience);
     order.repair_rate.into_iter().for_each(|rate| composition.set_repair_rate(rate));
     let id = request.id;
-    let notices = notices_order(order.notices)?;
+    let notices = notices_order(order.notices, order.from)?;
     let mut export = Export::new(
         Offer { composition, request: Some(request), name: String::new(), source_address: order.from },
         listen,
@@ -92,10 +92,13 @@ pub(super) fn export(order: Order<'_>, listen: Address) -> Result<(), Box<dyn Er
     failure.try_recv().map_or(Ok(()), |error| Err(error.into()))
 }
 
-fn notices_order(notices: &Notices) -> Result<Option<NoticesOrder>, tokens::TokenError> {
+fn notices_order(
+    notices: &Notices,
+    source_address: Option<IpAddr>,
+) -> Result<Option<NoticesOrder>, tokens::TokenError> {
     let (Some(directory), Some(url)) = (notices.directory.clone(), notices.url.clone()) else {
         return Ok(None);
     };
     let token = notices.token_file.as_deref().map(tokens::read_one).transpose()?;
-    Ok(Some(NoticesOrder { directory, url, token }))
+    Ok(Some(NoticesOrder { directory, url, others: Vec::new(), token, source_address }))
 }

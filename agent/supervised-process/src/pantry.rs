@@ -26,6 +26,22 @@ pub fn source_arguments(address: IpAddr) -> [String; 2] {
     ["--address".to_owned(), address.to_string()]
 }
 
+/// Others that may follow: who is told of repairs of volumes, by which token, and where it is kept until then. None, if there is nobody.
+#[must_use]
+pub fn telling_arguments(
+    directory: &Utf8Path,
+    coordinators: &[String],
+    token_file: &Utf8Path,
+) -> Vec<String> {
+    if coordinators.is_empty() {
+        return Vec::new();
+    }
+    let notices = directory.join("notices");
+    let kept = ["--notices", notices.as_str(), "--notify-token-file", token_file.as_str()];
+    let told = coordinators.iter().flat_map(|url| ["--notify", url.as_str()]);
+    kept.into_iter().chain(told).map(str::to_owned).collect()
+}
+
 fn before_socket(directory: &Utf8Path) -> [&str; 4] {
     ["pantry", "--directory", directory.as_str(), "--socket"]
 }

@@ -3,6 +3,7 @@
 //! - [`processes`]: who serves a disk, whoever is killed, paused, restarted or ends the cluster.
 //! - [`pantry`]: the same of who holds volumes.
 //! - [`faults`]: a disk that fails for who serves it, and for its agent.
+//! - [`repairs`]: coordinators are told of what it fills, also while nobody can be told.
 //! - [`partition`]: who is cut off.
 //! - [`volume`]: a volume by hand over them, while they are broken.
 
@@ -12,6 +13,7 @@ mod faults;
 mod pantry;
 mod partition;
 mod processes;
+mod repairs;
 mod volume;
 
 use camino_tempfile::Utf8TempDir;

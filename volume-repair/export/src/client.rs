@@ -332,7 +332,9 @@ impl Client {
                 JobError::NoRoom { .. } => ErrorCode::NoSpace,
                 JobError::ReadOnly => ErrorCode::NotPermitted,
                 // No client asks for one.
-                JobError::OutOfRange { .. } | JobError::Snapshot { .. } => ErrorCode::Invalid,
+                JobError::OutOfRange { .. }
+                | JobError::Snapshot { .. }
+                | JobError::SnapshotFaulted { .. } => ErrorCode::Invalid,
             };
             (code, error.to_string())
         });

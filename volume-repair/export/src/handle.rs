@@ -8,6 +8,7 @@
 use crate::{
     door::{CLOSE_MAX, ClosedDoor, DoorError, DoorId, DoorOrder, OpenDoor},
     listener::Listener,
+    newcomers,
     notices::Shown,
     offer::ExportError,
     scrubs::ScrubOrder,
@@ -18,6 +19,7 @@ use crate::{
 use ids::RegionId;
 use mio::Waker;
 use std::{
+    net::IpAddr,
     sync::{
         Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -27,7 +29,7 @@ use std::{
 };
 use upstairs::{ActivateError, CopyCompared, JobError};
 use volume_layers::ScrubError;
-use volume_repair::{Applied, ChangeError, ConstructionRequest};
+use volume_repair::{Applied, ChangeError, ConstructionRequest, Newcomer};
 
 /// Orders that wait for the loop at most. It takes all of them in each turn.
 const ORDERS_MAX: usize = 32;
@@ -51,6 +53,8 @@ pub(crate) enum Order {
     /// From this block on, so many.
     Compare(u64, u64, Place<CopyCompared>),
     Scrub(ScrubOrder, SyncSender<Result<(), ScrubError>>),
+    /// Who is to be looked at before this is applied, and from which address.
+    Newcomers(Box<ConstructionRequest>, SyncSender<(Vec<Newcomer>, Option<IpAddr>)>),
     Apply {
         request: Box<ConstructionRequest>,
         is_check: bool,
@@ -126,7 +130,8 @@ impl Handle {
         self.ask(|answer| Order::Activate(epoch, answer))
     }
 
-    /// Applies a newer construction request to it; or, with `is_check`, says what would become of it.
+    /// Applies a newer construction request to it; or, with `is_check`, says what would become of it. New members are looked at before, for 2 s
+    /// at most: not from a thread that runs futures.
     ///
     /// # Errors
     /// If there is no answer; inside, [`ChangeError`].
@@ -136,6 +141,10 @@ impl Handle {
         is_check: bool,
     ) -> Result<Result<Applied, ChangeError>, NoAnswer> {
         let request = Box::new(request);
+        let (newcomers, own) = self.ask(|answer| Order::Newcomers(request.clone(), answer))?;
+        if let Err(unfit) = newcomers::look(newcomers, own) {
+            return Ok(Err(unfit));
+        }
         self.ask(|answer| Order::Apply { request, is_check, answer })
     }
 

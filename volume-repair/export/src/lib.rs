@@ -20,7 +20,7 @@
 //! - [`sources`]: what is only read; [`file_source`], [`url_source`], [`snapshot_source`]: each kind; [`snapshot_peer`]: a member that is read from.
 //!   [`web_address()`]: from where servers are asked.
 //! - [`repairs`]: which members are filled; [`notices`]: the coordinator is told.
-//! - [`handle`]: what other threads ask. [`status`]: what they are told.
+//! - [`handle`]: what other threads ask. [`newcomers`]: members that a newer request names, looked at before. [`status`]: what they are told.
 //! - [`control`]: the socket by which people and programs ask. [`talk`]: what is said there. [`snapshots`], [`scrubs`]: what is asked of
 //!   one. [`waiting`]: who waits for what.
 
@@ -33,6 +33,7 @@ mod engine;
 mod file_source;
 mod handle;
 mod listener;
+mod newcomers;
 mod notices;
 mod offer;
 mod peer;
@@ -55,7 +56,7 @@ pub use door::{ClosedDoor, DOORS_MAX, DoorError, DoorId, DoorOrder, DoorStatus, 
 pub use engine::Export;
 pub use handle::{Compared, Handle, NoAnswer};
 pub use listener::Address;
-pub use notices::{NoticesError, NoticesOrder, NoticesStatus};
+pub use notices::{NoticesError, NoticesOrder, NoticesStatus, tell_what_is_left, volumes_with_notices};
 pub use offer::{ExportError, Offer};
 pub use repairs::RepairStatus;
 pub use scrubs::ScrubOrder;

@@ -6,8 +6,11 @@
 //!        (full: it keeps them, and comes again)         ▲ the disk refuses: again in a second       └─ as the outbox says: again, later
 //! ```
 //!
+//! **Several coordinators** have the same rows: whoever takes a notice is enough. One that is away is passed over for the next of them.
+//!
 //! **When it ends.** The loop's last words are kept before the thread ends. They are sent, too, if that works within [`LAST_WORDS`]; otherwise the next
-//! export of the volume that is given the same directory tells them. A killed one leaves what the outbox has, which is told by the next one, too.
+//! export of the volume that is given the same directory tells them, or whoever [tells what is left](tell_what_is_left). A killed one leaves what the
+//! outbox has, which is told by the next one, too. An outbox that has nothing any more leaves no file.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use durable_fs::RealDisk;
@@ -23,6 +26,7 @@ use std::{
     future::Future,
     io,
     net::IpAddr,
+    os::unix::fs::MetadataExt,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
@@ -43,6 +47,9 @@ const SEND_MAX: Duration = Duration::from_secs(10);
 /// When a disk that refuses the outbox is tried again.
 const DISK_RETRY: Duration = Duration::from_secs(1);
 
+/// How often a lock is taken that was removed by whoever had it just before.
+const LOCKS_MAX: usize = 8;
+
 /// How long an export that ends goes on telling.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -53,8 +60,12 @@ pub struct NoticesOrder {
     pub directory: Utf8PathBuf,
     /// The coordinator's sled-facing API, such as `http://10.0.0.1:12221`.
     pub url: String,
-    /// What it knows a sled by.
+    /// Those of other coordinators, of which each is told as well instead.
+    pub others: Vec<String>,
+    /// What they know a sled by.
     pub token: Option<String>,
+    /// From where they are come to; without one the system chooses.
+    pub source_address: Option<IpAddr>,
 }
 
 /// Why nobody is told.
@@ -136,33 +147,34 @@ pub(crate) type Shown = Arc<Mutex<Option<NoticesStatus>>>;
 #[derive(Debug)]
 pub(crate) struct Notices {
     to_thread: Option<Sender<RepairNotice>>,
-    thread: Option<JoinHandle<()>>,
-    /// As long as this process tells.
-    _lock: File,
+    /// It says whether something is left in the outbox.
+    thread: Option<JoinHandle<bool>>,
+    files: Files,
 }
 
 impl Notices {
     /// Opens the volume's outbox, and begins to tell what it has, from this address, if one is given. Repairs whose end it has not are for whoever looks at the volume.
     pub(crate) fn start(
         order: NoticesOrder,
-        from: Option<IpAddr>,
         volume: VolumeId,
         shown: Shown,
     ) -> Result<(Notices, Vec<Repair>), NoticesError> {
-        let NoticesOrder { directory, url, token } = order;
-        let source_address = from.filter(|from| !from.is_unspecified());
+        let NoticesOrder { directory, url, others, token, source_address } = order;
+        let source_address = source_address.filter(|from| !from.is_unspecified());
         let options = ClientOptions { token, source_address, ..ClientOptions::default() };
-        let client = SledFacingClient::new(&url, &options)
-            .map_err(|source| NoticesError::Url { url: url.clone(), source })?;
-        let lock = lock(&directory, volume)?;
-        let storage = Arc::new(RealDisk::new(&directory));
+        let client = |url: String| {
+            SledFacingClient::new(&url, &options).map_err(|source| NoticesError::Url { url, source })
+        };
+        let clients = std::iter::once(url).chain(others).map(client).collect::<Result<_, _>>()?;
+        let files = Files::lock(directory, volume)?;
+        let storage = Arc::new(RealDisk::new(&files.directory));
         let outbox = Outbox::open(storage, file_name(volume, "json"))?;
         let open = outbox.open_repairs().copied().collect();
         let runtime = Builder::new_current_thread().enable_all().build().map_err(NoticesError::System)?;
         let (to_thread, taken) = channel(NOTICES_MAX);
         let desk = Desk {
             outbox,
-            client,
+            clients,
             began: Instant::now(),
             not_kept: VecDeque::new(),
             not_before: Duration::ZERO,
@@ -173,7 +185,18 @@ impl Notices {
         let tell = move || tell(&runtime, desk, taken);
         let thread = thread::Builder::new().name("notices".to_owned()).spawn(tell);
         let thread = Some(thread.map_err(NoticesError::System)?);
-        Ok((Notices { to_thread: Some(to_thread), thread, _lock: lock }, open))
+        Ok((Notices { to_thread: Some(to_thread), thread, files }, open))
+    }
+
+    /// Ends it, and what is of no use any more. Whether something is left.
+    fn end(&mut self) -> bool {
+        drop(self.to_thread.take());
+        // One that has panicked has said so.
+        let is_left = self.thread.take().is_none_or(|thread| thread.join().unwrap_or(true));
+        if !is_left {
+            self.files.remove();
+        }
+        is_left
     }
 
     /// Hands it over. False if there is no room: then whoever has it comes again.
@@ -184,28 +207,79 @@ impl Notices {
 
 impl Drop for Notices {
     fn drop(&mut self) {
-        drop(self.to_thread.take());
-        if let Some(thread) = self.thread.take() {
-            // One that has panicked has said so.
-            let _ = thread.join();
+        if self.thread.is_some() {
+            self.end();
         }
     }
+}
+
+/// Tells what a volume has left that nobody has open, for some seconds at most. Whether something is left still: nobody has taken it, or it is
+/// a repair that had not ended.
+///
+/// # Errors
+/// [`NoticesError`]; that the volume is open is one.
+pub fn tell_what_is_left(order: NoticesOrder, volume: VolumeId) -> Result<bool, NoticesError> {
+    let (mut notices, _) = Notices::start(order, volume, Shown::default())?;
+    Ok(notices.end())
+}
+
+/// The volumes that have left something in a directory, which need not be there.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn volumes_with_notices(directory: &Utf8Path) -> io::Result<Vec<VolumeId>> {
+    let entries = match directory.read_dir_utf8() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut volumes = Vec::new();
+    for entry in entries {
+        // Other files are nobody's of ours.
+        volumes.extend(entry?.file_name().strip_suffix(".json").and_then(|id| id.parse::<VolumeId>().ok()));
+    }
+    Ok(volumes)
 }
 
 fn file_name(volume: VolumeId, ending: &str) -> Utf8PathBuf {
     format!("{volume}.{ending}").into()
 }
 
-/// One process at a time gives numbers to a volume's notices.
-fn lock(directory: &Utf8Path, volume: VolumeId) -> Result<File, NoticesError> {
-    let failed = |source| NoticesError::Directory { directory: directory.to_owned(), source };
-    fs::create_dir_all(directory).map_err(failed)?;
-    let path = directory.join(file_name(volume, "lock"));
-    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(NoticesError::Held { volume, directory: directory.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+/// The outbox's file and its lock: one process at a time gives numbers to a volume's notices.
+#[derive(Debug)]
+struct Files {
+    directory: Utf8PathBuf,
+    volume: VolumeId,
+    /// As long as this process tells.
+    _lock: File,
+}
+
+impl Files {
+    fn lock(directory: Utf8PathBuf, volume: VolumeId) -> Result<Files, NoticesError> {
+        let failed = |source| NoticesError::Directory { directory: directory.clone(), source };
+        fs::create_dir_all(&directory).map_err(failed)?;
+        let path = directory.join(file_name(volume, "lock"));
+        for _ in 0..LOCKS_MAX {
+            let file =
+                File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => break,
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            }
+            // Whoever had it may have removed it in between: then it locks nothing.
+            let ours = file.metadata().map_err(failed)?.ino();
+            if fs::metadata(&path).is_ok_and(|there| there.ino() == ours) {
+                return Ok(Files { directory, volume, _lock: file });
+            }
+        }
+        Err(NoticesError::Held { volume, directory })
+    }
+
+    /// Nothing is to be told, so nothing stays. If it cannot be removed it is found empty.
+    fn remove(&self) {
+        for ending in ["json", "lock"] {
+            let _ = fs::remove_file(self.directory.join(file_name(self.volume, ending)));
+        }
     }
 }
 
@@ -215,7 +289,8 @@ type Sending = Pin<Box<dyn Future<Output = (RepairNotice, Answer)>>>;
 /// What the thread has.
 struct Desk {
     outbox: Outbox,
-    client: SledFacingClient,
+    /// All coordinators; the first one is told next.
+    clients: VecDeque<SledFacingClient>,
     began: Instant,
     /// In their order.
     not_kept: VecDeque<RepairNotice>,
@@ -225,7 +300,8 @@ struct Desk {
     shown: Shown,
 }
 
-fn tell(runtime: &Runtime, mut desk: Desk, mut taken: Receiver<RepairNotice>) {
+/// Whether something is left when it ends.
+fn tell(runtime: &Runtime, mut desk: Desk, mut taken: Receiver<RepairNotice>) -> bool {
     runtime.block_on(async {
         let (mut sending, mut ends_at): (Option<Sending>, Option<Duration>) = (None, None);
         let mut is_all_taken = false;
@@ -258,6 +334,7 @@ fn tell(runtime: &Runtime, mut desk: Desk, mut taken: Receiver<RepairNotice>) {
         }
     });
     desk.show();
+    desk.outbox.status().repairs > 0 || !desk.not_kept.is_empty()
 }
 
 /// For ever, if nothing is on its way.
@@ -313,7 +390,7 @@ impl Desk {
 
     fn begin_to_send(&self) -> Option<Sending> {
         let notice = self.outbox.next(self.now())?;
-        let client = self.client.clone();
+        let client = self.clients.front()?.clone();
         Some(Box::pin(async move {
             let answer = match tokio::time::timeout(SEND_MAX, client.repair(&notice)).await {
                 Ok(Ok(())) => Answer::Taken,
@@ -337,6 +414,7 @@ impl Desk {
             }
             Answer::Away(why) => {
                 tracing::debug!(%notice, why, "the coordinator has not taken a notice of a repair");
+                self.clients.rotate_left(1);
             }
             Answer::Taken => {}
         }
@@ -356,7 +434,7 @@ impl Desk {
 
     fn show(&self) {
         let status = NoticesStatus {
-            url: self.client.base_url().to_owned(),
+            url: self.clients.front().map(|client| client.base_url().to_owned()).unwrap_or_default(),
             outbox: self.outbox.status(),
             not_kept: self.not_kept.len() as u64,
             trouble: self.trouble.clone(),
@@ -395,8 +473,9 @@ mod tests {
         let coordinator = TcpListener::bind("127.0.0.1:0").expect("it listens");
         let url = format!("http://{}", coordinator.local_addr().expect("an address"));
         let own: IpAddr = "127.0.7.9".parse().expect("an address");
-        let order = NoticesOrder { directory, url, token: None };
-        let (notices, open) = Notices::start(order, Some(own), volume, Shown::default()).expect("it begins");
+        let order =
+            NoticesOrder { directory, url, others: Vec::new(), token: None, source_address: Some(own) };
+        let (notices, open) = Notices::start(order, volume, Shown::default()).expect("it begins");
         assert_eq!(open, [repair]);
         let (answered, peer) = coordinator.accept().expect("somebody comes");
         assert_eq!(peer.ip(), own);

@@ -105,7 +105,7 @@ impl SnapshotPeer {
     }
 }
 
-async fn socket(from: Option<SocketAddr>, to: SocketAddr) -> Result<TcpStream, PeerError> {
+pub(crate) async fn socket(from: Option<SocketAddr>, to: SocketAddr) -> Result<TcpStream, PeerError> {
     let connected = timeout(CONNECT_MAX, connect(from, to)).await;
     let socket = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let socket = socket.map_err(PeerError::NotConnected)?;

@@ -163,8 +163,12 @@ pub enum RefusalCode {
     VolumeMemberNotGone,
     /// A member that is to be gone is here.
     VolumeMemberIsHere,
+    /// A new member says that it is another one: of another set, size, or incarnation, or nobody may write it.
+    VolumeMemberUnfit,
     /// A snapshot is not taken, or is there still.
     SnapshotNotDone,
+    /// A snapshot is not taken, and nobody was asked for it: two full members are not there.
+    SnapshotFaulted,
     /// The volume is read-only.
     VolumeReadOnly,
     /// Blocks are not compared: there are no such ones, too many at once, or nobody to be asked.
@@ -204,6 +208,7 @@ impl From<ChangeError> for Refusal {
             ChangeError::ParentNeeded(_) => RefusalCode::RequestParentNeeded,
             ChangeError::RegionTwice(_) => RefusalCode::VolumeRegionTwice,
             ChangeError::SnapshotMembers { .. } => RefusalCode::VolumeSnapshotMembers,
+            ChangeError::Unfit { .. } => RefusalCode::VolumeMemberUnfit,
             ChangeError::Members { source, .. } => match source {
                 MembersError::Count(_) | MembersError::LeavingCount(_) => RefusalCode::VolumeMembers,
                 MembersError::Twice(_) => RefusalCode::VolumeRegionTwice,
@@ -234,6 +239,7 @@ impl From<JobError> for Refusal {
             JobError::Fenced { .. } => RefusalCode::Fenced,
             JobError::Lost { .. } => RefusalCode::Lost,
             JobError::ReadOnly => RefusalCode::VolumeReadOnly,
+            JobError::SnapshotFaulted { .. } => RefusalCode::SnapshotFaulted,
             _ => RefusalCode::SnapshotNotDone,
         };
         Refusal::new(code, error.to_string())

@@ -5,7 +5,7 @@ use crate::scrub::{ScrubPhase, ScrubWait};
 use region::Member;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr};
-use upstairs::{MemberStatus, PhaseName, Status, Wait};
+use upstairs::{MemberStatus, PhaseName, Status, Wait, WaitCode};
 
 /// What a volume believes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,6 +207,20 @@ impl VolumeStatus {
     #[must_use]
     pub fn is_giving_up(&self) -> bool {
         self.sets().any(|set| set.is_giving_up)
+    }
+
+    /// For whom it waits, in words, if some region set of its own does not have two full members that are there: nothing is kept by fewer. One that
+    /// has ended says so itself.
+    #[must_use]
+    pub fn waits_for_two_members(&self) -> Option<String> {
+        let lacks = |set: &Status, wait: &Wait| match set.phase {
+            PhaseName::Fenced | PhaseName::Lost => false,
+            PhaseName::Active => matches!(wait.code, WaitCode::SecondMember | WaitCode::Silence),
+            _ => true,
+        };
+        let waits = self.own_sets().flat_map(|set| set.waits.iter().filter(move |wait| lacks(set, wait)));
+        let words: Vec<&str> = waits.map(|wait| &*wait.words).collect();
+        (!words.is_empty()).then(|| words.join("; "))
     }
 
     /// What does not go on.

@@ -3,6 +3,7 @@
 use crate::{
     attached::Attached,
     board::Begun,
+    copy_parent,
     error::PantryError,
     given_key::GivenKey,
     import::{self, PIECES_MAX, Piece},
@@ -46,6 +47,7 @@ pub(crate) fn router(shelf: Shelf) -> Router {
         .route("/pantry/volumes/{id}/export", post(export))
         .route("/pantry/volumes/{id}/unexport", post(unexport))
         .route("/pantry/volumes/{id}/scrub", post(begin_scrub))
+        .route("/pantry/volumes/{id}/copy-parent", post(begin_copy))
         .route("/pantry/volumes/{id}/snapshots/{snapshot}", put(snapshot))
         .route("/pantry/volumes/{id}/jobs", get(jobs))
         .route("/pantry/volumes/{id}/jobs/{job}", get(job).delete(cancel))
@@ -184,6 +186,28 @@ async fn begin_scrub(
     Ok((StatusCode::ACCEPTED, ApiJson(job.status())).into_response())
 }
 
+async fn begin_copy(
+    State(shelf): State<Shelf>,
+    ApiPath(id): ApiPath<VolumeId>,
+    ApiJson(request): ApiJson<ScrubRequest>,
+) -> Result<Response, ApiError> {
+    let volume = shelf.get(id)?;
+    let bytes = ask(&volume, |volume| {
+        volume.check_usable(true)?;
+        volume.parents_bytes()
+    });
+    let bytes = bytes.await?;
+    let job = match volume.board.begin(id, request.job_id, Wanted::CopyParent, bytes)? {
+        Begun::Known(job) => job,
+        Begun::New(job) => {
+            let copied = Arc::clone(&volume);
+            run(&volume, &job, move |job, _| copy_parent::copy(job, &copied).map(|()| None));
+            job
+        }
+    };
+    Ok((StatusCode::ACCEPTED, ApiJson(job.status())).into_response())
+}
+
 async fn export(
     State(shelf): State<Shelf>,
     ApiPath(id): ApiPath<VolumeId>,
@@ -215,8 +239,9 @@ async fn jobs(
     State(shelf): State<Shelf>,
     ApiPath(id): ApiPath<VolumeId>,
 ) -> Result<ApiJson<PantryJobPage>, ApiError> {
-    let jobs = shelf.get(id)?.board.list();
-    let items = jobs.iter().map(|job| job.status()).collect();
+    let volume = shelf.get(id)?;
+    let tell = |volume: &Attached| Ok(volume.board.list().iter().map(|job| volume.tell_job(job)).collect());
+    let items = ask(&volume, tell).await?;
     Ok(ApiJson(PantryJobPage { items, next_page: None }))
 }
 
@@ -225,8 +250,10 @@ async fn job(
     ApiPath((id, job)): ApiPath<(VolumeId, JobId)>,
     ApiQuery(query): ApiQuery<JobQuery>,
 ) -> Result<ApiJson<PantryJob>, ApiError> {
-    let job = shelf.get(id)?.board.get(job).ok_or(PantryError::NoJob { id, job })?;
-    Ok(ApiJson(job.wait(Duration::from_millis(query.wait_ms.min(WAIT_MS_MAX))).await))
+    let volume = shelf.get(id)?;
+    let job = volume.board.get(job).ok_or(PantryError::NoJob { id, job })?;
+    job.wait(Duration::from_millis(query.wait_ms.min(WAIT_MS_MAX))).await;
+    Ok(ApiJson(ask(&volume, move |volume| Ok(volume.tell_job(&job))).await?))
 }
 
 async fn cancel(

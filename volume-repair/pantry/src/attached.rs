@@ -4,23 +4,27 @@
 use crate::{
     board::Board,
     error::PantryError,
+    job::Job,
     volume_io::{IoError, VolumeIo},
 };
 use camino::Utf8PathBuf;
 use ids::{RegionId, SnapshotId, VolumeId};
-use sled_client::pantry::{Activate, PantryVolume, PantryVolumeState, RequestResult};
+use sled_client::pantry::{
+    Activate, PantryJob, PantryJobState, PantryVolume, PantryVolumeState, RequestResult,
+};
 use std::{
+    cmp::Ordering,
     net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use upstairs::PhaseName;
+use upstairs::{ActivateError, PhaseName};
 use uuid::Uuid;
 use volume_export::{
-    Address, Applied, Compared, Export, ExportStatus, Handle, NoAnswer, Offer, SnapshotOrder,
+    Address, Applied, Compared, Export, ExportStatus, Handle, NoAnswer, NoticesOrder, Offer, SnapshotOrder,
 };
-use volume_layers::{PartKind, PartStatus, VolumeStatus};
+use volume_layers::{PartKind, PartStatus, ScrubError, VolumeStatus};
 use volume_repair::ConstructionRequest;
 use volume_seals::VolumeKey;
 
@@ -42,14 +46,22 @@ pub(crate) struct Attached {
     pub(crate) is_read_only: bool,
     is_encrypted: bool,
     pub(crate) handle: Handle,
-    request: Mutex<ConstructionRequest>,
+    taken: Mutex<Taken>,
     /// When a call has used it last.
     called: Mutex<Instant>,
     runs: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// The request that a volume runs by.
+struct Taken {
+    request: ConstructionRequest,
+    /// The right that it has, and keeps as long as it runs, whatever newer requests have: each one that is given out has a higher one.
+    epoch: u32,
+}
+
 impl Attached {
-    /// Holds a volume from now on, whose members are come to from this address. Nobody is fenced before it is activated.
+    /// Holds a volume from now on, whose members are come to from this address, and of whose repairs the coordinator is told. Nobody is fenced
+    /// before it is activated.
     pub(crate) fn begin(
         id: VolumeId,
         request: ConstructionRequest,
@@ -57,6 +69,7 @@ impl Attached {
         activate: Activate,
         socket: Utf8PathBuf,
         source_address: Option<IpAddr>,
+        notices: Option<NoticesOrder>,
     ) -> Result<Attached, PantryError> {
         let session = Uuid::new_v4();
         let composition = match activate {
@@ -67,7 +80,10 @@ impl Attached {
         drop(key);
         let name = String::new();
         let offer = Offer { composition, request: Some(request.clone()), name, source_address };
-        let export = Export::new(offer, Address::Unix(socket.clone()))?;
+        let mut export = Export::new(offer, Address::Unix(socket.clone()))?;
+        if let Some(notices) = notices {
+            export.tell_of_repairs(notices)?;
+        }
         let handle = export.handle();
         if activate == Activate::Now {
             handle.activate();
@@ -88,7 +104,7 @@ impl Attached {
             is_read_only: false,
             is_encrypted: request.is_encrypted(),
             handle,
-            request: Mutex::new(request),
+            taken: Mutex::new(Taken { epoch: request.epoch, request }),
             called: Mutex::new(Instant::now()),
             runs,
         };
@@ -118,8 +134,10 @@ impl Attached {
         lock(&self.called).elapsed().min(Duration::from_millis(status.unused_ms))
     }
 
-    pub(crate) fn request(&self) -> ConstructionRequest {
-        lock(&self.request).clone()
+    /// The version of the request that it runs by, and the right that it has.
+    pub(crate) fn runs_by(&self) -> (u64, u32) {
+        let taken = lock(&self.taken);
+        (taken.request.config_version, taken.epoch)
     }
 
     /// What its loop believes.
@@ -178,22 +196,18 @@ impl Attached {
         request: ConstructionRequest,
         activate: Activate,
     ) -> Result<RequestResult, PantryError> {
-        let (mut request, ours) = (request, self.request());
         let is_idle = self.status()?.volume.phase() == PhaseName::Idle;
-        let is_newer = request.config_version > ours.config_version;
-        if !is_idle && request.epoch != ours.epoch && (request.epoch < ours.epoch || !is_newer) {
-            return Err(PantryError::OtherEpoch { id: self.id, theirs: request.epoch, ours: ours.epoch });
+        match (is_idle, activate) {
+            (false, _) => self.check_epoch(&request)?,
+            (true, Activate::Now) => self.check_activation(request.epoch)?,
+            (true, Activate::Later | Activate::Never) => {}
         }
         let applied = self.handle.apply(request.clone(), false).map_err(|gone| self.no_answer(gone))??;
         if is_idle && activate == Activate::Now {
             let activated = self.handle.activate_with(request.epoch).map_err(|gone| self.no_answer(gone))?;
             activated.map_err(PantryError::Activate)?;
         }
-        if !is_idle {
-            // It goes on with the right that it has.
-            request.epoch = ours.epoch;
-        }
-        *lock(&self.request) = request;
+        self.note_taken(request, is_idle);
         Ok(match applied {
             Applied::Started => RequestResult::Started,
             Applied::StartedAlready => RequestResult::StartedAlready,
@@ -201,6 +215,41 @@ impl Attached {
             Applied::VcrMatches => RequestResult::VcrMatches,
             Applied::Missing => RequestResult::Missing,
         })
+    }
+
+    /// Refuses a request whose right is none with which it may come to a volume that was activated. That is the volume's own, the one that the
+    /// same version came with at first, or, of a newer version, a higher one.
+    fn check_epoch(&self, request: &ConstructionRequest) -> Result<(), PantryError> {
+        let taken = lock(&self.taken);
+        let may_be = match request.config_version.cmp(&taken.request.config_version) {
+            Ordering::Greater => request.epoch >= taken.epoch,
+            Ordering::Equal => [taken.epoch, taken.request.epoch].contains(&request.epoch),
+            // It is refused for that.
+            Ordering::Less => true,
+        };
+        let (theirs, ours) = (request.epoch, taken.epoch);
+        if may_be { Ok(()) } else { Err(PantryError::OtherEpoch { id: self.id, theirs, ours }) }
+    }
+
+    /// The same of one that is to be activated by the request: before anything of the request is applied.
+    fn check_activation(&self, epoch: u32) -> Result<(), PantryError> {
+        let least = lock(&self.taken).epoch;
+        match epoch {
+            0 => Err(PantryError::Activate(ActivateError::NoEpoch)),
+            _ if epoch < least => Err(PantryError::Activate(ActivateError::Lower { epoch, least })),
+            _ => Ok(()),
+        }
+    }
+
+    fn note_taken(&self, request: ConstructionRequest, is_idle: bool) {
+        let mut taken = lock(&self.taken);
+        if is_idle {
+            taken.epoch = taken.epoch.max(request.epoch);
+        }
+        // The same version once more may have the volume's own right, and stays known by the one that it came with.
+        if is_idle || request.config_version > taken.request.config_version {
+            taken.request = request;
+        }
     }
 
     /// Has copies of these bytes compared: whole blocks, as all of a volume is.
@@ -218,6 +267,17 @@ impl Attached {
                 layers.layers.len() > 1 || !layers.layers.iter().flat_map(|layer| &layer.parts).all(is_set)
             }
         })
+    }
+
+    /// Bytes of it that something lies under.
+    pub(crate) fn parents_bytes(&self) -> Result<u64, PantryError> {
+        let status = self.status()?;
+        let covered = match &status.volume {
+            VolumeStatus::Layers(layers) => layers.layers.get(1).map(|parent| parent.blocks),
+            VolumeStatus::Upstairs(_) => None,
+        };
+        let covered = covered.map(|blocks| blocks.saturating_mul(self.block_size.into()).min(self.size));
+        covered.ok_or(PantryError::NoParent { id: self.id, source: ScrubError::NoParent })
     }
 
     /// Takes a snapshot. The regions that have it.
@@ -241,17 +301,25 @@ impl Attached {
         }
     }
 
+    /// A job as it is, with what it waits for.
+    pub(crate) fn tell_job(&self, job: &Job) -> PantryJob {
+        let mut told = job.status();
+        if told.state == PantryJobState::Running {
+            told.waits = self.status().ok().and_then(|status| waiting(&status));
+        }
+        told
+    }
+
     /// As it is told.
     pub(crate) fn tell(&self, is_whole: bool) -> PantryVolume {
-        let (config_version, epoch) = {
-            let request = lock(&self.request);
-            (request.config_version, request.epoch)
-        };
+        let (config_version, epoch) = self.runs_by();
         let status = self.status();
         let active = status.as_ref().map_err(ToString::to_string);
         let active = active.map(|status| self.check_active(status));
         let (state, reason) = match active {
-            Ok(Ok(())) => (PantryVolumeState::Active, None),
+            Ok(Ok(())) => {
+                (PantryVolumeState::Active, status.as_ref().ok().and_then(|status| waiting(status)))
+            }
             Ok(Err(error)) => {
                 let state = match error {
                     PantryError::NotActivated(_) => PantryVolumeState::NotActivated,
@@ -316,8 +384,13 @@ impl Attached {
 
 /// For people.
 fn waits(status: &ExportStatus) -> String {
+    waiting(status).unwrap_or_else(|| "it gathers its members".to_owned())
+}
+
+/// What does not go on in a volume, if something does not.
+fn waiting(status: &ExportStatus) -> Option<String> {
     let words: Vec<&str> = status.volume.waits().map(|wait| &*wait.words).collect();
-    if words.is_empty() { "it gathers its members".to_owned() } else { words.join("; ") }
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,16 +1,17 @@
 //! Why a call does not do what it asks, and why a job failed. Owns what each refusal is called.
 
 use crate::volume_io::IoError;
-use http_edge::ApiError;
+use http_edge::{ApiError, auth::TokenFileError};
 use ids::{ArtifactHash, JobId, SnapshotId, VolumeId};
-use problem::{Code, Problem};
+use problem::{Code, Finding, Problem};
 use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 use thiserror::Error;
-use upstairs::{ActivateError, JobError};
-use volume_export::{CopyCompared, ExportError, NoAnswer};
+use upstairs::{ActivateError, JobError, MembersError};
+use volume_export::{CopyCompared, ExportError, NoAnswer, NoticesError};
+use volume_layers::ScrubError;
 use volume_repair::{BuildError, ChangeError};
 
 /// Seconds after which a volume that gathers its members may be active.
@@ -33,6 +34,12 @@ pub enum PantryError {
     /// A part of it is not to be had, or the system refuses.
     #[error("the volume cannot be held [{}]", .0.code())]
     Export(#[from] ExportError),
+    /// What is to be told of its repairs cannot be kept, or nobody can be told it.
+    #[error("nobody would be told of repairs of the volume [{}]", .0.code())]
+    Notices(#[from] NoticesError),
+    /// Whoever is told of its repairs would not know the sled.
+    #[error("nobody would be told of repairs of the volume [notify_token_file]")]
+    Token(#[from] TokenFileError),
     /// No thread, no socket.
     #[error("the system refuses a volume its thread or its socket")]
     System(#[source] std::io::Error),
@@ -264,6 +271,18 @@ pub enum PantryError {
         /// The first copy of which that is so.
         copy: CopyCompared,
     },
+    /// Nothing is to be copied.
+    #[error("nothing is copied into volume {id}")]
+    NoParent {
+        /// Which.
+        id: VolumeId,
+        /// Why.
+        #[source]
+        source: ScrubError,
+    },
+    /// Somebody has told the volume to stop.
+    #[error("volume {0} has stopped to copy what lies under it: begin again, and it goes on from there")]
+    CopyStopped(VolumeId),
     /// A bug.
     #[error("the work on volume {0} has ended without an answer")]
     Died(VolumeId),
@@ -288,12 +307,18 @@ impl PantryError {
                 | ExportError::Doors(_)
                 | ExportError::Export(_) => Code::Unavailable,
             },
+            PantryError::Notices(_) | PantryError::Token(_) => Code::Unavailable,
             PantryError::System(_) | PantryError::NoAnswer { .. } => Code::Unavailable,
             PantryError::NotFound(_) => Code::PantryVolumeNotFound,
             PantryError::Ended(_) => Code::PantryVolumeEnded,
             PantryError::Busy(_) | PantryError::GoesOn(_) => Code::PantryVolumeBusy,
             PantryError::Full { .. } => Code::PantryVolumesFull,
             PantryError::Change(error) => match error {
+                ChangeError::Unfit { .. } => Code::VolumeMemberUnfit,
+                ChangeError::Members { source: MembersError::Ended { source: by }, .. } => match by {
+                    JobError::Lost { .. } => Code::PantryLost,
+                    _ => Code::PantryFenced,
+                },
                 ChangeError::Members { .. } | ChangeError::ParentNeeded(_) => Code::PantryChangeRefused,
                 ChangeError::RegionTwice(_) | ChangeError::SnapshotMembers { .. } => Code::BadVolume,
                 ChangeError::OtherVolume { .. }
@@ -326,15 +351,47 @@ impl PantryError {
             PantryError::JobRunning(_) => Code::PantryJobRunning,
             PantryError::JobsFull { .. } => Code::TooManyRequests,
             PantryError::Cancelled => Code::Cancelled,
-            PantryError::Snapshot { .. } => Code::SnapshotNotDone,
+            PantryError::Snapshot { source, .. } => match source {
+                JobError::SnapshotFaulted { .. } => Code::SnapshotFaulted,
+                JobError::Fenced { .. } => Code::PantryFenced,
+                JobError::Lost { .. } => Code::PantryLost,
+                _ => Code::SnapshotNotDone,
+            },
+            PantryError::NoParent { source: ScrubError::NoParent, .. } => Code::VolumeNoParent,
+            PantryError::NoParent { source: ScrubError::ReadOnly, .. } => Code::PantryReadOnly,
+            PantryError::CopyStopped(_) => Code::VolumeFailed,
             PantryError::Died(_) => Code::Internal,
+        }
+    }
+
+    /// The refusal's own name, where one code is that of several.
+    fn reason(&self) -> Option<&'static str> {
+        match self {
+            PantryError::Build(error) => Some(error.code()),
+            PantryError::Export(error) => Some(error.code()),
+            PantryError::Change(error) => Some(error.code()),
+            PantryError::Notices(error) => Some(error.code()),
+            PantryError::Token(_) => Some("notify_token_file"),
+            PantryError::OtherEpoch { .. } => Some("request_other_epoch"),
+            PantryError::Activate(error) => Some(match error {
+                ActivateError::NoEpoch => "request_no_epoch",
+                ActivateError::Lower { .. } => "request_epoch_lower",
+                ActivateError::Other { .. } => "request_other_epoch",
+                ActivateError::Ended { .. } => "volume_ended",
+            }),
+            _ => None,
         }
     }
 
     /// As it is told.
     #[must_use]
     pub fn problem(&self) -> Problem {
-        let problem = Problem::from_error(self.code(), self);
+        let mut problem = Problem::from_error(self.code(), self);
+        let finding = |reason: &str| {
+            let (code, detail) = (reason.to_owned(), problem.detail.clone());
+            Finding { code, detail, subject: None }
+        };
+        problem.problems = self.reason().map(finding).into_iter().collect();
         match self {
             PantryError::NotActive { .. } | PantryError::JobsFull { .. } => {
                 problem.with_retry_after(ACTIVE_RETRY_SECONDS)

@@ -15,6 +15,7 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use ids::ArtifactHash;
 use sha2::{Digest, Sha256};
+use sled_client::pantry::PantryJobPhase;
 use tokio::sync::mpsc::{Receiver, error::TryRecvError};
 
 /// Pieces that wait to be written: a body's pieces have 128 KiB at most.
@@ -67,7 +68,10 @@ pub(crate) fn write(
                 // Whoever sends is slower: how far it is is told exactly while it is waited for.
                 io.settle(0)?;
                 job.note_done(written);
-                pieces.blocking_recv()
+                job.note_phase(PantryJobPhase::AwaitingBytes);
+                let piece = pieces.blocking_recv();
+                job.note_phase(PantryJobPhase::Writing);
+                piece
             }
             piece => piece.ok(),
         };
@@ -87,6 +91,7 @@ pub(crate) fn write(
                 if !buffer.is_empty() {
                     put(job, &mut io, &mut written, &buffer)?;
                 }
+                job.note_phase(PantryJobPhase::MakingDurable);
                 io.flush()?;
                 job.note_done(written);
                 let got = ArtifactHash(digest.finalize().into());

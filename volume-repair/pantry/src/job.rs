@@ -11,7 +11,7 @@
 use crate::{error::PantryError, volume_io::Cut};
 use ids::{ArtifactHash, JobId, RegionId};
 use jiff::Timestamp;
-use sled_client::pantry::{CopyScrubbed, PantryJob, PantryJobKind, PantryJobState};
+use sled_client::pantry::{CopyScrubbed, PantryJob, PantryJobKind, PantryJobPhase, PantryJobState};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -31,6 +31,8 @@ pub(crate) enum Wanted {
     Import { url: Option<String>, sha256: Option<ArtifactHash> },
     /// Every copy of every block.
     Scrub,
+    /// What lies under the volume.
+    CopyParent,
 }
 
 /// A job.
@@ -40,6 +42,7 @@ pub(crate) struct Job {
     /// Bytes to do.
     pub(crate) bytes: u64,
     done: AtomicU64,
+    phase: Mutex<PantryJobPhase>,
     began: Timestamp,
     started: Instant,
     ending: watch::Sender<Option<Ending>>,
@@ -60,8 +63,14 @@ struct Ending {
 
 impl Job {
     pub(crate) fn new(id: JobId, wanted: Wanted, bytes: u64) -> Job {
+        let phase = match wanted {
+            Wanted::Import { .. } => PantryJobPhase::AwaitingBytes,
+            Wanted::Scrub => PantryJobPhase::Comparing,
+            Wanted::CopyParent => PantryJobPhase::Copying,
+        };
         Job {
             id,
+            phase: Mutex::new(phase),
             wanted,
             bytes,
             done: AtomicU64::new(0),
@@ -76,6 +85,11 @@ impl Job {
 
     pub(crate) fn is_running(&self) -> bool {
         self.ending.borrow().is_none()
+    }
+
+    /// It does this from now on.
+    pub(crate) fn note_phase(&self, phase: PantryJobPhase) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
 
     /// So many bytes are done.
@@ -130,12 +144,11 @@ impl Job {
         self.ending.send_replace(Some(ending));
     }
 
-    /// Waits for its end, so long at most, and tells how it is then.
-    pub(crate) async fn wait(&self, limit: Duration) -> PantryJob {
+    /// Waits for its end, so long at most.
+    pub(crate) async fn wait(&self, limit: Duration) {
         let mut ending = self.ending.subscribe();
         // Whether it has ended or the time is over: what is there now is the answer.
         let _ = tokio::time::timeout(limit, ending.wait_for(Option::is_some)).await;
-        self.status()
     }
 
     /// Waits for its end.
@@ -155,8 +168,11 @@ impl Job {
             kind: match self.wanted {
                 Wanted::Import { .. } => PantryJobKind::Import,
                 Wanted::Scrub => PantryJobKind::Scrub,
+                Wanted::CopyParent => PantryJobKind::CopyParent,
             },
             state: ending.as_ref().map_or(PantryJobState::Running, |ending| ending.state),
+            phase: ending.is_none().then(|| *self.phase.lock().unwrap_or_else(PoisonError::into_inner)),
+            waits: None,
             bytes_done: done,
             bytes: self.bytes,
             rate: u64::try_from(rate).unwrap_or(u64::MAX),

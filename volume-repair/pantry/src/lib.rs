@@ -6,8 +6,8 @@
 //!
 //! **Theory.** Each volume is an export of its own: a thread, a loop, a socket, as `sled-agent volume export` has them. A job is a client of
 //! that socket, with a thread of its own, so it has the order, the limits and the durability of every client. What all of them share is a list of
-//! names. The process is its agent's alone and outlives it; who may ask is the agent's to know. It keeps nothing on disk: the
-//! right to write is the epoch's, which the members keep, so that a Pantry that was killed costs the next one a higher epoch and nothing else.
+//! names. The process is its agent's alone and outlives it; who may ask is the agent's to know. It keeps nothing on disk but what
+//! coordinators were not told yet: the right to write is the epoch's, which the members keep, so that a Pantry that was killed costs the next one a higher epoch and nothing else.
 //!
 //! ```text
 //!   agent ──HTTP, unix socket──► api ──► Shelf ──► Attached ──Handle──► Export (a thread) ──► members
@@ -31,12 +31,14 @@
 //! A crash of the process empties the shelf; a crash of its agent changes nothing.
 //!
 //! - [`shelf`]: which volumes there are: attach, change, detach. [`attached`]: one of them. [`exports`]: it over NBD.
-//! - [`board`]: a volume's jobs. [`job`]: one of them. [`import`], [`web`], [`scrub`]: what they do. [`volume_io`]: how they reach the volume.
+//! - [`board`]: a volume's jobs. [`job`]: one of them. [`import`], [`web`], [`scrub`], [`copy_parent`]: what they do. [`volume_io`]: how they reach the volume.
+//! - [`telling`]: coordinators are told of repairs, also of those of volumes that are not here any more.
 //! - [`api`]: the calls. [`given_key`]: the key that one carries. [`serve`]: the socket. [`error`]: refusals.
 
 mod api;
 mod attached;
 mod board;
+mod copy_parent;
 mod error;
 mod exports;
 mod given_key;
@@ -45,6 +47,7 @@ mod job;
 mod scrub;
 mod serve;
 mod shelf;
+mod telling;
 mod volume_io;
 mod web;
 
@@ -52,3 +55,4 @@ pub use error::PantryError;
 pub use given_key::GivenKey;
 pub use serve::{Pantry, ServeError};
 pub use shelf::VOLUMES_MAX;
+pub use telling::Telling;

@@ -1,6 +1,10 @@
 //! The socket by which the agent asks. Who may open it may do everything: it lies in a directory that is its user's alone.
 
-use crate::{api, exports, shelf::Shelf};
+use crate::{
+    api, exports,
+    shelf::Shelf,
+    telling::{self, Telling},
+};
 use camino::{Utf8Path, Utf8PathBuf};
 use http_edge::{Edge, Metrics, Readiness};
 use std::{
@@ -15,6 +19,8 @@ pub struct Pantry {
     listener: UnixListener,
     socket: Utf8PathBuf,
     shelf: Shelf,
+    source_address: Option<IpAddr>,
+    telling: Option<Telling>,
 }
 
 /// Why there is none.
@@ -42,7 +48,7 @@ pub enum ServeError {
 
 impl Pantry {
     /// Listens. Whoever calls has the directory's lock, so a socket that is there was left by a process that has ended. Members of
-    /// volumes are come to from `source_address`; without one the system chooses.
+    /// volumes, and coordinators that are told of repairs, are come to from `source_address`; without one the system chooses.
     ///
     /// # Errors
     /// [`ServeError`].
@@ -50,6 +56,7 @@ impl Pantry {
         directory: &Utf8Path,
         socket: &Utf8Path,
         source_address: Option<IpAddr>,
+        telling: Option<Telling>,
     ) -> Result<Pantry, ServeError> {
         let kept = |path: &Utf8Path| {
             let path = path.to_owned();
@@ -69,7 +76,9 @@ impl Pantry {
         Ok(Pantry {
             listener,
             socket: socket.to_owned(),
-            shelf: Shelf::new(directory.to_owned(), source_address),
+            shelf: Shelf::new(directory.to_owned(), source_address, telling.clone()),
+            source_address,
+            telling,
         })
     }
 
@@ -91,6 +100,11 @@ impl Pantry {
         };
         let serve = axum::serve(self.listener, router).with_graceful_shutdown(stopped);
         let shelf = self.shelf;
+        if let Some(telling) = self.telling {
+            let leftovers =
+                telling::tell_leftovers(shelf.clone(), telling, self.source_address, stop.clone());
+            tokio::spawn(leftovers);
+        }
         let detach = async {
             let _ = stop.wait_for(|stop| *stop).await;
             // Calls that wait for jobs end with them.

@@ -8,7 +8,7 @@
 //! | there, and the request is applied to it | as `volume-repair` says: `vcr_matches`, `started`, …, or refused and nothing has changed |
 //! | fenced, lost or ended, and the request's epoch is higher | detached, and attached anew |
 
-use crate::{attached::Attached, board::Way, error::PantryError};
+use crate::{attached::Attached, board::Way, error::PantryError, telling::Telling};
 use camino::Utf8PathBuf;
 use ids::VolumeId;
 use sled_client::pantry::{
@@ -46,6 +46,8 @@ struct Shared {
     directory: Utf8PathBuf,
     /// From where their members are come to.
     source_address: Option<IpAddr>,
+    /// Who is told of repairs, if somebody is.
+    telling: Option<Telling>,
     volumes: Mutex<BTreeMap<VolumeId, Arc<Attached>>>,
     at_work: Mutex<BTreeSet<VolumeId>>,
 }
@@ -60,11 +62,16 @@ impl Drop for AtWork {
 }
 
 impl Shelf {
-    /// An empty one, whose volumes have their sockets here, and come to their members from this address.
-    pub(crate) fn new(directory: Utf8PathBuf, source_address: Option<IpAddr>) -> Shelf {
+    /// An empty one, whose volumes have their sockets here, come to their members from this address, and tell of their repairs.
+    pub(crate) fn new(
+        directory: Utf8PathBuf,
+        source_address: Option<IpAddr>,
+        telling: Option<Telling>,
+    ) -> Shelf {
         Shelf(Arc::new(Shared {
             directory,
             source_address,
+            telling,
             volumes: Mutex::default(),
             at_work: Mutex::default(),
         }))
@@ -153,6 +160,26 @@ impl Shelf {
         told
     }
 
+    /// Does something for a volume that is not here, alone on it. Nothing, if it is here, or a call is at work on it.
+    pub(crate) async fn alone_without<T: Send + 'static>(
+        &self,
+        id: VolumeId,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        if !lock(&self.0.at_work).insert(id) {
+            return None;
+        }
+        let at_work = AtWork(Arc::clone(&self.0), id);
+        if lock(&self.0.volumes).contains_key(&id) {
+            return None;
+        }
+        let alone = move || {
+            let _at_work = at_work;
+            work()
+        };
+        tokio::task::spawn_blocking(alone).await.ok()
+    }
+
     /// Does the work of a call in a thread of its own, alone on its volume.
     async fn work<T: Send + 'static>(
         &self,
@@ -185,7 +212,7 @@ impl Shared {
         }
         let there = lock(&self.volumes).get(&id).cloned();
         if let Some(volume) = there {
-            if !(has_ended(&volume) && is_next(&volume.request(), &request)) {
+            if !(has_ended(&volume) && is_next(volume.runs_by(), &request)) {
                 volume.note_call();
                 let result = volume.apply(request, activate)?;
                 if activate == Activate::Now {
@@ -224,9 +251,13 @@ impl Shared {
             return Err(PantryError::Full { count, idlest: self.idlest() });
         }
         let socket = self.directory.join(format!("{}.nbd", id.0.simple()));
-        let volume = Arc::new(Attached::begin(id, request, key, activate, socket, self.source_address)?);
+        // Files and snapshots are filled by nobody.
+        let telling = self.telling.as_ref().filter(|_| request.region_sets().next().is_some());
+        let notices = telling.map(|telling| telling.order(self.source_address)).transpose()?;
+        let source = self.source_address;
+        let volume = Arc::new(Attached::begin(id, request, key, activate, socket, source, notices)?);
         lock(&self.volumes).insert(id, Arc::clone(&volume));
-        tracing::info!(volume = %id, version = volume.request().config_version, ?activate, "volume attached");
+        tracing::info!(volume = %id, version = volume.runs_by().0, ?activate, "volume attached");
         Ok(volume)
     }
 
@@ -266,8 +297,8 @@ fn has_ended(volume: &Attached) -> bool {
 }
 
 /// Whether a request is one by which a volume that has ended may go on.
-fn is_next(ours: &ConstructionRequest, theirs: &ConstructionRequest) -> bool {
-    theirs.epoch > ours.epoch && theirs.config_version >= ours.config_version
+fn is_next((config_version, epoch): (u64, u32), theirs: &ConstructionRequest) -> bool {
+    theirs.epoch > epoch && theirs.config_version >= config_version
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -203,7 +203,7 @@ impl Upstairs {
     /// Answers what is done.
     pub(crate) fn finish_jobs(&mut self) {
         if !matches!(self.phase, Phase::Active) {
-            return;
+            return self.give_up_late_snapshots();
         }
         let mut applied = self.two_have(|peer| peer.applied);
         if !Rule::TwoHaveAWrite.is_kept() {

@@ -9,7 +9,7 @@
 //!                                                               ▲                             │ its connection is lost
 //!                                                               └─────────────────────────────┘
 //!   two have it, and nobody else is waited for ──► done, with the names of those that have it
-//!   two cannot have it any more ──► not taken: whoever asked deletes what one of them may have
+//!   two cannot have it any more, or do not in PATIENCE ──► not taken: whoever asked deletes what one of them may have
 //! ```
 
 use crate::{
@@ -25,7 +25,7 @@ use std::{collections::BTreeMap, time::Duration};
 /// Snapshots that are taken or deleted at the same time at most.
 const AT_ONCE: usize = 16;
 
-/// Members that are away are waited for so long, if the others are enough.
+/// Members that are away are waited for so long. If the others are not enough by then it is not taken.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A snapshot that is to be taken, or deleted.
@@ -45,6 +45,22 @@ enum Wants {
     /// What was written up to here.
     At(Position),
     Gone,
+}
+
+impl Snapshotting {
+    /// For people.
+    fn not_taken_in_time(&self) -> String {
+        let done = self.answered.iter().filter(|(_, answer)| answer.is_ok());
+        let done: Vec<String> = done.map(|(member, _)| member.region.to_string()).collect();
+        let have = match &done[..] {
+            [] => "none of them is known to have it, and one that was asked may".to_owned(),
+            done => format!("{} has it", done.join(", ")),
+        };
+        let seconds = PATIENCE.as_secs();
+        format!(
+            "two full members were not there to take it within {seconds} s; of the regions {have}: delete it"
+        )
+    }
 }
 
 impl Upstairs {
@@ -113,6 +129,19 @@ impl Upstairs {
         }
     }
 
+    /// Answers those that have waited for too long. While it is not active nobody is asked, and nobody knows what is full.
+    pub(crate) fn give_up_late_snapshots(&mut self) {
+        let now = self.now;
+        let is_late = |one: &mut Snapshotting| now.saturating_sub(one.since) >= PATIENCE;
+        for one in self.snapshots.extract_if(.., is_late).collect::<Vec<_>>() {
+            let why = match one.wants {
+                Wants::At(_) => one.not_taken_in_time(),
+                Wants::Gone => "members may have it still: two full ones are not there".to_owned(),
+            };
+            self.act(Action::Done(one.job, Err(JobError::Snapshot { snapshot: one.snapshot, why })));
+        }
+    }
+
     /// Answers what is done.
     pub(crate) fn finish_snapshots(&mut self) {
         for one in std::mem::take(&mut self.snapshots) {
@@ -160,7 +189,8 @@ impl Upstairs {
                     "it is not taken, because two members do not have it: {why}; one may: delete it"
                 )))
             }
-            Wants::At(_) => (done.len() >= enough && (open.is_empty() || is_late)).then_some(Ok(done)),
+            Wants::At(_) if done.len() >= enough => (open.is_empty() || is_late).then_some(Ok(done)),
+            Wants::At(_) => is_late.then(|| Err(one.not_taken_in_time())),
             Wants::Gone => match (refusals.next(), open.first()) {
                 (Some((region, why)), _) => Some(Err(format!("region {region} has it still: {why}"))),
                 (None, Some(member)) if is_late => {

@@ -289,6 +289,14 @@ pub enum JobError {
         /// In words.
         why: String,
     },
+    /// A snapshot is not taken, and no member was asked for it.
+    #[error("snapshot {snapshot} is not taken, and nobody was asked for it: {why}")]
+    SnapshotFaulted {
+        /// Which.
+        snapshot: SnapshotId,
+        /// For whom the volume waits, in words.
+        why: String,
+    },
     /// There are no such blocks.
     #[error("blocks {first} to {end} of a volume that has {blocks}")]
     OutOfRange {

@@ -113,9 +113,16 @@ async fn a_newer_request_replaces_a_member_of_a_volume_that_is_in_use() {
     assert!(matches!(applied.result, RequestResult::StartedAlready | RequestResult::CompletedAlready));
     let volume = applied.volume.unwrap();
     assert_eq!((volume.config_version, volume.epoch), (3, 1));
-    let next = |set: &RegionSet| ConstructionRequest { config_version: 3, ..next(set) };
+    // The very same once more is no mistake, whichever right it names; a third one is.
+    let with = |epoch| ConstructionRequest { epoch, ..newest.clone() };
+    for (activate, epoch) in [(Activate::Never, 9), (Activate::Now, 9), (Activate::Later, 1)] {
+        let again = put(&agent, &with(epoch), activate).await.unwrap();
+        assert!(matches!(again.result, RequestResult::StartedAlready | RequestResult::CompletedAlready));
+        assert_eq!(again.volume.unwrap().epoch, 1);
+    }
+    is(put(&agent, &with(8), Activate::Now).await, Code::PantryConflict);
     let completed = agent
-        .eventually(async || match put(&agent, &next(&set), Activate::Now).await {
+        .eventually(async || match put(&agent, &newest, Activate::Now).await {
             Ok(AttachAnswer { result: RequestResult::CompletedAlready, volume }) => Ok(volume.unwrap()),
             Ok(AttachAnswer { result: RequestResult::StartedAlready, .. }) => Err("not yet".to_owned()),
             other => panic!("{other:?}"),

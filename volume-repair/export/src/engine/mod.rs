@@ -150,7 +150,7 @@ impl Export {
     pub fn tell_of_repairs(&mut self, order: NoticesOrder) -> Result<(), NoticesError> {
         let executor = self.executor.as_ref().ok_or(NoticesError::NoVolume)?;
         let volume = VolumeId(executor.request().id);
-        let (notices, open) = Notices::start(order, self.source_address, volume, self.handle.notices())?;
+        let (notices, open) = Notices::start(order, volume, self.handle.notices())?;
         self.repairs.tell(open);
         self.notices = Some(notices);
         Ok(())

@@ -22,6 +22,12 @@ impl Export {
                     self.look_at_repairs();
                     drop(answer.try_send(Box::new(self.status())));
                 }
+                Order::Newcomers(request, answer) => {
+                    let executor = self.executor.as_ref();
+                    let newcomers =
+                        executor.map(|executor| executor.newcomers(self.now(), &self.volume, &request));
+                    drop(answer.try_send((newcomers.unwrap_or_default(), self.source_address)));
+                }
                 Order::Apply { request, is_check, answer } => {
                     let applied = self.apply(*request, is_check);
                     drop(answer.try_send(applied));
@@ -66,6 +72,11 @@ impl Export {
         if !self.volume.is_activated() {
             let why = "the volume was not activated: nobody knows who has what was written".to_owned();
             return place.refuse(JobError::Snapshot { snapshot, why });
+        }
+        if let (SnapshotOrder::Take(_), Some(why)) =
+            (order, self.volume.status(self.now()).waits_for_two_members())
+        {
+            return place.refuse(JobError::SnapshotFaulted { snapshot, why });
         }
         let id = self.next_own_job();
         if !self.snapshots.begin(id, place) {

@@ -7,5 +7,6 @@ mod lost;
 mod patience;
 mod replacing;
 mod sealed;
+mod snapshots;
 mod status;
 mod trio;
