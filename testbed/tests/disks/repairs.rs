@@ -31,7 +31,7 @@ async fn new_member(cluster: &Cluster, request: &mut ConstructionRequest) -> Mem
         executor_epoch: 1,
         disk_id: disks.iter().find(|disk| disk.name == "disk-3").unwrap().id,
         volume_id,
-        region_Some(set.id): set.id,
+        region_set_id: Some(set.id),
         block_size: 4096,
         blocks_per_extent: set.blocks_per_extent,
         extent_count: set.extent_count,
