@@ -290,7 +290,8 @@ impl Climate {
             }
             4 => {
                 climate.faults = RIVALS;
-                climate.between_jobs = 8_000;
+                // Much is on its way when somebody takes over.
+                climate.between_jobs = [8_000, 2_000][random.random_range(0..2)];
                 climate.distance = std::array::from_fn(|_| [1, 1, 10, 100][random.random_range(0..4)]);
             }
             5 => {
