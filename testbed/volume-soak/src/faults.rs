@@ -57,15 +57,18 @@ pub(crate) enum End {
     Everything,
 }
 
-/// What is done in one round of part 3: a member is replaced, and something else happens a moment later.
+/// A member that is filled has so much of it at most, in percent, when something is killed: then there is enough left to be done.
+const FILLED_MAX: u64 = 50;
+
+/// What is done in one round of part 3: a member is replaced, and something else happens while the new one is filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Replacement {
     pub(crate) member: usize,
     /// Whether it is killed before, for good.
     pub(crate) is_gone: bool,
     pub(crate) kills: Kills,
-    /// How much later.
-    pub(crate) later: Duration,
+    /// When so much of it is filled, in percent.
+    pub(crate) filled: u64,
 }
 
 /// What is killed while a new member is filled, and started again.
@@ -74,8 +77,8 @@ pub(crate) enum Kills {
     Nothing,
     /// The new member.
     New,
-    /// Another member, which may be the one that it is filled from.
-    Other(usize),
+    /// The full member that it is filled from.
+    Source,
     /// The one that leaves, for good, if it was not killed before.
     Old,
     Export,
@@ -87,16 +90,15 @@ pub(crate) fn replacements(order: &VolumeOrder) -> Vec<Replacement> {
     (0..order.replacements)
         .map(|round| {
             let member = random.random_range(0..MEMBERS);
-            let other = (member + random.random_range(1..MEMBERS)) % MEMBERS;
             let kills = match round % 5 {
                 0 => Kills::Export,
                 1 => Kills::New,
-                2 => Kills::Other(other),
+                2 => Kills::Source,
                 3 => Kills::Old,
                 _ => Kills::Nothing,
             };
-            let later = Duration::from_millis(random.random_range(0..order.replacement_ms_max));
-            Replacement { member, is_gone: round % 2 == 1, kills, later }
+            let filled = random.random_range(0..=FILLED_MAX);
+            Replacement { member, is_gone: round % 2 == 1, kills, filled }
         })
         .collect()
 }
@@ -174,7 +176,7 @@ mod tests {
             let kinds: [fn(&Replacement) -> bool; 5] = [
                 |one| one.kills == Kills::Nothing,
                 |one| one.kills == Kills::New,
-                |one| matches!(one.kills, Kills::Other(other) if other != one.member && other < MEMBERS),
+                |one| one.kills == Kills::Source,
                 |one| one.kills == Kills::Old,
                 |one| one.kills == Kills::Export,
             ];

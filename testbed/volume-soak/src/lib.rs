@@ -17,6 +17,7 @@
 //!
 //!   part 1: Downstairs, one at a time and sometimes a second one: clients notice nothing, but that they wait
 //!   part 2: the export, or everything at once: clients come again, read every block first, and go on
+//!   part 3: members are replaced; source, target or export are killed while that is under way
 //!   after each part: the three regions are the same, block by block: version, content, written or zeroed; and what the book says
 //! ```
 //!
@@ -29,7 +30,7 @@
 //! In reading order: [`order`]: what is wanted. [`faults`]: what is done, by the seed. [`site`]: the processes that it is done to.
 //! [`request`], [`nbd`]: what clients ask, and the protocol as they speak it. [`block`]: the bytes of a block. [`cell`], [`oracle`]: what
 //! it may hold, and the book of all of them. [`load`]: the clients. [`fio`]: the other client. [`rot`]: flipping bits, and seeing that
-//! they are healed. [`opener`], [`forge`], [`plaintext`]: what members of an encrypted volume keep. [`regions`]: the three files
+//! they are healed. [`repair`]: how far a member that is filled is. [`opener`], [`forge`], [`plaintext`]: what members of an encrypted volume keep. [`regions`]: the three files
 //! afterwards. [`run`]: the rounds. [`finding`], [`report`]: what is told.
 //!
 //! The command line is `xtask`'s.
@@ -41,12 +42,13 @@ mod finding;
 mod fio;
 mod forge;
 mod load;
-mod nbd;
+pub mod nbd;
 mod opener;
 mod oracle;
 mod order;
 mod plaintext;
 mod regions;
+mod repair;
 mod report;
 mod request;
 mod rot;
@@ -56,6 +58,7 @@ mod site;
 pub use finding::Finding;
 pub use order::{Progress, VolumeOrder, VolumeSite};
 pub use regions::Blocks;
+pub use repair::{Killed, KillsDuringRepair, RepairAtKill};
 pub use report::{Done, VolumeReport};
 pub use request::Counts;
 pub use run::run_volume;

@@ -1,5 +1,5 @@
 //! NBD as a client speaks it, written from the protocol's document and not from our own library: fixed newstyle, simple replies. (fio, the
-//! other client of a run, speaks structured ones.) Owns the bytes; knows no book.
+//! other client of a run, speaks structured ones.) Owns the bytes; knows no book. The benchmark of volumes speaks it, too.
 
 use crate::{
     block::{BLOCK, fill},
@@ -24,18 +24,39 @@ const INFO: u32 = 3;
 /// Bytes of a server's answer to an option, at most: a few numbers and words.
 const OPTION_REPLY_MAX: u32 = 64 << 10;
 
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Command {
+    /// Bytes follow the answer.
+    Read = 0,
+    /// Bytes follow the request.
+    Write = 1,
+    /// Of everything.
+    Flush = 3,
+    /// Zeros, or a hole.
+    Trim = 4,
+    /// Zeros.
+    Zero = 6,
+}
+
 const FUA: u16 = 1;
 const NO_HOLE: u16 = 2;
 
 /// An answer to a request; what a read was answered follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Reply {
-    pub(crate) error: u32,
-    pub(crate) number: u64,
+pub struct Reply {
+    /// An `errno`, or 0.
+    pub error: u32,
+    /// The request's.
+    pub number: u64,
 }
 
 /// Asks for the only export. Returns its size in bytes.
-pub(crate) async fn shake_hands(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<u64> {
+///
+/// # Errors
+/// The connection is gone, or whoever is there says something else.
+pub async fn shake_hands(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<u64> {
     let mut greeting = [0; 18];
     stream.read_exact(&mut greeting).await?;
     if greeting[..16] != GREETING[..] {
@@ -73,25 +94,34 @@ pub(crate) async fn shake_hands(stream: &mut (impl AsyncRead + AsyncWrite + Unpi
     }
 }
 
+/// A request without flags, and without what follows it: so many bytes from there on.
+#[must_use]
+pub fn header(command: Command, number: u64, offset: u64, length: u32) -> [u8; 28] {
+    let mut bytes = [0; 28];
+    bytes[..4].copy_from_slice(&REQUEST.to_be_bytes());
+    bytes[6..8].copy_from_slice(&(command as u16).to_be_bytes());
+    bytes[8..16].copy_from_slice(&number.to_be_bytes());
+    bytes[16..24].copy_from_slice(&offset.to_be_bytes());
+    bytes[24..].copy_from_slice(&length.to_be_bytes());
+    bytes
+}
+
 /// The bytes of a request, with its payload.
 pub(crate) fn encode(request: &Request, salt: u64) -> Vec<u8> {
-    let command: u16 = match request.what {
-        What::Read => 0,
-        What::Write => 1,
-        What::Flush => 3,
-        What::Trim => 4,
-        What::Zero => 6,
+    let command = match request.what {
+        What::Read => Command::Read,
+        What::Write => Command::Write,
+        What::Flush => Command::Flush,
+        What::Trim => Command::Trim,
+        What::Zero => Command::Zero,
     };
     let mut flags = if request.is_durable { FUA } else { 0 };
     if request.what == What::Zero {
         flags |= NO_HOLE;
     }
-    let mut bytes = REQUEST.to_be_bytes().to_vec();
-    bytes.extend(flags.to_be_bytes());
-    bytes.extend(command.to_be_bytes());
-    bytes.extend(request.number.to_be_bytes());
-    bytes.extend((request.first * BLOCK as u64).to_be_bytes());
-    bytes.extend((request.count * BLOCK as u32).to_be_bytes());
+    let (offset, length) = (request.first * BLOCK as u64, request.count * BLOCK as u32);
+    let mut bytes = header(command, request.number, offset, length).to_vec();
+    bytes[4..6].copy_from_slice(&flags.to_be_bytes());
     if request.what == What::Write {
         let head = bytes.len();
         bytes.resize(head + request.count as usize * BLOCK, 0);
@@ -107,7 +137,10 @@ pub(crate) fn encode(request: &Request, salt: u64) -> Vec<u8> {
 }
 
 /// The next answer.
-pub(crate) async fn next_reply(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Reply> {
+///
+/// # Errors
+/// The connection is gone, or whoever is there says something else.
+pub async fn next_reply(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Reply> {
     let magic = stream.read_u32().await?;
     if magic != SIMPLE_REPLY {
         return Err(invalid(&format!("a reply begins with {magic:#010x}")));

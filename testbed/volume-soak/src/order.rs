@@ -25,8 +25,6 @@ pub struct VolumeOrder {
     pub ends: u32,
     /// Rounds of part 3: each replaces a member.
     pub replacements: u32,
-    /// Something is killed so long after a replacement has begun, at most.
-    pub replacement_ms_max: u64,
     /// Clients at once, each with a connection and blocks of its own.
     pub clients: u32,
     /// Blocks of each client.
@@ -51,10 +49,10 @@ impl VolumeOrder {
             rounds: 10,
             ends: 3,
             replacements: 10,
-            replacement_ms_max: 60,
             clients: 2,
             client_blocks: 1_024,
-            fio_blocks: 2_048,
+            // Filling a member takes long enough that something is killed meanwhile.
+            fio_blocks: 8_192,
             pause_ms_max: 1_500,
             down_ms_max: 800,
             seed,
@@ -70,7 +68,7 @@ impl VolumeOrder {
             ends: 2,
             replacements: 2,
             client_blocks: 512,
-            fio_blocks: 1_024,
+            fio_blocks: 4_096,
             ..VolumeOrder::short(seed)
         }
         .encrypted()
@@ -89,10 +87,9 @@ impl VolumeOrder {
             rounds: 100,
             ends: 20,
             replacements: 100,
-            replacement_ms_max: 500,
             clients: 4,
             client_blocks: 4_096,
-            fio_blocks: 16_384,
+            fio_blocks: 65_536,
             // Beyond what an Upstairs waits for a silent member.
             pause_ms_max: 12_000,
             down_ms_max: 5_000,

@@ -6,11 +6,12 @@ use crate::{
     cell::Content,
     opener::Opener,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 use durable_fs::RealDisk;
 use region::{Held, Opening, Region, What};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 use volume_seals::VolumeKey;
@@ -114,6 +115,28 @@ pub(crate) fn compare(files: &[Utf8PathBuf], book: &Book) -> Result<Result<Block
         count(&mut blocks, start, &held, book);
     }
     Ok(Ok(blocks))
+}
+
+/// SHA-256 of what a region has from its first block to its last one, as its file keeps them: zeros where nobody ever wrote, or zeros were
+/// written.
+pub(crate) fn hash(file: &Utf8Path) -> Result<String> {
+    let mut region = open(file)?.map_err(|what| anyhow!("{file}: {what}"))?;
+    let (all, mut sha256, zeros) = (region.identity().geometry.blocks, Sha256::new(), vec![0; BLOCK]);
+    for start in (0..all).step_by(PIECE as usize) {
+        let mut bytes = Vec::new();
+        let held = region
+            .read(start..all.min(start + PIECE), &mut bytes)
+            .with_context(|| format!("reading {file}"))?;
+        let mut left = bytes.chunks_exact(BLOCK);
+        for held in held {
+            let block = match held.what {
+                What::Never | What::Zeros => Some(&zeros[..]),
+                What::Bytes { .. } | What::Lost { .. } => left.next(),
+            };
+            sha256.update(block.with_context(|| format!("{file} has given too few bytes"))?);
+        }
+    }
+    Ok(sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The region, or why it cannot be opened.

@@ -1,6 +1,11 @@
 //! What is told when it is over: JSON for programs, a table for people, every finding with its evidence.
 
-use crate::{finding::Finding, regions::Blocks, request::Counts};
+use crate::{
+    finding::Finding,
+    regions::Blocks,
+    repair::{KillsDuringRepair, RepairAtKill},
+    request::Counts,
+};
 use serde::Serialize;
 use std::fmt;
 
@@ -16,7 +21,19 @@ pub struct VolumeReport {
     /// What was done.
     #[serde(flatten)]
     pub done: Done,
-    /// What clients were answered.
+    /// Requests of clients that were answered.
+    pub operations: u64,
+    /// Bytes that clients have read and held against their book; what fio has verified is not among them.
+    pub bytes_verified: u64,
+    /// Findings that are about a block: it was not what it had to be.
+    pub mismatches: u64,
+    /// The other findings: errors at clients, waits without end, processes that have ended.
+    pub errors: u64,
+    /// SHA-256 of the content of each region, after all processes had ended: the same three times. Empty if something was found before.
+    pub region_hashes: Vec<String>,
+    /// How far the repairs of `kills_during_repair` were.
+    pub repairs_at_kills: Vec<RepairAtKill>,
+    /// What clients were answered, kind by kind.
     pub counts: Counts,
     /// The longest that one request took, in milliseconds.
     pub longest_wait_ms: u64,
@@ -41,6 +58,8 @@ pub struct Done {
     pub replacements: u64,
     /// SIGKILLs of Downstairs.
     pub kills: u64,
+    /// Of those, and of the export's, in part 3: while a new member was filled.
+    pub kills_during_repair: KillsDuringRepair,
     /// SIGSTOPs of Downstairs.
     pub pauses: u64,
     /// Times that two were away at once.
@@ -106,9 +125,16 @@ impl fmt::Display for VolumeReport {
         line(f, "export killed", kills)?;
         line(f, "answers lost with it", counts.lost_answers)?;
         line(f, "part 3: members replaced", done.replacements)?;
+        let KillsDuringRepair { source, target, upstairs } = done.kills_during_repair;
+        let kills = format!("source {source}, target {target}, export {upstairs}");
+        line(f, "killed in a repair", kills)?;
+        if let Some(parts) = parts_done(&self.repairs_at_kills) {
+            line(f, "of which was done then", parts)?;
+        }
         line(f, "reads, writes", format!("{}, {}", counts.reads, counts.writes))?;
         line(f, "zeroings, flushes", format!("{}, {}", counts.zeroings, counts.flushes))?;
-        line(f, "blocks held against the book", counts.blocks_checked)?;
+        line(f, "bytes verified", self.bytes_verified)?;
+        line(f, "mismatches, errors", format!("{}, {}", self.mismatches, self.errors))?;
         line(f, "longest wait", format!("{:.1} s", self.longest_wait_ms as f64 / 1e3))?;
         let parts = [done.blocks_after_part_1, done.blocks_after_part_2, done.blocks_after_part_3];
         let all = parts.into_iter().chain([done.blocks_at_the_end]).flatten();
@@ -118,6 +144,9 @@ impl fmt::Display for VolumeReport {
                 "{bytes} bytes, {zeros} zeros, {never} never; {in_the_book} in the book; list {epoch}.{number}"
             );
             line(f, "three equal regions", what)?;
+        }
+        for hash in &self.region_hashes {
+            line(f, "SHA-256 of a region", hash)?;
         }
         if let Some(members) = done.members_with_plaintext {
             line(f, "members with plaintext", members)?;
@@ -135,6 +164,13 @@ impl fmt::Display for VolumeReport {
         }
         Ok(())
     }
+}
+
+/// The least and the most of a repair that was done when something was killed.
+fn parts_done(repairs: &[RepairAtKill]) -> Option<String> {
+    let percent = |repair: &RepairAtKill| repair.bytes_done * 100 / repair.bytes.max(1);
+    let (least, most) = (repairs.iter().map(percent).min()?, repairs.iter().map(percent).max()?);
+    Some(format!("{least} % to {most} %"))
 }
 
 fn line(f: &mut fmt::Formatter<'_>, what: &str, value: impl fmt::Display) -> fmt::Result {

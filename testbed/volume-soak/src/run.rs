@@ -3,12 +3,13 @@
 //! ```text
 //!   part 1, a round:  a fault ──► every process is there again ──► clients are answered        fio writes and verifies meanwhile
 //!   part 2, a round:  the export or everything is killed, and started ──► clients come again, and read every block
-//!   part 3, a round:  a member is replaced, something else is killed meanwhile ──► all three are full again, and clients are answered
+//!   part 3, a round:  a member is replaced, something else is killed while it is filled ──► all three are full again, and clients are answered
 //!   after each part:  clients rest ──► three full members that are the same, and what the book says
 //!   at the end:       all processes end in order ──► the files themselves are compared, and searched for what clients have written
 //! ```
 
 use crate::{
+    block::BLOCK,
     faults::{End, Fault, Kills, MEMBERS, Replacement, SPARE, ends, faults, replacements},
     finding::Findings,
     fio::{self, Fio},
@@ -17,6 +18,7 @@ use crate::{
     order::{Progress, VolumeOrder, VolumeSite},
     plaintext,
     regions::{self, Blocks, Book, Difference},
+    repair::{Filling, Killed, RepairAtKill},
     report::{Done, VolumeReport},
     rot,
     site::Site,
@@ -57,6 +59,8 @@ struct Run<'a> {
     findings: Arc<Findings>,
     progress: Progress<'a>,
     done: Done,
+    /// How far repairs were when something was killed.
+    at_kills: Vec<RepairAtKill>,
 }
 
 /// Runs it.
@@ -75,7 +79,7 @@ pub async fn run_volume(
     let load = Load::start(order, &site.socket(), &findings);
     let fio = Some(Fio::start(order, site.dir(), &site.socket(), &findings));
     let (order, done) = (*order, Done::default());
-    let mut run = Run { order, site, load, fio, findings, progress, done };
+    let mut run = Run { order, site, load, fio, findings, progress, done, at_kills: Vec::new() };
     run.rounds().await?;
     run.close(started).await
 }
@@ -113,22 +117,31 @@ impl Run<'_> {
             self.check_processes()?;
             self.done.replacements += 1;
         }
+        if !self.findings.are_there() {
+            self.check_kills();
+        }
         Ok(())
     }
 
     async fn replace(&mut self, replacement: Replacement) -> Result<()> {
-        let Replacement { member, is_gone, kills, later } = replacement;
+        let Replacement { member, is_gone, kills, filled } = replacement;
         if is_gone {
             self.site.kill_member(member).await?;
             self.done.kills += 1;
         }
         let replaced = self.site.replace(member, is_gone).await;
         self.must("a member is not replaced", replaced);
-        sleep(later).await;
+        let filling = if kills == Kills::Nothing { None } else { self.filled(member, filled).await };
         match kills {
             Kills::Nothing => {}
-            Kills::New => self.kill(member, Duration::ZERO).await?,
-            Kills::Other(other) => self.kill(other, Duration::ZERO).await?,
+            Kills::New => self.kill_in_repair(member, Killed::Target, (member, filling.clone())).await?,
+            Kills::Source => {
+                let source = filling.as_ref().and_then(|filling| filling.source.as_deref());
+                let source = source.map(|region| self.site.member_with(region)).transpose()?;
+                // It was too late to see who it was.
+                let source = source.unwrap_or((member + 1) % MEMBERS);
+                self.kill_in_repair(source, Killed::Source, (member, filling.clone())).await?;
+            }
             Kills::Old if self.site.spare_runs() => {
                 self.site.kill_member(SPARE).await?;
                 self.done.kills += 1;
@@ -146,10 +159,74 @@ impl Run<'_> {
         }
         let whole = self.site.wait_whole().await;
         self.must("the new member is not full", whole);
+        // It was not full when the export was killed: the next one has had to fill it.
+        if let (Kills::Export, Some(before)) = (kills, filling)
+            && self.site.filling(member).await?.is_some()
+        {
+            self.done.kills_during_repair.upstairs += 1;
+            self.at_kills.push(before.at_kill_of(Killed::Upstairs));
+        }
         self.site.clear_spare().await?;
         let progress = self.load.progress(ANSWERS).await;
         self.must("clients wait, although every process is there", progress);
         Ok(())
+    }
+
+    /// Waits until so many percent of a new member are filled; none if it was full before anybody saw it.
+    async fn filled(&self, member: usize, percent: u64) -> Option<Filling> {
+        let waited =
+            wait_for("a member to be filled", PATIENCE, async || match self.site.filling(member).await {
+                Ok(Some(filling)) if filling.is_at(percent) => Ok(Some(filling)),
+                Ok(Some(filling)) if filling.is_over => Ok(None),
+                _ if self.findings.are_there() => Ok(None),
+                other => Err(format!("{other:?}")),
+            })
+            .await;
+        match waited {
+            Ok(filling) => filling,
+            Err(error) => {
+                self.must("a member is not filled", Err(error));
+                None
+            }
+        }
+    }
+
+    /// Kills the source or the target of a repair that is to be under way; it counts if it still is.
+    async fn kill_in_repair(
+        &mut self,
+        who: usize,
+        killed: Killed,
+        (filled, before): (usize, Option<Filling>),
+    ) -> Result<()> {
+        self.site.kill_member(who).await?;
+        self.done.kills += 1;
+        let behind = self.site.filling(filled).await?;
+        if let (Some(before), Some(Filling { is_over: false, .. })) = (before, behind) {
+            let count = match killed {
+                Killed::Source => &mut self.done.kills_during_repair.source,
+                Killed::Target => &mut self.done.kills_during_repair.target,
+                Killed::Upstairs => &mut self.done.kills_during_repair.upstairs,
+            };
+            *count += 1;
+            self.at_kills.push(before.at_kill_of(killed));
+        }
+        self.site.start_member(who).await
+    }
+
+    /// A kill beside a repair shows nothing: of each kind half at least of those that were ordered have to have hit one.
+    fn check_kills(&self) {
+        let (hit, all) = (self.done.kills_during_repair, replacements(&self.order));
+        for (what, hit, kind) in [
+            ("source", hit.source, Kills::Source),
+            ("target", hit.target, Kills::New),
+            ("export", hit.upstairs, Kills::Export),
+        ] {
+            let ordered = all.iter().filter(|one| one.kills == kind).count() as u64;
+            if hit < ordered.div_ceil(2) {
+                let evidence = format!("{hit} of {ordered}");
+                self.findings.add(None, format!("too few kills of the {what} have hit a repair"), evidence);
+            }
+        }
     }
 
     /// Whether there is a point in it.
@@ -438,7 +515,8 @@ impl Run<'_> {
         self.must("clients do not come to rest", settled);
         let words = if self.findings.are_there() { self.site.last_words() } else { String::new() };
         let (counts, longest_wait, book) = (self.load.counts(), self.load.longest_wait(), self.book());
-        let Run { order, mut site, load, findings, mut done, .. } = self;
+        let Run { order, mut site, load, findings, mut done, at_kills, .. } = self;
+        let mut hashes = Vec::new();
         if findings.are_there() {
             // Ending in order could take for ever.
             site.kill_everything().await?;
@@ -452,7 +530,10 @@ impl Run<'_> {
             let files = (0..MEMBERS).map(|member| site.region_file(member)).collect::<Result<Vec<_>>>()?;
             let compared = spawn_blocking(move || regions::compare(&files, &book)).await;
             match compared.context("comparing the regions")?? {
-                Ok(blocks) => done.blocks_at_the_end = Some(blocks),
+                Ok(blocks) => {
+                    done.blocks_at_the_end = Some(blocks);
+                    hashes = region_hashes(&site, &findings).await?;
+                }
                 Err(Difference { block, what }) => findings.add(block, what, "after all processes had ended"),
             }
             let files = (0..MEMBERS).map(|member| site.region_file(member)).collect::<Result<Vec<_>>>()?;
@@ -461,8 +542,15 @@ impl Run<'_> {
         }
         let findings = findings.take();
         let files_kept = if findings.is_empty() { None } else { site.keep_files().map(ToString::to_string) };
+        let mismatches = findings.iter().filter(|finding| finding.block.is_some()).count() as u64;
         Ok(VolumeReport {
             seed: order.seed,
+            operations: counts.answered(),
+            bytes_verified: counts.blocks_checked * BLOCK as u64,
+            mismatches,
+            errors: findings.len() as u64 - mismatches,
+            region_hashes: hashes,
+            repairs_at_kills: at_kills,
             clients: order.clients,
             is_encrypted: order.is_encrypted,
             done,
@@ -501,6 +589,18 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// Of each member; they have to be the same.
+async fn region_hashes(site: &Site, findings: &Findings) -> Result<Vec<String>> {
+    let files = (0..MEMBERS).map(|member| site.region_file(member)).collect::<Result<Vec<_>>>()?;
+    let hashed =
+        spawn_blocking(move || files.iter().map(|file| regions::hash(file)).collect::<Result<Vec<_>>>());
+    let hashes = hashed.await.context("hashing the regions")??;
+    if hashes.iter().any(|hash| *hash != hashes[0]) {
+        findings.add(None, "the regions have not the same content", format!("{hashes:?}"));
+    }
+    Ok(hashes)
 }
 
 /// In how many of the files there is something that a client has written. In one of an encrypted volume it was found wrong.

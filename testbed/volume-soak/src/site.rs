@@ -6,6 +6,7 @@ use crate::{
     faults::{MEMBERS, SPARE},
     load::PATIENCE,
     order::{VolumeOrder, VolumeSite},
+    repair::{self, Filling},
 };
 use anyhow::{Context, Result, bail, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -208,8 +209,7 @@ impl Site {
     /// spare one. One that is gone has to be gone for some seconds before anybody believes it.
     pub(crate) async fn replace(&mut self, member: usize, is_gone: bool) -> Result<()> {
         self.start_member(SPARE).await?;
-        let file = self.region_file(member)?;
-        let region = file.file_stem().context("a region has a name")?;
+        let region = self.region_of(member)?;
         let mut args = vec![
             "volume".to_owned(),
             "replace".to_owned(),
@@ -231,6 +231,27 @@ impl Site {
         self.disks.swap(member, SPARE);
         self.members.swap(member, SPARE);
         Ok(())
+    }
+
+    /// The filling of this member that the export has told of last.
+    pub(crate) async fn filling(&self, member: usize) -> Result<Option<Filling>> {
+        let region = self.region_of(member)?;
+        repair::filling_of(&region, &self.volume_file().with_extension("control")).await
+    }
+
+    /// Which member, or whether it is the spare one, has this region.
+    pub(crate) fn member_with(&self, region: &str) -> Result<usize> {
+        for member in 0..=SPARE {
+            if self.disk(member).exists() && self.region_of(member)? == region {
+                return Ok(member);
+            }
+        }
+        bail!("nobody has region {region}")
+    }
+
+    fn region_of(&self, member: usize) -> Result<String> {
+        let file = self.region_file(member)?;
+        Ok(file.file_stem().context("a region has a name")?.to_owned())
     }
 
     /// Waits until all members are there, full, and have everything.

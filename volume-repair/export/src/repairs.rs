@@ -63,7 +63,8 @@ pub struct RepairStatus {
     pub started_at: Option<Timestamp>,
     /// What is done for it, or what it waits for; none if this one has not looked yet.
     pub phase: Option<RepairPhase>,
-    /// Bytes of which it was made sure that it has them.
+    /// Bytes of which this export has made sure that the region has them. One that goes on with what an earlier export has begun counts from 0: it
+    /// has to compare everything, and copies little.
     pub bytes_done: u64,
     /// Bytes of the region set.
     pub bytes: u64,

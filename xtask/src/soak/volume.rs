@@ -20,7 +20,8 @@ use volume_soak::{VolumeOrder, VolumeSite, run_volume};
     after_help = "Exit codes: 0 nothing was found wrong; 1 something was, or the run could not be made.\n\
 Part 1: clients and fio work while Downstairs are killed, paused, killed in a row, two at once, and bits of one copy flipped.\n\
 Part 2: clients work while the export, or everything at once, is killed; they come again and read every block.\n\
-Part 3: clients work while members are replaced, healthy ones and such as are gone, and something else is killed meanwhile.\n\
+Part 3: clients work while members are replaced, healthy ones and such as are gone, and source, target or export are killed meanwhile:\n\
+half of these kills at least have to hit a repair that is under way.\n\
 After each part the three copies are compared, block by block. Short: 10 rounds, 3, and 10. Full: 100, 20, and 100. Needs fio."
 )]
 pub(crate) struct VolumeArgs {

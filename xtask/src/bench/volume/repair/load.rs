@@ -30,8 +30,6 @@ pub(super) enum Load {
     Paced,
     /// As much as one gets that has 16 writes of 4 KiB under way.
     Guest,
-    /// 50 MiB in a second, in scattered writes of 64 KiB.
-    Steady,
 }
 
 impl Load {
@@ -40,7 +38,6 @@ impl Load {
         match self {
             Load::Paced => "paced",
             Load::Guest => "guest",
-            Load::Steady => "steady",
         }
     }
 
@@ -48,7 +45,7 @@ impl Load {
     pub(super) fn jobs(self) -> usize {
         match self {
             Load::Paced => 2,
-            Load::Guest | Load::Steady => 1,
+            Load::Guest => 1,
         }
     }
 
@@ -65,12 +62,6 @@ impl Load {
                 [&all[..], &reads, &writes].concat().into_iter().map(str::to_owned).collect()
             }
             Load::Guest => guest().fio_args(u32::try_from(seconds).unwrap_or(u32::MAX)),
-            Load::Steady => {
-                let (size, runtime) = (format!("--size={REGION_BYTES}"), format!("--runtime={seconds}"));
-                let what = ["--name=steady", "--rw=randwrite", "--bs=64k", "--iodepth=4", "--rate=50m"];
-                let all = [&what[..], &[&size, "--time_based", &runtime]].concat();
-                all.into_iter().map(str::to_owned).collect()
-            }
         }
     }
 }
@@ -152,15 +143,25 @@ impl Requests {
         Ok(Requests { all: all.collect::<Result<_>>()? })
     }
 
+    /// Of writes: when each was answered, in milliseconds of the machine's clock, and after how many microseconds.
+    pub(super) fn of_writes(writes: &[(u64, f64)]) -> Requests {
+        let direction = Direction::Write;
+        let of =
+            |(ended_ms, took_us): &(u64, f64)| Request { ended_ms: *ended_ms, took_us: *took_us, direction };
+        Requests { all: writes.iter().map(of).collect() }
+    }
+
     /// What they were like then. An error if the run does not cover the window: then it would say too little.
     ///
     /// How many there were is told by those that were answered within it; how long they took by all that were under way
     /// at any time of it, so that one that waits beyond its end is not forgotten.
     pub(super) fn seen_in(&self, window: Window) -> Result<Seen> {
         let ends = || self.all.iter().map(|request| request.ended_ms);
-        let (Some(first), Some(last)) = (ends().min(), ends().max()) else { bail!("fio's logs are empty") };
+        let (Some(first), Some(last)) = (ends().min(), ends().max()) else {
+            bail!("no request was answered")
+        };
         if first > window.from_ms || last < window.to_ms {
-            bail!("fio's requests are from {first} to {last}, which does not cover {window:?}");
+            bail!("requests are from {first} to {last}, which does not cover {window:?}");
         }
         let answered = self.all.iter().filter(|request| request.ended_within(window)).count();
         let under_way = |direction| {
@@ -241,7 +242,7 @@ mod tests {
         }
         assert_eq!(
             requests("").seen_in(Window { from_ms: 1, to_ms: 2 }).unwrap_err().to_string(),
-            "fio's logs are empty"
+            "no request was answered"
         );
     }
 
@@ -266,8 +267,6 @@ mod tests {
         let paced = Load::Paced.fio_args().join(" ");
         assert_eq!(paced.matches("--rate_iops=100").count(), Load::Paced.jobs(), "{paced}");
         assert!(paced.starts_with("--bs=4k --size=2147483648 "), "{paced}");
-        let steady = Load::Steady.fio_args().join(" ");
-        assert!(steady.contains("--rw=randwrite --bs=64k") && steady.contains("--rate=50m"), "{steady}");
         let guest = Load::Guest.fio_args().join(" ");
         assert!(
             guest.contains("--rw=randwrite --bs=4k --iodepth=16") && guest.contains("--runtime=300"),

@@ -7,7 +7,8 @@
 //!   paced:      N times:  … the same, while 100 reads and 100 writes are asked in a second     (repair_paced, repair_paced_p99)
 //!   guest:      N times:  … the same, while 16 writes are always under way       (repair_guest_share, repair_guest_time)
 //!   reconcile:  N times:  … a member that was away while 1 % was written comes back with its export   (reconcile)
-//!   steady:     N times:  … ten snapshots, while 50 MiB are written in a second          (snapshot_pause, snapshot_pause_max)
+//!   snapshots:  N times:  … all is written anew; ten snapshots, while 50 MiB are written in a second; the first and the last of them
+//!               are read back, and have the SHA-256 that the volume had         (snapshot_pause, snapshot_pause_max)
 //!   end all; the newest copy of each is compared with one that clients have written
 //! ```
 //!
@@ -23,6 +24,8 @@ mod qmp;
 mod rows;
 mod state;
 mod subject;
+mod writer;
+mod written;
 
 pub(super) use rows::{RepairRow, page};
 

@@ -13,12 +13,14 @@ use super::{
     load::{Window, now_ms},
     mirror::compare,
     state::{State, ask},
+    writer::read_all,
+    written::{Content, Order},
 };
 use crate::bench::volume::{
     REGION_BYTES,
     fio::{self, Direction},
     ours::{DISK, EXPORT, Keys, Place, Volume, begin_downstairs, downstairs, free_addresses, said, succeed},
-    server::Server,
+    server::{Door, Server},
 };
 use anyhow::{Context, Result, bail, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -59,6 +61,13 @@ struct Member {
     region: String,
     /// None if it was killed.
     server: Option<Server>,
+}
+
+/// A snapshot that was taken.
+pub(super) struct Snapshot {
+    pub(super) name: String,
+    /// The file that describes a volume that reads it.
+    description: Utf8PathBuf,
 }
 
 /// A member that came back.
@@ -190,18 +199,38 @@ impl Replaced {
         Ok(Returned { seconds, role })
     }
 
-    /// Its name.
-    pub(super) async fn take_snapshot(&self) -> Result<String> {
-        let args = ["volume", "snapshot", self.volume.file().as_str()].map(str::to_owned);
+    /// The number is that of its description's file, which there is not yet.
+    pub(super) async fn take_snapshot(&self, number: usize) -> Result<Snapshot> {
+        let description = self.dir.join(format!("snapshot{number}.json"));
+        let output = format!("--output={description}");
+        let args = ["volume", "snapshot", self.volume.file().as_str(), &output].map(str::to_owned);
         let said = said(&self.agent, &args).await?;
         let name = said.lines().find_map(|line| line.strip_prefix("snapshot "));
-        Ok(name.with_context(|| format!("the name of a snapshot is not in {said:?}"))?.to_owned())
+        let name = name.with_context(|| format!("the name of a snapshot is not in {said:?}"))?.to_owned();
+        Ok(Snapshot { name, description })
     }
 
-    pub(super) async fn delete_snapshot(&self, name: &str) -> Result<()> {
-        let id = format!("--id={name}");
+    /// All that it has, through a read-only export of its own.
+    pub(super) async fn read_snapshot(&self, snapshot: &Snapshot, order: Order) -> Result<Content> {
+        let socket = self.dir.join("snapshot.sock");
+        let args = [
+            "volume".to_owned(),
+            "export".to_owned(),
+            format!("--volume={}", snapshot.description),
+            format!("--listen=unix:{socket}"),
+        ];
+        let mut server = Server::start(&self.dir, "snapshot", &self.agent, &args)?;
+        server.wait_ready(Door::Unix(&socket)).await?;
+        let read = read_all(&socket, order).await;
+        server.stop().await?;
+        read.with_context(|| format!("reading snapshot {}", snapshot.name))
+    }
+
+    pub(super) async fn delete_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
+        let (id, description) = (format!("--id={}", snapshot.name), &snapshot.description);
         let args = ["volume", "delete-snapshot", self.volume.file().as_str(), &id].map(str::to_owned);
-        succeed(&self.agent, &args).await
+        succeed(&self.agent, &args).await?;
+        std::fs::remove_file(description).with_context(|| format!("removing {description}"))
     }
 
     /// Ends all of it, and sees whether the newest member has what one has that clients have written: each is opened alone, by an

@@ -1,7 +1,7 @@
 //! What the replacements amount to: medians, ratios, verdicts. Pure; owns these rows as JSON and on the page for people. The
 //! targets are the issue's.
 
-use super::{Loaded, Measured, Rounds, Took};
+use super::{Loaded, Measured, Rounds, Took, subject::READ_BACK};
 use crate::bench::{
     row::{Limit, Peer, Samples},
     volume::report::{MachineFigures, Verdict, spread},
@@ -319,7 +319,9 @@ fn snapshot_pause(measured: &Measured) -> Option<Figures> {
         goal: bound("bound", PAUSE),
         note: format!(
             "the longest request of clients that was under way while a snapshot of 2 GiB was taken; they write 50 MiB in a second; it is \
-there after {took:.0} ms (median)"
+there after {took:.0} ms (median); {} in ten were read through an export of their own, and had the SHA-256 of the volume at one of the writes \
+that were under way",
+            READ_BACK.len()
         ),
         machine: machine(&measured.snapshots)?,
     })

@@ -6,12 +6,14 @@ use super::{
     load::{Load, Requests, Window, now_ms},
     mirror::Quorum,
     ours::{Replaced, Returned},
+    writer::{Writer, fill_all},
+    written::Order,
 };
 use crate::bench::volume::{REGION_BYTES, fio, settle, subject::Role};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 
 /// How long a load runs before anything is counted.
 const SETTLING: Duration = Duration::from_secs(1);
@@ -21,6 +23,8 @@ const TAIL: Duration = Duration::from_millis(500);
 
 /// Snapshots of a round, and the time between two.
 const SNAPSHOTS: usize = 10;
+/// Those of them that are read back: behind the one most has been written over, and from the other least.
+pub(super) const READ_BACK: [usize; 2] = [0, SNAPSHOTS - 1];
 const BETWEEN: Duration = Duration::from_millis(400);
 
 /// How long the peer's copy may take under load: it need not come to an end.
@@ -138,26 +142,41 @@ impl Subject {
         Ok(Some(returned))
     }
 
-    /// Clients write, and snapshots are taken; none of what has no snapshots.
+    /// A client writes, and snapshots are taken; none of what has no snapshots. Some are read back: one that is not, byte for byte, what the volume
+    /// was at one moment while it was taken is an error.
     pub(super) async fn snapshots(&mut self) -> Result<Vec<Pause>> {
         let Kind::Ours(ours) = &mut self.kind else { return Ok(Vec::new()) };
-        let load = Load::Steady;
-        let run = fio::start_logged(&self.dir, &ours.socket, load.name(), load.jobs(), &load.fio_args())?;
+        let order = Order::of(REGION_BYTES);
+        fill_all(&ours.socket, order).await?;
+        settle(&self.dir, &ours.socket, Role::Ours).await?;
+        let writer = Writer::start(&ours.socket, order);
         // The measurement itself.
         sleep(SETTLING).await;
         let (mut windows, mut snapshots) = (Vec::new(), Vec::new());
-        for _ in 0..SNAPSHOTS {
-            let from_ms = now_ms()?;
-            snapshots.push(ours.take_snapshot().await?);
+        for number in 0..SNAPSHOTS {
+            let (from_ms, answered) = (now_ms()?, writer.answered());
+            let snapshot = ours.take_snapshot(number).await?;
             windows.push(Window::since(from_ms)?);
+            // Whatever was answered before is in it, and nothing that was sent later.
+            snapshots.push((snapshot, answered..=writer.sent()));
             sleep(BETWEEN).await;
         }
         sleep(TAIL).await;
-        let requests = Requests::of(&run.end().await?)?;
-        for snapshot in &snapshots {
+        let requests = writer.end().await?;
+        for (number, (snapshot, may_be)) in snapshots.iter().enumerate() {
+            if READ_BACK.contains(&number) {
+                let read = ours.read_snapshot(snapshot, order).await?;
+                let checked = spawn_blocking({
+                    let may_be = may_be.clone();
+                    move || order.check(&read, &may_be)
+                });
+                if let Err(wrong) = checked.await? {
+                    bail!("snapshot {} is not what the volume was: {wrong}", snapshot.name);
+                }
+            }
             ours.delete_snapshot(snapshot).await?;
         }
-        self.settle().await?;
+        settle(&self.dir, &ours.socket, Role::Ours).await?;
         let pause = |window: &Window| {
             let seen = requests.seen_in(*window)?;
             Ok(Pause { request_ms: seen.longest_us / 1e3, took_ms: window.milliseconds() })
