@@ -57,6 +57,9 @@ fn of_an_upstairs(rule: Upstairs) -> Option<&'static str> {
         Upstairs::AloneOnlyIfOthersAreGone => {
             "leaving_out_that_one_is_alone_only_if_others_are_gone_is_noticed"
         }
+        Upstairs::TheLastOneIsKnownToBe | Upstairs::WhoWasLeftOutOfTheLastListCounts => {
+            "leaving_out_a_rule_of_who_counts_is_noticed"
+        }
         Upstairs::RemovedBeforeSkipped => {
             "leaving_out_that_a_member_is_left_out_before_anything_is_skipped_is_noticed"
         }

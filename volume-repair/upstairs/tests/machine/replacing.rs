@@ -601,12 +601,11 @@ fn a_member_that_clients_may_wait_for_is_brought_up_as_fast_as_it_goes() {
     trio.limits = Limits { range_blocks: 4, repair_rate: NonZeroU64::new(1), ..trio.limits };
     let mut writer = Writer::start(&mut trio, 1, 0);
     trio.away = vec![1];
-    wait(&mut trio, &mut writer, 60);
     writer.write(&mut trio, 0, &(1..=40).collect::<Vec<u8>>());
     drop(writer);
     // The one that lacks it all is needed.
     trio.away = vec![2];
     let mut writer = Writer::start(&mut trio, 2, 0);
-    wait(&mut trio, &mut writer, 4);
+    wait(&mut trio, &mut writer, 8);
     assert_eq!(status(&writer).phase, PhaseName::Active);
 }
