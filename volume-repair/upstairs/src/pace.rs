@@ -30,7 +30,7 @@ pub(crate) const RUNS_MAX: usize = 64;
 const FAST: Pace = Pace { under_way: 8 << 20, run: WRITE_BYTES_MAX, ranges: 4, range: LOOK_MAX };
 
 /// While they ask little at a time, and wait for it: what they ask is to wait no longer than it would otherwise.
-const GENTLE: Pace = Pace { under_way: 384 << 10, run: 128 << 10, ranges: 2, range: 1024 };
+const GENTLE: Pace = Pace { under_way: 512 << 10, run: 256 << 10, ranges: 2, range: 1024 };
 
 /// While they ask so much at a time that it waits for itself: a share, or a copy would never end.
 const SHARE: Pace = Pace { under_way: 1 << 20, run: 256 << 10, ranges: 2, range: 1024 };
