@@ -8,7 +8,7 @@
 
 use rustix::{
     fs::OFlags,
-    io::{Errno, pwrite},
+    io::{Errno, pwrite, pwritev},
 };
 use std::{
     fs::{File, OpenOptions},
@@ -23,7 +23,10 @@ const ALIGNMENT: usize = 4096;
 /// Less is not worth it: the medium would be asked for each of them.
 const LENGTH_MIN: usize = 64 << 10;
 
-/// Bytes of one write at most.
+/// Slices of one write at most, where they lie as they have to.
+const SLICES_MAX: usize = 64;
+
+/// Bytes of one write at most, where they do not.
 const PIECE: usize = 1 << 20;
 
 /// The other way into a file.
@@ -58,6 +61,16 @@ impl Direct {
             *way = open(file);
         }
         let Way::There { file, memory } = &mut *way else { return Ok(0) };
+        if slices.len() <= SLICES_MAX && slices.iter().all(lies_as_it_has_to) {
+            match pwritev(&*file, slices, offset) {
+                Err(Errno::INTR) => {}
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => {
+                    *way = Way::NotThere;
+                    return Ok(0);
+                }
+                written => return Ok(written?),
+            }
+        }
         let start = memory.as_ptr().align_offset(ALIGNMENT);
         let mut written = 0;
         while written < length {
@@ -77,6 +90,11 @@ impl Direct {
         }
         Ok(written)
     }
+}
+
+/// Whether it can be written from where it is.
+fn lies_as_it_has_to(slice: &IoSlice<'_>) -> bool {
+    slice.as_ptr().align_offset(ALIGNMENT) == 0 && slice.len().is_multiple_of(ALIGNMENT) || slice.is_empty()
 }
 
 /// Fills `into` with the bytes of all the slices, from this one on. There are so many.

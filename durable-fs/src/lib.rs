@@ -25,6 +25,7 @@
 //! One contract suite (`tests/contract.rs`) runs on all three. The port knows nothing of artifacts, ledgers or HTTP.
 
 mod direct;
+mod disk_faults;
 mod error;
 mod faulty_disk;
 mod ports;
@@ -35,8 +36,9 @@ mod sim_disk;
 mod sim_machine;
 mod sim_state;
 
+pub use disk_faults::{DiskFaults, FaultState, HeldDisk};
 pub use error::{Operation, StorageError};
-pub use faulty_disk::{DiskFaults, FaultState, FaultyDisk, HeldDisk};
+pub use faulty_disk::FaultyDisk;
 pub use ports::{
     Entry, FileMetadata, InPlaceFile, ReadFile, RootIdentity, Space, StepPoint, Storage, WriteFile,
 };

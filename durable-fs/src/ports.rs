@@ -120,6 +120,12 @@ pub trait InPlaceFile: Send + Sync + fmt::Debug {
         append_over_zeros(length, into, |bytes| self.read_exact_at(offset, bytes))
     }
 
+    /// Where from `offset` on the first bytes are that may be something else than zeros. None if there are none up to the file's end.
+    /// A hint: who cannot tell says that it is here, and who reads there finds out.
+    fn next_data(&self, offset: u64) -> Option<u64> {
+        Some(offset)
+    }
+
     /// Writes all the bytes of all the slices, one after the other, from `offset` on. After an error any part of them may be
     /// there.
     fn write_all_at(&self, offset: u64, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError>;

@@ -13,8 +13,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::{
     buffer::spare_capacity,
     fs::{
-        Advice, FallocateFlags, Mode, OFlags, StatVfsMountFlags, Timespec, Timestamps, fadvise, fallocate,
-        fchmod, futimens, statvfs,
+        Advice, FallocateFlags, Mode, OFlags, SeekFrom, StatVfsMountFlags, Timespec, Timestamps, fadvise,
+        fallocate, fchmod, futimens, seek, statvfs,
     },
     io::{Errno, pread, pwritev},
 };
@@ -310,6 +310,15 @@ impl InPlaceFile for RealFile {
         }
         into.resize(start + length, 0);
         Ok(())
+    }
+
+    fn next_data(&self, offset: u64) -> Option<u64> {
+        // Nobody reads or writes where the file's own position is.
+        match seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(at) => Some(at),
+            Err(Errno::NXIO) => None,
+            Err(_) => Some(offset),
+        }
     }
 
     fn write_all_at(&self, mut offset: u64, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {

@@ -13,6 +13,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+/// What it says about where its bytes are, it says of so many at a time.
+const PAGE: u64 = 4_096;
+
 /// A disk in memory that belongs to a [`SimMachine`].
 #[derive(Clone, Debug)]
 pub struct SimDisk {
@@ -258,6 +261,16 @@ impl InPlaceFile for SimHandle {
         let read = self.read_at(offset, buffer)?;
         buffer[read..].fill(0);
         Ok(())
+    }
+
+    fn next_data(&self, offset: u64) -> Option<u64> {
+        let found = self.with_file(Operation::Read, |file| {
+            let from = usize::try_from(offset).unwrap_or(usize::MAX).min(file.live.data.len());
+            let there = file.live.data[from..].iter().position(|byte| *byte != 0);
+            // As real ones do, it tells of pages.
+            there.map(|at| offset.max((offset + at as u64) / PAGE * PAGE))
+        });
+        found.unwrap_or(Some(offset))
     }
 
     fn write_all_at(&self, offset: u64, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {

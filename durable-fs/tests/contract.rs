@@ -27,6 +27,7 @@ fn suite(make: impl Fn() -> Arc<dyn Storage>) {
     reserved_space_is_there_and_more_than_there_is_is_refused(&*make());
     what_is_written_through_is_read_however_it_lies(&*make());
     a_longer_file_has_zeros_behind_what_it_had(&*make());
+    no_byte_is_before_the_next_data(&*make());
 }
 
 #[test]
@@ -308,10 +309,56 @@ fn what_is_written_through_is_read_however_it_lies(disk: &dyn Storage) {
         model[start..start + length].copy_from_slice(&bytes);
         assert!(read_in_place(&*file, 0, model.len()) == model, "behind write {seed}");
     }
+    // From memory that lies as the medium wants it, in one piece and in two.
+    let memory = content(6, (512 << 10) + 4096);
+    let start = memory.as_ptr().align_offset(4096);
+    let aligned = &memory[start..start + (512 << 10)];
+    for (offset, cut) in [(4096, 0), (1 << 20, 128 << 10), (2 << 20, 100)] {
+        let (first, rest) = aligned.split_at(cut);
+        file.write_through_at(offset, &mut [first, &[], rest].map(IoSlice::new)).unwrap();
+        let at = usize::try_from(offset).unwrap();
+        model[at..at + aligned.len()].copy_from_slice(aligned);
+        assert!(read_in_place(&*file, 0, model.len()) == model, "of aligned memory, at {offset}");
+    }
     file.sync_data().unwrap();
     let again = disk.open_in_place("f".into()).unwrap();
     assert!(read_in_place(&*again, 0, model.len()) == model);
     assert_eq!(again.size().unwrap(), 4096 + (3 << 20));
+}
+
+fn no_byte_is_before_the_next_data(disk: &dyn Storage) {
+    let file = disk.create_in_place("f".into()).unwrap();
+    file.reserve(0, 4 << 20).unwrap();
+    let written = [(1 << 20) + 5_000, (1 << 20) + 70_000, (3 << 20) + 1];
+    for at in written {
+        file.write_all_at(at, &mut [IoSlice::new(b"x")]).unwrap();
+    }
+    for is_synced in [false, true] {
+        for from in [0, 1 << 20, written[0], written[0] + 1, written[1], written[2], written[2] + 1, 4 << 20]
+        {
+            let is = file.next_data(from);
+            let first = written.into_iter().find(|at| *at >= from);
+            assert!(is.is_none_or(|at| at >= from), "{from} {is:?}");
+            assert!(first.is_none_or(|first| is.is_some_and(|at| at <= first)), "{from} {is:?} {first:?}");
+        }
+        if !is_synced {
+            file.sync_data().unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_was_never_written_is_passed_over() {
+    let dir = camino_tempfile::tempdir().unwrap();
+    let disks: [Box<dyn Storage>; 2] =
+        [Box::new(RealDisk::new(dir.path())), Box::new(SimMachine::new().add_disk(64 << 20))];
+    for disk in disks {
+        let file = disk.create_in_place("f".into()).unwrap();
+        file.reserve(0, 4 << 20).unwrap();
+        assert_eq!(file.next_data(0), None, "{disk:?}");
+        file.write_all_at(3 << 20, &mut [IoSlice::new(b"x")]).unwrap();
+        assert_eq!(file.next_data(1), Some(3 << 20), "{disk:?}");
+    }
 }
 
 fn a_longer_file_has_zeros_behind_what_it_had(disk: &dyn Storage) {
