@@ -133,9 +133,11 @@ impl Command {
 }
 
 /// Flags of a request.
-pub(crate) mod command_flag {
-    pub(crate) const FUA: u16 = 1 << 0;
-    pub(crate) const NO_HOLE: u16 = 1 << 1;
+pub mod command_flag {
+    /// What it writes is durable when it is answered.
+    pub const FUA: u16 = 1 << 0;
+    /// Zeroes that have their room.
+    pub const NO_HOLE: u16 = 1 << 1;
     pub(crate) const DONT_FRAGMENT: u16 = 1 << 2;
     pub(crate) const REQUEST_ONE: u16 = 1 << 3;
     pub(crate) const FAST_ZERO: u16 = 1 << 4;

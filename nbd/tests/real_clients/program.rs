@@ -1,15 +1,12 @@
 //! Programs that are clients. Owns how one is run and ended, how long it may take, and what is said if it is not there.
 
 use camino_tempfile::tempfile;
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, pidfd_open},
-};
 use std::{
     fs::File,
     io::{self, Read, Seek},
     process::{Child, Command, ExitStatus, Stdio},
 };
+use test_processes::{Group, has_ended};
 
 /// Seconds that one run may take. They take less than one; a machine that is busy with other tests is slow.
 const RUN_SECONDS_MAX: i64 = 120;
@@ -44,6 +41,7 @@ impl Program {
         let in_words = format!("{command:?}");
         command.stdin(Stdio::null());
         command.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
+        Group::of_this_process().add(&mut command);
         let child = command.spawn().unwrap_or_else(|error| {
             panic!("cannot run {}: {error}; install it: apt-get install {}", self.name, self.package)
         });
@@ -75,10 +73,7 @@ struct Running(Child);
 
 impl Running {
     fn wait(mut self, command: &str) -> ExitStatus {
-        let ended = pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty()).unwrap();
-        let limit = Timespec { tv_sec: RUN_SECONDS_MAX, tv_nsec: 0 };
-        let ready = poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&limit)).unwrap();
-        assert!(ready == 1, "{command} has not ended after {RUN_SECONDS_MAX} s");
+        assert!(has_ended(&self.0, RUN_SECONDS_MAX), "{command} has not ended after {RUN_SECONDS_MAX} s");
         self.0.wait().unwrap()
     }
 }
