@@ -41,4 +41,14 @@ mod tests {
         assert!(panicked.is_err());
         assert_eq!(kept(), [true, true]);
     }
+
+    #[test]
+    fn a_rule_is_missed_by_what_fails_without_it_and_by_nothing_else() {
+        Rule::One.is_missed_by(|| assert!(Rule::One.is_kept()));
+        let others: [fn(); 3] = [|| {}, || assert!(Rule::Other.is_kept()), || panic!("with it, too")];
+        for other in others {
+            assert!(catch_unwind(|| Rule::One.is_missed_by(other)).is_err());
+        }
+        assert!(Rule::One.is_kept());
+    }
 }

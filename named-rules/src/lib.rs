@@ -25,7 +25,7 @@ mod left_out;
 #[cfg(feature = "mutants")]
 pub use left_out::{Slot, while_left_out};
 
-/// Declares the rules: the enum, `ALL` of them, `is_kept`, and with the feature `mutants` `left_out`.
+/// Declares the rules: the enum, `ALL` of them, `is_kept`, and with the feature `mutants` `left_out` and `is_missed_by`.
 #[macro_export]
 macro_rules! named_rules {
     (
@@ -79,6 +79,16 @@ macro_rules! keeping {
             /// Leaves it out in this thread while `act` runs. If that panics, too.
             $visibility fn left_out<T>(self, act: impl FnOnce() -> T) -> T {
                 $crate::while_left_out(&LEFT_OUT, self, act)
+            }
+
+            /// Sees that this scenario, which does not panic, does without the rule.
+            ///
+            /// # Panics
+            /// If it panics all the same, or the rule may be left out.
+            $visibility fn is_missed_by(self, scenario: fn()) {
+                scenario();
+                let without = ::std::panic::catch_unwind(|| self.left_out(scenario));
+                assert!(without.is_err(), "{self:?} may be left out");
             }
         }
     };
