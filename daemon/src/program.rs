@@ -108,6 +108,12 @@ pub fn print(document: Result<String, serde_json::Error>) -> ExitCode {
     exit(printed, ExitCode::FAILURE)
 }
 
+/// How a command of a program has ended. Why it was not done is said on standard error.
+#[must_use]
+pub fn ended<E: Error + 'static>(done: Result<(), E>) -> ExitCode {
+    exit(done.map_err(|error| chain(&error)), ExitCode::FAILURE)
+}
+
 fn exit(result: Result<(), String>, failure: ExitCode) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

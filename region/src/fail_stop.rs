@@ -46,6 +46,10 @@ impl InPlaceFile for FailStop {
         self.file.read_exact_at(offset, buffer)
     }
 
+    fn next_data(&self, offset: u64) -> Option<u64> {
+        self.file.next_data(offset)
+    }
+
     fn write_all_at(&self, offset: u64, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
         self.file.write_all_at(offset, slices)
     }

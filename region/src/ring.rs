@@ -31,6 +31,12 @@ impl<'a> Ring<'a> {
         self.layout
     }
 
+    /// Where from a place of the ring on there may be something else than zeros. None if there is nothing up to its end.
+    pub(crate) fn next_data(&self, at: u64) -> Option<u64> {
+        let there = self.file.next_data(self.layout.journal + at)?;
+        Some(there - self.layout.journal).filter(|at| *at < self.layout.journal_bytes)
+    }
+
     /// Reads from a place of the ring on. What cannot be read is zeros, in which no record begins or ends; whether there was any.
     ///
     /// # Errors

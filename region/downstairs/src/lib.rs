@@ -53,4 +53,4 @@ pub use room::SNAPSHOTS_TIMES;
 pub use rules::Rule;
 pub use server::{Server, ServerError};
 pub use steward::{CLONE_SOURCES_MAX, Steward, StewardError, clone_at_rest};
-pub use talk::{Answer, AskError, Order, ask};
+pub use talk::{ANSWER_MAX, Answer, AskError, Order, ask};

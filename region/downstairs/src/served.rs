@@ -4,7 +4,8 @@
 //!   open ──connections come and go, work begins and ends──► closing: nothing more is begun ──work has ended──► closed
 //! ```
 //!
-//! The member is under a lock while it decides and while it writes; not while it syncs.
+//! The member is under a lock while it decides and while it writes or reads; not while it syncs. Whoever reads a snapshot waits for his turn before he
+//! waits for the lock, so whoever writes has one of them before him, however many they are.
 
 use crate::{
     disk::Disk,
@@ -37,6 +38,8 @@ pub(crate) struct Served {
     state: Mutex<State>,
     /// Something that waited may go on.
     changed: Condvar,
+    /// Of those who read snapshots.
+    turn: Mutex<()>,
     workers: Arc<Workers>,
     disk: Disk,
 }
@@ -80,7 +83,7 @@ impl Served {
             under_way: 0,
             is_closing: false,
         };
-        Served { state: Mutex::new(state), changed: Condvar::new(), workers, disk }
+        Served { state: Mutex::new(state), changed: Condvar::new(), turn: Mutex::new(()), workers, disk }
     }
 
     /// False if the region was closed.
@@ -116,6 +119,7 @@ impl Served {
         connection: ConnectionId,
         link: &Link,
         requests: &mut Requests,
+        reads_snapshot: bool,
     ) -> io::Result<()> {
         loop {
             let Some(all) = requests.next()? else { return Ok(()) };
@@ -125,7 +129,10 @@ impl Served {
                     return Ok(());
                 }
                 let some = answered_at_once(&mut all);
+                // Nobody is waited for with it, not even to take an answer.
+                let turn = reads_snapshot.then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner));
                 self.with(|member| member.receive(connection, some));
+                drop(turn);
                 self.wait_while(|member| member.is_waiting(connection));
             }
         }

@@ -253,7 +253,7 @@ impl Shared {
                 break served;
             }
         };
-        let ended = served.run(connection, link, requests);
+        let ended = served.run(connection, link, requests, hello.snapshot.is_some());
         served.disconnect(connection);
         ended
     }

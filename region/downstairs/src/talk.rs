@@ -13,7 +13,7 @@ use std::{
 };
 
 /// How long an answer may take: longer than a snapshot may.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
+pub const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,17 @@ pub enum Order {
         /// Which snapshot.
         snapshot: SnapshotId,
     },
+}
+
+impl Order {
+    /// Whether the disk has much to do for it. The others take a look at a file at most.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        match self {
+            Order::Snapshot { .. } | Order::DeleteSnapshot { .. } => true,
+            Order::Clone { .. } | Order::CloneStatus { .. } | Order::Release { .. } => false,
+        }
+    }
 }
 
 /// What is answered.

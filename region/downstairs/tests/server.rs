@@ -11,7 +11,10 @@ use region_wire::{BlockData, Blocks, Hello, Inbox, NotWelcome, Outbox, Refusal, 
 use std::{
     io::{ErrorKind, IoSlice, Read, Write},
     net::TcpStream,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use uuid::Uuid;
@@ -403,4 +406,51 @@ fn readers_of_a_snapshot_have_what_was_there_beside_a_writer_until_it_is_deleted
     }
     writer.say(&[read(9, 0, 1)]);
     assert_eq!(writer.hear_read(), vec![9; BLOCK]);
+}
+
+/// Each of them has the region to itself while it reads, and so has whoever writes. How many turns of theirs pass for a write does not grow with how many they are:
+/// without an order among them it was 17 to 44 here.
+#[test]
+fn who_writes_waits_for_few_of_the_many_who_read_a_snapshot() {
+    const READERS: u64 = 160;
+    const WRITES: u64 = 100;
+    let served = Served::full(1);
+    let snapshot = SnapshotId(Uuid::from_u128(9));
+    let mut writer = served.promoted(1, 1);
+    let at = Position { epoch: 1, counter: 4 };
+    let mut all: Vec<Request> = (0..4).map(|piece| write(1 + piece, piece * 250, 250, 7)).collect();
+    all.push(Request::Snapshot { id: 1, snapshot, at });
+    writer.say(&all);
+    while writer.hear().expect("the connection goes on") != (Reply::Snapshotted { id: 1 }) {}
+    let (answered, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (turns, waited) = std::thread::scope(|scope| {
+        for _ in 0..READERS {
+            scope.spawn(|| {
+                let mut reader = served.connect();
+                reader.say(&[hello_of(1, Some(snapshot))]);
+                assert!(matches!(reader.hear(), Some(Reply::SnapshotWelcome(_))));
+                while !is_over.load(Ordering::Relaxed) {
+                    // A hash is all work and no bytes: what is counted is who had the region, not who was heard.
+                    reader.say(&[Request::Hash { id: 1, blocks: Blocks { first: 0, count: 250 } }]);
+                    assert!(matches!(reader.hear(), Some(Reply::Hashed { .. })));
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        while answered.load(Ordering::Relaxed) < READERS {
+            std::thread::yield_now();
+        }
+        let (before, since) = (answered.load(Ordering::Relaxed), Instant::now());
+        let mut longest = Duration::ZERO;
+        for counter in 5..5 + WRITES {
+            let asked = Instant::now();
+            writer.say(&[write(counter, 0, 1, 8)]);
+            while writer.hear() != Some(Reply::Applied(Position { epoch: 1, counter })) {}
+            longest = longest.max(asked.elapsed());
+        }
+        let turns = answered.load(Ordering::Relaxed) - before;
+        is_over.store(true, Ordering::Relaxed);
+        (turns, (since.elapsed(), longest))
+    });
+    assert!(turns < 8 * WRITES, "{turns} readers' turns for {WRITES} writes, {waited:?}");
 }

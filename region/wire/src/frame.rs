@@ -88,10 +88,20 @@ fn checksum(header: &[u8], fields: &[u8]) -> u64 {
     xxh3_64_with_seed(fields, xxh3_64_with_seed(header, 0))
 }
 
-/// The first frame of these bytes, if all of it is there; otherwise how many bytes there must be before it is worth while to ask
-/// again.
-pub(crate) fn split(bytes: &mut Bytes) -> Result<Result<Frame, usize>, WireError> {
-    let Some(header) = bytes.first_chunk::<HEADER>() else { return Ok(Err(HEADER)) };
+/// What is missing of a frame that is not there whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Missing {
+    /// So many bytes there must be, from the frame's first one on, before it is worth while to ask again.
+    pub(crate) needed: usize,
+    /// So many of them are before its bulk. None if that is not known yet, or if it has none.
+    pub(crate) before_bulk: Option<usize>,
+}
+
+/// The first frame of these bytes, if all of it is there.
+pub(crate) fn split(bytes: &mut Bytes) -> Result<Result<Frame, Missing>, WireError> {
+    let Some(header) = bytes.first_chunk::<HEADER>() else {
+        return Ok(Err(Missing { needed: HEADER, before_bulk: None }));
+    };
     let mut parts = Fields(header);
     let mut parse = || {
         let magic = u16::from_le_bytes([parts.u8()?, parts.u8()?]);
@@ -107,7 +117,9 @@ pub(crate) fn split(bytes: &mut Bytes) -> Result<Result<Frame, usize>, WireError
     }
     let before_bulk = HEADER + fields;
     if bytes.len() < before_bulk + bulk {
-        return Ok(Err(before_bulk + bulk));
+        let missing =
+            Missing { needed: before_bulk + bulk, before_bulk: Some(before_bulk).filter(|_| bulk > 0) };
+        return Ok(Err(missing));
     }
     if checksum(&bytes[..BEFORE], &bytes[HEADER..before_bulk]) != kept {
         return Err(WireError::Damaged { kind });

@@ -366,6 +366,52 @@ fn a_longest_message_has_room() {
 }
 
 #[test]
+fn bulk_of_large_messages_lies_where_a_disk_takes_it_from_and_is_not_moved() {
+    let write = |seal: bool, length: usize| {
+        let blocks = length / 512;
+        let seals = if seal { vec![[1; SEAL]; blocks] } else { Vec::new() };
+        let bytes = Bytes::from(vec![7; length]);
+        let data = BlockData { first: 0, checksums: vec![1; blocks], seals, bytes };
+        Request::Write(Position { epoch: 1, counter: 1 }, data)
+    };
+    let mut out = Outbox::new();
+    let large = [(false, 64 << 10), (true, 256 << 10), (false, BULK_MAX), (true, 65 << 10)];
+    for (seal, length) in large {
+        write(seal, length).encode(&mut out);
+        // Others are between them.
+        Request::Ping { id: 1 }.encode(&mut out);
+    }
+    let (stream, mut inbox, mut seen) = (sent(out, || usize::MAX), Inbox::new(), Vec::new());
+    let (mut stream, mut before) = (&stream[..], None);
+    while !stream.is_empty() {
+        let needed = inbox.needed();
+        let filling = inbox.fill();
+        // Of a large frame of which a part is there, there is no more room than for what is missing of it, and it stays where it is.
+        if needed > 64 << 10 {
+            assert!(filling.capacity() <= needed + 4096, "{} for {needed}", filling.capacity());
+            let now = (needed, filling.as_ptr());
+            assert!(before.is_none_or(|before| before == now), "what is there was moved");
+            before = Some(now);
+        } else {
+            before = None;
+        }
+        let room = filling.capacity() - filling.len();
+        // As a socket gives it.
+        let (piece, rest) = stream.split_at(room.min(10 << 10).min(stream.len()));
+        filling.extend_from_slice(piece);
+        stream = rest;
+        while let Some(frame) = inbox.next_frame().unwrap() {
+            if let Request::Write(_, data) = Request::parse(frame).unwrap() {
+                assert!(data.bytes.iter().all(|byte| *byte == 7));
+                seen.push((data.bytes.len(), data.bytes.as_ptr().align_offset(4096)));
+            }
+            before = None;
+        }
+    }
+    assert_eq!(seen, large.map(|(_, length)| (length, 0)));
+}
+
+#[test]
 fn a_list_with_one_member_twice_is_none_and_no_block_is_healed_by_blocks_of_many_versions() {
     let member = Member { region: RegionId(Uuid::from_u128(1)), incarnation: 2 };
     let list = |full: Vec<Member>| List {

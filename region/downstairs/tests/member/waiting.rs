@@ -23,7 +23,7 @@ fn a_gap_in_the_stream_is_refused_and_nothing_behind_it_is_done() {
 
 #[test]
 fn leaving_out_that_there_are_no_gaps_is_noticed() {
-    assert!(Rule::NoGaps.left_out(|| std::panic::catch_unwind(nothing_behind_a_gap_is_done)).is_err());
+    Rule::NoGaps.is_missed_by(nothing_behind_a_gap_is_done);
 }
 
 #[test]
@@ -60,9 +60,7 @@ fn a_flush_waits_for_a_sync_of_its_own() {
 
 #[test]
 fn leaving_out_that_a_flush_is_behind_its_sync_is_noticed() {
-    let without = Rule::FlushIsBehindItsSync
-        .left_out(|| std::panic::catch_unwind(a_flush_is_answered_by_a_sync_that_began_behind_it));
-    assert!(without.is_err());
+    Rule::FlushIsBehindItsSync.is_missed_by(a_flush_is_answered_by_a_sync_that_began_behind_it);
 }
 
 #[test]
