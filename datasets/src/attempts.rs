@@ -8,6 +8,8 @@
 //!
 //! What sleeps in the kernel over a dead disk cannot be ended, not even by SIGKILL. It keeps its place, so a disk that hangs costs
 //! a few threads and processes, and whoever asks after that is told so after the same limit.
+//!
+//! Public for whoever looks at the files of datasets by himself: that hangs as all else does, and is to be bounded likewise.
 
 use crate::error::DatasetError;
 use std::{io, sync::Arc, thread, time::Duration};
@@ -19,23 +21,29 @@ use tokio::{
 /// Attempts at one disk that are under way at once: more than a sled's agent has to ask at a time.
 const UNDER_WAY_MAX: usize = 16;
 
-/// The attempts at one disk.
+/// The attempts at one disk. Cheap to clone; clones share their places.
 #[derive(Clone, Debug)]
-pub(crate) struct Attempts {
+pub struct Attempts {
     disk: String,
     limit: Duration,
     places: Arc<Semaphore>,
 }
 
 impl Attempts {
-    /// None is under way.
-    pub(crate) fn new(disk: impl Into<String>, limit: Duration) -> Attempts {
+    /// None is under way. `disk` is how errors name it; `limit` how long a place, and then an answer, is waited for.
+    pub fn new(disk: impl Into<String>, limit: Duration) -> Attempts {
         Attempts { disk: disk.into(), limit, places: Arc::new(Semaphore::new(UNDER_WAY_MAX)) }
     }
 
     /// Which disk.
     pub(crate) fn disk(&self) -> &str {
         &self.disk
+    }
+
+    /// The same ones, for something that may take another time.
+    #[must_use]
+    pub fn within(&self, limit: Duration) -> Attempts {
+        Attempts { limit, ..self.clone() }
     }
 
     /// How long is waited.
@@ -62,7 +70,10 @@ impl Attempts {
     }
 
     /// Runs what may block, on a thread of its own: the end of a runtime waits for threads of its pool, and this one may never end.
-    pub(crate) async fn blocking<T: Send + 'static>(
+    ///
+    /// # Errors
+    /// [`DatasetError::DiskHangs`] after the limit; [`DatasetError::Io`] if there is no thread; what `act` says.
+    pub async fn blocking<T: Send + 'static>(
         &self,
         operation: &'static str,
         act: impl FnOnce() -> Result<T, DatasetError> + Send + 'static,

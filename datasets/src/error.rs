@@ -145,7 +145,9 @@ pub enum DatasetError {
         disk: String,
     },
     /// Its pool does not work.
-    #[error("{disk} does not work: its pool is {state}; see `zpool status`")]
+    #[error(
+        "{disk} does not work: its pool is {state}; see `zpool status`, and when its devices work again, `zpool clear`"
+    )]
     DiskFaulted {
         /// Which disk.
         disk: String,

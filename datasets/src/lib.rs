@@ -51,6 +51,7 @@ mod status;
 mod types;
 mod zfs;
 
+pub use attempts::Attempts;
 pub use command::{CommandFailed, Ended};
 pub use directories::{Directories, region_files};
 pub use error::DatasetError;

@@ -3,6 +3,7 @@
 use crate::{
     error::DatasetError,
     types::{DiskReport, Health, Quotas},
+    zfs::SUSPENDED,
 };
 use std::error::Error;
 
@@ -32,8 +33,8 @@ impl DiskReport {
             | DatasetError::NoMountpoint { .. } => Health::Missing,
             DatasetError::DiskReadOnly { .. } => Health::ReadOnly,
             DatasetError::DiskFull { .. } => Health::Full,
-            DatasetError::DiskFaulted { .. } => Health::Faulted,
-            DatasetError::DiskHangs { .. } => Health::Suspended,
+            DatasetError::DiskFaulted { state, .. } if state != SUSPENDED => Health::Faulted,
+            DatasetError::DiskFaulted { .. } | DatasetError::DiskHangs { .. } => Health::Suspended,
             _ => Health::Failed,
         };
         let mut words = error.to_string();

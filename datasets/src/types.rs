@@ -131,7 +131,7 @@ pub struct DiskReport {
 pub struct Pool {
     /// Its name.
     pub name: String,
-    /// What `zpool` calls its health: `ONLINE`, `DEGRADED`, `UNAVAIL`, `SUSPENDED`, …
+    /// What `zpool` calls its health: `ONLINE`, `DEGRADED`, `UNAVAIL`, …; `SUSPENDED` also where `zpool` calls one that has stopped `ONLINE`.
     pub state: String,
     /// Bytes that all of the disk may take at most; `None` if none are set, or it cannot be asked.
     pub quota_bytes: Option<u64>,

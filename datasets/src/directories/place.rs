@@ -55,9 +55,13 @@ impl Place {
         }
     }
 
-    /// Whether the disk is there: an empty directory may be the place where it is to be mounted.
+    /// Whether the disk is there: an empty directory may be the place where it is to be mounted. And whether it gives anything back: the mark is
+    /// read from the medium, for what the system has cached it goes on giving when the medium is gone.
     pub(super) fn present(&self) -> Result<(), DatasetError> {
         let mark = self.root.join(MARK);
+        if let Ok(file) = self.storage.open(MARK.into()) {
+            file.drop_cache();
+        }
         match self.read(MARK.into())? {
             Some(bytes) => {
                 record::read_disk(&bytes).map_err(|why| DatasetError::RecordUnreadable { path: mark, why })

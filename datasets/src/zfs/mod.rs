@@ -45,6 +45,7 @@ use ids::{RegionId, SnapshotId};
 use inventory::{Inventory, VERSION, VERSION_PROPERTY};
 use mount::{data_of, told};
 use names::Root;
+pub(crate) use state::SUSPENDED;
 use std::{
     fs::{File, OpenOptions},
     os::unix::fs::OpenOptionsExt,
@@ -204,6 +205,9 @@ impl Datasets for Zfs {
         let before = self.swept().await?;
         if let Some(dataset) = self.existing(&before, region, size).await? {
             return Ok(dataset);
+        }
+        if !before.root.mounted {
+            self.mount_ancestors().await?;
         }
         self.writable(&before).await?;
         self.no_space(&before, size.reservation_bytes).await?;

@@ -96,8 +96,7 @@ impl Zfs {
         let mut tries = 1..=BUSY_TRIES_MAX;
         loop {
             let Err(error) = self.zfs(&["mount", name]).await else { return Ok(()) };
-            let now = self.zfs(&["get", "-H", "-o", "value", "mounted", name]).await;
-            if now.is_ok_and(|mounted| mounted.trim() == "yes") {
+            if let Ok(true) = self.is_mounted(name).await {
                 return Ok(());
             }
             // What was unmounted a moment ago is busy until it is closed.
@@ -109,11 +108,11 @@ impl Zfs {
         }
     }
 
-    /// Mounts the root and what it is in, where ZFS would. If the root is there nothing above it is mounted: that would hide it.
-    async fn mount_ancestors(&self) -> Result<(), DatasetError> {
+    /// Mounts the root and what it is in, where ZFS would. If the root is there nothing above it is mounted: that would hide it. If it is not there
+    /// after that, its owner wants it so, and nothing is mounted below it: the directories for that would keep the root from ever being mounted.
+    pub(super) async fn mount_ancestors(&self) -> Result<(), DatasetError> {
         let name = self.root.name();
-        let root = self.zfs(&["get", "-H", "-o", "value", "mounted", name]).await?;
-        if root.trim() == "yes" {
+        if self.is_mounted(name).await? {
             return Ok(());
         }
         let ends = name.match_indices('/').map(|(end, _)| end).chain([name.len()]);
@@ -126,7 +125,15 @@ impl Zfs {
                 self.mount_unless(ancestor).await?;
             }
         }
-        Ok(())
+        match self.is_mounted(name).await? {
+            true => Ok(()),
+            false => Err(DatasetError::NotMounted { disk: self.root.to_string() }),
+        }
+    }
+
+    async fn is_mounted(&self, name: &str) -> Result<bool, DatasetError> {
+        let mounted = self.zfs(&["get", "-H", "-o", "value", "mounted", name]).await?;
+        Ok(mounted.trim() == "yes")
     }
 }
 

@@ -71,11 +71,27 @@ impl Zfs {
             Ok(state) if has_stopped(&state) => {
                 DatasetError::DiskFaulted { disk: self.root.to_string(), state }
             }
-            Ok(_) => match self.zfs(&["list", "-H", "-o", "name", self.root.name()]).await {
-                Err(DatasetError::Command(_)) => missing(&failed.said),
+            Ok(_) => match self.is_there(self.root.name()).await {
+                // A pool that is there has a dataset of its own, unless it has stopped: then it has none, whatever is asked for.
+                Some(false) if self.is_there(self.root.pool()).await == Some(false) => self.suspended(),
+                Some(false) => missing(&failed.said),
                 _ => DatasetError::Command(failed),
             },
         }
+    }
+
+    /// Whether a dataset of that name is there. None if that is not said.
+    async fn is_there(&self, name: &str) -> Option<bool> {
+        match self.zfs(&["list", "-H", "-o", "name", name]).await {
+            Ok(_) => Some(true),
+            Err(DatasetError::Command(_)) => Some(false),
+            Err(_) => None,
+        }
+    }
+
+    /// Some versions call such a pool `ONLINE` as long as its devices have not failed for good.
+    fn suspended(&self) -> DatasetError {
+        DatasetError::DiskFaulted { disk: self.root.to_string(), state: SUSPENDED.to_owned() }
     }
 
     fn no_zfs(&self, program: &'static str, failed: CommandFailed) -> DatasetError {
@@ -100,7 +116,15 @@ impl Zfs {
         if has_stopped(&state) {
             return Err(DatasetError::DiskFaulted { disk: self.root.to_string(), state });
         }
-        let inventory = self.inventory().await?;
+        let inventory = match self.inventory().await {
+            Err(error @ DatasetError::DiskFaulted { .. }) => {
+                if let DatasetError::DiskFaulted { state, .. } = &error {
+                    pool.state.clone_from(state);
+                }
+                return Err(error);
+            }
+            inventory => inventory?,
+        };
         let set = |bytes: u64| (bytes > 0).then_some(bytes);
         pool.quota_bytes = set(inventory.root.size.quota_bytes);
         pool.reservation_bytes = set(inventory.root.size.reservation_bytes);
@@ -177,6 +201,9 @@ impl CommandFailed {
         matches!(&self.ended, Ended::Not(error) if error.kind() == io::ErrorKind::NotFound)
     }
 }
+
+/// What `zpool` calls a pool that has stopped because its devices failed, and waits for `zpool clear`.
+pub(crate) const SUSPENDED: &str = "SUSPENDED";
 
 /// Whether a pool of that state gives nothing back.
 fn has_stopped(state: &str) -> bool {

@@ -145,13 +145,13 @@ impl TestDisk {
         for directory in ["/run/lock/zfs", "/run/zfs", "/run/mount", "/run/work/images", "/run/work/disk"] {
             fs::create_dir_all(directory).unwrap();
         }
+        // Of its own, so that a test can take the room away under the disk.
+        command(&["mount", "-t", "tmpfs", "none", "/run/work/images"]);
     }
 
     async fn start_zfs(&mut self) {
         self.own_run();
         command(&["mount", "-t", "tmpfs", "none", "/var/lib/zfs"]);
-        // Of its own, so that a test can take the room away under the pool.
-        command(&["mount", "-t", "tmpfs", "none", "/run/work/images"]);
         self.start_daemon().await;
         fs::File::create(self.image()).unwrap().set_len(DISK_BYTES).unwrap();
         // A pool that waits for its disk never answers again; an agent's pools shall not (docs/OPERATING.md).
@@ -220,6 +220,49 @@ impl TestDisk {
             Kind::Zfs => command(&["zpool", "import", "-d", self.image().parent().unwrap().as_str(), POOL]),
             _ => command(&["mount", "-o", "loop", self.image().as_str(), self.mountpoint().as_str()]),
         }
+    }
+
+    /// Its medium fails: it gives nothing back and takes nothing, whatever is mounted on it. What it has is kept aside. Nobody is to write meanwhile.
+    ///
+    /// # Panics
+    /// If it cannot be done.
+    pub fn fail(&self) {
+        let (image, aside) = (self.image(), self.aside());
+        if self.kind == Kind::Zfs {
+            self.set_hanging(true);
+        } else {
+            command(&["sync", "--file-system", self.mountpoint().as_str()]);
+        }
+        command(&["cp", "--sparse=always", image.as_str(), aside.as_str()]);
+        fs::File::options().write(true).open(&image).unwrap().set_len(0).unwrap();
+        command(&["mount", "-o", "remount,size=4k", image.parent().unwrap().as_str()]);
+        // All the room that there is.
+        fs::write(self.filler(), [0; 4096]).unwrap();
+        if self.kind == Kind::Zfs {
+            self.set_hanging(false);
+        }
+    }
+
+    /// The medium works again, and has what it had. A file system that has given up is to be mounted again, and a pool to be told
+    /// (`zpool clear`).
+    ///
+    /// # Panics
+    /// If it cannot be done.
+    pub fn mend(&self) {
+        let (image, aside) = (self.image(), self.aside());
+        command(&["mount", "-o", "remount,size=100%", image.parent().unwrap().as_str()]);
+        fs::remove_file(self.filler()).unwrap();
+        // Into the same file, which is open.
+        command(&["cp", "--sparse=always", aside.as_str(), image.as_str()]);
+        fs::remove_file(aside).unwrap();
+    }
+
+    fn filler(&self) -> Utf8PathBuf {
+        self.work.join("images/filler")
+    }
+
+    fn aside(&self) -> Utf8PathBuf {
+        self.work.join("aside.img")
     }
 
     /// It takes no writes; or again.

@@ -13,7 +13,7 @@ use crate::disk::{Kind, WORK};
 use std::{
     env,
     io::{Read, stdin},
-    process::{self, Command, Stdio, abort},
+    process::{Command, Stdio, abort},
     thread,
     time::Duration,
 };
@@ -59,7 +59,7 @@ pub fn run(name: &str, kind: Kind, claim: impl AsyncFnOnce()) {
         ])
         .arg(env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(INSIDE, process_id().to_string())
+        .env(INSIDE, "yes")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -74,12 +74,6 @@ pub fn run(name: &str, kind: Kind, claim: impl AsyncFnOnce()) {
     // A name that no test has would be a success, too.
     let ran = stdout.contains("1 passed");
     assert!(output.status.success() && ran, "{name}, {}\n{stdout}\n{stderr}", output.status);
-}
-
-/// The number of the first process, which no other test has at the same time: within a namespace of their own, all have the same few.
-#[must_use]
-pub fn process_id() -> u32 {
-    env::var(INSIDE).ok().and_then(|number| number.parse().ok()).unwrap_or_else(process::id)
 }
 
 /// Dies with the first one, even if that is killed.

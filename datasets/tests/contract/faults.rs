@@ -87,6 +87,28 @@ pub(crate) async fn a_disk_that_goes_away_is_missing_and_comes_back_whole(bench:
     assert_eq!(disk.disk().await.health, Health::Healthy);
 }
 
+pub(crate) async fn a_disk_that_gives_nothing_back_is_told_though_the_system_has_cached_it(bench: Bench) {
+    let disk = bench.open();
+    let made = disk.create(RegionId::generate(), SIZE).await.unwrap();
+    let path = made.directory.join("region");
+    fs::write(&path, "kept").and_then(|()| File::open(&path)?.sync_all()).unwrap();
+    assert_eq!(disk.list().await.unwrap().datasets.len(), 1);
+    bench.fail();
+    let report = disk.disk().await;
+    assert_eq!(report.health, Health::Failed, "{report:?}");
+    let why = report.detail.unwrap();
+    assert!(why.contains("Input/output error"), "{why}");
+    refused(disk.find(made.region).await, "disk_failed");
+    refused(disk.list().await, "disk_failed");
+    refused(disk.create(RegionId::generate(), SIZE).await, "disk_failed");
+    bench.mend();
+    bench.take_away();
+    bench.bring_back();
+    let found = disk.find(made.region).await.unwrap().unwrap();
+    assert_eq!(fs::read(found.directory.join("region")).unwrap(), b"kept");
+    assert_eq!(disk.disk().await.health, Health::Healthy);
+}
+
 pub(crate) async fn a_read_only_disk_is_read_and_not_changed(bench: Bench) {
     let disk = bench.open();
     let made = disk.create(RegionId::generate(), SIZE).await.unwrap();

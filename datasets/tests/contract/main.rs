@@ -54,8 +54,9 @@ macro_rules! all_on {
     };
 }
 
-all_on!(Ext4, ext4);
-all_on!(Xfs, xfs);
+all_on!(Ext4, ext4, faults::a_disk_that_gives_nothing_back_is_told_though_the_system_has_cached_it);
+all_on!(Xfs, xfs, faults::a_disk_that_gives_nothing_back_is_told_though_the_system_has_cached_it);
+// It keeps what is small with what it has cached anyway: so it is told when something bigger is read, or written.
 all_on!(Btrfs, btrfs);
 all_on!(
     Zfs,
@@ -65,6 +66,8 @@ all_on!(
     pools::a_dataset_that_is_not_mounted_is_mounted_by_whoever_asks,
     pools::a_foreign_snapshot_or_clone_keeps_what_it_depends_on,
     pools::a_pool_whose_disk_is_gone_is_told,
+    pools::nothing_is_mounted_below_a_root_that_is_not,
+    pools::a_pool_that_has_stopped_is_suspended_until_it_is_cleared,
     pools::without_a_daemon_the_disk_is_missing_and_says_why,
     pools::each_way_in_which_the_root_is_not_there_has_words_of_its_own,
     pools::the_pool_and_what_its_owner_has_set_are_told,

@@ -139,11 +139,71 @@ pub(crate) async fn a_pool_whose_disk_is_gone_is_told(bench: Bench) {
         let created = disk.create(RegionId::generate(), SIZE).await;
         let report = disk.disk().await;
         match (created, report.health) {
-            (Err(_), Health::Faulted | Health::Suspended | Health::Missing | Health::Failed) => Ok(()),
+            (Err(error), Health::Faulted | Health::Suspended)
+                if matches!(error.code(), "disk_faulted" | "disk_hangs") =>
+            {
+                Ok(())
+            }
             seen => Err(format!("{seen:?}")),
         }
     })
     .await;
+}
+
+/// A directory that is made where the root is to be mounted would keep it from ever being mounted.
+pub(crate) async fn nothing_is_mounted_below_a_root_that_is_not(bench: Bench) {
+    let disk = bench.open();
+    let region = RegionId::generate();
+    disk.create(region, SIZE).await.unwrap();
+    command(&["zfs", "set", "canmount=noauto", "tank/bobsled"]);
+    for name in [format!("tank/bobsled/{region}").as_str(), "tank/bobsled"] {
+        command(&["zfs", "unmount", name]);
+    }
+    let other = RegionId::generate();
+    refused(disk.find(region).await, "not_mounted");
+    refused(disk.create(region, SIZE).await, "not_mounted");
+    refused(disk.create(other, SIZE).await, "not_mounted");
+    refused(disk.mount(Duration::from_secs(60)).await, "not_mounted");
+    assert_eq!(fs::read_dir(bench.root()).unwrap().count(), 0, "something was made there");
+    command(&["zfs", "mount", "tank/bobsled"]);
+    assert!(disk.find(region).await.unwrap().unwrap().mounted);
+    assert_eq!(disk.find(other).await.unwrap(), None, "it was refused before anything was made");
+    assert!(disk.create(other, SIZE).await.unwrap().directory.exists());
+}
+
+/// What it is asked for is not there, and neither is the pool's own dataset: though zfs-fuse calls it ONLINE.
+pub(crate) async fn a_pool_that_has_stopped_is_suspended_until_it_is_cleared(bench: Bench) {
+    // What was begun before it was seen waits for the pool.
+    let disk = bench.open_with_limit(Duration::from_secs(3));
+    let region = RegionId::generate();
+    let made = disk.create(region, SIZE).await.unwrap();
+    let file = made.directory.join("region");
+    fs::write(&file, "kept").and_then(|()| fs::File::open(&file)?.sync_all()).unwrap();
+    bench.fail();
+    crate::bench::wait_for("the pool to notice", async || {
+        match disk.create(RegionId::generate(), SIZE).await {
+            Err(error) if error.code() == "disk_faulted" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let report = disk.disk().await;
+    assert_eq!(report.health, Health::Suspended, "{report:?}");
+    assert_eq!(report.pool.unwrap().state, "SUSPENDED");
+    let words = report.detail.unwrap();
+    assert!(words.contains("SUSPENDED") && words.contains("`zpool clear`"), "{words}");
+    for words in
+        [refused(disk.find(region).await, "disk_faulted"), refused(disk.list().await, "disk_faulted")]
+    {
+        assert!(words.contains("tank/bobsled"), "{words}");
+    }
+    bench.mend();
+    command(&["zpool", "clear", "tank"]);
+    let disk = bench.open();
+    let found = disk.find(region).await.unwrap().unwrap();
+    assert_eq!(fs::read(found.directory.join("region")).unwrap(), b"kept");
+    assert_eq!(disk.disk().await.health, Health::Healthy);
+    disk.create(RegionId::generate(), SIZE).await.unwrap();
 }
 
 pub(crate) async fn without_a_daemon_the_disk_is_missing_and_says_why(mut bench: Bench) {
