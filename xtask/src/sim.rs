@@ -94,18 +94,43 @@ fn own_test<'a>(listed: &'a str, rule: &str) -> Option<(&'a str, &'a str)> {
 /// The test leaves the rule out itself, and passes if that breaks what is promised: as of the simulation, that is a failure.
 fn noticed_by(rule: &str, package: &str, test: &str) -> Result<ExitCode> {
     let (has_passed, output) = output_of(cargo()?.args(["test", "--quiet", "--package", package, test]))?;
-    if !has_passed {
-        say!("{output}\n{rule} may be left out: {test} of {package} does not pass, see above");
-        return Ok(ExitCode::SUCCESS);
-    }
-    match passed(&output) {
-        1 => {
-            say!("{rule} is noticed by {test} of {package}");
-            Ok(ExitCode::FAILURE)
+    let verdict = Verdict::of(has_passed, &output);
+    match verdict {
+        Verdict::Noticed => say!("{rule} is noticed by {test} of {package}"),
+        Verdict::Missed => {
+            say!("{output}\n{rule} may be left out: {test} of {package} does not pass, see above");
         }
-        count => bail!(
+        Verdict::NotOne(count) => bail!(
             "{count} tests of {package} are named {test}; volume-repair/sim/src/own_tests.rs says who notices {rule}"
         ),
+    }
+    Ok(ExitCode::from(verdict.code()))
+}
+
+/// What a test that leaves out a rule says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Noticed,
+    Missed,
+    /// So many tests of its name have passed: none says anything of the rule.
+    NotOne(u32),
+}
+
+impl Verdict {
+    fn of(has_passed: bool, output: &str) -> Verdict {
+        match (has_passed, passed(output)) {
+            (false, _) => Verdict::Missed,
+            (true, 1) => Verdict::Noticed,
+            (true, count) => Verdict::NotOne(count),
+        }
+    }
+
+    /// As of the simulation: without a rule it has to fail.
+    fn code(self) -> u8 {
+        match self {
+            Verdict::Missed => 0,
+            Verdict::Noticed | Verdict::NotOne(_) => 1,
+        }
     }
 }
 
@@ -160,5 +185,19 @@ mod tests {
                       test result: ok. 1 passed; 0 failed; 0 ignored; 8 filtered out\n";
         assert_eq!(passed(of_two), 1);
         assert_eq!(passed("test result: FAILED. 0 passed; 1 failed"), 0);
+    }
+
+    #[test]
+    fn a_rule_that_its_test_notices_is_a_failure_and_one_that_it_does_not_notice_is_none() {
+        let one = "test result: ok. 1 passed; 0 failed";
+        for (has_passed, output, verdict, code) in [
+            (true, one, Verdict::Noticed, 1),
+            (false, "test result: FAILED. 0 passed; 1 failed", Verdict::Missed, 0),
+            (true, "test result: ok. 0 passed; 0 failed", Verdict::NotOne(0), 1),
+            (true, "test result: ok. 2 passed; 0 failed", Verdict::NotOne(2), 1),
+        ] {
+            let said = Verdict::of(has_passed, output);
+            assert_eq!((said, said.code()), (verdict, code), "{output}");
+        }
     }
 }

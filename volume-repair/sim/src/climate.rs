@@ -44,6 +44,9 @@ pub(crate) enum Fault {
     OneAfterAnother,
     /// Nothing gets through to the newest Upstairs for a while; another one takes over, and dies.
     Partition,
+    /// What the newest Upstairs sends to a sled is on its way for long, and to the others it does not get; another one takes over, and all
+    /// of that arrives right before the first thing that this one writes there: later, positions would tell, and earlier it would notice.
+    Overtaken,
     /// The medium changes a bit of a block.
     Rot,
     /// An Upstairs dies while the members have not the same, and the medium changes blocks of which one of them has the newest bytes.
@@ -97,7 +100,7 @@ pub(crate) struct Climate {
 
 use Fault::{
     Block, Break, FailSync, Full, GoDark, KillAll, KillSled, KillTwo, KillWriter, Lie, LosePower,
-    LosePowerOfAll, LowerWriter, OneAfterAnother, Partition, PauseSled, PauseWriter, Replace, Rot,
+    LosePowerOfAll, LowerWriter, OneAfterAnother, Overtaken, Partition, PauseSled, PauseWriter, Replace, Rot,
     RotOfTheNewest, Split, TakeOver, ThreeInARow, TwoAtOnce,
 };
 
@@ -114,6 +117,7 @@ const MIXED: &[(Fault, u32)] = &[
     (KillWriter, 6),
     (TakeOver, 6),
     (LowerWriter, 6),
+    (Overtaken, 8),
     (Full, 8),
 ];
 const POWER: &[(Fault, u32)] = &[
@@ -142,6 +146,7 @@ const NETWORK: &[(Fault, u32)] = &[
     (GoDark, 15),
     (Block, 15),
     (TakeOver, 10),
+    (Overtaken, 12),
     (PauseWriter, 5),
     (PauseSled, 5),
     (KillWriter, 5),
@@ -160,6 +165,7 @@ const LAGGARDS: &[(Fault, u32)] = &[
 const RIVALS: &[(Fault, u32)] = &[
     (Partition, 30),
     (TakeOver, 30),
+    (Overtaken, 45),
     (LowerWriter, 15),
     (PauseWriter, 15),
     (Block, 15),

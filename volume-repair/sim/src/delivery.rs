@@ -15,11 +15,25 @@ impl World {
             return Ok(());
         }
         let sled = self.connections[&connection].sled;
+        if matches!(request, Request::Write(..) | Request::Zero(..) | Request::Pass(_)) {
+            self.deliver_late(connection)?;
+        }
         self.aim(sled, &request);
         self.with_sled(sled, |member| match request {
             Request::Hello(hello) => member.connect(ConnectionId(connection), &hello),
             request => member.receive(ConnectionId(connection), vec![request]),
         })
+    }
+
+    /// Right before a newer Upstairs writes on this connection, what is late arrives at the same sled.
+    fn deliver_late(&mut self, connection: u64) -> Result<(), Broken> {
+        let of = |id: u64| self.connections.get(&id).map(|known| (known.sled, known.writer));
+        let is_overtaken = |late: &u64| match (of(*late), of(connection)) {
+            (Some((sled, older)), Some((other, newer))) => sled == other && older < newer,
+            _ => false,
+        };
+        let Some(late) = self.late.take_if(|late| is_overtaken(late)) else { return Ok(()) };
+        self.take_sent(late).into_iter().try_for_each(|request| self.deliver_to_sled(late, request))
     }
 
     pub(crate) fn deliver_to_writer(&mut self, connection: u64, reply: Reply) -> Result<(), Broken> {

@@ -3,17 +3,23 @@
 use crate::{
     climate::Fault,
     events::Event,
-    network::delay,
+    network::{Connection, delay},
     sled::{Lie, Sled},
     world::{Broken, World},
+    writer::Writer,
 };
 use rand::Rng;
 use region::Position;
 use region_wire::Request;
 use std::time::Duration;
+use upstairs::PhaseName;
 
-/// How much more likely it fails at a snapshot than at other things that are made durable: there are so many fewer of them.
+/// How much more likely it fails while a disk takes a snapshot or lets go of one than at other things that are made durable: there are so many
+/// fewer of them.
 const AT_SNAPSHOTS: f64 = 8.0;
+
+/// That changes so much on the disk, or less: a checkpoint, and a file.
+const SNAPSHOT_CHANGES: u64 = 40;
 
 /// Times that the power failed in or right behind what was being made durable of these.
 #[derive(Clone, Copy, Debug, Default)]
@@ -118,8 +124,7 @@ impl World {
             )
             || (matches!(request, Request::Flush { .. }) && self.random.random_bool(0.1));
         let is_hit = is_aimed_at && self.may_fail() && self.climate.aimed > 0.0;
-        let likely = self.climate.aimed * if is_of_snapshots { AT_SNAPSHOTS } else { 1.0 };
-        if !is_hit || self.climate.rotten == Some(sled) || !self.random.random_bool(likely.min(1.0)) {
+        if !is_hit || self.climate.rotten == Some(sled) || !self.random.random_bool(self.climate.aimed) {
             return;
         }
         self.faults += 1;
@@ -131,6 +136,17 @@ impl World {
         } else {
             let (later, away) = (self.soon(3), self.soon(self.climate.away));
             self.at(later, Event::Cut(sled, away));
+        }
+    }
+
+    /// The power of a sled fails while its disk takes a snapshot, or lets go of one, perhaps: between any two changes.
+    pub(crate) fn aim_at_snapshot(&mut self, sled: usize) {
+        let likely = (self.climate.aimed * AT_SNAPSHOTS).min(1.0);
+        if self.may_fail() && self.climate.rotten != Some(sled) && self.random.random_bool(likely) {
+            self.faults += 1;
+            self.aimed.snapshots += 1;
+            let machine = &self.sleds[sled].machine;
+            machine.stop_after_changes(machine.changes() + self.random.random_range(0..SNAPSHOT_CHANGES));
         }
     }
 
@@ -223,6 +239,7 @@ impl World {
             Fault::OneAfterAnother => self.one_after_another(newest, sled),
             Fault::ThreeInARow => self.three_in_a_row(newest, sled),
             Fault::Partition => self.partition(newest),
+            Fault::Overtaken => self.overtaken(sled),
             Fault::Rot => self.rot()?,
             Fault::RotOfTheNewest => self.rot_of_the_newest(newest)?,
             Fault::Lie => self.lie(),
@@ -306,6 +323,26 @@ impl World {
         self.at(takes_over, Event::TakeOver);
         let dies = end.saturating_sub(self.soon(1_000));
         self.at(dies, Event::KillWriter(writer + 1));
+    }
+
+    /// What an Upstairs sends gets to this sled alone, and not before somebody else writes there.
+    fn overtaken(&mut self, sled: usize) {
+        let (time, now) = (Duration::from_secs(4), self.now);
+        let writes =
+            |writer: &Writer| writer.is_alive && writer.upstairs.status(now).phase == PhaseName::Active;
+        let Some(writer) = self.writers.iter().rposition(writes) else { return };
+        let is_theirs = |known: &Connection| (known.writer, known.sled) == (writer, sled) && !known.is_closed;
+        let mut newest_first = self.connections.iter().rev();
+        let Some(late) = newest_first.find_map(|(id, known)| is_theirs(known).then_some(*id)) else { return };
+        for other in self.others(sled) {
+            self.block(writer, other, time);
+        }
+        self.hold_to_sled(late, self.now + time);
+        self.hold_to_writer(late, self.now + time);
+        self.late = Some(late);
+        self.calm_until = self.now + Duration::from_secs(1);
+        let takes_over = Duration::from_millis(50) + self.soon(300);
+        self.at(takes_over, Event::TakeOver);
     }
 
     fn rot(&mut self) -> Result<(), Broken> {

@@ -53,6 +53,7 @@ fn of_an_upstairs(rule: Upstairs) -> Option<&'static str> {
         }
         Upstairs::SuspectsWaitLonger => "leaving_out_that_suspects_wait_longer_is_noticed",
         Upstairs::FullAfterAQuietRound => "leaving_out_the_quiet_round_is_noticed",
+        Upstairs::SamePosition => "leaving_out_that_both_are_asked_at_the_same_position_is_noticed",
         Upstairs::UntoldIsKept => "leaving_out_that_it_is_kept_is_noticed",
         Upstairs::AloneOnlyIfOthersAreGone => {
             "leaving_out_that_one_is_alone_only_if_others_are_gone_is_noticed"

@@ -7,21 +7,30 @@ use std::time::Duration;
 impl World {
     /// What is sent on a connection later, or is on its way, is not there before this, also if whoever is stopped goes on before he was to.
     pub(crate) fn keep_behind(&mut self, event: &Event, until: Duration) {
-        let (Event::ToSled(connection, _)
-        | Event::ClosedAtSled(connection)
-        | Event::ToWriter(connection, _)
-        | Event::ClosedAtWriter(connection)) = event
-        else {
-            return;
-        };
-        let is_to_sled = matches!(event, Event::ToSled(..) | Event::ClosedAtSled(_));
-        if let Some(known) = self.connections.get_mut(connection) {
-            let (last, held) = match is_to_sled {
-                true => (&mut known.to_sled, &mut known.held_to_sled),
-                false => (&mut known.to_writer, &mut known.held_to_writer),
-            };
-            *last = (*last).max(until);
-            *held = (*held).max(until);
+        match event {
+            Event::ToSled(connection, _) | Event::ClosedAtSled(connection) => {
+                self.hold_to_sled(*connection, until);
+            }
+            Event::ToWriter(connection, _) | Event::ClosedAtWriter(connection) => {
+                self.hold_to_writer(*connection, until);
+            }
+            _ => {}
+        }
+    }
+
+    /// What is sent to a sled on this connection, and is not there yet, is not before this.
+    pub(crate) fn hold_to_sled(&mut self, connection: u64, until: Duration) {
+        if let Some(known) = self.connections.get_mut(&connection) {
+            known.to_sled = known.to_sled.max(until);
+            known.held_to_sled = known.held_to_sled.max(until);
+        }
+    }
+
+    /// The same, to its writer.
+    pub(crate) fn hold_to_writer(&mut self, connection: u64, until: Duration) {
+        if let Some(known) = self.connections.get_mut(&connection) {
+            known.to_writer = known.to_writer.max(until);
+            known.held_to_writer = known.held_to_writer.max(until);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     snapshots::Snapshots,
     writer::Writer,
 };
-use downstairs::{ConnectionId, Effect};
+use downstairs::{ConnectionId, Effect, Work};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use region::{Geometry, Promotion};
 use region_wire::{BlockCopy, Request};
@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) snapshots: Snapshots,
     pub(crate) audit: Audit,
     pub(crate) has_faults: bool,
+    /// What is sent to a sled on this connection arrives right before somebody else writes there.
+    pub(crate) late: Option<u64>,
     /// Nothing goes wrong before.
     pub(crate) calm_until: Duration,
     pub(crate) faults: u64,
@@ -89,6 +91,7 @@ impl World {
             snapshots: Snapshots::default(),
             audit: Audit::default(),
             has_faults: true,
+            late: None,
             calm_until: Duration::ZERO,
             faults: 0,
             aimed: Aimed::default(),
@@ -119,6 +122,14 @@ impl World {
     pub(crate) fn at(&mut self, later: Duration, event: Event) {
         self.next_event += 1;
         self.queue.insert((self.now + later, self.next_event), event);
+    }
+
+    /// What is on its way to a sled on this connection, which is not on its way any more.
+    pub(crate) fn take_sent(&mut self, connection: u64) -> Vec<Request> {
+        let is_sent = |event: &Event| matches!(event, Event::ToSled(on, _) if *on == connection);
+        let sent = self.queue.extract_if(.., |_, event| is_sent(event));
+        sent.filter_map(|(_, event)| if let Event::ToSled(_, request) = event { Some(request) } else { None })
+            .collect()
     }
 
     /// The clock of a sled goes on.
@@ -171,6 +182,9 @@ impl World {
             Event::Worked(sled, life, work) => {
                 if self.sleds[sled].life != life || self.sleds[sled].member.is_none() {
                     return Ok(());
+                }
+                if matches!(work, Work::Snapshot(_) | Work::LetGo(_)) {
+                    self.aim_at_snapshot(sled);
                 }
                 let ended = work.run();
                 self.with_sled(sled, |member| member.ended(ended))

@@ -62,6 +62,7 @@ fn a_rule_that_is_left_out_breaks_a_promise_and_the_run_fails() {
 fn a_rule_that_nobody_misses_ends_well_and_says_so() {
     let said = ends(&["--mutate", "HashesAreCompared", "--seeds", "3"], 0);
     assert!(said.contains("HashesAreCompared may be left out"), "{said}");
+    assert!(said.contains("a_source_that_lies_of_a_block_is_noticed"), "who does is not told: {said}");
 }
 
 #[test]
@@ -83,4 +84,6 @@ fn all_in_turn_ends_well_only_if_each_is_noticed() {
         assert!(said.contains(&format!("{rule} is noticed by seed ")), "{said}");
     }
     assert!(ends(&[&all[..], &["--seeds", "1"]].concat(), 1).contains("may be left out"));
+    let said = ends(&["--mutate-all", "--only", "SamePosition", "--seeds", "1"], 0);
+    assert!(said.contains("leaving_out_that_both_are_asked_at_the_same_position_is_noticed"), "{said}");
 }

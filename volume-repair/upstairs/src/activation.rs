@@ -288,22 +288,25 @@ mod tests {
     #[test]
     fn leaving_out_that_the_last_one_is_known_to_be_is_noticed() {
         let begins = || who_counts_without(&[3, 5], &unknown());
+        assert_eq!(begins(), Decision::Wait);
         assert_ne!(Rule::TheLastOneIsKnownToBe.left_out(begins), Decision::Wait);
     }
 
     #[cfg(feature = "mutants")]
     #[test]
     fn leaving_out_that_who_was_left_out_of_the_last_list_counts_leaves_out_what_it_has() {
-        let without = || who_counts_without(&[3], &unknown());
-        let left_out = Rule::WhoWasLeftOutOfTheLastListCounts.left_out(without);
+        let decision = || who_counts_without(&[3], &unknown());
+        assert_eq!(decision(), Decision::Go(vec![PeerId(0), PeerId(1)]));
+        let left_out = Rule::WhoWasLeftOutOfTheLastListCounts.left_out(decision);
         assert_eq!(left_out, Decision::Go(vec![PeerId(1)]));
     }
 
     #[cfg(feature = "mutants")]
     #[test]
     fn leaving_out_that_newer_lists_count_for_who_kept_them_leaves_out_the_third() {
-        let left_out = Rule::NewerListsCountForWhoKeptThem
-            .left_out(|| who_counts_of_two_by_a_list_that_one_may_have_skipped(true, Duration::ZERO));
+        let decision = || who_counts_of_two_by_a_list_that_one_may_have_skipped(true, Duration::ZERO);
+        assert_eq!(decision(), Decision::Go(vec![PeerId(2), PeerId(1), PeerId(0)]));
+        let left_out = Rule::NewerListsCountForWhoKeptThem.left_out(decision);
         assert_eq!(left_out, Decision::Go(vec![PeerId(1), PeerId(0)]));
     }
 
@@ -339,7 +342,9 @@ mod tests {
     #[cfg(feature = "mutants")]
     #[test]
     fn leaving_out_that_all_keep_a_list_leaves_out_the_third() {
-        let left_out = Rule::ListIsKeptByAll.left_out(who_counts_when_one_of_two_knows_no_newer_list);
+        let decision = who_counts_when_one_of_two_knows_no_newer_list;
+        assert_eq!(decision(), Decision::Go(vec![PeerId(2), PeerId(0), PeerId(1)]));
+        let left_out = Rule::ListIsKeptByAll.left_out(decision);
         assert_eq!(left_out, Decision::Go(vec![PeerId(0), PeerId(1)]));
     }
 }

@@ -128,15 +128,23 @@ impl Upstairs {
 
     fn fill(&self, id: PeerId, peer: &Peer) -> FillStatus {
         let has_it = |pending: &Pending| pending.list.full.contains(&peer.member);
-        let phase = match (&self.copier, &self.pending) {
+        let copier = self.copier.as_ref().filter(|copier| copier.between().1 == id);
+        let phase = match (copier, &self.pending) {
             _ if !peer.is_streaming() => FillPhase::Away,
-            (Some(copier), _) if copier.between().1 == id => copier.fill_phase(),
+            (Some(copier), _) => copier.fill_phase(),
             (_, Some(pending)) if has_it(pending) => FillPhase::Joining,
-            (None, Some(_)) if peer.filled == self.config.geometry.blocks => FillPhase::MakingRoom,
+            (None, Some(_)) if self.copier.is_none() && peer.filled == self.config.geometry.blocks => {
+                FillPhase::MakingRoom
+            }
             _ => FillPhase::Queued,
         };
         let size = self.config.geometry.block_size.bytes() as u64;
-        FillStatus { phase, bytes_done: peer.filled * size, bytes: self.config.geometry.blocks * size }
+        FillStatus {
+            phase,
+            source: copier.map(|copier| self.region_of(copier.between().0)),
+            bytes_done: peer.filled * size,
+            bytes: self.config.geometry.blocks * size,
+        }
     }
 
     /// What does not go on.

@@ -189,6 +189,8 @@ pub struct MemberStatus {
 pub struct FillStatus {
     /// What is done for it, or what it waits for.
     pub phase: FillPhase,
+    /// The full member that it is copied from; none while nobody copies.
+    pub source: Option<RegionId>,
     /// Bytes of the volume, from its beginning on, of which it was made sure that it has them. Never less than before, also if it begins
     /// again: what is the same already is only compared.
     pub bytes_done: u64,

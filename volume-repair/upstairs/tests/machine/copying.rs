@@ -1,8 +1,7 @@
 //! What one member has and another one lacks, and what somebody has changed on purpose meanwhile.
 
-use crate::trio::{Trio, Writer};
-use std::panic::catch_unwind;
-use upstairs::{Role, Rule};
+use crate::trio::{SIZE, Trio, Writer};
+use upstairs::{Job, Limits, MemberState, Role, Rule};
 
 /// The third member was left out, lacks some writes, and is back.
 fn one_left_out() -> (Trio, Writer) {
@@ -70,9 +69,50 @@ fn a_member_is_full_when_a_whole_round_has_found_nothing() {
 
 #[test]
 fn leaving_out_the_quiet_round_is_noticed() {
-    let without = Rule::FullAfterAQuietRound
-        .left_out(|| catch_unwind(what_goes_wrong_while_it_is_filled_is_found_by_another_round));
-    assert!(without.is_err());
+    Rule::FullAfterAQuietRound.is_missed_by(what_goes_wrong_while_it_is_filled_is_found_by_another_round);
+}
+
+/// What was written while the third member was away, its source is still to be sent when both are asked what they have.
+fn a_source_that_lags_is_asked_when_it_has_been_sent_everything() {
+    let mut trio = Trio::new(false);
+    Writer::start(&mut trio, 1, 0).write(&mut trio, 3, &[1, 2, 3, 4]);
+    trio.away = vec![2];
+    trio.limits = Limits { in_flight_entries: 1, ..trio.limits };
+    let mut writer = Writer::start(&mut trio, 2, 0);
+    wait(&mut trio, &mut writer, 12);
+    let state = |writer: &Writer| writer.upstairs.status(writer.now).members[2].state;
+    let comes = |trio: &mut Trio, writer: &mut Writer| {
+        trio.away.clear();
+        let mut ticks = 0..14;
+        while state(writer) != MemberState::Streaming {
+            ticks.next().expect("it is back before anybody else is believed to be gone");
+            writer.tick(trio);
+        }
+    };
+    let write = |trio: &mut Trio, writer: &mut Writer, first: u64| {
+        writer.ask(trio, Job::Write { first, bytes: vec![7; SIZE].into(), is_durable: false });
+    };
+    // One write is on its way to the source, and the other one is not sent before that is there.
+    writer.slow = Some(0);
+    comes(&mut trio, &mut writer);
+    write(&mut trio, &mut writer, 20);
+    trio.away = vec![2];
+    writer.lose_connection(&mut trio, 2);
+    write(&mut trio, &mut writer, 30);
+    comes(&mut trio, &mut writer);
+    writer.arrive(&mut trio);
+    wait(&mut trio, &mut writer, 60);
+    is_full_and_the_same(&mut trio, &writer);
+}
+
+#[test]
+fn what_the_source_of_a_copy_is_still_to_be_sent_is_missed_by_nobody() {
+    a_source_that_lags_is_asked_when_it_has_been_sent_everything();
+}
+
+#[test]
+fn leaving_out_that_both_are_asked_at_the_same_position_is_noticed() {
+    Rule::SamePosition.is_missed_by(a_source_that_lags_is_asked_when_it_has_been_sent_everything);
 }
 
 #[test]
@@ -93,7 +133,7 @@ fn one_that_was_changed_at_the_source_is_not_copied_and_is_healed_by_the_other_t
         let mut writer = Writer::start(&mut trio, 3, 0);
         wait(&mut trio, &mut writer, 60);
         is_full_and_the_same(&mut trio, &writer);
-        assert_eq!(writer.read(&mut trio, 3, 1), Ok(vec![1; crate::trio::SIZE]), "filled: {is_filled}");
+        assert_eq!(writer.read(&mut trio, 3, 1), Ok(vec![1; SIZE]), "filled: {is_filled}");
         let status = writer.upstairs.status(writer.now);
         assert_eq!((status.members[0].wrong_blocks, status.members[0].healed_blocks), (1, 1));
         assert_eq!(status.members[2].wrong_blocks, 0, "it was right");
@@ -119,7 +159,7 @@ fn a_member_is_filled_although_nobody_has_a_block_right_that_it_has_otherwise() 
     let status = writer.upstairs.status(writer.now);
     assert_eq!((status.members[2].role, status.totals.lost_blocks), (Role::Full, 0));
     // It was the only one that had it right, and is now read from.
-    assert_eq!(writer.read(&mut trio, 3, 1), Ok(vec![1; crate::trio::SIZE]));
+    assert_eq!(writer.read(&mut trio, 3, 1), Ok(vec![1; SIZE]));
     wait(&mut trio, &mut writer, 4);
     is_full_and_the_same(&mut trio, &writer);
 }

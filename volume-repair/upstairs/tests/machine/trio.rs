@@ -128,6 +128,9 @@ pub(crate) struct Writer {
     compared: Vec<CopyCompared>,
     /// This member's connection is gone behind what it reads next.
     pub(crate) lost_behind_a_read: Option<usize>,
+    /// What is sent to this member does not arrive, and is kept for it.
+    pub(crate) slow: Option<usize>,
+    on_its_way: VecDeque<Action>,
 }
 
 impl Writer {
@@ -198,7 +201,7 @@ impl Writer {
         let places = BTreeMap::new();
         let (ended, snapshots) = (BTreeMap::new(), BTreeMap::new());
         let compared = Vec::new();
-        let lost_behind_a_read = None;
+        let (lost_behind_a_read, slow, on_its_way) = (None, None, VecDeque::new());
         Writer {
             upstairs,
             places,
@@ -210,6 +213,8 @@ impl Writer {
             snapshots,
             compared,
             lost_behind_a_read,
+            slow,
+            on_its_way,
         }
     }
 
@@ -251,6 +256,10 @@ impl Writer {
                 }
                 // Its answers get lost, or nothing gets there at all.
                 Action::Send(peer, _) if trio.away.contains(&self.places[&peer]) => continue,
+                Action::Send(peer, _) if self.slow == Some(self.places[&peer]) => {
+                    self.on_its_way.push_back(action);
+                    continue;
+                }
                 Action::Disconnect(peer) => match self.places.get(&peer) {
                     Some(member) => (peer, trio.members[*member].disconnect(connection)),
                     None => continue,
@@ -303,6 +312,13 @@ impl Writer {
             }
         }
         actions
+    }
+
+    /// All that is on its way arrives, in its order.
+    pub(crate) fn arrive(&mut self, trio: &mut Trio) {
+        self.slow = None;
+        let arrives = self.on_its_way.drain(..).collect();
+        self.perform(trio, arrives);
     }
 
     /// The connection of a member breaks, and it hears of it.
