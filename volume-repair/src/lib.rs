@@ -13,6 +13,7 @@
 //! - [`request`]: the construction request.
 //! - [`build`]: what of it can be used, and what for.
 //! - [`change`]: a newer one, applied to the volume that runs. [`newcomers`]: the members that it names for the first time.
+//! - [`holder`]: who holds a volume, as whoever applies a newer request sees it.
 //!
 //! Beside it: `upstairs/` (the writer of a region set), `layers/` (several parts, and what lies under them, as one volume), `seals/` (encryption),
 //! `export/` (a volume over NBD), `sim/` (region sets in a simulation).
@@ -21,10 +22,12 @@ mod build;
 mod change;
 #[cfg(test)]
 mod examples;
+mod holder;
 mod newcomers;
 mod request;
 
 pub use build::{BuildError, PARENTS_MAX, PARTS_MAX};
 pub use change::{Applied, ChangeError, Executor, members_code};
+pub use holder::{Holder, Nobody, NotApplied};
 pub use newcomers::Newcomer;
 pub use request::{Cipher, ConstructionRequest, Encryption, FilePart, Member, RegionSet, SubVolume, UrlPart};

@@ -32,6 +32,7 @@ use std::{
     time::{Duration, Instant},
 };
 use upstairs::{JobError, PhaseName};
+use volume_repair::Holder;
 
 /// Connections at a time: a live view, a script, and some to spare.
 const CONNECTIONS_MAX: usize = 16;
@@ -224,8 +225,8 @@ fn obey(request: Request, handle: &Handle, asker: &UnixStream) -> Result<Answer,
             handle.activate_with(epoch)??;
             Ok(Answer::Done)
         }
-        Request::Apply { volume } => Ok(Answer::Applied(handle.apply(*volume, false)??)),
-        Request::Check { volume } => Ok(Answer::Applied(handle.apply(*volume, true)??)),
+        Request::Apply { volume } => Ok(Answer::Applied(handle.apply(&volume)?)),
+        Request::Check { volume } => Ok(Answer::Applied(handle.change(*volume, true)??)),
         Request::Snapshot { id } => Ok(Answer::Snapshotted(handle.snapshot(SnapshotOrder::Take(id))??)),
         Request::DeleteSnapshot { id } => {
             handle.snapshot(SnapshotOrder::Delete(id))??;

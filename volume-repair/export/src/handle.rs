@@ -131,11 +131,11 @@ impl Handle {
     }
 
     /// Applies a newer construction request to it; or, with `is_check`, says what would become of it. New members are looked at before, for 2 s
-    /// at most: not from a thread that runs futures.
+    /// at most.
     ///
     /// # Errors
     /// If there is no answer; inside, [`ChangeError`].
-    pub fn apply(
+    pub(crate) fn change(
         &self,
         request: ConstructionRequest,
         is_check: bool,

@@ -20,7 +20,7 @@
 //! - [`sources`]: what is only read; [`file_source`], [`url_source`], [`snapshot_source`]: each kind; [`snapshot_peer`]: a member that is read from.
 //!   [`web_address()`]: from where servers are asked.
 //! - [`repairs`]: which members are filled; [`notices`]: the coordinator is told.
-//! - [`handle`]: what other threads ask. [`newcomers`]: members that a newer request names, looked at before. [`status`]: what they are told.
+//! - [`handle`]: what other threads ask. [`holder`]: the same as a holder of a volume, who goes on by a newer request. [`newcomers`]: members that a newer request names, looked at before. [`status`]: what they are told.
 //! - [`control`]: the socket by which people and programs ask. [`talk`]: what is said there. [`snapshots`], [`scrubs`]: what is asked of
 //!   one. [`waiting`]: who waits for what.
 
@@ -32,6 +32,7 @@ mod door;
 mod engine;
 mod file_source;
 mod handle;
+mod holder;
 mod listener;
 mod newcomers;
 mod notices;
@@ -55,6 +56,7 @@ pub use control::{Control, ControlError};
 pub use door::{ClosedDoor, DOORS_MAX, DoorError, DoorId, DoorOrder, DoorStatus, OpenDoor};
 pub use engine::Export;
 pub use handle::{Compared, Handle, NoAnswer};
+pub use holder::{ExportAt, NotAppliedHere, NotAppliedThere};
 pub use listener::Address;
 pub use notices::{NoticesError, NoticesOrder, NoticesStatus, tell_what_is_left, volumes_with_notices};
 pub use offer::{ExportError, Offer};

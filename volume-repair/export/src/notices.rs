@@ -15,10 +15,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use durable_fs::RealDisk;
 use ids::VolumeId;
-use nexus_client::{
-    ClientError, ClientOptions, ErrorClass, SledFacingClient,
-    repairs::{Repair, RepairNotice},
-};
+use nexus_client::{ClientError, ClientOptions, ErrorClass, SledFacingClient, repairs::RepairNotice};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -36,7 +33,7 @@ use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc::{Receiver, Sender, channel},
 };
-use volume_notices::{Answer, OpenError, Outbox, OutboxStatus, PutError};
+use volume_notices::{Answer, OpenError, OpenRepair, Outbox, OutboxStatus, PutError};
 
 /// Notices that wait for the thread at most, and as many that the outbox has not kept yet. The loop keeps the others.
 const NOTICES_MAX: usize = 32;
@@ -158,7 +155,7 @@ impl Notices {
         order: NoticesOrder,
         volume: VolumeId,
         shown: Shown,
-    ) -> Result<(Notices, Vec<Repair>), NoticesError> {
+    ) -> Result<(Notices, Vec<OpenRepair>), NoticesError> {
         let NoticesOrder { directory, url, others, token, source_address } = order;
         let source_address = source_address.filter(|from| !from.is_unspecified());
         let options = ClientOptions { token, source_address, ..ClientOptions::default() };
@@ -169,7 +166,7 @@ impl Notices {
         let files = Files::lock(directory, volume)?;
         let storage = Arc::new(RealDisk::new(&files.directory));
         let outbox = Outbox::open(storage, file_name(volume, "json"))?;
-        let open = outbox.open_repairs().copied().collect();
+        let open = outbox.open_repairs().collect();
         let runtime = Builder::new_current_thread().enable_all().build().map_err(NoticesError::System)?;
         let (to_thread, taken) = channel(NOTICES_MAX);
         let desk = Desk {
@@ -448,7 +445,7 @@ mod tests {
     use super::*;
     use ids::{RegionId, RegionSetId, RepairId};
     use jiff::Timestamp;
-    use nexus_client::repairs::{RepairReason, RepairRegion, RepairStart, Stamp};
+    use nexus_client::repairs::{Repair, RepairReason, RepairRegion, RepairStart, Stamp};
     use std::net::TcpListener;
 
     #[test]
@@ -476,7 +473,7 @@ mod tests {
         let order =
             NoticesOrder { directory, url, others: Vec::new(), token: None, source_address: Some(own) };
         let (notices, open) = Notices::start(order, volume, Shown::default()).expect("it begins");
-        assert_eq!(open, [repair]);
+        assert_eq!(open, [OpenRepair { repair, bytes_done: 0 }]);
         let (answered, peer) = coordinator.accept().expect("somebody comes");
         assert_eq!(peer.ip(), own);
         // Nobody is answered: it need not be waited for.

@@ -14,7 +14,7 @@
 //! in force its members are told it, and the loop lets this look at that instant, when who is to be full is still filling, and who is to be left out is
 //! still full.
 
-use ids::{RegionSetId, RepairId, VolumeId};
+use ids::{RegionId, RegionSetId, RepairId, VolumeId};
 use jiff::Timestamp;
 use nexus_client::repairs::{
     Repair, RepairFinish, RepairInterruption, RepairNotice, RepairOutcome, RepairPhase, RepairProgress,
@@ -28,6 +28,7 @@ use std::{
 };
 use upstairs::{FillStatus, MemberStatus, PhaseName, Role, Status};
 use volume_layers::VolumeStatus;
+use volume_notices::OpenRepair;
 use volume_repair::{ConstructionRequest, RegionSet};
 
 /// How often it is told how far a repair is, while only its bytes change. Nobody acts on it; people look at it.
@@ -63,8 +64,10 @@ pub struct RepairStatus {
     pub started_at: Option<Timestamp>,
     /// What is done for it, or what it waits for; none if this one has not looked yet.
     pub phase: Option<RepairPhase>,
-    /// Bytes of which this export has made sure that the region has them. One that goes on with what an earlier export has begun counts from 0: it
-    /// has to compare everything, and copies little.
+    /// The full member that it is copied from; none while nobody copies.
+    pub source: Option<RegionId>,
+    /// Bytes of which it was made sure that the region has them, by this export or by an earlier one that has begun the repair. Never less than before;
+    /// of what an earlier one has done a 64th part may not be known, if it was killed. What is the same already is only compared.
     pub bytes_done: u64,
     /// Bytes of the region set.
     pub bytes: u64,
@@ -89,11 +92,15 @@ enum End {
 #[derive(Debug)]
 struct Known {
     repair: Repair,
+    /// Bytes that an earlier life has told to be done.
+    done_before: u64,
     /// The right, and the request, by which it was looked at last.
     epoch: u32,
     config_version: u64,
     start: Option<(RepairReason, Timestamp)>,
     is_start_told: bool,
+    /// Whom it is copied from now.
+    source: Option<RegionId>,
     progress: Option<Progress>,
     told: Option<(Progress, Duration)>,
     end: Option<(End, Timestamp)>,
@@ -127,14 +134,16 @@ impl Repairs {
     }
 
     /// The coordinator is told; these are repairs whose end an earlier life has not put.
-    pub(crate) fn tell(&mut self, open: impl IntoIterator<Item = Repair>) {
+    pub(crate) fn tell(&mut self, open: impl IntoIterator<Item = OpenRepair>) {
         self.tells = true;
-        self.known.extend(open.into_iter().map(|repair| Known {
+        self.known.extend(open.into_iter().map(|OpenRepair { repair, bytes_done }| Known {
             repair,
+            done_before: bytes_done,
             epoch: 0,
             config_version: 0,
             start: None,
             is_start_told: true,
+            source: None,
             progress: None,
             told: None,
             end: None,
@@ -276,10 +285,12 @@ impl Repairs {
             };
             let mut known = Known {
                 repair,
+                done_before: 0,
                 epoch: by.epoch,
                 config_version: by.config_version,
                 start: Some((why, by.at)),
                 is_start_told: false,
+                source: None,
                 progress: None,
                 told: None,
                 end: None,
@@ -363,15 +374,21 @@ impl Known {
         self.end.is_none() && self.repair.region_set_id == set
     }
 
+    /// Never less than before, whoever has told of it.
+    fn bytes_done(&self) -> u64 {
+        self.progress.as_ref().map_or(self.done_before, |progress| progress.bytes_done)
+    }
+
     fn note_progress(&mut self, set: &Status, fill: FillStatus) {
+        self.source = fill.source;
         let bytes_done = fill.bytes_done.min(self.repair.bytes);
-        // Another life may have begun it, and its figure is not known here.
-        let bytes_done = self.progress.as_ref().map_or(0, |before| before.bytes_done).max(bytes_done);
+        let bytes_done = self.bytes_done().max(bytes_done);
         let waits = set.waits.iter().map(|wait| volume_notices::wait(wait.code)).collect();
         self.progress = Some(Progress { phase: volume_notices::phase(fill.phase), bytes_done, waits });
     }
 
     fn end(&mut self, by: By, end: End) {
+        self.source = None;
         if self.end.is_none() {
             (self.epoch, self.config_version) = (by.epoch, by.config_version);
             self.end = Some((end, by.at));
@@ -415,7 +432,8 @@ impl Known {
             why: self.start.map(|(why, _)| why),
             started_at: self.start.map(|(_, at)| at),
             phase: self.progress.as_ref().map(|progress| progress.phase),
-            bytes_done: self.progress.as_ref().map_or(0, |progress| progress.bytes_done),
+            source: self.source,
+            bytes_done: self.bytes_done(),
             bytes: self.repair.bytes,
             waits: self.progress.as_ref().map(|progress| progress.waits.clone()).unwrap_or_default(),
             finished_at: self.end.map(|(_, at)| at),

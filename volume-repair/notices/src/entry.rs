@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   start:    untold ──put──► waiting ──taken──► told        (put again under a newer epoch: waiting)
-//!   progress: none ──put──► waiting ──taken──► none          (put again: only the newest waits; a finish takes its place)
+//!   progress: none ──put──► waiting ──taken──► none          (put again: only the newest waits; a finish takes its place; bytes done stay known)
 //!   finish:   untold ──put──► waiting ──taken──► told        (once)
 //! ```
 //! Finish told and no start waiting is the end: the entry leaves. Start and finish leave in no other way than by being told; only a start
@@ -11,11 +11,18 @@
 use nexus_client::repairs::{Repair, RepairFinish, RepairNotice, RepairProgress, RepairStart};
 use serde::{Deserialize, Serialize};
 
+/// Into so many steps a repair is divided, each of which is durable once it is done: so whoever goes on with it knows of all but the last
+/// one, and the disk is asked for so many syncs at most.
+const STEPS: u64 = 64;
+
 /// What is to be told of one repair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Entry {
     pub(crate) repair: Repair,
+    /// Bytes of which progress has told that they were done, as of the last time that this was made durable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes_done: Option<u64>,
     start: Slot<RepairStart>,
     progress: Option<RepairProgress>,
     finish: Slot<RepairFinish>,
@@ -46,7 +53,7 @@ pub(crate) enum Fit {
 
 impl Entry {
     pub(crate) fn new(repair: Repair) -> Entry {
-        Entry { repair, start: Slot::Untold, progress: None, finish: Slot::Untold }
+        Entry { repair, bytes_done: None, start: Slot::Untold, progress: None, finish: Slot::Untold }
     }
 
     /// What this notice, of this repair, is to it.
@@ -73,16 +80,31 @@ impl Entry {
         }
     }
 
-    /// Has it told.
-    pub(crate) fn put(&mut self, notice: RepairNotice) {
+    /// Has it told. Whether it is to be durable before.
+    pub(crate) fn put(&mut self, notice: RepairNotice) -> bool {
         match notice {
             RepairNotice::Start(start) => self.start = Slot::Waiting(start),
-            RepairNotice::Progress(progress) => self.progress = Some(progress),
+            RepairNotice::Progress(progress) => {
+                let done = progress.bytes_done;
+                self.progress = Some(progress);
+                let step = (self.repair.bytes / STEPS).max(1);
+                if done < self.bytes_done.unwrap_or_default().saturating_add(step) {
+                    return false;
+                }
+                self.bytes_done = Some(done);
+            }
             RepairNotice::Finish(finish) => {
                 self.progress = None;
                 self.finish = Slot::Waiting(finish);
             }
         }
+        true
+    }
+
+    /// Bytes of which it is known here that they were done.
+    pub(crate) fn bytes_done(&self) -> u64 {
+        let waiting = self.progress.as_ref().map(|progress| progress.bytes_done);
+        waiting.max(self.bytes_done).unwrap_or_default()
     }
 
     /// It was told; whether that was what waits, and is no progress.

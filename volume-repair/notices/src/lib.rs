@@ -30,7 +30,7 @@ mod retry;
 mod store;
 mod words;
 
-pub use outbox::{Outbox, OutboxStatus, Pass, Put, PutError, REPAIRS_MAX, RefusedNotice};
+pub use outbox::{OpenRepair, Outbox, OutboxStatus, Pass, Put, PutError, REPAIRS_MAX, RefusedNotice};
 pub use ports::{Answer, Transport};
 pub use store::{OpenError, PROCEDURE};
 pub use words::{phase, wait};

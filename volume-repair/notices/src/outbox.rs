@@ -1,8 +1,8 @@
 //! The outbox: what is put in, told, and left.
 //!
 //! What a crash leaves: all that was put and not told, and perhaps what was told last, which is then told again. Progress is kept
-//! in memory, and is in the file only if something else was written after it: whoever fills a member tells of it again in a moment, and
-//! a sync of the disk for each would cost more than it is worth.
+//! in memory, and is in the file only with every 64th part of the repair, or if something else was written after it: whoever fills a member tells
+//! of it again in a moment, and a sync of the disk for each would cost more than it is worth. So whoever goes on with a repair does not begin at 0.
 
 use crate::{
     entry::{Entry, Fit},
@@ -46,6 +46,15 @@ pub enum Put {
     Kept,
     /// It says nothing that is not told or kept: nothing was changed.
     Superfluous,
+}
+
+/// A repair whose end was not put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenRepair {
+    /// Which.
+    pub repair: Repair,
+    /// Bytes of which whoever had it has told that they were done. Of one that was killed all but a 64th part of the repair, or less.
+    pub bytes_done: u64,
 }
 
 /// A notice that was not taken. Nothing has changed, and whoever has it may come again.
@@ -137,7 +146,7 @@ impl Outbox {
         Ok(Outbox { storage, path, content, given, retry: Retry::default(), refused: BTreeMap::new() })
     }
 
-    /// Keeps a notice until it is told; start and finish are durable when this returns. It gets the next sequence number, whatever it had.
+    /// Keeps a notice until it is told; start and finish are durable when this returns, and so is how far a repair is, but for a 64th part of it. It gets the next sequence number, whatever it had.
     ///
     /// # Errors
     /// [`PutError`]: it is not kept.
@@ -165,18 +174,18 @@ impl Outbox {
         if entry.repair != repair {
             return Err(PutError::OtherRepair { id: repair.id });
         }
-        match entry.fit(&notice) {
+        let is_durable = match entry.fit(&notice) {
             Fit::News => entry.put(notice),
             Fit::Superfluous => return Ok(Put::Superfluous),
             Fit::HasEnded => return Err(PutError::HasEnded { id: repair.id }),
-        }
+        };
         // A write that fails may have written it: the number is never given again.
         self.given = given;
         let is_out = given > content.reserved;
         if is_out {
             content.reserved = given + RESERVED - 1;
         }
-        if is_out || !is_progress {
+        if is_out || is_durable {
             let written = store::write(&self.storage, &self.path, &content);
             written.map_err(|source| PutError::Write { path: self.path.clone(), source })?;
         }
@@ -259,8 +268,9 @@ impl Outbox {
     }
 
     /// Repairs whose end was not put: whoever begins anew goes on with them, or puts their end.
-    pub fn open_repairs(&self) -> impl Iterator<Item = &Repair> {
-        self.content.entries.iter().filter(|entry| entry.is_open()).map(|entry| &entry.repair)
+    pub fn open_repairs(&self) -> impl Iterator<Item = OpenRepair> {
+        let open = self.content.entries.iter().filter(|entry| entry.is_open());
+        open.map(|entry| OpenRepair { repair: entry.repair, bytes_done: entry.bytes_done() })
     }
 
     /// What it holds.

@@ -112,6 +112,40 @@ fn of_progress_only_the_newest_waits_and_a_finish_takes_its_place() {
     assert_eq!((outbox.next(NOW), outbox.next_at()), (None, None));
 }
 
+/// A process that is killed leaves its file, and a machine what was durable.
+#[test]
+fn whoever_goes_on_with_a_repair_knows_how_far_it_was_but_for_a_part_of_it() {
+    for loses_power in [false, true] {
+        let (machine, _, storage) = disk();
+        let known = repair(1);
+        let mut outbox = open(&storage);
+        let before = machine.changes();
+        outbox.put(start(known, 5)).unwrap();
+        let (of_one, mut of_all) = (machine.changes() - before, 0);
+        let mut told = Answers(Vec::new(), Vec::new());
+        for part in 1..=700 {
+            let done = known.bytes / 1_000 * part;
+            let before = machine.changes();
+            outbox.put(progress(known, 5, done)).unwrap();
+            outbox.pass(NOW, &mut told).unwrap();
+            of_all += machine.changes() - before;
+            if loses_power {
+                machine.crash(part);
+            }
+            let open = open(&storage).open_repairs().collect::<Vec<_>>();
+            let [there] = open[..] else { panic!("{open:?}") };
+            assert_eq!(there.repair, known);
+            assert!(
+                there.bytes_done <= done && there.bytes_done + known.bytes / 64 >= done,
+                "{part}: {there:?}"
+            );
+        }
+        assert!(of_all <= 64 * of_one, "the disk is asked too often: {of_all} changes, {of_one} each time");
+        outbox.put(finish(known, 5, RepairOutcome::Completed)).unwrap();
+        assert_eq!(open(&storage).open_repairs().count(), 0);
+    }
+}
+
 #[test]
 fn one_that_does_not_answer_is_left_alone_for_longer_each_time_and_one_that_refuses_holds_up_one_notice() {
     let (_, _, storage) = disk();

@@ -17,7 +17,6 @@ use axum::{
     Router,
     extract::{Request, State},
     http::StatusCode,
-    response::{IntoResponse, Response},
     routing::{get, post, put},
 };
 use http_edge::{ApiError, ApiJson, ApiPath, ApiQuery, body::BoundedBody};
@@ -142,7 +141,7 @@ async fn import_url(
     State(shelf): State<Shelf>,
     ApiPath(id): ApiPath<VolumeId>,
     ApiJson(request): ApiJson<ImportRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<(StatusCode, ApiJson<PantryJob>), ApiError> {
     let volume = shelf.get(id)?;
     let url: HttpUrl = request
         .url
@@ -152,60 +151,45 @@ async fn import_url(
         import::check_size(request.size_bytes, Some(request.size_bytes), volume.size, volume.block_size)?;
     ask(&volume, |volume| volume.check_usable(true)).await?;
     let wanted = Wanted::Import { url: Some(request.url), sha256: request.sha256 };
-    let job = match volume.board.begin(id, request.job_id, wanted, bytes)? {
-        Begun::Known(job) => job,
-        Begun::New(job) => {
-            let pieces = run_import(&volume, &job, request.sha256);
-            let cancelled = job.cancelled.clone();
-            let own = shelf.source_address();
-            tokio::spawn(async move {
-                // Who cancels it need not wait for the server.
-                cancelled.run_until_cancelled(web::fetch(own, url, bytes, pieces)).await;
-            });
-            job
-        }
-    };
-    Ok((StatusCode::ACCEPTED, ApiJson(job.status())).into_response())
+    begin(&volume, request.job_id, wanted, bytes, |job| {
+        let pieces = run_import(&volume, job, request.sha256);
+        let cancelled = job.cancelled.clone();
+        let own = shelf.source_address();
+        tokio::spawn(async move {
+            // Who cancels it need not wait for the server.
+            cancelled.run_until_cancelled(web::fetch(own, url, bytes, pieces)).await;
+        });
+    })
 }
 
 async fn begin_scrub(
     State(shelf): State<Shelf>,
     ApiPath(id): ApiPath<VolumeId>,
     ApiJson(request): ApiJson<ScrubRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<(StatusCode, ApiJson<PantryJob>), ApiError> {
     let volume = shelf.get(id)?;
     ask(&volume, |volume| volume.check_usable(false)).await?;
-    let job = match volume.board.begin(id, request.job_id, Wanted::Scrub, volume.size)? {
-        Begun::Known(job) => job,
-        Begun::New(job) => {
-            let scrubbed = Arc::clone(&volume);
-            run(&volume, &job, move |job, io| scrub::scrub(job, &scrubbed, io).map(|()| None));
-            job
-        }
-    };
-    Ok((StatusCode::ACCEPTED, ApiJson(job.status())).into_response())
+    begin(&volume, request.job_id, Wanted::Scrub, volume.size, |job| {
+        let scrubbed = Arc::clone(&volume);
+        run(&volume, job, move |job, io| scrub::scrub(job, &scrubbed, io).map(|()| None));
+    })
 }
 
 async fn begin_copy(
     State(shelf): State<Shelf>,
     ApiPath(id): ApiPath<VolumeId>,
     ApiJson(request): ApiJson<ScrubRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<(StatusCode, ApiJson<PantryJob>), ApiError> {
     let volume = shelf.get(id)?;
     let bytes = ask(&volume, |volume| {
         volume.check_usable(true)?;
         volume.parents_bytes()
     });
     let bytes = bytes.await?;
-    let job = match volume.board.begin(id, request.job_id, Wanted::CopyParent, bytes)? {
-        Begun::Known(job) => job,
-        Begun::New(job) => {
-            let copied = Arc::clone(&volume);
-            run(&volume, &job, move |job, _| copy_parent::copy(job, &copied).map(|()| None));
-            job
-        }
-    };
-    Ok((StatusCode::ACCEPTED, ApiJson(job.status())).into_response())
+    begin(&volume, request.job_id, Wanted::CopyParent, bytes, |job| {
+        let copied = Arc::clone(&volume);
+        run(&volume, job, move |job, _| copy_parent::copy(job, &copied).map(|()| None));
+    })
 }
 
 async fn export(
@@ -272,6 +256,24 @@ async fn ask<T: Send + 'static>(
 ) -> Result<T, PantryError> {
     let (id, volume) = (volume.id, Arc::clone(volume));
     tokio::task::spawn_blocking(move || question(&volume)).await.unwrap_or(Err(PantryError::Died(id)))
+}
+
+/// Begins a job by this, unless it is known already; answered at once in either case.
+fn begin(
+    volume: &Attached,
+    job: Option<JobId>,
+    wanted: Wanted,
+    bytes: u64,
+    run: impl FnOnce(&Arc<Job>),
+) -> Result<(StatusCode, ApiJson<PantryJob>), ApiError> {
+    let job = match volume.board.begin(volume.id, job, wanted, bytes)? {
+        Begun::Known(job) => job,
+        Begun::New(job) => {
+            run(&job);
+            job
+        }
+    };
+    Ok((StatusCode::ACCEPTED, ApiJson(job.status())))
 }
 
 /// Begins to import what is put in here.

@@ -22,10 +22,11 @@ use std::{
 use upstairs::{ActivateError, PhaseName};
 use uuid::Uuid;
 use volume_export::{
-    Address, Applied, Compared, Export, ExportStatus, Handle, NoAnswer, NoticesOrder, Offer, SnapshotOrder,
+    Address, Applied, Compared, Export, ExportStatus, Handle, NoAnswer, NotAppliedHere, NoticesOrder, Offer,
+    SnapshotOrder,
 };
 use volume_layers::{PartKind, PartStatus, ScrubError, VolumeStatus};
-use volume_repair::ConstructionRequest;
+use volume_repair::{ConstructionRequest, Holder};
 use volume_seals::VolumeKey;
 
 /// How long a volume may take to make durable what clients have written, before it is detached all the same: they have flushed what matters
@@ -202,7 +203,10 @@ impl Attached {
             (true, Activate::Now) => self.check_activation(request.epoch)?,
             (true, Activate::Later | Activate::Never) => {}
         }
-        let applied = self.handle.apply(request.clone(), false).map_err(|gone| self.no_answer(gone))??;
+        let applied = self.handle.apply(&request).map_err(|error| match error {
+            NotAppliedHere::Change(error) => PantryError::Change(error),
+            NotAppliedHere::NoAnswer(gone) => self.no_answer(gone),
+        })?;
         if is_idle && activate == Activate::Now {
             let activated = self.handle.activate_with(request.epoch).map_err(|gone| self.no_answer(gone))?;
             activated.map_err(PantryError::Activate)?;

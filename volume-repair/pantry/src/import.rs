@@ -69,9 +69,7 @@ pub(crate) fn write(
                 io.settle(0)?;
                 job.note_done(written);
                 job.note_phase(PantryJobPhase::AwaitingBytes);
-                let piece = pieces.blocking_recv();
-                job.note_phase(PantryJobPhase::Writing);
-                piece
+                pieces.blocking_recv()
             }
             piece => piece.ok(),
         };
@@ -113,6 +111,7 @@ pub(crate) fn write(
 
 /// Writes the next bytes. Those before, but for the few that are under way, are done.
 fn put(job: &Job, io: &mut VolumeIo, written: &mut u64, bytes: &[u8]) -> Result<(), PantryError> {
+    job.note_phase(PantryJobPhase::Writing);
     io.make_room()?;
     job.note_done(written.saturating_sub(io.under_way() as u64 * REQUEST_BYTES as u64));
     io.write(*written, bytes)?;

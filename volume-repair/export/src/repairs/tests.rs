@@ -1,5 +1,4 @@
 use super::*;
-use ids::RegionId;
 use std::net::SocketAddr;
 use upstairs::{FillPhase, Wait, WaitCode};
 use uuid::Uuid;
@@ -68,7 +67,9 @@ fn fill(status: &mut VolumeStatus, number: u128, phase: FillPhase, bytes_done: u
     change(status, |set| {
         let mut members = set.members.iter_mut();
         let member = members.find(|member| region_of(member) == region(number)).expect("it is a member");
-        (member.role, member.fill) = (Role::Filling, Some(FillStatus { phase, bytes_done, bytes: MIB }));
+        let source = (phase == FillPhase::Copying).then_some(region(1).region_id);
+        (member.role, member.fill) =
+            (Role::Filling, Some(FillStatus { phase, source, bytes_done, bytes: MIB }));
     });
 }
 
@@ -156,9 +157,11 @@ fn a_member_that_is_filled_is_told_from_its_start_to_its_end_under_one_id() {
     fill(&mut status, 3, FillPhase::Copying, 12_288);
     assert_eq!(words(&scene.look(&status)), [""; 0]);
     assert_eq!(words(&scene.look(&status)), ["copying 12288 []"]);
+    assert_eq!(scene.repairs.status()[0].source, Some(region(1).region_id));
     // It begins again: the same one, and no step back.
     fill(&mut status, 3, FillPhase::Away, 0);
     assert_eq!(words(&scene.look(&status)), ["away 12288 []"]);
+    assert_eq!(scene.repairs.status()[0].source, None, "nobody copies");
     let whole = active(&scene.request);
     let ended = scene.look(&whole);
     assert_eq!(words(&ended), ["completed None"]);
@@ -166,6 +169,7 @@ fn a_member_that_is_filled_is_told_from_its_start_to_its_end_under_one_id() {
     assert_eq!(ended[0].stamp().epoch, 3);
     let shown = &scene.repairs.status()[0];
     assert_eq!((shown.bytes_done, shown.outcome), (MIB, Some(RepairOutcome::Completed)));
+    assert_eq!(shown.source, None);
     // Whoever is filled again has a new id.
     fill(&mut status, 3, FillPhase::Copying, 0);
     let again = scene.look(&status);
@@ -254,21 +258,27 @@ fn what_an_earlier_life_has_begun_goes_on_or_is_ended() {
 
     // The next life has one of them as it was, one that is full by now, and one that is no member any more.
     let mut next = Scene::new(ConstructionRequest { epoch: 4, ..replaced(&scene.request, 3, 4, true) });
-    next.repairs.tell([one, two, three]);
+    next.repairs.tell([one, two, three].map(|repair| OpenRepair { repair, bytes_done: 8_192 }));
+    assert_eq!(next.repairs.status()[0].bytes_done, 8_192, "nobody has looked yet");
     let mut status = active(&next.request);
     fill(&mut status, 1, FillPhase::Copying, 4_096);
     let told = next.look(&status);
+    // The first one is compared once more: that is no step back.
     let said: Vec<(RepairId, String)> =
         told.iter().map(|notice| notice.repair().id).zip(words(&told)).collect();
     assert_eq!(
         said,
         [
-            (one.id, "copying 4096 []".to_owned()),
+            (one.id, "copying 8192 []".to_owned()),
             (two.id, "completed None".to_owned()),
             (three.id, "interrupted Some(\"member_dismissed\")".to_owned()),
         ]
     );
     assert!(told.iter().all(|notice| notice.stamp().epoch == 4));
+    assert_eq!(next.repairs.status()[0].bytes_done, 8_192);
+    next.now += PROGRESS;
+    fill(&mut status, 1, FillPhase::Copying, 12_288);
+    assert_eq!(words(&next.look(&status)), ["copying 12288 []"]);
 }
 
 #[test]

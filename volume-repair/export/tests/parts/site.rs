@@ -14,9 +14,9 @@ use std::{
     thread::{self, JoinHandle},
 };
 use uuid::Uuid;
-use volume_export::{Address, Export, ExportError, Handle, Offer, ScrubOrder, SnapshotOrder};
+use volume_export::{Address, Export, ExportError, Handle, NotAppliedHere, Offer, ScrubOrder, SnapshotOrder};
 use volume_layers::VolumeStatus;
-use volume_repair::{Applied, ChangeError, Cipher, ConstructionRequest, Encryption};
+use volume_repair::{Applied, ChangeError, Cipher, ConstructionRequest, Encryption, Holder};
 use volume_seals::VolumeKey;
 
 pub(crate) const MIB: u64 = 1 << 20;
@@ -256,7 +256,10 @@ impl Served {
     /// Applies a newer request, or the same one once more.
     #[track_caller]
     pub(crate) fn apply(&self, request: &Value) -> Result<Applied, ChangeError> {
-        self.handle.apply(serde_json::from_value(request.clone()).unwrap(), false).unwrap()
+        self.handle.apply(&serde_json::from_value(request.clone()).unwrap()).map_err(|error| match error {
+            NotAppliedHere::Change(error) => error,
+            silent @ NotAppliedHere::NoAnswer(_) => panic!("{silent}"),
+        })
     }
 
     pub(crate) fn status(&self) -> VolumeStatus {
