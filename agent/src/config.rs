@@ -10,6 +10,7 @@ use ids::DiskId;
 use problem::chain;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
     num::{NonZeroU32, NonZeroU64},
 };
@@ -95,6 +96,16 @@ pub enum DiskKind {
     Directory(Utf8PathBuf),
     /// `zfs`: a dataset of a pool, which says where it is mounted.
     Zfs(String),
+}
+
+/// As the file has it.
+impl fmt::Display for DiskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DiskKind::Directory(dir) => dir.fmt(f),
+            DiskKind::Zfs(dataset) => dataset.fmt(f),
+        }
+    }
 }
 
 /// A disk, as the file has it.

@@ -137,8 +137,19 @@ const CHECK: Program<Config> = Program {
     ..PROGRAM
 };
 
+/// Of a process that answers clients' reads and writes: a page of 2 MiB is made of zeros at once when its first byte is written, and until
+/// that is done, which takes up to several milliseconds, its processor does nothing else. Whatever it starts has it so, too.
+fn have_small_pages() {
+    // Without it, it is only slower now and then.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
+
 fn main() -> ExitCode {
-    match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    if matches!(command, Command::Downstairs { .. } | Command::Pantry { .. } | Command::Volume(_)) {
+        have_small_pages();
+    }
+    match command {
         Command::Run { config } => PROGRAM.run(&config, async |config, stop| {
             Agent::start(config).await?.run(stop).await;
             Ok::<(), StartError>(())

@@ -2,8 +2,8 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
+use daemon::program::ended;
 use datasets::{DatasetError, Datasets, Directories, Zfs};
-use problem::chain;
 use std::{io, process::ExitCode};
 use supervised_process::{EndError, downstairs};
 use thiserror::Error;
@@ -64,13 +64,7 @@ pub fn run(command: &DiskCommand) -> ExitCode {
                 }
             })
         });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", chain(&error));
-            ExitCode::FAILURE
-        }
-    }
+    ended(done)
 }
 
 async fn prepare(disk: &DiskArgument) -> Result<(), DiskCommandError> {

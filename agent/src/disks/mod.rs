@@ -30,7 +30,9 @@ use crate::{
     supervision::{Standing, Supervisor},
 };
 use camino::Utf8Path;
-use datasets::{Dataset, DatasetError, Datasets, DiskReport, FileSystem, Health, Listing, Stranger};
+use datasets::{
+    Attempts, Dataset, DatasetError, Datasets, DiskReport, FileSystem, Health, Listing, Stranger,
+};
 use downstairs::{Answer, Order};
 use durable_fs::DiskFaults;
 use futures::future::join_all;
@@ -118,9 +120,17 @@ impl Disk {
     /// How it does not answer, in words.
     pub async fn ask(&self, order: Order) -> Result<Answer, String> {
         let dir = self.place.directory().await?;
-        // It waits for a socket, and behind that for the disk.
-        let asked = tokio::task::spawn_blocking(move || downstairs::ask(&dir, &order)).await;
-        asked.map_err(|panic| panic.to_string())?.map_err(|error| chain(&error))
+        let limit = if order.is_slow() { downstairs::ANSWER_MAX + STEP_LIMIT } else { STEP_LIMIT };
+        // It waits for a socket, which is on the disk, and behind that for the disk.
+        let ask = move || Ok(downstairs::ask(&dir, &order).map_err(|error| chain(&error)));
+        let asked = self.attempts().within(limit).blocking("ask its Downstairs", ask).await;
+        asked.map_err(|error| chain(&error))?
+    }
+
+    /// Attempts at the files of its regions: whoever looks at them is not to wait longer than for the disk itself.
+    #[must_use]
+    pub fn attempts(&self) -> &Attempts {
+        self.place.attempts()
     }
 
     async fn look(&self) -> DiskLook {
@@ -213,6 +223,11 @@ impl Disks {
     #[must_use]
     pub fn get(&self, id: DiskId) -> Option<&Disk> {
         self.0.iter().find(|disk| disk.id == id)
+    }
+
+    /// Which there are.
+    pub fn ids(&self) -> impl Iterator<Item = DiskId> + '_ {
+        self.0.iter().map(|disk| disk.id)
     }
 
     /// All of them, as they are now; all are asked at once, so that one that hangs costs one limit.

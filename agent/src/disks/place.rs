@@ -6,12 +6,13 @@
 //! ```
 //!
 //! A pool that is not there when the agent starts is waited for as a disk that is not mounted is: nothing is made in its place, nor is a
-//! pool imported or the disk's own dataset mounted. Datasets of regions are the agent's, so these it mounts.
+//! pool imported. Datasets of regions are the agent's, so these it mounts, and with them the disk's own, if its owner has not set it otherwise
+//! (`canmount`); below one that stays unmounted it mounts nothing.
 
 use super::STEP_LIMIT;
 use crate::config::{DiskKind, DiskSettings};
 use camino::{Utf8Path, Utf8PathBuf};
-use datasets::{DatasetError, Datasets, Directories, Health, Mounts, Zfs};
+use datasets::{Attempts, DatasetError, Datasets, Directories, Health, Mounts, Zfs};
 use durable_fs::{DiskFaults, FaultyDisk, RealDisk};
 use ids::DiskId;
 use problem::chain;
@@ -31,6 +32,8 @@ pub(super) struct Place {
     disk: DiskId,
     kind: DiskKind,
     datasets: Arc<dyn Datasets>,
+    /// At its regions' files, and at the socket of its Downstairs, which is beside them.
+    attempts: Attempts,
     /// Where it was when it was looked at last, if that is not in the config.
     found: Arc<Mutex<Utf8PathBuf>>,
 }
@@ -55,7 +58,14 @@ impl Place {
                 Arc::new(Zfs::open(dataset, &lock, STEP_LIMIT)?)
             }
         };
-        Ok(Place { disk: settings.id, kind: settings.kind.clone(), datasets, found: Arc::default() })
+        let kind = settings.kind.clone();
+        let attempts = Attempts::new(kind.to_string(), STEP_LIMIT);
+        Ok(Place { disk: settings.id, kind, datasets, attempts, found: Arc::default() })
+    }
+
+    /// Attempts at what is on it.
+    pub(super) fn attempts(&self) -> &Attempts {
+        &self.attempts
     }
 
     /// What is on it.
@@ -142,10 +152,7 @@ impl Place {
 /// As the config says it.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            DiskKind::Directory(dir) => dir.fmt(f),
-            DiskKind::Zfs(dataset) => dataset.fmt(f),
-        }
+        self.kind.fmt(f)
     }
 }
 

@@ -6,10 +6,11 @@
 //! | ZFS | a sixteenth more | four times as much: a quota that ZFS keeps, snapshots and all |
 //!
 //! On directories nobody keeps room by itself for what snapshots may come to need. So what is reserved for a new region is only what they leave
-//! ([`DiskKind::for_snapshots`]).
+//! ([`Disk::for_snapshots`]).
 
+use super::Disk;
 use crate::config::DiskKind;
-use datasets::{Dataset, DatasetError, Datasets, QUOTA_BYTES_MAX, Size};
+use datasets::{Dataset, DatasetError, QUOTA_BYTES_MAX, Size};
 use downstairs::SNAPSHOTS_TIMES;
 use durable_fs::RealDisk;
 use std::sync::Arc;
@@ -41,24 +42,25 @@ impl DiskKind {
         let quota_bytes = reservation_bytes.saturating_mul(TIMES).min(QUOTA_BYTES_MAX);
         Size { quota_bytes, reservation_bytes }
     }
+}
 
-    /// Bytes that the snapshots of a disk's regions may still come to need, where the disk does not keep them itself.
+impl Disk {
+    /// Bytes that the snapshots of its regions may still come to need, where the disk does not keep them itself.
     ///
     /// # Errors
     /// What is wrong with the disk.
-    pub(crate) async fn for_snapshots(&self, datasets: &dyn Datasets) -> Result<u64, DatasetError> {
-        if let DiskKind::Zfs(_) = self {
+    pub(crate) async fn for_snapshots(&self) -> Result<u64, DatasetError> {
+        if let DiskKind::Zfs(_) = self.kind() {
             return Ok(0);
         }
-        let all = datasets.list().await?.datasets;
+        let all = self.datasets.list().await?.datasets;
         let missing = move |dataset: Dataset| {
             let files = downstairs::Disk::new(Arc::new(RealDisk::new(&dataset.directory)));
             // One that is being made, or cannot be read, comes to need nothing.
             files.snapshot_room(dataset.region).map_or(0, |room| room.missing_bytes)
         };
-        let sum = move || all.into_iter().map(missing).fold(0, u64::saturating_add);
-        // What panics has said so, and needs nothing.
-        Ok(tokio::task::spawn_blocking(sum).await.unwrap_or(0))
+        let sum = move || Ok(all.into_iter().map(missing).fold(0, u64::saturating_add));
+        self.attempts().blocking("look at the snapshots of all regions", sum).await
     }
 }
 

@@ -4,13 +4,13 @@ use super::{faults::FaultableDisk, files::RegionFiles, presence::Presence};
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon::{
     log::{self, LogError, LogFormat, LogSettings},
+    program::ended,
     state_lock::{StateLock, StateLockError},
     stop::{self, SignalError},
 };
 use datasets::{DatasetError, Datasets, Directories};
 use downstairs::{Control, Disk, Server, ServerError};
 use durable_fs::{DiskFaults, FaultyDisk, RealDisk, Storage};
-use problem::chain;
 use std::{io, net::SocketAddr, process::ExitCode, sync::Arc};
 use thiserror::Error;
 use tokio::runtime::Runtime;
@@ -86,13 +86,7 @@ pub struct FaultSocket {
 /// Serves it until SIGTERM or SIGINT.
 #[must_use]
 pub fn run(serving: &Serving) -> ExitCode {
-    match serve(serving) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", chain(&error));
-            ExitCode::FAILURE
-        }
-    }
+    ended(serve(serving))
 }
 
 fn serve(serving: &Serving) -> Result<(), ServeError> {

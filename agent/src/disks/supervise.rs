@@ -14,11 +14,12 @@ use crate::{
     supervision::{
         Standing, State,
         launch::Launch,
-        ports::{self, Charge, Found},
+        ports::{Charge, Found},
     },
 };
 use camino::Utf8PathBuf;
 use ids::DiskId;
+use problem::chain;
 use sled_client::disks::{DownstairsState, DownstairsStatus};
 use std::net::SocketAddr;
 use supervised_process::{Holder, downstairs};
@@ -59,7 +60,10 @@ impl Charge for Downstairs {
             Ok(dir) => dir,
             Err(reason) => return Ok(Found::NotNow(Some(reason))),
         };
-        Ok(match ports::look(move || downstairs::look(&dir)).await? {
+        // The disk may have begun to hang since.
+        let look = move || Ok(downstairs::look(&dir).map_err(|error| chain(&error)));
+        let looked = self.place.attempts().blocking("look at its lock", look).await;
+        Ok(match looked.map_err(|error| chain(&error))?? {
             Holder::Nobody => Found::Nobody,
             Holder::Ours(ours, address) if address == self.address => Found::Ours(ours),
             Holder::Ours(ours, address) => {

@@ -10,7 +10,6 @@ use crate::{
 use axum::{
     extract::{Request, State},
     http::StatusCode,
-    response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use futures::{Stream, stream};
@@ -53,6 +52,13 @@ pub(super) fn router() -> OpenApiRouter<Context> {
 /// What the Pantry has said of a volume.
 fn said<T>(context: &Context, id: VolumeId, answer: Result<T, ClientError>) -> Result<T, ApiError> {
     answer.map_err(|error| context.pantry.explain(id, error).into())
+}
+
+/// The answer to a call that begins a job, or finds it begun.
+type Begun = (StatusCode, ApiJson<PantryJob>);
+
+fn begun(context: &Context, id: VolumeId, answer: Result<PantryJob, ClientError>) -> Result<Begun, ApiError> {
+    Ok((StatusCode::ACCEPTED, ApiJson(said(context, id, answer)?)))
 }
 
 /// The volumes that the sled holds, and how the process does that has them.
@@ -170,10 +176,9 @@ async fn import_url(
     State(context): State<Context>,
     ApiPath(id): ApiPath<VolumeId>,
     ApiJson(request): ApiJson<ImportRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Begun, ApiError> {
     let client = context.pantry.changing(id, request.executor_epoch).await?;
-    let job = said(&context, id, client.pantry_import_url(id, &request).await)?;
-    Ok((StatusCode::ACCEPTED, ApiJson(job)).into_response())
+    begun(&context, id, client.pantry_import_url(id, &request).await)
 }
 
 /// Exports the volume over NBD, at a socket of the sled or over TCP at its address, until it is taken back or the volume is detached. It is
@@ -226,10 +231,9 @@ async fn scrub(
     State(context): State<Context>,
     ApiPath(id): ApiPath<VolumeId>,
     ApiJson(request): ApiJson<ScrubRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Begun, ApiError> {
     let client = context.pantry.changing(id, request.executor_epoch).await?;
-    let job = said(&context, id, client.pantry_scrub(id, &request).await)?;
-    Ok((StatusCode::ACCEPTED, ApiJson(job)).into_response())
+    begun(&context, id, client.pantry_scrub(id, &request).await)
 }
 
 /// Has what lies under the volume copied into it, behind its clients. When the job is done a newer request may give the parent up.
@@ -245,10 +249,9 @@ async fn copy_parent(
     State(context): State<Context>,
     ApiPath(id): ApiPath<VolumeId>,
     ApiJson(request): ApiJson<ScrubRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Begun, ApiError> {
     let client = context.pantry.changing(id, request.executor_epoch).await?;
-    let job = said(&context, id, client.pantry_copy_parent(id, &request).await)?;
-    Ok((StatusCode::ACCEPTED, ApiJson(job)).into_response())
+    begun(&context, id, client.pantry_copy_parent(id, &request).await)
 }
 
 /// Keeps what was written until now as a snapshot, in all members that are full and there.

@@ -36,13 +36,15 @@ pub(crate) fn of_store(error: &StoreError) -> ApiError {
     }
 }
 
-pub(crate) fn of_region(error: &RegionError) -> ApiError {
-    let code = error.code();
-    let problem = Problem::from_error(code, error);
-    match code {
-        Code::DiskUnusable | Code::DownstairsAway => problem.with_retry_after(DISK_RETRY_SECONDS).into(),
-        Code::RegionInUse => problem.with_retry_after(IN_USE_RETRY_SECONDS).into(),
-        _ => problem.into(),
+impl From<RegionError> for ApiError {
+    fn from(error: RegionError) -> ApiError {
+        let code = error.code();
+        let problem = Problem::from_error(code, &error);
+        match code {
+            Code::DiskUnusable | Code::DownstairsAway => problem.with_retry_after(DISK_RETRY_SECONDS).into(),
+            Code::RegionInUse => problem.with_retry_after(IN_USE_RETRY_SECONDS).into(),
+            _ => problem.into(),
+        }
     }
 }
 

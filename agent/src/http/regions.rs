@@ -1,9 +1,6 @@
 //! `/regions`: the sled's parts of volumes.
 
-use crate::{
-    http::{Context, problems},
-    regions::types::Wanted,
-};
+use crate::{http::Context, regions::types::Wanted};
 use axum::{extract::State, http::StatusCode};
 use http_edge::{ApiError, ApiJson, ApiPath, ApiQuery, pages::PageRequest};
 use ids::{RegionId, SnapshotId};
@@ -42,7 +39,7 @@ async fn show(
     State(context): State<Context>,
     ApiPath(id): ApiPath<RegionId>,
 ) -> Result<ApiJson<Region>, ApiError> {
-    context.regions.show(id).await.map(ApiJson).map_err(|error| problems::of_region(&error))
+    Ok(ApiJson(context.regions.show(id).await?))
 }
 
 /// Makes a region, or finds that it is there; the same request may be made again at any time.
@@ -59,8 +56,7 @@ async fn put(
     ApiPath(id): ApiPath<RegionId>,
     ApiJson(request): ApiJson<RegionRequest>,
 ) -> Result<ApiJson<Region>, ApiError> {
-    let create = async { context.regions.create(Wanted::read(id, request)?).await };
-    create.await.map(ApiJson).map_err(|error| problems::of_region(&error))
+    Ok(ApiJson(context.regions.create(Wanted::read(id, request)?).await?))
 }
 
 /// Destroys a region; done if it is not there, and then its PUT, if that comes later, makes nothing. Refused while it has snapshots; a clone's own
@@ -78,8 +74,8 @@ async fn delete(
     ApiPath(id): ApiPath<RegionId>,
     ApiQuery(query): ApiQuery<ExecutorQuery>,
 ) -> Result<StatusCode, ApiError> {
-    let destroyed = context.regions.destroy(id, query.executor_epoch).await;
-    destroyed.map(|()| StatusCode::NO_CONTENT).map_err(|error| problems::of_region(&error))
+    context.regions.destroy(id, query.executor_epoch).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Takes a snapshot of a region that nobody writes; done if it is there, of what the region holds. Of a region that is written its writer takes
@@ -97,8 +93,8 @@ async fn put_snapshot(
     ApiPath((id, snapshot)): ApiPath<(RegionId, SnapshotId)>,
     ApiQuery(query): ApiQuery<ExecutorQuery>,
 ) -> Result<StatusCode, ApiError> {
-    let taken = context.regions.snapshot(id, snapshot, query.executor_epoch).await;
-    taken.map(|()| StatusCode::NO_CONTENT).map_err(|error| problems::of_region(&error))
+    context.regions.snapshot(id, snapshot, query.executor_epoch).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Deletes a snapshot of a region; done if it is not there. Whoever reads it is refused from then on, and it is never taken again under this id.
@@ -115,6 +111,6 @@ async fn delete_snapshot(
     ApiPath((id, snapshot)): ApiPath<(RegionId, SnapshotId)>,
     ApiQuery(query): ApiQuery<ExecutorQuery>,
 ) -> Result<StatusCode, ApiError> {
-    let deleted = context.regions.delete_snapshot(id, snapshot, query.executor_epoch).await;
-    deleted.map(|()| StatusCode::NO_CONTENT).map_err(|error| problems::of_region(&error))
+    context.regions.delete_snapshot(id, snapshot, query.executor_epoch).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

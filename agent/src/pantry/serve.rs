@@ -4,11 +4,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
 use daemon::{
     log::{self, LogError, LogFormat, LogSettings},
+    program::ended,
     state_directory,
     state_lock::{StateLock, StateLockError},
     stop::{self, Again, SignalError},
 };
-use problem::chain;
 use std::{io, net::IpAddr, process::ExitCode};
 use supervised_process::{EndError, pantry};
 use thiserror::Error;
@@ -81,28 +81,18 @@ impl From<TellingArguments> for Option<Telling> {
 /// Holds volumes until SIGTERM or SIGINT; then all are detached, however often it is told.
 #[must_use]
 pub fn run(holding: &Holding) -> ExitCode {
-    told(serve(holding))
+    ended(serve(holding))
 }
 
 /// Ends the Pantry of a directory; done if there is none.
 #[must_use]
 pub fn run_stop(directory: &Utf8Path) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    told(
+    ended(
         runtime
             .map_err(PantryProcessError::Runtime)
             .and_then(|runtime| Ok(runtime.block_on(pantry::end(directory))?)),
     )
-}
-
-fn told(done: Result<(), PantryProcessError>) -> ExitCode {
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", chain(&error));
-            ExitCode::FAILURE
-        }
-    }
 }
 
 fn serve(holding: &Holding) -> Result<(), PantryProcessError> {

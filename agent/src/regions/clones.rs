@@ -12,10 +12,12 @@ use super::{
     plan,
     types::{self, Record, State},
 };
+use crate::disks::Disk;
 use datasets::Dataset;
 use downstairs::{Answer, CloneState, CloneStatus, Order};
 use durable_fs::RealDisk;
-use ids::{RegionId, SnapshotId};
+use futures::future::join_all;
+use ids::{DiskId, RegionId, SnapshotId};
 use sled_client::regions::{RegionClone, RegionClonePhase, RegionState};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -24,12 +26,16 @@ use tokio::sync::watch;
 const TEND_INTERVAL: Duration = Duration::from_secs(2);
 
 impl Regions {
-    /// Sees to it that each read-only region becomes what it is to be, until `stop` turns true.
-    pub async fn tend_clones(self, mut stop: watch::Receiver<bool>) {
+    /// Sees to it that each read-only region becomes what it is to be, until `stop` turns true. A disk that hangs keeps no other one's waiting.
+    pub async fn tend_clones(self, stop: watch::Receiver<bool>) {
+        join_all(self.0.disks.ids().map(|disk| self.tend_clones_on(disk, stop.clone()))).await;
+    }
+
+    async fn tend_clones_on(&self, disk: DiskId, mut stop: watch::Receiver<bool>) {
         // They stay so.
         let mut proven = BTreeSet::new();
         loop {
-            for record in self.0.clones() {
+            for record in self.0.clones_on(disk) {
                 let (region, incarnation) = (record.region, record.incarnation);
                 if proven.contains(&(region, incarnation)) {
                     continue;
@@ -123,13 +129,15 @@ impl Shared {
     /// Refuses to destroy one with snapshots: who reads them may know nothing of the region. A clone has only what it is of, and goes with it.
     pub(super) async fn check_no_snapshots(&self, record: &Record) -> Result<(), RegionError> {
         let region = record.region;
-        let found = self.disk(record.spec.disk)?.datasets.find(region).await;
+        let disk = self.disk(record.spec.disk)?;
+        let found = disk.datasets.find(region).await;
         let found = found.map_err(|source| RegionError::Dataset { region, source })?;
         // Its disk has lost it.
         let Some(dataset) = found else { return Ok(()) };
         let files = downstairs::Disk::new(Arc::new(RealDisk::new(&dataset.directory)));
-        let named = tokio::task::spawn_blocking(move || files.snapshots(region)).await;
-        let named = named.map_err(|_| RegionError::Died { region })?;
+        let named = move || Ok(files.snapshots(region));
+        let named = disk.attempts().blocking("list a region's snapshots", named).await;
+        let named = named.map_err(|source| RegionError::Dataset { region, source })?;
         let mut all = named.map_err(|source| RegionError::SnapshotsUnknown { region, source })?;
         all.retain(|snapshot| !record.is_of(*snapshot));
         match all.iter().min() {
@@ -164,16 +172,18 @@ impl Shared {
             Ok(Answer::Refused { words, .. }) => Err(words),
             Ok(Answer::Done) => Err("its Downstairs answers something else than it was asked".to_owned()),
             // One that is proven is so whoever answers.
-            Err(why) => clone_at_rest(record, dataset).await.ok_or(why),
+            Err(why) => clone_at_rest(disk, record, dataset).await.ok_or(why),
         })
     }
 
     /// Its snapshots, by the names of their files.
     pub(super) async fn snapshots_of(&self, record: &Record, dataset: Option<&Dataset>) -> Vec<SnapshotId> {
         let Some(files) = files_of(record, dataset) else { return Vec::new() };
-        let region = record.region;
-        let named = move || files.snapshots(region);
-        let mut all = match tokio::task::spawn_blocking(named).await {
+        let (region, Some(disk)) = (record.region, self.disks.get(record.spec.disk)) else {
+            return Vec::new();
+        };
+        let named = move || Ok(files.snapshots(region));
+        let mut all = match disk.attempts().blocking("list a region's snapshots", named).await {
             Ok(Ok(all)) => all,
             // The disk says the same elsewhere, in words.
             Ok(Err(_)) | Err(_) => Vec::new(),
@@ -184,9 +194,10 @@ impl Shared {
 }
 
 /// What its file says, if that is that it is proven.
-async fn clone_at_rest(record: &Record, dataset: Option<&Dataset>) -> Option<CloneStatus> {
+async fn clone_at_rest(disk: &Disk, record: &Record, dataset: Option<&Dataset>) -> Option<CloneStatus> {
     let (region, files) = (record.region, files_of(record, dataset)?);
-    let looked = tokio::task::spawn_blocking(move || downstairs::clone_at_rest(&files, region)).await;
+    let look = move || Ok(downstairs::clone_at_rest(&files, region));
+    let looked = disk.attempts().blocking("look at a clone", look).await;
     looked.ok()?.ok().filter(|status| status.state == CloneState::Proven)
 }
 

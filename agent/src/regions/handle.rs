@@ -15,6 +15,7 @@ use crate::disks::{Disk, Disks};
 use datasets::{Dataset, DatasetError, Health};
 use downstairs::{CloneStatus, DiskError, Order};
 use durable_fs::{RealDisk, Storage, StorageError};
+use futures::future::join_all;
 use ids::{DiskId, RegionId, SnapshotId};
 use region::{Geometry, look_outside};
 use sled_client::regions::{Region, RegionState};
@@ -127,13 +128,17 @@ impl Regions {
         let disks: BTreeSet<DiskId> = records.iter().map(|record| record.spec.disk).collect();
         let seen = self.0.seen_of_all(&disks).await;
         let told = records.iter().map(async |record| self.0.tell(record, &seen[&record.spec.disk]).await);
-        futures::future::join_all(told).await
+        join_all(told).await
     }
 
-    /// Finishes destructions that were begun, until `stop` turns true.
-    pub async fn resume(self, mut stop: watch::Receiver<bool>) {
+    /// Finishes destructions that were begun, until `stop` turns true. A disk that hangs keeps no other one's waiting.
+    pub async fn resume(self, stop: watch::Receiver<bool>) {
+        join_all(self.0.disks.ids().map(|disk| self.resume_on(disk, stop.clone()))).await;
+    }
+
+    async fn resume_on(&self, disk: DiskId, mut stop: watch::Receiver<bool>) {
         loop {
-            for (region, executor_epoch) in self.0.being_destroyed() {
+            for (region, executor_epoch) in self.0.being_destroyed(disk) {
                 match self.destroy(region, executor_epoch).await {
                     Ok(()) => tracing::info!(%region, "the destruction of a region was finished"),
                     Err(error) => {
@@ -275,9 +280,11 @@ impl Shared {
         }
     }
 
-    /// Those that are there, and get their content elsewhere.
-    pub(super) fn clones(&self) -> Vec<Record> {
-        let is_clone = |record: &Record| record.state == State::Created && record.spec.source.is_some();
+    /// Those of a disk that are there, and get their content elsewhere.
+    pub(super) fn clones_on(&self, disk: DiskId) -> Vec<Record> {
+        let is_clone = |record: &Record| {
+            record.spec.disk == disk && record.state == State::Created && record.spec.source.is_some()
+        };
         let known = lock(&self.known);
         let record = |known: &Known| match known {
             Known::Record(record) if is_clone(record) => Some(record.as_ref().clone()),
@@ -286,10 +293,10 @@ impl Shared {
         known.values().filter_map(record).collect()
     }
 
-    fn being_destroyed(&self) -> Vec<(RegionId, u64)> {
+    fn being_destroyed(&self, disk: DiskId) -> Vec<(RegionId, u64)> {
         let known = lock(&self.known);
         let record = |known: &Known| match known {
-            Known::Record(record) if record.state == State::Destroying => {
+            Known::Record(record) if record.spec.disk == disk && record.state == State::Destroying => {
                 Some((record.region, record.executor_epoch))
             }
             Known::Record(_) | Known::Tombstone(_) | Known::Unreadable(_) => None,
@@ -306,7 +313,7 @@ impl Shared {
         let report = disk.datasets.disk().await;
         // What the disk's snapshots may come to need is nobody else's.
         let kept = match report.health {
-            Health::Healthy | Health::Degraded => disk.kind().for_snapshots(disk.datasets.as_ref()).await,
+            Health::Healthy | Health::Degraded => disk.for_snapshots().await,
             _ => Ok(0),
         };
         let kept = kept.map_err(|source| RegionError::Dataset { region, source })?;

@@ -9,11 +9,11 @@
 
 use super::{
     arguments::Place,
-    control::Which,
+    control::{Which, told},
     description::{self, DescriptionError},
     pause::Pause,
     regions::new_member,
-    replace::{ReplaceError, identity, told},
+    replace::{ReplaceError, identity},
 };
 use downstairs::{
     Answer, AskError, CLONE_SOURCES_MAX, CloneState, CloneStatus, Disk, DiskError, Order, Source, ask,
@@ -23,8 +23,8 @@ use ids::{RegionId, SnapshotId};
 use region::{BlockSize, Identity, List, NewRegion};
 use std::{error::Error, sync::Arc, time::Duration};
 use uuid::Uuid;
-use volume_export::Request;
-use volume_repair::{ConstructionRequest, Member, RegionSet, SubVolume};
+use volume_export::ExportAt;
+use volume_repair::{ConstructionRequest, Holder, Member, RegionSet, SubVolume};
 
 /// Between two looks how far a clone is.
 const LOOK: Duration = Duration::from_millis(200);
@@ -117,6 +117,7 @@ pub(super) fn replace(
     wanted: &Wanted<'_>,
     is_exported: bool,
 ) -> Result<(), Box<dyn Error>> {
+    let socket = which.socket();
     let block_size =
         BlockSize::of(request.block_size).ok_or(volume_repair::BuildError::BlockSize(request.block_size))?;
     let no_member = || ReplaceError::NoMember { region: wanted.old, volume: which.volume.clone() };
@@ -132,7 +133,7 @@ pub(super) fn replace(
         }
     }
     if is_exported {
-        told(&which.socket(), &Request::Check { volume: Box::new(request.clone()) })?;
+        told(&socket, ExportAt::new(&socket).check(&request), ReplaceError::Missing)?;
     }
     // Before anything is made.
     let _ = asked(wanted.place, &Order::CloneStatus { region: new.region_id }, is_there)?;
@@ -143,7 +144,7 @@ pub(super) fn replace(
     clone(&disk, wanted.place, new.region_id, sources)?;
     description::replace(&which.volume, &request).map_err(CloneError::from)?;
     if is_exported {
-        told(&which.socket(), &Request::Apply { volume: Box::new(request) })?;
+        told(&socket, ExportAt::new(&socket).apply(&request), ReplaceError::Missing)?;
         say!("replaced: it is read from, and region {} is not any more", wanted.old);
     } else {
         say!("replaced: whoever exports the volume next reads from it");

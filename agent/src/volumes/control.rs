@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 use upstairs::{Behind, MemberState, MemberStatus, PhaseName, Role};
-use volume_export::{Answer, ExportStatus, Refusal, RefusalCode, Request, ask};
+use volume_export::{Answer, Applied, ExportStatus, NotAppliedThere, Refusal, RefusalCode, Request, ask};
 use volume_layers::{ScrubPhase, VolumeStatus};
 
 /// `volume activate` looks so long whether the volume becomes active, before it says what it waits for.
@@ -185,6 +185,25 @@ pub(super) fn status(socket: &Utf8Path) -> Result<Box<ExportStatus>, Box<dyn Err
 fn ended(code: RefusalCode, status: &ExportStatus) -> Refusal {
     let words = format!("{}; a later export needs a higher epoch", view::end(status));
     Refusal { code, words }
+}
+
+/// What has become of a request, or would. An error if nobody exports the volume, or what is exported was not built by a request.
+pub(super) fn told(
+    socket: &Utf8Path,
+    applied: Result<Applied, NotAppliedThere>,
+    missing: impl Error + 'static,
+) -> Result<Applied, Box<dyn Error>> {
+    match applied {
+        Ok(Applied::Missing) => {
+            status(socket)?;
+            Err(missing.into())
+        }
+        Ok(applied) => Ok(applied),
+        // Each by its own name.
+        Err(NotAppliedThere::Refused(refusal)) => Err(refusal.into()),
+        Err(NotAppliedThere::Ask(error)) => Err(error.into()),
+        Err(strange @ NotAppliedThere::Strange(_)) => Err(strange.into()),
+    }
 }
 
 pub(super) fn done(answer: Answer) -> Result<(), Refusal> {

@@ -2,19 +2,21 @@
 
 use super::{
     control::{Which, status},
-    pause::Pause,
     view::{Rates, line, page},
 };
 use camino::Utf8Path;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 use std::{
     error::Error,
     io::{self, IsTerminal, Write},
-    time::Duration,
 };
 use volume_export::ExportStatus;
 
 /// How often a live view looks.
-const INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// From the upper left corner, and nothing below.
 const CLEAR: &str = "\x1b[H\x1b[J";
@@ -46,7 +48,6 @@ pub(super) fn look(which: &Which, form: Form) -> Result<(), Box<dyn Error>> {
 
 /// Until somebody ends it: an export that is not there now may be in a moment.
 fn watch(socket: &Utf8Path, json: bool) -> io::Result<()> {
-    let pause = Pause::new()?;
     let mut out = io::stdout();
     let is_terminal = out.is_terminal() && !json;
     let (mut before, mut said): (Option<Box<ExportStatus>>, String) = (None, String::new());
@@ -69,6 +70,19 @@ fn watch(socket: &Utf8Path, json: bool) -> io::Result<()> {
         out.flush()?;
         said = text;
         before = status.ok();
-        pause.wait(INTERVAL);
+        // What is said next may be a long time off: whoever reads need not wait for that.
+        if reader_goes(&out)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Waits for as long as there is between two looks; whether whoever reads has gone meanwhile.
+fn reader_goes(out: &io::Stdout) -> io::Result<bool> {
+    // Of a pipe that nobody reads an error is told, whatever is asked.
+    match poll(&mut [PollFd::new(out, PollFlags::empty())], Some(&INTERVAL)) {
+        Ok(told) => Ok(told > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }

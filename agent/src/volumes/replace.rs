@@ -13,18 +13,17 @@
 use super::{
     arguments::Place,
     cloned,
-    control::{self, Which},
+    control::{self, Which, told},
     description::{self, DescriptionError},
     regions::{Made, RegionError, new_member},
 };
-use camino::Utf8Path;
 use ids::RegionId;
 use region::{BlockSize, Geometry, Identity, List};
 use std::error::Error;
 use upstairs::Role;
-use volume_export::{Answer, Applied, AskError, Refusal, RefusalCode, Request, ask};
+use volume_export::{AskError, ExportAt, Refusal, RefusalCode};
 use volume_layers::VolumeStatus;
-use volume_repair::{BuildError, ConstructionRequest, Member, RegionSet, SubVolume};
+use volume_repair::{BuildError, ConstructionRequest, Holder, Member, RegionSet, SubVolume};
 
 /// Why no member is replaced.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +108,7 @@ pub(super) fn replace(
     // What cannot be used is not made.
     set.named().check()?;
     if is_exported {
-        told(&socket, &Request::Check { volume: Box::new(request.clone()) })?;
+        told(&socket, ExportAt::new(&socket).check(&request), ReplaceError::Missing)?;
     } else if is_gone {
         return Err(ReplaceError::NobodyKnows(old).into());
     }
@@ -122,7 +121,7 @@ pub(super) fn replace(
         say!("nobody exports the volume: whoever does so next fills it");
         return Ok(());
     }
-    match told(&socket, &Request::Apply { volume: Box::new(request) }) {
+    match told(&socket, ExportAt::new(&socket).apply(&request), ReplaceError::Missing) {
         Ok(_) => {
             made.keep();
             say!("started: volume look shows how far it is");
@@ -144,18 +143,6 @@ pub(super) fn replace(
 fn is_refused(error: &(dyn Error + 'static)) -> bool {
     let refusal = error.downcast_ref::<Refusal>();
     refusal.is_some_and(|refusal| refusal.code != RefusalCode::NoAnswer) || error.is::<ReplaceError>()
-}
-
-/// What has become of it, or would.
-pub(super) fn told(socket: &Utf8Path, request: &Request) -> Result<Applied, Box<dyn Error>> {
-    match ask(socket, request)? {
-        Answer::Applied(Applied::Missing) => Err(ReplaceError::Missing.into()),
-        Answer::Applied(applied) => Ok(applied),
-        Answer::Refused(refusal) => Err(refusal.into()),
-        Answer::Status(_) | Answer::Done | Answer::Snapshotted(_) | Answer::Compared(_) => {
-            Err("the export answers something else than it was asked".into())
-        }
-    }
 }
 
 fn sets(request: &mut ConstructionRequest) -> impl Iterator<Item = &mut RegionSet> {

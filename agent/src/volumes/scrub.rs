@@ -7,15 +7,15 @@
 //! ```
 
 use super::{
-    control::{self, Which, done},
+    control::{self, Which, done, told},
     description::{self, DescriptionError},
     parts_view,
 };
 use clap::ValueEnum;
 use std::error::Error;
-use volume_export::{Answer, Applied, Refusal, RefusalCode, Request, ScrubOrder, ask};
+use volume_export::{ExportAt, Refusal, RefusalCode, Request, ScrubOrder, ask};
 use volume_layers::VolumeStatus;
-use volume_repair::ConstructionRequest;
+use volume_repair::{ConstructionRequest, Holder};
 
 /// What is done with a scrub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -85,11 +85,12 @@ pub(super) fn drop_parent(which: &Which) -> Result<(), Box<dyn Error>> {
     let config_version = before.config_version.checked_add(1).ok_or(DropError::NoVersion)?;
     let request = ConstructionRequest { config_version, read_only_parent: None, ..before.clone() };
     // Whoever exports it next is not to have less than there is: the file is changed only if that may be.
-    told(ask(&socket, &Request::Check { volume: Box::new(request.clone()) })?)?;
+    let export = ExportAt::new(&socket);
+    told(&socket, export.check(&request), DropError::Missing)?;
     let replaced = description::replace(volume, &request);
     replaced.map_err(|error: DescriptionError| Box::new(error) as Box<dyn Error>)?;
-    match told(ask(&socket, &Request::Apply { volume: Box::new(request) })?) {
-        Ok(()) => {
+    match told(&socket, export.apply(&request), DropError::Missing) {
+        Ok(_) => {
             say!("nothing lies under the volume any more: {volume} has no parent");
             Ok(())
         }
@@ -101,12 +102,5 @@ pub(super) fn drop_parent(which: &Which) -> Result<(), Box<dyn Error>> {
             }
             Err(error)
         }
-    }
-}
-
-fn told(answer: Answer) -> Result<(), Box<dyn Error>> {
-    match answer {
-        Answer::Applied(Applied::Missing) => Err(DropError::Missing.into()),
-        answer => Ok(done(answer)?),
     }
 }

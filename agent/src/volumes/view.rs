@@ -245,7 +245,7 @@ fn copying(set: &Status, copy: &CopyStatus) -> String {
     let (to, from) = (named(copy.to), named(copy.from));
     let fill = set.members.iter().find(|member| member.region == copy.to).and_then(|member| member.fill);
     match fill {
-        Some(FillStatus { phase, bytes_done, bytes }) => {
+        Some(FillStatus { phase, bytes_done, bytes, .. }) => {
             let percent = bytes_done * 100 / bytes.max(1);
             let limit = copy.bytes_per_second_max;
             let at_most = limit.map(|rate| format!(", at most {} in a second", self::bytes(rate)));

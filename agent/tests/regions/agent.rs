@@ -13,10 +13,10 @@ use std::{
     io::Write,
     net::IpAddr,
     os::unix::fs::PermissionsExt,
-    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+use test_processes::{Group, OwnAddress};
 
 /// Far longer than anything here takes: hanging is the failure.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -36,19 +36,21 @@ impl Drop for Owned {
 
 /// An agent, running or not, and its disks.
 pub(crate) struct Agent {
+    /// All lives of it, what they have started, and every command of the program: killed with this test, however it ends.
+    group: Group,
     pub(crate) temp: Utf8TempDir,
     pub(crate) disks: Vec<DiskId>,
     pub(crate) client: SledClient,
-    address: String,
+    address: OwnAddress,
     /// How `sled-agent disk` is told which one is meant.
     named: Vec<Vec<String>>,
     process: Option<Child>,
 }
 
 impl Agent {
-    /// One with so many disks, not prepared yet. `last` is the last part of its address: each test has one of its own.
-    pub(crate) fn new(disks: usize, last: u8) -> Agent {
-        let mut agent = Agent::without_disks(last);
+    /// One with so many disks, not prepared yet.
+    pub(crate) fn new(disks: usize) -> Agent {
+        let mut agent = Agent::without_disks();
         for _ in 0..disks {
             agent.add_directory();
         }
@@ -63,15 +65,15 @@ impl Agent {
     }
 
     /// One with a directory of a mounted disk as its disk.
-    pub(crate) fn with_directory(dir: &Utf8Path, last: u8) -> Agent {
-        let mut agent = Agent::without_disks(last);
+    pub(crate) fn with_directory(dir: &Utf8Path) -> Agent {
+        let mut agent = Agent::without_disks();
         agent.add_disk("dir", dir.as_str(), vec![dir.to_string()]);
         agent
     }
 
     /// One with a dataset of a pool as its disk, which need not be there.
-    pub(crate) fn with_zfs(dataset: &str, last: u8) -> Agent {
-        let mut agent = Agent::without_disks(last);
+    pub(crate) fn with_zfs(dataset: &str) -> Agent {
+        let mut agent = Agent::without_disks();
         agent.add_disk("zfs", dataset, vec!["--zfs".to_owned(), dataset.to_owned()]);
         agent
     }
@@ -84,10 +86,9 @@ impl Agent {
         self.named.push(named);
     }
 
-    fn without_disks(last: u8) -> Agent {
-        let temp = camino_tempfile::tempdir().unwrap();
-        let [_, _, high, low] = test_disks::inside::process_id().to_be_bytes();
-        let address = format!("127.{}.{low}.{last}", 192 + high % 32);
+    fn without_disks() -> Agent {
+        let (temp, own) = (camino_tempfile::tempdir().unwrap(), OwnAddress::claim());
+        let address = own.ip();
         let config = format!(
             "name = \"alone\"\nstate_dir = \"{0}/state\"\naddress = \"{address}\"\ncoordinators = []\nm2 = []\n\
              [auth]\ntoken_file = \"{0}/own\"\ncoordinator_token_file = \"{0}/coordinator\"\n\
@@ -104,16 +105,17 @@ impl Agent {
         fs::write(temp.path().join("agent.toml"), config).unwrap();
         let options = ClientOptions {
             token: Some(TOKEN.to_owned()),
-            source_address: Some(address.parse().unwrap()),
+            source_address: Some(address.into()),
             read_idle_timeout: None,
         };
         let client = SledClient::new(&format!("http://{address}:12345"), &options).unwrap();
-        Agent { temp, disks: Vec::new(), client, address, named: Vec::new(), process: None }
+        let (disks, named, process) = (Vec::new(), Vec::new(), None);
+        Agent { temp, disks, client, address: own, named, process, group: Group::start() }
     }
 
     /// One whose disks are prepared and served.
-    pub(crate) async fn served(disks: usize, last: u8) -> Agent {
-        let mut agent = Agent::new(disks, last);
+    pub(crate) async fn served(disks: usize) -> Agent {
+        let mut agent = Agent::new(disks);
         for index in 0..disks {
             assert!(agent.disk_command("prepare", index).status().unwrap().success());
         }
@@ -126,12 +128,12 @@ impl Agent {
 
     /// Its own address, from which it and what it has started come to others.
     pub(crate) fn ip(&self) -> IpAddr {
-        self.address.parse().unwrap()
+        self.address.ip().into()
     }
 
     /// Where its sled API is.
     pub(crate) fn address(&self) -> String {
-        format!("{}:12345", self.address)
+        format!("{}:12345", self.address.ip())
     }
 
     pub(crate) fn disk_dir(&self, index: usize) -> Utf8PathBuf {
@@ -144,6 +146,7 @@ impl Agent {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sled-agent"));
         command.args(arguments).current_dir(self.temp.path()).stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
+        self.group.add(&mut command);
         command
     }
 
@@ -154,11 +157,6 @@ impl Agent {
         command
     }
 
-    /// Nobody serves them any more, and nobody can say where they were.
-    pub(crate) fn disks_are_gone(&mut self) {
-        self.named.clear();
-    }
-
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.temp.path().join("log")).unwrap_or_default()
     }
@@ -166,7 +164,7 @@ impl Agent {
     /// Starts it, or a next life of it.
     pub(crate) fn start(&mut self) {
         let mut command = self.command(&["run", "--config", "agent.toml"]);
-        self.process = Some(command.process_group(0).spawn().unwrap());
+        self.process = Some(command.spawn().unwrap());
     }
 
     /// SIGKILL to the agent alone.

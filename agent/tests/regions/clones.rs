@@ -76,6 +76,17 @@ impl Origin {
         origin
     }
 
+    /// What was written before is there, and more can be, by the writer of this epoch.
+    pub(crate) fn is_as_it_was(&self, epoch: u32) {
+        let of = (self.region, self.set, self.snapshot);
+        for block in [256, 24 * 256 - 1] {
+            let counter = u8::try_from(block / 256 + 1).unwrap();
+            assert_eq!(Peer::read_snapshot(self.address, of, block).unwrap()[0], counter);
+        }
+        let mut writer = Peer::writer(self.address, self.region, self.set, epoch);
+        writer.write(Position { epoch, counter: 1 }, 0, 1, 7);
+    }
+
     pub(crate) fn source(&self, address: SocketAddr) -> RegionSource {
         let member = RegionSourceMember { region_id: self.region, incarnation: self.incarnation, address };
         RegionSource { snapshot_id: self.snapshot, members: vec![member] }
@@ -107,7 +118,7 @@ async fn kill_downstairs(agent: &Agent, index: usize) {
 
 #[tokio::test]
 async fn a_read_only_region_is_ready_when_it_is_proven_whoever_was_killed_meanwhile() {
-    let mut agent = Agent::served(2, 5).await;
+    let mut agent = Agent::served(2).await;
     let origin = Origin::on(&agent).await;
     let clone = RegionId::generate();
     // Its source is where nobody listens, so it is not done before all have been killed.
@@ -170,7 +181,7 @@ async fn a_read_only_region_is_ready_when_it_is_proven_whoever_was_killed_meanwh
 
 #[tokio::test]
 async fn a_region_that_is_being_cloned_is_destroyed_and_one_that_cannot_be_is_told_why() {
-    let agent = Agent::served(1, 6).await;
+    let agent = Agent::served(1).await;
     let origin = Origin::on(&agent).await;
     // As it is copied, and as it waits for a source.
     let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -205,7 +216,7 @@ async fn a_region_that_is_being_cloned_is_destroyed_and_one_that_cannot_be_is_to
 
 #[tokio::test]
 async fn snapshots_are_taken_and_deleted_by_who_has_the_newest_right_and_as_often_as_it_is_asked() {
-    let agent = Agent::served(1, 7).await;
+    let agent = Agent::served(1).await;
     let origin = Origin::on(&agent).await;
     let (client, region, second) = (&agent.client, origin.region, SnapshotId::generate());
     agent.eventually(async || client.put_region_snapshot(region, second, 6).await).await;
@@ -249,7 +260,7 @@ async fn snapshots_are_taken_and_deleted_by_who_has_the_newest_right_and_as_ofte
 
 #[tokio::test]
 async fn a_snapshot_that_was_deleted_is_taken_again_by_no_call_that_was_on_its_way() {
-    let mut agent = Agent::served(1, 28).await;
+    let mut agent = Agent::served(1).await;
     let origin = Origin::on(&agent).await;
     let (region, never) = (origin.region, SnapshotId::generate());
     for snapshot in [origin.snapshot, never] {

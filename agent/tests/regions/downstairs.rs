@@ -13,7 +13,7 @@ fn pid(raw: u32) -> Pid {
 
 #[tokio::test]
 async fn it_outlives_the_agent_is_found_again_and_is_started_again_when_it_dies() {
-    let mut agent = Agent::served(1, 1).await;
+    let mut agent = Agent::served(1).await;
     let first = agent.stands(0, DownstairsState::Running).await.downstairs;
     let served_by = first.pid.unwrap();
     assert_eq!((first.address.port(), first.restarts), (12400, 0));
@@ -49,7 +49,7 @@ async fn it_outlives_the_agent_is_found_again_and_is_started_again_when_it_dies(
 
 #[tokio::test]
 async fn a_disk_that_is_not_there_is_waited_for_and_one_that_somebody_has_is_left_to_him() {
-    let mut agent = Agent::new(2, 2);
+    let mut agent = Agent::new(2);
     let dirs = [agent.disk_dir(0), agent.disk_dir(1)];
     let prepare = |dir: &str| assert!(agent.command(&["disk", "prepare", dir]).status().unwrap().success());
     prepare(dirs[1].as_str());
@@ -91,7 +91,7 @@ async fn a_disk_that_is_not_there_is_waited_for_and_one_that_somebody_has_is_lef
 
 #[tokio::test]
 async fn a_port_that_somebody_else_has_is_told_and_tried_again() {
-    let mut agent = Agent::served(1, 3).await;
+    let mut agent = Agent::served(1).await;
     let address = agent.stands(0, DownstairsState::Running).await.downstairs.address;
     agent.stop();
     assert!(agent.command(&["disk", "stop", agent.disk_dir(0).as_str()]).status().unwrap().success());

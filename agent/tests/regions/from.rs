@@ -53,7 +53,7 @@ async fn serve_once(server: TcpListener) -> io::Result<IpAddr> {
 
 #[tokio::test]
 async fn an_export_comes_to_members_and_servers_from_the_address_that_it_is_given() {
-    let agent = Agent::new(0, 30);
+    let agent = Agent::new(0);
     let (server, web) = listener().await;
     let (mut members, mut addresses) = (Vec::new(), Vec::new());
     for _ in 0..3 {

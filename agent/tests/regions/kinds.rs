@@ -17,13 +17,13 @@ use test_disks::{Kind, TestDisk};
 
 /// Makes a test of each claim, named by kind of disk and claim. Each has an address of its own.
 macro_rules! on {
-    ($kind:ident, $module:ident, $($claim:ident: $last:literal),+ $(,)?) => {
+    ($kind:ident, $module:ident, $($claim:ident),+ $(,)?) => {
         mod $module {
             $(#[test]
             fn $claim() {
                 let name = concat!("kinds::", stringify!($module), "::", stringify!($claim));
                 test_disks::inside::run(name, test_disks::Kind::$kind, async || {
-                    let (disk, agent) = super::served(test_disks::Kind::$kind, $last).await;
+                    let (disk, agent) = super::served(test_disks::Kind::$kind).await;
                     super::$claim(&disk, agent).await;
                 });
             })+
@@ -32,25 +32,28 @@ macro_rules! on {
 }
 
 on!(
-    Ext4, ext4,
-    snapshots_and_clones_keep_what_was: 130, kills_leave_what_was_acknowledged: 131, room_comes_back: 132,
-    a_snapshot_is_refused_where_its_writer_would_wait_for_room_later: 133,
+    Ext4,
+    ext4,
+    snapshots_and_clones_keep_what_was,
+    kills_leave_what_was_acknowledged,
+    room_comes_back,
+    a_snapshot_is_refused_where_its_writer_would_wait_for_room_later,
 );
 on!(
-    Xfs, xfs,
-    snapshots_and_clones_keep_what_was: 134, kills_leave_what_was_acknowledged: 135, room_comes_back: 136,
-    a_snapshot_is_refused_where_its_writer_would_wait_for_room_later: 137,
+    Xfs,
+    xfs,
+    snapshots_and_clones_keep_what_was,
+    kills_leave_what_was_acknowledged,
+    room_comes_back,
+    a_snapshot_is_refused_where_its_writer_would_wait_for_room_later,
 );
 // It says only roughly what may still be written: so nothing is claimed of it when it is nearly full.
-on!(
-    Btrfs, btrfs,
-    snapshots_and_clones_keep_what_was: 138, kills_leave_what_was_acknowledged: 139, room_comes_back: 140,
-);
+on!(Btrfs, btrfs, snapshots_and_clones_keep_what_was, kills_leave_what_was_acknowledged, room_comes_back,);
 
 /// An agent with one disk of that kind, served.
-async fn served(kind: Kind, last: u8) -> (TestDisk, Agent) {
+async fn served(kind: Kind) -> (TestDisk, Agent) {
     let disk = TestDisk::start(kind).await;
-    let mut agent = Agent::with_directory(&disk.root(), last);
+    let mut agent = Agent::with_directory(&disk.root());
     assert!(agent.disk_command("prepare", 0).status().unwrap().success(), "{}", agent.log());
     agent.start();
     let told = agent.stands(0, DownstairsState::Running).await;

@@ -7,7 +7,7 @@ use std::fs;
 
 #[tokio::test]
 async fn the_inventory_has_each_regions_dataset_and_strangers_and_what_the_records_do_not_know() {
-    let mut agent = Agent::served(2, 29).await;
+    let mut agent = Agent::served(2).await;
     let mut made = Vec::new();
     for disk in [0, 0, 1] {
         let wanted = request(agent.disks[disk], RegionSetId::generate());

@@ -10,7 +10,7 @@ use std::fs;
 
 #[tokio::test]
 async fn regions_of_one_set_are_a_volume_that_is_whole_whoever_was_killed_meanwhile() {
-    let agent = Agent::served(3, 4).await;
+    let agent = Agent::served(3).await;
     let Made { request, members } = set::make(&agent, 4096, 256).await;
     fs::write(agent.temp.path().join("volume.json"), serde_json::to_vec(&request).unwrap()).unwrap();
     let listen = format!("unix:{}/nbd", agent.temp.path());

@@ -7,11 +7,15 @@ use region_wire::{BlockData, Blocks, Hello, Inbox, Outbox, Reply, Request};
 use std::{
     io::{IoSlice, Read, Write},
     net::{SocketAddr, TcpStream},
+    time::Duration,
 };
 use uuid::Uuid;
 
 /// Bytes of a block.
 pub(crate) const BLOCK: usize = 4_096;
+
+/// Far longer than any answer takes: hanging is the failure.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A connection, on which each question has one answer.
 pub(crate) struct Peer {
@@ -21,7 +25,9 @@ pub(crate) struct Peer {
 
 impl Peer {
     fn connect(address: SocketAddr, hello: Hello) -> (Peer, Reply) {
-        let mut peer = Peer { socket: TcpStream::connect(address).unwrap(), inbox: Inbox::new() };
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut peer = Peer { socket, inbox: Inbox::new() };
         let said = peer.ask(&Request::Hello(hello));
         (peer, said)
     }

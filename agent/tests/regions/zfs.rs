@@ -19,10 +19,10 @@ use test_disks::{Asked, DATASET, Kind, POOL, TestDisk, command, inside, wait_for
 const MIB: u64 = 1 << 20;
 
 /// Runs a claim of a pool without datasets, and of an agent that is to have one of it and is not started.
-fn run(name: &str, last: u8, claim: impl AsyncFnOnce(&mut TestDisk, &mut Agent)) {
+fn run(name: &str, claim: impl AsyncFnOnce(&mut TestDisk, &mut Agent)) {
     inside::run(&format!("zfs::{name}"), Kind::Zfs, async || {
         let mut pool = TestDisk::start(Kind::Zfs).await;
-        let mut agent = Agent::with_zfs(DATASET, last);
+        let mut agent = Agent::with_zfs(DATASET);
         claim(&mut pool, &mut agent).await;
     });
 }
@@ -74,7 +74,7 @@ fn write_all(peer: &mut Peer, epoch: u32, fill: u8) -> Result<(), Reply> {
 
 #[test]
 fn its_regions_are_made_and_destroyed_as_often_as_it_is_asked() {
-    run("its_regions_are_made_and_destroyed_as_often_as_it_is_asked", 120, async |pool, agent| {
+    run("its_regions_are_made_and_destroyed_as_often_as_it_is_asked", async |pool, agent| {
         // Nothing is made before somebody says so.
         agent.start();
         let missing = agent.stands(0, DownstairsState::WaitingForDisk).await;
@@ -120,7 +120,7 @@ fn its_regions_are_made_and_destroyed_as_often_as_it_is_asked() {
 
 #[test]
 fn a_list_of_regions_costs_one_listing_of_their_disk() {
-    run("a_list_of_regions_costs_one_listing_of_their_disk", 128, async |pool, agent| {
+    run("a_list_of_regions_costs_one_listing_of_their_disk", async |pool, agent| {
         const REGIONS: usize = 6;
         served(agent).await;
         let origin = Origin::on(agent).await;
@@ -162,7 +162,7 @@ async fn unmounted(region: RegionId) {
 
 #[test]
 fn what_is_written_is_kept_by_snapshots_and_clones() {
-    run("what_is_written_is_kept_by_snapshots_and_clones", 121, async |_, agent| {
+    run("what_is_written_is_kept_by_snapshots_and_clones", async |_, agent| {
         served(agent).await;
         let origin = Origin::on(agent).await;
         let clone = RegionId::generate();
@@ -185,7 +185,7 @@ fn what_is_written_is_kept_by_snapshots_and_clones() {
 
 #[test]
 fn a_region_that_has_all_of_its_quota_waits_for_room_and_no_other_one_does() {
-    run("a_region_that_has_all_of_its_quota_waits_for_room_and_no_other_one_does", 122, async |_, agent| {
+    run("a_region_that_has_all_of_its_quota_waits_for_room_and_no_other_one_does", async |_, agent| {
         served(agent).await;
         let (region, set, made, _) = small(agent).await;
         let address = made.address.unwrap();
@@ -224,88 +224,40 @@ fn a_region_that_has_all_of_its_quota_waits_for_room_and_no_other_one_does() {
 
 #[test]
 fn a_pool_that_is_exported_is_waited_for_and_served_again_when_it_is_imported() {
-    run(
-        "a_pool_that_is_exported_is_waited_for_and_served_again_when_it_is_imported",
-        123,
-        async |pool, agent| {
-            let before = served(agent).await;
-            let origin = Origin::on(agent).await;
-            agent.stop();
-            assert!(agent.disk_command("stop", 0).status().unwrap().success(), "{}", agent.log());
-            command(&["zpool", "export", POOL]);
-            agent.start();
-            let away = agent.stands(0, DownstairsState::WaitingForDisk).await;
-            assert_eq!((away.health, away.dir, away.downstairs.pid), (DiskHealth::Missing, None, None));
-            assert_eq!((away.zfs.unwrap().pool_state, away.space), (None, None));
-            let says = |reason: &Option<String>| {
-                reason.as_ref().is_some_and(|why| why.contains("no such pool") && why.contains("import it"))
-            };
-            agent.disk_where(0, |disk| says(&disk.reason) && says(&disk.downstairs.reason)).await;
-            let wanted = clones::request(agent.disks[0], origin.set);
-            let refused = agent.client.put_region(RegionId::generate(), &wanted).await;
-            assert!(said(refused).contains("disk_unusable"));
-            let region = agent.client.region(origin.region).await.unwrap();
-            assert!(region.state == RegionState::Created && region.reason.unwrap().contains("no such pool"));
-            assert!(!pool.root().exists(), "nothing is made in its place");
+    run("a_pool_that_is_exported_is_waited_for_and_served_again_when_it_is_imported", async |pool, agent| {
+        let before = served(agent).await;
+        let origin = Origin::on(agent).await;
+        agent.stop();
+        assert!(agent.disk_command("stop", 0).status().unwrap().success(), "{}", agent.log());
+        command(&["zpool", "export", POOL]);
+        agent.start();
+        let away = agent.stands(0, DownstairsState::WaitingForDisk).await;
+        assert_eq!((away.health, away.dir, away.downstairs.pid), (DiskHealth::Missing, None, None));
+        assert_eq!((away.zfs.unwrap().pool_state, away.space), (None, None));
+        let says = |reason: &Option<String>| {
+            reason.as_ref().is_some_and(|why| why.contains("no such pool") && why.contains("import it"))
+        };
+        agent.disk_where(0, |disk| says(&disk.reason) && says(&disk.downstairs.reason)).await;
+        let wanted = clones::request(agent.disks[0], origin.set);
+        let refused = agent.client.put_region(RegionId::generate(), &wanted).await;
+        assert!(said(refused).contains("disk_unusable"));
+        let region = agent.client.region(origin.region).await.unwrap();
+        assert!(region.state == RegionState::Created && region.reason.unwrap().contains("no such pool"));
+        assert!(!pool.root().exists(), "nothing is made in its place");
 
-            pool.bring_back();
-            let back = agent.stands(0, DownstairsState::Running).await;
-            assert_eq!(
-                (back.health, back.downstairs.address, back.dir),
-                (DiskHealth::Healthy, before.downstairs.address, before.dir)
-            );
-            is_as_it_was(&origin);
-        },
-    );
-}
-
-/// What was written before is there, and more can be.
-fn is_as_it_was(origin: &Origin) {
-    let of = (origin.region, origin.set, origin.snapshot);
-    assert_eq!(Peer::read_snapshot(origin.address, of, 256).unwrap()[0], 2);
-    let mut writer = Peer::writer(origin.address, origin.region, origin.set, 3);
-    writer.write(Position { epoch: 3, counter: 1 }, 0, 1, 7);
-}
-
-/// Once nobody serves it, with why.
-async fn is_gone(agent: &mut Agent) -> String {
-    let gone = |disk: &DiskStatus| {
-        let downstairs = &disk.downstairs;
-        downstairs.state == DownstairsState::WaitingForDisk && downstairs.pid.is_none()
-    };
-    let away = agent.disk_where(0, gone).await;
-    assert_eq!((away.health, away.dir), (DiskHealth::Missing, None));
-    assert!(agent.log().contains("the disk that was at"), "{}", agent.log());
-    agent.disks_are_gone();
-    away.reason.unwrap()
-}
-
-/// It could go on with the files that it has open, and nobody else would find them.
-#[test]
-fn its_downstairs_ends_when_the_disk_is_gone_from_its_path() {
-    run("its_downstairs_ends_when_the_disk_is_gone_from_its_path", 126, async |pool, agent| {
-        served(agent).await;
-        Origin::on(agent).await;
-        command(&["umount", "--recursive", "--lazy", pool.mountpoint().as_str()]);
-        let why = is_gone(agent).await;
-        assert!(why.contains("is not mounted: `zfs mount tank/bobsled`"), "{why}");
-    });
-}
-
-#[test]
-fn its_downstairs_ends_when_the_pools_daemon_is_dead() {
-    run("its_downstairs_ends_when_the_pools_daemon_is_dead", 127, async |pool, agent| {
-        served(agent).await;
-        Origin::on(agent).await;
-        pool.kill_daemon();
-        let why = is_gone(agent).await;
-        assert!(why.contains("zfs-fuse daemon is running"), "{why}");
+        pool.bring_back();
+        let back = agent.stands(0, DownstairsState::Running).await;
+        assert_eq!(
+            (back.health, back.downstairs.address, back.dir),
+            (DiskHealth::Healthy, before.downstairs.address, before.dir)
+        );
+        origin.is_as_it_was(3);
     });
 }
 
 #[test]
 fn its_downstairs_outlives_the_agent_and_the_next_one_mounts_what_is_not() {
-    run("its_downstairs_outlives_the_agent_and_the_next_one_mounts_what_is_not", 124, async |pool, agent| {
+    run("its_downstairs_outlives_the_agent_and_the_next_one_mounts_what_is_not", async |pool, agent| {
         let first = served(agent).await.downstairs;
         let origin = Origin::on(agent).await;
         agent.kill();
@@ -339,7 +291,7 @@ fn its_downstairs_outlives_the_agent_and_the_next_one_mounts_what_is_not() {
 
 #[test]
 fn why_it_cannot_be_served_is_told_and_it_is_when_that_is_mended() {
-    run("why_it_cannot_be_served_is_told_and_it_is_when_that_is_mended", 125, async |pool, agent| {
+    run("why_it_cannot_be_served_is_told_and_it_is_when_that_is_mended", async |pool, agent| {
         assert!(agent.disk_command("prepare", 0).status().unwrap().success());
         command(&["zfs", "unmount", DATASET]);
         agent.start();
@@ -374,7 +326,7 @@ fn why_it_cannot_be_served_is_told_and_it_is_when_that_is_mended() {
 /// As a suspended pool does: whoever asks it waits. The agent says so after its limit, of what is on that disk alone.
 #[test]
 fn a_pool_that_does_not_answer_is_told_in_time_and_other_disks_go_on() {
-    run("a_pool_that_does_not_answer_is_told_in_time_and_other_disks_go_on", 129, async |pool, agent| {
+    run("a_pool_that_does_not_answer_is_told_in_time_and_other_disks_go_on", async |pool, agent| {
         agent.add_directory();
         assert!(agent.disk_command("prepare", 1).status().unwrap().success(), "{}", agent.log());
         let before = served(agent).await;

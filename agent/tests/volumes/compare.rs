@@ -1,7 +1,7 @@
 //! `volume compare` of an export that somebody takes over from in the middle: what was found until then is shown, and then why it does not
 //! go on. The command asks through a relay, which knows when the first step was answered.
 
-use crate::shell::{Shell, address_of_this_process};
+use crate::shell::{SECONDS_MAX, start};
 use camino::Utf8Path;
 use std::{
     fs,
@@ -10,29 +10,25 @@ use std::{
     sync::{Arc, Mutex},
     thread,
 };
+use test_processes::OwnAddress;
 
-/// A volume of 8 MiB, which is compared in two steps, and an export of it.
+/// A volume of 8 MiB, which is compared in two steps, and an export of it, which goes on.
 const SERVE: &str = r#"
 for disk in 1 2 3; do mkdir disk$disk; done
 sled-agent volume create --size 8MiB --output volume.json \
-    --member disk1@ADDRESS:PORT1 --member disk2@ADDRESS:PORT2 --member disk3@ADDRESS:PORT3
-for disk in 1 2 3; do sled-agent downstairs --directory disk$disk --listen ADDRESS:PORT$disk & done
+    --member disk1@ADDRESS:12401 --member disk2@ADDRESS:12402 --member disk3@ADDRESS:12403
+for disk in 1 2 3; do sled-agent downstairs --directory disk$disk --listen ADDRESS:1240$disk & done
 sled-agent volume export --volume volume.json --epoch 1 --listen unix:$PWD/nbd --control $PWD/first &
 sled-agent volume wait volume.json --control first --for whole
-touch served
-wait
 "#;
 
-/// Somebody else becomes the writer.
+/// Somebody else becomes the writer, and stays it.
 const TAKE_OVER: &str = r#"
 sled-agent volume export --volume volume.json --epoch 2 --listen unix:$PWD/other --control $PWD/second &
 sled-agent volume wait volume.json --control second --for active
-touch taken
-wait
 "#;
 
 const COMPARE: &str = r#"
-until [ -e served ]; do :; done
 sled-agent volume compare volume.json --control relay JSON && exit 1
 echo "ended with $?"
 "#;
@@ -58,36 +54,35 @@ fn relay(listener: &UnixListener, to: &Utf8Path, before_the_second: impl FnOnce(
     }
 }
 
-/// What `volume compare` says that is refused at its second step. The members' ports begin with this one.
-fn said_if_refused(json: &str, port: &str) -> String {
-    let directory = camino_tempfile::tempdir().unwrap();
+/// What `volume compare` says that is refused at its second step.
+fn said_if_refused(json: &str) -> String {
+    let (directory, address) = (camino_tempfile::tempdir().unwrap(), OwnAddress::claim());
     let at = |name: &str| directory.path().join(name);
-    let start = {
+    let run = {
         let directory = directory.path().to_owned();
-        move |script: &str, output: &str| Shell::start(script, &directory, &directory.join(output))
-    };
-    let listener = UnixListener::bind(at("relay")).unwrap();
-    let serve = SERVE.replace("ADDRESS", &address_of_this_process()).replace("PORT", port);
-    let _serves = start(&serve, "served_said");
-    let mut compares = start(&COMPARE.replace("JSON", json), "said");
-    let (taken_over, first) = (Arc::new(Mutex::new(None)), at("first"));
-    let take_over = {
-        let taken_over = Arc::clone(&taken_over);
-        move || {
-            *taken_over.lock().unwrap() = Some(start(TAKE_OVER, "other_said"));
-            assert!(start("until [ -e taken ]; do :; done", "waited").ends_well());
+        move |script: &str, output: &str| {
+            let shell = start(script, &directory, &directory.join(output));
+            let ended_well = shell.ends_well(SECONDS_MAX);
+            let said = fs::read_to_string(directory.join(output)).unwrap();
+            assert!(ended_well, "{said}");
+            (shell, said)
         }
     };
+    let listener = UnixListener::bind(at("relay")).unwrap();
+    let _serves = run(&SERVE.replace("ADDRESS", &address.ip().to_string()), "served_said");
+    let (taken_over, first) = (Arc::new(Mutex::new(None)), at("first"));
+    let take_over = {
+        let (taken_over, run) = (Arc::clone(&taken_over), run.clone());
+        move || *taken_over.lock().unwrap() = Some(run(TAKE_OVER, "other_said"))
+    };
     thread::spawn(move || relay(&listener, &first, take_over));
-    let ended_well = compares.ends_well();
-    let said = fs::read_to_string(at("said")).unwrap();
-    assert!(ended_well, "{said}");
+    let (_, said) = run(&COMPARE.replace("JSON", json), "said");
     said
 }
 
 #[test]
 fn what_was_found_before_a_step_is_refused_is_shown() {
-    let said = said_if_refused("", "1261");
+    let said = said_if_refused("");
     let rows = said.lines().filter(|line| line.split_whitespace().take(5).eq(["1024", "0", "0", "0", "-"]));
     assert_eq!(rows.count(), 3, "{said}");
     let left = said.split_once("blocks from 1024 on were not compared\n").map(|(_, left)| left);
@@ -97,7 +92,7 @@ fn what_was_found_before_a_step_is_refused_is_shown() {
 
 #[test]
 fn what_was_found_before_a_step_is_refused_is_there_as_json_too() {
-    let said = said_if_refused("--json", "1262");
+    let said = said_if_refused("--json");
     let found: serde_json::Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
     let compared: Vec<_> = found["copies"].as_array().unwrap().iter().map(|copy| &copy["blocks"]).collect();
     assert_eq!(compared, [1024; 3], "{said}");

@@ -4,11 +4,12 @@
 //! The disks are small tmpfs in a mount namespace of the script's own, which ends with it. A machine that lets nobody make such a
 //! namespace leaves the test out.
 
-use crate::shell::{Shell, address_of_this_process};
+use crate::shell::{SECONDS_MAX, start};
 use std::{
     fs,
     process::{Command, Stdio},
 };
+use test_processes::OwnAddress;
 
 /// As root there is no need for a namespace of users.
 fn unshare() -> &'static str {
@@ -23,12 +24,13 @@ fn can_unshare() -> bool {
 
 /// Fills the disks behind the making of the volume, writes all of it twice over, and reads it.
 const SCRIPT: &str = r#"
+mkfifo serving
 for disk in 1 2 3; do mkdir disk$disk; mount -t tmpfs -o size=96m none disk$disk; done
 sled-agent volume create --size 32MiB --output volume.json \
     --member disk1@ADDRESS:12401 --member disk2@ADDRESS:12402 --member disk3@ADDRESS:12403
 for disk in 1 2 3; do
-    sled-agent downstairs --directory disk$disk --listen ADDRESS:1240$disk &
-    until [ -e disk$disk/lock ]; do :; done
+    sled-agent downstairs --directory disk$disk --listen ADDRESS:1240$disk > serving &
+    head --lines 1 serving
     dd if=/dev/zero of=disk$disk/filler bs=4k status=none 2>/dev/null || echo "disk$disk is full"
 done
 sled-agent volume create --size 1MiB --output other.json \
@@ -51,12 +53,12 @@ fn a_volume_on_full_disks_is_written_and_read_and_no_other_one_is_made_there() {
         eprintln!("this machine lets nobody make a mount namespace");
         return;
     }
-    let directory = camino_tempfile::tempdir().unwrap();
+    let (directory, address) = (camino_tempfile::tempdir().unwrap(), OwnAddress::claim());
     let said = directory.path().join("said");
-    let script = SCRIPT.replace("ADDRESS", &address_of_this_process());
+    let script = SCRIPT.replace("ADDRESS", &address.ip().to_string());
     fs::write(directory.path().join("script"), script).unwrap();
-    let ended_well =
-        Shell::start(&format!("exec {} bash -eu script", unshare()), directory.path(), &said).ends_well();
+    let shell = start(&format!("exec {} bash -eu script", unshare()), directory.path(), &said);
+    let ended_well = shell.ends_well(SECONDS_MAX);
     let said = fs::read_to_string(&said).unwrap();
     assert!(ended_well, "{said}");
     for disk in 1..=3 {

@@ -5,9 +5,10 @@
 //! `…` stands for anything, and one space for any number of them. The addresses of the page are other ones of this machine here, so that
 //! several runs go beside each other.
 
-use crate::shell::{Shell, address_of_this_process};
+use crate::shell::{SECONDS_MAX, start};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::fs;
+use test_processes::OwnAddress;
 
 /// The page.
 const PAGE: &str = include_str!("../../../docs/VOLUMES.md");
@@ -73,15 +74,15 @@ fn not_shown<'a>(shows: &'a [String], output: &str) -> Option<&'a String> {
 fn run(steps: &[Step], directory: &Utf8Path) -> (Vec<String>, bool) {
     let output: Utf8PathBuf = directory.join("said");
     let blocks = steps.iter().map(|step| format!("{}\necho '{NEXT}'\n", step.commands));
-    let ended_well = Shell::start(&blocks.collect::<String>(), directory, &output).ends_well();
+    let ended_well = start(&blocks.collect::<String>(), directory, &output).ends_well(SECONDS_MAX);
     let said = fs::read_to_string(&output).unwrap();
     (said.split(NEXT).map(str::to_owned).collect(), ended_well)
 }
 
 #[test]
 fn every_command_of_the_page_does_what_the_page_shows() {
-    let directory = camino_tempfile::tempdir().unwrap();
-    let page = PAGE.replace(ADDRESS, &address_of_this_process());
+    let (directory, address) = (camino_tempfile::tempdir().unwrap(), OwnAddress::claim());
+    let page = PAGE.replace(ADDRESS, &address.ip().to_string());
     let steps = steps(&page);
     assert!(steps.len() >= 8, "the page has {} blocks of commands", steps.len());
     let (said, ended_well) = run(&steps, directory.path());

@@ -21,6 +21,7 @@ use std::{
     process::{Output, Stdio},
     sync::Arc,
 };
+use test_processes::Group;
 use tokio::sync::Notify;
 use tokio::{net::TcpListener, process::Command, task::JoinHandle};
 
@@ -135,6 +136,7 @@ impl Program {
         command.args(arguments).env_clear().env("HOME", self.home.path().as_str());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.home.path()).stdin(Stdio::null()).kill_on_drop(true);
+        Group::of_this_process().add(command.as_std_mut());
         command
     }
 

@@ -33,7 +33,7 @@ use volume_repair::{ConstructionRequest, SubVolume};
 
 #[tokio::test]
 async fn a_volume_that_is_held_elsewhere_is_refused_by_name_and_nothing_has_changed() {
-    let agent = Agent::served(3, 13).await;
+    let agent = Agent::served(3).await;
     let Made { request, .. } = set::make(&agent, BLOCK, BLOCKS).await;
     let request = ConstructionRequest { epoch: 4, ..request };
     let mut holder = elsewhere(&agent, &ConstructionRequest { epoch: 5, ..request.clone() }, 5);
@@ -83,7 +83,7 @@ async fn a_volume_that_is_held_elsewhere_is_refused_by_name_and_nothing_has_chan
 
 #[tokio::test]
 async fn exports_are_read_only_or_read_write_and_nobody_writes_beside_an_import() {
-    let agent = Agent::served(3, 18).await;
+    let agent = Agent::served(3).await;
     let request = attached(&agent).await;
     let all = content(10);
     let web = Web::start(all.clone(), &HELD).await;
@@ -127,7 +127,7 @@ async fn exports_are_read_only_or_read_write_and_nobody_writes_beside_an_import(
 
 #[tokio::test]
 async fn a_volume_whose_members_are_away_holds_up_no_other_one() {
-    let agent = Agent::served(3, 19).await;
+    let agent = Agent::served(3).await;
     let Made { mut request, .. } = set::make(&agent, BLOCK, BLOCKS).await;
     let SubVolume::RegionSet(set) = &mut request.sub_volumes[0] else { panic!("it is a set") };
     // Nobody listens there.
@@ -166,7 +166,7 @@ async fn a_volume_whose_members_are_away_holds_up_no_other_one() {
 
 #[tokio::test]
 async fn a_snapshot_keeps_what_was_there_and_is_read_beside_the_volume() {
-    let agent = Agent::served(3, 20).await;
+    let agent = Agent::served(3).await;
     let request = attached(&agent).await;
     let (old, new) = (content(13), content(14));
     import(&agent, &request, &whole(), &old).await.unwrap();
@@ -266,7 +266,7 @@ impl Sits {
 
 #[tokio::test]
 async fn an_export_is_taken_back_once_and_not_from_under_its_clients_unless_by_force() {
-    let agent = Agent::served(3, 32).await;
+    let agent = Agent::served(3).await;
     let request = attached(&agent).await;
     let (all, unix) = (content(50), |read_only| ExportRequest::unix(1, read_only));
     // Before it was exported nobody could write or read.
@@ -327,7 +327,7 @@ async fn an_export_is_taken_back_once_and_not_from_under_its_clients_unless_by_f
 
 #[tokio::test]
 async fn over_tcp_a_volume_is_at_the_sleds_own_address_and_nowhere_else() {
-    let agent = Agent::served(3, 33).await;
+    let agent = Agent::served(3).await;
     let request = attached(&agent).await;
     import(&agent, &request, &whole(), &content(51)).await.unwrap();
     let own = own_address(&agent);
@@ -380,7 +380,7 @@ async fn over_tcp_a_volume_is_at_the_sleds_own_address_and_nowhere_else() {
 
 #[tokio::test]
 async fn a_config_that_allows_no_export_over_tcp_is_obeyed() {
-    let mut agent = Agent::served(3, 34).await;
+    let mut agent = Agent::served(3).await;
     agent.stop();
     let mut config = File::options().append(true).open(agent.temp.path().join("agent.toml")).unwrap();
     writeln!(config, "[pantry]\ntcp_exports = \"off\"").unwrap();
@@ -396,7 +396,7 @@ async fn a_config_that_allows_no_export_over_tcp_is_obeyed() {
 
 #[tokio::test]
 async fn exports_are_there_after_their_agent_was_killed_and_gone_after_their_pantry_was() {
-    let mut agent = Agent::served(3, 35).await;
+    let mut agent = Agent::served(3).await;
     let request = attached(&agent).await;
     import(&agent, &request, &whole(), &content(52)).await.unwrap();
     let unix = uri(&agent, &request, false).await.unwrap();
@@ -430,7 +430,7 @@ async fn exports_are_there_after_their_agent_was_killed_and_gone_after_their_pan
 
 #[tokio::test]
 async fn an_export_of_a_volume_that_is_held_elsewhere_is_refused_and_one_that_was_there_is_taken_back() {
-    let agent = Agent::served(3, 36).await;
+    let agent = Agent::served(3).await;
     let request = attached(&agent).await;
     import(&agent, &request, &whole(), &content(53)).await.unwrap();
     let writes = export(&agent, &request, tcp(false)).await.unwrap();
@@ -457,7 +457,7 @@ async fn an_export_of_a_volume_that_is_held_elsewhere_is_refused_and_one_that_wa
 #[tokio::test]
 async fn clients_of_an_export_are_bounded_and_hold_up_neither_jobs_nor_other_exports() {
     const CLIENTS_MAX: usize = 16;
-    let agent = Agent::served(3, 37).await;
+    let agent = Agent::served(3).await;
     let request = attached(&agent).await;
     import(&agent, &request, &whole(), &content(54)).await.unwrap();
     let unix = uri(&agent, &request, true).await.unwrap();

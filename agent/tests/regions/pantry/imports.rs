@@ -17,7 +17,7 @@ use volume_repair::ConstructionRequest;
 
 #[tokio::test]
 async fn an_import_that_is_too_long_too_short_or_stops_is_told_so_by_code() {
-    let agent = Agent::served(3, 14).await;
+    let agent = Agent::served(3).await;
     let request = attached(&agent).await;
     let (all, first) = (content(4), content(5));
     import(&agent, &request, &whole(), &first).await.unwrap();
@@ -86,7 +86,7 @@ async fn stop_in_the_middle(agent: &Agent, request: &ConstructionRequest, job: J
 
 #[tokio::test]
 async fn what_a_web_server_has_is_imported_also_if_it_breaks_off_and_refused_if_it_is_something_else() {
-    let agent = Agent::served(3, 15).await;
+    let agent = Agent::served(3).await;
     let request = attached(&agent).await;
     let all = content(6);
     let order = |web: &Web| ImportRequest {

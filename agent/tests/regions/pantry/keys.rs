@@ -44,7 +44,7 @@ fn text(key: &VolumeKey) -> String {
 
 #[tokio::test]
 async fn an_encrypted_volume_is_attached_with_its_key_and_with_nothing_else() {
-    let agent = Agent::served(3, 28).await;
+    let agent = Agent::served(3).await;
     let (key, other) = (VolumeKey::random(), VolumeKey::random());
     let request = encrypted(&agent, &key).await;
     for activate in [Activate::Now, Activate::Later] {
@@ -89,7 +89,7 @@ async fn an_encrypted_volume_is_attached_with_its_key_and_with_nothing_else() {
 
 #[tokio::test]
 async fn an_encrypted_volume_is_repaired_compared_and_kept_as_a_snapshot_without_the_key_being_given_again() {
-    let agent = Agent::served(4, 29).await;
+    let agent = Agent::served(4).await;
     let key = VolumeKey::random();
     let request = encrypted(&agent, &key).await;
     put_with(&agent, &request, Activate::Now, &text(&key)).await.unwrap();
@@ -128,7 +128,7 @@ async fn an_encrypted_volume_is_repaired_compared_and_kept_as_a_snapshot_without
 
 #[tokio::test]
 async fn after_its_pantry_was_killed_an_encrypted_volume_needs_its_key_again() {
-    let mut agent = Agent::served(3, 30).await;
+    let mut agent = Agent::served(3).await;
     let key = VolumeKey::random();
     let request = encrypted(&agent, &key).await;
     put_with(&agent, &request, Activate::Now, &text(&key)).await.unwrap();
@@ -194,7 +194,7 @@ fn files_with(directory: &Utf8Path, needles: &[Vec<u8>]) -> Vec<String> {
 
 #[tokio::test]
 async fn the_key_is_nowhere_but_in_memory() {
-    let mut agent = Agent::served(3, 31).await;
+    let mut agent = Agent::served(3).await;
     let mut bytes: [u8; 32] = std::array::from_fn(|at| 0xc0 ^ (at as u8).wrapping_mul(37));
     let raw = bytes.to_vec();
     let key = VolumeKey::from_bytes(&mut bytes);

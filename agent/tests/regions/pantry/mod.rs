@@ -1,10 +1,11 @@
 //! Volumes that a real agent's Pantry holds, on regions that its own Downstairs serve: attached, filled, exported, and who may.
 //!
 //! [`volumes`]: attached, changed, detached. [`imports`]: filled. [`exports`]: over NBD. [`keys`]: encrypted. [`scrubs`]: their copies compared.
-//! [`refusals`]: what is not done. [`parents`]: copied in. [`processes`]: who dies, and what goes on.
+//! [`jobs`]: what jobs tell of themselves. [`refusals`]: what is not done. [`parents`]: copied in. [`processes`]: who dies, and what goes on.
 
 mod exports;
 mod imports;
+mod jobs;
 mod keys;
 mod parents;
 mod processes;

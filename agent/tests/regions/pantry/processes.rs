@@ -26,7 +26,7 @@ use volume_repair::ConstructionRequest;
 
 #[tokio::test]
 async fn a_coordinator_that_was_replaced_changes_nothing_also_after_the_agent_was_killed() {
-    let mut agent = Agent::served(3, 11).await;
+    let mut agent = Agent::served(3).await;
     let Made { request, .. } = set::make(&agent, BLOCK, BLOCKS).await;
     put_as(&agent, &request, Activate::Now, 7).await.unwrap();
     for _ in 0..2 {
@@ -53,7 +53,7 @@ async fn a_coordinator_that_was_replaced_changes_nothing_also_after_the_agent_wa
 
 #[tokio::test]
 async fn a_job_goes_on_while_the_agent_is_killed_and_its_process_is_found_again() {
-    let mut agent = Agent::served(3, 16).await;
+    let mut agent = Agent::served(3).await;
     let request = attached(&agent).await;
     let all = content(7);
     let web = Web::start(all.clone(), &HELD).await;
@@ -85,7 +85,7 @@ async fn a_job_goes_on_while_the_agent_is_killed_and_its_process_is_found_again(
 
 #[tokio::test]
 async fn a_volume_whose_pantry_was_killed_is_told_to_have_ended_and_attached_again_with_the_next_epoch() {
-    let agent = Agent::served(3, 17).await;
+    let agent = Agent::served(3).await;
     let request = attached(&agent).await;
     import(&agent, &request, &whole(), &content(8)).await.unwrap();
     let pid = pantry_pid(&agent).await.unwrap();
@@ -115,7 +115,7 @@ async fn a_volume_whose_pantry_was_killed_is_told_to_have_ended_and_attached_aga
 
 #[tokio::test]
 async fn a_directory_that_somebody_else_has_is_left_to_him() {
-    let agent = Agent::served(3, 23).await;
+    let agent = Agent::served(3).await;
     let Made { request, .. } = set::make(&agent, BLOCK, BLOCKS).await;
     let directory = agent.temp.path().join("state/pantry");
     fs::create_dir(&directory).unwrap();

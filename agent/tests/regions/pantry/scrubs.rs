@@ -51,7 +51,7 @@ fn sorted(mut copies: Vec<CopyScrubbed>) -> Vec<CopyScrubbed> {
 
 #[tokio::test]
 async fn what_is_wrong_in_any_copy_is_found_and_mended_and_what_no_copy_has_is_told() {
-    let agent = Agent::served(3, 26).await;
+    let agent = Agent::served(3).await;
     let request = attached(&agent).await;
     let all = content(30);
     import(&agent, &request, &whole(), &all).await.unwrap();
@@ -92,7 +92,7 @@ async fn what_is_wrong_in_any_copy_is_found_and_mended_and_what_no_copy_has_is_t
 
 #[tokio::test]
 async fn a_scrub_of_a_volume_that_is_taken_over_says_so() {
-    let agent = Agent::served(3, 27).await;
+    let agent = Agent::served(3).await;
     let request = attached(&agent).await;
     import(&agent, &request, &whole(), &content(31)).await.unwrap();
     let _taken = elsewhere(&agent, &ConstructionRequest { epoch: 2, ..request.clone() }, 2);

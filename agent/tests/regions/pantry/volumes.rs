@@ -1,11 +1,11 @@
 //! Volumes are attached, changed and detached, and do not pile up.
 
 use super::{
-    BLOCK, BLOCKS, SIZE, WAIT, attached, content, ended, head, id, import, is, left, pantry_pid, put, read,
-    sockets, uri, whole,
+    BLOCK, BLOCKS, SIZE, WAIT, attached, content, elsewhere, ended, head, id, import, is, is_active, left,
+    pantry_pid, put, read, sockets, state, uri, whole,
 };
 use crate::{
-    agent::Agent,
+    agent::{Agent, TOKEN},
     set::{self, Made},
 };
 use ids::{JobId, RegionId, RegionSetId, SnapshotId, VolumeId};
@@ -30,7 +30,7 @@ use volume_repair::{ConstructionRequest, Member, RegionSet, SubVolume};
 
 #[tokio::test]
 async fn a_volume_is_attached_once_by_equal_requests_and_nothing_is_left_when_it_is_detached() {
-    let agent = Agent::served(3, 10).await;
+    let agent = Agent::served(3).await;
     let before = agent.client.pantry_volumes().await.unwrap();
     assert_eq!((before.items.len(), before.pantry.unwrap().state), (0, PantryState::NotStarted));
     let Made { request, .. } = set::make(&agent, BLOCK, BLOCKS).await;
@@ -88,7 +88,7 @@ async fn a_volume_is_attached_once_by_equal_requests_and_nothing_is_left_when_it
 
 #[tokio::test]
 async fn a_newer_request_replaces_a_member_of_a_volume_that_is_in_use() {
-    let agent = Agent::served(4, 12).await;
+    let agent = Agent::served(4).await;
     let request = attached(&agent).await;
     import(&agent, &request, &whole(), &content(2)).await.unwrap();
     let SubVolume::RegionSet(old) = &request.sub_volumes[0] else { panic!("it is a set") };
@@ -151,7 +151,7 @@ async fn is_idle(agent: &Agent, request: &ConstructionRequest, is_idle: bool) {
 
 #[tokio::test]
 async fn volumes_do_not_pile_up_and_calls_for_one_do_not_mix() {
-    let agent = Agent::served(3, 22).await;
+    let agent = Agent::served(3).await;
     let request = attached(&agent).await;
     let image = agent.temp.path().join("image");
     fs::write(&image, [5; 4096]).unwrap();
@@ -214,7 +214,7 @@ async fn volumes_do_not_pile_up_and_calls_for_one_do_not_mix() {
 
 #[tokio::test]
 async fn volumes_that_have_ended_are_bounded_until_somebody_detaches_them() {
-    let mut agent = Agent::served(3, 24).await;
+    let mut agent = Agent::served(3).await;
     let Made { request, .. } = set::make(&agent, BLOCK, BLOCKS).await;
     agent.stop();
     let ended: Vec<VolumeId> = (0..ATTACHED_MAX).map(|_| VolumeId::generate()).collect();
@@ -234,7 +234,7 @@ async fn volumes_that_have_ended_are_bounded_until_somebody_detaches_them() {
 
 #[tokio::test]
 async fn whoever_has_no_token_is_not_heard() {
-    let agent = Agent::served(3, 21).await;
+    let agent = Agent::served(3).await;
     let Made { request, .. } = set::make(&agent, BLOCK, BLOCKS).await;
     let nobody = SledClient::new(&format!("http://{}", agent.address()), &ClientOptions::default()).unwrap();
     let query = AttachQuery { executor_epoch: 1, activate: Activate::Now };
@@ -251,9 +251,53 @@ fn volume_at(address: SocketAddr, snapshot: Option<SnapshotId>) -> ConstructionR
     ConstructionRequest::first(uuid::Uuid::now_v7(), 1, BLOCK, vec![part])
 }
 
+/// Puts a request whose body says whether it is activated; the status of the answer.
+async fn put_saying(agent: &Agent, request: &ConstructionRequest, activate: &str, query: &str) -> String {
+    let mut body = serde_json::to_value(request).unwrap();
+    body["activate"] = activate.into();
+    let (address, body) = (agent.address(), body.to_string());
+    let message = format!(
+        "PUT /pantry/volumes/{}?executor_epoch=1{query} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {TOKEN}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        request.id,
+        body.len()
+    );
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(message.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[9..]).into_owned()
+}
+
+#[tokio::test]
+async fn whether_a_volume_is_activated_may_be_said_in_the_body() {
+    let agent = Agent::served(3).await;
+    let Made { request, .. } = set::make(&agent, BLOCK, BLOCKS).await;
+    assert_eq!(put_saying(&agent, &request, "never", "").await, "200");
+    is(agent.client.pantry_volume(id(&request)).await, Code::PantryVolumeNotFound);
+    assert_eq!(put_saying(&agent, &request, "later", "&activate=now").await, "400");
+    is(agent.client.pantry_volume(id(&request)).await, Code::PantryVolumeNotFound);
+    // Whoever has the volume goes on with it, as long as it is attached for later.
+    let _writer = elsewhere(&agent, &request, 1);
+    is_active(&agent, 1);
+    let next = ConstructionRequest { epoch: 2, ..request };
+    assert_eq!(put_saying(&agent, &next, "later", "").await, "200");
+    assert_eq!(state(&agent, &next).await, PantryVolumeState::NotActivated);
+    is_active(&agent, 1);
+    assert_eq!(put_saying(&agent, &next, "now", "").await, "200");
+    assert_eq!(state(&agent, &next).await, PantryVolumeState::Active);
+    let wait = ["volume", "wait", "1.json", "--for", "active"];
+    agent
+        .eventually(async || match agent.command(&wait).status().unwrap().success() {
+            true => Err("it was not fenced"),
+            false => Ok(()),
+        })
+        .await;
+}
+
 #[tokio::test]
 async fn members_are_come_to_from_the_address_of_the_sled() {
-    let agent = Agent::served(1, 25).await;
+    let agent = Agent::served(1).await;
     let own: SocketAddr = agent.address().parse().unwrap();
     for snapshot in [None, Some(SnapshotId::generate())] {
         let members = TcpListener::bind("127.0.0.1:0").await.unwrap();
