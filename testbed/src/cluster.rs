@@ -149,9 +149,9 @@ impl Cluster {
         let mut told = None;
         for client in clients {
             let answer = client.disk(&disk.disk, fault).await;
-            told.get_or_insert(answer.with_context(|| format!("{}/{}", disk.sled, disk.disk))?);
+            told.get_or_insert(answer.with_context(|| disk.to_string())?);
         }
-        told.with_context(|| format!("nobody to tell of {}/{}", disk.sled, disk.disk))
+        told.with_context(|| format!("nobody to tell of {disk}"))
     }
 
     /// Who has a data disk's faults: the process that serves it, which need not have an agent; then its agent, for what that does there itself.

@@ -30,7 +30,7 @@
 //!   outlives its agent.
 //! - [`owned_process`]: a process that does not outlive this program, for whoever runs other things than clusters.
 //! - [`release`], [`release_root`], [`copies`]: a release onto every sled, and the proof that it is there.
-//! - [`volume`]: a volume by hand over sleds' disks. [`partition`]: who cannot reach whom.
+//! - [`volume`]: a volume by hand over sleds' disks. [`held_volume`]: one that a sled's Pantry holds. [`partition`]: who cannot reach whom.
 //! - [`demo_effects`]: what demo sagas have left, and the rules that it keeps.
 //! - [`mod@env`], [`status`], [`logs`]: what one is told. [`wait`]: bounded waiting that says what it saw last.
 //!
@@ -45,6 +45,7 @@ mod config;
 mod copies;
 mod demo_effects;
 pub mod env;
+mod held_volume;
 mod keeper;
 mod launch;
 mod layout;
@@ -68,6 +69,7 @@ pub use cluster::{Cluster, KillScope, OwnedCluster};
 pub use copies::CopiesReport;
 pub use demo_effects::{DEMO_STAGES, DemoEffect, DemoEffects, DemoEnd};
 pub use fault_points::{DiskFault, FaultClient};
+pub use held_volume::HeldVolume;
 pub use keeper::{KeeperCommand, KeeperOrders, keep};
 pub use layout::ClusterDirectory;
 pub use names::DiskName;
@@ -77,4 +79,7 @@ pub use process::{LiveProcess, ProcessFacts, ProcessIdentity};
 pub use record::{ClusterRecord, DataDisk, DatabaseKind, ExtraConfig, Intent, Node, Phase, Role, Tokens};
 pub use release::ReleaseProgress;
 pub use release_root::root_in_zip;
+pub use volume::regions_alone;
+pub use volume_export::RepairStatus;
+pub use volume_repair::ConstructionRequest;
 pub use wait::wait_for;

@@ -2,6 +2,7 @@
 //! `WHO/DISK`, and what is said about a name that is not known; where things live is the layout's business.
 
 use anyhow::{Result, bail};
+use std::fmt;
 
 /// The M.2 devices of every sled, in the order in which they are read.
 pub const M2_NAMES: [&str; 2] = ["m2-0", "m2-1"];
@@ -62,6 +63,12 @@ pub struct DiskName {
     pub sled: String,
     /// The M.2 or data disk.
     pub disk: String,
+}
+
+impl fmt::Display for DiskName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.sled, self.disk)
+    }
 }
 
 impl DiskName {

@@ -3,6 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use std::{collections::BTreeMap, net::TcpListener, process::Stdio, time::Duration};
+use test_processes::Group;
 use tokio::{process::Command, time::timeout};
 
 /// Far longer than a refusal takes.
@@ -88,6 +89,7 @@ impl Program {
         let bin_dir = testbed::binaries::beside_this_test().expect("the programs are built");
         let mut command = Command::new(bin_dir.join(self.name));
         command.env_remove("RUST_BACKTRACE").stdin(Stdio::null()).kill_on_drop(true);
+        Group::of_this_process().add(command.as_std_mut());
         command
     }
 

@@ -4,12 +4,15 @@
 //! - [`pantry`]: the same of who holds volumes.
 //! - [`faults`]: a disk that fails for who serves it, and for its agent.
 //! - [`repairs`]: coordinators are told of what it fills, also while nobody can be told.
-//! - [`partition`]: who is cut off.
+//! - [`partition`]: who is cut off. [`cut_work`]: what is under way with others then.
+//! - [`holders`]: one contract of all who hold a volume.
 //! - [`volume`]: a volume by hand over them, while they are broken.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cut_work;
 mod faults;
+mod holders;
 mod pantry;
 mod partition;
 mod processes;

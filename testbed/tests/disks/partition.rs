@@ -18,7 +18,7 @@ use tokio::{
 const UNANSWERED: Duration = Duration::from_secs(1);
 
 /// Whether this can be tried here. In CI it can.
-fn can_cut_off() -> bool {
+pub(crate) fn can_cut_off() -> bool {
     let refusal = check_partition().err();
     if let Some(refusal) = &refusal {
         assert!(std::env::var("CI").as_deref() != Ok("true"), "CI runs this: {refusal:#}");

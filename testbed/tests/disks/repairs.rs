@@ -2,13 +2,10 @@
 
 use crate::{LIMIT, cluster};
 use camino_tempfile::Utf8TempDir;
-use ids::{RegionId, VolumeId};
+use ids::VolumeId;
 use nexus_client::repairs::RepairState;
 use rustix::process::Signal;
-use sled_client::{
-    pantry::{Activate, AttachQuery, PantryVolume, PantryVolumeState, RequestResult},
-    regions::RegionRequest,
-};
+use sled_client::pantry::{Activate, AttachQuery, PantryVolume, PantryVolumeState, RequestResult};
 use testbed::{Cluster, DiskName, KillScope, ProcessIdentity, wait_for};
 use volume_repair::{ConstructionRequest, Member, RegionSet, SubVolume};
 
@@ -20,29 +17,6 @@ const NOWHERE: &str = "127.0.0.1:9";
 fn set_of(request: &mut ConstructionRequest) -> &mut RegionSet {
     let SubVolume::RegionSet(set) = &mut request.sub_volumes[0] else { panic!("it is a set") };
     set
-}
-
-/// A region on the first sled's fourth disk, which is to be filled.
-async fn new_member(cluster: &Cluster, request: &mut ConstructionRequest) -> Member {
-    let disks = cluster.sled("sled-a").unwrap().disks().await.unwrap().disks;
-    let (volume_id, set) = (VolumeId(request.id), set_of(request));
-    let region = RegionId::generate();
-    let order = RegionRequest {
-        executor_epoch: 1,
-        disk_id: disks.iter().find(|disk| disk.name == "disk-3").unwrap().id,
-        volume_id,
-        region_set_id: Some(set.id),
-        block_size: 4096,
-        blocks_per_extent: set.blocks_per_extent,
-        extent_count: set.extent_count,
-        encrypted: false,
-        read_only: false,
-        source: None,
-        incarnation: Some(7),
-        members: Vec::new(),
-    };
-    let made = cluster.sled_as_coordinator("sled-a").unwrap().put_region(region, &order).await.unwrap();
-    Member { region_id: region, incarnation: 7, address: made.address.unwrap() }
 }
 
 async fn put(cluster: &Cluster, request: &ConstructionRequest) -> RequestResult {
@@ -87,7 +61,7 @@ async fn a_replacement_is_one_row_though_the_coordinator_was_away_and_the_pantry
 
     // A member that is not there yet takes another one's place: that cannot end.
     let mut second = ConstructionRequest { config_version: 2, ..first.clone() };
-    let there = new_member(&cluster, &mut second).await;
+    let there = cluster.make_member(&second, &disk(3)).await.unwrap();
     let set = set_of(&mut second);
     let leaves =
         std::mem::replace(&mut set.members[2], Member { address: NOWHERE.parse().unwrap(), ..there });

@@ -3,6 +3,7 @@
 use crate::{LIMIT, cluster};
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::{Utf8TempDir, tempdir};
+use ids::SnapshotId;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 use testbed::{Cluster, DiskFault, DiskName, KillScope, OwnedProcess, owned_command, wait_for};
@@ -244,4 +245,35 @@ async fn a_volume_is_made_on_three_disks_of_their_own_or_not_at_all() {
     cluster.restart("sled-b").await.unwrap();
     let made = cluster.make_volume(SIZE, &places).await.unwrap();
     assert_eq!(made.sub_volumes.len(), 1);
+}
+
+#[tokio::test]
+async fn a_volume_is_destroyed_with_those_that_leave_and_their_snapshots_and_not_while_a_pantry_holds_it() {
+    let temp = Utf8TempDir::new().unwrap();
+    let cluster = cluster(&temp, "destroy", 1, 4).await;
+    let disks: Vec<DiskName> = (0..4).map(|number| disk(&format!("sled-a/disk-{number}"))).collect();
+    let first = cluster.make_volume(4 << 20, &disks[..3]).await.unwrap();
+    let volume = cluster.attach_volume("sled-a", &first).await.unwrap();
+    volume.snapshot(SnapshotId::generate()).await.unwrap();
+    let second = cluster.replace_region(&first, &disks[2], &disks[3]).await.unwrap();
+    assert!(cluster.replace_region(&second, &disks[2], &disks[3]).await.is_err(), "it has one there already");
+    assert_eq!(cluster.member_on(&second, &disks[2]).await.unwrap(), None);
+    let new = cluster.member_on(&second, &disks[3]).await.unwrap().unwrap().region_id;
+    volume.replace(&second).await.unwrap();
+    assert!(volume.replace(&second).await.is_err(), "it has begun already, or has ended");
+    volume.wait_filling("it to be full", new, LIMIT, |now| now.finished_at.is_some()).await.unwrap();
+
+    let regions = async || cluster.sled("sled-a").unwrap().regions(&Default::default()).await.unwrap().items;
+    let refusal = cluster.destroy_volume(&second).await.unwrap_err().to_string();
+    assert!(refusal.contains("sled-a holds volume"), "{refusal}");
+    assert_eq!(regions().await.iter().map(|region| region.snapshots.len()).sum::<usize>(), 3);
+    volume.detach().await.unwrap();
+    assert_eq!(cluster.destroy_volume(&second).await.unwrap(), 4);
+    assert_eq!(regions().await, []);
+    // What is gone is no error; what is no volume by hand is.
+    assert_eq!(cluster.destroy_volume(&second).await.unwrap(), 4);
+    let alone = testbed::regions_alone(&second, SnapshotId::generate()).unwrap();
+    assert_eq!(alone.len(), 3);
+    let refusal = cluster.destroy_volume(&alone[0].1).await.unwrap_err().to_string();
+    assert!(refusal.contains("not a volume by hand"), "{refusal}");
 }

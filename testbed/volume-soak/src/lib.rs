@@ -28,7 +28,7 @@
 //! may take is the simulation's to show.
 //!
 //! In reading order: [`order`]: what is wanted. [`faults`]: what is done, by the seed. [`site`]: the processes that it is done to.
-//! [`request`], [`nbd`]: what clients ask, and the protocol as they speak it. [`block`]: the bytes of a block. [`cell`], [`oracle`]: what
+//! [`request`], [`nbd`]: what clients ask, and the protocol as they speak it; [`nbd_client`]: one that does one thing after the other, for others. [`block`]: the bytes of a block. [`cell`], [`oracle`]: what
 //! it may hold, and the book of all of them. [`load`]: the clients. [`fio`]: the other client. [`rot`]: flipping bits, and seeing that
 //! they are healed. [`repair`]: how far a member that is filled is. [`opener`], [`forge`], [`plaintext`]: what members of an encrypted volume keep. [`regions`]: the three files
 //! afterwards. [`run`]: the rounds. [`finding`], [`report`]: what is told.
@@ -43,6 +43,7 @@ mod fio;
 mod forge;
 mod load;
 pub mod nbd;
+mod nbd_client;
 mod opener;
 mod oracle;
 mod order;
@@ -56,6 +57,7 @@ mod run;
 mod site;
 
 pub use finding::Finding;
+pub use nbd_client::NbdClient;
 pub use order::{Progress, VolumeOrder, VolumeSite};
 pub use regions::Blocks;
 pub use repair::{Killed, KillsDuringRepair, RepairAtKill};

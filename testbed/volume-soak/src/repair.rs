@@ -55,7 +55,7 @@ pub(crate) struct Filling {
     pub(crate) bytes_done: u64,
     pub(crate) bytes: u64,
     pub(crate) is_over: bool,
-    /// The region that it is copied from: of those that are full, and here, the first one that is told.
+    /// The region that it is copied from, while it is.
     pub(crate) source: Option<String>,
 }
 
@@ -85,13 +85,13 @@ struct Answer {
 #[derive(Debug, Deserialize)]
 struct Export {
     repairs: Vec<Repair>,
-    upstairs: Upstairs,
 }
 
 #[derive(Debug, Deserialize)]
 struct Repair {
     region: Region,
     phase: Option<String>,
+    source: Option<String>,
     bytes_done: u64,
     bytes: u64,
     finished_at: Option<String>,
@@ -100,18 +100,6 @@ struct Repair {
 #[derive(Debug, Deserialize)]
 struct Region {
     region_id: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Upstairs {
-    members: Vec<Member>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Member {
-    region: String,
-    state: String,
-    role: String,
 }
 
 /// The last filling of this region that the export at this socket knows of; none if it knows of none.
@@ -127,15 +115,13 @@ pub(crate) async fn filling_of(region: &str, control: &Utf8Path) -> Result<Optio
 fn parse(region: &str, line: &str) -> Result<Option<Filling>> {
     let Answer { status } =
         serde_json::from_str(line).context("an export's word on itself is not understood")?;
-    let is_source = |member: &&Member| member.state == "streaming" && member.role == "full";
-    let source = status.upstairs.members.iter().find(is_source).map(|member| member.region.clone());
     let last = status.repairs.into_iter().rfind(|repair| repair.region.region_id == region);
     Ok(last.map(|repair| Filling {
         phase: repair.phase,
         bytes_done: repair.bytes_done,
         bytes: repair.bytes,
         is_over: repair.finished_at.is_some(),
-        source,
+        source: repair.source,
     }))
 }
 
@@ -145,18 +131,13 @@ mod tests {
     use serde_json::json;
 
     fn told(repairs: &serde_json::Value) -> String {
-        let member = |region: &str, state: &str, role: &str| json!({"region": region, "state": state, "role": role, "more": 1});
-        let members = [
-            member("a", "away", "full"),
-            member("b", "streaming", "filling"),
-            member("c", "streaming", "full"),
-        ];
-        json!({"status": {"pid": 1, "repairs": repairs, "upstairs": {"members": members}}}).to_string()
+        json!({"status": {"pid": 1, "repairs": repairs, "upstairs": {}}}).to_string()
     }
 
     fn repair(region: &str, phase: &str, done: u64, finished: Option<&str>) -> serde_json::Value {
-        json!({"id": "x", "region": {"region_id": region, "incarnation": 1}, "phase": phase, "bytes_done": done, "bytes": 200,
-               "finished_at": finished})
+        let source = (phase == "copying" && finished.is_none()).then_some("c");
+        json!({"id": "x", "region": {"region_id": region, "incarnation": 1}, "phase": phase, "source": source, "bytes_done": done,
+               "bytes": 200, "finished_at": finished})
     }
 
     #[test]
@@ -166,7 +147,8 @@ mod tests {
         let filling = parse("b", &line).unwrap().unwrap();
         assert_eq!((filling.bytes_done, filling.is_over, filling.source.as_deref()), (100, false, Some("c")));
         assert!(filling.is_at(0) && filling.is_at(50) && !filling.is_at(51));
-        assert!(!parse("a", &line).unwrap().unwrap().is_at(0), "its turn has not come");
+        let queued = parse("a", &line).unwrap().unwrap();
+        assert!(!queued.is_at(0) && queued.source.is_none(), "its turn has not come");
         assert_eq!(parse("c", &line).unwrap(), None);
         let over = parse("b", &told(&json!([ended]))).unwrap().unwrap();
         assert!(over.is_over && !over.is_at(0));

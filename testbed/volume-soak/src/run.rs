@@ -1,4 +1,5 @@
-//! The rounds: what is done to the processes, and what must hold after each. Owns the order of things.
+//! The rounds: what is done to the processes, and what must hold after each. Owns the order of things. The members' files:
+//! [`copies`].
 //!
 //! ```text
 //!   part 1, a round:  a fault ──► every process is there again ──► clients are answered        fio writes and verifies meanwhile
@@ -8,6 +9,8 @@
 //!   at the end:       all processes end in order ──► the files themselves are compared, and searched for what clients have written
 //! ```
 
+mod copies;
+
 use crate::{
     block::BLOCK,
     faults::{End, Fault, Kills, MEMBERS, Replacement, SPARE, ends, faults, replacements},
@@ -16,15 +19,14 @@ use crate::{
     forge,
     load::{Load, PATIENCE},
     order::{Progress, VolumeOrder, VolumeSite},
-    plaintext,
-    regions::{self, Blocks, Book, Difference},
+    regions::{self, Difference},
     repair::{Filling, Killed, RepairAtKill},
     report::{Done, VolumeReport},
     rot,
     site::Site,
 };
 use anyhow::{Context, Result};
-use camino::Utf8PathBuf;
+use copies::{look_for_plaintext, region_hashes};
 use rustix::process::Signal;
 use std::{
     collections::BTreeSet,
@@ -191,7 +193,7 @@ impl Run<'_> {
         }
     }
 
-    /// Kills the source or the target of a repair that is to be under way; it counts if it still is.
+    /// Kills the source or the target of a repair that is to be under way; it counts if it still is, and if it was them, as was told.
     async fn kill_in_repair(
         &mut self,
         who: usize,
@@ -201,7 +203,12 @@ impl Run<'_> {
         self.site.kill_member(who).await?;
         self.done.kills += 1;
         let behind = self.site.filling(filled).await?;
-        if let (Some(before), Some(Filling { is_over: false, .. })) = (before, behind) {
+        let told = match (killed, before.as_ref().and_then(|before| before.source.as_deref())) {
+            (Killed::Source, source) => source.map(|region| self.site.member_with(region)).transpose()?,
+            _ => Some(filled),
+        };
+        let is_one = told == Some(who);
+        if let (Some(before), Some(Filling { is_over: false, .. }), true) = (before, behind, is_one) {
             let count = match killed {
                 Killed::Source => &mut self.done.kills_during_repair.source,
                 Killed::Target => &mut self.done.kills_during_repair.target,
@@ -458,56 +465,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Whether all three are full, as they soon are; otherwise that was found wrong. Two of three are enough only then.
-    async fn are_all_full(&self) -> Result<bool> {
-        let resting = match &self.fio {
-            Some(fio) => Some(fio.rest().await),
-            None => None,
-        };
-        let compared = self.compare_served().await?;
-        drop(resting);
-        Ok(compared.is_some())
-    }
-
-    /// After a part.
-    async fn compare_after(&self, part: &str) -> Result<Option<Blocks>> {
-        if self.begin_round(part) { self.compare_served().await } else { Ok(None) }
-    }
-
-    /// The members' files, while they are served and nobody writes. None if something was found wrong.
-    async fn compare_served(&self) -> Result<Option<Blocks>> {
-        let settled = self.load.settle().await;
-        self.must("clients do not come to rest", settled);
-        if self.findings.are_there() {
-            return Ok(None);
-        }
-        let (files, dir, book) = (self.files()?, self.site.dir().to_owned(), self.book());
-        let mut last: Option<Difference> = None;
-        let compared = wait_for("three full members that are the same", PATIENCE, async || {
-            let (files, dir, book) = (files.clone(), dir.clone(), book.clone());
-            let compared = spawn_blocking(move || regions::compare_copies(&files, &dir, &book)).await;
-            let compared = compared.map_err(anyhow::Error::new).flatten();
-            match compared.map_err(|error| format!("{error:#}"))? {
-                Ok(blocks) => Ok(blocks),
-                Err(difference) => {
-                    let told = format!("{difference:?}");
-                    last = Some(difference);
-                    Err(told)
-                }
-            }
-        })
-        .await;
-        self.load.go_on();
-        match compared {
-            Ok(blocks) => Ok(Some(blocks)),
-            Err(error) => {
-                let block = last.and_then(|difference| difference.block);
-                self.found_difference(block, format!("{error:#}"));
-                Ok(None)
-            }
-        }
-    }
-
     /// Ends everything, and compares the files themselves.
     async fn close(mut self, started: Instant) -> Result<VolumeReport> {
         self.done.blocks_after_part_3 = self.compare_after("after part 3").await?;
@@ -563,19 +520,6 @@ impl Run<'_> {
         })
     }
 
-    fn files(&self) -> Result<Vec<Utf8PathBuf>> {
-        (0..MEMBERS).map(|member| self.site.region_file(member)).collect()
-    }
-
-    fn book(&self) -> Book {
-        Book { salt: self.order.seed, key: self.site.key(), contents: self.load.settled() }
-    }
-
-    fn found_difference(&self, block: Option<u64>, what: String) {
-        let history = block.map(|block| self.load.history(block)).unwrap_or_default();
-        self.findings.add(block, what, history);
-    }
-
     /// What does not come about in time is found wrong.
     fn must(&self, what: &str, result: Result<()>) {
         if let Err(error) = result {
@@ -589,33 +533,4 @@ impl Run<'_> {
         }
         Ok(())
     }
-}
-
-/// Of each member; they have to be the same.
-async fn region_hashes(site: &Site, findings: &Findings) -> Result<Vec<String>> {
-    let files = (0..MEMBERS).map(|member| site.region_file(member)).collect::<Result<Vec<_>>>()?;
-    let hashed =
-        spawn_blocking(move || files.iter().map(|file| regions::hash(file)).collect::<Result<Vec<_>>>());
-    let hashes = hashed.await.context("hashing the regions")??;
-    if hashes.iter().any(|hash| *hash != hashes[0]) {
-        findings.add(None, "the regions have not the same content", format!("{hashes:?}"));
-    }
-    Ok(hashes)
-}
-
-/// In how many of the files there is something that a client has written. In one of an encrypted volume it was found wrong.
-async fn look_for_plaintext(files: Vec<Utf8PathBuf>, is_encrypted: bool, findings: &Findings) -> Result<u64> {
-    let mut members = 0;
-    for file in files {
-        let found = spawn_blocking({
-            let file = file.clone();
-            move || plaintext::find(&file)
-        });
-        let Some(at) = found.await.context("looking for plaintext")?? else { continue };
-        members += 1;
-        if is_encrypted {
-            findings.add(None, format!("{file} has what a client has written, at byte {at}"), "");
-        }
-    }
-    Ok(members)
 }
