@@ -18,7 +18,8 @@ use test_postgres::{Programs, SERVER_VARIABLE, Server};
 /// Builds the programs and runs all tests.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Needs cargo, a C compiler, and for the tests of the NBD export Debian's qemu-utils, libnbd-bin and fio.\n\
+    after_help = "Needs cargo, a C compiler, and for the tests of the NBD export Debian's qemu-utils, libnbd-bin and fio; for that of the testbed's\n\
+demo curl and jq, too.\n\
 cargo-nextest and PostgreSQL are used if they are there; with CI=true PostgreSQL must be. So must zfs-fuse, xfsprogs, btrfs-progs,\n\
 nftables and root, which the tests of datasets and partitions need.\n\
 FILTER and what follows it go to the runner: cargo xtask test keeper, cargo xtask test -- --no-capture"
@@ -40,6 +41,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
         !args.runner_args.is_empty() || succeeds(cargo()?.args(["test", "--workspace", "--doc", "--quiet"]))?;
     let server = postgres()?;
     programs_of("a client of NBD", &NBD_CLIENTS)?;
+    programs_of("what the demo is done with by hand", &BY_HAND)?;
     programs_of("a file system of datasets", &FILE_SYSTEMS)?;
     programs_of("what cuts processes off", &PACKET_FILTER)?;
     let mut runner = cargo()?;
@@ -79,6 +81,9 @@ fn postgres() -> Result<Option<Server>> {
 /// The clients that the NBD export is tested with: a program of each package, and the package.
 const NBD_CLIENTS: [(&str, &str); 3] = [("qemu-io", "qemu-utils"), ("nbdinfo", "libnbd-bin"), ("fio", "fio")];
 
+/// What calls sleds, and reads their answers, where a test types what the testbed's demo says, likewise.
+const BY_HAND: [(&str, &str); 2] = [("curl", "curl"), ("jq", "jq")];
+
 /// What makes the file systems that datasets are tested on, likewise. They go where only administrators' PATHs lead.
 const FILE_SYSTEMS: [(&str, &str); 3] = [
     ("/usr/sbin/zfs-fuse", "zfs-fuse"),
@@ -89,8 +94,8 @@ const FILE_SYSTEMS: [(&str, &str); 3] = [
 /// What speaks to the kernel's packet filter, likewise.
 const PACKET_FILTER: [(&str, &str); 1] = [("/usr/sbin/nft", "nftables")];
 
-/// Sees to it that they are there. If they cannot be, the tests that need them say what is missing: those of NBD fail, those of
-/// datasets and of partitions are left out, and with `CI=true` fail.
+/// Sees to it that they are there. If they cannot be, the tests that need them say what is missing: those of NBD and of the demo
+/// fail, those of datasets and of partitions are left out, and with `CI=true` fail.
 fn programs_of(what: &str, programs: &[(&str, &str)]) -> Result<()> {
     let absent = |program: &str| {
         if program.starts_with('/') {

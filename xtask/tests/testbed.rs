@@ -10,6 +10,7 @@ use std::{
     process::{Child, Command, ExitStatus, Output, Stdio},
     time::Duration,
 };
+use test_processes::Group;
 use testbed::{DiskName, ProcessIdentity, wait_for};
 
 /// Far longer than anything here takes: hanging is the failure.
@@ -25,6 +26,23 @@ fn testbed(dir: &Utf8Path, args: &[&str]) -> Command {
     let mut command = Command::new(XTASK);
     command.arg("testbed").args(["--dir", dir.as_str()]).args(args).stdin(Stdio::null());
     command
+}
+
+/// The directory that a test's cluster is in. Both are ended with the test, however it ends; and the cluster before its directory.
+struct Scene {
+    _ends: Group,
+    temp: Utf8TempDir,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let temp = Utf8TempDir::new().expect("a temporary directory is made");
+        Scene { _ends: Group::start_with_last_act(&testbed(temp.path(), &["reset"])), temp }
+    }
+
+    fn path(&self) -> &Utf8Path {
+        self.temp.path()
+    }
 }
 
 fn output(dir: &Utf8Path, args: &[&str]) -> Output {
@@ -126,7 +144,7 @@ fn signal(child: &Child, signal: Signal) {
 
 #[tokio::test]
 async fn ctrl_c_in_the_foreground_stops_and_removes_everything() {
-    let temp = Utf8TempDir::new().unwrap();
+    let temp = Scene::new();
     let mut foreground = foreground(temp.path());
     assert!(foreground.said.contains("sled-b is in service"), "{}", foreground.said);
     assert!(foreground.said.contains("s after compiling"), "{}", foreground.said);
@@ -143,7 +161,7 @@ async fn ctrl_c_in_the_foreground_stops_and_removes_everything() {
 
 #[tokio::test]
 async fn a_foreground_that_is_killed_is_cleaned_up_by_its_keeper() {
-    let temp = Utf8TempDir::new().unwrap();
+    let temp = Scene::new();
     let mut foreground = foreground(temp.path());
     // What serves its disks is in no process group of anybody who lives.
     succeed(temp.path(), &["kill", "sled-a", "--agent-only"]);
@@ -170,7 +188,7 @@ async fn who_was_cut_off_is_so_no_more_when_the_foreground_was_killed() {
         eprintln!("left out: {refusal:#}");
         return;
     }
-    let temp = Utf8TempDir::new().unwrap();
+    let temp = Scene::new();
     let mut foreground = foreground(temp.path());
     let number = testbed::Cluster::open(temp.path(), "default").unwrap().record().unwrap().number;
     let table = format!("bobsled_testbed_{number}\n");
@@ -201,7 +219,7 @@ fn keeper(dir: &Utf8Path) -> u32 {
 
 #[tokio::test]
 async fn what_a_crash_left_that_took_the_keeper_too_is_ended_by_the_next_up() {
-    let temp = Utf8TempDir::new().unwrap();
+    let temp = Scene::new();
     let mut foreground = foreground(temp.path());
     let left = processes(&env(temp.path()));
     let keeper = ProcessIdentity::of(keeper(temp.path())).unwrap().unwrap().open().unwrap().unwrap();
@@ -220,7 +238,7 @@ async fn what_a_crash_left_that_took_the_keeper_too_is_ended_by_the_next_up() {
 
 #[tokio::test]
 async fn a_pantry_that_a_crash_left_is_shown_and_ended_by_the_next_up_or_by_down() {
-    let temp = Utf8TempDir::new().unwrap();
+    let temp = Scene::new();
     let mut foreground = foreground(temp.path());
     let hold = async || {
         let cluster = testbed::Cluster::open(temp.path(), "default").unwrap();
@@ -266,7 +284,7 @@ fn with_config(config: &Utf8Path) -> Vec<ProcessIdentity> {
 
 #[tokio::test]
 async fn a_start_that_is_killed_between_two_processes_leaves_none_behind() {
-    let temp = Utf8TempDir::new().unwrap();
+    let temp = Scene::new();
     let bin_dir = bin_dir();
     let up = ["up", "--detach", "--sleds", "2", "--no-release", "--bin-dir", bin_dir.as_str()];
     succeed(temp.path(), &up);
@@ -292,7 +310,7 @@ async fn a_start_that_is_killed_between_two_processes_leaves_none_behind() {
 
 #[tokio::test]
 async fn down_from_another_terminal_ends_the_foreground_too() {
-    let temp = Utf8TempDir::new().unwrap();
+    let temp = Scene::new();
     let mut foreground = foreground(temp.path());
     let status = succeed(temp.path(), &["status"]);
     assert!(status.contains(&format!("in the foreground of pid {}", foreground.child.id())), "{status}");
@@ -302,7 +320,7 @@ async fn down_from_another_terminal_ends_the_foreground_too() {
 
 #[tokio::test]
 async fn a_detached_cluster_is_worked_on_by_commands_of_their_own() {
-    let temp = Utf8TempDir::new().unwrap();
+    let temp = Scene::new();
     let dir = temp.path();
     let bin_dir = bin_dir();
     let up = ["up", "--detach", "--sleds", "2", "--no-release", "--bin-dir", bin_dir.as_str()];
@@ -345,6 +363,34 @@ async fn a_detached_cluster_is_worked_on_by_commands_of_their_own() {
     let described: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     assert_eq!(described["sub_volumes"][0]["region_set"]["members"].as_array().map(Vec::len), Some(3));
     assert!(refused(dir, &volume).contains("volume.json"), "a volume's only description was written over");
+    let replace = |from, to| ["volume-replace", file.as_str(), from, to];
+    let taken = replace("sled-b/disk-0", "sled-a/disk-0");
+    assert!(refused(dir, &taken).contains("has a region on sled-a/disk-0 already"));
+    assert!(
+        refused(dir, &replace("sled-b/disk-1", "sled-b/disk-1")).contains("has no region on sled-b/disk-1")
+    );
+    assert!(
+        refused(dir, &replace("sled-b/disk-0", "sled-b/disk-2")).contains("sled-b has no data disk disk-2")
+    );
+    let log = dir.join("default/sled-a/process.log");
+    assert!(refused(dir, &["volume-remove", log.as_str()]).contains("does not describe a volume"));
+    assert!(log.exists());
+    assert_eq!(serde_json::from_slice::<Value>(&std::fs::read(&file).unwrap()).unwrap(), described);
+    succeed(dir, &replace("sled-b/disk-0", "sled-b/disk-1"));
+    let replaced: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let (before, after) =
+        (&described["sub_volumes"][0]["region_set"], &replaced["sub_volumes"][0]["region_set"]);
+    assert_eq!((&replaced["config_version"], &replaced["id"]), (&2.into(), &described["id"]));
+    assert_eq!((&after["members"][0], &after["members"][1]), (&before["members"][0], &before["members"][1]));
+    assert_ne!(after["members"][2]["region_id"], before["members"][2]["region_id"]);
+    assert_eq!(after["leaving"], Value::from(vec![before["members"][2].clone()]));
+    assert!(succeed(dir, &["volume-remove", file.as_str()]).contains("4 regions are destroyed"));
+    assert!(!file.exists());
+    for sled in ["sled-a", "sled-b"] {
+        let cluster = testbed::Cluster::open(dir, "default").unwrap();
+        let left = cluster.sled(sled).unwrap().regions(&Default::default()).await.unwrap();
+        assert_eq!(left.items, [], "{sled}");
+    }
     assert!(!succeed(dir, &["logs", "sled-a"]).is_empty());
     assert!(refused(dir, &["logs", "sled-q"]).contains("there is nexus-1, sled-a, sled-b"));
 
@@ -363,9 +409,13 @@ async fn a_detached_cluster_is_worked_on_by_commands_of_their_own() {
 
 #[test]
 fn what_is_not_built_is_refused_before_anything_is_started() {
-    let temp = Utf8TempDir::new().unwrap();
+    let temp = Scene::new();
     for (args, wanted) in [
-        (vec!["--demo"], "not built yet"),
+        (vec!["--demo", "--sleds", "3"], "--demo needs 4 sleds with a data disk each, and there would be 3"),
+        (vec!["up", "--demo", "--disks", "0"], "--demo needs 4 sleds with a data disk each"),
+        (vec!["--demo", "--no-release"], "cannot be used with"),
+        (vec!["volume-replace", "v.json", "sled-a/disk-0", "sled-d/disk-0"], "there is no cluster default"),
+        (vec!["volume-remove", "v.json"], "there is no cluster default"),
         (vec!["up", "--disks", "17"], "at most 16"),
         (vec!["up", "--db", "mysql"], "there is sqlite and postgres"),
         (vec!["up", "--nexus", "2"], "not built yet"),
@@ -383,7 +433,7 @@ fn what_is_not_built_is_refused_before_anything_is_started() {
 
 #[test]
 fn to_end_what_is_not_there_is_no_error_and_makes_nothing() {
-    let temp = Utf8TempDir::new().unwrap();
+    let temp = Scene::new();
     for command in ["down", "reset"] {
         assert_eq!(succeed(temp.path(), &[command]), "there is no cluster default\n");
     }
@@ -392,7 +442,7 @@ fn to_end_what_is_not_there_is_no_error_and_makes_nothing() {
 
 #[test]
 fn a_reader_that_has_gone_is_no_error() {
-    let temp = Utf8TempDir::new().unwrap();
+    let temp = Scene::new();
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let output = testbed(temp.path(), &["down"]).stdout(writer).output().expect("xtask runs");

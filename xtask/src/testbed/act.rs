@@ -1,12 +1,12 @@
-//! `kill`, `pause`, `resume`, `restart`, `add-sled`, `disk`, `down`, `reset`: what changes a cluster. Owns the words; the
-//! `testbed` crate does it.
+//! `kill`, `pause`, `resume`, `restart`, `add-sled`, `disk`, `volume`, `partition`, `down`, `reset`: what changes a cluster. Owns the
+//! words; the `testbed` crate does it.
 
 use super::Place;
 use anyhow::{Context, Result, bail};
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use std::fs::{self, File};
-use testbed::{Cluster, ClusterDirectory, DiskFault, DiskName, KillScope};
+use testbed::{Cluster, ClusterDirectory, ConstructionRequest, DiskFault, DiskName, KillScope};
 
 /// Whom it is done to.
 #[derive(Debug, Args)]
@@ -81,6 +81,28 @@ pub(crate) struct VolumeArgs {
     /// The three disks; unless said, disk-0 of the first three sleds
     #[arg(value_name = "WHO/DISK")]
     disks: Vec<String>,
+}
+
+/// Which region of a volume is to be another one.
+#[derive(Debug, Args)]
+pub(crate) struct VolumeReplaceArgs {
+    /// The file that describes the volume; what is to be is written over it
+    #[arg(value_name = "FILE")]
+    file: Utf8PathBuf,
+    /// The disk of the region that leaves
+    #[arg(value_name = "FROM/DISK")]
+    from: String,
+    /// The disk of the new one
+    #[arg(value_name = "TO/DISK")]
+    to: String,
+}
+
+/// Which volume.
+#[derive(Debug, Args)]
+pub(crate) struct VolumeRemoveArgs {
+    /// The file that describes it, which is removed, too
+    #[arg(value_name = "FILE")]
+    file: Utf8PathBuf,
 }
 
 /// Kills.
@@ -167,6 +189,43 @@ pub(crate) async fn volume(cluster: &Cluster, args: &VolumeArgs) -> Result<()> {
     say!("volume {} of {} MiB: {}", made?.id, args.size_mib, args.output);
     say!("sled-agent volume export --volume {} --epoch 1 --listen unix:$PWD/volume.sock", args.output);
     Ok(())
+}
+
+/// Makes a region on another disk, and describes the volume that has it.
+pub(crate) async fn volume_replace(cluster: &Cluster, args: &VolumeReplaceArgs) -> Result<()> {
+    let (from, to) = (DiskName::parse(&args.from)?, DiskName::parse(&args.to)?);
+    let request = read_volume(&args.file)?;
+    // Before anything is made, as above; and renamed over the old one when it is whole.
+    let whole = Utf8PathBuf::from(format!("{}.new", args.file));
+    let file = File::create(&whole).with_context(|| format!("creating {whole}"))?;
+    let next = cluster.replace_region(&request, &from, &to).await;
+    if next.is_err() {
+        let _ = fs::remove_file(&whole);
+    }
+    let next = next?;
+    serde_json::to_writer_pretty(file, &next).with_context(|| format!("writing {whole}"))?;
+    fs::rename(&whole, &args.file).with_context(|| format!("renaming {whole} to {}", args.file))?;
+    say!(
+        "a region is made on {to}; in version {} of {} it is in the place of that on {from}",
+        next.config_version,
+        args.file
+    );
+    say!("put the file to whoever holds the volume: then the region is filled");
+    Ok(())
+}
+
+/// Destroys a volume that nobody holds.
+pub(crate) async fn volume_remove(cluster: &Cluster, args: &VolumeRemoveArgs) -> Result<()> {
+    let request = read_volume(&args.file)?;
+    let regions = cluster.destroy_volume(&request).await?;
+    fs::remove_file(&args.file).with_context(|| format!("removing {}", args.file))?;
+    say!("volume {} is removed: {regions} regions are destroyed", request.id);
+    Ok(())
+}
+
+fn read_volume(file: &Utf8Path) -> Result<ConstructionRequest> {
+    let text = fs::read(file).with_context(|| format!("reading {file}"))?;
+    serde_json::from_slice(&text).with_context(|| format!("{file} does not describe a volume"))
 }
 
 /// Ends the cluster.

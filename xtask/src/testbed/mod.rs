@@ -2,11 +2,13 @@
 //! the work. One file per group of commands:
 //!
 //! - [`up`]: `testbed`, `testbed up`: bringing a cluster up, in the foreground or detached.
+//! - [`demo`]: `testbed --demo`: what a volume is for, shown once the cluster is up.
 //! - [`narrator`]: what is said meanwhile. [`signals`]: Ctrl-C and its like.
 //! - [`look`]: `status`, `env`, `logs`. [`act`]: `kill`, `pause`, `disk` and the rest that changes something.
 //! - [`keeper`]: the hidden command that cleans up after a crash.
 
 mod act;
+mod demo;
 pub(crate) mod keeper;
 mod look;
 mod narrator;
@@ -23,8 +25,10 @@ use testbed::{Cluster, names::DEFAULT_CLUSTER_NAME};
 /// A real cluster on this machine; without a subcommand: the whole tour in the foreground.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without a subcommand: builds, starts 1 coordinator and 4 sleds with 2 data disks each, brings a signed
-sample release onto every sled, says what to try next, and ends and removes everything on Ctrl-C.
+Without a subcommand: builds, starts 1 coordinator and 4 sleds with 2 data disks each, brings a
+signed sample release onto every sled, says what to try next, and ends and removes everything on
+Ctrl-C. With --demo: goes on with a volume that loses a disk, says of each step how to do it by
+hand, and then ends and removes everything.
 
 The first cluster has sled-a on 127.0.1.1, sled-b on 127.0.1.2, … and its coordinator on 127.0.0.1;
 the K-th has its sleds on 127.0.K.N and its coordinator on 127.0.K.251. Nothing that was killed
@@ -78,8 +82,12 @@ enum TestbedCommand {
     /// Faults a disk, or heals it
     #[command(subcommand)]
     Disk(act::DiskCommand),
-    /// Makes a volume by hand on three data disks, and writes the file that `sled-agent volume export` takes
+    /// Makes a volume by hand on three data disks, and the file that describes it: for a Pantry, or `sled-agent volume export`
     Volume(act::VolumeArgs),
+    /// Makes a region on another disk, and the next version of such a file, which has it in the place of one that leaves
+    VolumeReplace(act::VolumeReplaceArgs),
+    /// Destroys what such a file describes, which nobody holds any more, and removes the file
+    VolumeRemove(act::VolumeRemoveArgs),
     /// Cuts WHO… off from everybody else, and not from each other; `heal` ends it. Needs root and nft
     Partition(act::PartitionArgs),
 }
@@ -141,6 +149,8 @@ async fn dispatch(place: &Place, command: TestbedCommand) -> Result<()> {
         TestbedCommand::AddSled => act::add_sled(&place.open()?).await,
         TestbedCommand::Disk(command) => act::disk(&place.open()?, command).await,
         TestbedCommand::Volume(args) => act::volume(&place.open()?, &args).await,
+        TestbedCommand::VolumeReplace(args) => act::volume_replace(&place.open()?, &args).await,
+        TestbedCommand::VolumeRemove(args) => act::volume_remove(&place.open()?, &args).await,
         TestbedCommand::Partition(args) => act::partition(&place.open()?, &args),
     }
 }

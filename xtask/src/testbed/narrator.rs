@@ -1,5 +1,6 @@
 //! What is said while a cluster comes up: facts, one line each with the time since the programs were compiled, and on a
-//! terminal one more line that is rewritten while something is under way. Owns the form; decides nothing.
+//! terminal one more line that is rewritten while something is under way. Behind a fact there may be commands: how to do the same by hand.
+//! Owns the form; decides nothing.
 
 use std::{
     cell::Cell,
@@ -47,12 +48,31 @@ impl Narrator {
         let _ = writeln!(std::io::stdout(), "{text}");
     }
 
+    /// A command with which a person does by hand what was told last; on a terminal it stands back.
+    pub(crate) fn command(&self, command: &str) {
+        let (dim, plain) = if self.terminal { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        self.line(&format!("          {dim}$ {command}{plain}"));
+    }
+
     /// How far a release is; only on a terminal, and overwritten by whatever comes next.
     pub(crate) fn progress(&self, progress: ReleaseProgress) {
+        self.under_way(&describe(progress));
+    }
+
+    /// How far a member of a volume is filled; as above.
+    pub(crate) fn filling(&self, what: &str, bytes: u64, bytes_total: u64) {
+        self.under_way(&format!(
+            "filling    {} {}, {what}",
+            bar(bytes, bytes_total),
+            mib(bytes, bytes_total)
+        ));
+    }
+
+    fn under_way(&self, text: &str) {
         if !self.terminal {
             return;
         }
-        let line = format!("\r\x1b[2K{:>6.1} s  {}", self.seconds(), describe(progress));
+        let line = format!("\r\x1b[2K{:>6.1} s  {text}", self.seconds());
         let mut out = std::io::stdout();
         let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
         self.live.set(true);

@@ -6,12 +6,13 @@
 //!            make the sample release ──────┴─► upload ────────────────┘                       │
 //!                                                             --detach: leave it ◄────────────┴──► wait for Ctrl-C,
 //!                                                                                                  end and remove all
+//!                                  --demo: the story of a volume, in the place of what to try; then the end, or --detach
 //! ```
 //!
 //! Ctrl-C at any moment of it ends and, in the foreground, removes everything. A second Ctrl-C does not wait for polite
 //! stops.
 
-use super::{Place, narrator::Narrator, signals::Interrupts};
+use super::{Place, demo, narrator::Narrator, signals::Interrupts};
 use crate::{
     cargo::{Profile, build_programs},
     workspace,
@@ -70,19 +71,15 @@ pub(crate) struct UpArgs {
     /// Run the programs in this directory instead of building them
     #[arg(long, value_name = "DIR", conflicts_with = "release_build")]
     bin_dir: Option<Utf8PathBuf>,
-    /// The whole story with volumes and VMs (not built yet)
-    #[arg(long)]
+    /// Shows a volume at work once the release is everywhere: a disk fails, a new one is filled, the coordinator is killed meanwhile; ends
+    /// by itself, with 0 only if every check has held
+    #[arg(long, conflicts_with = "no_release")]
     demo: bool,
 }
 
 impl UpArgs {
     /// Refuses what is not built, before anything else happens.
     fn check(&self) -> Result<()> {
-        if self.demo {
-            bail!(
-                "--demo is not built yet: there are no volumes and VMs; `cargo xtask testbed` shows what there is"
-            );
-        }
         if let Some(disks) = self.disks.filter(|&disks| disks > DISKS_MAX) {
             bail!("--disks {disks}: a sled has at most {DISKS_MAX}");
         }
@@ -100,6 +97,18 @@ impl UpArgs {
                 bail!("--release {zip}: there is no such file");
             }
             testbed::root_in_zip(zip).with_context(|| format!("--release {zip} is no release"))?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a demo in a cluster that would be too small for it.
+    fn check_demo(&self, sleds: usize, disks: usize) -> Result<()> {
+        if self.demo && (sleds < demo::SLEDS_MIN || disks == 0) {
+            bail!(
+                "--demo needs {} sleds with a data disk each, and there would be {sleds} with {disks}; a cluster has that unless \
+                 --sleds or --disks say otherwise, or an earlier one was smaller: `cargo xtask testbed reset`",
+                demo::SLEDS_MIN
+            );
         }
         Ok(())
     }
@@ -138,6 +147,7 @@ pub(crate) fn run(place: &Place, args: &UpArgs, runtime: &Runtime) -> Result<Exi
     let disks = builder.planned_disks(DISKS_DEFAULT)?;
     let builder = builder.disks(disks);
     let sleds = builder.planned_sleds()?;
+    args.check_demo(sleds, disks)?;
     let database = match builder.planned_database()? {
         DatabaseKind::Sqlite => "sqlite",
         DatabaseKind::Postgres => "postgres",
@@ -169,20 +179,27 @@ pub(crate) fn run(place: &Place, args: &UpArgs, runtime: &Runtime) -> Result<Exi
             brought_up.detach()?;
             return Ok(ExitCode::SUCCESS);
         }
-        stay(brought_up, &narrator, &mut interrupts).await
+        if !args.demo {
+            stay(&brought_up, &narrator, &mut interrupts).await?;
+        }
+        end(brought_up, &narrator, &mut interrupts).await
     })
 }
 
-/// Waits for the end of the foreground, and makes it.
-async fn stay(cluster: OwnedCluster, narrator: &Narrator, interrupts: &mut Interrupts) -> Result<ExitCode> {
+/// Waits for the end of the foreground.
+async fn stay(cluster: &OwnedCluster, narrator: &Narrator, interrupts: &mut Interrupts) -> Result<()> {
     narrator.line("\nCtrl-C ends everything and removes it.");
     tokio::select! {
-        () = interrupts.next() => {}
-        taken = taken_away(&cluster) => {
-            taken?;
-            narrator.line("another command has ended this cluster");
-            return Ok(ExitCode::SUCCESS);
-        }
+        () = interrupts.next() => Ok(()),
+        taken = taken_away(cluster) => taken,
+    }
+}
+
+/// Ends the foreground.
+async fn end(cluster: OwnedCluster, narrator: &Narrator, interrupts: &mut Interrupts) -> Result<ExitCode> {
+    if !cluster.is_still_ours()? {
+        narrator.line("another command has ended this cluster");
+        return Ok(ExitCode::SUCCESS);
     }
     narrator.line("\nstopping …");
     tokio::select! {
@@ -237,7 +254,22 @@ async fn bring_up(
         narrator.line(&format!("\n{copies}\n"));
         artifact_matrix(&cluster).await?;
     }
-    closing_words(place, args, &cluster, version.as_deref(), narrator)?;
+    if args.demo {
+        let told = demo::tell(place, &cluster, narrator).await;
+        told.with_context(|| match args.detach {
+            true => format!(
+                "the demo does not hold; its processes' logs are kept in {}",
+                cluster.directory().root()
+            ),
+            false => {
+                "the demo does not hold; `cargo xtask testbed up --detach --demo` keeps its processes' logs"
+                    .to_owned()
+            }
+        })?;
+    }
+    if !args.demo || args.detach {
+        closing_words(place, args, &cluster, version.as_deref(), narrator)?;
+    }
     Ok(cluster)
 }
 
@@ -308,6 +340,11 @@ fn closing_words(
     let last = environment.sleds.last().map_or("sled-a", |sled| sled.name.as_str());
     for (command, what) in suggestions(&name, last, release) {
         narrator.line(&format!("  {command}\n      {what}"));
+    }
+    if !args.detach {
+        narrator.line(
+            "\nAfterwards, `cargo xtask testbed --demo` shows a volume that loses a disk, and what becomes of it.",
+        );
     }
     Ok(())
 }
@@ -418,7 +455,6 @@ mod tests {
             assert!(refusal.contains(wanted), "{refusal}");
         };
         let none = UpArgs::default;
-        refused(UpArgs { demo: true, ..none() }, "not built yet");
         refused(UpArgs { disks: Some(17), ..none() }, "at most 16");
         refused(UpArgs { db: Some("mysql".into()), ..none() }, "there is sqlite and postgres");
         refused(UpArgs { nexus: Some(2), ..none() }, "not built yet");

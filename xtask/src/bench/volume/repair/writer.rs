@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::{
         UnixStream,
         unix::{ReadHalf, WriteHalf},
@@ -27,7 +27,10 @@ use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval},
 };
-use volume_soak::nbd::{Command, header, next_reply, shake_hands};
+use volume_soak::{
+    NbdClient,
+    nbd::{self, Command, header, next_reply},
+};
 
 /// 50 MiB in a second.
 const BETWEEN_WRITES: Duration = Duration::from_micros(1_250);
@@ -37,9 +40,6 @@ const DEPTH: u32 = 4;
 
 /// The same while all of it is written for the first time.
 const FILL_DEPTH: u32 = 16;
-
-/// Bytes of a read.
-const READ: u64 = 1 << 20;
 
 /// A client that writes one slot after the other.
 pub(super) struct Writer {
@@ -183,20 +183,15 @@ async fn receive(mut replies: ReadHalf<'_>, book: &Book, places: &Semaphore) -> 
 
 /// Reads all of what is exported there.
 pub(super) async fn read_all(socket: &Utf8Path, order: Order) -> Result<Content> {
-    let mut stream = connect(socket).await?;
-    let (mut reading, mut bytes) = (Reading::default(), vec![0; READ as usize]);
-    for number in 0..order.slots() * SLOT as u64 / READ {
-        stream.write_all(&header(Command::Read, number, number * READ, READ as u32)).await?;
-        let reply = next_reply(&mut stream).await?;
-        ensure!(reply.error == 0 && reply.number == number, "read {number} is answered with {reply:?}");
-        stream.read_exact(&mut bytes).await?;
-        reading.read(&bytes);
-    }
+    let (mut client, mut reading) = (NbdClient::connect(socket).await?, Reading::default());
+    let (exported, wanted) = (client.size_bytes(), order.slots() * SLOT as u64);
+    ensure!(exported == wanted, "{exported} bytes are exported at {socket}, and the volume has {wanted}");
+    client.read_all(|bytes| reading.read(bytes)).await?;
     Ok(reading.end())
 }
 
 async fn connect(socket: &Utf8Path) -> Result<UnixStream> {
-    let mut stream = UnixStream::connect(socket).await.with_context(|| format!("connecting to {socket}"))?;
-    shake_hands(&mut stream).await.with_context(|| format!("shaking hands at {socket}"))?;
+    let connected = nbd::connect(socket).await;
+    let (stream, _) = connected.with_context(|| format!("connecting to {socket}"))?;
     Ok(stream)
 }
