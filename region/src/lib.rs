@@ -60,8 +60,8 @@ pub use position::Position;
 pub use region::{Failed, Held, Region, What, checksum};
 pub use rules::Rule;
 pub use snapshots::{
-    Going, Gone, SNAPSHOTS_MAX, SnapshotError, SnapshotRoom, SnapshotStatus, Taken, Taking, TakingEnd,
-    named_snapshots, snapshot_room,
+    DELETED_MAX, Going, Gone, SNAPSHOTS_MAX, SnapshotError, SnapshotRoom, SnapshotStatus, Taken, Taking,
+    TakingEnd, named_snapshots, snapshot_room,
 };
 pub use stored::{Stored, each_stored};
 pub use superblock::Identity;

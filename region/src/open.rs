@@ -34,7 +34,7 @@ use crate::{
     ring::Ring,
     rules::Rule,
     sealed::{Mirrored, PAGE},
-    snapshots::{Home, remove_if_there},
+    snapshots::{Deleted, Home, deleted_paths, remove_if_there},
     superblock::{CLONE, Cut, Identity, NAMED, Super, Unusable},
     tree::{FAN, NotRead, Tree},
     write::{NewBlocks, count_lost},
@@ -215,6 +215,9 @@ pub fn destroy(storage: Arc<dyn Storage>, path: &Utf8Path) -> Result<(), Storage
     for (there, _) in home.files()? {
         remove_if_there(home.storage.as_ref(), &there)?;
     }
+    for there in deleted_paths(&home) {
+        remove_if_there(home.storage.as_ref(), &there)?;
+    }
     home.sync_directory()
 }
 
@@ -341,7 +344,8 @@ pub(crate) fn find(
         failed: None,
         home: Home { storage, path: path.to_owned() },
         snapshots: Vec::new(),
-        is_snapshot_under_way: false,
+        deleted: Deleted::default(),
+        snapshot_under_way: None,
         file,
     };
     for found in found {

@@ -18,11 +18,12 @@ use crate::{
     pages::Pages,
     position::Position,
     sealed::PAGE,
-    snapshots::{Home, Snapshot},
+    snapshots::{Deleted, Home, Snapshot},
     superblock::Identity,
     tree::{NotRead, Tree},
 };
 use durable_fs::{InPlaceFile, StorageError};
+use ids::SnapshotId;
 use std::{fmt, ops::Range, sync::Arc};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
@@ -112,8 +113,10 @@ pub struct Region {
     pub(crate) home: Home,
     /// The oldest first.
     pub(crate) snapshots: Vec<Snapshot>,
-    /// Whether one is being taken, or goes.
-    pub(crate) is_snapshot_under_way: bool,
+    /// Those that are not taken any more.
+    pub(crate) deleted: Deleted,
+    /// The one that is being taken, or goes.
+    pub(crate) snapshot_under_way: Option<SnapshotId>,
 }
 
 impl Region {

@@ -38,6 +38,10 @@ named_rules::named_rules! {
         KeptPagesFirst,
         /// A snapshot is there when its checkpoint is in force, and not before.
         SnapshotBehindItsCheckpoint,
+        /// One that was deleted, or was to be, is not taken any more.
+        DeletedAreNotTaken,
+        /// One that is being taken is deleted behind that.
+        WhatIsTakenIsWaitedFor,
         /// What is in the file of a snapshot that goes, and older ones need, they get.
         OlderOnesGetItsPages,
         /// A page that is newer than a snapshot is not taken for its.

@@ -55,6 +55,8 @@ pub(crate) enum Kind {
     Snapshot = 9,
     Used = 10,
     Kept = 11,
+    /// Which snapshots were deleted.
+    Deleted = 12,
 }
 
 /// Which page it is.

@@ -26,14 +26,16 @@
 //!
 //! | step of deleting one | a crash after it leaves |
 //! |---|---|
+//! | its id is among those that were deleted, durably | the snapshot; it may be read, and be deleted, and once it is it is not taken again |
 //! | renamed, the directory synced | one that is going: its pages are there for older ones |
 //! | pages that the next older one needs are in its own file, synced | the same |
 //! | the file is removed, the directory synced | nothing |
 
 //!
-//! [`taking`], [`deleting`], [`reading`], [`finding`] (at an opening); [`mod@file`]: what is in the file of one. [`room`]: what they may come to
-//! need.
+//! [`taking`], [`deleting`], [`reading`], [`finding`] (at an opening); [`mod@file`]: what is in the file of one. [`deleted`]: those that are not
+//! taken any more. [`room`]: what they may come to need.
 
+mod deleted;
 mod deleting;
 mod file;
 mod finding;
@@ -41,6 +43,8 @@ mod reading;
 mod room;
 mod taking;
 
+pub use deleted::DELETED_MAX;
+pub(crate) use deleted::{Deleted, deleted_paths};
 pub use deleting::{Going, Gone};
 pub use room::{SnapshotRoom, snapshot_room};
 pub use taking::{Taken, Taking, TakingEnd};
@@ -147,6 +151,9 @@ pub enum SnapshotError {
         /// What it is of.
         applied: Position,
     },
+    /// It was deleted, or was to be, and is not taken any more.
+    #[error("snapshot {0} was deleted, and is not taken again")]
+    Deleted(SnapshotId),
     /// There is none of that id.
     #[error("there is no snapshot {0}")]
     None(SnapshotId),

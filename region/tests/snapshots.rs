@@ -141,10 +141,10 @@ fn a_snapshot_takes_no_room_before_anything_is_written_and_gives_back_what_it_to
     assert_eq!(bytes_on(&disk, &file_of(1)), 0);
     // All of them are free again, and the next snapshot takes the same.
     for round in 2..6 {
-        take(&mut region, 2);
+        take(&mut region, round.into());
         write_all(&mut region, round);
-        assert!(has(&mut region, 2, round - 1));
-        delete(&mut region, 2);
+        assert!(has(&mut region, round.into(), round - 1));
+        delete(&mut region, round.into());
     }
     let again = bytes_on(&disk, path());
     let tract = (grown - size).div_ceil(8) + 4_096 * 3;
@@ -186,13 +186,15 @@ fn what_cannot_be_is_refused_by_name_and_changes_nothing() {
     assert!(matches!(again, SnapshotError::Exists { applied: of, .. } if of == applied), "{again}");
     let none = region.read_snapshot(id(2), 0..1, &mut Vec::new()).expect_err("there is none");
     assert_eq!(none.to_string(), format!("there is no snapshot {}", id(2)));
-    assert!(matches!(region.begin_delete_snapshot(id(2)), Err(SnapshotError::None(_))));
+    assert!(matches!(region.begin_delete_snapshot(id(99)), Err(SnapshotError::None(_))));
+    assert!(matches!(region.begin_snapshot(id(99)), Err(SnapshotError::Deleted(_))));
     let checkpoint = region.begin_checkpoint().expect("it is in use");
     assert!(matches!(region.begin_snapshot(id(2)), Err(SnapshotError::Busy)));
     assert!(matches!(region.begin_delete_snapshot(id(1)), Err(SnapshotError::Busy)));
     let _ = region.end_checkpoint(checkpoint.run()).expect("the disk works");
     let taking = region.begin_snapshot(id(2)).expect("it may be taken");
     assert!(matches!(region.begin_snapshot(id(3)), Err(SnapshotError::Busy)));
+    assert!(matches!(region.begin_delete_snapshot(id(2)), Err(SnapshotError::Busy)));
     assert!(matches!(region.end_snapshot(taking.run()), Ok(TakingEnd::Taken)));
     let going = region.begin_delete_snapshot(id(2)).expect("it is there");
     assert!(matches!(region.read_snapshot(id(2), 0..1, &mut Vec::new()), Err(SnapshotError::None(_))));

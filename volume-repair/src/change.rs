@@ -221,6 +221,10 @@ impl Executor {
         if theirs.config_version == ours.config_version && !is_same {
             return Err(ChangeError::VersionTaken(ours.config_version));
         }
+        // It was applied, or it is what the volume began with: what has become of its members since is nobody's mistake.
+        if is_same {
+            return Ok(self.how_far(volume));
+        }
         check_layers(ours, theirs)?;
         let is_given_up = gives_up_parents(ours, theirs);
         if is_given_up {
@@ -243,15 +247,16 @@ impl Executor {
             sets.collect::<Vec<_>>()
         };
         let is_other = || wanted(ours) != wanted(theirs) || read(ours) != read(theirs);
-        Ok(if is_given_up || is_other() {
-            Applied::Started
-        } else if !self.has_changed {
-            Applied::VcrMatches
-        } else if volume.is_replacing() {
-            Applied::StartedAlready
-        } else {
-            Applied::CompletedAlready
-        })
+        Ok(if is_given_up || is_other() { Applied::Started } else { self.how_far(volume) })
+    }
+
+    /// Of a request that changes nothing.
+    fn how_far(&self, volume: &Volume) -> Applied {
+        match () {
+            () if !self.has_changed => Applied::VcrMatches,
+            () if volume.is_replacing() => Applied::StartedAlready,
+            () => Applied::CompletedAlready,
+        }
     }
 
     /// Applies a newer request, or the same one once more, to the volume that runs. What is to be done for it is told, too.
@@ -269,6 +274,11 @@ impl Executor {
     ) -> Result<(Applied, Vec<Action>), ChangeError> {
         let applied = self.check(now, volume, &newer)?;
         let mut actions = Vec::new();
+        if newer.config_version == self.request.config_version {
+            // A later right to write it, at most.
+            self.request = newer;
+            return Ok((applied, actions));
+        }
         for (number, set) in newer.region_sets().enumerate() {
             let set_members = volume.set_members(now, number, &set.named());
             actions.extend(set_members.expect("it was asked whether it may be"));
@@ -419,6 +429,23 @@ mod tests {
         let refused = apply(&mut running, &without).expect_err("nobody knows who is full");
         assert_eq!(refused.code(), "volume_not_active");
         assert_eq!(running.0.addresses().len(), 4);
+    }
+
+    #[test]
+    fn the_same_request_again_is_told_what_has_become_of_it_also_when_the_volume_is_another_ones() {
+        let mut running = running(example());
+        let newer = replaced(&example());
+        assert_eq!(apply(&mut running, &newer), Ok(Applied::Started));
+        let volume = &mut running.1;
+        drop(volume.activate(Duration::ZERO));
+        drop(volume.tick(Duration::from_secs(1)));
+        drop(volume.connected(Duration::from_secs(1), upstairs::PeerId(0), true));
+        let other = region::Promotion { epoch: 90, session: Uuid::from_u128(4) };
+        let fenced = vec![region_wire::Reply::Fenced(other)];
+        drop(volume.received(Duration::from_secs(1), upstairs::PeerId(0), fenced));
+        assert_eq!(apply(&mut running, &newer), Ok(Applied::StartedAlready));
+        let refused = apply(&mut running, &replaced(&newer)).expect_err("it is no volume of ours");
+        assert_eq!(refused.code(), "volume_ended");
     }
 
     #[test]

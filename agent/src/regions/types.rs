@@ -12,9 +12,9 @@ use uuid::Uuid;
 /// The greatest incarnation: any program that reads JSON keeps it exactly.
 const INCARNATION_MAX: u64 = (1 << 53) - 1;
 
-/// Deleted snapshots that are remembered of a region: four times as many as it may have, and more than any coordinator has calls under way for
+/// Deleted snapshots that are remembered of a region, as it does itself: nearly four times as many as it may have, and more than any coordinator has calls under way for
 /// one. Beyond that the ones that were deleted first are forgotten.
-pub const SNAPSHOTS_DELETED_MAX: usize = 256;
+pub const SNAPSHOTS_DELETED_MAX: usize = downstairs::SNAPSHOTS_DELETED_MAX;
 
 /// What a region is made of: as long as that stays, it is the same request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -49,6 +49,7 @@ pub use content::in_hex;
 pub use control::{Control, socket_of};
 pub use disk::{Disk, DiskError};
 pub use member::{ConnectionId, EPOCHS_AT_ONCE, Effect, Ended, Member, NotCloned, Work};
+pub use region::DELETED_MAX as SNAPSHOTS_DELETED_MAX;
 pub use room::SNAPSHOTS_TIMES;
 pub use rules::Rule;
 pub use server::{Server, ServerError};

@@ -108,7 +108,7 @@ pub struct Member {
     pub(crate) was_used: bool,
     quiet_ticks: u32,
     /// Who wants the snapshot that is being taken, and the one that goes.
-    pub(crate) taking: Option<(ConnectionId, u64)>,
+    pub(crate) taking: Option<(ConnectionId, u64, Position)>,
     pub(crate) letting_go: Option<(ConnectionId, u64)>,
     /// What was staged for the active connection.
     pub(crate) staged: Staged,
@@ -457,7 +457,7 @@ impl Member {
         self.is_refusal_told = false;
         self.flushes.clear();
         self.served.clear();
-        self.taking.take_if(|(asker, _)| !self.locals.contains(asker));
+        self.taking.take_if(|(asker, ..)| !self.locals.contains(asker));
         self.letting_go.take_if(|(asker, _)| !self.locals.contains(asker));
         self.tells_applied = false;
         let staged = std::mem::take(&mut self.staged);

@@ -3,8 +3,8 @@
 //! ```text
 //!   Snapshot at P ──P is applied, and nothing newer──► taking, while the stream goes on ──► Snapshotted
 //!        │ a checkpoint, or another one, is under way: when it has ended        └── no room ──► SnapshotRefused
-//!        ├── it is there, of P ──► Snapshotted
-//!        └── not full, not at P, of another position ──► SnapshotRefused
+//!        ├── it is there ──► Snapshotted, of whichever position
+//!        └── not full, not at P, deleted before ──► SnapshotRefused
 //!
 //!   DeleteSnapshot ──► none any more, durably ──what is left of it goes──► SnapshotDeleted
 //!                            └── the disk refuses: tried again, as long as the region is open, and by whoever opens it next
@@ -15,7 +15,7 @@ use crate::{
     rules::Rule,
 };
 use ids::SnapshotId;
-use region::{Failed, Gone, Position, SnapshotError, Taken, TakingEnd};
+use region::{Failed, Gone, Position, SnapshotError, SnapshotStatus, Taken, TakingEnd};
 use region_wire::{Reply, Request};
 use std::error::Error;
 
@@ -29,11 +29,12 @@ impl Member {
         let applied = self.region.applied();
         let there = self.region.snapshots().find(|there| there.snapshot == snapshot);
         let why = match there {
-            Some(there) if there.applied == at && !there.is_going => {
-                effects.push(Effect::Send(asker, Reply::Snapshotted { id }));
+            // Of another position it may be, too: who asks once more asks later.
+            Some(there) if !there.is_going && there.broken.is_none() => {
+                effects.push(Effect::Send(asker, Reply::Snapshotted { id, applied: there.applied }));
                 return Ok(());
             }
-            Some(there) => format!("there is a snapshot {snapshot} already, of position {}", there.applied),
+            Some(there) => not_there(&there),
             None if !self.region.is_full() && self.region.control().clone_of.is_none() => {
                 "it is not full: it has no content of one position".to_owned()
             }
@@ -42,7 +43,7 @@ impl Member {
             }
             None => match self.region.begin_snapshot(snapshot) {
                 Ok(taking) => {
-                    self.taking = Some((asker, id));
+                    self.taking = Some((asker, id, applied));
                     effects.push(Effect::Run(Work::Snapshot(Box::new(taking))));
                     return Ok(());
                 }
@@ -59,7 +60,13 @@ impl Member {
         (id, snapshot): (u64, SnapshotId),
         effects: &mut Vec<Effect>,
     ) -> Result<(), NotDone> {
-        let reply = match self.region.begin_delete_snapshot(snapshot) {
+        // A clone's own, as long as it is not proven, is taken anew, of what another source has.
+        let is_clones = self.region.control().clone_of.is_some_and(|of| of.snapshot == snapshot);
+        let begun = match is_clones {
+            true => self.region.begin_discard_snapshot(snapshot),
+            false => self.region.begin_delete_snapshot(snapshot),
+        };
+        let reply = match begun {
             Ok(going) => {
                 self.letting_go = Some((asker, id));
                 effects.push(Effect::Run(Work::LetGo(Box::new(going))));
@@ -90,9 +97,9 @@ impl Member {
     pub(crate) fn end_snapshot(&mut self, taken: Taken, effects: &mut Vec<Effect>) -> Result<(), Failed> {
         let end = self.region.end_snapshot(taken)?;
         self.note_checkpoint_ended();
-        if let Some((asker, id)) = self.taking.take().filter(|(asker, _)| self.hears(*asker)) {
+        if let Some((asker, id, applied)) = self.taking.take().filter(|(asker, ..)| self.hears(*asker)) {
             let reply = match end {
-                TakingEnd::Taken => Reply::Snapshotted { id },
+                TakingEnd::Taken => Reply::Snapshotted { id, applied },
                 TakingEnd::NotTaken(error) => Reply::SnapshotRefused { id, why: in_words(&error) },
             };
             effects.push(Effect::Send(asker, reply));
@@ -124,7 +131,7 @@ impl Member {
     /// What is left of a deleted snapshot is tried again.
     pub(crate) fn let_go_again(&mut self, effects: &mut Vec<Effect>) {
         let Some(snapshot) = self.region.snapshot_to_let_go() else { return };
-        match self.region.begin_delete_snapshot(snapshot) {
+        match self.region.begin_discard_snapshot(snapshot) {
             Ok(going) => effects.push(Effect::Run(Work::LetGo(Box::new(going)))),
             Err(error) => tracing::warn!(%snapshot, why = in_words(&error), "a deleted snapshot cannot go"),
         }
@@ -134,4 +141,13 @@ impl Member {
 pub(crate) fn in_words(error: &dyn Error) -> String {
     let source = error.source().map(|source| format!(": {}", in_words(source)));
     format!("{error}{}", source.unwrap_or_default())
+}
+
+/// Why one that has that name is of no use.
+pub(crate) fn not_there(status: &SnapshotStatus) -> String {
+    let snapshot = status.snapshot;
+    match &status.broken {
+        Some(why) if !status.is_going => format!("snapshot {snapshot} cannot be read: {why}"),
+        _ => format!("snapshot {snapshot} was deleted, and is not gone yet"),
+    }
 }

@@ -55,16 +55,32 @@ impl Going {
 }
 
 impl Region {
-    /// Begins to delete a snapshot: on return it is none any more, durably. What is left of it takes room until it has gone.
+    /// Begins to delete a snapshot: on return it is none any more, durably. What is left of it takes room until it has gone. Also one that is not
+    /// there is not taken from then on: whoever asks for it may be late.
     ///
     /// # Errors
     /// [`SnapshotError`].
     pub fn begin_delete_snapshot(&mut self, snapshot: SnapshotId) -> Result<Going, SnapshotError> {
         self.check_in_use()?;
+        // It may be taken just now.
+        if self.snapshot_under_way == Some(snapshot) && Rule::WhatIsTakenIsWaitedFor.is_kept() {
+            return Err(SnapshotError::Busy);
+        }
+        // First of all: whatever becomes of this, it is not taken any more.
+        self.deleted.add(&self.home, self.layout.salt, snapshot)?;
+        self.begin_discard_snapshot(snapshot)
+    }
+
+    /// The same of one that may be taken again under its name: a clone's, of which nothing was proven, or one that is going already.
+    ///
+    /// # Errors
+    /// [`SnapshotError`].
+    pub fn begin_discard_snapshot(&mut self, snapshot: SnapshotId) -> Result<Going, SnapshotError> {
+        self.check_in_use()?;
         let found = self.snapshots.iter().position(|there| there.head.snapshot == snapshot);
         let at = found.ok_or(SnapshotError::None(snapshot))?;
         // A checkpoint may be about to give it pages.
-        if self.is_in_checkpoint || self.is_snapshot_under_way {
+        if self.is_in_checkpoint || self.snapshot_under_way.is_some() {
             return Err(SnapshotError::Busy);
         }
         let deleted = file::deleted_path(&self.home.path, snapshot);
@@ -75,7 +91,7 @@ impl Region {
         }
         self.home.sync_directory()?;
         self.snapshots[at].is_going = true;
-        self.is_snapshot_under_way = true;
+        self.snapshot_under_way = Some(snapshot);
         self.keep_blocks_of_snapshots(None);
         let older = self.snapshots[..at].iter().rfind(|older| older.keeps()).cloned();
         let (home, layout) = (self.home.clone(), self.layout);
@@ -88,7 +104,7 @@ impl Region {
     /// If the disk refused: to be tried again.
     pub fn end_delete_snapshot(&mut self, gone: Gone) -> Result<(), SnapshotError> {
         self.check_in_use()?;
-        self.is_snapshot_under_way = false;
+        self.snapshot_under_way = None;
         gone.result?;
         self.snapshots.retain(|there| there.head.snapshot != gone.snapshot);
         Ok(())
@@ -97,7 +113,7 @@ impl Region {
     /// Whether one is deleted, and nobody lets it go just now.
     #[must_use]
     pub fn snapshot_to_let_go(&self) -> Option<SnapshotId> {
-        let is_free = !self.is_snapshot_under_way && !self.is_in_checkpoint && self.failed.is_none();
+        let is_free = self.snapshot_under_way.is_none() && !self.is_in_checkpoint && self.failed.is_none();
         self.snapshots.iter().find(|there| there.is_going && is_free).map(|there| there.head.snapshot)
     }
 }

@@ -1,7 +1,7 @@
 //! Finding the snapshots that a region has, beside its file.
 
 use super::{
-    Snapshot, SnapshotStatus,
+    Deleted, Snapshot, SnapshotStatus,
     file::{self, Head, Named},
 };
 use crate::{bits::Bits, fail_stop::FailStop, position::Position, region::Region};
@@ -10,7 +10,7 @@ use ids::SnapshotId;
 use std::sync::Arc;
 
 impl Region {
-    /// Finds the snapshots that it has, and removes what is left of those that were not taken.
+    /// Finds the snapshots that it has, and those that were deleted, and removes what is left of those that were not taken.
     ///
     /// # Errors
     /// If the disk does not say what there is.
@@ -28,6 +28,7 @@ impl Region {
             self.add_found(named, file);
         }
         self.keep_blocks_of_snapshots(None);
+        self.deleted = Deleted::find(&self.home, self.layout.salt)?;
         Ok(())
     }
 

@@ -112,10 +112,13 @@ impl Region {
         if let Some(there) = self.snapshots.iter().find(|there| there.head.snapshot == snapshot) {
             return Err(SnapshotError::Exists { snapshot, applied: there.head.applied });
         }
+        if self.deleted.has(snapshot) && Rule::DeletedAreNotTaken.is_kept() {
+            return Err(SnapshotError::Deleted(snapshot));
+        }
         if self.snapshots.len() >= SNAPSHOTS_MAX {
             return Err(SnapshotError::TooMany);
         }
-        if self.is_in_checkpoint || self.is_snapshot_under_way {
+        if self.is_in_checkpoint || self.snapshot_under_way.is_some() {
             return Err(SnapshotError::Busy);
         }
         let checkpoint = self.begin_checkpoint()?;
@@ -136,7 +139,7 @@ impl Region {
             tracts: self.layout.tracts,
             lost: self.lost,
         };
-        self.is_snapshot_under_way = true;
+        self.snapshot_under_way = Some(snapshot);
         let used = Arc::new(used);
         if Rule::SnapshotsKeepTheirBlocks.is_kept() {
             self.keep_blocks_of_snapshots(Some(&used));
@@ -152,7 +155,7 @@ impl Region {
     pub fn end_snapshot(&mut self, taken: Taken) -> Result<TakingEnd, Failed> {
         self.check_in_use()?;
         let Taken { checkpointed, head, used, named } = taken;
-        self.is_snapshot_under_way = false;
+        self.snapshot_under_way = None;
         let not_taken = match (self.end_checkpoint(checkpointed)?, named) {
             (CheckpointEnd::InForce, Some(Ok(file))) => {
                 self.snapshots.push(Snapshot { head, file, used, is_going: false, broken: None });

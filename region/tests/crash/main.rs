@@ -50,13 +50,18 @@ fn an_opening_finds_a_whole_state_that_is_not_older_than_what_was_durable() {
         found.without_room += one.without_room;
         found.snapshots += one.snapshots;
         found.deleted += one.deleted;
+        found.late += one.late;
         found.with_tracts += one.with_tracts;
     }
     eprintln!("{found:?}");
     if is_all {
         assert!(found.openings > 500 && found.shorter > 100, "{found:?}");
         assert!(
-            found.without_room > 5 && found.snapshots > 300 && found.deleted > 20 && found.with_tracts > 50,
+            found.without_room > 5
+                && found.snapshots > 300
+                && found.deleted > 20
+                && found.late > 5
+                && found.with_tracts > 50,
             "{found:?}"
         );
         assert!(found.checkpoints > 30 && found.groups > 20 && found.failed_syncs > 30, "{found:?}");

@@ -27,6 +27,7 @@ impl World {
             2 => self.take_and_go_on(),
             3..5 => self.run_taking(),
             5..7 => drop(self.end_taking()),
+            7 if self.random.random_bool(0.3) => self.take_or_delete_once_more(),
             7 => {
                 self.begin_deleting();
                 if self.random.random_bool(0.5) {
@@ -46,6 +47,26 @@ impl World {
         if self.end_taking() && self.random.random_bool(0.6) {
             self.write();
             self.checkpoint_now();
+        }
+    }
+
+    /// Of one that is taken just now it is said neither that it is gone, nor that it was there; one that was deleted is not taken.
+    fn take_or_delete_once_more(&mut self) {
+        let region = self.region.as_mut().expect("it is open");
+        if self.under_way.taking.is_some() || self.under_way.taken.is_some() {
+            let id = SnapshotId(Uuid::from_u128(self.next_snapshot - 1));
+            match region.begin_delete_snapshot(id) {
+                Err(SnapshotError::Busy) => {}
+                Err(error) => self.expect_power_cut(&error),
+                Ok(_) => panic!("{id} goes while it is taken"),
+            }
+            return;
+        }
+        let Some(id) = self.deleted.iter().copied().choose(&mut self.random) else { return };
+        match region.begin_snapshot(id) {
+            Err(SnapshotError::Deleted(_) | SnapshotError::Exists { .. }) => self.found.late += 1,
+            Err(error) => self.expect_power_cut(&error),
+            Ok(_) => panic!("{id} was deleted, and is taken again"),
         }
     }
 
@@ -137,6 +158,7 @@ impl World {
         match region.begin_delete_snapshot(id) {
             Ok(going) => {
                 self.snapshots.retain(|known| known.id != id);
+                self.deleted.push(id);
                 self.under_way.going = Some(going);
             }
             Err(SnapshotError::Busy) => {}

@@ -6,7 +6,7 @@ use crate::{
 };
 use camino::Utf8Path;
 use durable_fs::{DiskFaults, FaultyDisk, SimDisk, SimMachine};
-use ids::{RegionId, RegionSetId};
+use ids::{RegionId, RegionSetId, SnapshotId};
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
 use region::{
     BlockSize, Checkpoint, CheckpointEnd, Checkpointed, Control, Failed, Geometry, Going, Gone, Identity,
@@ -54,6 +54,8 @@ pub(crate) struct World {
     pub(crate) found: Found,
     pub(crate) snapshots: Vec<Known>,
     pub(crate) next_snapshot: u128,
+    /// Those that it was said of that they are none any more.
+    pub(crate) deleted: Vec<SnapshotId>,
     /// Of twenty steps; in some runs there are none.
     snapshots_weight: u32,
 }
@@ -70,6 +72,8 @@ pub(crate) struct Found {
     /// Snapshots that were found again, and read.
     pub(crate) snapshots: u32,
     pub(crate) deleted: u32,
+    /// Those that somebody wanted to be taken behind that.
+    pub(crate) late: u32,
     pub(crate) with_tracts: u32,
 }
 
@@ -109,6 +113,7 @@ impl World {
             found: Found::default(),
             snapshots: Vec::new(),
             next_snapshot: 1,
+            deleted: Vec::new(),
             snapshots_weight,
         };
         world.open();

@@ -167,6 +167,8 @@ pub enum Reply {
     Snapshotted {
         /// Of the request.
         id: u64,
+        /// The last write that it has: another one than was asked for, if it was there already.
+        applied: Position,
     },
     /// To Snapshot and DeleteSnapshot: it is not there, or still is.
     SnapshotRefused {
@@ -281,7 +283,10 @@ impl Reply {
                 into.put_u64(*blocks);
             }),
             Reply::Pong { id } => out.push(kind::PONG, &none, |into| into.put_u64(*id)),
-            Reply::Snapshotted { id } => out.push(kind::SNAPSHOTTED, &none, |into| into.put_u64(*id)),
+            Reply::Snapshotted { id, applied } => out.push(kind::SNAPSHOTTED, &none, |into| {
+                into.put_u64(*id);
+                into.put_position(*applied);
+            }),
             Reply::SnapshotRefused { id, why } => out.push(kind::SNAPSHOT_REFUSED, &none, |into| {
                 into.put_u64(*id);
                 put_words(into, why);
@@ -358,7 +363,7 @@ fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Reply> {
         kind::NOT_HASHED => Reply::Hashed { id: fields.u64()?, hash: Err(fields.u64()?) },
         kind::TAKEN => Reply::Taken { id: fields.u64()?, blocks: fields.u64()? },
         kind::PONG => Reply::Pong { id: fields.u64()? },
-        kind::SNAPSHOTTED => Reply::Snapshotted { id: fields.u64()? },
+        kind::SNAPSHOTTED => Reply::Snapshotted { id: fields.u64()?, applied: fields.position()? },
         kind::SNAPSHOT_REFUSED => Reply::SnapshotRefused { id: fields.u64()?, why: words(fields)? },
         kind::SNAPSHOT_DELETED => Reply::SnapshotDeleted { id: fields.u64()? },
         kind::FENCED => Reply::Fenced(message::promotion(fields)?),

@@ -158,7 +158,7 @@ impl Any {
                 incarnation: self.0.random(),
                 applied: self.position(),
             }),
-            15 => Reply::Snapshotted { id },
+            15 => Reply::Snapshotted { id, applied: self.position() },
             16 => Reply::SnapshotRefused { id, why: "it is elsewhere".to_owned() },
             17 => Reply::SnapshotDeleted { id },
             0 => Reply::Welcome(Welcome {

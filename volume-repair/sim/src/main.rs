@@ -75,7 +75,7 @@ fn simulate(seeds: Range<u64>, threads: usize) -> ExitCode {
     let all = campaign(seeds, threads, progress);
     let summary = all.summary;
     println!(
-        "\r{} seeds in {:.0} s: {} faults, {} Upstairs, {} jobs done, {} given up, {} reads checked, {} blocks sealed, {} lost, {} reads unreadable, {} members replaced, {} snapshots taken, {} deleted, {} copies of them read back, {} power losses aimed at them and {} at blocks that are healed, {} times compared; {} seeds broke a promise",
+        "\r{} seeds in {:.0} s: {} faults, {} Upstairs, {} jobs done, {} given up, {} reads checked, {} blocks sealed, {} lost, {} reads unreadable, {} members replaced, {} snapshots taken ({} asked for once more), {} deleted, {} copies of them read back, {} power losses aimed at them and {} at blocks that are healed, {} times compared; {} seeds broke a promise",
         all.seeds,
         started.elapsed().as_secs_f64(),
         summary.faults,
@@ -88,6 +88,7 @@ fn simulate(seeds: Range<u64>, threads: usize) -> ExitCode {
         summary.unreadable,
         summary.replaced,
         summary.snapshots,
+        summary.asked_again,
         summary.deleted,
         summary.read_back,
         summary.aimed_at_snapshots,

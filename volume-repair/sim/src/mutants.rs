@@ -40,7 +40,7 @@ pub enum Mutant {
 }
 
 /// Those that are a second line.
-const SECOND_LINE: [Mutant; 16] = [
+const SECOND_LINE: [Mutant; 17] = [
     Mutant::Downstairs(downstairs::Rule::NoGaps),
     Mutant::Downstairs(downstairs::Rule::BaseIsApplied),
     Mutant::Downstairs(downstairs::Rule::OnlyFillingInstalls),
@@ -50,6 +50,8 @@ const SECOND_LINE: [Mutant; 16] = [
     Mutant::Downstairs(downstairs::Rule::EpochsRiseSlowly),
     Mutant::Downstairs(downstairs::Rule::OnlyProvenIsRead),
     Mutant::Downstairs(downstairs::Rule::HashesAreCompared),
+    // A member that takes one of another position says so, and does not count.
+    Mutant::Downstairs(downstairs::Rule::SnapshotAtItsPosition),
     Mutant::Upstairs(upstairs::Rule::ListIsKeptByAll),
     Mutant::Upstairs(upstairs::Rule::NewerListsCountForWhoKeptThem),
     Mutant::Upstairs(upstairs::Rule::TheLastOneIsKnownToBe),

@@ -45,6 +45,8 @@ pub struct Summary {
     pub replaced: u64,
     /// Snapshots that were taken.
     pub snapshots: u64,
+    /// Of those, the ones that had been asked for before.
+    pub asked_again: u64,
     /// Snapshots that were deleted again.
     pub deleted: u64,
     /// Copies of snapshots, each of one member, that were read back whole, and held what they had to.
@@ -72,6 +74,7 @@ impl Summary {
             unreadable: self.unreadable + other.unreadable,
             replaced: self.replaced + other.replaced,
             snapshots: self.snapshots + other.snapshots,
+            asked_again: self.asked_again + other.asked_again,
             deleted: self.deleted + other.deleted,
             read_back: self.read_back + other.read_back,
             aimed_at_snapshots: self.aimed_at_snapshots + other.aimed_at_snapshots,
@@ -109,6 +112,7 @@ pub fn run(seed: u64) -> Result<Summary, Broken> {
         unreadable: world.history.unreadable,
         replaced: world.replaced,
         snapshots: world.snapshots.taken,
+        asked_again: world.snapshots.asked_again,
         deleted: world.snapshots.deleted,
         read_back: world.snapshots.read_back,
         aimed_at_snapshots: world.aimed.snapshots,

@@ -6,6 +6,7 @@
 
 use crate::{history::Session, world::World};
 use ids::SnapshotId;
+use rand::{Rng, rngs::SmallRng, seq::IteratorRandom};
 use region::{Held, SnapshotError, What, checksum};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -27,18 +28,37 @@ pub(crate) struct Wanted {
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
     pub(crate) there: Vec<Wanted>,
+    /// What each of them would have by each time that it was asked for, until somebody asks to delete it.
+    asked: BTreeMap<SnapshotId, Vec<Wanted>>,
     next: u128,
     pub(crate) taken: u64,
     pub(crate) deleted: u64,
     pub(crate) refused: u64,
+    /// Of those that were taken, or were there, the ones that were asked for before.
+    pub(crate) asked_again: u64,
     /// Copies, each of one member, that were read whole, and held what they had to.
     pub(crate) read_back: u64,
 }
 
 impl Snapshots {
-    pub(crate) fn next_id(&mut self) -> SnapshotId {
+    /// A new one, or one that was asked for before: whoever has asked may have heard no answer.
+    pub(crate) fn id_to_ask(&mut self, random: &mut SmallRng) -> SnapshotId {
+        if let Some(id) = self.asked.keys().choose(random).filter(|_| random.random_ratio(1, 4)) {
+            return *id;
+        }
         self.next += 1;
         SnapshotId(Uuid::from_u128(self.next))
+    }
+
+    pub(crate) fn note_asked(&mut self, wanted: Wanted) {
+        self.asked.entry(wanted.id).or_default().push(wanted);
+    }
+
+    /// One that is to be deleted.
+    pub(crate) fn take(&mut self) -> Option<Wanted> {
+        let taken = self.there.pop()?;
+        self.asked.remove(&taken.id);
+        Some(taken)
     }
 }
 
@@ -50,10 +70,28 @@ impl World {
         if !enough {
             return Err(format!("{session:?} has taken snapshot {id} on {:?} alone", wanted.sleds));
         }
+        // Somebody has asked to delete it meanwhile.
+        let Some(attempts) = self.snapshots.asked.get(&wanted.id).cloned() else { return Ok(()) };
         self.snapshots.taken += 1;
-        self.check_snapshot(&wanted)?;
-        self.snapshots.there.push(wanted);
-        Ok(())
+        self.snapshots.asked_again += u64::from(attempts.len() > 1);
+        let told = self.snapshots.there.iter().position(|there| there.id == wanted.id);
+        let first = told.map(|at| self.snapshots.there[at].clone());
+        let has_it = |first: &Wanted| wanted.sleds.iter().any(|sled| first.sleds.contains(sled));
+        // Those that had it may all have left: who has it now took it later.
+        let may_be = first.filter(has_it).map_or(attempts, |first| vec![first]);
+        let mut why = format!("nobody has asked for snapshot {id}");
+        for attempt in may_be {
+            let is = Wanted { sleds: wanted.sleds.clone(), ..attempt };
+            match self.check_snapshot(&is) {
+                Ok(()) => {
+                    told.into_iter().for_each(|at| drop(self.snapshots.there.remove(at)));
+                    self.snapshots.there.push(is);
+                    return Ok(());
+                }
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
     }
 
     /// All that are there.

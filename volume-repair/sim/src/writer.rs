@@ -7,7 +7,7 @@ use crate::{
     snapshots::{Snapshots, Wanted},
 };
 use bytes::Bytes;
-use ids::RegionId;
+use ids::{RegionId, SnapshotId};
 use rand::{Rng, rngs::SmallRng};
 use region::{Geometry, Member, Promotion};
 use std::{collections::BTreeMap, time::Duration};
@@ -183,12 +183,13 @@ impl Writer {
         let size = climate.block_size.bytes();
         let may_take = climate.takes_snapshots && random.random_ratio(1, 30);
         let (asking, job) = match random.random_range(0..100) {
-            0..30 if may_take => match snapshots.there.pop() {
+            0..30 if may_take => match snapshots.take() {
                 Some(wanted) => (Asking::DeleteSnapshot, Job::DeleteSnapshot(wanted.id)),
                 None => return Vec::new(),
             },
             30.. if may_take => {
-                let wanted = self.wanted(snapshots, history);
+                let wanted = self.wanted(snapshots.id_to_ask(random), history);
+                snapshots.note_asked(wanted.clone());
                 let job = Job::Snapshot(wanted.id);
                 (Asking::Snapshot(Box::new(wanted)), job)
             }
@@ -220,9 +221,9 @@ impl Writer {
         self.upstairs.submit(now, id, job)
     }
 
-    fn wanted(&self, snapshots: &mut Snapshots, history: &History) -> Wanted {
+    fn wanted(&self, id: SnapshotId, history: &History) -> Wanted {
         Wanted {
-            id: snapshots.next_id(),
+            id,
             session: self.session,
             last: history.last_asked(self.session),
             is_exact: !self.is_impatient,

@@ -45,6 +45,7 @@ fn what_is_promised_holds_whatever_happens() {
         assert!(all.summary.sealed > 100_000 && all.summary.given_up > 100, "{all:?}");
         assert!(all.summary.lost > 50 && all.summary.unreadable > 10, "{all:?}");
         assert!(all.summary.replaced > 100 && all.summary.compared > 10_000, "{all:?}");
+        assert!(all.summary.asked_again > 500, "{all:?}");
         assert!(all.summary.snapshots > 5_000 && all.summary.read_back > 20_000, "{all:?}");
         assert!(all.summary.aimed_at_snapshots > 60 && all.summary.aimed_at_heals > 15, "{all:?}");
     }

@@ -8,6 +8,7 @@ use crate::{
     window::Entry,
 };
 use bytes::Bytes;
+use ids::SnapshotId;
 use region::Position;
 use region_wire::{Blocks, WRITE_BYTES_MAX, ZERO_MAX};
 use std::{
@@ -18,11 +19,19 @@ use std::{
 /// Jobs that wait to be begun at most, before nothing more is to be asked.
 const WAITING_MAX: usize = 256;
 
+/// A job that is not begun.
+#[derive(Debug)]
+struct Waiting {
+    id: JobId,
+    job: Job,
+    since: Duration,
+}
+
 /// Jobs that were asked and not answered.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
     /// Not begun: there is no room, or nobody to ask.
-    waiting: VecDeque<(JobId, Job)>,
+    waiting: VecDeque<Waiting>,
     /// Writes, by the last of their positions.
     writes: VecDeque<(Position, JobId)>,
     /// Flushes, by the position that is to be durable.
@@ -50,7 +59,7 @@ impl Jobs {
         if self.background.is_empty() {
             return all;
         }
-        let waiting = self.waiting.iter().map(|(id, _)| id);
+        let waiting = self.waiting.iter().map(|waiting| &waiting.id);
         let written = self.writes.iter().chain(&self.flushes).map(|(_, id)| id);
         let all = waiting.chain(written).chain(self.reads.keys());
         all.filter(|id| !self.background.contains(id)).count()
@@ -71,7 +80,7 @@ impl Jobs {
     /// Nobody waits for this one any more, if it is a comparison: one that waits, or one that was begun.
     pub(crate) fn give_up_compare(&mut self, id: JobId, is_begun: bool) {
         let before = self.waiting.len();
-        self.waiting.retain(|(other, job)| *other != id || !matches!(job, Job::Compare { .. }));
+        self.waiting.retain(|other| other.id != id || !matches!(other.job, Job::Compare { .. }));
         if is_begun || self.waiting.len() < before {
             self.background.remove(&id);
         }
@@ -80,9 +89,23 @@ impl Jobs {
     /// Those that wait and are of this kind wait no longer.
     fn take_waiting(&mut self, is_it: impl Fn(&Job) -> bool) -> Vec<JobId> {
         let waiting = std::mem::take(&mut self.waiting);
-        let (taken, left): (VecDeque<_>, VecDeque<_>) = waiting.into_iter().partition(|(_, job)| is_it(job));
+        let (taken, left): (VecDeque<_>, VecDeque<_>) =
+            waiting.into_iter().partition(|waiting| is_it(&waiting.job));
         self.waiting = left;
-        taken.into_iter().map(|(id, _)| id).collect()
+        taken.into_iter().map(|waiting| waiting.id).collect()
+    }
+
+    /// Of those that wait, snapshots that are to be taken or deleted and were asked for before this.
+    pub(crate) fn take_late_snapshots(&mut self, before: Duration) -> Vec<(JobId, SnapshotId)> {
+        let of = |waiting: &Waiting| match waiting.job {
+            Job::Snapshot(snapshot) | Job::DeleteSnapshot(snapshot) if waiting.since <= before => {
+                Some((waiting.id, snapshot))
+            }
+            _ => None,
+        };
+        let late = self.waiting.iter().filter_map(of).collect();
+        self.waiting.retain(|waiting| of(waiting).is_none());
+        late
     }
 
     pub(crate) fn status(&self) -> JobsStatus {
@@ -114,7 +137,7 @@ impl Upstairs {
             } else {
                 self.jobs.asked_at = self.now;
             }
-            self.jobs.waiting.push_back((id, job));
+            self.jobs.waiting.push_back(Waiting { id, job, since: self.now });
         }
     }
 
@@ -142,11 +165,12 @@ impl Upstairs {
     pub(crate) fn begin_waiting_jobs(&mut self) {
         // A read need not wait for a write before it that was not acknowledged: they are concurrent.
         let mut left = VecDeque::new();
-        while let Some((id, job)) = self.jobs.waiting.pop_front() {
-            if !job.is_reading() && (!left.is_empty() || !self.window.has_room()) {
-                left.push_back((id, job));
+        while let Some(waiting) = self.jobs.waiting.pop_front() {
+            if !waiting.job.is_reading() && (!left.is_empty() || !self.window.has_room()) {
+                left.push_back(waiting);
                 continue;
             }
+            let Waiting { id, job, since } = waiting;
             match job {
                 Job::Read { first, count } => self.begin_read(id, first, count),
                 Job::Look { first, count } => self.begin_look(id, first, count),
@@ -160,8 +184,8 @@ impl Upstairs {
                     self.note_written(id, is_durable);
                 }
                 Job::Flush => self.begin_flush(id),
-                Job::Snapshot(snapshot) => self.begin_snapshot(id, snapshot),
-                Job::DeleteSnapshot(snapshot) => self.begin_delete_snapshot(id, snapshot),
+                Job::Snapshot(snapshot) => self.begin_snapshot(id, snapshot, since),
+                Job::DeleteSnapshot(snapshot) => self.begin_delete_snapshot(id, snapshot, since),
             }
         }
         self.jobs.waiting = left;
@@ -202,6 +226,7 @@ impl Upstairs {
 
     /// Answers what is done.
     pub(crate) fn finish_jobs(&mut self) {
+        self.give_up_waiting_snapshots();
         if !matches!(self.phase, Phase::Active) {
             return self.give_up_late_snapshots();
         }
@@ -281,7 +306,7 @@ impl Upstairs {
     pub(crate) fn fail_all(&mut self, end: End) {
         let error = self.error_of(end);
         let jobs = std::mem::take(&mut self.jobs);
-        let waiting = jobs.waiting.into_iter().map(|(id, _)| id);
+        let waiting = jobs.waiting.into_iter().map(|waiting| waiting.id);
         let written = jobs.writes.into_iter().chain(jobs.flushes).map(|(_, id)| id);
         self.reads.forget_all();
         self.heals.forget_all();

@@ -4,12 +4,16 @@
 //! them for a snapshot between the write of that position and the next one: nobody has to stop, and nobody waits for anybody else. A
 //! member that is past it, because it was brought up or has lost the snapshot with its power, refuses, and does not have it.
 //!
+//! Who asks for it once more, because the answer was lost, asks at a later position. Members that have it say of which one it is, and two that have
+//! it of the same one have the same content: that is it. If only one has it of an earlier position it is not taken: one name has one content.
+//!
 //! ```text
 //!   asked, at the newest position P ──► of each full member: the stream is sent up to P ──► asked ──► has it, or refuses
 //!                                                               ▲                             │ its connection is lost
 //!                                                               └─────────────────────────────┘
-//!   two have it, and nobody else is waited for ──► done, with the names of those that have it
+//!   two have it of one position, nobody of an earlier one, and nobody else is waited for ──► done, with the names of those
 //!   two cannot have it any more, or do not in PATIENCE ──► not taken: whoever asked deletes what one of them may have
+//!   writes before it have no room for PATIENCE ──► not begun
 //! ```
 
 use crate::{
@@ -37,7 +41,8 @@ pub(crate) struct Snapshotting {
     since: Duration,
     /// Those that were asked on the connection that they have now, and by which request.
     asked: BTreeMap<PeerId, u64>,
-    answered: BTreeMap<Member, Result<(), String>>,
+    /// Of which position it is, of those that have it.
+    answered: BTreeMap<Member, Result<Option<Position>, String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +53,31 @@ enum Wants {
 }
 
 impl Snapshotting {
+    /// The regions that have done it; of snapshots, those that have the oldest one: who has one of a later position took it just now, under a name
+    /// that had its content already.
+    fn regions_that_agree(&self) -> Vec<RegionId> {
+        let mut all: BTreeMap<Option<Position>, Vec<RegionId>> = BTreeMap::new();
+        for (member, answer) in &self.answered {
+            if let Ok(of) = answer {
+                all.entry(*of).or_default().push(member.region);
+            }
+        }
+        all.into_values().next().unwrap_or_default()
+    }
+
+    /// For people.
+    fn not_taken(&self) -> String {
+        let said = self.answered.iter().map(|(member, answer)| match answer {
+            Ok(Some(of)) => format!("region {} has one of position {of}", member.region),
+            Ok(None) => format!("region {} has done it", member.region),
+            Err(why) => format!("region {}: {why}", member.region),
+        });
+        let said = said.collect::<Vec<_>>().join("; ");
+        format!(
+            "it is not taken, because two members do not have the same: {said}; delete it, and take one of another id"
+        )
+    }
+
     /// For people.
     fn not_taken_in_time(&self) -> String {
         let done = self.answered.iter().filter(|(_, answer)| answer.is_ok());
@@ -64,15 +94,16 @@ impl Snapshotting {
 }
 
 impl Upstairs {
-    pub(crate) fn begin_snapshot(&mut self, job: JobId, snapshot: SnapshotId) {
-        self.begin_snapshotting(job, snapshot, Wants::At(self.newest()));
+    pub(crate) fn begin_snapshot(&mut self, job: JobId, snapshot: SnapshotId, since: Duration) {
+        self.begin_snapshotting((job, since), snapshot, Wants::At(self.newest()));
     }
 
-    pub(crate) fn begin_delete_snapshot(&mut self, job: JobId, snapshot: SnapshotId) {
-        self.begin_snapshotting(job, snapshot, Wants::Gone);
+    pub(crate) fn begin_delete_snapshot(&mut self, job: JobId, snapshot: SnapshotId, since: Duration) {
+        self.begin_snapshotting((job, since), snapshot, Wants::Gone);
     }
 
-    fn begin_snapshotting(&mut self, job: JobId, snapshot: SnapshotId, wants: Wants) {
+    /// By a job that was asked then: it is not begun at once where writes before it wait.
+    fn begin_snapshotting(&mut self, (job, since): (JobId, Duration), snapshot: SnapshotId, wants: Wants) {
         let refused = |why: &str| Err(JobError::Snapshot { snapshot, why: why.to_owned() });
         if self.snapshots.len() >= AT_ONCE {
             let why = "as many snapshots as there may be are taken or deleted just now: try again later";
@@ -82,7 +113,7 @@ impl Upstairs {
             let why = "it is taken or deleted just now: try again later";
             return self.act(Action::Done(job, refused(why)));
         }
-        let (since, asked, answered) = (self.now, BTreeMap::new(), BTreeMap::new());
+        let (asked, answered) = (BTreeMap::new(), BTreeMap::new());
         self.snapshots.push(Snapshotting { job, snapshot, wants, since, asked, answered });
     }
 
@@ -111,7 +142,7 @@ impl Upstairs {
         }
     }
 
-    pub(crate) fn note_snapshot(&mut self, peer: PeerId, id: u64, answer: Result<(), String>) {
+    pub(crate) fn note_snapshot(&mut self, peer: PeerId, id: u64, answer: Result<Option<Position>, String>) {
         if self.take_purpose(id) != Some((peer, Purpose::Snapshot)) {
             return;
         }
@@ -126,6 +157,18 @@ impl Upstairs {
     pub(crate) fn note_snapshots_lost(&mut self, peer: PeerId) {
         for one in &mut self.snapshots {
             one.asked.remove(&peer);
+        }
+    }
+
+    /// Answers those that were not begun for too long. Nobody was asked for one of them, and nobody will be.
+    pub(crate) fn give_up_waiting_snapshots(&mut self) {
+        let Some(before) = self.now.checked_sub(PATIENCE) else { return };
+        for (job, snapshot) in self.jobs.take_late_snapshots(before) {
+            let seconds = PATIENCE.as_secs();
+            let why = format!(
+                "writes before it have waited for {seconds} s, and no member was asked: nothing is changed"
+            );
+            self.act(Action::Done(job, Err(JobError::Snapshot { snapshot, why })));
         }
     }
 
@@ -171,24 +214,13 @@ impl Upstairs {
         let members = self.members().map(|(_, member)| member);
         let open: Vec<Member> =
             members.filter(|member| is_waited_for(member) && !one.answered.contains_key(member)).collect();
-        let done: Vec<RegionId> = one
-            .answered
-            .iter()
-            .filter(|(_, answer)| answer.is_ok())
-            .map(|(member, _)| member.region)
-            .collect();
+        let done = one.regions_that_agree();
         let mut refusals =
             one.answered.iter().filter_map(|(member, answer)| Some((member.region, answer.as_ref().err()?)));
         let is_late = self.now.saturating_sub(one.since) >= PATIENCE;
         let enough = if Rule::TwoHaveASnapshot.is_kept() { 2 } else { 1 };
         match one.wants {
-            Wants::At(_) if done.len() + open.len() < 2 => {
-                let refusals = refusals.map(|(region, why)| format!("region {region}: {why}"));
-                let why = refusals.collect::<Vec<_>>().join("; ");
-                Some(Err(format!(
-                    "it is not taken, because two members do not have it: {why}; one may: delete it"
-                )))
-            }
+            Wants::At(_) if done.len() + open.len() < 2 => Some(Err(one.not_taken())),
             Wants::At(_) if done.len() >= enough => (open.is_empty() || is_late).then_some(Ok(done)),
             Wants::At(_) => is_late.then(|| Err(one.not_taken_in_time())),
             Wants::Gone => match (refusals.next(), open.first()) {

@@ -370,7 +370,8 @@ impl Upstairs {
                 Some((from, Purpose::Copy)) if from == peer => self.note_copy(peer, id, reply),
                 _ => {}
             },
-            Reply::Snapshotted { id } | Reply::SnapshotDeleted { id } => self.note_snapshot(peer, id, Ok(())),
+            Reply::Snapshotted { id, applied } => self.note_snapshot(peer, id, Ok(Some(applied))),
+            Reply::SnapshotDeleted { id } => self.note_snapshot(peer, id, Ok(None)),
             Reply::SnapshotRefused { id, why } => self.note_snapshot(peer, id, Err(why)),
         }
     }

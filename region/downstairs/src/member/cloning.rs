@@ -87,15 +87,10 @@ impl Member {
         let applied = self.region.applied();
         let refused = |why: String| vec![Effect::Send(asker, Reply::SnapshotRefused { id: 0, why })];
         match there {
-            Some(there) if !there.is_going && (there.applied == applied || self.is_clone()) => {
-                return vec![Effect::Send(asker, Reply::Snapshotted { id: 0 })];
+            Some(there) if !there.is_going && there.broken.is_none() => {
+                return vec![Effect::Send(asker, Reply::Snapshotted { id: 0, applied: there.applied })];
             }
-            Some(there) => {
-                return refused(format!(
-                    "there is a snapshot {snapshot} already, of position {}",
-                    there.applied
-                ));
-            }
+            Some(there) => return refused(crate::snapshots::not_there(&there)),
             None => {}
         }
         if self.is_clone() {
@@ -114,7 +109,7 @@ impl Member {
         }
         match self.region.begin_snapshot(snapshot) {
             Ok(taking) => {
-                self.taking = Some((asker, 0));
+                self.taking = Some((asker, 0, applied));
                 vec![Effect::Run(crate::member::Work::Snapshot(Box::new(taking)))]
             }
             Err(error) => self.not_begun_here(asker, error),

@@ -24,7 +24,7 @@ fn desk() -> (Desk, ConnectionId) {
     let zero = Request::Zero(at(5, 2), Blocks { first: 1, count: 1 });
     let said =
         desk.ask_all(writer, vec![write(5, 1, 0, 1), zero, snapshot, write(5, 3, 0, 3), write(5, 4, 1, 3)]);
-    assert!(said.contains(&Reply::Snapshotted { id: 7 }), "{said:?}");
+    assert!(said.contains(&Reply::Snapshotted { id: 7, applied: at(5, 2) }), "{said:?}");
     (desk, writer)
 }
 
