@@ -1,7 +1,8 @@
 //! `cargo xtask ci`: exactly what CI runs. Owns the list of steps, and that each is run even if one before it failed.
 //!
 //! Runs on a machine that has only cargo, a C compiler and git. Where rustfmt or clippy is not installed, their steps
-//! are left out with a word of it, unless `CI=true`: there, a check that cannot be made is a failure.
+//! are left out with a word of it, unless `CI=true`: there, a check that cannot be made is a failure. Nothing is compiled incrementally: everything is compiled
+//! once, and what the next compilation would need takes as much of the disk as the programs.
 
 use crate::{
     cargo::{cargo, has_subcommand, succeeds},
@@ -13,6 +14,9 @@ use std::{
     process::{Command, ExitCode},
     time::{Duration, Instant},
 };
+
+/// Cargo's own switch.
+const INCREMENTAL: &str = "CARGO_INCREMENTAL";
 
 /// Runs what CI runs.
 #[derive(Debug, Args)]
@@ -60,7 +64,7 @@ fn steps() -> Result<Vec<Step>> {
     let step = |name, needs, command| Step { name, needs, command };
     let with = |args: &[&str]| -> Result<Command> {
         let mut cargo = cargo()?;
-        cargo.args(args);
+        cargo.args(args).env(INCREMENTAL, "0");
         Ok(cargo)
     };
     let mut docs =
@@ -98,7 +102,7 @@ fn steps() -> Result<Vec<Step>> {
 /// Another developer command, by this very program.
 fn this(args: &[&str]) -> Result<Command> {
     let mut command = Command::new(workspace::this_program()?);
-    command.args(args).current_dir(workspace::root()?);
+    command.args(args).current_dir(workspace::root()?).env(INCREMENTAL, "0");
     Ok(command)
 }
 
