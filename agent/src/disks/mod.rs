@@ -121,9 +121,9 @@ impl Disk {
     pub async fn ask(&self, order: Order) -> Result<Answer, String> {
         let dir = self.place.directory().await?;
         let limit = if order.is_slow() { downstairs::ANSWER_MAX + STEP_LIMIT } else { STEP_LIMIT };
-        // It waits for a socket, which is on the disk, and behind that for the disk.
+        // It waits for a socket, which is on the disk, and behind that for the disk. If only the process does nothing, it ends by itself before this limit.
         let ask = move || Ok(downstairs::ask(&dir, &order).map_err(|error| chain(&error)));
-        let asked = self.attempts().within(limit).blocking("ask its Downstairs", ask).await;
+        let asked = self.place.asks().within(limit).blocking("ask its Downstairs", ask).await;
         asked.map_err(|error| chain(&error))?
     }
 

@@ -1,41 +1,14 @@
 //! What a job tells of itself while it runs: what it does, how far it is, and what it waits for.
 
 use super::{HELD, attached, content, ended, id, import, import_from, read, whole};
-use crate::{agent::Agent, web::Web};
-use ids::JobId;
-use rustix::process::{Pid, Signal, kill_process};
-use sled_client::{
-    disks::DownstairsState,
-    pantry::{ImportQuery, PantryJob, PantryJobPhase, PantryJobState, ScrubRequest},
+use crate::{
+    agent::{Agent, Stopped},
+    web::Web,
 };
+use ids::JobId;
+use sled_client::pantry::{ImportQuery, PantryJob, PantryJobPhase, PantryJobState, ScrubRequest};
 use std::time::Duration;
 use volume_repair::ConstructionRequest;
-
-/// Processes that are stopped until this is gone.
-struct Stopped(Vec<Pid>);
-
-impl Stopped {
-    /// All that serve the agent's three disks: nothing that a volume asks is answered. For less time than it takes to believe them gone.
-    async fn disks_of(agent: &Agent) -> Stopped {
-        let mut stopped = Stopped(Vec::new());
-        for disk in 0..3 {
-            let pid = agent.stands(disk, DownstairsState::Running).await.downstairs.pid;
-            let pid = Pid::from_raw(pid.unwrap().try_into().unwrap()).unwrap();
-            kill_process(pid, Signal::STOP).unwrap();
-            stopped.0.push(pid);
-        }
-        stopped
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        for pid in &self.0 {
-            // One that has ended needs nothing.
-            let _ = kill_process(*pid, Signal::CONT);
-        }
-    }
-}
 
 /// The job, once it does this.
 async fn does(agent: &Agent, request: &ConstructionRequest, job: JobId, phase: PantryJobPhase) -> PantryJob {
@@ -62,7 +35,7 @@ async fn an_import_says_whether_it_waits_for_bytes_or_writes_or_makes_durable() 
     let request = attached(&agent).await;
     let all = content(60);
     let web = Web::start(all.clone(), &HELD).await;
-    let stopped = Stopped::disks_of(&agent).await;
+    let stopped = Stopped::disks_of(&agent, 3).await;
     let job = agent.client.pantry_import_url(id(&request), &import_from(&web)).await.unwrap();
     let writes = does(&agent, &request, job.id, PantryJobPhase::Writing).await;
     assert_eq!((writes.state, writes.bytes_done), (PantryJobState::Running, 0));
@@ -74,7 +47,7 @@ async fn an_import_says_whether_it_waits_for_bytes_or_writes_or_makes_durable() 
     is_over(&ended(&agent, &request, job.id).await);
 
     // What is written at once is soon to be made durable.
-    let stopped = Stopped::disks_of(&agent).await;
+    let stopped = Stopped::disks_of(&agent, 3).await;
     let job = JobId::generate();
     let query = ImportQuery { job_id: Some(job), size_bytes: Some(4096), ..whole() };
     let import = import(&agent, &request, &query, &all[..4096]);
@@ -90,7 +63,7 @@ async fn an_import_says_whether_it_waits_for_bytes_or_writes_or_makes_durable() 
 async fn a_scrub_compares_until_it_has_ended() {
     let agent = Agent::served(3).await;
     let request = attached(&agent).await;
-    let stopped = Stopped::disks_of(&agent).await;
+    let stopped = Stopped::disks_of(&agent, 3).await;
     let order = ScrubRequest { executor_epoch: 1, job_id: None };
     let job = agent.client.pantry_scrub(id(&request), &order).await.unwrap();
     let compares = does(&agent, &request, job.id, PantryJobPhase::Comparing).await;
