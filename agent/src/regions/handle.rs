@@ -316,7 +316,7 @@ impl Shared {
             Health::Healthy | Health::Degraded => disk.for_snapshots().await,
             _ => Ok(0),
         };
-        let kept = kept.map_err(|source| RegionError::Dataset { region, source })?;
+        let kept = kept.map_err(|source| RegionError::SnapshotRoom { region, source })?;
         let reservable = report.space.map(|space| space.reservable_bytes.saturating_sub(kept));
         match (report.health, reservable) {
             (Health::Healthy | Health::Degraded | Health::Full, Some(reservable)) if reservable < wanted => {
