@@ -10,14 +10,24 @@ use sled_client::pantry::{ImportQuery, PantryJob, PantryJobPhase, PantryJobState
 use std::time::Duration;
 use volume_repair::ConstructionRequest;
 
-/// The job, once it does this.
-async fn does(agent: &Agent, request: &ConstructionRequest, job: JobId, phase: PantryJobPhase) -> PantryJob {
+/// The job, once it is so.
+async fn job_where(
+    agent: &Agent,
+    request: &ConstructionRequest,
+    job: JobId,
+    is_so: impl Fn(&PantryJob) -> bool,
+) -> PantryJob {
     agent
         .eventually(async || match agent.client.pantry_job(id(request), job, Duration::ZERO).await {
-            Ok(job) if job.phase == Some(phase) => Ok(job),
+            Ok(job) if is_so(&job) => Ok(job),
             other => Err(other),
         })
         .await
+}
+
+/// The job, once it does this.
+async fn does(agent: &Agent, request: &ConstructionRequest, job: JobId, phase: PantryJobPhase) -> PantryJob {
+    job_where(agent, request, job, |job| job.phase == Some(phase)).await
 }
 
 fn is_over(job: &PantryJob) {
@@ -40,9 +50,11 @@ async fn an_import_says_whether_it_waits_for_bytes_or_writes_or_makes_durable() 
     let writes = does(&agent, &request, job.id, PantryJobPhase::Writing).await;
     assert_eq!((writes.state, writes.bytes_done), (PantryJobState::Running, 0));
     drop(stopped);
-    let held = does(&agent, &request, job.id, PantryJobPhase::AwaitingBytes).await;
-    // Of 2.5 MB, in whole MiB.
-    assert_eq!((held.state, held.bytes_done, held.waits), (PantryJobState::Running, 2 << 20, None));
+    // Of 2.5 MB, in whole MiB. For a moment it may wait for bytes in between, too.
+    let awaits_the_rest =
+        |job: &PantryJob| (job.phase, job.bytes_done) == (Some(PantryJobPhase::AwaitingBytes), 2 << 20);
+    let held = job_where(&agent, &request, job.id, awaits_the_rest).await;
+    assert_eq!((held.state, held.waits), (PantryJobState::Running, None));
     web.release();
     is_over(&ended(&agent, &request, job.id).await);
 
