@@ -61,8 +61,8 @@ impl Direct {
             *way = open(file);
         }
         let Way::There { file, memory } = &mut *way else { return Ok(0) };
-        if slices.len() <= SLICES_MAX && slices.iter().all(lies_as_it_has_to) {
-            match pwritev(&*file, slices, offset) {
+        if let Some(aligned) = aligned(slices) {
+            match pwritev(&*file, &aligned, offset) {
                 Err(Errno::INTR) => {}
                 Err(Errno::INVAL | Errno::OPNOTSUPP) => {
                     *way = Way::NotThere;
@@ -92,9 +92,14 @@ impl Direct {
     }
 }
 
-/// Whether it can be written from where it is.
-fn lies_as_it_has_to(slice: &IoSlice<'_>) -> bool {
-    slice.as_ptr().align_offset(ALIGNMENT) == 0 && slice.len().is_multiple_of(ALIGNMENT) || slice.is_empty()
+/// Those with bytes, if they can be written from where they are. An empty one may lie anywhere, and some systems (Linux 6.0 to 6.17) refuse the whole
+/// write for that.
+fn aligned<'a>(slices: &[IoSlice<'a>]) -> Option<Vec<IoSlice<'a>>> {
+    let aligned: Vec<_> = slices.iter().filter(|slice| !slice.is_empty()).copied().collect();
+    let lies_as_it_has_to = |slice: &IoSlice<'_>| {
+        slice.as_ptr().align_offset(ALIGNMENT) == 0 && slice.len().is_multiple_of(ALIGNMENT)
+    };
+    (aligned.len() <= SLICES_MAX && aligned.iter().all(lies_as_it_has_to)).then_some(aligned)
 }
 
 /// Fills `into` with the bytes of all the slices, from this one on. There are so many.
@@ -116,5 +121,63 @@ fn open(file: &File) -> Way {
     match OpenOptions::new().write(true).custom_flags(flags).open(path) {
         Ok(file) => Way::There { file, memory: vec![0; PIECE + ALIGNMENT] },
         Err(_) => Way::NotThere,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    /// So many pieces of memory of the least size that lie as they have to, and one that does not.
+    fn with_aligned(count: usize, test: impl FnOnce(Vec<&[u8]>, &[u8])) {
+        let memory: Vec<u8> = (0..=255).cycle().take(count * LENGTH_MIN + 2 * ALIGNMENT).collect();
+        let start = memory.as_ptr().align_offset(ALIGNMENT);
+        let aligned = memory[start..].chunks_exact(LENGTH_MIN).take(count).collect();
+        test(aligned, &memory[start + 1..][..ALIGNMENT]);
+    }
+
+    #[test]
+    fn what_is_empty_is_no_part_of_a_write_wherever_it_lies() {
+        with_aligned(2, |pieces, crooked| {
+            let nothing = &crooked[..0];
+            let all = [nothing, pieces[0], nothing, pieces[1], nothing].map(IoSlice::new);
+            let aligned = aligned(&all).expect("they lie as they have to");
+            assert_eq!(
+                aligned.iter().map(|slice| slice.as_ptr()).collect::<Vec<_>>(),
+                [pieces[0].as_ptr(), pieces[1].as_ptr()]
+            );
+            assert!(super::aligned(&[pieces[0], crooked].map(IoSlice::new)).is_none());
+            assert!(super::aligned(&[pieces[0], &pieces[1][..ALIGNMENT - 1]].map(IoSlice::new)).is_none());
+        });
+    }
+
+    #[test]
+    fn aligned_memory_is_written_from_where_it_is_and_the_way_stays() {
+        // Beside this program, which lies on a disk: a file system of memory may have no such way.
+        let program = std::env::current_exe().expect("it is known");
+        let place = camino::Utf8Path::from_path(program.parent().expect("it is in a directory"));
+        let temp = camino_tempfile::tempdir_in(place.expect("it has a name")).expect("it is made");
+        let file = File::options().read(true).write(true).create_new(true).open(temp.path().join("file"));
+        let (file, direct) = (file.expect("it is made"), Direct::default());
+        with_aligned(3, |pieces, crooked| {
+            let nothing = &crooked[..0];
+            let mut at = 0;
+            for slices in [
+                vec![pieces[0]],
+                vec![nothing, pieces[0], pieces[1]],
+                vec![pieces[2], nothing, pieces[0], nothing],
+            ] {
+                let slices: Vec<_> = slices.into_iter().map(IoSlice::new).collect();
+                let length = slices.iter().map(|slice| slice.len()).sum::<usize>();
+                assert_eq!(direct.write(&file, at, &slices).expect("it is written"), length);
+                let mut read = vec![0; length];
+                file.read_exact_at(&mut read, at).expect("it is there");
+                assert!(read == slices.iter().flat_map(|slice| slice.iter().copied()).collect::<Vec<_>>());
+                let way = direct.0.lock().expect("nobody has panicked");
+                assert!(matches!(*way, Way::There { .. }), "it was refused");
+                at += length as u64;
+            }
+        });
     }
 }

@@ -12,11 +12,11 @@ use sample_release::{Keys, SampleRelease};
 use shell::Shell;
 use std::{
     io::{BufRead, BufReader, Read},
-    os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, channel},
     time::Duration,
 };
+use test_processes::Group;
 use testbed::{Cluster, ProcessIdentity, wait_for};
 use volume_soak::NbdClient;
 
@@ -38,19 +38,18 @@ cargo() {
 }
 "#;
 
-/// A demo, and what it has said until now. It ends with the test, also with one that failed.
+/// A demo, and what it has said until now. It ends with the test, however that ends, and so does its cluster, also if it has detached.
 struct Demo {
     child: Child,
     lines: Receiver<String>,
     said: Vec<String>,
+    _ends: Group,
     temp: Utf8TempDir,
 }
 
 impl Drop for Demo {
     fn drop(&mut self) {
-        // Its keeper ends the rest, or what follows, if it has detached.
         let _ = self.child.kill().and_then(|()| self.child.wait());
-        let _ = testbed(self.temp.path(), &["reset"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
 }
 
@@ -75,13 +74,15 @@ impl Demo {
             (release(temp.path()), testbed::binaries::beside_this_test().expect("they are built"));
         let mut command = testbed(temp.path(), how);
         command.args(["--demo", "--disks", "1", "--release", zip.as_str(), "--bin-dir", bin_dir.as_str()]);
-        let command = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let ends = Group::start_with_last_act(&testbed(temp.path(), &["reset"]));
+        ends.add(&mut command);
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("xtask runs");
         let out = BufReader::new(child.stdout.take().unwrap());
         // Read to its end by a thread: what it says must not fill the pipe, and what it does not say must not hang.
         let (sender, lines) = channel();
         std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Demo { child, lines, said: Vec::new(), temp }
+        Demo { child, lines, said: Vec::new(), _ends: ends, temp }
     }
 
     fn dir(&self) -> &Utf8Path {

@@ -9,7 +9,7 @@
 //! - [`mod@assign`]: which port each has, for ever. [`supervise`]: when a Downstairs is to run, and whether it does
 //!   ([`supervision`](crate::supervision)).
 //! - [`place`]: where each is, a directory or a dataset of ZFS, and when it can be served. [`room`]: what is asked of it for a
-//!   region.
+//!   region. [`looks`]: that one look at all of its regions is under way at a time.
 //! - [`serve`]: that process's own side. [`presence`]: that it ends when its disk is gone. [`files`]: the regions of a disk, each in its
 //!   dataset, as a Downstairs knows them. [`faults`]: how
 //!   tests and drills break it.
@@ -19,6 +19,7 @@ mod assign;
 pub mod command;
 mod faults;
 mod files;
+mod looks;
 mod place;
 mod presence;
 mod room;
@@ -37,6 +38,7 @@ use downstairs::{Answer, Order};
 use durable_fs::DiskFaults;
 use futures::future::join_all;
 use ids::DiskId;
+use looks::Looks;
 use place::Place;
 use problem::chain;
 use sled_client::disks::{
@@ -61,6 +63,7 @@ pub struct Disk {
     /// Its name.
     pub name: String,
     place: Place,
+    looks: Looks,
     /// What is on it.
     pub datasets: Arc<dyn Datasets>,
     /// Where its Downstairs listens.
@@ -102,6 +105,7 @@ impl Disk {
             name: settings.name.clone(),
             datasets: place.datasets(),
             place,
+            looks: Looks::default(),
             address,
             downstairs: supervisor.standing(),
         };
@@ -121,9 +125,9 @@ impl Disk {
     pub async fn ask(&self, order: Order) -> Result<Answer, String> {
         let dir = self.place.directory().await?;
         let limit = if order.is_slow() { downstairs::ANSWER_MAX + STEP_LIMIT } else { STEP_LIMIT };
-        // It waits for a socket, which is on the disk, and behind that for the disk.
+        // It waits for a socket, which is on the disk, and behind that for the disk. If only the process does nothing, it ends by itself before this limit.
         let ask = move || Ok(downstairs::ask(&dir, &order).map_err(|error| chain(&error)));
-        let asked = self.attempts().within(limit).blocking("ask its Downstairs", ask).await;
+        let asked = self.place.asks().within(limit).blocking("ask its Downstairs", ask).await;
         asked.map_err(|error| chain(&error))?
     }
 

@@ -32,8 +32,10 @@ pub(super) struct Place {
     disk: DiskId,
     kind: DiskKind,
     datasets: Arc<dyn Datasets>,
-    /// At its regions' files, and at the socket of its Downstairs, which is beside them.
+    /// At its regions' files.
     attempts: Attempts,
+    /// At the socket of its Downstairs, which is beside them. One that does nothing keeps nobody from the files.
+    asks: Attempts,
     /// Where it was when it was looked at last, if that is not in the config.
     found: Arc<Mutex<Utf8PathBuf>>,
 }
@@ -60,12 +62,18 @@ impl Place {
         };
         let kind = settings.kind.clone();
         let attempts = Attempts::new(kind.to_string(), STEP_LIMIT);
-        Ok(Place { disk: settings.id, kind, datasets, attempts, found: Arc::default() })
+        let asks = Attempts::new(kind.to_string(), STEP_LIMIT);
+        Ok(Place { disk: settings.id, kind, datasets, attempts, asks, found: Arc::default() })
     }
 
     /// Attempts at what is on it.
     pub(super) fn attempts(&self) -> &Attempts {
         &self.attempts
+    }
+
+    /// Attempts at asking its Downstairs.
+    pub(super) fn asks(&self) -> &Attempts {
+        &self.asks
     }
 
     /// What is on it.

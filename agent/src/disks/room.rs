@@ -8,12 +8,12 @@
 //! On directories nobody keeps room by itself for what snapshots may come to need. So what is reserved for a new region is only what they leave
 //! ([`Disk::for_snapshots`]).
 
-use super::Disk;
+use super::{Disk, looks::Found};
 use crate::config::DiskKind;
-use datasets::{Dataset, DatasetError, QUOTA_BYTES_MAX, Size};
+use datasets::{Attempts, Dataset, DatasetError, QUOTA_BYTES_MAX, Size};
 use downstairs::SNAPSHOTS_TIMES;
 use durable_fs::RealDisk;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Beyond a region's file, its dataset has so many bytes, for the file system's own record of it; and it is a multiple of them.
 const STEP: u64 = 1 << 20;
@@ -24,6 +24,9 @@ const ZFS_PART: u64 = 16;
 /// What a snapshot keeps is counted as the region's: so it may have three whose blocks have all been written since. What it takes beyond
 /// that is no mistake of a client, and there is a limit for those.
 const TIMES: u64 = 1 + SNAPSHOTS_TIMES;
+
+/// How long the look at the snapshots of one region may take: those of a large one have some GiB of maps, and disks that work give back 100 MiB in a second.
+const REGION_LIMIT: Duration = Duration::from_secs(60);
 
 impl DiskKind {
     /// Bytes that are reserved for a region whose file has so many.
@@ -45,28 +48,89 @@ impl DiskKind {
 }
 
 impl Disk {
-    /// Bytes that the snapshots of its regions may still come to need, where the disk does not keep them itself.
+    /// Bytes that the snapshots of its regions may still come to need, where the disk does not keep them itself. That takes as long as there are maps
+    /// to be read; who asks meanwhile shares the next look.
     ///
     /// # Errors
     /// What is wrong with the disk.
-    pub(crate) async fn for_snapshots(&self) -> Result<u64, DatasetError> {
+    pub(crate) async fn for_snapshots(&self) -> Found {
         if let DiskKind::Zfs(_) = self.kind() {
             return Ok(0);
         }
-        let all = self.datasets.list().await?.datasets;
-        let missing = move |dataset: Dataset| {
-            let files = downstairs::Disk::new(Arc::new(RealDisk::new(&dataset.directory)));
-            // One that is being made, or cannot be read, comes to need nothing.
-            files.snapshot_room(dataset.region).map_or(0, |room| room.missing_bytes)
+        let (datasets, attempts) = (Arc::clone(&self.datasets), self.attempts().within(REGION_LIMIT));
+        let look = async move {
+            let all = datasets.list().await?.datasets;
+            Ok(missing_bytes(all, &attempts, missing_bytes_of).await?)
         };
-        let sum = move || Ok(all.into_iter().map(missing).fold(0, u64::saturating_add));
-        self.attempts().blocking("look at the snapshots of all regions", sum).await
+        self.looks.share(look).await
     }
+}
+
+/// In all. It is each region's look that may not take too long: a disk that hangs is known by one of them, and one that works has as many as it has.
+async fn missing_bytes(
+    all: Vec<Dataset>,
+    attempts: &Attempts,
+    of: impl Fn(&Dataset) -> u64 + Clone + Send + 'static,
+) -> Result<u64, DatasetError> {
+    let mut sum = 0_u64;
+    for dataset in all {
+        let of = of.clone();
+        let look = move || Ok(of(&dataset));
+        sum = sum.saturating_add(attempts.blocking("look at the snapshots of a region", look).await?);
+    }
+    Ok(sum)
+}
+
+fn missing_bytes_of(dataset: &Dataset) -> u64 {
+    let files = downstairs::Disk::new(Arc::new(RealDisk::new(&dataset.directory)));
+    // One that is being made, or cannot be read, comes to need nothing.
+    files.snapshot_room(dataset.region).map_or(0, |room| room.missing_bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ids::RegionId;
+    use std::sync::mpsc::channel;
+
+    fn datasets(count: u64) -> Vec<Dataset> {
+        let size = Size { quota_bytes: 1 << 20, reservation_bytes: 1 << 20 };
+        let dataset = |number| Dataset {
+            region: RegionId::generate(),
+            directory: "/disk".into(),
+            mounted: true,
+            size,
+            used_bytes: number,
+            available_bytes: 0,
+        };
+        (1..=count).map(dataset).collect()
+    }
+
+    #[tokio::test]
+    async fn many_regions_each_of_which_is_looked_at_in_time_are_not_a_disk_that_hangs() {
+        let attempts = Attempts::new("the disk", Duration::from_secs(2));
+        let slow = |dataset: &Dataset| {
+            let (_nobody, says) = channel::<()>();
+            says.recv_timeout(Duration::from_millis(400)).expect_err("nobody does");
+            dataset.used_bytes
+        };
+        assert_eq!(missing_bytes(datasets(7), &attempts, slow).await.unwrap(), 28);
+    }
+
+    #[tokio::test]
+    async fn one_region_that_is_not_told_is_a_disk_that_hangs_and_the_others_are_not_looked_at() {
+        let attempts = Attempts::new("the disk", Duration::from_millis(200));
+        let (looked, looks) = channel();
+        let hangs = move |dataset: &Dataset| {
+            let (_nobody, says) = channel::<()>();
+            looked.send(dataset.used_bytes).expect("it is listened to");
+            says.recv_timeout(Duration::from_secs(5)).expect_err("nobody does");
+            0
+        };
+        let refused = missing_bytes(datasets(3), &attempts, hangs).await.unwrap_err();
+        assert_eq!(refused.code(), "disk_hangs", "{refused}");
+        assert_eq!(looks.try_iter().collect::<Vec<_>>(), [1]);
+    }
 
     #[test]
     fn a_region_has_room_for_its_file_and_what_the_file_system_keeps_of_it() {

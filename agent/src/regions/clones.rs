@@ -18,6 +18,7 @@ use downstairs::{Answer, CloneState, CloneStatus, Order};
 use durable_fs::RealDisk;
 use futures::future::join_all;
 use ids::{DiskId, RegionId, SnapshotId};
+use problem::chain;
 use sled_client::regions::{RegionClone, RegionClonePhase, RegionState};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -176,20 +177,24 @@ impl Shared {
         })
     }
 
-    /// Its snapshots, by the names of their files.
-    pub(super) async fn snapshots_of(&self, record: &Record, dataset: Option<&Dataset>) -> Vec<SnapshotId> {
-        let Some(files) = files_of(record, dataset) else { return Vec::new() };
+    /// Its snapshots, by the names of their files; or why they are not known. None are, while its files are not there.
+    pub(super) async fn snapshots_of(
+        &self,
+        record: &Record,
+        dataset: Option<&Dataset>,
+    ) -> Result<Vec<SnapshotId>, String> {
+        let Some(files) = files_of(record, dataset) else { return Ok(Vec::new()) };
         let (region, Some(disk)) = (record.region, self.disks.get(record.spec.disk)) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let named = move || Ok(files.snapshots(region));
-        let mut all = match disk.attempts().blocking("list a region's snapshots", named).await {
-            Ok(Ok(all)) => all,
-            // The disk says the same elsewhere, in words.
-            Ok(Err(_)) | Err(_) => Vec::new(),
+        let listed = match disk.attempts().blocking("list a region's snapshots", named).await {
+            Ok(listed) => listed.map_err(|error| chain(&error)),
+            Err(error) => Err(chain(&error)),
         };
+        let mut all = listed.map_err(|why| format!("its snapshots are not known: {why}"))?;
         all.sort_unstable();
-        all
+        Ok(all)
     }
 }
 
@@ -231,4 +236,61 @@ pub(super) fn shown(status: CloneStatus) -> RegionClone {
         CloneState::Failed => RegionClonePhase::Failed,
     };
     RegionClone { snapshot_id: snapshot, phase, done: done_bytes, copied: copied_bytes, hash }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{DiskKind, DiskSettings},
+        disks::{Disks, Launch},
+        regions::{seen::Seen, types::Spec},
+    };
+    use datasets::Size;
+    use durable_fs::SimMachine;
+    use ids::{RegionSetId, VolumeId};
+
+    #[tokio::test]
+    async fn a_region_whose_snapshots_cannot_be_listed_says_so_and_not_that_it_has_none() {
+        let temp = camino_tempfile::tempdir().unwrap();
+        let (id, region) = (DiskId::generate(), RegionId::generate());
+        let kind = DiskKind::Directory(temp.path().to_owned());
+        let settings = DiskSettings { id, name: "disk-0".to_owned(), kind };
+        let log_format = daemon::log::LogFormat::Text;
+        let launch = Launch { program: "/no/program".into(), log_format, fault_sockets: None };
+        let address = "127.0.0.1:12400".parse().unwrap();
+        let (disk, _) = Disk::open(&settings, address, &launch, temp.path(), None).unwrap();
+        let records = SimMachine::new().add_disk(1 << 20);
+        let Regions(shared) = Regions::open(Arc::new(records), Disks::new(vec![disk])).unwrap();
+        let spec = Spec {
+            disk: id,
+            volume: VolumeId::generate(),
+            set: RegionSetId::generate(),
+            block_size: 512,
+            blocks_per_extent: 8,
+            extent_count: 2,
+            encrypted: false,
+            members: Vec::new(),
+            source: None,
+        };
+        let record = Record {
+            region,
+            executor_epoch: 3,
+            incarnation: 9,
+            state: State::Created,
+            spec,
+            quota_bytes: 1 << 20,
+            deleted_snapshots: Vec::new(),
+        };
+        // It was there a moment ago.
+        let directory = temp.path().join("gone");
+        let size = Size { quota_bytes: 1 << 20, reservation_bytes: 1 << 20 };
+        let dataset =
+            Dataset { region, directory, mounted: true, size, used_bytes: 0, available_bytes: 1 << 20 };
+        let seen = Seen::Of([(region, dataset)].into());
+        let told = shared.tell(&record, &seen).await;
+        assert_eq!((told.state, &told.snapshots[..]), (RegionState::Created, &[][..]));
+        let why = told.reason.expect("it is told");
+        assert!(why.contains("its snapshots are not known: ") && why.contains("No such file"), "{why}");
+    }
 }

@@ -6,6 +6,7 @@ use downstairs::DiskError;
 use durable_fs::StorageError;
 use ids::{DiskId, RegionId, SnapshotId};
 use problem::Code;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// A call that was refused, or that could not be finished.
@@ -177,6 +178,15 @@ pub enum RegionError {
         /// What there is.
         reservable: u64,
     },
+    /// What the disk has left for it is not known.
+    #[error("what the snapshots on the disk of region {region} may come to need cannot be seen")]
+    SnapshotRoom {
+        /// Which region.
+        region: RegionId,
+        /// Why. Others who asked at the same time are told the same.
+        #[source]
+        source: Arc<DatasetError>,
+    },
     /// As many as there may be.
     #[error("the sled has {regions} regions, which is as many as it may have")]
     TooMany {
@@ -258,6 +268,7 @@ impl RegionError {
             RegionError::Unreadable { .. } => Code::RegionUnreadable,
             RegionError::Strange { .. } => Code::RegionStrange,
             RegionError::Dataset { source, .. } => of_dataset(source),
+            RegionError::SnapshotRoom { source, .. } => of_dataset(source),
             RegionError::File { .. } | RegionError::SnapshotsUnknown { .. } => Code::DiskUnusable,
             RegionError::Record { .. } => Code::Unavailable,
             RegionError::Died { .. } => Code::Internal,

@@ -316,7 +316,7 @@ impl Shared {
             Health::Healthy | Health::Degraded => disk.for_snapshots().await,
             _ => Ok(0),
         };
-        let kept = kept.map_err(|source| RegionError::Dataset { region, source })?;
+        let kept = kept.map_err(|source| RegionError::SnapshotRoom { region, source })?;
         let reservable = report.space.map(|space| space.reservable_bytes.saturating_sub(kept));
         match (report.health, reservable) {
             (Health::Healthy | Health::Degraded | Health::Full, Some(reservable)) if reservable < wanted => {
@@ -400,7 +400,7 @@ impl Shared {
     }
 
     /// A region as its record and its disk have it.
-    async fn tell(&self, record: &Record, seen: &Seen) -> Region {
+    pub(super) async fn tell(&self, record: &Record, seen: &Seen) -> Region {
         let seen = seen.of(record.region);
         let dataset = seen.ok().flatten();
         let (snapshots, clone) =
@@ -412,7 +412,7 @@ impl Shared {
         &self,
         record: &Record,
         seen: Result<Option<&Dataset>, &str>,
-        snapshots: Vec<SnapshotId>,
+        snapshots: Result<Vec<SnapshotId>, String>,
         clone: Option<Result<CloneStatus, String>>,
     ) -> Region {
         let Record { region, executor_epoch, incarnation, state, ref spec, quota_bytes, .. } = *record;
@@ -429,6 +429,11 @@ impl Shared {
             (State::Creating, seen) => (RegionState::Creating, why_not(seen)),
             (State::Destroying, seen) => (RegionState::Destroying, why_not(seen)),
         };
+        let (snapshots, unlisted) = match snapshots {
+            Ok(snapshots) => (snapshots, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        let reason = reason.or(unlisted);
         let is_there = state != RegionState::Destroyed;
         Region {
             id: region,

@@ -352,8 +352,10 @@ fn code(error: &(dyn Error + 'static)) -> Option<String> {
     if error.is::<NotReached>() {
         return Some("not_reached".to_owned());
     }
-    if let Some(AskError::NotThere { .. }) = error.downcast_ref() {
-        return Some("no_export".to_owned());
+    match error.downcast_ref() {
+        Some(AskError::NotThere { .. }) => return Some("no_export".to_owned()),
+        Some(AskError::NotAsked { .. }) => return Some("export_not_asked".to_owned()),
+        Some(AskError::NotAnswered { .. } | AskError::Strange { .. }) | None => {}
     }
     let of_look = error.downcast_ref().map(LookError::code);
     let of_build = || error.downcast_ref().map(BuildError::code);

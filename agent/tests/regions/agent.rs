@@ -3,6 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use ids::DiskId;
+use rustix::process::{Pid, Signal, kill_process};
 use sled_client::{
     ClientOptions, SledClient,
     disks::{DiskStatus, DownstairsState},
@@ -31,6 +32,32 @@ impl Drop for Owned {
         // If it was waited for, this does nothing.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Processes that are stopped until this is gone.
+pub(crate) struct Stopped(Vec<Pid>);
+
+impl Stopped {
+    /// All that serve the agent's first disks, so many: nothing that is asked of them is answered. For less time than it takes to believe them gone.
+    pub(crate) async fn disks_of(agent: &Agent, disks: usize) -> Stopped {
+        let mut stopped = Stopped(Vec::new());
+        for disk in 0..disks {
+            let pid = agent.stands(disk, DownstairsState::Running).await.downstairs.pid;
+            let pid = Pid::from_raw(pid.unwrap().try_into().unwrap()).unwrap();
+            kill_process(pid, Signal::STOP).unwrap();
+            stopped.0.push(pid);
+        }
+        stopped
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            // One that has ended needs nothing.
+            let _ = kill_process(*pid, Signal::CONT);
+        }
     }
 }
 
@@ -177,8 +204,7 @@ impl Agent {
     /// SIGTERM to the agent alone, and its end.
     pub(crate) fn stop(&mut self) {
         let mut process = self.process.take().expect("it runs");
-        let pid = rustix::process::Pid::from_child(&process);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
         assert!(process.wait().unwrap().success(), "{}", self.log());
     }
 

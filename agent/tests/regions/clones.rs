@@ -1,9 +1,10 @@
 //! Read-only regions and snapshots by API: made from a member that has the snapshot, and ready when that is proven; whoever is killed meanwhile.
 
 use crate::{
-    agent::Agent,
+    agent::{Agent, Stopped},
     wire::{BLOCK, Peer},
 };
+use futures::future::join_all;
 use ids::{DiskId, RegionId, RegionSetId, SnapshotId, VolumeId};
 use region::Position;
 use region_wire::{Refusal, Reply};
@@ -15,7 +16,11 @@ use sled_client::{
         RegionSourceMember, RegionState,
     },
 };
-use std::{fmt::Debug, net::SocketAddr};
+use std::{
+    fmt::Debug,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 /// Blocks of each region: 32 MiB.
 const BLOCKS: u64 = 8_192;
@@ -281,4 +286,30 @@ async fn a_snapshot_that_was_deleted_is_taken_again_by_no_call_that_was_on_its_w
     let other = SnapshotId::generate();
     agent.eventually(async || agent.client.put_region_snapshot(region, other, 5).await).await;
     assert_eq!(agent.client.region(region).await.unwrap().snapshots, [other]);
+}
+
+#[tokio::test]
+async fn a_downstairs_that_does_nothing_keeps_nobody_from_what_the_files_of_other_regions_say() {
+    let agent = Agent::served(1).await;
+    let origin = Origin::on(&agent).await;
+    let clone = RegionId::generate();
+    let wanted = origin.clone_on(agent.disks[0], origin.source(origin.address));
+    agent.client.put_region(clone, &wanted).await.unwrap();
+    region_where(&agent, clone, |region| region.state == RegionState::Ready).await;
+    let stopped = Stopped::disks_of(&agent, 1).await;
+    // Its Downstairs is asked for a clone, by more than may ask at once.
+    let asked = join_all((0..48).map(|_| agent.client.region(clone)));
+    let look = async {
+        let since = Instant::now();
+        while since.elapsed() < Duration::from_secs(3) {
+            let asked = Instant::now();
+            let told = agent.client.region(origin.region).await.unwrap();
+            assert_eq!((&told.snapshots[..], told.reason), (&[origin.snapshot][..], None));
+            assert!(asked.elapsed() < Duration::from_secs(8), "it has waited for {:?}", asked.elapsed());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        drop(stopped);
+    };
+    tokio::join!(asked, look);
+    assert_eq!(agent.client.region(clone).await.unwrap().state, RegionState::Ready);
 }

@@ -8,7 +8,12 @@ use crate::{
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::{
     fs::{CWD, Mode, OFlags, fchmod, openat},
-    net::{AddressFamily, Shutdown, SocketAddrUnix, SocketType, bind, listen, shutdown, socket},
+    io::{Errno, retry_on_intr},
+    net::{
+        self, AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, bind, listen, shutdown,
+        socket, socket_with,
+        sockopt::{Timeout, set_socket_timeout},
+    },
 };
 use std::{
     fs,
@@ -94,10 +99,22 @@ impl Drop for Control {
     }
 }
 
-/// Connects to the one of a directory.
-pub(crate) fn connect(directory: &Utf8Path) -> io::Result<UnixStream> {
+/// Connects to the one of a directory, within this time. A Downstairs that does nothing accepts nobody, and only so many wait to be accepted:
+/// whoever comes then waits before he is connected.
+///
+/// # Errors
+/// [`io::ErrorKind::TimedOut`] after that time; whatever else is in the way.
+pub(crate) fn connect(directory: &Utf8Path, within: Duration) -> io::Result<UnixStream> {
     let (_open, path) = short(directory)?;
-    UnixStream::connect(path)
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // This is how long a socket of this family waits there, too. Not blocking at all would be refused at once, and there is nothing to poll for.
+    set_socket_timeout(&socket, Timeout::Send, Some(within))?;
+    let address = SocketAddrUnix::new(path.as_str())?;
+    match retry_on_intr(|| net::connect(&socket, &address)) {
+        Err(Errno::AGAIN) => Err(io::Error::new(io::ErrorKind::TimedOut, "it accepts nobody")),
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(socket.into()),
+    }
 }
 
 /// A name of the socket that is short enough for one, however long that of the directory is; as long as that is held open.

@@ -26,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Blocks that are read before it is looked whether their answers are taken.
+/// Blocks that are asked for before it is looked whether their answers are taken, and before whoever waits for the region has it.
 const BLOCKS_AT_ONCE: u64 = 1_024;
 
 /// A region to which nobody has been connected for so long is closed.
@@ -258,14 +258,40 @@ impl Served {
     }
 }
 
-/// So many of them that their answers are not much more than a connection may have waiting.
+/// So many of them that what is read for their answers is no more than that, or one that is alone more.
 fn answered_at_once(requests: &mut std::iter::Peekable<std::vec::IntoIter<Request>>) -> Vec<Request> {
     let (mut some, mut blocks) = (Vec::new(), 0);
-    while let Some(request) = requests.next_if(|_| blocks < BLOCKS_AT_ONCE) {
-        if let Request::Read { blocks: asked, .. } | Request::Look { blocks: asked, .. } = &request {
-            blocks += u64::from(asked.count);
-        }
+    let has_room = |blocks: u64, request: &Request| {
+        blocks == 0 || blocks.saturating_add(blocks_asked(request)) <= BLOCKS_AT_ONCE
+    };
+    while let Some(request) = requests.next_if(|request| has_room(blocks, request)) {
+        blocks = blocks.saturating_add(blocks_asked(&request));
         some.push(request);
     }
     some
+}
+
+/// Blocks that are looked up or read for its answer, however short that is.
+fn blocks_asked(request: &Request) -> u64 {
+    match request {
+        Request::Read { blocks, .. }
+        | Request::Look { blocks, .. }
+        | Request::Digest { blocks, .. }
+        | Request::Hash { blocks, .. } => blocks.count.into(),
+        Request::Hello(_)
+        | Request::Promote(_)
+        | Request::SetList { .. }
+        | Request::Join(_)
+        | Request::Write(..)
+        | Request::Zero(..)
+        | Request::Pass(_)
+        | Request::Flush { .. }
+        | Request::Install { .. }
+        | Request::Heal { .. }
+        | Request::Stage { .. }
+        | Request::Commit { .. }
+        | Request::Ping { .. }
+        | Request::Snapshot { .. }
+        | Request::DeleteSnapshot { .. } => 0,
+    }
 }

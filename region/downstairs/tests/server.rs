@@ -408,12 +408,8 @@ fn readers_of_a_snapshot_have_what_was_there_beside_a_writer_until_it_is_deleted
     assert_eq!(writer.hear_read(), vec![9; BLOCK]);
 }
 
-/// Each of them has the region to itself while it reads, and so has whoever writes. How many turns of theirs pass for a write does not grow with how many they are:
-/// without an order among them it was 17 to 44 here.
-#[test]
-fn who_writes_waits_for_few_of_the_many_who_read_a_snapshot() {
-    const READERS: u64 = 160;
-    const WRITES: u64 = 100;
+/// A region of which all was written, its writer, and a snapshot of it.
+fn with_snapshot() -> (Served, Peer, SnapshotId) {
     let served = Served::full(1);
     let snapshot = SnapshotId(Uuid::from_u128(9));
     let mut writer = served.promoted(1, 1);
@@ -422,35 +418,94 @@ fn who_writes_waits_for_few_of_the_many_who_read_a_snapshot() {
     all.push(Request::Snapshot { id: 1, snapshot, at });
     writer.say(&all);
     while !matches!(writer.hear().expect("the connection goes on"), Reply::Snapshotted { id: 1, .. }) {}
+    (served, writer, snapshot)
+}
+
+/// Those who do something beside a test end with it, also if it fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Has a reader ask for the hashes of 250 blocks, so many times before it hears the first one, until it is over. Tells how many were answered.
+fn hashes(served: &Served, snapshot: SnapshotId, at_once: u64, answered: &AtomicU64, is_over: &AtomicBool) {
+    let mut reader = served.connect();
+    reader.say(&[hello_of(1, Some(snapshot))]);
+    assert!(matches!(reader.hear(), Some(Reply::SnapshotWelcome(_))));
+    // A hash is all work and no bytes: what is counted is who had the region, not who was heard.
+    let hash = |id| Request::Hash { id, blocks: Blocks { first: 0, count: 250 } };
+    while !is_over.load(Ordering::Relaxed) {
+        reader.say(&(0..at_once).map(hash).collect::<Vec<_>>());
+        for _ in 0..at_once {
+            if is_over.load(Ordering::Relaxed) {
+                return;
+            }
+            assert!(matches!(reader.hear(), Some(Reply::Hashed { .. })));
+            answered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Waits until so many were answered.
+fn wait_for_answers(answered: &AtomicU64, count: u64) {
+    let since = Instant::now();
+    while answered.load(Ordering::Relaxed) < count {
+        assert!(since.elapsed() < Duration::from_secs(60), "the readers are not answered");
+        std::thread::yield_now();
+    }
+}
+
+/// Writes so many times, each behind the answer to the one before. How long that has taken, and the longest of them.
+fn write_some(writer: &mut Peer, writes: u64) -> (Duration, Duration) {
+    let (since, mut longest) = (Instant::now(), Duration::ZERO);
+    for counter in 5..5 + writes {
+        let asked = Instant::now();
+        writer.say(&[write(counter, 0, 1, 8)]);
+        let applied = Reply::Applied(Position { epoch: 1, counter });
+        while writer.hear().expect("the connection goes on") != applied {}
+        longest = longest.max(asked.elapsed());
+    }
+    (since.elapsed(), longest)
+}
+
+/// Each of them has the region to itself while it reads, and so has whoever writes. How many turns of theirs pass for a write does not grow with how many they are:
+/// without an order among them it was 17 to 44 here.
+#[test]
+fn who_writes_waits_for_few_of_the_many_who_read_a_snapshot() {
+    const READERS: u64 = 160;
+    const WRITES: u64 = 100;
+    let (served, mut writer, snapshot) = with_snapshot();
     let (answered, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     let (turns, waited) = std::thread::scope(|scope| {
+        let _ends = Over(&is_over);
         for _ in 0..READERS {
-            scope.spawn(|| {
-                let mut reader = served.connect();
-                reader.say(&[hello_of(1, Some(snapshot))]);
-                assert!(matches!(reader.hear(), Some(Reply::SnapshotWelcome(_))));
-                while !is_over.load(Ordering::Relaxed) {
-                    // A hash is all work and no bytes: what is counted is who had the region, not who was heard.
-                    reader.say(&[Request::Hash { id: 1, blocks: Blocks { first: 0, count: 250 } }]);
-                    assert!(matches!(reader.hear(), Some(Reply::Hashed { .. })));
-                    answered.fetch_add(1, Ordering::Relaxed);
-                }
-            });
+            scope.spawn(|| hashes(&served, snapshot, 1, &answered, &is_over));
         }
-        while answered.load(Ordering::Relaxed) < READERS {
-            std::thread::yield_now();
-        }
-        let (before, since) = (answered.load(Ordering::Relaxed), Instant::now());
-        let mut longest = Duration::ZERO;
-        for counter in 5..5 + WRITES {
-            let asked = Instant::now();
-            writer.say(&[write(counter, 0, 1, 8)]);
-            while writer.hear() != Some(Reply::Applied(Position { epoch: 1, counter })) {}
-            longest = longest.max(asked.elapsed());
-        }
-        let turns = answered.load(Ordering::Relaxed) - before;
-        is_over.store(true, Ordering::Relaxed);
-        (turns, (since.elapsed(), longest))
+        wait_for_answers(&answered, READERS);
+        let before = answered.load(Ordering::Relaxed);
+        let waited = write_some(&mut writer, WRITES);
+        (answered.load(Ordering::Relaxed) - before, waited)
     });
     assert!(turns < 8 * WRITES, "{turns} readers' turns for {WRITES} writes, {waited:?}");
+}
+
+/// What one of them has asked in one breath is more than one turn. Without that, a write waited for more than a thousand.
+#[test]
+fn who_writes_waits_for_one_turn_of_who_asks_much_of_a_snapshot_at_once() {
+    const WRITES: u64 = 10;
+    let (served, mut writer, snapshot) = with_snapshot();
+    let (answered, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (hashes, waited) = std::thread::scope(|scope| {
+        let _ends = Over(&is_over);
+        scope.spawn(|| hashes(&served, snapshot, 4_000, &answered, &is_over));
+        wait_for_answers(&answered, 1);
+        let before = answered.load(Ordering::Relaxed);
+        let waited = write_some(&mut writer, WRITES);
+        (answered.load(Ordering::Relaxed) - before, waited)
+    });
+    // A turn has four.
+    assert!(hashes < 40 * WRITES, "{hashes} hashes for {WRITES} writes, {waited:?}");
 }

@@ -131,17 +131,21 @@ impl Handle {
     }
 
     /// Applies a newer construction request to it; or, with `is_check`, says what would become of it. New members are looked at before, for 2 s
-    /// at most.
+    /// at most. An export that has ended before it was asked for that holds no volume.
     ///
     /// # Errors
-    /// If there is no answer; inside, [`ChangeError`].
+    /// If there is no answer: then it may be applied; inside, [`ChangeError`].
     pub(crate) fn change(
         &self,
         request: ConstructionRequest,
         is_check: bool,
     ) -> Result<Result<Applied, ChangeError>, NoAnswer> {
         let request = Box::new(request);
-        let (newcomers, own) = self.ask(|answer| Order::Newcomers(request.clone(), answer))?;
+        let (newcomers, own) = match self.ask(|answer| Order::Newcomers(request.clone(), answer)) {
+            // It has not heard of the request, and nobody will.
+            Err(NoAnswer::Gone) => return Ok(Ok(Applied::Missing)),
+            told => told?,
+        };
         if let Err(unfit) = newcomers::look(newcomers, own) {
             return Ok(Err(unfit));
         }

@@ -193,7 +193,11 @@ impl Repairs {
                     self.go_on(set, by);
                     self.begin(set, by, VolumeId(layer.id), of);
                 }
-                _ => {}
+                // All members are asked again what they have: nobody copies meanwhile.
+                _ => {
+                    let open = self.known.iter_mut().filter(|known| known.is_open_in(set.set));
+                    open.for_each(|known| known.source = None);
+                }
             }
         }
         // Of a set that the volume has no more, nobody is filled.
@@ -258,8 +262,9 @@ impl Repairs {
                 }
                 Some(MemberStatus { is_leaving: false, fill, .. }) => {
                     (known.epoch, known.config_version) = (by.epoch, by.config_version);
-                    if let Some(fill) = fill {
-                        known.note_progress(set, *fill);
+                    match fill {
+                        Some(fill) => known.note_progress(set, *fill),
+                        None => known.source = None,
                     }
                 }
                 _ => known.end(by, End::Interrupted(RepairInterruption::MemberDismissed)),

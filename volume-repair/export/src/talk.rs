@@ -265,9 +265,18 @@ impl From<ActivateError> for Refusal {
 /// Why something was not asked, or not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// Nobody is there.
+    /// Nobody is there: there is no socket, or nobody listens on it any more.
     #[error("no export answers at {path}")]
     NotThere {
+        /// The socket.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Whether anybody is there is not known.
+    #[error("whether an export is at {path} cannot be asked")]
+    NotAsked {
         /// The socket.
         path: Utf8PathBuf,
         /// Why.
@@ -299,9 +308,15 @@ pub enum AskError {
 /// # Errors
 /// [`AskError`]. That it refuses is an answer.
 pub fn ask(path: &Utf8Path, request: &Request) -> Result<Answer, AskError> {
-    let not_there = |source| AskError::NotThere { path: path.to_owned(), source };
+    let not_connected = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            AskError::NotThere { path: path.to_owned(), source }
+        }
+        // Whoever asks has no right to, or the system no room: that says nothing of an export.
+        _ => AskError::NotAsked { path: path.to_owned(), source },
+    };
     let not_answered = |source| AskError::NotAnswered { path: path.to_owned(), source };
-    let mut socket = UnixStream::connect(path).map_err(not_there)?;
+    let mut socket = UnixStream::connect(path).map_err(not_connected)?;
     let is_slow = matches!(
         request,
         Request::Snapshot { .. } | Request::DeleteSnapshot { .. } | Request::Compare { .. }

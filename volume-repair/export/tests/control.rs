@@ -16,16 +16,17 @@ use std::{
 use upstairs::{Config, Limits, MemberState, Members, Patience, PhaseName, Status, WaitCode};
 use uuid::Uuid;
 use volume_export::{
-    Address, Answer, Applied, AskError, Control, Export, ExportError, ExportStatus, Offer, RefusalCode,
-    Request, ask,
+    Address, Answer, Applied, AskError, Control, Export, ExportAt, ExportError, ExportStatus, Handle,
+    NotAppliedThere, Offer, RefusalCode, Request, ask,
 };
 use volume_layers::{Composition, VolumeStatus};
-use volume_repair::{ConstructionRequest, RegionSet, SubVolume};
+use volume_repair::{ConstructionRequest, Holder, NotApplied, RegionSet, SubVolume};
 
 /// An export with epoch 3 that was not activated, in its own thread.
 struct Site {
     directory: Utf8TempDir,
     control: Option<Control>,
+    handle: Handle,
     runs: Option<JoinHandle<Result<(), ExportError>>>,
     /// Takes connections, and never answers.
     member: TcpListener,
@@ -51,9 +52,10 @@ impl Site {
         let composition = request.build_unactivated(Uuid::from_u128(7), None).unwrap();
         let offer = Offer { composition, request: Some(request), name: String::new(), source_address: None };
         let export = Export::new(offer, Address::Unix(directory.path().join("nbd"))).unwrap();
-        let control = Control::start(&directory.path().join("control"), export.handle()).unwrap();
+        let handle = export.handle();
+        let control = Control::start(&directory.path().join("control"), handle.clone()).unwrap();
         let runs = Some(thread::spawn(|| export.run()));
-        Site { directory, control: Some(control), runs, member }
+        Site { directory, control: Some(control), handle, runs, member }
     }
 
     fn socket(&self) -> Utf8PathBuf {
@@ -269,6 +271,33 @@ fn a_newer_request_is_applied_and_what_is_none_is_refused_by_name() {
         RefusalCode::RequestOtherVolume
     );
     assert_eq!(regions().len(), 4, "nothing has changed");
+}
+
+#[test]
+fn who_has_ended_has_no_volume_and_who_cannot_be_asked_is_not_taken_for_that() {
+    let mut site = Site::start();
+    let here = |name: &str| site.directory.path().join(name);
+    let ours = request(site.member.local_addr().unwrap());
+    let asked = |path: &Utf8Path| ExportAt::new(path).apply(&ours);
+    assert_eq!(asked(&site.socket()).unwrap(), Applied::VcrMatches);
+    drop(std::os::unix::net::UnixListener::bind(here("left")).unwrap());
+    for nobody in ["nobody", "left"] {
+        assert_eq!(asked(&here(nobody)).unwrap(), Applied::Missing, "{nobody}");
+    }
+    // The system does not even look: a name is too long, and what should be a directory is none.
+    fs::write(here("file"), "").unwrap();
+    for unknown in ["long".repeat(50), "file/control".to_owned()] {
+        let error = asked(&here(&unknown)).unwrap_err();
+        assert!(matches!(error, NotAppliedThere::Ask(AskError::NotAsked { .. })), "{unknown}: {error:?}");
+        assert_eq!(error.code(), None, "it may be there");
+    }
+    // Its handle is still held, and its socket answers, for a moment longer.
+    let (handle, socket) = (site.handle.clone(), site.socket());
+    assert_eq!(handle.apply(&ours).unwrap(), Applied::VcrMatches);
+    handle.stop();
+    site.runs.take().unwrap().join().unwrap().unwrap();
+    assert_eq!(handle.apply(&ours).unwrap(), Applied::Missing);
+    assert_eq!(ExportAt::new(&socket).apply(&ours).unwrap(), Applied::Missing);
 }
 
 #[test]

@@ -20,7 +20,7 @@ const STEPS: u64 = 64;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Entry {
     pub(crate) repair: Repair,
-    /// Bytes of which progress has told that they were done, as of the last time that this was made durable.
+    /// Bytes of which progress has told that they were done, as of the last time that this was made durable. Since format 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bytes_done: Option<u64>,
     start: Slot<RepairStart>,

@@ -1,12 +1,17 @@
 //! The outbox's file.
 //!
 //! ```text
-//! {"format":1,"checksum":"<SHA-256 of the content's compact JSON>","content":{"reserved":2048,"entries":[…]}}
+//! {"format":2,"checksum":"<SHA-256 of the content's compact JSON>","content":{"reserved":2048,"entries":[…]}}
 //! ```
+//! | format | |
+//! |---|---|
+//! | 1 | an entry does not say how far its repair was: `bytes_done` is not there |
+//! | 2 | it may |
+//!
 //! **Who writes:** the outbox, through [`durable_fs::write_atomically`] (procedure [`PROCEDURE`]; its steps and what a crash after each
 //! leaves are listed there): a crash leaves the old content or the new, whole.
 //!
-//! **The rule on open:** none is an empty outbox. One of an unknown format was written by a newer program, and is left as it is. One that is
+//! **The rule on open:** none is an empty outbox. One of format 1 is read, too, and is of format 2 when it is written next. One of an unknown format was written by a newer program, and is left as it is. One that is
 //! damaged is told, and left as it is too: what was to be told is lost only if its owner says so, by moving it away.
 
 use crate::entry::Entry;
@@ -21,8 +26,11 @@ use thiserror::Error;
 /// The outbox's name in the announced steps of writing it.
 pub const PROCEDURE: &str = "repair_notices";
 
-/// The format that is written, and the only one that is read.
-const FORMAT: u32 = 1;
+/// The format that is written.
+const FORMAT: u32 = 2;
+
+/// The oldest one that is read.
+const FORMAT_MIN: u32 = 1;
 
 /// The largest file that is read: many times what the most repairs take. More is damage.
 const BYTES_MAX: u64 = 4 << 20;
@@ -51,7 +59,7 @@ pub enum OpenError {
     },
     /// A newer program wrote it.
     #[error(
-        "the outbox of repair notices {path} has format {found}, and this program knows {FORMAT}: run the program that wrote it"
+        "the outbox of repair notices {path} has format {found}, and this program knows {FORMAT_MIN} to {FORMAT}: run the program that wrote it"
     )]
     UnknownFormat {
         /// The file.
@@ -105,7 +113,7 @@ pub(crate) fn read(storage: &dyn Storage, path: &Utf8Path) -> Result<Content, Op
 fn parse(path: &Utf8Path, bytes: &[u8]) -> Result<Content, OpenError> {
     let damaged = |reason: String| OpenError::Damaged { path: path.to_owned(), reason };
     let AnyFile { format } = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
-    if format != FORMAT {
+    if !(FORMAT_MIN..=FORMAT).contains(&format) {
         return Err(OpenError::UnknownFormat { path: path.to_owned(), found: format });
     }
     let file: File = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;

@@ -259,9 +259,35 @@ fn a_file_with_any_bit_flipped_or_of_another_format_is_refused_and_left_as_it_is
         disk.flip_bit(PATH.into(), offset).unwrap();
     }
     assert_eq!(open(&storage).status().waiting, 1);
-    durable_fs::write_atomically(&storage, "test", PATH.into(), b"{\"format\":2,\"more\":[]}").unwrap();
+    durable_fs::write_atomically(&storage, "test", PATH.into(), b"{\"format\":3,\"more\":[]}").unwrap();
     let refused = Outbox::open(storage, PATH.into()).unwrap_err();
-    assert!(matches!(refused, OpenError::UnknownFormat { found: 2, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::UnknownFormat { found: 3, .. }), "{refused}");
+}
+
+#[test]
+fn a_file_of_the_format_before_is_read_and_is_of_the_new_one_when_it_is_written() {
+    let (_, _, storage) = disk();
+    let text = || {
+        let file = storage.open(PATH.into()).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().size).unwrap()];
+        file.read_at(0, &mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    };
+    open(&storage).put(start(repair(1), 5)).unwrap();
+    // What was new with the second format is not there yet.
+    let new = text();
+    assert!(new.starts_with(r#"{"format":2,"#) && !new.contains("bytes_done"), "{new}");
+    let old = new.replacen(r#"{"format":2,"#, r#"{"format":1,"#, 1);
+    durable_fs::write_atomically(&storage, "test", PATH.into(), old.as_bytes()).unwrap();
+    let mut outbox = open(&storage);
+    assert_eq!((outbox.status().waiting, text()), (1, old));
+    outbox.put(progress(repair(1), 5, 1 << 29)).unwrap();
+    let newer = text();
+    assert!(
+        newer.starts_with(r#"{"format":2,"#) && newer.contains(r#""bytes_done":536870912,"start""#),
+        "{newer}"
+    );
+    assert_eq!(open(&storage).status().repairs, 1);
 }
 
 #[test]

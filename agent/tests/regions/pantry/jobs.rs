@@ -1,50 +1,33 @@
 //! What a job tells of itself while it runs: what it does, how far it is, and what it waits for.
 
 use super::{HELD, attached, content, ended, id, import, import_from, read, whole};
-use crate::{agent::Agent, web::Web};
-use ids::JobId;
-use rustix::process::{Pid, Signal, kill_process};
-use sled_client::{
-    disks::DownstairsState,
-    pantry::{ImportQuery, PantryJob, PantryJobPhase, PantryJobState, ScrubRequest},
+use crate::{
+    agent::{Agent, Stopped},
+    web::Web,
 };
+use ids::JobId;
+use sled_client::pantry::{ImportQuery, PantryJob, PantryJobPhase, PantryJobState, ScrubRequest};
 use std::time::Duration;
 use volume_repair::ConstructionRequest;
 
-/// Processes that are stopped until this is gone.
-struct Stopped(Vec<Pid>);
-
-impl Stopped {
-    /// All that serve the agent's three disks: nothing that a volume asks is answered. For less time than it takes to believe them gone.
-    async fn disks_of(agent: &Agent) -> Stopped {
-        let mut stopped = Stopped(Vec::new());
-        for disk in 0..3 {
-            let pid = agent.stands(disk, DownstairsState::Running).await.downstairs.pid;
-            let pid = Pid::from_raw(pid.unwrap().try_into().unwrap()).unwrap();
-            kill_process(pid, Signal::STOP).unwrap();
-            stopped.0.push(pid);
-        }
-        stopped
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        for pid in &self.0 {
-            // One that has ended needs nothing.
-            let _ = kill_process(*pid, Signal::CONT);
-        }
-    }
+/// The job, once it is so.
+async fn job_where(
+    agent: &Agent,
+    request: &ConstructionRequest,
+    job: JobId,
+    is_so: impl Fn(&PantryJob) -> bool,
+) -> PantryJob {
+    agent
+        .eventually(async || match agent.client.pantry_job(id(request), job, Duration::ZERO).await {
+            Ok(job) if is_so(&job) => Ok(job),
+            other => Err(other),
+        })
+        .await
 }
 
 /// The job, once it does this.
 async fn does(agent: &Agent, request: &ConstructionRequest, job: JobId, phase: PantryJobPhase) -> PantryJob {
-    agent
-        .eventually(async || match agent.client.pantry_job(id(request), job, Duration::ZERO).await {
-            Ok(job) if job.phase == Some(phase) => Ok(job),
-            other => Err(other),
-        })
-        .await
+    job_where(agent, request, job, |job| job.phase == Some(phase)).await
 }
 
 fn is_over(job: &PantryJob) {
@@ -62,19 +45,21 @@ async fn an_import_says_whether_it_waits_for_bytes_or_writes_or_makes_durable() 
     let request = attached(&agent).await;
     let all = content(60);
     let web = Web::start(all.clone(), &HELD).await;
-    let stopped = Stopped::disks_of(&agent).await;
+    let stopped = Stopped::disks_of(&agent, 3).await;
     let job = agent.client.pantry_import_url(id(&request), &import_from(&web)).await.unwrap();
     let writes = does(&agent, &request, job.id, PantryJobPhase::Writing).await;
     assert_eq!((writes.state, writes.bytes_done), (PantryJobState::Running, 0));
     drop(stopped);
-    let held = does(&agent, &request, job.id, PantryJobPhase::AwaitingBytes).await;
-    // Of 2.5 MB, in whole MiB.
-    assert_eq!((held.state, held.bytes_done, held.waits), (PantryJobState::Running, 2 << 20, None));
+    // Of 2.5 MB, in whole MiB. For a moment it may wait for bytes in between, too.
+    let awaits_the_rest =
+        |job: &PantryJob| (job.phase, job.bytes_done) == (Some(PantryJobPhase::AwaitingBytes), 2 << 20);
+    let held = job_where(&agent, &request, job.id, awaits_the_rest).await;
+    assert_eq!((held.state, held.waits), (PantryJobState::Running, None));
     web.release();
     is_over(&ended(&agent, &request, job.id).await);
 
     // What is written at once is soon to be made durable.
-    let stopped = Stopped::disks_of(&agent).await;
+    let stopped = Stopped::disks_of(&agent, 3).await;
     let job = JobId::generate();
     let query = ImportQuery { job_id: Some(job), size_bytes: Some(4096), ..whole() };
     let import = import(&agent, &request, &query, &all[..4096]);
@@ -90,7 +75,7 @@ async fn an_import_says_whether_it_waits_for_bytes_or_writes_or_makes_durable() 
 async fn a_scrub_compares_until_it_has_ended() {
     let agent = Agent::served(3).await;
     let request = attached(&agent).await;
-    let stopped = Stopped::disks_of(&agent).await;
+    let stopped = Stopped::disks_of(&agent, 3).await;
     let order = ScrubRequest { executor_epoch: 1, job_id: None };
     let job = agent.client.pantry_scrub(id(&request), &order).await.unwrap();
     let compares = does(&agent, &request, job.id, PantryJobPhase::Comparing).await;

@@ -178,6 +178,28 @@ fn a_member_that_is_filled_is_told_from_its_start_to_its_end_under_one_id() {
 }
 
 #[test]
+fn nobody_is_the_source_while_all_members_are_asked_again_or_nobody_fills_the_member() {
+    let mut scene = Scene::new(request(1, &[1, 2, 3]));
+    let mut copied = active(&scene.request);
+    fill(&mut copied, 3, FillPhase::Copying, 4_096);
+    let changes: [Change; 4] = [
+        |status| change(status, |set| set.phase = PhaseName::Gathering),
+        |status| change(status, |set| set.phase = PhaseName::BringingUp),
+        |status| change(status, |set| set.phase = PhaseName::Listing),
+        |status| change(status, |set| set.members.iter_mut().for_each(|member| member.fill = None)),
+    ];
+    for change in changes {
+        scene.look(&copied);
+        assert_eq!(scene.repairs.status()[0].source, Some(region(1).region_id));
+        let mut status = copied.clone();
+        change(&mut status);
+        scene.look(&status);
+        let [shown] = &scene.repairs.status()[..] else { panic!("it is the same repair") };
+        assert_eq!((shown.source, shown.bytes_done, shown.outcome), (None, 4_096, None));
+    }
+}
+
+#[test]
 fn whose_place_it_takes_is_told_as_the_request_has_it() {
     for (is_gone, why) in
         [(false, "start 4 replaces_leaving Some(2)"), (true, "start 4 replaces_gone Some(2)")]
