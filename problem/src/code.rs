@@ -75,7 +75,7 @@ catalogue! {
     Cancelled "cancelled" 409 "the job was cancelled" "";
 
     // Regions on a sled.
-    BadRegion "bad_region" 400 "there can be no such region" "";
+    BadRegion "bad_region" 400 "there can be no such region" "the detail says what: mend the request, and PUT it again";
     RegionSnapshotRefused "region_snapshot_refused" 409 "the snapshot of the region is not taken, or is there still" "the answer says why";
     DownstairsAway "downstairs_away" 503 "the Downstairs of the region's disk does not answer" "retry after the time in Retry-After";
     SnapshotDeleted "snapshot_deleted" 409 "the snapshot was deleted: its id is used up" "take one under another id";
@@ -93,7 +93,7 @@ catalogue! {
     DiskUnusable "disk_unusable" 503 "the disk cannot be used now" "GET /disks says how it does";
 
     // Volumes in a sled's Pantry.
-    BadVolume "bad_volume" 400 "there can be no such volume, or a part of it is not to be had" "";
+    BadVolume "bad_volume" 400 "there can be no such volume, or a part of it is not to be had" "problems has the name of what is wrong, and docs/VOLUMES.md what each means: mend the request, and PUT it again";
     VolumeKeyMissing "volume_key_missing" 400 "the volume is encrypted, and no key was given" "send the header Volume-Key: 64 hexadecimal digits, as in a key file; a volume that has ended needs it again";
     VolumeKeyWrong "volume_key_wrong" 400 "the key is not that of the volume" "the request has the check value of the key that it needs";
     VolumeKeyNotWanted "volume_key_not_wanted" 400 "a key was given, and the volume is not encrypted" "send no Volume-Key, or the request of the volume that is meant";
@@ -103,7 +103,7 @@ catalogue! {
     PantryVolumeBusy "pantry_volume_busy" 503 "another call is at work on this volume" "retry after the time in Retry-After";
     PantryVolumesFull "pantry_volumes_full" 507 "the sled's Pantry has as many volumes as it may have" "detach some, or choose another sled";
     PantryConflict "pantry_conflict" 409 "the volume runs by another construction request" "a request that differs has a higher config_version, and differs in members alone; GET says by which one it runs";
-    PantryChangeRefused "pantry_change_refused" 409 "the volume's members cannot be changed in this way now" "";
+    PantryChangeRefused "pantry_change_refused" 409 "the volume's members cannot be changed in this way now" "nothing has changed; problems has the name of the reason, and docs/VOLUMES.md what each means; GET the volume: its status says how its members do";
     VolumeMemberUnfit "volume_member_unfit" 409 "a new member of the volume is another one than the request means" "nothing has changed; make its region anew, or name it as it is";
     VolumeNoParent "volume_no_parent" 409 "nothing lies under the volume" "nothing is to be done: all of it is its own";
     PantryFenced "pantry_fenced" 409 "somebody else holds the volume" "whoever is to hold it instead PUTs it with a higher epoch";
@@ -118,17 +118,17 @@ catalogue! {
     ExportPortTaken "export_port_taken" 409 "the port is in use, or kept for something else" "choose another one, or leave it out";
     ExportTcpNotAllowed "export_tcp_not_allowed" 409 "the sled's config does not allow this export over TCP" "[pantry] tcp_exports in the agent's config: NBD over TCP is not encrypted, and asks nobody who he is";
     ImportLengthMissing "import_length_missing" 411 "it is not known how many bytes the import will have" "send a Content-Length";
-    ImportTooLong "import_too_long" 400 "the import has more bytes than it is to have" "say size_bytes, or choose a volume that is as large";
+    ImportTooLong "import_too_long" 413 "the import has more bytes than it is to have" "say size_bytes, or choose a volume that is as large";
     ImportTooShort "import_too_short" 400 "the import has fewer bytes than it is to have" "say size_bytes if what lies behind them is to stay as it is";
-    ImportSize "import_size" 400 "the import is not a whole number of blocks, or nothing" "";
+    ImportSize "import_size" 400 "the import is not a whole number of blocks, or nothing" "send whole blocks: fill the last one with zeros, and say size_bytes";
     ImportStopped "import_stopped" 400 "the import ended before it had all its bytes" "the job says how many are in; begin again, with another job_id";
-    ImportSourceFailed "import_source_failed" 502 "what was to be imported is not to be had" "";
+    ImportSourceFailed "import_source_failed" 502 "what was to be imported is not to be had" "look whether the sled reaches the server, and what that answers; begin again, with another job_id";
     PantryJobNotFound "pantry_job_not_found" 404 "the volume has no such job" "jobs that ended are forgotten after a while, and with their volume";
     PantryJobConflict "pantry_job_conflict" 409 "the volume has another job of this id" "choose another job_id, or none";
     PantryJobRunning "pantry_job_running" 409 "the job of this id runs" "GET it to see how far it is";
     VolumeFailed "volume_failed" 502 "the volume has not done what it was asked" "GET it: its status says how its members do";
     CopiesDamaged "copies_damaged" 502 "a scrub has found copies that it could not mend" "the job tells which regions, and how many blocks; replace the members that have them wrong";
-    SnapshotNotDone "snapshot_not_done" 409 "the snapshot is not taken" "";
+    SnapshotNotDone "snapshot_not_done" 409 "the snapshot is not taken" "GET the volume: its status says for whom it waits; DELETE the snapshot of the regions that have it, and take one under another id";
     SnapshotFaulted "snapshot_faulted" 409 "the snapshot is not taken: two full members of the volume are not there" "nobody has it; GET the volume: its status says for whom it waits";
     PantryDown "pantry_down" 503 "the sled's Pantry does not answer" "GET /pantry/volumes says how its process does; it is started again by itself";
 
@@ -169,7 +169,7 @@ catalogue! {
     SledRefused "sled_refused" 502 "the sled refused what it was asked" "sledctl sled show says more; the same will be refused again";
     SledBroken "sled_broken" 502 "the sled answered what its API does not promise" "compare the versions of the coordinator and of the sled's agent, and read the agent's log";
     SledExpunged "sled_expunged" 409 "the sled has been expunged for good" "to use the host again, empty its state directory: it joins as another sled";
-    StaleEpoch "stale_epoch" 409 "a newer holder has been seen" "";
+    StaleEpoch "stale_epoch" 409 "a newer holder has been seen" "who asks was replaced, and acts no more; the newer holder goes on: ask that one";
     RepairConflict "repair_conflict" 409 "another repair has this id, or this notice was told with other content" "an Upstairs gives each repair an id of its own, and each notice a sequence number that it never used";
     SagaNotFound "saga_not_found" 404 "no such saga" "sledctl op list; sagas that ended long ago are in the archive";
     SagaConflict "saga_conflict" 409 "a saga with this id exists with another kind or other parameters" "choose another id, or none";
@@ -187,6 +187,19 @@ catalogue! {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    #[test]
+    fn who_is_refused_a_region_a_volume_or_a_snapshot_is_told_what_to_do_next() {
+        // Which thing it is that is not there, or is only read, is all that there is to know.
+        let without = ["region_not_found", "pantry_read_only"];
+        let kinds = ["region", "volume", "pantry", "import", "export", "snapshot", "stale"];
+        for code in Code::ALL {
+            let is_of = |kind: &&str| code.name().split('_').take(2).any(|word| word == *kind);
+            if kinds.iter().any(is_of) && !without.contains(&code.name()) {
+                assert!(code.hint().is_some(), "{} has no hint", code.name());
+            }
+        }
+    }
 
     #[test]
     fn names_are_snake_case_and_unique_and_statuses_are_errors() {

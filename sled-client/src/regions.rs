@@ -74,7 +74,8 @@ pub struct RegionClone {
     pub snapshot_id: SnapshotId,
     /// What is being done.
     pub phase: RegionClonePhase,
-    /// Bytes of its blocks that are done in this phase.
+    /// Bytes of its blocks that are done in this phase; while it waits, of the one before it. Of one phase they shrink only with the end of its
+    /// Downstairs.
     pub done: u64,
     /// Bytes that were copied since its Downstairs was started.
     pub copied: u64,

@@ -128,7 +128,8 @@ async fn delete(
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 200, body = PantryJob), (status = 400, body = Problem), (status = 404, body = Problem),
-        (status = 409, body = Problem), (status = 411, body = Problem), (status = 503, body = Problem)
+        (status = 409, body = Problem), (status = 411, body = Problem), (status = 413, body = Problem),
+        (status = 503, body = Problem)
     )
 )]
 async fn import(
@@ -169,7 +170,8 @@ fn pieces(body: BoundedBody) -> impl Stream<Item = Result<Bytes, Problem>> + Sen
     params(("id" = VolumeId, Path)), request_body = ImportRequest,
     responses(
         (status = 202, body = PantryJob), (status = 400, body = Problem), (status = 404, body = Problem),
-        (status = 409, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)
+        (status = 409, body = Problem), (status = 413, body = Problem), (status = 429, body = Problem),
+        (status = 503, body = Problem)
     )
 )]
 async fn import_url(

@@ -97,13 +97,13 @@ async fn put_snapshot(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Deletes a snapshot of a region; done if it is not there. Whoever reads it is refused from then on, and it is never taken again under this id.
+/// Deletes a snapshot of a region; done if it is not there, nor its region. Whoever reads it is refused from then on, and it is never taken again under this id.
 #[utoipa::path(
     delete, path = "/regions/{id}/snapshots/{snapshot_id}", operation_id = "region_snapshot_delete",
     params(("id" = RegionId, Path), ("snapshot_id" = SnapshotId, Path), ExecutorQuery),
     responses(
-        (status = 204), (status = 404, body = Problem), (status = 409, body = Problem),
-        (status = 503, body = Problem)
+        (status = 204), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 409, body = Problem), (status = 503, body = Problem)
     )
 )]
 async fn delete_snapshot(

@@ -1,4 +1,7 @@
 //! The calls: who may ask, what is remembered, and the Pantry that is asked.
+//!
+//! A coordinator's right is checked when nothing has to be waited for any more, and again by the Pantry where the call's act begins: so none acts that has
+//! been replaced while it waited.
 
 use super::{
     error::PantryCallError,
@@ -116,11 +119,14 @@ impl Pantry {
         key: Option<VolumeKey>,
     ) -> Result<AttachAnswer, PantryCallError> {
         self.0.records.hear(id, query.executor_epoch).await?;
-        if query.activate == Activate::Never && self.running().await.is_none() {
-            return Ok(AttachAnswer { result: RequestResult::Missing, volume: None });
-        }
-        let mut answer =
-            self.work(id, async move |pantry| pantry.attach(id, query, request, key).await).await?;
+        let put = async move |pantry: Pantry| {
+            if query.activate == Activate::Never && pantry.running().await.is_none() {
+                pantry.0.records.hear(id, query.executor_epoch).await?;
+                return Ok(AttachAnswer { result: RequestResult::Missing, volume: None });
+            }
+            pantry.attach(id, query, request, key).await
+        };
+        let mut answer = self.work(id, put).await?;
         if let Some(volume) = &mut answer.volume {
             volume.executor_epoch = query.executor_epoch;
         }
@@ -137,11 +143,12 @@ impl Pantry {
         let Shared { records, client, .. } = &*self.0;
         self.start().await?;
         let before = records.get(id).and_then(|record| record.attached);
-        if query.activate != Activate::Never {
-            records.check_room(id)?;
+        if query.activate == Activate::Never {
+            records.hear(id, query.executor_epoch).await?;
+        } else {
             let ConstructionRequest { config_version, epoch, .. } = request;
             let next = Request { config_version, epoch, encrypted: request.is_encrypted() };
-            records.note(id, Some(next)).await?;
+            records.begin(id, query.executor_epoch, next).await?;
         }
         let answer = match key {
             None => client.put_pantry_volume(id, query, &request).await,
@@ -173,7 +180,9 @@ impl Pantry {
     pub async fn delete(&self, id: VolumeId, executor_epoch: u64) -> Result<(), PantryCallError> {
         self.0.records.hear(id, executor_epoch).await?;
         let detach = async move |pantry: Pantry| {
-            if let Some(client) = pantry.running().await {
+            let running = pantry.running().await;
+            pantry.0.records.hear(id, executor_epoch).await?;
+            if let Some(client) = running {
                 client.delete_pantry_volume(id, executor_epoch).await?;
             }
             pantry.0.records.note(id, None).await
@@ -254,7 +263,9 @@ impl Pantry {
     /// [`PantryCallError`].
     pub async fn changing(&self, id: VolumeId, executor_epoch: u64) -> Result<&SledClient, PantryCallError> {
         self.0.records.hear(id, executor_epoch).await?;
-        self.asking(id).await
+        let running = self.running().await;
+        self.0.records.hear(id, executor_epoch).await?;
+        running.ok_or_else(|| self.absent(id))
     }
 
     /// Has a volume exported, if it may be there.
@@ -360,4 +371,64 @@ fn ended(id: VolumeId, record: Record) -> Option<PantryVolume> {
         idle_ms: None,
         status: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use daemon::log::LogFormat;
+    use std::pin::Pin;
+
+    /// Of a sled whose Pantry is not looked for yet: whoever asks waits for that.
+    fn not_looked(state_dir: &Utf8Path) -> (Pantry, Supervisor<Process>) {
+        let config = serde_json::json!({
+            "name": "alone", "state_dir": state_dir, "address": "127.0.0.1", "coordinators": [], "m2": [],
+            "auth": { "token_file": "/own", "coordinator_token_file": "/coordinator", "operator_token_file": "/operator" },
+        });
+        let config: Config = serde_json::from_value(config).expect("a config");
+        let program = "/no/program".into();
+        let launch = Launch { program, log_format: LogFormat::Text, fault_sockets: None };
+        Pantry::open(&config, launch).expect("it opens")
+    }
+
+    fn code<T>(answer: Result<T, PantryCallError>) -> Option<Code> {
+        answer.err().map(|error| error.code())
+    }
+
+    type Call = fn(Pantry, VolumeId, u64) -> Pin<Box<dyn Future<Output = Option<Code>>>>;
+
+    #[tokio::test]
+    async fn who_is_replaced_while_he_waits_for_the_process_does_not_act_when_it_is_there() {
+        let calls: [Call; 4] = [
+            |pantry, id, epoch| Box::pin(async move { code(pantry.changing(id, epoch).await) }),
+            |pantry, id, epoch| Box::pin(async move { code(pantry.importing(id, epoch).await) }),
+            |pantry, id, executor_epoch| {
+                let query = AttachQuery { executor_epoch, activate: Activate::Never };
+                let request = ConstructionRequest::first(id.0, 1, 4096, Vec::new());
+                Box::pin(async move { code(pantry.put(id, query, request, None).await) })
+            },
+            |pantry, id, epoch| Box::pin(async move { code(pantry.delete(id, epoch).await) }),
+        ];
+        for (number, call) in calls.into_iter().enumerate() {
+            let temp = camino_tempfile::tempdir().expect("a directory");
+            let (pantry, supervisor) = not_looked(temp.path());
+            let (records, id) = (&pantry.0.records, VolumeId::generate());
+            let stop = watch::Sender::new(false);
+            let replaced = async {
+                while records.get(id).map(|record| record.executor_epoch) != Some(3) {
+                    tokio::task::yield_now().await;
+                }
+                records.hear(id, 4).await.expect("it is newer");
+                // From now on it is known that there is no process, and nobody waits.
+                supervisor.run(stop.subscribe()).await;
+            };
+            let late = async {
+                let late = call(pantry.clone(), id, 3).await;
+                stop.send_replace(true);
+                late
+            };
+            let (late, ()) = tokio::join!(late, replaced);
+            assert_eq!(late, Some(Code::StaleEpoch), "{number}");
+        }
+    }
 }

@@ -98,10 +98,7 @@ impl Records {
     }
 
     /// Refuses one more than there may be.
-    ///
-    /// # Errors
-    /// `pantry_volumes_full`.
-    pub fn check_room(&self, id: VolumeId) -> Result<(), PantryCallError> {
+    fn check_room(&self, id: VolumeId) -> Result<(), PantryCallError> {
         let attached = self.attached();
         if attached.len() >= ATTACHED_MAX && !attached.contains_key(&id) {
             return Err(PantryCallError::Full(attached.len()));
@@ -118,11 +115,26 @@ impl Records {
             return Err(PantryCallError::ExecutorEpoch(executor_epoch));
         }
         self.change(id, move |record| {
-            let known = record.map_or(0, |record| record.executor_epoch);
-            if executor_epoch < known {
-                return Err(PantryCallError::StaleEpoch { id, known, given: executor_epoch });
-            }
+            check_epoch(id, record, executor_epoch)?;
             Ok(Record { executor_epoch, attached: record.and_then(|record| record.attached) })
+        })
+        .await
+    }
+
+    /// It is going to be attached by this request, for this coordinator; durable on return. By then a newer one may have been heard of.
+    ///
+    /// # Errors
+    /// `stale_epoch`, `pantry_volumes_full`, `unavailable`.
+    pub async fn begin(
+        &self,
+        id: VolumeId,
+        executor_epoch: u64,
+        request: Request,
+    ) -> Result<(), PantryCallError> {
+        self.check_room(id)?;
+        self.change(id, move |record| {
+            check_epoch(id, record, executor_epoch)?;
+            Ok(Record { executor_epoch, attached: Some(request) })
         })
         .await
     }
@@ -164,6 +176,12 @@ impl Records {
     }
 }
 
+/// Refuses whoever was replaced.
+fn check_epoch(id: VolumeId, record: Option<Record>, given: u64) -> Result<(), PantryCallError> {
+    let known = record.map_or(0, |record| record.executor_epoch);
+    if given < known { Err(PantryCallError::StaleEpoch { id, known, given }) } else { Ok(()) }
+}
+
 fn forget(volumes: &mut BTreeMap<VolumeId, Record>) {
     let detached: Vec<VolumeId> =
         volumes.iter().filter(|(_, record)| record.attached.is_none()).map(|(id, _)| *id).collect();
@@ -190,6 +208,12 @@ mod tests {
             records.hear(id, 5).await.unwrap();
             assert_eq!(records.get(id), Some(Record { executor_epoch: 5, attached: Some(request) }));
         }
+        // It was let through, and is late.
+        let records = Records::open(temp.path()).unwrap();
+        assert_eq!(records.begin(id, 4, request).await.unwrap_err().code(), Code::StaleEpoch);
+        let next = Request { config_version: 4, ..request };
+        records.begin(id, 5, next).await.unwrap();
+        assert_eq!(records.get(id), Some(Record { executor_epoch: 5, attached: Some(next) }));
         for never in [0, 1 << 53] {
             let refused = Records::open(temp.path()).unwrap().hear(id, never).await.unwrap_err();
             assert_eq!(refused.code(), Code::BadRequest);

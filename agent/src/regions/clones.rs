@@ -91,7 +91,14 @@ impl Regions {
     ) -> Result<(), RegionError> {
         types::check_epoch(executor_epoch)?;
         let work = async move |shared: Arc<Shared>| {
-            let known = shared.record(region)?.ok_or(RegionError::NotFound { region })?;
+            let known = match (shared.record(region)?, &order) {
+                (Some(known), _) => known,
+                // Of a region that is not there there is none. A late PUT of one finds no region either.
+                (None, Order::DeleteSnapshot { .. }) => {
+                    return shared.check_tombstone(region, executor_epoch);
+                }
+                (None, _) => return Err(RegionError::NotFound { region }),
+            };
             plan::check_epoch(region, known.executor_epoch, executor_epoch)?;
             let record = Record { executor_epoch, ..known };
             let record = match (record.state, &order) {

@@ -249,6 +249,15 @@ impl Shared {
         fault_points::reach("regions.destroy_recorded").await;
         // Whoever does not answer has nothing open, or is found to have.
         let _ = disk.ask(Order::Release { region }).await;
+        // Since they were looked for, whoever has it open may have taken some; from here on, who opens it again is found to.
+        if let Err(error) = self.check_no_snapshots(&record).await {
+            if matches!(error, RegionError::HasSnapshots { .. }) {
+                // Nothing of it was touched, and nothing will be before it is asked again.
+                record.state = State::Created;
+                self.keep(&record).await?;
+            }
+            return Err(error);
+        }
         disk.datasets.destroy(region).await.map_err(|source| match source {
             DatasetError::Busy { .. } => RegionError::InUse { region, source },
             source => RegionError::Dataset { region, source },
@@ -278,6 +287,12 @@ impl Shared {
             Some(Known::Tombstone(tombstone)) => Some(*tombstone),
             Some(Known::Record(_) | Known::Unreadable(_)) | None => None,
         }
+    }
+
+    /// Refuses whoever is older than the one who has destroyed a region before it was made.
+    pub(super) fn check_tombstone(&self, region: RegionId, executor_epoch: u64) -> Result<(), RegionError> {
+        let known = self.tombstone(region).map_or(0, |tombstone| tombstone.executor_epoch);
+        plan::check_epoch(region, known, executor_epoch)
     }
 
     /// Those of a disk that are there, and get their content elsewhere.

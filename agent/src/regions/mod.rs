@@ -11,6 +11,7 @@
 //!                 PUT                                        DELETE                     dataset gone
 //!   (no record) ─────► creating ──dataset, file made──► created ─────► destroying ───────────────────► destroyed ──┐
 //!       │               ▲  ▲ └───────────DELETE──────────────────────────▲  └─ in use, disk away: tried again      │
+//!       │               │  │                                    ▲────────┘ has snapshots by then                    │
 //!       │ DELETE        │  └────────────────────── PUT of a greater incarnation ◄──────────────────────────────────┘
 //!       └─────► tombstone ──PUT of a greater executor epoch
 //! ```
@@ -30,7 +31,8 @@
 //! asked. What that one is to do for it is ordered again as long as it is not done: so it goes on after the end of either process.
 //!
 //! A region that has snapshots is not destroyed: who reads them may know nothing of who destroys it, so they are deleted first, each by its
-//! own call. That is seen before the destruction is recorded; from then on nothing keeps it from going on. Snapshots that were deleted are
+//! own call. That is seen before the destruction is recorded, and again before anything is removed: a region that is in use waits as *destroying*, and
+//! whoever uses it may take one meanwhile. Then it is *created* again, and destroyed by the next call alone. Snapshots that were deleted are
 //! remembered in its record, before its Downstairs is asked: a PUT of one that was on its way takes no other one under its id.
 //!
 //! What a record says was made and its disk does not have is told as `failed`, and never made again in silence: an empty region that its

@@ -210,6 +210,79 @@ async fn a_region_that_is_open_is_destroyed_once_it_is_not() {
 }
 
 #[tokio::test]
+async fn a_region_of_which_a_snapshot_is_taken_while_it_waits_to_be_destroyed_stays() {
+    for by_itself in [false, true] {
+        let sled = Sled::new().await;
+        let (region, snapshot) = (RegionId::generate(), SnapshotId::generate());
+        let wanted = sled.wanted(region);
+        let mut regions = sled.regions();
+        regions.create(wanted.clone()).await.unwrap();
+        let directory = sled.directories.find(region).await.unwrap().unwrap().directory;
+        let open = fs::File::open(directory.join(format!("{region}.region"))).unwrap();
+        assert_eq!(code(regions.destroy(region, 3).await), Code::RegionInUse);
+        // Whoever has it goes on, and keeps what was written until now.
+        with_region_file(&sled, region, |file| {
+            let taken = file.begin_snapshot(snapshot).unwrap().run();
+            assert!(matches!(file.end_snapshot(taken), Ok(region::TakingEnd::Taken)));
+        })
+        .await;
+        drop(open);
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        if by_itself {
+            regions = sled.regions();
+            let resumed = tokio::spawn(regions.clone().resume(stopped));
+            let decided = eventually(async || match state(&regions, region).await {
+                Some(RegionState::Destroying) => Err("it waits"),
+                other => Ok(other),
+            });
+            assert_eq!(decided.await, Ok(Some(RegionState::Created)));
+            stop.send(true).unwrap();
+            resumed.await.unwrap();
+        } else {
+            assert_eq!(code(regions.destroy(region, 3).await), Code::RegionHasSnapshots);
+        }
+        // Also for the next life: it is as if nobody had asked.
+        for regions in [regions, sled.regions()] {
+            let told = regions.show(region).await.unwrap();
+            assert_eq!((told.state, told.snapshots), (RegionState::Created, vec![snapshot]));
+            assert_eq!(sled.has(region).await, (true, true));
+            assert_eq!(code(regions.destroy(region, 3).await), Code::RegionHasSnapshots);
+            regions.create(wanted.clone()).await.unwrap();
+        }
+        with_region_file(&sled, region, |file| {
+            let gone = file.begin_delete_snapshot(snapshot).unwrap().run();
+            file.end_delete_snapshot(gone).unwrap();
+        })
+        .await;
+        sled.regions().destroy(region, 3).await.unwrap();
+        assert_eq!(sled.has(region).await, (false, false));
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_of_a_region_that_is_not_there_is_deleted_already() {
+    let sled = Sled::new().await;
+    let (regions, snapshot) = (sled.regions(), SnapshotId::generate());
+    let [destroyed, buried, unknown] = [(); 3].map(|()| RegionId::generate());
+    regions.create(sled.wanted(destroyed)).await.unwrap();
+    regions.destroy(destroyed, 4).await.unwrap();
+    regions.destroy(buried, 4).await.unwrap();
+    for regions in [regions, sled.regions()] {
+        for region in [destroyed, buried, unknown] {
+            regions.delete_snapshot(region, snapshot, 4).await.unwrap();
+        }
+        for region in [destroyed, buried] {
+            assert_eq!(code(regions.delete_snapshot(region, snapshot, 3).await), Code::StaleEpoch);
+        }
+        assert_eq!(code(regions.show(unknown).await), Code::RegionNotFound);
+        assert_eq!(code(regions.delete_snapshot(unknown, snapshot, 0).await), Code::BadRegion);
+        for region in [buried, unknown] {
+            assert_eq!(code(regions.snapshot(region, snapshot, 4).await), Code::RegionNotFound);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_record_that_cannot_be_read_costs_its_region_and_no_other() {
     let sled = Sled::new().await;
     let [rotten, whole] = [(); 2].map(|()| RegionId::generate());

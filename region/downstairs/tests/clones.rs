@@ -207,6 +207,23 @@ fn a_clone_is_made_from_who_is_there_goes_on_in_the_next_process_and_is_proven()
 }
 
 #[test]
+fn a_clone_whose_source_goes_and_comes_back_does_not_begin_at_nothing_again() {
+    let mut source = Place::with_snapshot().start();
+    let address = source.address();
+    let target = Place::to_be_clone(GEOMETRY).start();
+    target.order(&[address], Some(1 << 20));
+    target.status_where(|status| status.copied_bytes > 1 << 20);
+    source.stop();
+    let waits = target.status_where(|status| status.state == CloneState::Waiting && status.why.is_some());
+    assert!(waits.done_bytes > 1 << 20, "{waits:?}");
+    let _source = source.start_at(address);
+    let goes_on = target.status_where(|status| status.state == CloneState::Copying);
+    assert!(goes_on.done_bytes >= waits.done_bytes, "{goes_on:?}");
+    target.order(&[address], None);
+    target.status_where(|status| status.state == CloneState::Proven);
+}
+
+#[test]
 fn a_source_that_is_away_is_waited_for_and_one_that_cannot_be_is_told_in_its_words() {
     let place = nowhere();
     let target = Place::to_be_clone(GEOMETRY).start();

@@ -19,7 +19,7 @@
 //!   [`closing`]: doors that are closed; [`listener`], [`socket`]: either kind of socket.
 //! - [`sources`]: what is only read; [`file_source`], [`url_source`], [`snapshot_source`]: each kind; [`snapshot_peer`]: a member that is read from.
 //!   [`web_address()`]: from where servers are asked.
-//! - [`repairs`]: which members are filled; [`notices`]: the coordinator is told.
+//! - [`repairs`]: which members are filled; [`notices`]: the coordinator is told; [`coordinators`]: which of them is asked next.
 //! - [`handle`]: what other threads ask. [`holder`]: the same as a holder of a volume, who goes on by a newer request. [`newcomers`]: members that a newer request names, looked at before. [`status`]: what they are told.
 //! - [`control`]: the socket by which people and programs ask. [`talk`]: what is said there. [`snapshots`], [`scrubs`]: what is asked of
 //!   one. [`waiting`]: who waits for what.
@@ -28,6 +28,7 @@ mod client;
 mod clients;
 mod closing;
 mod control;
+mod coordinators;
 mod door;
 mod engine;
 mod file_source;

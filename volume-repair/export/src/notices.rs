@@ -6,12 +6,14 @@
 //!        (full: it keeps them, and comes again)         ▲ the disk refuses: again in a second       └─ as the outbox says: again, later
 //! ```
 //!
-//! **Several coordinators** have the same rows: whoever takes a notice is enough. One that is away is passed over for the next of them.
+//! **Several coordinators** have the same rows: whoever takes a notice is enough. One that is away, or refuses, is passed over for the next of them
+//! ([`crate::coordinators`]).
 //!
 //! **When it ends.** The loop's last words are kept before the thread ends. They are sent, too, if that works within [`LAST_WORDS`]; otherwise the next
 //! export of the volume that is given the same directory tells them, or whoever [tells what is left](tell_what_is_left). A killed one leaves what the
 //! outbox has, which is told by the next one, too. An outbox that has nothing any more leaves no file.
 
+use crate::coordinators::Coordinators;
 use camino::{Utf8Path, Utf8PathBuf};
 use durable_fs::RealDisk;
 use ids::VolumeId;
@@ -171,7 +173,7 @@ impl Notices {
         let (to_thread, taken) = channel(NOTICES_MAX);
         let desk = Desk {
             outbox,
-            clients,
+            coordinators: Coordinators::new(clients),
             began: Instant::now(),
             not_kept: VecDeque::new(),
             not_before: Duration::ZERO,
@@ -286,8 +288,7 @@ type Sending = Pin<Box<dyn Future<Output = (RepairNotice, Answer)>>>;
 /// What the thread has.
 struct Desk {
     outbox: Outbox,
-    /// All coordinators; the first one is told next.
-    clients: VecDeque<SledFacingClient>,
+    coordinators: Coordinators,
     began: Instant,
     /// In their order.
     not_kept: VecDeque<RepairNotice>,
@@ -387,7 +388,7 @@ impl Desk {
 
     fn begin_to_send(&self) -> Option<Sending> {
         let notice = self.outbox.next(self.now())?;
-        let client = self.clients.front()?.clone();
+        let client = self.coordinators.first()?.clone();
         Some(Box::pin(async move {
             let answer = match tokio::time::timeout(SEND_MAX, client.repair(&notice)).await {
                 Ok(Ok(())) => Answer::Taken,
@@ -407,14 +408,15 @@ impl Desk {
     fn note_answer(&mut self, notice: &RepairNotice, answer: Answer) {
         match &answer {
             Answer::Refused(why) => {
-                tracing::error!(%notice, why, "the coordinator refuses a notice of a repair");
+                let by = self.url();
+                tracing::error!(%notice, by, why, "a coordinator refuses a notice of a repair");
             }
             Answer::Away(why) => {
                 tracing::debug!(%notice, why, "the coordinator has not taken a notice of a repair");
-                self.clients.rotate_left(1);
             }
             Answer::Taken => {}
         }
+        let Some(answer) = self.coordinators.note(notice, answer) else { return };
         if let Err(error) = self.outbox.answered(self.now(), notice, answer) {
             // The next life tells it once more, which changes nothing.
             let error = problem::chain(&error);
@@ -429,9 +431,14 @@ impl Desk {
         send.into_iter().chain(keep).min()
     }
 
+    /// Of whoever is asked next.
+    fn url(&self) -> String {
+        self.coordinators.first().map(|client| client.base_url().to_owned()).unwrap_or_default()
+    }
+
     fn show(&self) {
         let status = NoticesStatus {
-            url: self.clients.front().map(|client| client.base_url().to_owned()).unwrap_or_default(),
+            url: self.url(),
             outbox: self.outbox.status(),
             not_kept: self.not_kept.len() as u64,
             trouble: self.trouble.clone(),
@@ -446,38 +453,144 @@ mod tests {
     use ids::{RegionId, RegionSetId, RepairId};
     use jiff::Timestamp;
     use nexus_client::repairs::{Repair, RepairReason, RepairRegion, RepairStart, Stamp};
-    use std::net::TcpListener;
+    use problem::{Code, Problem};
+    use std::{
+        io::{Read, Write},
+        net::{TcpListener, TcpStream},
+        sync::mpsc,
+    };
+
+    /// An outbox with the start of a repair, and the order to tell it to these.
+    struct Left {
+        directory: camino_tempfile::Utf8TempDir,
+        repair: Repair,
+    }
+
+    impl Left {
+        fn new() -> Left {
+            let directory = camino_tempfile::tempdir().expect("a directory for the test");
+            let repair = Repair {
+                id: RepairId::generate(),
+                volume_id: VolumeId::generate(),
+                region_set_id: RegionSetId::generate(),
+                region: RepairRegion { region_id: RegionId::generate(), incarnation: 1 },
+                replaces: None,
+                bytes: 4096,
+            };
+            let storage = Arc::new(RealDisk::new(directory.path()));
+            let mut outbox = Outbox::open(storage, file_name(repair.volume_id, "json")).expect("it opens");
+            let stamp = Stamp { epoch: 1, sequence: 0, config_version: 1, told_at: Timestamp::now() };
+            outbox
+                .put(RepairNotice::Start(RepairStart { repair, stamp, why: RepairReason::CatchesUp }))
+                .expect("it is kept");
+            Left { directory, repair }
+        }
+
+        fn tell(&self, urls: [&str; 2], own: Option<IpAddr>) -> (Notices, Shown) {
+            let [url, others] = [urls[0].to_owned(), urls[1].to_owned()];
+            let directory = self.directory.path().to_owned();
+            let order =
+                NoticesOrder { directory, url, others: vec![others], token: None, source_address: own };
+            let shown = Shown::default();
+            let started = Notices::start(order, self.repair.volume_id, Arc::clone(&shown));
+            let (notices, open) = started.expect("it begins");
+            assert_eq!(open, [OpenRepair { repair: self.repair, bytes_done: 0 }]);
+            (notices, shown)
+        }
+    }
+
+    /// One that answers each of its callers with this, and says who has come. It ends with the test.
+    fn coordinator(name: char, answer: String, asked: &mpsc::Sender<(char, IpAddr)>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("it listens");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let asked = asked.clone();
+        let answers = move || {
+            while let Ok((socket, peer)) = listener.accept() {
+                if hear(&socket).is_err() || asked.send((name, peer.ip())).is_err() {
+                    return;
+                }
+                // Who does not wait for it is none of ours.
+                let _ = (&socket).write_all(answer.as_bytes());
+            }
+        };
+        thread::spawn(answers);
+        url
+    }
+
+    /// Reads a request, which has a short body.
+    fn hear(mut socket: &TcpStream) -> io::Result<()> {
+        let (mut heard, mut some) = (Vec::new(), [0; 4096]);
+        loop {
+            let text = String::from_utf8_lossy(&heard).to_ascii_lowercase();
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let length = head.split_once("content-length: ").map(|(_, rest)| rest.lines().next());
+                let length: usize = length.flatten().and_then(|length| length.parse().ok()).unwrap_or(0);
+                if body.len() >= length {
+                    return Ok(());
+                }
+            }
+            match socket.read(&mut some)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => heard.extend_from_slice(&some[..count]),
+            }
+        }
+    }
+
+    fn takes() -> String {
+        "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".to_owned()
+    }
+
+    fn refuses() -> String {
+        let problem = serde_json::to_string(&Problem::new(Code::Forbidden, "not you")).expect("plain data");
+        let length = problem.len();
+        let head = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/problem+json\r\nconnection: close";
+        format!("{head}\r\ncontent-length: {length}\r\n\r\n{problem}")
+    }
+
+    /// Who was asked, one behind the other, until so many were.
+    fn come(came: &mpsc::Receiver<(char, IpAddr)>, count: usize) -> String {
+        let one = |_| came.recv_timeout(Duration::from_secs(20)).expect("somebody is asked").0;
+        (0..count).map(one).collect()
+    }
 
     #[test]
     fn the_coordinator_is_told_from_the_address_that_is_given() {
-        let temp = camino_tempfile::tempdir().expect("a directory for the test");
-        let directory = temp.path().to_owned();
-        let volume = VolumeId::generate();
-        let mut left =
-            Outbox::open(Arc::new(RealDisk::new(&directory)), file_name(volume, "json")).expect("it opens");
-        let repair = Repair {
-            id: RepairId::generate(),
-            volume_id: volume,
-            region_set_id: RegionSetId::generate(),
-            region: RepairRegion { region_id: RegionId::generate(), incarnation: 1 },
-            replaces: None,
-            bytes: 4096,
-        };
-        let stamp = Stamp { epoch: 1, sequence: 0, config_version: 1, told_at: Timestamp::now() };
-        left.put(RepairNotice::Start(RepairStart { repair, stamp, why: RepairReason::CatchesUp }))
-            .expect("it is kept");
-        drop(left);
-        let coordinator = TcpListener::bind("127.0.0.1:0").expect("it listens");
-        let url = format!("http://{}", coordinator.local_addr().expect("an address"));
+        let (asked, came) = mpsc::channel();
+        let url = coordinator('a', takes(), &asked);
         let own: IpAddr = "127.0.7.9".parse().expect("an address");
-        let order =
-            NoticesOrder { directory, url, others: Vec::new(), token: None, source_address: Some(own) };
-        let (notices, open) = Notices::start(order, volume, Shown::default()).expect("it begins");
-        assert_eq!(open, [OpenRepair { repair, bytes_done: 0 }]);
-        let (answered, peer) = coordinator.accept().expect("somebody comes");
-        assert_eq!(peer.ip(), own);
-        // Nobody is answered: it need not be waited for.
-        drop((answered, coordinator));
+        let left = Left::new();
+        let (notices, _) = left.tell([&url, &url], Some(own));
+        assert_eq!(came.recv().expect("somebody comes").1, own);
         drop(notices);
+    }
+
+    #[test]
+    fn what_one_coordinator_refuses_or_is_away_for_the_next_one_is_told() {
+        // One that says nothing is away.
+        for first in [refuses(), String::new()] {
+            let (asked, came) = mpsc::channel();
+            let urls = [coordinator('a', first, &asked), coordinator('b', takes(), &asked)];
+            let left = Left::new();
+            let (notices, shown) = left.tell([&urls[0], &urls[1]], None);
+            assert_eq!(come(&came, 2), "ab");
+            drop(notices);
+            let shown = shown.lock().expect("it has not panicked").clone().expect("it is shown");
+            assert_eq!((shown.outbox.waiting, shown.outbox.refused.len()), (0, 0));
+            assert!(shown.url.starts_with(&urls[1]), "the one that takes is asked next: {}", shown.url);
+        }
+    }
+
+    #[test]
+    fn what_all_coordinators_refuse_waits_and_says_so() {
+        let (asked, came) = mpsc::channel();
+        let urls = [coordinator('a', refuses(), &asked), coordinator('b', refuses(), &asked)];
+        let left = Left::new();
+        let (notices, shown) = left.tell([&urls[0], &urls[1]], None);
+        assert_eq!(come(&came, 2), "ab");
+        drop(notices);
+        let shown = shown.lock().expect("it has not panicked").clone().expect("it is shown");
+        assert_eq!((shown.outbox.waiting, shown.outbox.refused.len()), (1, 1));
+        assert_eq!(shown.outbox.refused[0].words.matches("not you").count(), 2);
+        assert!(came.try_recv().is_err(), "nobody was asked again");
     }
 }

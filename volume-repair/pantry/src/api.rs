@@ -7,7 +7,7 @@ use crate::{
     error::PantryError,
     given_key::GivenKey,
     import::{self, PIECES_MAX, Piece},
-    job::{Job, Wanted},
+    job::{Job, Order, Wanted},
     scrub,
     shelf::Shelf,
     volume_io::VolumeIo,
@@ -72,15 +72,15 @@ async fn attach(
     GivenKey(key): GivenKey,
     ApiJson(request): ApiJson<ConstructionRequest>,
 ) -> Result<ApiJson<AttachAnswer>, ApiError> {
-    Ok(ApiJson(shelf.put(id, request, key, query.activate).await?))
+    Ok(ApiJson(shelf.put(id, query, request, key).await?))
 }
 
 async fn detach(
     State(shelf): State<Shelf>,
     ApiPath(id): ApiPath<VolumeId>,
-    ApiQuery(_): ApiQuery<ExecutorQuery>,
+    ApiQuery(query): ApiQuery<ExecutorQuery>,
 ) -> Result<StatusCode, ApiError> {
-    shelf.detach(id).await?;
+    shelf.detach(id, query.executor_epoch).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -91,14 +91,15 @@ async fn import_body(
     ApiQuery(query): ApiQuery<ImportQuery>,
     request: Request,
 ) -> Result<ApiJson<PantryJob>, ApiError> {
-    let volume = shelf.get(id)?;
+    let volume = shelf.changed(id, query.executor_epoch)?;
     // What was declared is what is taken: less than the declared is an error of its own.
     let mut body = BoundedBody::new(request.into_body(), u64::MAX, BODY_IDLE_MAX)?;
     let given = body.declared_bytes().ok_or(PantryError::LengthMissing)?;
     let bytes = import::check_size(given, query.size_bytes, volume.size, volume.block_size)?;
-    ask(&volume, |volume| volume.check_usable(true)).await?;
     let wanted = Wanted::Import { url: None, sha256: query.sha256 };
-    let job = match volume.board.begin(id, query.job_id, wanted, bytes)? {
+    let order = Order { executor_epoch: query.executor_epoch, id: query.job_id, wanted };
+    let check = move |volume: &Attached| volume.check_usable(true).map(|()| bytes);
+    let job = match begin(&volume, order, Some(bytes), check).await? {
         Begun::Known(job) if job.is_running() => return Err(PantryError::JobRunning(job.id).into()),
         Begun::Known(job) => return answer(job.status()),
         Begun::New(job) => job,
@@ -142,16 +143,17 @@ async fn import_url(
     ApiPath(id): ApiPath<VolumeId>,
     ApiJson(request): ApiJson<ImportRequest>,
 ) -> Result<(StatusCode, ApiJson<PantryJob>), ApiError> {
-    let volume = shelf.get(id)?;
+    let volume = shelf.changed(id, request.executor_epoch)?;
     let url: HttpUrl = request
         .url
         .parse()
         .map_err(|error| ApiError::new(Code::BadRequest, format!("the URL is of no use: {error}")))?;
     let bytes =
         import::check_size(request.size_bytes, Some(request.size_bytes), volume.size, volume.block_size)?;
-    ask(&volume, |volume| volume.check_usable(true)).await?;
     let wanted = Wanted::Import { url: Some(request.url), sha256: request.sha256 };
-    begin(&volume, request.job_id, wanted, bytes, |job| {
+    let order = Order { executor_epoch: request.executor_epoch, id: request.job_id, wanted };
+    let check = move |volume: &Attached| volume.check_usable(true).map(|()| bytes);
+    Ok(begun(begin(&volume, order, Some(bytes), check).await?, |job| {
         let pieces = run_import(&volume, job, request.sha256);
         let cancelled = job.cancelled.clone();
         let own = shelf.source_address();
@@ -159,7 +161,7 @@ async fn import_url(
             // Who cancels it need not wait for the server.
             cancelled.run_until_cancelled(web::fetch(own, url, bytes, pieces)).await;
         });
-    })
+    }))
 }
 
 async fn begin_scrub(
@@ -167,12 +169,12 @@ async fn begin_scrub(
     ApiPath(id): ApiPath<VolumeId>,
     ApiJson(request): ApiJson<ScrubRequest>,
 ) -> Result<(StatusCode, ApiJson<PantryJob>), ApiError> {
-    let volume = shelf.get(id)?;
-    ask(&volume, |volume| volume.check_usable(false)).await?;
-    begin(&volume, request.job_id, Wanted::Scrub, volume.size, |job| {
+    let volume = shelf.changed(id, request.executor_epoch)?;
+    let check = |volume: &Attached| volume.check_usable(false).map(|()| volume.size);
+    Ok(begun(begin(&volume, order(request, Wanted::Scrub), Some(volume.size), check).await?, |job| {
         let scrubbed = Arc::clone(&volume);
         run(&volume, job, move |job, io| scrub::scrub(job, &scrubbed, io).map(|()| None));
-    })
+    }))
 }
 
 async fn begin_copy(
@@ -180,16 +182,21 @@ async fn begin_copy(
     ApiPath(id): ApiPath<VolumeId>,
     ApiJson(request): ApiJson<ScrubRequest>,
 ) -> Result<(StatusCode, ApiJson<PantryJob>), ApiError> {
-    let volume = shelf.get(id)?;
-    let bytes = ask(&volume, |volume| {
+    let volume = shelf.changed(id, request.executor_epoch)?;
+    let check = |volume: &Attached| {
         volume.check_usable(true)?;
         volume.parents_bytes()
-    });
-    let bytes = bytes.await?;
-    begin(&volume, request.job_id, Wanted::CopyParent, bytes, |job| {
+    };
+    // Of one that is known, how many there were: there may be nothing under the volume by now.
+    Ok(begun(begin(&volume, order(request, Wanted::CopyParent), None, check).await?, |job| {
         let copied = Arc::clone(&volume);
         run(&volume, job, move |job, _| copy_parent::copy(job, &copied).map(|()| None));
-    })
+    }))
+}
+
+fn order(request: ScrubRequest, wanted: Wanted) -> Order {
+    let ScrubRequest { executor_epoch, job_id: id } = request;
+    Order { executor_epoch, id, wanted }
 }
 
 async fn export(
@@ -211,11 +218,11 @@ async fn unexport(
 async fn snapshot(
     State(shelf): State<Shelf>,
     ApiPath((id, snapshot)): ApiPath<(VolumeId, SnapshotId)>,
-    ApiQuery(_): ApiQuery<ExecutorQuery>,
+    ApiQuery(query): ApiQuery<ExecutorQuery>,
 ) -> Result<ApiJson<SnapshotAnswer>, ApiError> {
-    let volume = shelf.get(id)?;
+    let volume = shelf.changed(id, query.executor_epoch)?;
     volume.note_call();
-    let regions = ask(&volume, move |volume| volume.snapshot(snapshot)).await?;
+    let regions = ask(&volume, move |volume| volume.snapshot(snapshot, query.executor_epoch)).await?;
     Ok(ApiJson(SnapshotAnswer { id: snapshot, regions }))
 }
 
@@ -243,9 +250,9 @@ async fn job(
 async fn cancel(
     State(shelf): State<Shelf>,
     ApiPath((id, job)): ApiPath<(VolumeId, JobId)>,
-    ApiQuery(_): ApiQuery<ExecutorQuery>,
+    ApiQuery(query): ApiQuery<ExecutorQuery>,
 ) -> Result<StatusCode, ApiError> {
-    shelf.get(id)?.board.get(job).ok_or(PantryError::NoJob { id, job })?.cancel();
+    shelf.changed(id, query.executor_epoch)?.board.cancel(id, query.executor_epoch, job)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -258,22 +265,30 @@ async fn ask<T: Send + 'static>(
     tokio::task::spawn_blocking(move || question(&volume)).await.unwrap_or(Err(PantryError::Died(id)))
 }
 
-/// Begins a job by this, unless it is known already; answered at once in either case.
-fn begin(
-    volume: &Attached,
-    job: Option<JobId>,
-    wanted: Wanted,
-    bytes: u64,
-    run: impl FnOnce(&Arc<Job>),
-) -> Result<(StatusCode, ApiJson<PantryJob>), ApiError> {
-    let job = match volume.board.begin(volume.id, job, wanted, bytes)? {
+/// A job that is known already, whatever its volume does by now; or one that begins, if this finds that it may, and how many bytes it has.
+async fn begin(
+    volume: &Arc<Attached>,
+    order: Order,
+    bytes: Option<u64>,
+    check: impl FnOnce(&Attached) -> Result<u64, PantryError> + Send + 'static,
+) -> Result<Begun, PantryError> {
+    if let Some(known) = volume.board.known(&order, bytes)? {
+        return Ok(Begun::Known(known));
+    }
+    let bytes = ask(volume, check).await?;
+    volume.board.begin(volume.id, order, bytes)
+}
+
+/// Has one that begins run by this; answered at once in either case.
+fn begun(begun: Begun, run: impl FnOnce(&Arc<Job>)) -> (StatusCode, ApiJson<PantryJob>) {
+    let job = match begun {
         Begun::Known(job) => job,
         Begun::New(job) => {
             run(&job);
             job
         }
     };
-    Ok((StatusCode::ACCEPTED, ApiJson(job.status())))
+    (StatusCode::ACCEPTED, ApiJson(job.status()))
 }
 
 /// Begins to import what is put in here.

@@ -74,9 +74,10 @@ impl Attached {
     ) -> Result<Attached, PantryError> {
         let session = Uuid::new_v4();
         let composition = match activate {
-            Activate::Now => request.build(session, key.as_ref())?,
-            Activate::Later | Activate::Never => request.build_unactivated(session, key.as_ref())?,
+            Activate::Now => request.build(session, key.as_ref()),
+            Activate::Later | Activate::Never => request.build_unactivated(session, key.as_ref()),
         };
+        let composition = composition.map_err(|source| PantryError::Build { id, source })?;
         // From here on what seals and opens its blocks has what it needs, and nobody has the key.
         drop(key);
         let name = String::new();
@@ -204,12 +205,12 @@ impl Attached {
             (true, Activate::Later | Activate::Never) => {}
         }
         let applied = self.handle.apply(&request).map_err(|error| match error {
-            NotAppliedHere::Change(error) => PantryError::Change(error),
+            NotAppliedHere::Change(source) => PantryError::Change { id: self.id, source },
             NotAppliedHere::NoAnswer(gone) => self.no_answer(gone),
         })?;
         if is_idle && activate == Activate::Now {
             let activated = self.handle.activate_with(request.epoch).map_err(|gone| self.no_answer(gone))?;
-            activated.map_err(PantryError::Activate)?;
+            activated.map_err(|source| PantryError::Activate { id: self.id, source })?;
         }
         self.note_taken(request, is_idle);
         Ok(match applied {
@@ -238,9 +239,10 @@ impl Attached {
     /// The same of one that is to be activated by the request: before anything of the request is applied.
     fn check_activation(&self, epoch: u32) -> Result<(), PantryError> {
         let least = lock(&self.taken).epoch;
+        let refused = |source| Err(PantryError::Activate { id: self.id, source });
         match epoch {
-            0 => Err(PantryError::Activate(ActivateError::NoEpoch)),
-            _ if epoch < least => Err(PantryError::Activate(ActivateError::Lower { epoch, least })),
+            0 => refused(ActivateError::NoEpoch),
+            _ if epoch < least => refused(ActivateError::Lower { epoch, least }),
             _ => Ok(()),
         }
     }
@@ -284,9 +286,15 @@ impl Attached {
         covered.ok_or(PantryError::NoParent { id: self.id, source: ScrubError::NoParent })
     }
 
-    /// Takes a snapshot. The regions that have it.
-    pub(crate) fn snapshot(&self, snapshot: SnapshotId) -> Result<Vec<RegionId>, PantryError> {
+    /// Takes a snapshot for this coordinator. The regions that have it.
+    pub(crate) fn snapshot(
+        &self,
+        snapshot: SnapshotId,
+        executor_epoch: u64,
+    ) -> Result<Vec<RegionId>, PantryError> {
         self.check_usable(true)?;
+        // It may have been replaced meanwhile.
+        self.board.hear(self.id, executor_epoch)?;
         let taken =
             self.handle.snapshot(SnapshotOrder::Take(snapshot)).map_err(|gone| self.no_answer(gone))?;
         taken.map_err(|source| PantryError::Snapshot { id: self.id, snapshot, source })

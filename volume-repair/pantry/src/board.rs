@@ -1,8 +1,9 @@
-//! What is done with one volume: its jobs, and its exports. Owns who may do what at the same time, and what is remembered.
+//! What is done with one volume: its jobs, and its exports. Owns who may do what at the same time, the highest right of a coordinator that has
+//! come here, and what is remembered.
 
 use crate::{
     error::PantryError,
-    job::{Job, Wanted},
+    job::{Job, Order, Wanted},
 };
 use ids::{JobId, VolumeId};
 use sled_client::pantry::{ExportListen, Exported};
@@ -24,6 +25,9 @@ pub(crate) struct Board(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
+    /// The highest right of a coordinator that was heard of here. Checked where something begins, not before: the agent has checked it durably,
+    /// but what it has let through may come late, behind what a newer coordinator was told to be done.
+    executor_epoch: u64,
     jobs: BTreeMap<JobId, Arc<Job>>,
     /// In the order in which they began.
     order: VecDeque<JobId>,
@@ -66,21 +70,24 @@ pub(crate) enum Begun {
 }
 
 impl Board {
+    /// Hears of a coordinator's right. A lower one than was heard of before is refused.
+    pub(crate) fn hear(&self, volume: VolumeId, executor_epoch: u64) -> Result<(), PantryError> {
+        self.lock().hear(volume, executor_epoch)
+    }
+
+    /// The job that was asked for by the same order before, whatever the volume does by now; of so many bytes, if that is known.
+    pub(crate) fn known(&self, order: &Order, bytes: Option<u64>) -> Result<Option<Arc<Job>>, PantryError> {
+        self.lock().known(order, bytes)
+    }
+
     /// A job, which runs from now on, or has the same id and is the same.
-    pub(crate) fn begin(
-        &self,
-        volume: VolumeId,
-        id: Option<JobId>,
-        wanted: Wanted,
-        bytes: u64,
-    ) -> Result<Begun, PantryError> {
+    pub(crate) fn begin(&self, volume: VolumeId, order: Order, bytes: u64) -> Result<Begun, PantryError> {
         let mut inner = self.lock();
-        if let Some(known) = id.and_then(|id| inner.jobs.get(&id)) {
-            if known.wanted == wanted && known.bytes == bytes {
-                return Ok(Begun::Known(Arc::clone(known)));
-            }
-            return Err(PantryError::JobConflict(known.id));
+        inner.hear(volume, order.executor_epoch)?;
+        if let Some(known) = inner.known(&order, Some(bytes))? {
+            return Ok(Begun::Known(known));
         }
+        let Order { id, wanted, .. } = order;
         if inner.is_closed {
             return Err(PantryError::NotFound(volume));
         }
@@ -146,6 +153,19 @@ impl Board {
         doors.collect()
     }
 
+    /// Asks a job to end, for this coordinator.
+    pub(crate) fn cancel(
+        &self,
+        volume: VolumeId,
+        executor_epoch: u64,
+        job: JobId,
+    ) -> Result<(), PantryError> {
+        let mut inner = self.lock();
+        inner.hear(volume, executor_epoch)?;
+        inner.jobs.get(&job).ok_or(PantryError::NoJob { id: volume, job })?.cancel();
+        Ok(())
+    }
+
     /// Ends all jobs, and lets none begin.
     pub(crate) fn close(&self) {
         let mut inner = self.lock();
@@ -177,6 +197,23 @@ impl Board {
 }
 
 impl Inner {
+    fn hear(&mut self, id: VolumeId, given: u64) -> Result<(), PantryError> {
+        let known = self.executor_epoch;
+        if given < known {
+            return Err(PantryError::StaleEpoch { id, known, given });
+        }
+        self.executor_epoch = given;
+        Ok(())
+    }
+
+    fn known(&self, order: &Order, bytes: Option<u64>) -> Result<Option<Arc<Job>>, PantryError> {
+        let Some(known) = order.id.and_then(|id| self.jobs.get(&id)) else { return Ok(None) };
+        if known.wanted != order.wanted || bytes.is_some_and(|bytes| bytes != known.bytes) {
+            return Err(PantryError::JobConflict(known.id));
+        }
+        Ok(Some(Arc::clone(known)))
+    }
+
     fn running(&self) -> impl Iterator<Item = &Arc<Job>> {
         self.jobs.values().filter(|job| job.is_running())
     }
@@ -218,6 +255,10 @@ mod tests {
         Wanted::Import { url: None, sha256: None }
     }
 
+    fn order(id: Option<JobId>, wanted: Wanted) -> Order {
+        Order { executor_epoch: 1, id, wanted }
+    }
+
     fn new(begun: Result<Begun, PantryError>) -> Arc<Job> {
         match begun {
             Ok(Begun::New(job)) => job,
@@ -233,21 +274,59 @@ mod tests {
     #[test]
     fn an_id_stands_for_one_job_and_the_same_one_is_found_again() {
         let (board, volume) = (Board::default(), VolumeId::generate());
-        let job = new(board.begin(volume, None, import(), 8));
+        let job = new(board.begin(volume, order(None, import()), 8));
         for is_over in [false, true] {
             if is_over {
                 job.end(Ok(None));
             }
-            let Ok(Begun::Known(again)) = board.begin(volume, Some(job.id), import(), 8) else {
+            let Ok(Begun::Known(again)) = board.begin(volume, order(Some(job.id), import()), 8) else {
                 panic!("it is known")
             };
             assert!(Arc::ptr_eq(&again, &job));
             let others = [(Wanted::Scrub, 8), (import(), 9)];
             for (wanted, bytes) in others {
-                let other = board.begin(volume, Some(job.id), wanted, bytes);
+                let other = board.begin(volume, order(Some(job.id), wanted), bytes);
                 assert_eq!(refusal(other), Code::PantryJobConflict);
             }
         }
+    }
+
+    #[test]
+    fn what_was_asked_for_before_is_known_also_if_nobody_says_how_many_bytes_it_has() {
+        let (board, volume) = (Board::default(), VolumeId::generate());
+        let job = new(board.begin(volume, order(None, Wanted::CopyParent), 8));
+        let known = |wanted, bytes| board.known(&order(Some(job.id), wanted), bytes);
+        for bytes in [None, Some(8)] {
+            let Ok(Some(again)) = known(Wanted::CopyParent, bytes) else { panic!("it is known") };
+            assert!(Arc::ptr_eq(&again, &job));
+        }
+        for (wanted, bytes) in [(Wanted::Scrub, None), (Wanted::CopyParent, Some(9))] {
+            let other = known(wanted, bytes).err().map(|error| error.code());
+            assert_eq!(other, Some(Code::PantryJobConflict));
+        }
+        for id in [None, Some(JobId::generate())] {
+            assert!(matches!(board.known(&order(id, Wanted::CopyParent), None), Ok(None)));
+        }
+    }
+
+    #[test]
+    fn nothing_begins_or_ends_for_a_coordinator_that_was_replaced_since_it_was_let_through() {
+        let (board, volume) = (Board::default(), VolumeId::generate());
+        let as_of = |executor_epoch, id| Order { executor_epoch, id, wanted: Wanted::Scrub };
+        let job = new(board.begin(volume, as_of(3, None), 8));
+        board.hear(volume, 4).unwrap();
+        let stale = |refused: Option<PantryError>| {
+            let Some(PantryError::StaleEpoch { id, known, given }) = refused else { panic!("{refused:?}") };
+            assert_eq!((id, known, given), (volume, 4, 3));
+        };
+        stale(board.hear(volume, 3).err());
+        stale(board.begin(volume, as_of(3, None), 8).err());
+        stale(board.begin(volume, as_of(3, Some(job.id)), 8).err());
+        stale(board.cancel(volume, 3, job.id).err());
+        assert!(!job.cancelled.is_cancelled() && board.list().len() == 1);
+        board.cancel(volume, 5, job.id).unwrap();
+        assert!(job.cancelled.is_cancelled());
+        assert_eq!(board.hear(volume, 4).err().map(|error| error.code()), Some(Code::StaleEpoch));
     }
 
     #[test]
@@ -263,25 +342,25 @@ mod tests {
             Ok(Place::Known(_)) => Ok(()),
             Err(error) => Err(error.code()),
         };
-        let first = new(board.begin(volume, None, import(), 8));
-        assert_eq!(refusal(board.begin(volume, None, import(), 8)), Code::PantryWritten);
+        let first = new(board.begin(volume, order(None, import()), 8));
+        assert_eq!(refusal(board.begin(volume, order(None, import()), 8)), Code::PantryWritten);
         assert_eq!(export(Exported::ReadWrite), Err(Code::PantryWritten));
         assert_eq!(export(Exported::ReadOnly), Ok(()));
-        new(board.begin(volume, None, Wanted::Scrub, 8));
+        new(board.begin(volume, order(None, Wanted::Scrub), 8));
         first.end(Ok(None));
         assert_eq!(export(Exported::ReadWrite), Ok(()));
         assert_eq!(export(Exported::ReadOnly), Ok(()));
         assert_eq!(board.exported(), Some(Exported::ReadWrite));
-        assert_eq!(refusal(board.begin(volume, None, import(), 8)), Code::PantryWritten);
+        assert_eq!(refusal(board.begin(volume, order(None, import()), 8)), Code::PantryWritten);
         // By another way others may write, too; when all are taken back, an import may.
         let tcp = Way { listen: ExportListen::Tcp, how: Exported::ReadWrite };
         assert!(matches!(board.begin_export(volume, tcp), Ok(Place::New)));
         assert!(matches!(board.begin_export(volume, tcp), Err(PantryError::Busy(_))), "it is being opened");
         board.end_export(way(Exported::ReadWrite));
-        assert_eq!(refusal(board.begin(volume, None, import(), 8)), Code::PantryWritten);
+        assert_eq!(refusal(board.begin(volume, order(None, import()), 8)), Code::PantryWritten);
         board.end_export(tcp);
         assert_eq!(board.exported(), Some(Exported::ReadOnly));
-        new(board.begin(volume, None, import(), 8));
+        new(board.begin(volume, order(None, import()), 8));
         board.close();
         assert!(matches!(board.begin_export(volume, tcp), Err(PantryError::NotFound(_))));
     }
@@ -289,10 +368,10 @@ mod tests {
     #[test]
     fn jobs_are_bounded_and_the_oldest_that_ended_are_forgotten() {
         let (board, volume) = (Board::default(), VolumeId::generate());
-        let runs = new(board.begin(volume, None, Wanted::Scrub, 8));
+        let runs = new(board.begin(volume, order(None, Wanted::Scrub), 8));
         let ended: Vec<JobId> = (0..JOBS_MAX)
             .map(|_| {
-                let job = new(board.begin(volume, None, Wanted::Scrub, 8));
+                let job = new(board.begin(volume, order(None, Wanted::Scrub), 8));
                 job.end(Ok(None));
                 job.id
             })
@@ -302,12 +381,12 @@ mod tests {
         assert_eq!(board.list().len(), JOBS_MAX);
         assert_eq!(board.list()[0].id, ended[JOBS_MAX - 1]);
         for _ in 1..RUNNING_MAX {
-            new(board.begin(volume, None, Wanted::Scrub, 8));
+            new(board.begin(volume, order(None, Wanted::Scrub), 8));
         }
-        assert_eq!(refusal(board.begin(volume, None, Wanted::Scrub, 8)), Code::TooManyRequests);
+        assert_eq!(refusal(board.begin(volume, order(None, Wanted::Scrub), 8)), Code::TooManyRequests);
         board.close();
         assert!(board.list().iter().filter(|job| job.is_running()).all(|job| job.cancelled.is_cancelled()));
         board.list().iter().for_each(|job| job.end(Ok(None)));
-        assert_eq!(refusal(board.begin(volume, None, Wanted::Scrub, 8)), Code::PantryVolumeNotFound);
+        assert_eq!(refusal(board.begin(volume, order(None, Wanted::Scrub), 8)), Code::PantryVolumeNotFound);
     }
 }

@@ -29,8 +29,14 @@ pub enum PantryError {
         theirs: VolumeId,
     },
     /// There can be no such volume.
-    #[error("there can be no such volume [{}]", .0.code())]
-    Build(#[from] BuildError),
+    #[error("there can be no such volume as {id} is to be [{}]", .source.code())]
+    Build {
+        /// Which.
+        id: VolumeId,
+        /// Why.
+        #[source]
+        source: BuildError,
+    },
     /// A part of it is not to be had, or the system refuses.
     #[error("the volume cannot be held [{}]", .0.code())]
     Export(#[from] ExportError),
@@ -49,6 +55,18 @@ pub enum PantryError {
     /// Its thread has ended.
     #[error("the holder of volume {0} has ended")]
     Ended(VolumeId),
+    /// A newer coordinator has acted.
+    #[error(
+        "volume {id} has heard of executor epoch {known}, and {given} is lower: another coordinator has taken over"
+    )]
+    StaleEpoch {
+        /// Which.
+        id: VolumeId,
+        /// The highest that it has heard of.
+        known: u64,
+        /// The one of this call.
+        given: u64,
+    },
     /// Another call is at it.
     #[error("another call is at work on volume {0}")]
     Busy(VolumeId),
@@ -64,8 +82,14 @@ pub enum PantryError {
         idlest: Option<(VolumeId, Duration)>,
     },
     /// Its members, or its request, stay as they are.
-    #[error("the construction request is not applied [{}]", .0.code())]
-    Change(#[from] ChangeError),
+    #[error("the construction request is not applied to volume {id} [{}]", .source.code())]
+    Change {
+        /// Which.
+        id: VolumeId,
+        /// Why.
+        #[source]
+        source: ChangeError,
+    },
     /// Its right to write is nobody's to change while it runs.
     #[error(
         "volume {id} was activated with epoch {ours}, and the request has epoch {theirs}: detach it before it is attached with another one"
@@ -79,8 +103,14 @@ pub enum PantryError {
         ours: u32,
     },
     /// It cannot be activated in this way.
-    #[error("the volume is not activated")]
-    Activate(#[source] ActivateError),
+    #[error("volume {id} is not activated")]
+    Activate {
+        /// Which.
+        id: VolumeId,
+        /// Why.
+        #[source]
+        source: ActivateError,
+    },
     /// Somebody else has it.
     #[error(
         "somebody else holds volume {id}: it was activated with epoch {theirs}, and here it has epoch {ours}"
@@ -294,7 +324,7 @@ impl PantryError {
     pub fn code(&self) -> Code {
         match self {
             PantryError::OtherVolume { .. } => Code::BadRequest,
-            PantryError::Build(error) => match error {
+            PantryError::Build { source, .. } => match source {
                 BuildError::KeyMissing => Code::VolumeKeyMissing,
                 BuildError::KeyWrong { .. } => Code::VolumeKeyWrong,
                 BuildError::KeyNotWanted => Code::VolumeKeyNotWanted,
@@ -311,9 +341,10 @@ impl PantryError {
             PantryError::System(_) | PantryError::NoAnswer { .. } => Code::Unavailable,
             PantryError::NotFound(_) => Code::PantryVolumeNotFound,
             PantryError::Ended(_) => Code::PantryVolumeEnded,
+            PantryError::StaleEpoch { .. } => Code::StaleEpoch,
             PantryError::Busy(_) | PantryError::GoesOn(_) => Code::PantryVolumeBusy,
             PantryError::Full { .. } => Code::PantryVolumesFull,
-            PantryError::Change(error) => match error {
+            PantryError::Change { source, .. } => match source {
                 ChangeError::Unfit { .. } => Code::VolumeMemberUnfit,
                 ChangeError::Members { source: MembersError::Ended { source: by }, .. } => match by {
                     JobError::Lost { .. } => Code::PantryLost,
@@ -326,7 +357,7 @@ impl PantryError {
                 | ChangeError::VersionTaken(_)
                 | ChangeError::Differs { .. } => Code::PantryConflict,
             },
-            PantryError::Activate(_) | PantryError::OtherEpoch { .. } => Code::PantryConflict,
+            PantryError::Activate { .. } | PantryError::OtherEpoch { .. } => Code::PantryConflict,
             PantryError::Fenced { .. } => Code::PantryFenced,
             PantryError::Lost(_) => Code::PantryLost,
             PantryError::NotActivated(_) => Code::PantryNotActivated,
@@ -367,13 +398,13 @@ impl PantryError {
     /// The refusal's own name, where one code is that of several.
     fn reason(&self) -> Option<&'static str> {
         match self {
-            PantryError::Build(error) => Some(error.code()),
+            PantryError::Build { source, .. } => Some(source.code()),
             PantryError::Export(error) => Some(error.code()),
-            PantryError::Change(error) => Some(error.code()),
+            PantryError::Change { source, .. } => Some(source.code()),
             PantryError::Notices(error) => Some(error.code()),
             PantryError::Token(_) => Some("notify_token_file"),
             PantryError::OtherEpoch { .. } => Some("request_other_epoch"),
-            PantryError::Activate(error) => Some(match error {
+            PantryError::Activate { source, .. } => Some(match source {
                 ActivateError::NoEpoch => "request_no_epoch",
                 ActivateError::Lower { .. } => "request_epoch_lower",
                 ActivateError::Other { .. } => "request_other_epoch",
@@ -411,5 +442,25 @@ fn reminder(idlest: Option<(VolumeId, Duration)>) -> String {
 impl From<PantryError> for ApiError {
     fn from(error: PantryError) -> ApiError {
         error.problem().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_is_refused_is_told_with_the_volume_that_it_is_of() {
+        let id = VolumeId::generate();
+        let refusals = [
+            PantryError::Build { id, source: BuildError::KeyMissing },
+            PantryError::Change { id, source: ChangeError::VersionTaken(3) },
+            PantryError::Activate { id, source: ActivateError::NoEpoch },
+        ];
+        for refusal in refusals {
+            let problem = refusal.problem();
+            assert!(problem.detail.contains(&id.to_string()), "{}", problem.detail);
+            assert!(problem.hint.is_some(), "{}", problem.code);
+        }
     }
 }

@@ -35,6 +35,16 @@ pub(crate) enum Wanted {
     CopyParent,
 }
 
+/// A job that is asked for.
+#[derive(Clone)]
+pub(crate) struct Order {
+    /// The right of the coordinator that asks.
+    pub(crate) executor_epoch: u64,
+    /// One that is chosen here, unless said.
+    pub(crate) id: Option<JobId>,
+    pub(crate) wanted: Wanted,
+}
+
 /// A job.
 pub(crate) struct Job {
     pub(crate) id: JobId,

@@ -1,6 +1,10 @@
 //! Which volumes there are: attached, changed, detached. One call at a time is at work on a volume, another one is told to come again; a
 //! call's work is a task of its own, so it is done also if whoever asked goes away.
 //!
+//! **A coordinator that was replaced** changes nothing from the moment on at which its successor was answered: what it asks late is refused, and
+//! while its call is at work on a volume, its successor is told to come again. Jobs that it has begun go on. The agent knows durably who may ask; here
+//! is known what it let through in which order, as long as the volume is attached.
+//!
 //! | PUT of a request, the volume being | |
 //! |---|---|
 //! | not there | attached; fenced within [`ACTIVE_WAIT`]: told, and not there again |
@@ -12,11 +16,11 @@ use crate::{attached::Attached, board::Way, error::PantryError, telling::Telling
 use camino::Utf8PathBuf;
 use ids::VolumeId;
 use sled_client::pantry::{
-    Activate, AttachAnswer, ExportListen, ExportRequest, Exported, PantryVolume, RequestResult,
+    Activate, AttachAnswer, AttachQuery, ExportListen, ExportRequest, Exported, PantryVolume, RequestResult,
     UnexportAnswer, UnexportRequest,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, btree_map::Entry},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -49,7 +53,8 @@ struct Shared {
     /// Who is told of repairs, if somebody is.
     telling: Option<Telling>,
     volumes: Mutex<BTreeMap<VolumeId, Arc<Attached>>>,
-    at_work: Mutex<BTreeSet<VolumeId>>,
+    /// For whom: with which right. Locked before the volumes, and before a board.
+    at_work: Mutex<BTreeMap<VolumeId, u64>>,
 }
 
 /// The right to work on a volume; given back when this is gone.
@@ -86,19 +91,19 @@ impl Shelf {
     pub(crate) async fn put(
         &self,
         id: VolumeId,
+        query: AttachQuery,
         request: ConstructionRequest,
         key: Option<VolumeKey>,
-        activate: Activate,
     ) -> Result<AttachAnswer, PantryError> {
         if request.id != id.0 {
             return Err(PantryError::OtherVolume { id, theirs: VolumeId(request.id) });
         }
-        self.work(id, move |shared| shared.put(id, request, key, activate)).await
+        self.work(id, query.executor_epoch, move |shared| shared.put(id, query, request, key)).await
     }
 
     /// Detaches a volume; done if it is not there.
-    pub(crate) async fn detach(&self, id: VolumeId) -> Result<(), PantryError> {
-        self.work(id, move |shared| {
+    pub(crate) async fn detach(&self, id: VolumeId, executor_epoch: u64) -> Result<(), PantryError> {
+        self.work(id, executor_epoch, move |shared| {
             shared.detach(id);
             Ok(())
         })
@@ -122,7 +127,7 @@ impl Shelf {
     pub(crate) async fn export(&self, id: VolumeId, request: ExportRequest) -> Result<String, PantryError> {
         let way = way(request.listen, request.read_only);
         let export = move |volume: &Attached| volume.export(way, request.address, request.port);
-        self.work_on(id, export).await
+        self.work_on(id, request.executor_epoch, export).await
     }
 
     /// Takes an export back.
@@ -132,21 +137,34 @@ impl Shelf {
         request: UnexportRequest,
     ) -> Result<UnexportAnswer, PantryError> {
         let way = way(request.listen, request.read_only);
-        self.work_on(id, move |volume: &Attached| volume.unexport(way, request.force)).await
+        let unexport = move |volume: &Attached| volume.unexport(way, request.force);
+        self.work_on(id, request.executor_epoch, unexport).await
     }
 
     async fn work_on<T: Send + 'static>(
         &self,
         id: VolumeId,
+        executor_epoch: u64,
         work: impl FnOnce(&Attached) -> Result<T, PantryError> + Send + 'static,
     ) -> Result<T, PantryError> {
         let volume = self.get(id)?;
         volume.note_call();
-        self.work(id, move |_| work(&volume)).await
+        self.work(id, executor_epoch, move |_| work(&volume)).await
     }
 
     pub(crate) fn get(&self, id: VolumeId) -> Result<Arc<Attached>, PantryError> {
         lock(&self.0.volumes).get(&id).cloned().ok_or(PantryError::NotFound(id))
+    }
+
+    /// One that a coordinator changes, which may be no older one than was heard of; a newer one comes again when the work of an older one is over.
+    pub(crate) fn changed(&self, id: VolumeId, executor_epoch: u64) -> Result<Arc<Attached>, PantryError> {
+        let at_work = lock(&self.0.at_work);
+        let volume = self.get(id)?;
+        if at_work.get(&id).is_some_and(|older| *older < executor_epoch) {
+            return Err(PantryError::Busy(id));
+        }
+        volume.board.hear(id, executor_epoch)?;
+        Ok(volume)
     }
 
     /// All of them, by id.
@@ -166,9 +184,11 @@ impl Shelf {
         id: VolumeId,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        if !lock(&self.0.at_work).insert(id) {
-            return None;
-        }
+        match lock(&self.0.at_work).entry(id) {
+            Entry::Occupied(_) => return None,
+            // For nobody.
+            Entry::Vacant(free) => free.insert(u64::MAX),
+        };
         let at_work = AtWork(Arc::clone(&self.0), id);
         if lock(&self.0.volumes).contains_key(&id) {
             return None;
@@ -180,14 +200,21 @@ impl Shelf {
         tokio::task::spawn_blocking(alone).await.ok()
     }
 
-    /// Does the work of a call in a thread of its own, alone on its volume.
+    /// Does the work of a call in a thread of its own, alone on its volume. Who has asked with a lower right than was heard of is refused.
     async fn work<T: Send + 'static>(
         &self,
         id: VolumeId,
+        executor_epoch: u64,
         work: impl FnOnce(&Shared) -> Result<T, PantryError> + Send + 'static,
     ) -> Result<T, PantryError> {
-        if !lock(&self.0.at_work).insert(id) {
-            return Err(PantryError::Busy(id));
+        match lock(&self.0.at_work).entry(id) {
+            Entry::Occupied(_) => return Err(PantryError::Busy(id)),
+            Entry::Vacant(free) => {
+                if let Ok(volume) = self.get(id) {
+                    volume.board.hear(id, executor_epoch)?;
+                }
+                free.insert(executor_epoch);
+            }
         }
         let at_work = AtWork(Arc::clone(&self.0), id);
         let task = tokio::task::spawn_blocking(move || work(&at_work.0));
@@ -202,13 +229,14 @@ impl Shared {
     fn put(
         &self,
         id: VolumeId,
+        query: AttachQuery,
         request: ConstructionRequest,
         key: Option<VolumeKey>,
-        activate: Activate,
     ) -> Result<AttachAnswer, PantryError> {
+        let activate = query.activate;
         if let Some(key) = &key {
             // Also of a volume that is there, and needs none: who gives another one means another volume.
-            request.check_key(key)?;
+            request.check_key(key).map_err(|source| PantryError::Build { id, source })?;
         }
         let there = lock(&self.volumes).get(&id).cloned();
         if let Some(volume) = there {
@@ -224,13 +252,14 @@ impl Shared {
                 return Ok(AttachAnswer { result: RequestResult::Missing, volume: None });
             }
             // What can never be is found out before the old one is gone.
-            request.build_unactivated(uuid::Uuid::new_v4(), key.as_ref())?;
+            let built = request.build_unactivated(uuid::Uuid::new_v4(), key.as_ref());
+            built.map_err(|source| PantryError::Build { id, source })?;
             self.detach(id);
         }
         if activate == Activate::Never {
             return Ok(AttachAnswer { result: RequestResult::Missing, volume: None });
         }
-        let volume = self.attach(id, request, key, activate)?;
+        let volume = self.attach(id, query, request, key)?;
         if let Err(error) = volume.wait_active(ACTIVE_WAIT) {
             // It was told to be of no use before it was told to be there.
             self.detach(id);
@@ -242,10 +271,11 @@ impl Shared {
     fn attach(
         &self,
         id: VolumeId,
+        query: AttachQuery,
         request: ConstructionRequest,
         key: Option<VolumeKey>,
-        activate: Activate,
     ) -> Result<Arc<Attached>, PantryError> {
+        let AttachQuery { executor_epoch, activate } = query;
         let count = lock(&self.volumes).len();
         if count >= VOLUMES_MAX {
             return Err(PantryError::Full { count, idlest: self.idlest() });
@@ -256,6 +286,7 @@ impl Shared {
         let notices = telling.map(|telling| telling.order(self.source_address)).transpose()?;
         let source = self.source_address;
         let volume = Arc::new(Attached::begin(id, request, key, activate, socket, source, notices)?);
+        volume.board.hear(id, executor_epoch)?;
         lock(&self.volumes).insert(id, Arc::clone(&volume));
         tracing::info!(volume = %id, version = volume.runs_by().0, ?activate, "volume attached");
         Ok(volume)
@@ -303,4 +334,79 @@ fn is_next((config_version, epoch): (u64, u32), theirs: &ConstructionRequest) ->
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Order, Wanted};
+    use camino_tempfile::Utf8TempDir;
+    use problem::Code;
+    use std::sync::mpsc;
+    use volume_repair::{FilePart, SubVolume};
+
+    /// A shelf, and the request of a volume that needs no members: it is active at once, and only read.
+    fn shelf() -> (Utf8TempDir, Shelf, VolumeId, ConstructionRequest) {
+        let temp = camino_tempfile::tempdir().unwrap();
+        let path = temp.path().join("image");
+        std::fs::write(&path, [7; 4096]).unwrap();
+        let id = VolumeId::generate();
+        let request = ConstructionRequest::first(id.0, 0, 4096, vec![SubVolume::File(FilePart { path })]);
+        let shelf = Shelf::new(temp.path().to_owned(), None, None);
+        (temp, shelf, id, request)
+    }
+
+    fn at(executor_epoch: u64) -> AttachQuery {
+        AttachQuery { executor_epoch, activate: Activate::Now }
+    }
+
+    fn code<T>(answer: Result<T, PantryError>) -> Option<Code> {
+        answer.err().map(|error| error.code())
+    }
+
+    #[tokio::test]
+    async fn who_was_replaced_is_refused_by_the_volume_itself_also_after_a_refusal() {
+        let (_temp, shelf, id, request) = shelf();
+        shelf.put(id, at(2), request.clone(), None).await.unwrap();
+        // That it is refused for something else makes it no less heard of.
+        let unit = ExportRequest::unix(4, false);
+        assert_eq!(code(shelf.export(id, unit).await), Some(Code::PantryReadOnly));
+        assert_eq!(code(shelf.put(id, at(3), request.clone(), None).await), Some(Code::StaleEpoch));
+        assert_eq!(code(shelf.export(id, ExportRequest::unix(3, true)).await), Some(Code::StaleEpoch));
+        assert_eq!(code(shelf.detach(id, 3).await), Some(Code::StaleEpoch));
+        assert_eq!(code(shelf.changed(id, 3)), Some(Code::StaleEpoch));
+        shelf.export(id, ExportRequest::unix(4, true)).await.unwrap();
+        shelf.detach(id, 4).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn nobody_takes_a_volume_over_from_a_call_that_is_at_work_on_it() {
+        let (_temp, shelf, id, request) = shelf();
+        shelf.put(id, at(1), request, None).await.unwrap();
+        let ((entered, is_in), (go_on, goes_on)) = (mpsc::channel(), mpsc::channel::<()>());
+        let work = {
+            let shelf = shelf.clone();
+            tokio::spawn(async move {
+                let work = move |_: &Shared| {
+                    entered.send(()).expect("somebody waits for it");
+                    goes_on.recv().expect("it is told to go on");
+                    Ok(())
+                };
+                shelf.work(id, 1, work).await
+            })
+        };
+        tokio::task::spawn_blocking(move || is_in.recv()).await.unwrap().unwrap();
+        // Of the one that is at work, others may be begun meanwhile.
+        shelf.changed(id, 1).unwrap();
+        assert_eq!(code(shelf.changed(id, 2)), Some(Code::PantryVolumeBusy));
+        go_on.send(()).unwrap();
+        work.await.unwrap().unwrap();
+        let late = shelf.changed(id, 1).unwrap();
+        shelf.changed(id, 2).unwrap();
+        // It was let through before, and comes to begin now.
+        let order = Order { executor_epoch: 1, id: None, wanted: Wanted::Scrub };
+        assert_eq!(code(late.board.begin(id, order, 4096)), Some(Code::StaleEpoch));
+        assert_eq!(code(late.snapshot(ids::SnapshotId::generate(), 1)), Some(Code::PantryReadOnly));
+        shelf.detach(id, 2).await.unwrap();
+    }
 }

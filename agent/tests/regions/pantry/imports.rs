@@ -30,7 +30,10 @@ async fn an_import_that_is_too_long_too_short_or_stops_is_told_so_by_code() {
     is(import(&agent, &request, &sized(5000), &all[..5000]).await, Code::ImportSize);
     is(import(&agent, &request, &sized(too_long.len() as u64), &too_long).await, Code::ImportTooLong);
     assert!(agent.client.pantry_jobs(id(&request)).await.unwrap().items.len() == 1, "none has begun");
-    assert_eq!(chunked(&agent, &request).await, "411");
+    assert_eq!(status_of(&agent, &request, "transfer-encoding: chunked", b"1000\r\n").await, "411");
+    // Known before a byte of it was sent.
+    let announced = format!("content-length: {}", too_long.len());
+    assert_eq!(status_of(&agent, &request, &announced, b"").await, "413");
     assert!(read(&agent, &request).await == first, "nothing has changed");
 
     // It stops: its sender is gone in the middle, and the job says how far it came.
@@ -59,12 +62,12 @@ async fn an_import_that_is_too_long_too_short_or_stops_is_told_so_by_code() {
     assert!(read(&agent, &request).await == [&first[..8192], &all[8192..]].concat());
 }
 
-/// Sends an import that does not say how long it is; the status of the answer.
-async fn chunked(agent: &Agent, request: &ConstructionRequest) -> String {
-    let (address, head) = head(agent, request, "", "transfer-encoding: chunked");
+/// Sends the beginning of an import that says this of its length, and waits; the status of the answer.
+async fn status_of(agent: &Agent, request: &ConstructionRequest, length: &str, body: &[u8]) -> String {
+    let (address, head) = head(agent, request, "", length);
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(&head).await.unwrap();
-    socket.write_all(b"1000\r\n").await.unwrap();
+    socket.write_all(body).await.unwrap();
     let mut answer = [0; 12];
     socket.read_exact(&mut answer).await.unwrap();
     String::from_utf8_lossy(&answer[9..]).into_owned()

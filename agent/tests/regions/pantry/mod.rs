@@ -124,13 +124,26 @@ fn import_from(web: &Web) -> ImportRequest {
 }
 
 async fn uri(agent: &Agent, request: &ConstructionRequest, read_only: bool) -> Result<String, ClientError> {
-    let order = ExportRequest::unix(1, read_only);
+    uri_as(agent, request, read_only, 1).await
+}
+
+async fn uri_as(
+    agent: &Agent,
+    request: &ConstructionRequest,
+    read_only: bool,
+    executor_epoch: u64,
+) -> Result<String, ClientError> {
+    let order = ExportRequest::unix(executor_epoch, read_only);
     agent.client.pantry_export(id(request), &order).await.map(|answer| answer.uri)
 }
 
 /// What the volume holds.
 async fn read(agent: &Agent, request: &ConstructionRequest) -> Vec<u8> {
-    let uri = uri(agent, request, true).await.unwrap();
+    read_as(agent, request, 1).await
+}
+
+async fn read_as(agent: &Agent, request: &ConstructionRequest, executor_epoch: u64) -> Vec<u8> {
+    let uri = uri_as(agent, request, true, executor_epoch).await.unwrap();
     let copy = agent.temp.path().join("copy");
     let done = Command::new("nbdcopy").arg(&uri).arg(&copy).status().expect("nbdcopy is there");
     assert!(done.success());

@@ -1,16 +1,20 @@
 //! What lies under a volume is copied in by its Pantry, and then given up.
 
 use super::{
-    BLOCK, SIZE, attached, content, ended, id, is, put, read,
+    BLOCK, SIZE, attached, content, elsewhere, ended, id, import, import_from, is, is_active, put, read,
     refusals::{cut_off, shown},
+    state, whole,
 };
 use crate::{
     agent::Agent,
     set::{self, Made},
+    web::Web,
 };
+use ids::JobId;
 use problem::Code;
 use sled_client::pantry::{
-    Activate, PantryJobKind, PantryJobPhase, PantryJobState, RequestResult, ScrubRequest,
+    Activate, ImportQuery, ImportRequest, PantryJob, PantryJobKind, PantryJobPhase, PantryJobState,
+    PantryVolumeState, RequestResult, ScrubRequest,
 };
 use std::{fs, time::Duration};
 use volume_repair::{ConstructionRequest, FilePart, SubVolume};
@@ -55,6 +59,47 @@ async fn what_lies_under_a_volume_is_copied_in_and_the_parent_given_up() {
 
     let alone = attached(&agent).await;
     is(agent.client.pantry_copy_parent(id(&alone), &ORDER).await, Code::VolumeNoParent);
+}
+
+#[tokio::test]
+async fn a_job_that_was_asked_for_before_is_the_answer_also_when_it_could_not_begin_any_more() {
+    let agent = Agent::served(3).await;
+    let [over, request] = over_a_file(&agent, &content(52)).await;
+    let volume = id(&request);
+    put(&agent, &over, Activate::Now).await.unwrap();
+    let again = |job: &PantryJob| ScrubRequest { executor_epoch: 1, job_id: Some(job.id) };
+    let copy = agent.client.pantry_copy_parent(volume, &ORDER).await.unwrap();
+    let copy = ended(&agent, &request, copy.id).await;
+    let without = ConstructionRequest { config_version: 2, ..request.clone() };
+    put(&agent, &without, Activate::Now).await.unwrap();
+    // Nothing lies under it any more.
+    assert_eq!(agent.client.pantry_copy_parent(volume, &again(&copy)).await.unwrap(), copy);
+    is(agent.client.pantry_copy_parent(volume, &ORDER).await, Code::VolumeNoParent);
+    is(agent.client.pantry_scrub(volume, &again(&copy)).await, Code::PantryJobConflict);
+
+    let scrub = agent.client.pantry_scrub(volume, &ORDER).await.unwrap();
+    let scrub = ended(&agent, &request, scrub.id).await;
+    let all = content(53);
+    let query = ImportQuery { job_id: Some(JobId::generate()), ..whole() };
+    let written = import(&agent, &request, &query, &all).await.unwrap();
+    let web = Web::start(all.clone(), &[]).await;
+    let order = ImportRequest { job_id: Some(JobId::generate()), ..import_from(&web) };
+    let fetched = agent.client.pantry_import_url(volume, &order).await.unwrap();
+    let fetched = ended(&agent, &request, fetched.id).await;
+
+    let _other = elsewhere(&agent, &without, 2);
+    is_active(&agent, 2);
+    agent
+        .eventually(async || match state(&agent, &request).await {
+            PantryVolumeState::Fenced => Ok(()),
+            other => Err(other),
+        })
+        .await;
+    is(agent.client.pantry_scrub(volume, &ORDER).await, Code::PantryFenced);
+    assert_eq!(agent.client.pantry_scrub(volume, &again(&scrub)).await.unwrap(), scrub);
+    assert_eq!(agent.client.pantry_copy_parent(volume, &again(&copy)).await.unwrap(), copy);
+    assert_eq!(import(&agent, &request, &query, &all).await.unwrap(), written);
+    assert_eq!(agent.client.pantry_import_url(volume, &order).await.unwrap(), fetched);
 }
 
 #[tokio::test]

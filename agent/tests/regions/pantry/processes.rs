@@ -2,7 +2,7 @@
 
 use super::{
     BLOCK, BLOCKS, HELD, SIZE, attached, content, ended, id, import, import_from, is, pantry_pid, put,
-    put_as, read, sha256, sockets, state, uri, whole,
+    put_as, read, read_as, sha256, sockets, state, uri, whole,
 };
 use crate::{
     agent::{Agent, Owned},
@@ -13,9 +13,12 @@ use daemon::state_lock::{self, Holding};
 use ids::{JobId, SnapshotId};
 use problem::Code;
 use rustix::process::{Pid, Signal, kill_process};
-use sled_client::pantry::{
-    Activate, ExportRequest, ImportQuery, ImportRequest, PantryJobKind, PantryJobState, PantryState,
-    PantryVolumeState, ScrubRequest,
+use sled_client::{
+    ClientOptions, SledClient,
+    pantry::{
+        Activate, AttachQuery, ExportListen, ExportRequest, ImportQuery, ImportRequest, PantryJobKind,
+        PantryJobState, PantryState, PantryVolumeState, ScrubRequest, UnexportRequest,
+    },
 };
 use std::{
     fs,
@@ -49,6 +52,47 @@ async fn a_coordinator_that_was_replaced_changes_nothing_also_after_the_agent_wa
     agent.client.delete_pantry_volume(id(&request), 8).await.unwrap();
     // What it had asked for before it was replaced comes late.
     is(put_as(&agent, &request, Activate::Now, 7).await, Code::StaleEpoch);
+}
+
+#[tokio::test]
+async fn what_was_let_through_before_a_coordinator_was_replaced_and_comes_late_does_nothing() {
+    let agent = Agent::served(3).await;
+    let request = attached(&agent).await;
+    let volume = id(&request);
+    let begun = JobId::generate();
+    let before = ScrubRequest { executor_epoch: 1, job_id: Some(begun) };
+    agent.client.pantry_scrub(volume, &before).await.unwrap();
+    let export = ExportRequest::unix(1, true);
+    agent.client.pantry_export(volume, &export).await.unwrap();
+    put_as(&agent, &request, Activate::Now, 2).await.unwrap();
+
+    // Where the agent's calls go, behind its own look at the right.
+    let socket = agent.temp.path().join("state/pantry/socket");
+    let late = SledClient::at_socket(socket.as_std_path(), &ClientOptions::default()).unwrap();
+    let query = AttachQuery { executor_epoch: 1, activate: Activate::Now };
+    let newer = ConstructionRequest { config_version: 2, ..request.clone() };
+    is(late.put_pantry_volume(volume, query, &newer).await, Code::StaleEpoch);
+    let bytes = content(1);
+    let body = futures::stream::iter([std::io::Result::Ok(bytes::Bytes::from(bytes))]);
+    is(late.pantry_import(volume, &whole(), SIZE as u64, body).await, Code::StaleEpoch);
+    let web = Web::start(content(1), &[]).await;
+    is(late.pantry_import_url(volume, &import_from(&web)).await, Code::StaleEpoch);
+    is(late.pantry_export(volume, &ExportRequest::unix(1, false)).await, Code::StaleEpoch);
+    let unexport =
+        UnexportRequest { executor_epoch: 1, read_only: true, listen: ExportListen::Unix, force: true };
+    is(late.pantry_unexport(volume, &unexport).await, Code::StaleEpoch);
+    is(late.pantry_scrub(volume, &before).await, Code::StaleEpoch);
+    is(late.pantry_copy_parent(volume, &before).await, Code::StaleEpoch);
+    is(late.pantry_snapshot(volume, SnapshotId::generate(), 1).await, Code::StaleEpoch);
+    is(late.cancel_pantry_job(volume, begun, 1).await, Code::StaleEpoch);
+    is(late.delete_pantry_volume(volume, 1).await, Code::StaleEpoch);
+
+    let shown = agent.client.pantry_volume(volume).await.unwrap();
+    assert_eq!((shown.state, shown.config_version, shown.exports.len()), (PantryVolumeState::Active, 1, 1));
+    // What it had begun goes on.
+    assert_eq!(ended(&agent, &request, begun).await.state, PantryJobState::Done);
+    assert_eq!(agent.client.pantry_jobs(volume).await.unwrap().items.len(), 1);
+    assert!(web.askers.lock().unwrap().is_empty() && read_as(&agent, &request, 2).await == vec![0; SIZE]);
 }
 
 #[tokio::test]

@@ -90,7 +90,8 @@ pub struct CloneStatus {
     pub state: CloneState,
     /// Bytes of its blocks.
     pub size_bytes: u64,
-    /// Those that are done in this phase.
+    /// Those that are done in this phase; in a pause, of the one before it. Of one phase they never become fewer, also if it begins anew: what an
+    /// attempt finds done was done by an earlier one.
     pub done_bytes: u64,
     /// Those that were copied since the process was started.
     pub copied_bytes: u64,
@@ -122,6 +123,8 @@ struct Job {
 #[derive(Debug)]
 struct JobState {
     status: CloneStatus,
+    /// Of which the bytes are that are done.
+    phase: Option<Phase>,
     sources: Vec<Source>,
     bytes_per_second: u64,
     is_stopping: bool,
@@ -179,9 +182,7 @@ impl Board {
             return Err(Full);
         }
         let status = CloneStatus { state: CloneState::Waiting, ..idle };
-        let state = JobState { status, sources, bytes_per_second, is_stopping: false, is_over: false };
-        let job =
-            Arc::new(Job { state: Mutex::new(state), changed: Condvar::new(), thread: Mutex::default() });
+        let job = Arc::new(Job::new(status, sources, bytes_per_second));
         jobs.insert(region, Arc::clone(&job));
         let (running, shared) = (Running(Arc::clone(&job)), Arc::clone(shared));
         match start("clone", move || running.0.run(&shared)) {
@@ -209,6 +210,12 @@ impl Board {
 }
 
 impl Job {
+    fn new(status: CloneStatus, sources: Vec<Source>, bytes_per_second: u64) -> Job {
+        let (phase, is_stopping, is_over) = (None, false, false);
+        let state = JobState { status, phase, sources, bytes_per_second, is_stopping, is_over };
+        Job { state: Mutex::new(state), changed: Condvar::new(), thread: Mutex::default() }
+    }
+
     fn state(&self) -> MutexGuard<'_, JobState> {
         lock(&self.state)
     }
@@ -352,13 +359,14 @@ struct Pace<'a> {
 impl Watch for Pace<'_> {
     fn at(&mut self, phase: Phase, done: u64, moved: u64) -> Result<(), CloneError> {
         let mut state = self.job.state();
+        let is_same = state.phase.replace(phase) == Some(phase);
         let status = &mut state.status;
         let (now, copied) = match phase {
             Phase::Copying => (CloneState::Copying, moved),
             Phase::Proving => (CloneState::Proving, 0),
         };
-        // A second source begins at the first block, and finds what the first one gave.
-        status.done_bytes = if status.state == now { done.max(status.done_bytes) } else { done };
+        // A second source, and a second attempt, begins at the first block, and finds what the first one gave.
+        status.done_bytes = if is_same { done.max(status.done_bytes) } else { done };
         (status.state, status.why) = (now, None);
         status.copied_bytes += copied;
         let takes = Duration::from_secs_f64(moved as f64 / state.bytes_per_second as f64);
@@ -379,4 +387,43 @@ impl Watch for Pace<'_> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_in_a_phase_never_shrinks_also_if_it_begins_anew_after_a_pause() {
+        let (region, snapshot) = (RegionId::generate(), SnapshotId::generate());
+        let status = CloneStatus {
+            region,
+            snapshot,
+            state: CloneState::Waiting,
+            size_bytes: 1 << 20,
+            done_bytes: 0,
+            copied_bytes: 0,
+            why: None,
+            hash: None,
+        };
+        let job = Job::new(status, Vec::new(), u64::MAX);
+        let steps = [
+            (Phase::Copying, 400, 400),
+            (Phase::Copying, 100, 400),
+            (Phase::Copying, 500, 500),
+            (Phase::Proving, 200, 200),
+            (Phase::Proving, 0, 200),
+            // The source has another snapshot of that name: all is copied anew.
+            (Phase::Copying, 100, 100),
+        ];
+        for (phase, done, told) in steps {
+            let mut attempt = Pace { job: &job, next: Instant::now() };
+            attempt.at(phase, done, 1).expect("nobody stops it");
+            assert_eq!(job.state().status.done_bytes, told, "{phase:?}");
+            // It fails, and is tried again.
+            job.state().status.state = CloneState::Waiting;
+            assert_eq!(job.state().status.done_bytes, told);
+        }
+        assert_eq!(job.state().status.copied_bytes, 4);
+    }
 }
