@@ -103,6 +103,15 @@ impl Zfs {
     }
 
     pub(super) async fn report(&self, report: &mut DiskReport) -> Result<(), DatasetError> {
+        let told = self.report_all(report).await;
+        // Any of the questions may be the first to which a pool shows that it has stopped.
+        if let (Err(DatasetError::DiskFaulted { state, .. }), Some(pool)) = (&told, &mut report.pool) {
+            pool.state.clone_from(state);
+        }
+        told
+    }
+
+    async fn report_all(&self, report: &mut DiskReport) -> Result<(), DatasetError> {
         let state = match self.pool_health().await {
             Ok(state) => state,
             Err(error) => return Err(self.diagnose(error).await),
@@ -116,15 +125,7 @@ impl Zfs {
         if has_stopped(&state) {
             return Err(DatasetError::DiskFaulted { disk: self.root.to_string(), state });
         }
-        let inventory = match self.inventory().await {
-            Err(error @ DatasetError::DiskFaulted { .. }) => {
-                if let DatasetError::DiskFaulted { state, .. } = &error {
-                    pool.state.clone_from(state);
-                }
-                return Err(error);
-            }
-            inventory => inventory?,
-        };
+        let inventory = self.inventory().await?;
         let set = |bytes: u64| (bytes > 0).then_some(bytes);
         pool.quota_bytes = set(inventory.root.size.quota_bytes);
         pool.reservation_bytes = set(inventory.root.size.reservation_bytes);

@@ -49,7 +49,7 @@ enum Trouble {
     /// It may be better later.
     MayPass(String),
     /// It will be the same again.
-    Lasts(PantryError),
+    Lasts(Box<PantryError>),
 }
 
 struct Fetch<'a> {
@@ -71,7 +71,7 @@ impl Fetch<'_> {
             let before = self.taken;
             let why = match self.once(&client).await {
                 Ok(()) => return Ok(()),
-                Err(Trouble::Lasts(error)) if self.taken == 0 => return Err(End::Failed(error)),
+                Err(Trouble::Lasts(error)) if self.taken == 0 => return Err(End::Failed(*error)),
                 Err(Trouble::Lasts(error)) => return Err(End::Stopped(problem::chain(&error))),
                 Err(Trouble::MayPass(why)) => why,
             };
@@ -108,7 +108,7 @@ impl Fetch<'_> {
         if self.taken == 0 {
             self.name = name;
         } else if self.name != name {
-            return Err(Trouble::Lasts(self.useless("it was changed meanwhile")));
+            return Err(Trouble::Lasts(Box::new(self.useless("it was changed meanwhile"))));
         }
         while let Some(some) = answer.chunk().await.map_err(passes)? {
             self.taken += some.len() as u64;
@@ -126,7 +126,7 @@ impl Fetch<'_> {
     /// Whether an answer counts, by its head; and what its content is known by.
     fn check(&self, answer: &Response) -> Result<Option<String>, Trouble> {
         let text = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
-        let lasts = |why: &str| Err(Trouble::Lasts(self.useless(why)));
+        let lasts = |why: &str| Err(Trouble::Lasts(Box::new(self.useless(why))));
         let wanted = if self.taken == 0 { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
         match answer.status() {
             status if status == wanted => {}
@@ -144,11 +144,19 @@ impl Fetch<'_> {
                 None => return lasts("it does not say how many bytes it has"),
                 Some(given) if given > self.bytes => {
                     let what = "size_bytes is";
-                    return Err(Trouble::Lasts(PantryError::TooLong { given, what, wanted: self.bytes }));
+                    return Err(Trouble::Lasts(Box::new(PantryError::TooLong {
+                        given,
+                        what,
+                        wanted: self.bytes,
+                    })));
                 }
                 Some(given) if given < self.bytes => {
                     let what = "size_bytes is";
-                    return Err(Trouble::Lasts(PantryError::TooShort { given, what, wanted: self.bytes }));
+                    return Err(Trouble::Lasts(Box::new(PantryError::TooShort {
+                        given,
+                        what,
+                        wanted: self.bytes,
+                    })));
                 }
                 Some(_) => {}
             }

@@ -64,7 +64,7 @@ impl Snapshots {
 
 impl World {
     /// A client is told that it has one.
-    pub(crate) fn note_snapshot(&mut self, wanted: Wanted) -> Result<(), String> {
+    pub(crate) fn note_snapshot(&mut self, wanted: &Wanted) -> Result<(), String> {
         let enough = wanted.sleds.len() >= 2;
         let (session, id) = (wanted.session, wanted.id.0.as_u128());
         if !enough {

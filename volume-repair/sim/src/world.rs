@@ -351,7 +351,7 @@ impl World {
                     let World { writers, history, snapshots, now, .. } = self;
                     let is_flushed = writers[writer].end(job, result, (history, snapshots), *now)?;
                     for wanted in std::mem::take(&mut self.writers[writer].taken) {
-                        self.note_snapshot(wanted)?;
+                        self.note_snapshot(&wanted)?;
                     }
                     if is_flushed {
                         self.aim_at_flush();
