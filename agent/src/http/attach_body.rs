@@ -6,13 +6,13 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value};
 use sled_client::pantry::{Activate, AttachQuery};
 use utoipa::ToSchema;
-use volume_repair::ConstructionRequest;
+use volume_pantry::AttachOrder;
 
-/// A construction request, and whether the volume reads and writes from now on.
+/// A construction request, how fast members are filled at most, and whether the volume reads and writes from now on.
 #[derive(Debug, ToSchema)]
 pub(super) struct AttachBody {
     #[serde(flatten)]
-    pub(super) request: ConstructionRequest,
+    pub(super) order: AttachOrder,
     /// As in the query; `now` if neither says it.
     activate: Option<Activate>,
 }
@@ -29,8 +29,8 @@ impl<'de> Deserialize<'de> for AttachBody {
         // What no request has is refused, which a flattened struct would not do.
         let mut fields = Map::deserialize(deserializer)?;
         let activate = fields.remove("activate").map(serde_json::from_value).transpose();
-        let request = serde_json::from_value(Value::Object(fields)).map_err(D::Error::custom)?;
-        Ok(AttachBody { request, activate: activate.map_err(D::Error::custom)?.flatten() })
+        let order = serde_json::from_value(Value::Object(fields)).map_err(D::Error::custom)?;
+        Ok(AttachBody { order, activate: activate.map_err(D::Error::custom)?.flatten() })
     }
 }
 

@@ -103,7 +103,7 @@ async fn put(
     ApiJson(body): ApiJson<AttachBody>,
 ) -> Result<ApiJson<AttachAnswer>, ApiError> {
     let query = body.query(query)?;
-    Ok(ApiJson(context.pantry.put(id, query, body.request, key).await?))
+    Ok(ApiJson(context.pantry.put(id, query, body.order, key).await?))
 }
 
 /// Detaches a volume; done if it is not attached. Its jobs and exports end, and nothing of it is left.

@@ -31,6 +31,7 @@ use std::{
 };
 use supervised_process::pantry as process;
 use tokio::sync::watch;
+use volume_pantry::AttachOrder;
 use volume_repair::ConstructionRequest;
 use volume_seals::VolumeKey;
 
@@ -115,7 +116,7 @@ impl Pantry {
         &self,
         id: VolumeId,
         query: AttachQuery,
-        request: ConstructionRequest,
+        order: AttachOrder,
         key: Option<VolumeKey>,
     ) -> Result<AttachAnswer, PantryCallError> {
         self.0.records.hear(id, query.executor_epoch).await?;
@@ -124,7 +125,7 @@ impl Pantry {
                 pantry.0.records.hear(id, query.executor_epoch).await?;
                 return Ok(AttachAnswer { result: RequestResult::Missing, volume: None });
             }
-            pantry.attach(id, query, request, key).await
+            pantry.attach(id, query, order, key).await
         };
         let mut answer = self.work(id, put).await?;
         if let Some(volume) = &mut answer.volume {
@@ -137,7 +138,7 @@ impl Pantry {
         self,
         id: VolumeId,
         query: AttachQuery,
-        request: ConstructionRequest,
+        order: AttachOrder,
         key: Option<VolumeKey>,
     ) -> Result<AttachAnswer, PantryCallError> {
         let Shared { records, client, .. } = &*self.0;
@@ -146,15 +147,15 @@ impl Pantry {
         if query.activate == Activate::Never {
             records.hear(id, query.executor_epoch).await?;
         } else {
-            let ConstructionRequest { config_version, epoch, .. } = request;
-            let next = Request { config_version, epoch, encrypted: request.is_encrypted() };
+            let ConstructionRequest { config_version, epoch, .. } = order.request;
+            let next = Request { config_version, epoch, encrypted: order.request.is_encrypted() };
             records.begin(id, query.executor_epoch, next).await?;
         }
         let answer = match key {
-            None => client.put_pantry_volume(id, query, &request).await,
+            None => client.put_pantry_volume(id, query, &order).await,
             Some(key) => {
                 let text = key.to_text();
-                client.put_encrypted_pantry_volume(id, query, &request, text.trim_end()).await
+                client.put_encrypted_pantry_volume(id, query, &order, text.trim_end()).await
             }
         };
         let has = match &answer {
@@ -405,7 +406,8 @@ mod tests {
             |pantry, id, executor_epoch| {
                 let query = AttachQuery { executor_epoch, activate: Activate::Never };
                 let request = ConstructionRequest::first(id.0, 1, 4096, Vec::new());
-                Box::pin(async move { code(pantry.put(id, query, request, None).await) })
+                let order = AttachOrder { request, repair_bytes_per_second: None };
+                Box::pin(async move { code(pantry.put(id, query, order, None).await) })
             },
             |pantry, id, epoch| Box::pin(async move { code(pantry.delete(id, epoch).await) }),
         ];

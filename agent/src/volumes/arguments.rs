@@ -48,6 +48,21 @@ impl FromStr for Rate {
     }
 }
 
+/// Bytes in a second, or no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateOrNone(pub(super) Option<NonZeroU64>);
+
+impl FromStr for RateOrNone {
+    type Err = RateError;
+
+    fn from_str(text: &str) -> Result<RateOrNone, RateError> {
+        match text {
+            "none" => Ok(RateOrNone(None)),
+            text => text.parse().map(|Rate(rate)| RateOrNone(Some(rate))),
+        }
+    }
+}
+
 /// A text that is no number of bytes in a second.
 #[derive(Debug, thiserror::Error)]
 pub enum RateError {
@@ -55,7 +70,9 @@ pub enum RateError {
     #[error(transparent)]
     Size(SizeError),
     /// Nothing would ever end.
-    #[error("with 0 bytes in a second nothing would ever be repaired: leave it out for no limit")]
+    #[error(
+        "with 0 bytes in a second nothing would ever be repaired: leave it out, or say none where that may be said, for no limit"
+    )]
     Nothing,
 }
 
@@ -104,6 +121,11 @@ mod tests {
         assert_eq!(read("1"), Ok(1));
         assert!(read("0KiB").is_err_and(|why| why.contains("leave it out")));
         assert!(read("fast").is_err_and(|why| why.contains("KiB")));
+        let read = |text: &str| text.parse::<RateOrNone>().map(|rate| rate.0.map(NonZeroU64::get)).ok();
+        assert_eq!(
+            (read("1KiB"), read("none"), read("0"), read("")),
+            (Some(Some(1024)), Some(None), None, None)
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `volume activate`, `volume wait`, `volume stop`: what is asked of a running export by its control socket, and where that is.
+//! `volume activate`, `volume set`, `volume wait`, `volume stop`: what is asked of a running export by its control socket, and where that is.
 
 use super::{pause::Pause, view};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use std::{
     error::Error,
     io,
+    num::NonZeroU64,
     time::{Duration, Instant},
 };
 use upstairs::{Behind, MemberState, MemberStatus, PhaseName, Role};
@@ -90,6 +91,15 @@ impl Which {
 /// Where the export of a volume listens for orders.
 pub(super) fn socket(volume: &Utf8Path, control: Option<&Utf8Path>) -> Utf8PathBuf {
     control.map_or_else(|| volume.with_extension(EXTENSION), Utf8Path::to_owned)
+}
+
+pub(super) fn set_repair_rate(which: &Which, rate: Option<NonZeroU64>) -> Result<(), Box<dyn Error>> {
+    done(ask(&which.socket(), &Request::SetRepairRate { bytes_per_second: rate })?)?;
+    match rate {
+        Some(rate) => say!("members are filled with {} in a second at most", view::bytes(rate.get())),
+        None => say!("members are filled as fast as it goes"),
+    }
+    Ok(())
 }
 
 pub(super) fn activate(which: &Which, epoch: u32) -> Result<(), Box<dyn Error>> {

@@ -36,7 +36,7 @@ pub use region_look::RegionCommand;
 
 use crate::tokens::TokenError;
 use ::downstairs::ServerError;
-use arguments::{ListenAt, Place, Rate, Size};
+use arguments::{ListenAt, Place, Rate, RateOrNone, Size};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use cloned::CloneError;
@@ -142,6 +142,15 @@ pub enum VolumeCommand {
         /// The right to write: higher than that of every export of this volume before.
         #[arg(long)]
         epoch: u32,
+    },
+    /// Change how a running export does its work. Nothing of it is kept: the next export is told by its own options.
+    Set {
+        /// Which export.
+        #[command(flatten)]
+        which: Which,
+        /// Fill members with so many bytes in a second at most, as 100MiB, of each region set, from now on; or `none`, for no limit.
+        #[arg(long, value_name = "BYTES|none")]
+        repair_rate: RateOrNone,
     },
     /// Put a new region in the place of a member, while clients go on.
     ///
@@ -307,6 +316,7 @@ pub fn run(command: VolumeCommand) -> ExitCode {
             export::export(order, listen.0)
         }
         VolumeCommand::Activate { which, epoch } => control::activate(&which, epoch),
+        VolumeCommand::Set { which, repair_rate } => control::set_repair_rate(&which, repair_rate.0),
         VolumeCommand::Replace { which, region, member, gone, id } => {
             replace::replace(&which, region, &member, gone, id)
         }

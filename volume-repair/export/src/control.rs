@@ -237,6 +237,10 @@ fn obey(request: Request, handle: &Handle, asker: &UnixStream) -> Result<Answer,
             handle.scrub(order)??;
             Ok(Answer::Done)
         }
+        Request::SetRepairRate { bytes_per_second } => {
+            handle.set_repair_rate(bytes_per_second)?;
+            Ok(Answer::Done)
+        }
         // Obeyed when it was answered.
         Request::Stop => Ok(Answer::Done),
     }

@@ -20,6 +20,7 @@ use ids::RegionId;
 use mio::Waker;
 use std::{
     net::IpAddr,
+    num::NonZeroU64,
     sync::{
         Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -53,6 +54,7 @@ pub(crate) enum Order {
     /// From this block on, so many.
     Compare(u64, u64, Place<CopyCompared>),
     Scrub(ScrubOrder, SyncSender<Result<(), ScrubError>>),
+    RepairRate(Option<NonZeroU64>, SyncSender<()>),
     /// Who is to be looked at before this is applied, and from which address.
     Newcomers(Box<ConstructionRequest>, SyncSender<(Vec<Newcomer>, Option<IpAddr>)>),
     Apply {
@@ -168,6 +170,14 @@ impl Handle {
     /// If there is no answer; inside, [`ScrubError`].
     pub fn scrub(&self, order: ScrubOrder) -> Result<Result<(), ScrubError>, NoAnswer> {
         self.ask(|answer| Order::Scrub(order, answer))
+    }
+
+    /// From now on members are filled with so many bytes in a second at most, of each region set; or as fast as it goes. What is being filled goes on.
+    ///
+    /// # Errors
+    /// If there is no answer: then it may be so later.
+    pub fn set_repair_rate(&self, bytes_per_second: Option<NonZeroU64>) -> Result<(), NoAnswer> {
+        self.ask(|answer| Order::RepairRate(bytes_per_second, answer))
     }
 
     /// Has every copy of these blocks read and compared, and what is wrong with one mended. Of the volume's own region sets.

@@ -2,6 +2,7 @@
 
 use crate::{door::DoorStatus, notices::NoticesStatus, repairs::RepairStatus};
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU64;
 use volume_layers::VolumeStatus;
 
 /// An export, and the volume that it serves. A part of the outside contract, as JSON.
@@ -23,6 +24,9 @@ pub struct ExportStatus {
     pub doors: Vec<DoorStatus>,
     /// Whether it ends when what is under way was answered.
     pub is_stopping: bool,
+    /// With how many bytes in a second members are filled at most, of each region set; none if that was not said.
+    #[serde(default)]
+    pub repair_bytes_per_second: Option<NonZeroU64>,
     /// The members that are filled, and the last ones that were.
     #[serde(default)]
     pub repairs: Vec<RepairStatus>,

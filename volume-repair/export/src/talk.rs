@@ -9,6 +9,7 @@
 //!   {"request":"delete_snapshot","id":"…"}   "done"
 //!   {"request":"compare","first":0,"count":1024}   {"compared":[{…},…]}: what each copy of these blocks is like
 //!   {"request":"scrub","order":"start"}  "done"; how far it is, is in the status
+//!   {"request":"set_repair_rate","bytes_per_second":104857600}   "done"; null, or nothing, is: as fast as it goes
 //!   {"request":"stop"}                   "done"
 //! ```
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fmt, io,
     io::{BufRead, BufReader, Read, Write},
+    num::NonZeroU64,
     os::unix::net::UnixStream,
     time::Duration,
 };
@@ -80,6 +82,12 @@ pub enum Request {
     Scrub {
         /// Which of the two.
         order: ScrubOrder,
+    },
+    /// From now on, fill members so fast at most.
+    SetRepairRate {
+        /// Of each region set; without it, as fast as it goes.
+        #[serde(default)]
+        bytes_per_second: Option<NonZeroU64>,
     },
     /// Answer what is under way, and end.
     Stop,

@@ -10,6 +10,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener},
+    num::NonZeroU64,
     os::unix::{fs::PermissionsExt, net::UnixStream},
     thread::{self, JoinHandle},
 };
@@ -126,6 +127,28 @@ fn an_export_that_was_not_activated_says_so_and_is_activated_once_with_one_epoch
     let upstairs = site.upstairs();
     assert_eq!((upstairs.phase, upstairs.epoch), (PhaseName::Gathering, Some(5)));
     assert_eq!((upstairs.waits[0].code, upstairs.waits[0].members.len()), (WaitCode::TooFewMembers, 3));
+}
+
+#[test]
+fn how_fast_members_are_filled_is_said_at_any_time_and_told() {
+    let site = Site::start();
+    assert_eq!(site.status().repair_bytes_per_second, None);
+    let said = |more: &str| site.says_to(format!("{{\"request\":\"set_repair_rate\"{more}}}\n").as_bytes());
+    for (more, told) in [
+        (",\"bytes_per_second\":4096", 4096),
+        ("", 0),
+        (",\"bytes_per_second\":1", 1),
+        (",\"bytes_per_second\":null", 0),
+    ] {
+        assert_eq!(said(more), "\"done\"\n");
+        assert_eq!(site.status().repair_bytes_per_second, NonZeroU64::new(told));
+    }
+    assert_eq!(said(",\"bytes_per_second\":7"), "\"done\"\n");
+    for wrong in ["0", "-1", "1.5", "\"100MiB\""] {
+        let refused = said(&format!(",\"bytes_per_second\":{wrong}"));
+        assert!(refused.starts_with(r#"{"refused":{"code":"not_a_request""#), "{refused}");
+    }
+    assert_eq!(site.status().repair_bytes_per_second, NonZeroU64::new(7), "what was refused changes nothing");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
 };
 use region::Member;
 use region_wire::Reply;
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 use upstairs::{
     Action, ActivateError, Config, Data, Job, JobId, Members, MembersError, PLACES, PeerId, Trouble, Upstairs,
 };
@@ -245,6 +245,22 @@ impl Volume {
             Shape::Alone(upstairs) => upstairs.set_members(now, members),
             Shape::Layers(layered) => layered.set_members(now, set, members),
         }
+    }
+
+    /// From now on the members of each region set are filled with so many bytes in a second at most, or as fast as it goes.
+    pub fn set_repair_rate(&mut self, rate: Option<NonZeroU64>) {
+        match &mut self.shape {
+            Shape::Alone(upstairs) => upstairs.set_repair_rate(rate),
+            Shape::Layers(layered) => {
+                layered.sets.iter_mut().for_each(|set| set.upstairs.set_repair_rate(rate));
+            }
+        }
+    }
+
+    /// With how many at most, if that was said. It is the same of all.
+    #[must_use]
+    pub fn repair_rate(&self) -> Option<NonZeroU64> {
+        self.sets().first().and_then(|set| set.repair_rate())
     }
 
     /// Begins to copy what lies under it into its own region sets, or goes on.

@@ -1,6 +1,7 @@
 //! The calls: the same paths as the agent has, which documents them, checks who asks, and hands them on.
 
 use crate::{
+    attach_order::AttachOrder,
     attached::Attached,
     board::Begun,
     copy_parent,
@@ -33,7 +34,6 @@ use sled_client::{
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use volume_layers::HttpUrl;
-use volume_repair::ConstructionRequest;
 
 /// How long the sender of an import may be silent.
 const BODY_IDLE_MAX: Duration = Duration::from_secs(30);
@@ -70,9 +70,9 @@ async fn attach(
     ApiPath(id): ApiPath<VolumeId>,
     ApiQuery(query): ApiQuery<AttachQuery>,
     GivenKey(key): GivenKey,
-    ApiJson(request): ApiJson<ConstructionRequest>,
+    ApiJson(order): ApiJson<AttachOrder>,
 ) -> Result<ApiJson<AttachAnswer>, ApiError> {
-    Ok(ApiJson(shelf.put(id, query, request, key).await?))
+    Ok(ApiJson(shelf.put(id, query, order, key).await?))
 }
 
 async fn detach(

@@ -2,6 +2,7 @@
 //! and comes back within seconds, so each is asked from a thread that may wait.
 
 use crate::{
+    attach_order::AttachOrder,
     board::Board,
     error::PantryError,
     job::Job,
@@ -15,6 +16,7 @@ use sled_client::pantry::{
 use std::{
     cmp::Ordering,
     net::IpAddr,
+    num::NonZeroU64,
     sync::{Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -65,19 +67,22 @@ impl Attached {
     /// before it is activated.
     pub(crate) fn begin(
         id: VolumeId,
-        request: ConstructionRequest,
+        order: AttachOrder,
         key: Option<VolumeKey>,
         activate: Activate,
         socket: Utf8PathBuf,
         source_address: Option<IpAddr>,
         notices: Option<NoticesOrder>,
     ) -> Result<Attached, PantryError> {
+        let AttachOrder { request, repair_bytes_per_second } = order;
         let session = Uuid::new_v4();
         let composition = match activate {
             Activate::Now => request.build(session, key.as_ref()),
             Activate::Later | Activate::Never => request.build_unactivated(session, key.as_ref()),
         };
-        let composition = composition.map_err(|source| PantryError::Build { id, source })?;
+        let mut composition =
+            composition.map_err(|source| PantryError::Build { id, source: Box::new(source) })?;
+        repair_bytes_per_second.into_iter().for_each(|rate| composition.set_repair_rate(rate));
         // From here on what seals and opens its blocks has what it needs, and nobody has the key.
         drop(key);
         let name = String::new();
@@ -205,7 +210,7 @@ impl Attached {
             (true, Activate::Later | Activate::Never) => {}
         }
         let applied = self.handle.apply(&request).map_err(|error| match error {
-            NotAppliedHere::Change(source) => PantryError::Change { id: self.id, source },
+            NotAppliedHere::Change(source) => PantryError::Change { id: self.id, source: Box::new(source) },
             NotAppliedHere::NoAnswer(gone) => self.no_answer(gone),
         })?;
         if is_idle && activate == Activate::Now {
@@ -220,6 +225,11 @@ impl Attached {
             Applied::VcrMatches => RequestResult::VcrMatches,
             Applied::Missing => RequestResult::Missing,
         })
+    }
+
+    /// Fills members with so many bytes in a second at most from now on, or as fast as it goes.
+    pub(crate) fn set_repair_rate(&self, bytes_per_second: Option<NonZeroU64>) -> Result<(), PantryError> {
+        self.handle.set_repair_rate(bytes_per_second).map_err(|gone| self.no_answer(gone))
     }
 
     /// Refuses a request whose right is none with which it may come to a volume that was activated. That is the volume's own, the one that the

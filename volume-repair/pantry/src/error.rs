@@ -35,7 +35,7 @@ pub enum PantryError {
         id: VolumeId,
         /// Why.
         #[source]
-        source: BuildError,
+        source: Box<BuildError>,
     },
     /// A part of it is not to be had, or the system refuses.
     #[error("the volume cannot be held [{}]", .0.code())]
@@ -88,7 +88,7 @@ pub enum PantryError {
         id: VolumeId,
         /// Why.
         #[source]
-        source: ChangeError,
+        source: Box<ChangeError>,
     },
     /// Its right to write is nobody's to change while it runs.
     #[error(
@@ -324,7 +324,7 @@ impl PantryError {
     pub fn code(&self) -> Code {
         match self {
             PantryError::OtherVolume { .. } => Code::BadRequest,
-            PantryError::Build { source, .. } => match source {
+            PantryError::Build { source, .. } => match **source {
                 BuildError::KeyMissing => Code::VolumeKeyMissing,
                 BuildError::KeyWrong { .. } => Code::VolumeKeyWrong,
                 BuildError::KeyNotWanted => Code::VolumeKeyNotWanted,
@@ -344,7 +344,7 @@ impl PantryError {
             PantryError::StaleEpoch { .. } => Code::StaleEpoch,
             PantryError::Busy(_) | PantryError::GoesOn(_) => Code::PantryVolumeBusy,
             PantryError::Full { .. } => Code::PantryVolumesFull,
-            PantryError::Change { source, .. } => match source {
+            PantryError::Change { source, .. } => match &**source {
                 ChangeError::Unfit { .. } => Code::VolumeMemberUnfit,
                 ChangeError::Members { source: MembersError::Ended { source: by }, .. } => match by {
                     JobError::Lost { .. } => Code::PantryLost,
@@ -453,8 +453,8 @@ mod tests {
     fn a_request_that_is_refused_is_told_with_the_volume_that_it_is_of() {
         let id = VolumeId::generate();
         let refusals = [
-            PantryError::Build { id, source: BuildError::KeyMissing },
-            PantryError::Change { id, source: ChangeError::VersionTaken(3) },
+            PantryError::Build { id, source: Box::new(BuildError::KeyMissing) },
+            PantryError::Change { id, source: Box::new(ChangeError::VersionTaken(3)) },
             PantryError::Activate { id, source: ActivateError::NoEpoch },
         ];
         for refusal in refusals {

@@ -33,9 +33,10 @@
 //! - [`shelf`]: which volumes there are: attach, change, detach. [`attached`]: one of them. [`exports`]: it over NBD.
 //! - [`board`]: a volume's jobs. [`job`]: one of them. [`import`], [`web`], [`scrub`], [`copy_parent`]: what they do. [`volume_io`]: how they reach the volume.
 //! - [`telling`]: coordinators are told of repairs, also of those of volumes that are not here any more.
-//! - [`api`]: the calls. [`given_key`]: the key that one carries. [`serve`]: the socket. [`error`]: refusals.
+//! - [`api`]: the calls. [`attach_order`], [`given_key`]: what an attachment carries. [`serve`]: the socket. [`error`]: refusals.
 
 mod api;
+mod attach_order;
 mod attached;
 mod board;
 mod copy_parent;
@@ -51,6 +52,7 @@ mod telling;
 mod volume_io;
 mod web;
 
+pub use attach_order::AttachOrder;
 pub use error::PantryError;
 pub use given_key::GivenKey;
 pub use serve::{Pantry, ServeError};

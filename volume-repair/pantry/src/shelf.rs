@@ -12,7 +12,9 @@
 //! | there, and the request is applied to it | as `volume-repair` says: `vcr_matches`, `started`, …, or refused and nothing has changed |
 //! | fenced, lost or ended, and the request's epoch is higher | detached, and attached anew |
 
-use crate::{attached::Attached, board::Way, error::PantryError, telling::Telling};
+use crate::{
+    attach_order::AttachOrder, attached::Attached, board::Way, error::PantryError, telling::Telling,
+};
 use camino::Utf8PathBuf;
 use ids::VolumeId;
 use sled_client::pantry::{
@@ -92,13 +94,13 @@ impl Shelf {
         &self,
         id: VolumeId,
         query: AttachQuery,
-        request: ConstructionRequest,
+        order: AttachOrder,
         key: Option<VolumeKey>,
     ) -> Result<AttachAnswer, PantryError> {
-        if request.id != id.0 {
-            return Err(PantryError::OtherVolume { id, theirs: VolumeId(request.id) });
+        if order.request.id != id.0 {
+            return Err(PantryError::OtherVolume { id, theirs: VolumeId(order.request.id) });
         }
-        self.work(id, query.executor_epoch, move |shared| shared.put(id, query, request, key)).await
+        self.work(id, query.executor_epoch, move |shared| shared.put(id, query, order, key)).await
     }
 
     /// Detaches a volume; done if it is not there.
@@ -230,19 +232,20 @@ impl Shared {
         &self,
         id: VolumeId,
         query: AttachQuery,
-        request: ConstructionRequest,
+        order: AttachOrder,
         key: Option<VolumeKey>,
     ) -> Result<AttachAnswer, PantryError> {
-        let activate = query.activate;
+        let (activate, request) = (query.activate, &order.request);
         if let Some(key) = &key {
             // Also of a volume that is there, and needs none: who gives another one means another volume.
-            request.check_key(key).map_err(|source| PantryError::Build { id, source })?;
+            request.check_key(key).map_err(|source| PantryError::Build { id, source: Box::new(source) })?;
         }
         let there = lock(&self.volumes).get(&id).cloned();
         if let Some(volume) = there {
-            if !(has_ended(&volume) && is_next(volume.runs_by(), &request)) {
+            if !(has_ended(&volume) && is_next(volume.runs_by(), request)) {
                 volume.note_call();
-                let result = volume.apply(request, activate)?;
+                let result = volume.apply(order.request, activate)?;
+                volume.set_repair_rate(order.repair_bytes_per_second)?;
                 if activate == Activate::Now {
                     volume.wait_active(ACTIVE_WAIT)?;
                 }
@@ -253,13 +256,13 @@ impl Shared {
             }
             // What can never be is found out before the old one is gone.
             let built = request.build_unactivated(uuid::Uuid::new_v4(), key.as_ref());
-            built.map_err(|source| PantryError::Build { id, source })?;
+            built.map_err(|source| PantryError::Build { id, source: Box::new(source) })?;
             self.detach(id);
         }
         if activate == Activate::Never {
             return Ok(AttachAnswer { result: RequestResult::Missing, volume: None });
         }
-        let volume = self.attach(id, query, request, key)?;
+        let volume = self.attach(id, query, order, key)?;
         if let Err(error) = volume.wait_active(ACTIVE_WAIT) {
             // It was told to be of no use before it was told to be there.
             self.detach(id);
@@ -272,7 +275,7 @@ impl Shared {
         &self,
         id: VolumeId,
         query: AttachQuery,
-        request: ConstructionRequest,
+        order: AttachOrder,
         key: Option<VolumeKey>,
     ) -> Result<Arc<Attached>, PantryError> {
         let AttachQuery { executor_epoch, activate } = query;
@@ -282,10 +285,10 @@ impl Shared {
         }
         let socket = self.directory.join(format!("{}.nbd", id.0.simple()));
         // Files and snapshots are filled by nobody.
-        let telling = self.telling.as_ref().filter(|_| request.region_sets().next().is_some());
+        let telling = self.telling.as_ref().filter(|_| order.request.region_sets().next().is_some());
         let notices = telling.map(|telling| telling.order(self.source_address)).transpose()?;
         let source = self.source_address;
-        let volume = Arc::new(Attached::begin(id, request, key, activate, socket, source, notices)?);
+        let volume = Arc::new(Attached::begin(id, order, key, activate, socket, source, notices)?);
         volume.board.hear(id, executor_epoch)?;
         lock(&self.volumes).insert(id, Arc::clone(&volume));
         tracing::info!(volume = %id, version = volume.runs_by().0, ?activate, "volume attached");
@@ -346,14 +349,14 @@ mod tests {
     use volume_repair::{FilePart, SubVolume};
 
     /// A shelf, and the request of a volume that needs no members: it is active at once, and only read.
-    fn shelf() -> (Utf8TempDir, Shelf, VolumeId, ConstructionRequest) {
+    fn shelf() -> (Utf8TempDir, Shelf, VolumeId, AttachOrder) {
         let temp = camino_tempfile::tempdir().unwrap();
         let path = temp.path().join("image");
         std::fs::write(&path, [7; 4096]).unwrap();
         let id = VolumeId::generate();
         let request = ConstructionRequest::first(id.0, 0, 4096, vec![SubVolume::File(FilePart { path })]);
         let shelf = Shelf::new(temp.path().to_owned(), None, None);
-        (temp, shelf, id, request)
+        (temp, shelf, id, AttachOrder { request, repair_bytes_per_second: None })
     }
 
     fn at(executor_epoch: u64) -> AttachQuery {

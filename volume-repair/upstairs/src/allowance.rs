@@ -33,6 +33,11 @@ impl Allowance {
         self.rate
     }
 
+    /// From now on so many; what was taken already is made up for at the new rate.
+    pub(crate) fn set_rate(&mut self, rate: Option<NonZeroU64>) {
+        self.rate = rate;
+    }
+
     /// Whether another run may be begun at this time.
     pub(crate) fn may_go_on(&mut self, now: Duration) -> bool {
         let Some(rate) = self.rate.map(|rate| i128::from(rate.get())) else { return true };
@@ -97,6 +102,21 @@ mod tests {
         let mut allowance = Allowance::new(NonZeroU64::new(1));
         begun(&mut allowance, 0, 1_000, 1);
         assert_eq!(begun(&mut allowance, 1_000, 11_000, 1), 10);
+    }
+
+    #[test]
+    fn a_rate_that_is_changed_counts_from_then_on() {
+        let mut allowance = Allowance::new(NonZeroU64::new(1_000_000));
+        begun(&mut allowance, 0, 1_000, 4_096);
+        for (from, rate) in [(1_000, 10_000_000), (11_000, 100_000)] {
+            allowance.set_rate(NonZeroU64::new(rate));
+            begun(&mut allowance, from, from + 1_000, 4_096);
+            let nine_seconds = begun(&mut allowance, from + 1_000, from + 10_000, 4_096);
+            let expected = usize::try_from(rate * 9).expect("it is small");
+            assert!(nine_seconds.abs_diff(expected) <= 4_096, "{nine_seconds} bytes at {rate}");
+        }
+        allowance.set_rate(None);
+        assert_eq!(begun(&mut allowance, 21_000, 21_001, 1 << 20), 1 << 30);
     }
 
     #[test]

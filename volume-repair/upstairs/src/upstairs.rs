@@ -34,7 +34,7 @@ use crate::{
 };
 use region::{List, ListVersion, Member, Position, Promotion};
 use region_wire::{Reply, Request};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU64, time::Duration};
 use volume_seals::Sealer;
 
 /// What an answer is for.
@@ -158,6 +158,17 @@ impl Upstairs {
             held: Vec::new(),
             standstill: None,
         }
+    }
+
+    /// From now on members are filled with so many bytes in a second at most, or as fast as it goes. What is being copied goes on.
+    pub fn set_repair_rate(&mut self, rate: Option<NonZeroU64>) {
+        self.allowance.set_rate(rate);
+    }
+
+    /// With how many bytes in a second members are filled at most, if that was said.
+    #[must_use]
+    pub fn repair_rate(&self) -> Option<NonZeroU64> {
+        self.allowance.rate()
     }
 
     /// Why a member is not of use, or was not last time.

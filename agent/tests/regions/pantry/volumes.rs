@@ -1,12 +1,13 @@
 //! Volumes are attached, changed and detached, and do not pile up.
 
 use super::{
-    BLOCK, BLOCKS, SIZE, WAIT, attached, content, elsewhere, ended, head, id, import, is, is_active, left,
-    pantry_pid, put, read, sockets, state, uri, whole,
+    BLOCK, BLOCKS, HELD, SIZE, WAIT, attached, content, elsewhere, ended, head, id, import, import_from, is,
+    is_active, left, pantry_pid, put, read, sockets, state, uri, whole,
 };
 use crate::{
     agent::{Agent, TOKEN},
     set::{self, Made},
+    web::Web,
 };
 use ids::{JobId, RegionId, RegionSetId, SnapshotId, VolumeId};
 use problem::Code;
@@ -14,8 +15,8 @@ use sled_agent::pantry::records::ATTACHED_MAX;
 use sled_client::{
     ClientOptions, SledClient,
     pantry::{
-        Activate, AttachAnswer, AttachQuery, ImportQuery, PantryJobState, PantryState, PantryVolumeState,
-        RequestResult,
+        Activate, AttachAnswer, AttachQuery, ImportQuery, PantryJobState, PantryState, PantryVolume,
+        PantryVolumeState, RequestResult,
     },
     regions::RegionMember,
 };
@@ -293,6 +294,46 @@ async fn whether_a_volume_is_activated_may_be_said_in_the_body() {
             false => Ok(()),
         })
         .await;
+}
+
+#[tokio::test]
+async fn how_fast_members_are_filled_is_said_by_each_put_and_changed_while_everything_goes_on() {
+    let agent = Agent::served(3).await;
+    let Made { request, .. } = set::make(&agent, BLOCK, BLOCKS).await;
+    let query = AttachQuery { executor_epoch: 1, activate: Activate::Now };
+    let put_with = async |request: &ConstructionRequest, rate: serde_json::Value| {
+        let mut body = serde_json::to_value(request).unwrap();
+        body["repair_bytes_per_second"] = rate;
+        agent.client.put_pantry_volume(id(request), query, &body).await
+    };
+    let told = |volume: PantryVolume| volume.status.unwrap()["repair_bytes_per_second"].clone();
+    for wrong in [serde_json::json!(0), serde_json::json!(-5), serde_json::json!("1MiB")] {
+        is(put_with(&request, wrong).await, Code::BadJson);
+    }
+    is(agent.client.pantry_volume(id(&request)).await, Code::PantryVolumeNotFound);
+    let first = put_with(&request, 4096.into()).await.unwrap();
+    assert_eq!(told(first.volume.unwrap()), 4096);
+
+    let web = Web::start(content(70), &HELD).await;
+    let job = agent.client.pantry_import_url(id(&request), &import_from(&web)).await.unwrap();
+    // The same request with another one: it is no other request, and what runs goes on.
+    for rate in [serde_json::json!(1 << 20), serde_json::Value::Null, serde_json::json!(7)] {
+        let answer = put_with(&request, rate.clone()).await.unwrap();
+        assert_eq!(answer.result, RequestResult::VcrMatches);
+        assert_eq!(told(answer.volume.unwrap()), rate);
+    }
+    let older = ConstructionRequest { config_version: 0, ..request.clone() };
+    is(put_with(&older, 9.into()).await, Code::PantryConflict);
+    is(put_with(&request, 0.into()).await, Code::BadJson);
+    assert_eq!(
+        told(agent.client.pantry_volume(id(&request)).await.unwrap()),
+        7,
+        "what is refused changes nothing"
+    );
+    let without = put(&agent, &request, Activate::Now).await.unwrap();
+    assert_eq!(told(without.volume.unwrap()), serde_json::Value::Null);
+    web.release();
+    assert_eq!(ended(&agent, &request, job.id).await.state, PantryJobState::Done);
 }
 
 #[tokio::test]

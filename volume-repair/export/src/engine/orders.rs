@@ -51,6 +51,17 @@ impl Export {
                     }
                 }
                 Order::Scrub(order, answer) => drop(answer.try_send(self.scrub(order))),
+                Order::RepairRate(rate, answer) => {
+                    if rate != self.volume.repair_rate() {
+                        tracing::info!(
+                            bytes_per_second = rate,
+                            "how fast members are filled at most is changed"
+                        );
+                    }
+                    self.volume.set_repair_rate(rate);
+                    // Who does not wait any more has it all the same.
+                    let _ = answer.try_send(());
+                }
                 Order::Activate(epoch, answer) => {
                     let activated = self.volume.activate_with(self.now(), epoch);
                     let told = activated.map(|actions| self.perform(actions));
@@ -170,6 +181,7 @@ impl Export {
             unused_ms: u64::try_from(self.clients.unused(self.now()).as_millis()).unwrap_or(u64::MAX),
             doors: self.clients.doors(),
             is_stopping: self.is_stopping,
+            repair_bytes_per_second: self.volume.repair_rate(),
             repairs: self.repairs.status(),
             notices: None,
             volume,

@@ -341,6 +341,37 @@ fn a_member_is_filled_no_faster_than_was_said_and_clients_do_not_wait_for_that()
 }
 
 #[test]
+fn how_fast_a_member_is_filled_may_be_said_while_it_is_filled() {
+    let mut trio = Trio::new(false);
+    trio.add(List::default());
+    trio.limits = Limits { range_blocks: 4, repair_rate: NonZeroU64::new(1), ..trio.limits };
+    let mut writer = Writer::start(&mut trio, 1, 0);
+    writer.write(&mut trio, 0, &(1..=40).collect::<Vec<u8>>());
+    writer.set_members(&mut trio, &members(&[0, 1, 3], &[2])).expect("a member may be replaced");
+    for _ in 0..20 {
+        wait(&mut trio, &mut writer, 1);
+    }
+    let before = status(&writer).copy.expect("it takes years");
+    let repair = before.to;
+    assert_eq!(before.bytes_per_second_max, Some(1));
+    // It is the same copy that goes on, faster.
+    let rate = NonZeroU64::new(4 * SIZE as u64);
+    writer.upstairs.set_repair_rate(rate);
+    wait(&mut trio, &mut writer, 1);
+    let copy = status(&writer).copy.expect("it goes on");
+    assert_eq!((copy.to, copy.bytes_per_second_max), (repair, rate.map(NonZeroU64::get)));
+    assert!(copy.blocks_done >= before.blocks_done);
+    writer.upstairs.set_repair_rate(None);
+    assert_eq!(status(&writer).copy.and_then(|copy| copy.bytes_per_second_max), None);
+    let since = writer.now;
+    while full(&writer) != [0, 1, 3] {
+        wait(&mut trio, &mut writer, 1);
+        assert!((writer.now - since).as_secs() < 10, "nothing holds it up");
+    }
+    are_the_same(&mut trio, &[0, 1, 3]);
+}
+
+#[test]
 fn a_member_that_clients_may_wait_for_is_brought_up_as_fast_as_it_goes() {
     let mut trio = Trio::new(false);
     trio.limits = Limits { range_blocks: 4, repair_rate: NonZeroU64::new(1), ..trio.limits };
