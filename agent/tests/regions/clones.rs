@@ -235,9 +235,8 @@ async fn snapshots_are_taken_and_deleted_by_who_has_the_newest_right_and_as_ofte
     ] {
         assert!(late.contains("stale_epoch"), "{late}");
     }
-    // Of a name that has another content.
-    let other = said(client.put_region_snapshot(region, origin.snapshot, 6).await);
-    assert!(other.contains("region_snapshot_refused") && other.contains("of position 1.24"), "{other}");
+    // It is there, and stays what it is, whatever was written since.
+    client.put_region_snapshot(region, origin.snapshot, 6).await.unwrap();
     let read = |snapshot| {
         let read = Peer::read_snapshot(origin.address, (region, origin.set, snapshot), 0);
         read.map(|bytes| bytes.first().copied())
