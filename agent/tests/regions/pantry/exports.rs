@@ -2,7 +2,7 @@
 
 use super::{
     BLOCK, BLOCKS, HELD, SIZE, attached, content, elsewhere, ended, id, import, import_from, is, is_active,
-    left, pantry_was_killed, put, read, sockets, state, uri, whole,
+    is_fenced, left, pantry_was_killed, put, read, sockets, state, uri, whole,
 };
 use crate::{
     agent::{Agent, Owned},
@@ -69,12 +69,7 @@ async fn a_volume_that_is_held_elsewhere_is_refused_by_name_and_nothing_has_chan
     assert!(agent.command(&["volume", "stop", "5.json"]).status().unwrap().success());
     assert!(holder.0.wait().unwrap().success());
     let _next = elsewhere(&agent, &ConstructionRequest { epoch: 7, ..request.clone() }, 7);
-    agent
-        .eventually(async || match state(&agent, &request).await {
-            PantryVolumeState::Fenced => Ok(()),
-            other => Err(other),
-        })
-        .await;
+    is_fenced(&agent, &request).await;
     is(uri(&agent, &request, false).await, Code::PantryFenced);
     let request = ConstructionRequest { epoch: 8, ..request };
     put(&agent, &request, Activate::Now).await.unwrap();
@@ -437,12 +432,7 @@ async fn an_export_of_a_volume_that_is_held_elsewhere_is_refused_and_one_that_wa
     let sits = Sits::at(&agent, &request, &writes).await;
     let _taken = elsewhere(&agent, &ConstructionRequest { epoch: 2, ..request.clone() }, 2);
     is_active(&agent, 2);
-    agent
-        .eventually(async || match state(&agent, &request).await {
-            PantryVolumeState::Fenced => Ok(()),
-            other => Err(other),
-        })
-        .await;
+    is_fenced(&agent, &request).await;
     for read_only in [false, true] {
         is(export(&agent, &request, tcp(read_only)).await, Code::PantryFenced);
     }

@@ -1,8 +1,8 @@
 //! Encrypted volumes: who gives which key, who dies, and where the key is never found.
 
 use super::{
-    BLOCK, BLOCKS, SIZE, attached, content, ended, id, import, is, pantry_pid, pantry_was_killed, put,
-    put_as, read, sockets, state, whole,
+    BLOCK, BLOCKS, SIZE, attached, content, ended, id, import, is, is_fenced, pantry_pid, pantry_was_killed,
+    put, put_as, read, sockets, state, whole,
 };
 use crate::{
     agent::Agent,
@@ -159,12 +159,7 @@ async fn after_its_pantry_was_killed_an_encrypted_volume_needs_its_key_again() {
     let taken = ConstructionRequest { id: uuid::Uuid::now_v7(), ..third.clone() };
     let by = agent.client.put_encrypted_pantry_volume(id(&taken), query, &taken, &text(&key)).await;
     assert_eq!(by.unwrap().volume.unwrap().state, PantryVolumeState::Active);
-    agent
-        .eventually(async || match state(&agent, &next).await {
-            PantryVolumeState::Fenced => Ok(()),
-            other => Err(other),
-        })
-        .await;
+    is_fenced(&agent, &next).await;
     let fourth = ConstructionRequest { epoch: 4, ..next };
     is(put(&agent, &fourth, Activate::Now).await, Code::VolumeKeyMissing);
     assert_eq!(state(&agent, &fourth).await, PantryVolumeState::Fenced);

@@ -205,6 +205,16 @@ fn is_active(agent: &Agent, epoch: u32) {
     assert!(agent.command(&wait).status().unwrap().success(), "{}", agent.log());
 }
 
+/// Waits until somebody else has taken it over.
+async fn is_fenced(agent: &Agent, request: &ConstructionRequest) {
+    agent
+        .eventually(async || match state(agent, request).await {
+            PantryVolumeState::Fenced => Ok(()),
+            other => Err(other),
+        })
+        .await;
+}
+
 /// The head of an import, as it is sent.
 fn head(agent: &Agent, request: &ConstructionRequest, query: &str, length: &str) -> (String, Vec<u8>) {
     let address = agent.address();

@@ -1,9 +1,10 @@
 //! What lies under a volume is copied in by its Pantry, and then given up.
 
 use super::{
-    BLOCK, SIZE, attached, content, elsewhere, ended, id, import, import_from, is, is_active, put, read,
+    BLOCK, SIZE, attached, content, elsewhere, ended, id, import, import_from, is, is_active, is_fenced, put,
+    read,
     refusals::{cut_off, shown},
-    state, whole,
+    whole,
 };
 use crate::{
     agent::Agent,
@@ -14,7 +15,7 @@ use ids::JobId;
 use problem::Code;
 use sled_client::pantry::{
     Activate, ImportQuery, ImportRequest, PantryJob, PantryJobKind, PantryJobPhase, PantryJobState,
-    PantryVolumeState, RequestResult, ScrubRequest,
+    RequestResult, ScrubRequest,
 };
 use std::{fs, time::Duration};
 use volume_repair::{ConstructionRequest, FilePart, SubVolume};
@@ -89,12 +90,7 @@ async fn a_job_that_was_asked_for_before_is_the_answer_also_when_it_could_not_be
 
     let _other = elsewhere(&agent, &without, 2);
     is_active(&agent, 2);
-    agent
-        .eventually(async || match state(&agent, &request).await {
-            PantryVolumeState::Fenced => Ok(()),
-            other => Err(other),
-        })
-        .await;
+    is_fenced(&agent, &request).await;
     is(agent.client.pantry_scrub(volume, &ORDER).await, Code::PantryFenced);
     assert_eq!(agent.client.pantry_scrub(volume, &again(&scrub)).await.unwrap(), scrub);
     assert_eq!(agent.client.pantry_copy_parent(volume, &again(&copy)).await.unwrap(), copy);

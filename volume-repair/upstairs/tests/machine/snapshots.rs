@@ -13,13 +13,8 @@ fn one_that_only_one_member_has_ends_in_time_and_says_which_one_has_it() {
     writer.write(&mut trio, 3, &[1]);
     trio.away = vec![1, 2];
     let snapshot = SnapshotId(Uuid::from_u128(77));
-    let (begun, id) = (writer.now, writer.ask(&mut trio, Job::Snapshot(snapshot)));
-    let mut end = writer.end_of(id);
-    while end.is_none() && writer.now < begun + Duration::from_secs(60) {
-        writer.tick(&mut trio);
-        end = writer.end_of(id);
-    }
-    let waited = writer.now - begun;
+    let id = writer.ask(&mut trio, Job::Snapshot(snapshot));
+    let (end, waited) = writer.wait_for(&mut trio, id);
     assert!((Duration::from_secs(10)..Duration::from_secs(11)).contains(&waited), "{waited:?}");
     let Some(Err(JobError::Snapshot { why, .. })) = end else { panic!("{end:?}") };
     let first = ids::RegionId(Uuid::from_u128(1)).to_string();
@@ -47,11 +42,7 @@ fn asked_for_once_more_it_is_the_one_that_is_there_whatever_was_written_since() 
     let snapshot = SnapshotId(Uuid::from_u128(77));
     trio.away = vec![2];
     let first = writer.ask(&mut trio, Job::Snapshot(snapshot));
-    let mut end = writer.end_of(first);
-    while end.is_none() {
-        writer.tick(&mut trio);
-        end = writer.end_of(first);
-    }
+    let (end, _) = writer.wait_for(&mut trio, first);
     assert_eq!((end, writer.snapshots[&first].len()), (Some(Ok(())), 2));
 
     // The third one takes it now: what it has is another content.
@@ -93,14 +84,8 @@ fn one_that_cannot_be_begun_is_not_begun_later_than_it_is_waited_for() {
     trio.away = vec![0, 1, 2];
     let write = |block| Job::Write { first: block, bytes: vec![1; SIZE].into(), is_durable: false };
     let writes: Vec<_> = (0..3).map(|block| writer.ask(&mut trio, write(block))).collect();
-    let (begun, snapshot) = (writer.now, SnapshotId(Uuid::from_u128(77)));
-    let id = writer.ask(&mut trio, Job::Snapshot(snapshot));
-    let mut end = writer.end_of(id);
-    while end.is_none() && writer.now < begun + Duration::from_secs(60) {
-        writer.tick(&mut trio);
-        end = writer.end_of(id);
-    }
-    let waited = writer.now - begun;
+    let id = writer.ask(&mut trio, Job::Snapshot(SnapshotId(Uuid::from_u128(77))));
+    let (end, waited) = writer.wait_for(&mut trio, id);
     assert!((Duration::from_secs(10)..Duration::from_secs(11)).contains(&waited), "{waited:?}");
     let Some(Err(JobError::Snapshot { why, .. })) = end else { panic!("{end:?}") };
     assert!(why.contains("no member was asked"), "{why}");

@@ -357,6 +357,21 @@ impl Writer {
         self.ended.remove(&id)
     }
 
+    /// How it ends, if it does within a minute, and after how long.
+    pub(crate) fn wait_for(
+        &mut self,
+        trio: &mut Trio,
+        id: JobId,
+    ) -> (Option<Result<(), JobError>>, Duration) {
+        let begun = self.now;
+        let mut end = self.end_of(id);
+        while end.is_none() && self.now < begun + Duration::from_secs(60) {
+            self.tick(trio);
+            end = self.end_of(id);
+        }
+        (end, self.now - begun)
+    }
+
     pub(crate) fn job(&mut self, trio: &mut Trio, job: Job) -> Result<(), JobError> {
         self.parts.clear();
         let id = self.ask(trio, job);
