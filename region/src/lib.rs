@@ -40,6 +40,7 @@ mod open;
 mod pages;
 mod places;
 mod position;
+mod reading;
 mod region;
 mod ring;
 mod rules;
@@ -57,6 +58,7 @@ pub use look::{Inside, Outside, SnapshotAtRest, look_inside, look_outside};
 pub use map::{SEAL, Seal};
 pub use open::{CreateError, NewRegion, OpenError, Opening, create, create_clone, destroy, open};
 pub use position::Position;
+pub use reading::{ReadBeside, Reading};
 pub use region::{Failed, Held, Region, What, checksum};
 pub use rules::Rule;
 pub use snapshots::{

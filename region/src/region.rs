@@ -17,6 +17,7 @@ use crate::{
     map::{Content, Entry, Seal},
     pages::Pages,
     position::Position,
+    reading,
     sealed::PAGE,
     snapshots::{Deleted, Home, Snapshot},
     superblock::Identity,
@@ -248,7 +249,11 @@ impl Region {
         Ok(digest_of(&self.look(blocks)?, is_sealed))
     }
 
-    fn each_entry(&mut self, blocks: Range<u64>, mut show: impl FnMut(Entry)) -> Result<(), Failed> {
+    pub(crate) fn each_entry(
+        &mut self,
+        blocks: Range<u64>,
+        mut show: impl FnMut(Entry),
+    ) -> Result<(), Failed> {
         self.check_in_use()?;
         check_range(&blocks, self.identity.geometry.blocks);
         let Region { file, tree, pages, .. } = self;
@@ -258,32 +263,8 @@ impl Region {
 
     /// The bytes of those that have some.
     pub(crate) fn read_entries(&self, entries: &[Entry], bytes: &mut Vec<u8>) {
-        let mut runs: Vec<Range<u64>> = Vec::new();
-        for entry in entries {
-            let Content::Bytes { place, .. } = entry.content else { continue };
-            match runs.last_mut() {
-                Some(run) if run.end == place => run.end += 1,
-                _ => runs.push(place..place + 1),
-            }
-        }
-        for run in runs.into_iter().flat_map(|run| self.layout.parts(run)) {
-            self.read_places(run, bytes);
-        }
-    }
-
-    /// The bytes of places that follow each other in the file. If the disk does not give them back together, one by one.
-    fn read_places(&self, run: Range<u64>, bytes: &mut Vec<u8>) {
         let size = self.identity.geometry.block_size.bytes();
-        let (start, count) = (bytes.len(), (run.end - run.start) as usize);
-        if self.file.append_exact_at(self.layout.data_at(run.start), count * size, bytes).is_ok() {
-            return;
-        }
-        bytes.resize(start + count * size, 0);
-        for (place, block) in run.zip(bytes[start..].chunks_exact_mut(size)) {
-            if self.file.read_exact_at(self.layout.data_at(place), block).is_err() {
-                block.fill(0);
-            }
-        }
+        reading::read_entries((self.file.as_ref(), &self.layout, size), entries, bytes);
     }
 
     /// Whoever uses it has tried often enough: it is of no use from now on.

@@ -46,5 +46,7 @@ named_rules::named_rules! {
         OlderOnesGetItsPages,
         /// A page that is newer than a snapshot is not taken for its.
         NoNewerPageIsTaken,
+        /// Bytes that were read beside the writer are what the map said of them, or are read again.
+        ReadBesideIsChecked,
     }
 }

@@ -52,6 +52,8 @@ fn an_opening_finds_a_whole_state_that_is_not_older_than_what_was_durable() {
         found.deleted += one.deleted;
         found.late += one.late;
         found.with_tracts += one.with_tracts;
+        found.read_beside += one.read_beside;
+        found.read_again += one.read_again;
     }
     eprintln!("{found:?}");
     if is_all {
@@ -64,6 +66,7 @@ fn an_opening_finds_a_whole_state_that_is_not_older_than_what_was_durable() {
                 && found.with_tracts > 50,
             "{found:?}"
         );
+        assert!(found.read_beside > 300 && found.read_again > 30, "{found:?}");
         assert!(found.checkpoints > 30 && found.groups > 20 && found.failed_syncs > 30, "{found:?}");
     }
 }

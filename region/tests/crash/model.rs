@@ -24,9 +24,17 @@ pub(crate) struct State {
 impl State {
     /// All blocks were read, and hold this.
     pub(crate) fn check(&self, geometry: Geometry, held: &[Held], bytes: &[u8]) {
+        assert_eq!(held.len(), self.blocks.len());
+        self.check_from(0, geometry, held, bytes);
+    }
+
+    /// Some blocks were read, from this one on.
+    pub(crate) fn check_from(&self, first: usize, geometry: Geometry, held: &[Held], bytes: &[u8]) {
         let size = geometry.block_size.bytes();
         let mut bytes = bytes.chunks_exact(size);
-        for (block, (held, (version, content))) in (0..).zip(held.iter().zip(&self.blocks)) {
+        for (block, (held, (version, content))) in
+            (first as u64..).zip(held.iter().zip(&self.blocks[first..]))
+        {
             assert_eq!(held.version, *version, "block {block} at {}", self.applied);
             match (held.what, content) {
                 (What::Never, Content::Never) | (What::Zeros, Content::Zeros) => {}
@@ -44,6 +52,11 @@ impl State {
             }
         }
         assert!(bytes.next().is_none());
+    }
+
+    /// Whether these are the versions of blocks from this one on.
+    pub(crate) fn has_versions(&self, first: usize, held: &[Held]) -> bool {
+        held.iter().zip(&self.blocks[first..]).all(|(held, (version, _))| held.version == *version)
     }
 }
 

@@ -10,7 +10,8 @@ use ids::{RegionId, RegionSetId, SnapshotId};
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
 use region::{
     BlockSize, Checkpoint, CheckpointEnd, Checkpointed, Control, Failed, Geometry, Going, Gone, Identity,
-    List, NewRegion, Opening, Position, Promotion, Region, Staged, Sync, Synced, Taken, Taking, WriteError,
+    List, NewRegion, Opening, Position, Promotion, ReadBeside, Reading, Region, Staged, Sync, Synced, Taken,
+    Taking, WriteError,
 };
 use std::sync::Arc;
 use uuid::Uuid;
@@ -29,6 +30,8 @@ pub(crate) struct UnderWay {
     pub(crate) taken: Option<(Taken, State)>,
     pub(crate) going: Option<Going>,
     pub(crate) gone: Option<Gone>,
+    pub(crate) reading: Option<(Reading, State)>,
+    pub(crate) read: Option<(ReadBeside, State)>,
 }
 
 pub(crate) struct World {
@@ -75,6 +78,9 @@ pub(crate) struct Found {
     /// Those that somebody wanted to be taken behind that.
     pub(crate) late: u32,
     pub(crate) with_tracts: u32,
+    /// Reads that were made beside writes and had what was there when they were begun, and those that something came between of.
+    pub(crate) read_beside: u32,
+    pub(crate) read_again: u32,
 }
 
 impl World {
@@ -198,6 +204,43 @@ impl World {
         state.check(self.geometry, &held, &bytes);
         let lost = state.blocks.iter().filter(|(_, content)| matches!(content, Content::Lost(_))).count();
         assert_eq!(region.lost_blocks(), lost as u64);
+    }
+
+    fn step_of_reads(&mut self) {
+        if let Some((reading, state)) = self.under_way.reading.take() {
+            self.under_way.read = Some((reading.run(), state));
+        } else if self.under_way.read.is_some() {
+            self.end_read();
+        } else {
+            self.begin_read();
+        }
+    }
+
+    fn begin_read(&mut self) {
+        let state = self.now().clone();
+        let first = self.random.random_range(0..self.geometry.blocks);
+        let end = self.random.random_range(first..self.geometry.blocks) + 1;
+        match self.region.as_mut().expect("it is open").begin_read(first..end) {
+            Ok(reading) => self.under_way.reading = Some((reading, state)),
+            Err(failed) => self.expect_power_cut(&failed),
+        }
+    }
+
+    /// What it has is of one moment: when it was begun, or now.
+    fn end_read(&mut self) {
+        let Some((read, before)) = self.under_way.read.take() else { return };
+        let blocks = read.blocks();
+        let first = usize::try_from(blocks.start).expect("few");
+        let (held, bytes) = match self.region.as_mut().expect("it is open").end_read(read) {
+            Ok(read) => read,
+            Err(failed) => return self.expect_power_cut(&failed),
+        };
+        assert_eq!(held.len() as u64, blocks.end - blocks.start);
+        let is_before = before.has_versions(first, &held);
+        let state = if is_before { &before } else { self.now() };
+        state.check_from(first, self.geometry, &held, &bytes);
+        let counted = if is_before { &mut self.found.read_beside } else { &mut self.found.read_again };
+        *counted += 1;
     }
 
     pub(crate) fn some_writes(&mut self, at_most: usize) -> Vec<NewBlocks> {
@@ -438,6 +481,9 @@ impl World {
     pub(crate) fn step(&mut self) {
         if self.snapshots_weight > 0 && self.random.random_ratio(self.snapshots_weight, 20) {
             return self.step_of_snapshots();
+        }
+        if self.random.random_ratio(1, 6) {
+            return self.step_of_reads();
         }
         match self.random.random_range(0..100) {
             0..43 => self.write(),
