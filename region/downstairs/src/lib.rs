@@ -48,7 +48,7 @@ pub use clones::{
 pub use content::in_hex;
 pub use control::{Control, socket_of};
 pub use disk::{Disk, DiskError};
-pub use member::{ConnectionId, EPOCHS_AT_ONCE, Effect, Ended, Member, NotCloned, Work};
+pub use member::{Asked, ConnectionId, EPOCHS_AT_ONCE, Effect, Ended, Member, NotCloned, Work};
 pub use region::DELETED_MAX as SNAPSHOTS_DELETED_MAX;
 pub use room::SNAPSHOTS_TIMES;
 pub use rules::Rule;

@@ -1,5 +1,5 @@
 //! One region, served: what is done in which order, and what has to wait. Decides; touches no socket and no clock. Who may write it:
-//! [`fencing`]; syncs and checkpoints: [`work`].
+//! [`fencing`]; syncs and checkpoints: [`work`]; long reads: [`beside`].
 //!
 //! Requests of the promoted connection are done in their order. What cannot be done yet keeps those behind it waiting:
 //!
@@ -10,15 +10,18 @@
 //!                              └── an error that stays ──► the region has failed: everybody is told, and closed
 //! ```
 
+mod beside;
 mod cloning;
 mod fencing;
 mod work;
 
+pub use beside::Asked;
 pub use cloning::NotCloned;
 pub use fencing::EPOCHS_AT_ONCE;
 pub use work::{Ended, Work};
 
 use crate::{queue::Queue, rules::Rule};
+use beside::Beside;
 use ids::SnapshotId;
 use region::{CloneOf, Control, Failed, Geometry, Identity, Position, Promotion, Region, Staged};
 use region_wire::{Hello, NotWelcome, Refusal, Reply, Request, VERSION, Welcome};
@@ -110,6 +113,7 @@ pub struct Member {
     /// Who wants the snapshot that is being taken, and the one that goes.
     pub(crate) taking: Option<(ConnectionId, u64, Position)>,
     pub(crate) letting_go: Option<(ConnectionId, u64)>,
+    beside: Beside,
     /// What was staged for the active connection.
     pub(crate) staged: Staged,
     /// Whether the active connection is to be told how far the stream is applied.
@@ -144,6 +148,7 @@ impl Member {
             quiet_ticks: 0,
             taking: None,
             letting_go: None,
+            beside: Beside::default(),
             staged: Staged::default(),
             tells_applied: false,
         }
@@ -174,7 +179,7 @@ impl Member {
             Some(_) if self.waits_for_disk() => !self.queue.has_room(),
             waits => waits.is_some(),
         };
-        self.active == Some(connection) && waits
+        self.active == Some(connection) && (waits || !self.beside.takes_pings())
     }
 
     /// Somebody is there, and has said Hello.
@@ -235,7 +240,7 @@ impl Member {
                 }
                 // Whatever waits for the disk: this one is still its writer's.
                 Request::Ping { id } if self.acts(connection) && self.waits_for_disk() => {
-                    effects.push(Effect::Send(connection, Reply::Pong { id }));
+                    self.pong(connection, id, &mut effects);
                 }
                 request if self.acts(connection) => self.queue.push(request),
                 Request::Ping { id } => effects.push(Effect::Send(connection, Reply::Pong { id })),
@@ -270,6 +275,7 @@ impl Member {
             Ended::Checkpoint(checkpointed) => self.end_checkpoint(checkpointed, &mut effects),
             Ended::Snapshot(taken) => self.end_snapshot(taken, &mut effects),
             Ended::LetGo(gone) => self.end_letting_go(gone, &mut effects),
+            Ended::Read(asked, read) => self.end_read(asked, *read, &mut effects),
         };
         if let Err(failed) = result {
             self.fail(&failed, &mut effects);
@@ -354,8 +360,7 @@ impl Member {
         self.waits = Some(Wait::Disk);
         self.tell_refusal(effects);
         if let Some(active) = self.active {
-            let pings = self.queue.take_pings();
-            effects.extend(pings.into_iter().map(|id| Effect::Send(active, Reply::Pong { id })));
+            self.queue.take_pings().into_iter().for_each(|id| self.pong(active, id, effects));
         }
         effects.push(Effect::TryAgain);
     }
@@ -377,7 +382,7 @@ impl Member {
         match request {
             Request::Write(..) | Request::Zero(..) | Request::Pass(_) => self.write_stream(request)?,
             Request::Flush { id } => self.flushes.push((active, id)),
-            Request::Read { id, blocks } => answer(self.read(id, blocks)?),
+            Request::Read { id, blocks } => self.read_or_begin((active, id), blocks, effects)?,
             Request::Look { id, blocks } => answer(self.look(id, blocks)?),
             Request::Digest { id, blocks } => answer(self.digest(id, blocks)?),
             Request::Hash { id, blocks } => answer(self.hash_of_clone(id, blocks)?),
@@ -387,7 +392,7 @@ impl Member {
             Request::Commit { id, applied } => answer(self.commit(id, applied)?),
             Request::SetList { id, list } => answer(self.set_list(id, list)?),
             Request::Join(position) => self.join(position)?,
-            Request::Ping { id } => answer(Reply::Pong { id }),
+            Request::Ping { id } => self.pong(active, id, effects),
             Request::Snapshot { id, snapshot, at } => self.snapshot(active, (id, snapshot, at), effects)?,
             Request::DeleteSnapshot { id, snapshot } => {
                 self.delete_snapshot(active, (id, snapshot), effects)?;
@@ -457,6 +462,7 @@ impl Member {
         self.is_refusal_told = false;
         self.flushes.clear();
         self.served.clear();
+        self.beside.forget_pings();
         self.taking.take_if(|(asker, ..)| !self.locals.contains(asker));
         self.letting_go.take_if(|(asker, _)| !self.locals.contains(asker));
         self.tells_applied = false;

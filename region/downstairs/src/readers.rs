@@ -116,7 +116,7 @@ impl Member {
                 self.note_read(snapshot)?;
                 let mut bytes = Vec::with_capacity(self.check_read(blocks).map_err(NoAnswer::Wrong)?);
                 let held = self.region.read_snapshot(snapshot, blocks.range(), &mut bytes)?;
-                Ok(read_reply(id, blocks, held, bytes))
+                Ok(read_reply(id, blocks.first, held, bytes))
             }
             Request::Hash { id, blocks } => {
                 self.note_read(snapshot)?;

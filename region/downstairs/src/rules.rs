@@ -22,6 +22,8 @@ named_rules::named_rules! {
         FullIsDurable,
         /// A flush is answered by a sync that began after it.
         FlushIsBehindItsSync,
+        /// A Ping is answered behind the reads that were asked before it.
+        PongIsBehindReads,
         /// A block that was zeroed or trimmed is not one that nobody ever wrote.
         TrimIsNotUnwritten,
         /// Copies go onto members that are not full.

@@ -114,7 +114,7 @@ impl Member {
     pub(crate) fn read(&mut self, id: u64, blocks: Blocks) -> Result<Reply, NotDone> {
         let mut bytes = Vec::with_capacity(self.check_read(blocks).map_err(NotDone::Wrong)?);
         let held = self.region.read(blocks.range(), &mut bytes)?;
-        Ok(read_reply(id, blocks, held, bytes))
+        Ok(read_reply(id, blocks.first, held, bytes))
     }
 
     pub(crate) fn look(&mut self, id: u64, blocks: Blocks) -> Result<Reply, NotDone> {
@@ -146,9 +146,9 @@ impl Member {
     }
 }
 
-pub(crate) fn read_reply(id: u64, blocks: Blocks, held: Vec<Held>, bytes: Vec<u8>) -> Reply {
+pub(crate) fn read_reply(id: u64, first: u64, held: Vec<Held>, bytes: Vec<u8>) -> Reply {
     let whats = held.into_iter().map(|held| held.what).collect();
-    Reply::Read { id, first: blocks.first, whats, bytes: Bytes::from(bytes) }
+    Reply::Read { id, first, whats, bytes: Bytes::from(bytes) }
 }
 
 /// What its writer is told of what the disk refuses.

@@ -6,8 +6,8 @@
 //!             └── nobody is ──► a new thread takes it ──► idle ──10 s without a task──► ends, but for one
 //! ```
 //!
-//! A region has a sync and a checkpoint under way at most, so there are never more than two for each region that is written just now;
-//! and none that a region keeps while nobody uses it. No task waits for one of another region: that one may be held up.
+//! A region has a sync, a checkpoint and [sixteen reads](crate::member) under way at most, so there are never more threads than that for each
+//! region that is used just now; and none that a region keeps while nobody uses it. No task waits for one of another region: that one may be held up.
 
 use std::{
     collections::VecDeque,

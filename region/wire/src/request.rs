@@ -71,7 +71,8 @@ pub enum Request {
         /// Comes back.
         id: u64,
     },
-    /// What do these blocks hold?
+    /// What do these blocks hold, at one moment behind the requests before it? Long reads may be answered behind later requests; a Ping is
+    /// answered behind all reads before it.
     Read {
         /// Comes back.
         id: u64,

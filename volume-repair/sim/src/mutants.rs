@@ -13,6 +13,7 @@
 //! | `FullIsDurable` | an Upstairs has the target flushed between the last copy and the list | the same |
 //! | `PromotionIsDurable` | nothing is acknowledged before a list of this epoch is kept, and what is kept with it is the promotion; before, only the connection is used that was promoted, and it does not outlive the process | the same |
 //! | `EpochsRiseSlowly` | the coordinator gives epochs one by one | the same |
+//! | `PongIsBehindReads` | a disk there does everything it is asked, sooner or later | the same |
 //! | `OnlyProvenIsRead`, `HashesAreCompared` | nobody is cloned there | the same |
 //! | `ListIsKeptByAll` | of a list of three any two have what was acknowledged, of one that was to get a third one of the two; and nobody keeps one without having what is before it. It keeps the third in the choice | `activation` of the Upstairs |
 //! | `NewerListsCountForWhoKeptThem` | two lists that follow each other have to be kept by one member each, and the power of one that kept the newer one has to fail behind a write: a seed in ten thousand | the same |
@@ -40,7 +41,7 @@ pub enum Mutant {
 }
 
 /// Those that are a second line.
-const SECOND_LINE: [Mutant; 17] = [
+const SECOND_LINE: [Mutant; 18] = [
     Mutant::Downstairs(downstairs::Rule::NoGaps),
     Mutant::Downstairs(downstairs::Rule::BaseIsApplied),
     Mutant::Downstairs(downstairs::Rule::OnlyFillingInstalls),
@@ -48,6 +49,7 @@ const SECOND_LINE: [Mutant; 17] = [
     Mutant::Downstairs(downstairs::Rule::FullIsDurable),
     Mutant::Downstairs(downstairs::Rule::PromotionIsDurable),
     Mutant::Downstairs(downstairs::Rule::EpochsRiseSlowly),
+    Mutant::Downstairs(downstairs::Rule::PongIsBehindReads),
     Mutant::Downstairs(downstairs::Rule::OnlyProvenIsRead),
     Mutant::Downstairs(downstairs::Rule::HashesAreCompared),
     // A member that takes one of another position says so, and does not count.

@@ -35,6 +35,7 @@ fn of_a_member(rule: Member) -> Option<&'static str> {
         Member::PromotionIsDurable | Member::EpochsRiseSlowly | Member::PromotionOutlivesConnections => {
             "leaving_out_a_rule_of_fencing_lets_a_second_writer_in"
         }
+        Member::PongIsBehindReads => "leaving_out_that_pings_wait_for_reads_is_noticed",
         Member::SnapshotAtItsPosition => "leaving_out_that_a_snapshot_is_of_its_position_is_noticed",
         Member::OnlyProvenIsRead => {
             "a_clone_holds_what_its_source_held_and_is_read_when_that_is_proven_and_never_before"

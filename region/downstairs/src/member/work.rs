@@ -1,11 +1,14 @@
-//! What a member has to do on its disk that takes long: syncs and checkpoints. When one is begun, and what follows when it has ended.
+//! What a member has to do on its disk that takes long: syncs and checkpoints; and, [`beside`](super::beside), long reads. When one is begun, and what follows when it has ended.
 
 use crate::{
-    member::{Effect, Member, Wait},
+    member::{Asked, Effect, Member, Wait},
     rules::Rule,
     stream::waits,
 };
-use region::{Checkpoint, CheckpointEnd, Checkpointed, Failed, Going, Gone, Sync, Synced, Taken, Taking};
+use region::{
+    Checkpoint, CheckpointEnd, Checkpointed, Failed, Going, Gone, ReadBeside, Reading, Sync, Synced, Taken,
+    Taking,
+};
 use region_wire::Reply;
 
 /// When so many bytes of blocks have been written since the last sync was begun, another one is.
@@ -28,6 +31,8 @@ pub enum Work {
     Snapshot(Box<Taking>),
     /// What is left of a snapshot that was deleted.
     LetGo(Box<Going>),
+    /// Blocks that are read beside.
+    Read(Asked, Box<Reading>),
 }
 
 impl Work {
@@ -39,6 +44,7 @@ impl Work {
             Work::Checkpoint(checkpoint) => Ended::Checkpoint(checkpoint.run()),
             Work::Snapshot(taking) => Ended::Snapshot(taking.run()),
             Work::LetGo(going) => Ended::LetGo(going.run()),
+            Work::Read(asked, reading) => Ended::Read(asked, Box::new(reading.run())),
         }
     }
 }
@@ -54,6 +60,8 @@ pub enum Ended {
     Snapshot(Taken),
     /// What was left of one that was deleted.
     LetGo(Gone),
+    /// Blocks that were read beside.
+    Read(Asked, Box<ReadBeside>),
 }
 
 impl Member {
