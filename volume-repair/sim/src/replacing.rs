@@ -9,8 +9,9 @@
 //!                              └── that one has died before, and no later one becomes active with R' ──► R again
 //! ```
 //!
-//! A change is kept before anybody makes it, so that whoever begins later has it. One with members that are gone is taken back only if all
-//! members tell that the list still has them. Those that are gone may come back at any time: nobody who begins with the newest request asks
+//! A change is kept before anybody makes it, so that whoever begins later has it. One with members that are gone is taken back only while the
+//! newest Upstairs has been told by all members that the list still has them, and cannot begin: then no older one makes it any more, also not
+//! with what it has sent and nobody has got, and this one has asked nobody to. Those that are gone may come back at any time: nobody who begins with the newest request asks
 //! them.
 
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
 use ids::RegionId;
 use rand::Rng;
 use std::time::Duration;
-use upstairs::{MEMBERS_MAX, Members, MembersError, PhaseName, Status};
+use upstairs::{MEMBERS_MAX, MemberState, Members, MembersError, PhaseName, Status};
 
 /// Sleds at most.
 const SLEDS_MAX: usize = 14;
@@ -186,6 +187,11 @@ impl World {
     fn take_back(&mut self, writer: usize) -> Result<(), Broken> {
         let Some(change) = &mut self.change else { return Ok(()) };
         change.tries += 1;
+        let Status { phase, members, .. } = self.writers[writer].upstairs.status(self.now);
+        let have_all_told = members.iter().all(|member| member.state == MemberState::Told);
+        if phase != PhaseName::Gathering || !have_all_told {
+            return Ok(());
+        }
         let sleds = self.request.wanted.iter().chain(&self.request.leaving);
         let lists = sleds.map(|sled| Some(&self.sleds[*sled].member.as_ref()?.region().control().list));
         let Some(lists) = lists.collect::<Option<Vec<_>>>() else { return Ok(()) };
