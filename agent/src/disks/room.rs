@@ -1,4 +1,4 @@
-//! What is asked of a disk for a region. Owns how much more than the region's file that is.
+//! What is asked of a disk for a region. Owns how much more than the region's file that is, and that one at a time is promised it.
 //!
 //! | | reserved | may be taken |
 //! |---|---|---|
@@ -14,6 +14,7 @@ use datasets::{Attempts, Dataset, DatasetError, QUOTA_BYTES_MAX, Size};
 use downstairs::SNAPSHOTS_TIMES;
 use durable_fs::RealDisk;
 use std::{sync::Arc, time::Duration};
+use tokio::sync::{Mutex, MutexGuard};
 
 /// Beyond a region's file, its dataset has so many bytes, for the file system's own record of it; and it is a multiple of them.
 const STEP: u64 = 1 << 20;
@@ -27,6 +28,14 @@ const TIMES: u64 = 1 + SNAPSHOTS_TIMES;
 
 /// How long the look at the snapshots of one region may take: those of a large one have some GiB of maps, and disks that work give back 100 MiB in a second.
 const REGION_LIMIT: Duration = Duration::from_secs(60);
+
+/// What one disk has to promise. What it has left is asked of it, and promised by a dataset that is made: in between nobody else may. Cheap to clone;
+/// clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Room(Arc<Mutex<()>>);
+
+/// The right to promise a disk's room. Whoever waits for it waits for calls to the disk, each of which ends within its limits.
+pub(crate) type Promising<'a> = MutexGuard<'a, ()>;
 
 impl DiskKind {
     /// Bytes that are reserved for a region whose file has so many.
@@ -48,6 +57,11 @@ impl DiskKind {
 }
 
 impl Disk {
+    /// Waits until nobody else promises anything of its room, and nobody will until that is given back.
+    pub(crate) async fn promising(&self) -> Promising<'_> {
+        self.room.0.lock().await
+    }
+
     /// Bytes that the snapshots of its regions may still come to need, where the disk does not keep them itself. That takes as long as there are maps
     /// to be read; who asks meanwhile shares the next look.
     ///
