@@ -183,6 +183,31 @@ fn what_is_written_is_kept_by_snapshots_and_clones() {
     });
 }
 
+/// Where its dataset is to be seen there is nothing, so there is no snapshot to be seen either: that is not that it has none.
+#[test]
+fn a_region_that_something_hides_is_not_destroyed_as_one_without_snapshots() {
+    run("a_region_that_something_hides_is_not_destroyed_as_one_without_snapshots", async |pool, agent| {
+        served(agent).await;
+        let origin = Origin::on(agent).await;
+        let mountpoint = pool.root().join(origin.region.to_string());
+        command(&["mount", "-t", "tmpfs", "none", mountpoint.as_str()]);
+        for _ in 0..2 {
+            let refused = said(agent.client.delete_region(origin.region, 5).await);
+            assert!(refused.contains("disk_unusable") && refused.contains("findmnt"), "{refused}");
+        }
+        let told = agent.client.region(origin.region).await.unwrap();
+        assert!(
+            told.state == RegionState::Created
+                && told.reason.unwrap().contains("is not what is to be seen at")
+        );
+        assert_eq!(datasets(), [DATASET.to_owned(), format!("{DATASET}/{}", origin.region)]);
+        command(&["umount", mountpoint.as_str()]);
+        let refused = said(agent.client.delete_region(origin.region, 5).await);
+        assert!(refused.contains("region_has_snapshots"), "{refused}");
+        origin.is_as_it_was(3);
+    });
+}
+
 #[test]
 fn a_region_that_has_all_of_its_quota_waits_for_room_and_no_other_one_does() {
     run("a_region_that_has_all_of_its_quota_waits_for_room_and_no_other_one_does", async |_, agent| {

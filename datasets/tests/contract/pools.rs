@@ -81,6 +81,27 @@ pub(crate) async fn a_dataset_that_is_not_mounted_is_mounted_by_whoever_asks(ben
     assert_eq!(fs::read(made.directory.join("region")).unwrap(), b"kept");
 }
 
+/// ZFS calls it mounted, and what is there is empty: whoever looks for a region's snapshots there must not find that it has none.
+pub(crate) async fn a_dataset_that_something_hides_is_not_taken_for_an_empty_one(bench: Bench) {
+    let disk = bench.open();
+    let (region, snapshot) = (RegionId::generate(), SnapshotId::generate());
+    let made = disk.create(region, SIZE).await.unwrap();
+    fs::write(made.directory.join("region"), "kept").unwrap();
+    disk.snapshot(region, snapshot).await.unwrap();
+    let mountpoint = made.directory.parent().unwrap();
+    command(&["mount", "-t", "tmpfs", "none", mountpoint.as_str()]);
+    let words = refused(disk.find(region).await, "not_mounted");
+    let (dataset, findmnt) = (format!("tank/bobsled/{region}"), format!("findmnt {mountpoint}"));
+    assert!(words.contains(&dataset) && words.contains(&findmnt), "{words}");
+    refused(disk.create(region, SIZE).await, "not_mounted");
+    assert_eq!(fs::read_dir(mountpoint).unwrap().count(), 0, "something was made there");
+    // Others are not kept from theirs.
+    assert!(disk.create(RegionId::generate(), SIZE).await.unwrap().mounted);
+    command(&["umount", mountpoint.as_str()]);
+    assert_eq!(disk.find(region).await.unwrap().unwrap().directory, made.directory);
+    assert_eq!(fs::read(made.directory.join("region")).unwrap(), b"kept");
+}
+
 pub(crate) async fn a_foreign_snapshot_or_clone_keeps_what_it_depends_on(bench: Bench) {
     let disk = bench.open();
     let (region, snapshot) = (RegionId::generate(), SnapshotId::generate());
