@@ -463,7 +463,7 @@ impl Shared {
             used: if is_there { seen.ok().flatten().map(|dataset| dataset.used_bytes) } else { Some(0) },
             executor_epoch,
             snapshots,
-            clone: clone.and_then(Result::ok).map(clones::shown),
+            clone: clone.and_then(Result::ok).map(|status| clones::shown(record, status)),
         }
     }
 }
