@@ -28,7 +28,7 @@ pub(crate) async fn a_dataset_takes_no_more_than_its_quota(bench: Bench) {
 }
 
 /// Where nobody may take more than is reserved for him, each gets it, to the last. (Where somebody may, and fills the pool, zfs-fuse
-/// refuses others writes that it has reserved room for: that is why the crate's page says to reserve what the quota is.)
+/// refuses others writes that it has reserved room for: that is why the crate's page says to reserve what the quota is, or to see to it otherwise.)
 pub(crate) async fn all_get_what_is_reserved_if_nobody_may_take_more(bench: Bench) {
     let disk = bench.open();
     let size = Size { quota_bytes: 80 * MIB, reservation_bytes: 80 * MIB };
