@@ -122,6 +122,16 @@ pub enum DatasetError {
         /// Which disk.
         disk: String,
     },
+    /// The dataset is mounted, and its files are not to be seen.
+    #[error(
+        "{dataset} is mounted, and is not what is to be seen at {directory}: `findmnt {directory}` says what hides it; unmount that"
+    )]
+    Hidden {
+        /// Which.
+        dataset: String,
+        /// Where it is to be.
+        directory: Utf8PathBuf,
+    },
     /// The dataset has no place to be mounted at.
     #[error(
         "{disk} has the mountpoint {mountpoint:?}, so ZFS does not mount it: `zfs set mountpoint=/… {disk}`"
@@ -225,7 +235,7 @@ impl DatasetError {
             DatasetError::SnapshotsUnsupported { .. } => "snapshots_unsupported",
             DatasetError::DiskMissing { .. } => "disk_missing",
             DatasetError::NoZfs { .. } => "zfs_missing",
-            DatasetError::NotMounted { .. } => "not_mounted",
+            DatasetError::NotMounted { .. } | DatasetError::Hidden { .. } => "not_mounted",
             DatasetError::NoMountpoint { .. } => "no_mountpoint",
             DatasetError::DiskReadOnly { .. } => "disk_read_only",
             DatasetError::DiskFull { .. } => "disk_full",

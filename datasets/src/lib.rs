@@ -23,11 +23,11 @@
 //! | a snapshot | shares blocks on XFS and btrfs; elsewhere `snapshots_unsupported`: the region's format has its own | always |
 //! | what a crash leaves | a name that does not count; removed by whoever has the lock next | the same |
 //!
-//! Reserve what the quota is. A disk whose datasets may together take more than it has can be filled by one of them, and then the
-//! others do not get what was reserved for them: on directories because nobody stops a write, on `zfs-fuse` 0.7 because it
-//! refuses writes at a pool without other room (seen: 3.6 MiB written of 100 MiB reserved). OpenZFS was not tried.
-//!
-//! An agent gives regions on ZFS more than is reserved for them all the same: what their snapshots keep is counted, too.
+//! **What is reserved is promised; a quota is where a dataset is stopped, and promises nothing.** A disk whose datasets may together take more than it has can
+//! be filled by one of them, and then the others do not get what was reserved for them: on directories because nobody stops a write, on `zfs-fuse` 0.7
+//! because it refuses writes at a pool without other room (seen: 3.6 MiB written of 100 MiB reserved). OpenZFS was not tried. So reserve what the quota is, or see to it
+//! by other means that what lies between the two is only taken where there is room. An agent does that: a region may take four times what is reserved, for its snapshots, and
+//! none is taken, and no other region is made, where all that snapshots may come to need is not there (`agent/src/disks/room.rs`).
 //!
 //! **Snapshots here are nobody's yet.** The five calls about them (`snapshot`, `snapshots`, `destroy_snapshot`, `open_snapshot`,
 //! `close_snapshot`) are used by the contract suite alone: a region's snapshots are its format's own (`region/src/snapshots.rs`), the same on every

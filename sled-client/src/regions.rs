@@ -30,7 +30,7 @@ pub struct RegionRequest {
     #[serde(default)]
     pub read_only: bool,
     /// The snapshot whose content it gets, and who has it. It is `cloning` until all of that was read back and is the same, and then
-    /// `ready`: before, nobody can read it. Another request may name other members; the snapshot stays.
+    /// `ready`: before, nobody can read it. Another request may name other members, and another rate; the snapshot stays.
     #[serde(default)]
     pub source: Option<RegionSource>,
     /// Which life of the id; 1 to 2^53-1, and more than every life before. Unless said, what `members` says, or else one that the sled
@@ -52,6 +52,11 @@ pub struct RegionSource {
     pub snapshot_id: SnapshotId,
     /// Members of the region set that have it, 1 to 3: in this order they are asked.
     pub members: Vec<RegionSourceMember>,
+    /// So many bytes are copied, and read back, in a second at most; from 1 MiB on. 128 MiB, if it is null or not said. Another request may say another one,
+    /// which counts from the next MiB on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1_048_576)]
+    pub copy_bytes_per_second: Option<u64>,
 }
 
 /// A member that has a snapshot.
@@ -79,6 +84,9 @@ pub struct RegionClone {
     pub done: u64,
     /// Bytes that were copied since its Downstairs was started.
     pub copied: u64,
+    /// The rate that was said, if one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_bytes_per_second: Option<u64>,
     /// SHA-256 of its content, in hex, once that is proven.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<String>,

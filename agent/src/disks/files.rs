@@ -9,6 +9,7 @@
 //! A file's region is the first of its name, so each has one place. Only regions that have a dataset can have files. To sync "the
 //! directory" is to sync that of each region whose files were touched since the last time.
 
+use super::room::of_files;
 use camino::{Utf8Path, Utf8PathBuf};
 use datasets::region_files;
 use durable_fs::{
@@ -29,6 +30,7 @@ const ID_LENGTH: usize = 36;
 #[derive(Clone, Debug)]
 pub(super) struct RegionFiles {
     disk: Arc<dyn Storage>,
+    is_zfs: bool,
     /// Whose directories may have changes that were not synced.
     touched: Arc<Mutex<BTreeSet<RegionId>>>,
 }
@@ -36,7 +38,12 @@ pub(super) struct RegionFiles {
 impl RegionFiles {
     /// Of this disk.
     pub(super) fn new(disk: Arc<dyn Storage>) -> RegionFiles {
-        RegionFiles { disk, touched: Arc::default() }
+        RegionFiles { disk, is_zfs: false, touched: Arc::default() }
+    }
+
+    /// Of this one, which is a dataset of ZFS.
+    pub(super) fn on_zfs(disk: Arc<dyn Storage>) -> RegionFiles {
+        RegionFiles { is_zfs: true, ..RegionFiles::new(disk) }
     }
 
     /// Where on the disk a file of this region is.
@@ -155,8 +162,11 @@ impl Storage for RegionFiles {
         self.disk.identity()
     }
 
+    /// What is available is what files may have, without what ZFS keeps of them.
     fn space(&self) -> Result<Space, StorageError> {
-        self.disk.space()
+        let space = self.disk.space()?;
+        let available = if self.is_zfs { of_files(space.available) } else { space.available };
+        Ok(Space { available, ..space })
     }
 
     fn reached(&self, point: StepPoint) -> Result<(), StorageError> {

@@ -41,6 +41,7 @@ use ids::DiskId;
 use looks::Looks;
 use place::Place;
 use problem::chain;
+pub(crate) use room::Promising;
 use sled_client::disks::{
     DiskHealth, DiskKind, DiskSpace, DiskStatus, DiskStranger, DownstairsState, DownstairsStatus, ZfsStatus,
 };
@@ -64,6 +65,7 @@ pub struct Disk {
     pub name: String,
     place: Place,
     looks: Looks,
+    room: room::Room,
     /// What is on it.
     pub datasets: Arc<dyn Datasets>,
     /// Where its Downstairs listens.
@@ -106,6 +108,7 @@ impl Disk {
             datasets: place.datasets(),
             place,
             looks: Looks::default(),
+            room: room::Room::default(),
             address,
             downstairs: supervisor.standing(),
         };

@@ -1,12 +1,14 @@
-//! What is asked of a disk for a region. Owns how much more than the region's file that is.
+//! What is asked of a disk for a region. Owns how much more than the region's file that is, and that one at a time is promised it.
 //!
 //! | | reserved | may be taken |
 //! |---|---|---|
-//! | a directory | the file, and 1 to 2 MiB | four times as much, snapshots and all: its Downstairs refuses snapshots beyond that, and those for which the disk has no room |
-//! | ZFS | a sixteenth more | four times as much: a quota that ZFS keeps, snapshots and all |
+//! | a directory | the file, and 1 to 2 MiB | four times as much, snapshots and all |
+//! | ZFS | a sixteenth more | four times as much, snapshots and all: a quota that ZFS keeps, too |
 //!
-//! On directories nobody keeps room by itself for what snapshots may come to need. So what is reserved for a new region is only what they leave
-//! ([`Disk::for_snapshots`]).
+//! What is reserved is promised: a region gets it whatever others take. What it may take beyond that is for its snapshots, and is promised only with each of
+//! them: its Downstairs refuses those beyond the quota, and those for which the disk has no room. Neither kind of disk keeps that room by itself, so what is
+//! reserved for a new region is only what they leave ([`Disk::for_snapshots`]). A quota is no promise, and nobody can fill a disk by means of one: what regions may take together is
+//! more than the disk has, and what they come to take is not.
 
 use super::{Disk, looks::Found};
 use crate::config::DiskKind;
@@ -14,6 +16,7 @@ use datasets::{Attempts, Dataset, DatasetError, QUOTA_BYTES_MAX, Size};
 use downstairs::SNAPSHOTS_TIMES;
 use durable_fs::RealDisk;
 use std::{sync::Arc, time::Duration};
+use tokio::sync::{Mutex, MutexGuard};
 
 /// Beyond a region's file, its dataset has so many bytes, for the file system's own record of it; and it is a multiple of them.
 const STEP: u64 = 1 << 20;
@@ -27,6 +30,14 @@ const TIMES: u64 = 1 + SNAPSHOTS_TIMES;
 
 /// How long the look at the snapshots of one region may take: those of a large one have some GiB of maps, and disks that work give back 100 MiB in a second.
 const REGION_LIMIT: Duration = Duration::from_secs(60);
+
+/// What one disk has to promise. What it has left is asked of it, and promised by a dataset that is made: in between nobody else may. Cheap to clone;
+/// clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Room(Arc<Mutex<()>>);
+
+/// The right to promise a disk's room. Whoever waits for it waits for calls to the disk, each of which ends within its limits.
+pub(crate) type Promising<'a> = MutexGuard<'a, ()>;
 
 impl DiskKind {
     /// Bytes that are reserved for a region whose file has so many.
@@ -48,19 +59,22 @@ impl DiskKind {
 }
 
 impl Disk {
-    /// Bytes that the snapshots of its regions may still come to need, where the disk does not keep them itself. That takes as long as there are maps
-    /// to be read; who asks meanwhile shares the next look.
+    /// Waits until nobody else promises anything of its room, and nobody will until that is given back.
+    pub(crate) async fn promising(&self) -> Promising<'_> {
+        self.room.0.lock().await
+    }
+
+    /// Bytes that the snapshots of its regions may still come to need. That takes as long as there are maps to be read; who asks meanwhile shares the next
+    /// look.
     ///
     /// # Errors
     /// What is wrong with the disk.
     pub(crate) async fn for_snapshots(&self) -> Found {
-        if let DiskKind::Zfs(_) = self.kind() {
-            return Ok(0);
-        }
         let (datasets, attempts) = (Arc::clone(&self.datasets), self.attempts().within(REGION_LIMIT));
+        let kind = self.kind().clone();
         let look = async move {
             let all = datasets.list().await?.datasets;
-            Ok(missing_bytes(all, &attempts, missing_bytes_of).await?)
+            Ok(missing_bytes(all, &attempts, move |dataset| missing_bytes_of(&kind, dataset)).await?)
         };
         self.looks.share(look).await
     }
@@ -81,17 +95,38 @@ async fn missing_bytes(
     Ok(sum)
 }
 
-fn missing_bytes_of(dataset: &Dataset) -> u64 {
+/// Of one region. One that is being made, or cannot be read, comes to need nothing.
+fn missing_bytes_of(kind: &DiskKind, dataset: &Dataset) -> u64 {
     let files = downstairs::Disk::new(Arc::new(RealDisk::new(&dataset.directory)));
-    // One that is being made, or cannot be read, comes to need nothing.
-    files.snapshot_room(dataset.region).map_or(0, |room| room.missing_bytes)
+    let room = || files.snapshot_room(dataset.region).ok();
+    if let DiskKind::Directory(_) = kind {
+        return room().map_or(0, |room| room.missing_bytes);
+    }
+    // ZFS counts what is taken when it is durable, and compresses it: so it is what a region may come to take that counts, less what is its own by now.
+    let most = match dataset.mounted {
+        true => room().map_or(0, |room| kind.reserved_bytes(room.made_bytes.saturating_add(room.bytes))),
+        // Nobody sees what snapshots it has.
+        false => dataset.size.quota_bytes,
+    };
+    most.saturating_sub(dataset.used_bytes.max(dataset.size.reservation_bytes))
+}
+
+/// Of what ZFS has to give, what the data of files may have.
+pub(super) fn of_files(zfs_bytes: u64) -> u64 {
+    zfs_bytes - zfs_bytes.div_ceil(ZFS_PART + 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ids::RegionId;
+    use durable_fs::Storage;
+    use ids::{RegionId, RegionSetId, SnapshotId};
+    use region::{
+        BlockSize, Geometry, Identity, List, NewContent, NewRegion, Onto, Opening, Position, TakingEnd,
+        Write, checksum,
+    };
     use std::sync::mpsc::channel;
+    use uuid::Uuid;
 
     fn datasets(count: u64) -> Vec<Dataset> {
         let size = Size { quota_bytes: 1 << 20, reservation_bytes: 1 << 20 };
@@ -148,5 +183,67 @@ mod tests {
             assert!(zfs.size(pool).check().is_ok());
         }
         assert_eq!(zfs.size(1 << 62).quota_bytes, QUOTA_BYTES_MAX);
+    }
+
+    /// A region all of which was written before its snapshot.
+    fn with_snapshot(storage: &Arc<dyn Storage>, region: RegionId, geometry: Geometry) {
+        let identity = Identity { region, set: RegionSetId::generate(), geometry };
+        let new = NewRegion { identity, incarnation: 1, list: List::default(), salt: 1 };
+        downstairs::Disk::new(Arc::clone(storage)).create(&new).unwrap();
+        let path = format!("{region}.region");
+        let opening = Opening { life: 1, boot: Uuid::nil() };
+        let mut file = region::open(Arc::clone(storage), path.as_str().into(), opening).unwrap();
+        let bytes = [7; 4096];
+        for (counter, block) in (1..).zip(0..geometry.blocks) {
+            let version = Position { epoch: 1, counter };
+            let checksums = [checksum(block, &bytes)];
+            let content = NewContent::Bytes { bytes: &bytes, checksums: &checksums, seals: &[] };
+            file.write(version, &[Write { version, block, content, onto: Onto::Older }]).unwrap();
+        }
+        let taken = file.begin_snapshot(SnapshotId::generate()).unwrap().run();
+        assert!(matches!(file.end_snapshot(taken), Ok(TakingEnd::Taken)));
+    }
+
+    #[test]
+    fn of_a_pool_is_kept_what_a_region_may_come_to_take_beyond_what_is_its_own() {
+        let temp = camino_tempfile::tempdir().unwrap();
+        let storage: Arc<dyn Storage> = Arc::new(RealDisk::new(temp.path()));
+        let geometry = Geometry { block_size: BlockSize::B4096, blocks: 1_024, is_sealed: false };
+        let (zfs, region) = (DiskKind::Zfs("tank/disk".to_owned()), RegionId::generate());
+        let size = zfs.size(zfs.reserved_bytes(geometry.file_bytes()));
+        let kept = |dataset: &Dataset| missing_bytes_of(&zfs, dataset);
+        let mut dataset =
+            Dataset { region, directory: temp.path().to_owned(), size, ..datasets(1).remove(0) };
+        assert_eq!(kept(&dataset), 0);
+        with_snapshot(&storage, region, geometry);
+        let room = downstairs::Disk::new(storage).snapshot_room(region).unwrap();
+        assert!(room.made_bytes == geometry.file_bytes() && room.bytes > 4 << 20, "{room:?}");
+        let most = zfs.reserved_bytes(room.made_bytes + room.bytes);
+        assert!(most >= size.reservation_bytes + (4 << 20), "{most}, {room:?}");
+        // Within what is reserved it takes nothing from anybody, and what it has taken beyond that is not to be kept any more.
+        for (used_bytes, expected) in [
+            (0, most - size.reservation_bytes),
+            (size.reservation_bytes, most - size.reservation_bytes),
+            (size.reservation_bytes + 1, most - size.reservation_bytes - 1),
+            (size.quota_bytes, 0),
+        ] {
+            dataset.used_bytes = used_bytes;
+            assert_eq!(kept(&dataset), expected, "{used_bytes}");
+        }
+        // Where its files are not to be seen, it may have as many as it may.
+        (dataset.mounted, dataset.used_bytes) = (false, 0);
+        assert_eq!(kept(&dataset), size.quota_bytes - size.reservation_bytes);
+    }
+
+    #[test]
+    fn what_files_may_have_of_a_pool_leaves_room_for_what_zfs_keeps_of_them() {
+        for zfs_bytes in [0, 1, 16, 17, 18, 1 << 20, 1 << 50, u64::MAX] {
+            let files = of_files(zfs_bytes);
+            assert!(
+                files <= zfs_bytes && files.checked_add(files / ZFS_PART).is_none_or(|all| all <= zfs_bytes),
+                "{zfs_bytes}"
+            );
+            assert!(u128::from(files) * 17 + 17 >= u128::from(zfs_bytes) * 16, "{zfs_bytes}: {files}");
+        }
     }
 }

@@ -106,9 +106,8 @@ fn serve(serving: &Serving) -> Result<(), ServeError> {
     // Before it listens: whoever finds it may ask it to end.
     let mut stop = runtime.block_on(async { stop::on_signals() })?;
     let disk = open(directory, faults.as_ref(), &runtime);
-    let disk = Disk::new(Arc::new(RegionFiles::new(disk)));
-    // A dataset of ZFS has a quota of its own.
-    let disk = if zfs.is_none() { disk.with_room_for_snapshots() } else { disk };
+    let files = if zfs.is_some() { RegionFiles::on_zfs(disk) } else { RegionFiles::new(disk) };
+    let disk = Disk::new(Arc::new(files)).with_room_for_snapshots();
     let server = Server::start(disk, *address)?;
     let control = control(directory, &server);
     tracing::info!(%directory, address = %server.address(), "downstairs serves the disk");

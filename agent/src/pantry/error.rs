@@ -6,6 +6,7 @@ use problem::{Code, Problem};
 use sled_client::ClientError;
 use std::net::IpAddr;
 use thiserror::Error;
+use volume_pantry::StaleEpoch;
 
 /// A call that was refused, or that could not be finished.
 #[derive(Debug, Error)]
@@ -14,17 +15,8 @@ pub enum PantryCallError {
     #[error("executor_epoch is {0}; it may be 1 to 2^53-1")]
     ExecutorEpoch(u64),
     /// A newer coordinator has acted.
-    #[error(
-        "volume {id} has heard of executor epoch {known}, and {given} is lower: another coordinator has taken over"
-    )]
-    StaleEpoch {
-        /// Which.
-        id: VolumeId,
-        /// The highest that it has heard of.
-        known: u64,
-        /// The one of this call.
-        given: u64,
-    },
+    #[error(transparent)]
+    StaleEpoch(#[from] StaleEpoch),
     /// It is not attached.
     #[error("volume {0} is not attached here")]
     NotFound(VolumeId),
@@ -83,7 +75,7 @@ impl PantryCallError {
     pub fn code(&self) -> Code {
         match self {
             PantryCallError::ExecutorEpoch(_) => Code::BadRequest,
-            PantryCallError::StaleEpoch { .. } => Code::StaleEpoch,
+            PantryCallError::StaleEpoch(_) => Code::StaleEpoch,
             PantryCallError::NotFound(_) => Code::PantryVolumeNotFound,
             PantryCallError::Ended(_) => Code::PantryVolumeEnded,
             PantryCallError::Full(_) => Code::PantryVolumesFull,

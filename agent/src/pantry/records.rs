@@ -13,6 +13,7 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
+use volume_pantry::StaleEpoch;
 
 /// The file.
 const FILE_NAME: &str = "pantry.json";
@@ -179,7 +180,7 @@ impl Records {
 /// Refuses whoever was replaced.
 fn check_epoch(id: VolumeId, record: Option<Record>, given: u64) -> Result<(), PantryCallError> {
     let known = record.map_or(0, |record| record.executor_epoch);
-    if given < known { Err(PantryCallError::StaleEpoch { id, known, given }) } else { Ok(()) }
+    Ok(StaleEpoch::check(id, known, given)?)
 }
 
 fn forget(volumes: &mut BTreeMap<VolumeId, Record>) {

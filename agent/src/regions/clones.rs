@@ -233,7 +233,7 @@ pub(super) fn told(clone: &Result<CloneStatus, String>) -> (RegionState, Option<
     }
 }
 
-pub(super) fn shown(status: CloneStatus) -> RegionClone {
+pub(super) fn shown(record: &Record, status: CloneStatus) -> RegionClone {
     let CloneStatus { snapshot, state, done_bytes, copied_bytes, hash, .. } = status;
     let phase = match state {
         CloneState::Idle | CloneState::Waiting => RegionClonePhase::Waiting,
@@ -242,7 +242,9 @@ pub(super) fn shown(status: CloneStatus) -> RegionClone {
         CloneState::Proven => RegionClonePhase::Proven,
         CloneState::Failed => RegionClonePhase::Failed,
     };
-    RegionClone { snapshot_id: snapshot, phase, done: done_bytes, copied: copied_bytes, hash }
+    let copy_bytes_per_second = record.spec.source.as_ref().and_then(|source| source.copy_bytes_per_second);
+    let (done, copied) = (done_bytes, copied_bytes);
+    RegionClone { snapshot_id: snapshot, phase, done, copied, copy_bytes_per_second, hash }
 }
 
 #[cfg(test)]

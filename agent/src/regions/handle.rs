@@ -11,7 +11,7 @@ use super::{
     store::{Known, Records},
     types::{self, Record, Spec, State, Tombstone, Wanted},
 };
-use crate::disks::{Disk, Disks};
+use crate::disks::{Disk, Disks, Promising};
 use datasets::{Dataset, DatasetError, Health};
 use downstairs::{CloneStatus, DiskError, Order};
 use durable_fs::{RealDisk, Storage, StorageError};
@@ -199,9 +199,9 @@ impl Shared {
         let geometry = wanted.spec.geometry()?;
         let record = match (planned, known) {
             (Create::Begin, known) | (_, known @ None) => {
+                self.check_count()?;
                 let incarnation = wanted.incarnation.unwrap_or_else(types::new_incarnation);
                 let quota_bytes = disk.kind().reserved_bytes(geometry.file_bytes());
-                self.check_room(region, disk, quota_bytes).await?;
                 let Wanted { executor_epoch, spec, .. } = wanted;
                 // Another life of the id; its snapshots have ids of their own.
                 let deleted_snapshots = known.map(|known| known.deleted_snapshots).unwrap_or_default();
@@ -214,18 +214,28 @@ impl Shared {
                 Record { executor_epoch: wanted.executor_epoch, spec, ..known }
             }
         };
+        let found = match planned {
+            Create::Begin => None,
+            Create::GoOn | Create::Nothing => {
+                disk.datasets.find(region).await.map_err(|source| RegionError::Dataset { region, source })?
+            }
+        };
         if planned == Create::Nothing {
-            let found = disk.datasets.find(region).await;
-            if found.map_err(|source| RegionError::Dataset { region, source })?.is_none() {
+            if found.is_none() {
                 return Err(RegionError::Lost { region });
             }
             self.keep(&record).await?;
             self.order_clone(&record).await;
             return Ok(record);
         }
+        // One that was recorded, and has no dataset yet, has been promised nothing.
+        let promising = match found {
+            None => Some(promise_room(disk, &record).await?),
+            Some(_) => None,
+        };
         self.keep(&record).await?;
         fault_points::reach("regions.create_recorded").await;
-        let record = make(disk, record, geometry).await?;
+        let record = make(disk, record, geometry, promising).await?;
         self.keep(&record).await?;
         fault_points::reach("regions.created").await;
         tracing::info!(%region, disk = %disk.id, incarnation = record.incarnation, "region made");
@@ -319,30 +329,10 @@ impl Shared {
         known.values().filter_map(record).collect()
     }
 
-    /// Whether the disk can take one more, before anything is begun.
-    async fn check_room(&self, region: RegionId, disk: &Disk, wanted: u64) -> Result<(), RegionError> {
+    /// Whether the sled can take one more.
+    fn check_count(&self) -> Result<(), RegionError> {
         let regions = lock(&self.known).values().filter(|known| !known.is_gone()).count();
-        if regions >= REGIONS_MAX {
-            return Err(RegionError::TooMany { regions });
-        }
-        let report = disk.datasets.disk().await;
-        // What the disk's snapshots may come to need is nobody else's.
-        let kept = match report.health {
-            Health::Healthy | Health::Degraded => disk.for_snapshots().await,
-            _ => Ok(0),
-        };
-        let kept = kept.map_err(|source| RegionError::SnapshotRoom { region, source })?;
-        let reservable = report.space.map(|space| space.reservable_bytes.saturating_sub(kept));
-        match (report.health, reservable) {
-            (Health::Healthy | Health::Degraded | Health::Full, Some(reservable)) if reservable < wanted => {
-                Err(RegionError::NoRoom { region, disk: disk.id, wanted, reservable })
-            }
-            (Health::Healthy | Health::Degraded, Some(_)) => Ok(()),
-            (health, _) => {
-                let why = report.detail.unwrap_or_else(|| format!("it is {health:?}"));
-                Err(RegionError::DiskUnusable { disk: disk.id, why })
-            }
-        }
+        if regions >= REGIONS_MAX { Err(RegionError::TooMany { regions }) } else { Ok(()) }
     }
 
     /// Makes a record durable, if it is another one than before; then it counts.
@@ -473,15 +463,49 @@ impl Shared {
             used: if is_there { seen.ok().flatten().map(|dataset| dataset.used_bytes) } else { Some(0) },
             executor_epoch,
             snapshots,
-            clone: clone.and_then(Result::ok).map(clones::shown),
+            clone: clone.and_then(Result::ok).map(|status| clones::shown(record, status)),
         }
     }
 }
 
-/// Makes dataset and file of a region, or finds them.
-async fn make(disk: &Disk, record: Record, geometry: Geometry) -> Result<Record, RegionError> {
+/// Whether the disk can take a region, before anything is begun. Whoever has what this returns alone promises the disk's room, until it is gone.
+async fn promise_room<'a>(disk: &'a Disk, record: &Record) -> Result<Promising<'a>, RegionError> {
+    // Here all may ask at once: a disk that hangs, or is full, keeps nobody waiting for another one's turn.
+    check_room(disk, record, 0).await?;
+    // What the disk's snapshots may come to need is nobody else's. A new region has none, so nobody who is before this one makes it more.
+    let kept = disk.for_snapshots().await;
+    let kept = kept.map_err(|source| RegionError::SnapshotRoom { region: record.region, source })?;
+    let promising = disk.promising().await;
+    check_room(disk, record, kept).await?;
+    Ok(promising)
+}
+
+async fn check_room(disk: &Disk, record: &Record, kept: u64) -> Result<(), RegionError> {
+    let (region, wanted) = (record.region, record.quota_bytes);
+    let report = disk.datasets.disk().await;
+    let reservable = report.space.map(|space| space.reservable_bytes.saturating_sub(kept));
+    match (report.health, reservable) {
+        (Health::Healthy | Health::Degraded | Health::Full, Some(reservable)) if reservable < wanted => {
+            Err(RegionError::NoRoom { region, disk: disk.id, wanted, reservable })
+        }
+        (Health::Healthy | Health::Degraded, Some(_)) => Ok(()),
+        (health, _) => {
+            let why = report.detail.unwrap_or_else(|| format!("it is {health:?}"));
+            Err(RegionError::DiskUnusable { disk: disk.id, why })
+        }
+    }
+}
+
+/// Makes dataset and file of a region, or finds them. What is promised with its dataset counts from then on.
+async fn make(
+    disk: &Disk,
+    record: Record,
+    geometry: Geometry,
+    promising: Option<Promising<'_>>,
+) -> Result<Record, RegionError> {
     let region = record.region;
     let dataset = disk.datasets.create(region, disk.kind().size(record.quota_bytes)).await;
+    drop(promising);
     let directory = dataset.map_err(|source| RegionError::Dataset { region, source })?.directory;
     fault_points::reach("regions.dataset_made").await;
     let new = record.new_region(geometry);

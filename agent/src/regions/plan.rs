@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_the_snapshot_may_change_and_which_one_it_is_may_not() {
+    fn who_has_the_snapshot_and_how_fast_it_is_copied_may_change_and_which_one_it_is_may_not() {
         let source = |snapshot: u128, port: u16| RegionSource {
             snapshot_id: SnapshotId(uuid::Uuid::from_u128(snapshot)),
             members: vec![RegionSourceMember {
@@ -132,6 +132,7 @@ mod tests {
                 incarnation: 1,
                 address: ([127, 0, 0, 1], port).into(),
             }],
+            copy_bytes_per_second: None,
         };
         let (region, spec) = (RegionId::generate(), Spec { source: Some(source(1, 1)), ..spec() });
         let (executor_epoch, incarnation) = (1, 1);
@@ -151,6 +152,8 @@ mod tests {
             create(Some(&known), &wanted).map_err(|error| error.code())
         };
         assert_eq!(decided(Some(source(1, 2))), Ok(Create::Nothing));
+        let slow = RegionSource { copy_bytes_per_second: Some(1 << 20), ..source(1, 1) };
+        assert_eq!(decided(Some(slow)), Ok(Create::Nothing));
         assert_eq!(decided(Some(source(2, 1))), Err(Code::RegionConflict));
         assert_eq!(decided(None), Err(Code::RegionConflict));
     }

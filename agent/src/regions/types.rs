@@ -12,6 +12,9 @@ use uuid::Uuid;
 /// The greatest incarnation: any program that reads JSON keeps it exactly.
 const INCARNATION_MAX: u64 = (1 << 53) - 1;
 
+/// The least rate of a clone: it is made by so many bytes at a time, and until these have had their time no other rate counts.
+const COPY_RATE_MIN: u64 = 1 << 20;
+
 /// Deleted snapshots that are remembered of a region, as it does itself: nearly four times as many as it may have, and more than any coordinator has calls under way for
 /// one. Beyond that the ones that were deleted first are forgotten.
 pub const SNAPSHOTS_DELETED_MAX: usize = downstairs::SNAPSHOTS_DELETED_MAX;
@@ -141,7 +144,7 @@ pub fn check_epoch(executor_epoch: u64) -> Result<(), RegionError> {
 
 /// Refuses a read-only region without a source, a source of a region that is written, and one that cannot be.
 fn check_source(region: RegionId, request: &RegionRequest) -> Result<(), RegionError> {
-    let Some(RegionSource { members, .. }) = &request.source else {
+    let Some(RegionSource { members, copy_bytes_per_second, .. }) = &request.source else {
         return match request.read_only {
             true => {
                 Err(bad("a read-only region has a source: nobody writes it, so it gets its content there"
@@ -164,6 +167,11 @@ fn check_source(region: RegionId, request: &RegionRequest) -> Result<(), RegionE
         return Err(bad(format!(
             "source has {} members; it may have 1 to {CLONE_SOURCES_MAX}",
             members.len()
+        )));
+    }
+    if let Some(rate) = copy_bytes_per_second.filter(|rate| *rate < COPY_RATE_MIN) {
+        return Err(bad(format!(
+            "copy_bytes_per_second of source is {rate}; it may be from {COPY_RATE_MIN} on, or nothing"
         )));
     }
     let mut seen = BTreeSet::from([region]);
@@ -262,8 +270,9 @@ impl Record {
             incarnation: Some(member.incarnation),
             address: member.address,
         };
-        let sources = self.spec.source.as_ref()?.members.iter().map(source).collect();
-        Some(Order::Clone { region: self.region, sources, bytes_per_second: None })
+        let from = self.spec.source.as_ref()?;
+        let sources = from.members.iter().map(source).collect();
+        Some(Order::Clone { region: self.region, sources, bytes_per_second: from.copy_bytes_per_second })
     }
 
     /// What is made of it on the disk.

@@ -94,7 +94,7 @@ impl Origin {
 
     pub(crate) fn source(&self, address: SocketAddr) -> RegionSource {
         let member = RegionSourceMember { region_id: self.region, incarnation: self.incarnation, address };
-        RegionSource { snapshot_id: self.snapshot, members: vec![member] }
+        RegionSource { snapshot_id: self.snapshot, members: vec![member], copy_bytes_per_second: None }
     }
 
     pub(crate) fn clone_on(&self, disk: DiskId, source: RegionSource) -> RegionRequest {
@@ -176,12 +176,39 @@ async fn a_read_only_region_is_ready_when_it_is_proven_whoever_was_killed_meanwh
     // A clone is a source as good as any: the third one has the same content.
     let third = RegionId::generate();
     let member = RegionSourceMember { region_id: clone, incarnation: ready.incarnation, address };
-    let source = RegionSource { snapshot_id: origin.snapshot, members: vec![member] };
+    let source = RegionSource { members: vec![member], ..origin.source(address) };
     agent.client.put_region(third, &origin.clone_on(agent.disks[0], source)).await.unwrap();
     let third = region_where(&agent, third, |region| region.state == RegionState::Ready).await;
     assert_eq!(third.clone.unwrap().hash, proven.hash);
     let page = agent.client.regions(&RegionListQuery::default()).await.unwrap();
     assert_eq!(page.items.iter().filter(|region| region.state == RegionState::Ready).count(), 2);
+}
+
+#[tokio::test]
+async fn a_clone_is_copied_no_faster_than_was_said_and_faster_from_when_that_is_said() {
+    const RATE: u64 = 1 << 20;
+    let agent = Agent::served(2).await;
+    let origin = Origin::on(&agent).await;
+    let clone = RegionId::generate();
+    let source = |rate| RegionSource { copy_bytes_per_second: rate, ..origin.source(origin.address) };
+    let refused = origin.clone_on(agent.disks[1], source(Some(RATE - 1)));
+    let refused = said(agent.client.put_region(clone, &refused).await);
+    assert!(refused.contains("bad_region") && refused.contains("copy_bytes_per_second"), "{refused}");
+    let begun = Instant::now();
+    let wanted = origin.clone_on(agent.disks[1], source(Some(RATE)));
+    agent.client.put_region(clone, &wanted).await.unwrap();
+    let has_copied = |region: &Region| region.clone.as_ref().is_some_and(|clone| clone.copied >= 4 * RATE);
+    let copying = region_where(&agent, clone, has_copied).await;
+    assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert_eq!(copying.clone.unwrap().copy_bytes_per_second, Some(RATE));
+    // The rest of it, and to read it back, would take 50 s.
+    let faster = origin.clone_on(agent.disks[1], source(None));
+    let faster = RegionRequest { volume_id: wanted.volume_id, ..faster };
+    let said_anew = Instant::now();
+    agent.client.put_region(clone, &faster).await.unwrap();
+    let ready = region_where(&agent, clone, |region| region.state == RegionState::Ready).await;
+    assert!(said_anew.elapsed() < Duration::from_secs(30), "{:?}", said_anew.elapsed());
+    assert_eq!(ready.clone.unwrap().copy_bytes_per_second, None);
 }
 
 #[tokio::test]

@@ -24,16 +24,16 @@ use std::{fs, sync::Arc, time::Duration};
 const SEEDS: u64 = 8;
 
 /// A sled with one disk.
-struct Sled {
+pub(crate) struct Sled {
     machine: SimMachine,
     records: SimDisk,
     disk: DiskId,
-    directories: Directories,
+    pub(crate) directories: Directories,
     temp: Utf8TempDir,
 }
 
 impl Sled {
-    async fn new() -> Sled {
+    pub(crate) async fn new() -> Sled {
         let temp = camino_tempfile::tempdir().unwrap();
         let directories = Directories::open(temp.path(), Duration::from_secs(60));
         directories.prepare().await.unwrap();
@@ -44,6 +44,11 @@ impl Sled {
 
     /// A new life of its agent. Nobody supervises: nobody connects.
     fn regions(&self) -> Regions {
+        self.regions_on(None)
+    }
+
+    /// The same, with other datasets than its own.
+    pub(crate) fn regions_on(&self, datasets: Option<Arc<dyn Datasets>>) -> Regions {
         let kind = DiskKind::Directory(self.temp.path().to_owned());
         let settings = DiskSettings { id: self.disk, name: "disk-0".to_owned(), kind };
         let launch = Launch {
@@ -52,11 +57,12 @@ impl Sled {
             fault_sockets: None,
         };
         let address = "127.0.0.1:12400".parse().unwrap();
-        let (disk, _) = Disk::open(&settings, address, &launch, self.temp.path(), None).unwrap();
+        let (mut disk, _) = Disk::open(&settings, address, &launch, self.temp.path(), None).unwrap();
+        datasets.into_iter().for_each(|datasets| disk.datasets = datasets);
         Regions::open(Arc::new(self.records.clone()), Disks::new(vec![disk])).unwrap()
     }
 
-    fn wanted(&self, region: RegionId) -> Wanted {
+    pub(crate) fn wanted(&self, region: RegionId) -> Wanted {
         let spec = Spec {
             disk: self.disk,
             volume: VolumeId::generate(),
@@ -80,7 +86,7 @@ impl Sled {
     }
 }
 
-fn code<T: std::fmt::Debug>(result: Result<T, RegionError>) -> Code {
+pub(crate) fn code<T: std::fmt::Debug>(result: Result<T, RegionError>) -> Code {
     result.expect_err("it is refused").code()
 }
 
@@ -438,8 +444,8 @@ async fn whoever_was_refused_has_been_heard_of_by_those_that_are_older() {
     }
 }
 
-/// Takes a snapshot of a region that nobody serves, or deletes one.
-async fn with_region_file(sled: &Sled, region: RegionId, act: impl FnOnce(&mut region::Region)) {
+/// Does something with the file of a region that nobody serves.
+pub(crate) async fn with_region_file(sled: &Sled, region: RegionId, act: impl FnOnce(&mut region::Region)) {
     let directory = sled.directories.find(region).await.unwrap().unwrap().directory;
     let path = camino::Utf8PathBuf::from(format!("{region}.region"));
     let opening = Opening { life: 1, boot: uuid::Uuid::nil() };

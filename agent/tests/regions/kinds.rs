@@ -13,7 +13,8 @@ use sled_client::{
     disks::{DiskHealth, DownstairsState},
     regions::{RegionMember, RegionRequest, RegionState},
 };
-use test_disks::{Kind, TestDisk};
+use std::process::Command;
+use test_disks::{DATASET, Kind, TestDisk, command};
 
 /// Makes a test of each claim, named by kind of disk and claim. Each has an address of its own.
 macro_rules! on {
@@ -50,10 +51,15 @@ on!(
 // It says only roughly what may still be written: so nothing is claimed of it when it is nearly full.
 on!(Btrfs, btrfs, snapshots_and_clones_keep_what_was, kills_leave_what_was_acknowledged, room_comes_back,);
 
+on!(Zfs, zfs, a_snapshot_is_refused_where_its_writer_would_wait_for_room_later);
+
 /// An agent with one disk of that kind, served.
 async fn served(kind: Kind) -> (TestDisk, Agent) {
     let disk = TestDisk::start(kind).await;
-    let mut agent = Agent::with_directory(&disk.root());
+    let mut agent = match kind {
+        Kind::Zfs => Agent::with_zfs(DATASET),
+        _ => Agent::with_directory(&disk.root()),
+    };
     assert!(agent.disk_command("prepare", 0).status().unwrap().success(), "{}", agent.log());
     agent.start();
     let told = agent.stands(0, DownstairsState::Running).await;
@@ -174,6 +180,19 @@ async fn snapshot(agent: &Agent, region: RegionId, snapshot: SnapshotId) -> Resu
     taken.await.map_err(|error| format!("{error:?}"))
 }
 
+/// Takes away what the disk has beyond so many bytes.
+async fn leave(disk: &TestDisk, agent: &Agent, bytes: u64) {
+    if disk.kind == Kind::Zfs {
+        // What is reserved counts as used.
+        let used = Command::new("zfs").args(["get", "-Hp", "-o", "value", "used", DATASET]).output().unwrap();
+        let used: u64 = String::from_utf8(used.stdout).unwrap().trim().parse().unwrap();
+        return command(&["zfs", "set", &format!("quota={}", used + bytes), DATASET]);
+    }
+    let available = agent.disk_where(0, |disk| disk.space.is_some()).await.space.unwrap().available;
+    let filler = std::fs::File::create(disk.mountpoint().join("filler")).unwrap();
+    rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, available - bytes).unwrap();
+}
+
 async fn a_snapshot_is_refused_where_its_writer_would_wait_for_room_later(disk: &TestDisk, agent: Agent) {
     let (first, second) = (whole(&agent).await, whole(&agent).await);
     for (region, set, address) in [first, second] {
@@ -182,9 +201,7 @@ async fn a_snapshot_is_refused_where_its_writer_would_wait_for_room_later(disk: 
     // There is room for what one of the two may come to need, and for a small region; not for two of these three.
     let small =
         RegionRequest { blocks_per_extent: 256, ..clones::request(agent.disks[0], RegionSetId::generate()) };
-    let available = agent.disk_where(0, |disk| disk.space.is_some()).await.space.unwrap().available;
-    let filler = std::fs::File::create(disk.mountpoint().join("filler")).unwrap();
-    rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, available - (50 << 20)).unwrap();
+    leave(disk, &agent, 50 << 20).await;
     let [one, other] = [(); 2].map(|()| SnapshotId::generate());
     snapshot(&agent, first.0, one).await.unwrap();
     let refused = snapshot(&agent, second.0, other).await.unwrap_err();

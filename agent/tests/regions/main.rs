@@ -1,6 +1,6 @@
 //! Regions on a sled: their records through crashes, and the processes that serve them.
 //!
-//! - [`crash`]: a crash at every named step of a record, within one process.
+//! - [`crash`]: a crash at every named step of a record, within one process. [`room`]: that no more of a disk is promised than it has.
 //! - [`agent`]: a real agent with disks. [`downstairs`]: that its Downstairs are there, whoever dies. [`volume`]: a volume on them.
 //!   [`from`]: from where an export comes to others.
 //! - [`set`]: a region set by API. [`pantry`]: volumes that the sled holds itself, on such sets. [`web`]: a web server to import from.
@@ -18,6 +18,7 @@ mod kinds;
 mod lost_disks;
 mod on_disks;
 mod pantry;
+mod room;
 mod set;
 mod volume;
 mod web;

@@ -183,34 +183,102 @@ fn what_is_written_is_kept_by_snapshots_and_clones() {
     });
 }
 
+/// Where its dataset is to be seen there is nothing, so there is no snapshot to be seen either: that is not that it has none.
+#[test]
+fn a_region_that_something_hides_is_not_destroyed_as_one_without_snapshots() {
+    run("a_region_that_something_hides_is_not_destroyed_as_one_without_snapshots", async |pool, agent| {
+        served(agent).await;
+        let origin = Origin::on(agent).await;
+        let mountpoint = pool.root().join(origin.region.to_string());
+        command(&["mount", "-t", "tmpfs", "none", mountpoint.as_str()]);
+        for _ in 0..2 {
+            let refused = said(agent.client.delete_region(origin.region, 5).await);
+            assert!(refused.contains("disk_unusable") && refused.contains("findmnt"), "{refused}");
+        }
+        let told = agent.client.region(origin.region).await.unwrap();
+        assert!(
+            told.state == RegionState::Created
+                && told.reason.unwrap().contains("is not what is to be seen at")
+        );
+        assert_eq!(datasets(), [DATASET.to_owned(), format!("{DATASET}/{}", origin.region)]);
+        command(&["umount", mountpoint.as_str()]);
+        let refused = said(agent.client.delete_region(origin.region, 5).await);
+        assert!(refused.contains("region_has_snapshots"), "{refused}");
+        origin.is_as_it_was(3);
+    });
+}
+
+/// Whether a snapshot is taken of a region whose writer has just gone, or what is said of it.
+async fn snapshot(agent: &Agent, region: RegionId) -> Result<(), String> {
+    let snapshot = SnapshotId::generate();
+    let taken =
+        agent.eventually(async || match agent.client.put_region_snapshot(region, snapshot, 5).await {
+            Err(error) if format!("{error:?}").contains("somebody writes") => Err(error),
+            other => Ok(other),
+        });
+    taken.await.map_err(|error| format!("{error:?}"))
+}
+
+fn used(region: RegionId) -> u64 {
+    let used = told(&["zfs", "get", "-Hp", "-o", "value", "used", &format!("{DATASET}/{region}")]);
+    used.trim().parse().unwrap()
+}
+
+#[test]
+fn snapshots_of_a_region_are_refused_before_its_writer_waits_for_its_quota() {
+    run("snapshots_of_a_region_are_refused_before_its_writer_waits_for_its_quota", async |_, agent| {
+        served(agent).await;
+        let (region, set, made, _) = small(agent).await;
+        // Each snapshot keeps what was written before it.
+        let refused = 'refused: {
+            for epoch in 1..=32 {
+                let mut peer = Peer::writer(made.address.unwrap(), region, set, epoch);
+                write_all(&mut peer, epoch, 100 + u8::try_from(epoch).unwrap()).unwrap();
+                drop(peer);
+                if let Err(words) = snapshot(agent, region).await {
+                    break 'refused words;
+                }
+            }
+            panic!("32 times its content is more than its quota");
+        };
+        let words = "they may take 3 times the";
+        assert!(refused.contains("region_snapshot_refused") && refused.contains(words), "{refused}");
+        let (taken, reserved) = (used(region), made.reserved);
+        assert!(taken > 2 * reserved && taken <= 4 * reserved, "{taken} of {reserved}");
+    });
+}
+
 #[test]
 fn a_region_that_has_all_of_its_quota_waits_for_room_and_no_other_one_does() {
     run("a_region_that_has_all_of_its_quota_waits_for_room_and_no_other_one_does", async |_, agent| {
         served(agent).await;
         let (region, set, made, _) = small(agent).await;
         let address = made.address.unwrap();
-        // Each snapshot keeps what was written before it.
+        write_all(&mut Peer::writer(address, region, set, 1), 1, 1).unwrap();
+        snapshot(agent, region).await.unwrap();
+        // Somebody takes by hand what the snapshot was promised.
+        let dataset = format!("{DATASET}/{region}");
+        wait_for("the quota to be what is reserved", async || {
+            let quota = format!("quota={}", made.reserved.max(used(region)));
+            let set = Command::new("zfs").args(["set", &quota, &dataset]).output().unwrap();
+            if set.status.success() { Ok(()) } else { Err(format!("{set:?}")) }
+        })
+        .await;
         let (mut peer, waits) = 'full: {
-            for epoch in 1..=32 {
+            for epoch in 2..=4 {
                 let mut peer = Peer::writer(address, region, set, epoch);
-                if let Err(reply) = write_all(&mut peer, epoch, 100 + u8::try_from(epoch).unwrap()) {
+                if let Err(reply) = write_all(&mut peer, epoch, u8::try_from(epoch).unwrap()) {
                     break 'full (peer, reply);
                 }
                 drop(peer);
-                let snapshot = SnapshotId::generate();
-                agent.eventually(async || agent.client.put_region_snapshot(region, snapshot, 5).await).await;
+                snapshot(agent, region).await.unwrap();
             }
-            panic!("32 times its content is more than its quota");
+            panic!("4 times its content is more than what is reserved");
         };
         let Reply::Waits { is_full: true, why } = waits else { panic!("{waits:?}") };
         assert!(why.contains("uota"), "{why}");
-        let taken = told(&["zfs", "get", "-Hp", "-o", "value", "used", &format!("{DATASET}/{region}")]);
-        let taken: u64 = taken.trim().parse().unwrap();
-        assert!(
-            taken > 2 * made.reserved && taken <= 4 * made.reserved + MIB,
-            "{taken} of {}",
-            made.reserved
-        );
+        let (taken, quota) = (used(region), told(&["zfs", "get", "-Hp", "-o", "value", "quota", &dataset]));
+        assert!(taken <= quota.trim().parse::<u64>().unwrap() + MIB, "{taken} of {quota}");
 
         let (other, others_set, others, _) = small(agent).await;
         write_all(&mut Peer::writer(others.address.unwrap(), other, others_set, 1), 1, 9).unwrap();

@@ -4,6 +4,7 @@ use super::{BUSY_PAUSE, BUSY_TRIES_MAX, For, Zfs, inventory::Entry};
 use crate::{
     directories::layout::DATA,
     error::DatasetError,
+    mounts::is_mounted,
     types::{Dataset, Mounts},
 };
 use camino::Utf8PathBuf;
@@ -42,7 +43,7 @@ impl Zfs {
     pub(super) async fn mounted(&self, name: &str, entry: &Entry) -> Result<Utf8PathBuf, DatasetError> {
         let directory = mountpoint(name, entry)?;
         if entry.mounted {
-            return Ok(directory);
+            return seen_at(name, directory);
         }
         self.mount_ancestors().await?;
         self.mount_at(name, directory).await
@@ -86,7 +87,7 @@ impl Zfs {
     /// Mounts it where that is.
     async fn mount_at(&self, name: &str, directory: Utf8PathBuf) -> Result<Utf8PathBuf, DatasetError> {
         match self.mount_unless(name).await {
-            Ok(()) => Ok(directory),
+            Ok(()) => seen_at(name, directory),
             Err(error) => Err(self.diagnose(error).await),
         }
     }
@@ -143,6 +144,16 @@ fn mountpoint(name: &str, entry: &Entry) -> Result<Utf8PathBuf, DatasetError> {
         place: name.to_owned(),
         why: "ZFS does not mount it: set its mountpoint".to_owned(),
     })
+}
+
+/// The directory, if the kernel has that dataset there, too. ZFS calls one mounted that something else hides, and says nothing of who sees it: what is
+/// looked for there, or written, would be somebody else's.
+fn seen_at(name: &str, directory: Utf8PathBuf) -> Result<Utf8PathBuf, DatasetError> {
+    match is_mounted(name, &directory) {
+        Ok(true) => Ok(directory),
+        Ok(false) => Err(DatasetError::Hidden { dataset: name.to_owned(), directory }),
+        Err(source) => Err(DatasetError::Io { operation: "see what is mounted at", path: directory, source }),
+    }
 }
 
 /// Where the files of a dataset of ours are, or would be if it were mounted.

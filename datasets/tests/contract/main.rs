@@ -64,6 +64,7 @@ all_on!(
     pools::a_dataset_takes_no_more_than_its_quota,
     pools::all_get_what_is_reserved_if_nobody_may_take_more,
     pools::a_dataset_that_is_not_mounted_is_mounted_by_whoever_asks,
+    pools::a_dataset_that_something_hides_is_not_taken_for_an_empty_one,
     pools::a_foreign_snapshot_or_clone_keeps_what_it_depends_on,
     pools::a_pool_whose_disk_is_gone_is_told,
     pools::nothing_is_mounted_below_a_root_that_is_not,

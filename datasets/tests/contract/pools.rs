@@ -28,7 +28,7 @@ pub(crate) async fn a_dataset_takes_no_more_than_its_quota(bench: Bench) {
 }
 
 /// Where nobody may take more than is reserved for him, each gets it, to the last. (Where somebody may, and fills the pool, zfs-fuse
-/// refuses others writes that it has reserved room for: that is why the crate's page says to reserve what the quota is.)
+/// refuses others writes that it has reserved room for: that is why the crate's page says to reserve what the quota is, or to see to it otherwise.)
 pub(crate) async fn all_get_what_is_reserved_if_nobody_may_take_more(bench: Bench) {
     let disk = bench.open();
     let size = Size { quota_bytes: 80 * MIB, reservation_bytes: 80 * MIB };
@@ -78,6 +78,27 @@ pub(crate) async fn a_dataset_that_is_not_mounted_is_mounted_by_whoever_asks(ben
     let (first, second) = (bench.open(), bench.open());
     let (first, second) = tokio::join!(first.create(region, SIZE), second.create(region, SIZE));
     assert!(first.unwrap().mounted && second.unwrap().mounted);
+    assert_eq!(fs::read(made.directory.join("region")).unwrap(), b"kept");
+}
+
+/// ZFS calls it mounted, and what is there is empty: whoever looks for a region's snapshots there must not find that it has none.
+pub(crate) async fn a_dataset_that_something_hides_is_not_taken_for_an_empty_one(bench: Bench) {
+    let disk = bench.open();
+    let (region, snapshot) = (RegionId::generate(), SnapshotId::generate());
+    let made = disk.create(region, SIZE).await.unwrap();
+    fs::write(made.directory.join("region"), "kept").unwrap();
+    disk.snapshot(region, snapshot).await.unwrap();
+    let mountpoint = made.directory.parent().unwrap();
+    command(&["mount", "-t", "tmpfs", "none", mountpoint.as_str()]);
+    let words = refused(disk.find(region).await, "not_mounted");
+    let (dataset, findmnt) = (format!("tank/bobsled/{region}"), format!("findmnt {mountpoint}"));
+    assert!(words.contains(&dataset) && words.contains(&findmnt), "{words}");
+    refused(disk.create(region, SIZE).await, "not_mounted");
+    assert_eq!(fs::read_dir(mountpoint).unwrap().count(), 0, "something was made there");
+    // Others are not kept from theirs.
+    assert!(disk.create(RegionId::generate(), SIZE).await.unwrap().mounted);
+    command(&["umount", mountpoint.as_str()]);
+    assert_eq!(disk.find(region).await.unwrap().unwrap().directory, made.directory);
     assert_eq!(fs::read(made.directory.join("region")).unwrap(), b"kept");
 }
 

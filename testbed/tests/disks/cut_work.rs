@@ -59,7 +59,7 @@ async fn a_clone_waits_for_a_source_that_is_cut_off_and_if_its_own_sled_is() {
     source.put_region_snapshot(region, snapshot, 1).await.unwrap();
 
     let from = RegionSourceMember { region_id: region, incarnation: 1, address };
-    let from = RegionSource { snapshot_id: snapshot, members: vec![from] };
+    let from = RegionSource { snapshot_id: snapshot, members: vec![from], copy_bytes_per_second: None };
     let wanted = wanted_on(&cluster, "sled-b", set).await;
     let wanted = RegionRequest { read_only: true, source: Some(from), ..wanted };
     for cut in ["sled-a", "sled-b"] {

@@ -4,6 +4,7 @@
 use crate::{
     error::PantryError,
     job::{Job, Order, Wanted},
+    stale_epoch::StaleEpoch,
 };
 use ids::{JobId, VolumeId};
 use sled_client::pantry::{ExportListen, Exported};
@@ -198,10 +199,7 @@ impl Board {
 
 impl Inner {
     fn hear(&mut self, id: VolumeId, given: u64) -> Result<(), PantryError> {
-        let known = self.executor_epoch;
-        if given < known {
-            return Err(PantryError::StaleEpoch { id, known, given });
-        }
+        StaleEpoch::check(id, self.executor_epoch, given)?;
         self.executor_epoch = given;
         Ok(())
     }
@@ -316,8 +314,8 @@ mod tests {
         let job = new(board.begin(volume, as_of(3, None), 8));
         board.hear(volume, 4).unwrap();
         let stale = |refused: Option<PantryError>| {
-            let Some(PantryError::StaleEpoch { id, known, given }) = refused else { panic!("{refused:?}") };
-            assert_eq!((id, known, given), (volume, 4, 3));
+            let Some(PantryError::StaleEpoch(stale)) = refused else { panic!("{refused:?}") };
+            assert_eq!(stale, StaleEpoch { id: volume, known: 4, given: 3 });
         };
         stale(board.hear(volume, 3).err());
         stale(board.begin(volume, as_of(3, None), 8).err());

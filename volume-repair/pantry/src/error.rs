@@ -1,6 +1,6 @@
 //! Why a call does not do what it asks, and why a job failed. Owns what each refusal is called.
 
-use crate::volume_io::IoError;
+use crate::{stale_epoch::StaleEpoch, volume_io::IoError};
 use http_edge::{ApiError, auth::TokenFileError};
 use ids::{ArtifactHash, JobId, SnapshotId, VolumeId};
 use problem::{Code, Finding, Problem};
@@ -56,17 +56,8 @@ pub enum PantryError {
     #[error("the holder of volume {0} has ended")]
     Ended(VolumeId),
     /// A newer coordinator has acted.
-    #[error(
-        "volume {id} has heard of executor epoch {known}, and {given} is lower: another coordinator has taken over"
-    )]
-    StaleEpoch {
-        /// Which.
-        id: VolumeId,
-        /// The highest that it has heard of.
-        known: u64,
-        /// The one of this call.
-        given: u64,
-    },
+    #[error(transparent)]
+    StaleEpoch(#[from] StaleEpoch),
     /// Another call is at it.
     #[error("another call is at work on volume {0}")]
     Busy(VolumeId),
@@ -341,7 +332,7 @@ impl PantryError {
             PantryError::System(_) | PantryError::NoAnswer { .. } => Code::Unavailable,
             PantryError::NotFound(_) => Code::PantryVolumeNotFound,
             PantryError::Ended(_) => Code::PantryVolumeEnded,
-            PantryError::StaleEpoch { .. } => Code::StaleEpoch,
+            PantryError::StaleEpoch(_) => Code::StaleEpoch,
             PantryError::Busy(_) | PantryError::GoesOn(_) => Code::PantryVolumeBusy,
             PantryError::Full { .. } => Code::PantryVolumesFull,
             PantryError::Change { source, .. } => match &**source {

@@ -33,7 +33,8 @@
 //! - [`shelf`]: which volumes there are: attach, change, detach. [`attached`]: one of them. [`exports`]: it over NBD.
 //! - [`board`]: a volume's jobs. [`job`]: one of them. [`import`], [`web`], [`scrub`], [`copy_parent`]: what they do. [`volume_io`]: how they reach the volume.
 //! - [`telling`]: coordinators are told of repairs, also of those of volumes that are not here any more.
-//! - [`api`]: the calls. [`attach_order`], [`given_key`]: what an attachment carries. [`serve`]: the socket. [`error`]: refusals.
+//! - [`api`]: the calls. [`attach_order`], [`given_key`]: what an attachment carries. [`serve`]: the socket. [`error`]: refusals. [`stale_epoch`]: the one
+//!   that the agent makes, too.
 
 mod api;
 mod attach_order;
@@ -48,6 +49,7 @@ mod job;
 mod scrub;
 mod serve;
 mod shelf;
+mod stale_epoch;
 mod telling;
 mod volume_io;
 mod web;
@@ -57,4 +59,5 @@ pub use error::PantryError;
 pub use given_key::GivenKey;
 pub use serve::{Pantry, ServeError};
 pub use shelf::VOLUMES_MAX;
+pub use stale_epoch::StaleEpoch;
 pub use telling::Telling;
