@@ -159,8 +159,11 @@ async fn of_many_that_are_to_be_made_at_once_none_gets_the_room_that_snapshots_m
     let regions = sled.regions_on(Some(Arc::clone(&disk) as Arc<dyn Datasets>));
     let wanted: Vec<Wanted> = (0..WANTED).map(|_| sled.wanted(RegionId::generate())).collect();
     let made = join_all(wanted.iter().map(|wanted| regions.create(wanted.clone()))).await;
-    let refused: Vec<Code> =
-        made.iter().filter_map(|made| made.as_ref().err()).map(|error| error.code()).collect();
+    let refused: Vec<Code> = made
+        .iter()
+        .filter_map(|made| made.as_ref().err())
+        .map(sled_agent::regions::RegionError::code)
+        .collect();
     assert_eq!(refused, [Code::NoSpace; WANTED - 3]);
     assert!(disk.reservable().await >= kept, "{} of {kept}", disk.reservable().await);
     // Nothing was begun of those.
