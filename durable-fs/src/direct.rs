@@ -23,8 +23,8 @@ const ALIGNMENT: usize = 4096;
 /// Less is not worth it: the medium would be asked for each of them.
 const LENGTH_MIN: usize = 64 << 10;
 
-/// Slices of one write at most, where they lie as they have to.
-const SLICES_MAX: usize = 64;
+/// Slices of one write at most, where they lie as they have to: what the system takes. Blocks that were written at different times come one by one.
+const SLICES_MAX: usize = 1024;
 
 /// Bytes of one write at most, where they do not.
 const PIECE: usize = 1 << 20;
@@ -147,6 +147,14 @@ mod tests {
                 aligned.iter().map(|slice| slice.as_ptr()).collect::<Vec<_>>(),
                 [pieces[0].as_ptr(), pieces[1].as_ptr()]
             );
+            let many: Vec<_> = pieces
+                .iter()
+                .flat_map(|piece| piece.chunks_exact(ALIGNMENT))
+                .map(IoSlice::new)
+                .cycle()
+                .take(1024)
+                .collect();
+            assert_eq!(super::aligned(&many).map(|aligned| aligned.len()), Some(1024));
             assert!(super::aligned(&[pieces[0], crooked].map(IoSlice::new)).is_none());
             assert!(super::aligned(&[pieces[0], &pieces[1][..ALIGNMENT - 1]].map(IoSlice::new)).is_none());
         });
