@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The member is under a lock while it decides and while it writes or reads; not while it syncs. Whoever reads a snapshot waits for his turn before he
-//! waits for the lock, so whoever writes has one of them before him, however many they are.
+//! waits for the lock, so whoever writes has one of them before him, however many they are. And whoever has the turn lets the lock go to one who
+//! waits for it by then: the system's lock goes to whoever is there when it is free, and that would be the one who has just had it.
 
 use crate::{
     disk::Disk,
@@ -21,6 +22,7 @@ use std::{
     io,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
     time::{Duration, Instant},
@@ -40,6 +42,8 @@ pub(crate) struct Served {
     changed: Condvar,
     /// Of those who read snapshots.
     turn: Mutex<()>,
+    /// The others who wait for the lock.
+    waiting: AtomicUsize,
     workers: Arc<Workers>,
     disk: Disk,
 }
@@ -53,6 +57,8 @@ struct State {
     here: BTreeMap<ConnectionId, Sender<Reply>>,
     /// Somebody waits for something to change.
     is_waited_for: bool,
+    /// How often somebody has had the lock who reads no snapshot.
+    passed: u64,
     unused_since: Instant,
     /// Syncs and checkpoints that were begun and have not ended.
     under_way: usize,
@@ -79,11 +85,13 @@ impl Served {
             links: BTreeMap::new(),
             here: BTreeMap::new(),
             is_waited_for: false,
+            passed: 0,
             unused_since: Instant::now(),
             under_way: 0,
             is_closing: false,
         };
-        Served { state: Mutex::new(state), changed: Condvar::new(), turn: Mutex::new(()), workers, disk }
+        let (turn, waiting) = (Mutex::new(()), AtomicUsize::new(0));
+        Served { state: Mutex::new(state), changed: Condvar::new(), turn, waiting, workers, disk }
     }
 
     /// False if the region was closed.
@@ -129,10 +137,13 @@ impl Served {
                     return Ok(());
                 }
                 let some = answered_at_once(&mut all);
-                // Nobody is waited for with it, not even to take an answer.
-                let turn = reads_snapshot.then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner));
-                self.with(|member| member.receive(connection, some));
-                drop(turn);
+                if reads_snapshot {
+                    // Nobody but those who go first is waited for with it, not even to take an answer.
+                    let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+                    self.with_behind_others(|member| member.receive(connection, some));
+                } else {
+                    self.with(|member| member.receive(connection, some));
+                }
                 self.wait_while(|member| member.is_waiting(connection));
             }
         }
@@ -185,7 +196,29 @@ impl Served {
 
     /// Lets the member decide, and does what it says.
     pub(crate) fn with(self: &Arc<Served>, act: impl FnOnce(&mut Member) -> Vec<Effect>) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut state = self.state();
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        state.passed += 1;
+        self.act(state, act);
+    }
+
+    /// The same, after one of those who wait for it already.
+    fn with_behind_others(self: &Arc<Served>, act: impl FnOnce(&mut Member) -> Vec<Effect>) {
+        let mut state = self.state();
+        let passed = state.passed;
+        while self.waiting.load(Ordering::SeqCst) > 0 && state.passed == passed && state.member.is_some() {
+            state.is_waited_for = true;
+            state = self.wait(state);
+        }
+        self.act(state, act);
+    }
+
+    fn act(
+        self: &Arc<Served>,
+        mut state: MutexGuard<'_, State>,
+        act: impl FnOnce(&mut Member) -> Vec<Effect>,
+    ) {
         let State { member: Some(member), links, here, under_way, is_closing, .. } = &mut *state else {
             return;
         };
