@@ -10,7 +10,7 @@
 //!                              └── an error that stays ──► the region has failed: everybody is told, and closed
 //! ```
 
-mod beside;
+pub(crate) mod beside;
 mod cloning;
 mod fencing;
 mod work;

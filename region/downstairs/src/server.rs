@@ -234,6 +234,9 @@ impl Shared {
             link.put(&Reply::Refused(Refusal::Hello(why)));
             return Ok(());
         }
+        if hello.snapshot.is_some() {
+            link.keep_order();
+        }
         let connection = self.next_connection();
         let served = loop {
             let served = match self.served(hello.region) {

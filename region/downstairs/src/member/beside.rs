@@ -20,7 +20,7 @@ use region_wire::{Blocks, Reply};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Reads of fewer blocks are made at once: sooner than anybody else is asked to. What is of one block is of the moment of its turn.
-const BLOCKS_MIN: u32 = 8;
+const BLOCKS_MIN: usize = 8;
 
 /// So many are under way at most; each has a thread.
 const READS_MAX: usize = 16;
@@ -30,6 +30,11 @@ const BYTES_MAX: usize = 8 << 20;
 
 /// Pings that wait at most, before nothing more is read of who sends them.
 const PINGS_MAX: usize = 1_024;
+
+/// Whether a read of so many blocks may be answered behind what was asked later.
+pub(crate) fn is_long(blocks: usize) -> bool {
+    blocks >= BLOCKS_MIN
+}
 
 /// Who has asked a read, and which of those that are under way it is.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +94,7 @@ impl Member {
         blocks: Blocks,
         effects: &mut Vec<Effect>,
     ) -> Result<(), NotDone> {
-        if blocks.count < BLOCKS_MIN || !self.beside.has_room() {
+        if !is_long(blocks.count as usize) || !self.beside.has_room() {
             effects.push(Effect::Send(by, self.read(id, blocks)?));
             return Ok(());
         }
