@@ -35,7 +35,7 @@ const GENTLE: Pace = Pace { under_way: 512 << 10, run: 256 << 10, ranges: 2, ran
 /// While they ask so much at a time that it waits for itself: a share, or a copy would never end. Its source reads runs beside its turns, so
 /// long ones keep no client waiting; what each costs the Upstairs, which has every client's request to see to as well, it costs once in so
 /// many bytes. Measured: `docs/RESULTS.md`, the share of clients.
-const SHARE: Pace = Pace { under_way: 2 << 20, run: 512 << 10, ranges: 2, range: 1024 };
+const SHARE: Pace = Pace { under_way: 1536 << 10, run: 512 << 10, ranges: 2, range: 1024 };
 
 /// So much at a time.
 const MANY_JOBS: usize = 8;
