@@ -30,7 +30,7 @@ pub(crate) const RUNS_MAX: usize = 64;
 const FAST: Pace = Pace { under_way: 8 << 20, run: WRITE_BYTES_MAX, ranges: 4, range: LOOK_MAX };
 
 /// While they ask little at a time, and wait for it: what they ask is to wait no longer than it would otherwise.
-const GENTLE: Pace = Pace { under_way: 512 << 10, run: 256 << 10, ranges: 2, range: 1024 };
+const GENTLE: Pace = Pace { under_way: 768 << 10, run: 384 << 10, ranges: 2, range: 1024 };
 
 /// While they ask so much at a time that it waits for itself: a share, or a copy would never end. Its source reads runs beside its turns, so
 /// long ones keep no client waiting; what each costs the Upstairs, which has every client's request to see to as well, it costs once in so
