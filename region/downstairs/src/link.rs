@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What is short goes before bulk of which nothing is sent yet: a client waits for a word that its write is applied, and a repair for the
-//! next half MiB of a copy.
+//! next half MiB of a copy. They take turns, so that neither waits for ever.
 
 use crate::member::beside::is_long;
 use region_wire::{Outbox, Reply};
@@ -48,6 +48,8 @@ struct Out {
     bulk: VecDeque<Outbox>,
     /// Of which some may be sent.
     begun: Outbox,
+    /// What goes first has gone first: bulk has a turn now.
+    is_bulks_turn: bool,
     /// Bytes of all of these.
     bytes: usize,
     /// Nothing goes before anything else.
@@ -82,15 +84,15 @@ impl Out {
         }
     }
 
-    /// What is sent next.
+    /// What is sent next: all that goes first, and then one piece of bulk, or those who ask little after little would keep it waiting for ever.
     fn begin(&mut self) {
         if !self.begun.is_empty() {
             return;
         }
-        self.begun = match std::mem::take(&mut self.first) {
-            first if first.is_empty() => self.bulk.pop_front().unwrap_or_default(),
-            first => first,
-        };
+        let is_bulks_turn = std::mem::take(&mut self.is_bulks_turn) || self.first.is_empty();
+        let bulk = if is_bulks_turn { self.bulk.pop_front() } else { None };
+        self.is_bulks_turn = bulk.is_none();
+        self.begun = bulk.unwrap_or_else(|| std::mem::take(&mut self.first));
     }
 
     fn sent(&mut self, count: usize) {
@@ -270,6 +272,23 @@ mod tests {
             }
         }
         ids
+    }
+
+    #[test]
+    fn bulk_waits_for_one_turn_of_short_words_however_many_come() {
+        let mut out = Out::default();
+        out.put(&read(1, BLOCKS));
+        out.put(&read(2, BLOCKS));
+        let mut sent = Vec::new();
+        for _ in 0..4 {
+            // There is always another one.
+            out.put(&read(100, 1));
+            out.begin();
+            let count = out.begun.len();
+            sent.push(count > BLOCKS * 4_096);
+            out.sent(count);
+        }
+        assert_eq!(sent, [false, true, false, true]);
     }
 
     #[test]
