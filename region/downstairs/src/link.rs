@@ -90,9 +90,14 @@ impl Out {
             return;
         }
         let is_bulks_turn = std::mem::take(&mut self.is_bulks_turn) || self.first.is_empty();
-        let bulk = if is_bulks_turn { self.bulk.pop_front() } else { None };
-        self.is_bulks_turn = bulk.is_none();
-        self.begun = bulk.unwrap_or_else(|| std::mem::take(&mut self.first));
+        match self.bulk.pop_front_if(|_| is_bulks_turn) {
+            Some(bulk) => self.begun = bulk,
+            None => {
+                self.is_bulks_turn = true;
+                // The memory of what was sent is used again.
+                std::mem::swap(&mut self.begun, &mut self.first);
+            }
+        }
     }
 
     fn sent(&mut self, count: usize) {
