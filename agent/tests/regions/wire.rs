@@ -49,7 +49,8 @@ impl Peer {
     ) -> Result<Bytes, Reply> {
         let (mut peer, said) = Peer::connect(address, Hello::new(region, set, Some(snapshot)));
         let Reply::SnapshotWelcome(_) = said else { return Err(said) };
-        match peer.ask(&Request::Read { id: 1, blocks: Blocks { first: block, count: 1 } }) {
+        match peer.ask(&Request::Read { id: 1, blocks: Blocks { first: block, count: 1 }, is_upkeep: false })
+        {
             Reply::Read { bytes, .. } => Ok(bytes),
             other => Err(other),
         }

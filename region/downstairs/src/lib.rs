@@ -19,6 +19,7 @@
 //! - [`clones`]: regions that are made from what a peer's held at a snapshot; [`content`]: what proves them.
 //! - [`disk`]: the regions that a disk has, and their files. [`room`]: what their snapshots may come to need of it.
 //! - [`server`], [`link`], [`requests`]: threads and sockets. [`served`]: a region while it is open. [`workers`]: who waits for the disk.
+//!   [`urgency`]: who lets others go first.
 //! - [`steward`]: what is done with regions beside serving them; [`control`], [`talk`]: who asks for it, on this machine.
 
 mod clones;
@@ -40,6 +41,7 @@ mod snapshots;
 mod steward;
 mod stream;
 mod talk;
+mod urgency;
 mod workers;
 
 pub use clones::{

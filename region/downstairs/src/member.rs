@@ -182,6 +182,11 @@ impl Member {
         self.active == Some(connection) && (waits || !self.beside.takes_pings())
     }
 
+    /// Whether this connection's Upstairs fills it: no client waits for what it is asked.
+    pub(crate) fn is_filled_by(&self, connection: ConnectionId) -> bool {
+        self.active == Some(connection) && !self.region.is_full()
+    }
+
     /// Somebody is there, and has said Hello.
     pub fn connect(&mut self, connection: ConnectionId, hello: &Hello) -> Vec<Effect> {
         if let Err(why) = self.check(hello) {
@@ -382,7 +387,9 @@ impl Member {
         match request {
             Request::Write(..) | Request::Zero(..) | Request::Pass(_) => self.write_stream(request)?,
             Request::Flush { id } => self.flushes.push((active, id)),
-            Request::Read { id, blocks } => self.read_or_begin((active, id), blocks, effects)?,
+            Request::Read { id, blocks, is_upkeep } => {
+                self.read_or_begin((active, id), (blocks, is_upkeep), effects)?;
+            }
             Request::Look { id, blocks } => answer(self.look(id, blocks)?),
             Request::Digest { id, blocks } => answer(self.digest(id, blocks)?),
             Request::Hash { id, blocks } => answer(self.hash_of_clone(id, blocks)?),

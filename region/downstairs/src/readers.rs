@@ -112,7 +112,7 @@ impl Member {
                 self.check_blocks(blocks).map_err(NoAnswer::Wrong)?;
                 Ok(Reply::Digested { id, digest: self.region.digest_snapshot(snapshot, blocks.range())? })
             }
-            Request::Read { id, blocks } => {
+            Request::Read { id, blocks, .. } => {
                 self.note_read(snapshot)?;
                 let mut bytes = Vec::with_capacity(self.check_read(blocks).map_err(NoAnswer::Wrong)?);
                 let held = self.region.read_snapshot(snapshot, blocks.range(), &mut bytes)?;

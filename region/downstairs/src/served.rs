@@ -13,6 +13,7 @@ use crate::{
     link::Link,
     member::{ConnectionId, Effect, Ended, Member, Work},
     requests::Requests,
+    urgency::Later,
     workers::Workers,
 };
 use ids::RegionId;
@@ -129,6 +130,8 @@ impl Served {
         requests: &mut Requests,
         reads_snapshot: bool,
     ) -> io::Result<()> {
+        // A member that is filled lets those go first whose clients wait for them.
+        let mut is_later: Option<Later> = None;
         loop {
             let Some(all) = requests.next()? else { return Ok(()) };
             let mut all = all.into_iter().peekable();
@@ -142,7 +145,17 @@ impl Served {
                     let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
                     self.with_behind_others(|member| member.receive(connection, some));
                 } else {
-                    self.with(|member| member.receive(connection, some));
+                    let mut is_filled = false;
+                    self.with(|member| {
+                        let effects = member.receive(connection, some);
+                        is_filled = member.is_filled_by(connection);
+                        effects
+                    });
+                    match is_filled {
+                        true if is_later.is_none() => is_later = Later::from_now_on(),
+                        true => {}
+                        false => is_later = None,
+                    }
                 }
                 self.wait_while(|member| member.is_waiting(connection));
             }
@@ -266,10 +279,13 @@ impl Served {
     fn run_work(self: &Arc<Served>, region: RegionId, work: Work) {
         let under_way = UnderWay(Arc::clone(self));
         self.workers.run(Box::new(move || {
+            let is_later = work.is_upkeep().then(Later::from_now_on).flatten();
             let ended = match work {
                 Work::Snapshot(taking) => Ended::Snapshot(under_way.0.disk.take_snapshot(region, *taking)),
                 other => other.run(),
             };
+            // Others wait for the member while it is told.
+            drop(is_later);
             under_way.0.with(|member| member.ended(ended));
         }));
     }

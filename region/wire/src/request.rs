@@ -78,6 +78,8 @@ pub enum Request {
         id: u64,
         /// Which.
         blocks: Blocks,
+        /// No client waits for it: it is for a copy, or to compare copies. Others may have the processors first.
+        is_upkeep: bool,
     },
     /// What do these blocks hold: versions and checksums, without bytes?
     Look {
@@ -226,7 +228,11 @@ impl Request {
             }),
             Request::Pass(position) => out.push(kind::PASS, &none, |into| into.put_position(*position)),
             Request::Flush { id } => out.push(kind::FLUSH, &none, |into| into.put_u64(*id)),
-            Request::Read { id, blocks } => put_question(out, kind::READ, *id, *blocks),
+            Request::Read { id, blocks, is_upkeep } => out.push(kind::READ, &none, |into| {
+                into.put_u64(*id);
+                message::put_blocks(into, *blocks);
+                into.put_u8(u8::from(*is_upkeep));
+            }),
             Request::Look { id, blocks } => put_question(out, kind::LOOK, *id, *blocks),
             Request::Digest { id, blocks } => put_question(out, kind::DIGEST, *id, *blocks),
             Request::Hash { id, blocks } => put_question(out, kind::HASH, *id, *blocks),
@@ -293,7 +299,15 @@ fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Request> {
         kind::ZERO => Request::Zero(message::version(fields)?, message::blocks(fields, ZERO_MAX)?),
         kind::PASS => Request::Pass(message::version(fields)?),
         kind::FLUSH => Request::Flush { id: fields.u64()? },
-        kind::READ => Request::Read { id: fields.u64()?, blocks: message::blocks(fields, READ_MAX)? },
+        kind::READ => Request::Read {
+            id: fields.u64()?,
+            blocks: message::blocks(fields, READ_MAX)?,
+            is_upkeep: match fields.u8()? {
+                0 => false,
+                1 => true,
+                _ => return None,
+            },
+        },
         kind::HASH => Request::Hash { id: fields.u64()?, blocks: message::blocks(fields, READ_MAX)? },
         kind::LOOK => Request::Look { id: fields.u64()?, blocks: message::blocks(fields, LOOK_MAX)? },
         kind::DIGEST => Request::Digest { id: fields.u64()?, blocks: message::blocks(fields, LOOK_MAX)? },

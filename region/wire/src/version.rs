@@ -18,6 +18,7 @@
 //! | 1 | |
 //! | 2 | [`Pass`](crate::Request::Pass); [`Hash`](crate::Request::Hash) and its answers; the refusal of who would write a clone |
 //! | 3 | of which position a snapshot is that was taken, or was there: [`Snapshotted`](crate::Reply::Snapshotted) |
+//! | 4 | whether a client waits for a [`Read`](crate::Request::Read) |
 //!
 //! **What no version changes**, so that any two can tell each other that they do not fit: the header of a frame, the fields of Hello, and
 //! the refusal of a version. What a later one has to say at the beginning it says behind Welcome, in a message of its own.
@@ -26,4 +27,4 @@
 //! the first release whose programs are replaced one after another: those will speak two, and take the highest that both know.
 
 /// The version of the protocol that is spoken.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;

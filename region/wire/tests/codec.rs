@@ -120,7 +120,7 @@ impl Any {
             4 => Request::Write(self.position(), self.data()),
             5 => Request::Zero(self.position(), self.blocks(8_192)),
             6 => Request::Flush { id },
-            7 => Request::Read { id, blocks: self.blocks(2_048) },
+            7 => Request::Read { id, blocks: self.blocks(2_048), is_upkeep: self.0.random() },
             8 => Request::Look { id, blocks: self.blocks(8_192) },
             9 => Request::Digest { id, blocks: self.blocks(8_192) },
             10 => Request::Install { id, copy: self.copy() },

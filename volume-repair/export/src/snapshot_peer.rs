@@ -67,7 +67,7 @@ impl SnapshotPeer {
     pub(crate) async fn read(&mut self, blocks: Blocks) -> Result<Told, PeerError> {
         self.next_id += 1;
         let asked = self.next_id;
-        match self.ask(&Request::Read { id: asked, blocks }).await? {
+        match self.ask(&Request::Read { id: asked, blocks, is_upkeep: false }).await? {
             Reply::Read { id, first, whats, bytes }
                 if id == asked && first == blocks.first && whats.len() == blocks.count as usize =>
             {

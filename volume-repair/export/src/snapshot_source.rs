@@ -472,7 +472,7 @@ mod tests {
                         let (version, incarnation) = (VERSION, 7);
                         Reply::SnapshotWelcome(SnapshotWelcome { version, geometry, incarnation, applied })
                     }
-                    Request::Read { id, blocks } => {
+                    Request::Read { id, blocks, .. } => {
                         let whats = vec![What::Bytes { checksum: 1, seal: [0; SEAL] }];
                         Reply::Read { id, first: blocks.first, whats, bytes: vec![9; BLOCK].into() }
                     }

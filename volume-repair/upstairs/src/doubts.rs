@@ -145,7 +145,7 @@ impl Upstairs {
         let Some(Other { peer, .. }) = told else { return };
         let blocks = Blocks { first: block, count: 1 };
         let look = self.ask(peer, Purpose::Copy, |id| Request::Look { id, blocks });
-        let read = self.ask(peer, Purpose::Copy, |id| Request::Read { id, blocks });
+        let read = self.ask(peer, Purpose::Copy, |id| Request::Read { id, blocks, is_upkeep: true });
         if let Some(doubt) = self.doubt(block) {
             doubt.asking = Some(Asking { peer, look, read, held: None });
         }

@@ -109,7 +109,7 @@ impl Upstairs {
         let blocks = Blocks { first: block, count: 1 };
         // One behind the other, with no write between them: of the same version.
         self.ask(from, Purpose::Heal(heal), |id| Request::Look { id, blocks });
-        self.ask(from, Purpose::Heal(heal), |id| Request::Read { id, blocks });
+        self.ask(from, Purpose::Heal(heal), |id| Request::Read { id, blocks, is_upkeep: false });
     }
 
     pub(crate) fn note_heal(&mut self, peer: PeerId, heal: HealId, reply: Reply) {

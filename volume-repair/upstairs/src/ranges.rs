@@ -379,7 +379,7 @@ impl Upstairs {
             self.allowance.take(with_bytes * size);
         }
         let look = is_newer.then(|| self.ask(source, Purpose::Copy, |id| Request::Look { id, blocks }));
-        let read = self.ask(source, Purpose::Copy, |id| Request::Read { id, blocks });
+        let read = self.ask(source, Purpose::Copy, |id| Request::Read { id, blocks, is_upkeep: true });
         if let Some(Step::Copying(Copying { runs, .. })) = self.step_at(range.first) {
             runs.insert(read, Run { blocks, look: look.map(Answer::to) });
         }

@@ -150,7 +150,7 @@ impl Upstairs {
             piece.asked_at = now;
         }
         self.ask(peer, Purpose::Read(id), |id| match wanted {
-            Wanted::Content => Request::Read { id, blocks },
+            Wanted::Content => Request::Read { id, blocks, is_upkeep: false },
             Wanted::Look => Request::Look { id, blocks },
         });
     }

@@ -166,7 +166,7 @@ fn copy_bytes(
     sources: &mut impl Sources,
 ) -> Result<Copied, NotCopied> {
     let size = geometry.block_size.bytes();
-    let (whats, bytes) = match sources.ask(source, Request::Read { id: 0, blocks })? {
+    let (whats, bytes) = match sources.ask(source, Request::Read { id: 0, blocks, is_upkeep: true })? {
         Reply::Read { first, whats, bytes, .. }
             if first == blocks.first && bytes.len() == blocks.count as usize * size =>
         {

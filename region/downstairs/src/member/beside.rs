@@ -42,6 +42,14 @@ pub struct Asked {
     by: ConnectionId,
     id: u64,
     number: u64,
+    is_upkeep: bool,
+}
+
+impl Asked {
+    /// Whether no client waits for it.
+    pub(crate) fn is_upkeep(self) -> bool {
+        self.is_upkeep
+    }
 }
 
 /// Reads that are under way beside.
@@ -91,7 +99,7 @@ impl Member {
     pub(crate) fn read_or_begin(
         &mut self,
         (by, id): (ConnectionId, u64),
-        blocks: Blocks,
+        (blocks, is_upkeep): (Blocks, bool),
         effects: &mut Vec<Effect>,
     ) -> Result<(), NotDone> {
         if !is_long(blocks.count as usize) || !self.beside.has_room() {
@@ -101,14 +109,15 @@ impl Member {
         self.check_read(blocks).map_err(NotDone::Wrong)?;
         let reading = self.region.begin_read(blocks.range())?;
         let number = self.beside.begin(reading.bytes());
-        effects.push(Effect::Run(super::Work::Read(Asked { by, id, number }, Box::new(reading))));
+        let asked = Asked { by, id, number, is_upkeep };
+        effects.push(Effect::Run(super::Work::Read(asked, Box::new(reading))));
         Ok(())
     }
 
     /// Whoever has been fenced meanwhile, or has gone, is answered nothing.
     pub(crate) fn end_read(
         &mut self,
-        Asked { by, id, number }: Asked,
+        Asked { by, id, number, .. }: Asked,
         read: ReadBeside,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Failed> {

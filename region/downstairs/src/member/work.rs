@@ -36,6 +36,12 @@ pub enum Work {
 }
 
 impl Work {
+    /// Whether no client waits for it.
+    #[must_use]
+    pub fn is_upkeep(&self) -> bool {
+        matches!(self, Work::Read(asked, _) if asked.is_upkeep())
+    }
+
     /// Does it.
     #[must_use]
     pub fn run(self) -> Ended {

@@ -8,7 +8,7 @@ use region_wire::{Blocks, Reply, Request};
 const LONG: u32 = 8;
 
 fn read_long(id: u64) -> Request {
-    Request::Read { id, blocks: Blocks { first: 0, count: LONG } }
+    Request::Read { id, blocks: Blocks { first: 0, count: LONG }, is_upkeep: false }
 }
 
 /// A writer that has written all blocks, and whose work is held back from now on.
@@ -89,6 +89,18 @@ fn what_is_written_over_while_an_answer_waits_for_its_turn_is_of_the_turn_it_was
     write_long(&mut desk, writer, 2);
     read.into_iter().for_each(|ended| desk.end(ended));
     assert_eq!(fills(&desk.heard(writer)), [(7, 1)]);
+}
+
+#[test]
+fn a_read_is_upkeep_if_it_was_asked_so_and_no_other_work_is() {
+    let (mut desk, writer) = desk_with_blocks(1);
+    for is_upkeep in [true, false] {
+        let blocks = Blocks { first: 0, count: LONG };
+        desk.ask_all(writer, vec![Request::Read { id: 7, blocks, is_upkeep }, Request::Flush { id: 8 }]);
+        let upkeep: Vec<bool> = reads_under_way(&mut desk).iter().map(Work::is_upkeep).collect();
+        assert_eq!(upkeep, [is_upkeep]);
+        assert!(desk.work.iter().all(|work| !work.is_upkeep()));
+    }
 }
 
 #[test]
@@ -192,7 +204,7 @@ fn only_so_many_are_made_beside_and_the_others_in_their_turn() {
 fn a_long_read_of_blocks_that_are_not_there_is_wrong() {
     let (mut desk, writer) = desk_with_blocks(1);
     let blocks = Blocks { first: BLOCKS - 4, count: LONG };
-    let said = desk.ask(writer, Request::Read { id: 1, blocks });
+    let said = desk.ask(writer, Request::Read { id: 1, blocks, is_upkeep: false });
     assert!(matches!(said[..], [Reply::Wrong(_)]), "{said:?}");
     assert!(desk.work.is_empty());
 }

@@ -132,7 +132,8 @@ impl Seat {
         let (mut all, blocks) = (Vec::new(), self.member.region().identity().geometry.blocks);
         for first in (0..blocks).step_by(1_000) {
             let count = u32::try_from((blocks - first).min(1_000)).expect("few");
-            match self.ask_member(Request::Read { id: 1, blocks: Blocks { first, count } }) {
+            match self.ask_member(Request::Read { id: 1, blocks: Blocks { first, count }, is_upkeep: false })
+            {
                 Some(Reply::Read { whats, bytes, .. }) => {
                     let mut bytes = bytes.chunks_exact(BLOCK);
                     all.extend(whats.into_iter().map(|what| match what {

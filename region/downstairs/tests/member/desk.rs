@@ -49,7 +49,7 @@ pub(crate) fn write(epoch: u32, counter: u64, block: u64, fill: u8) -> Request {
 }
 
 pub(crate) fn read(block: u64) -> Request {
-    Request::Read { id: 99, blocks: Blocks { first: block, count: 1 } }
+    Request::Read { id: 99, blocks: Blocks { first: block, count: 1 }, is_upkeep: false }
 }
 
 /// A member, and what it has said.

@@ -37,7 +37,7 @@ fn reader(desk: &mut Desk) -> ConnectionId {
 
 /// The first bytes of those that it is told, and of how many blocks.
 fn told(desk: &mut Desk, reader: ConnectionId, blocks: Blocks) -> (Option<u8>, usize) {
-    match &desk.ask(reader, Request::Read { id: 4, blocks })[..] {
+    match &desk.ask(reader, Request::Read { id: 4, blocks, is_upkeep: false })[..] {
         [Reply::Read { id: 4, first, whats, bytes }] if *first == blocks.first => {
             (bytes.first().copied(), whats.len())
         }
@@ -110,7 +110,7 @@ fn whatever_else_it_asks_ends_it_and_changes_nothing() {
         Request::Snapshot { id: 1, snapshot: id(2), at: at(5, 4) },
         Request::DeleteSnapshot { id: 1, snapshot: id(1) },
         Request::Hello(of_snapshot(1)),
-        Request::Read { id: 1, blocks: Blocks { first: 99, count: 2 } },
+        Request::Read { id: 1, blocks: Blocks { first: 99, count: 2 }, is_upkeep: false },
         Request::Look { id: 1, blocks: Blocks { first: 100, count: 1 } },
     ] {
         let reader = reader(&mut desk);

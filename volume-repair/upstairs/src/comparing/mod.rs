@@ -203,7 +203,7 @@ impl Upstairs {
         for peer in due {
             self.peers[peer.0].reading += u64::from(blocks.count);
             self.ask(peer, Purpose::Compare(number), |id| Request::Look { id, blocks });
-            self.ask(peer, Purpose::Compare(number), |id| Request::Read { id, blocks });
+            self.ask(peer, Purpose::Compare(number), |id| Request::Read { id, blocks, is_upkeep: true });
         }
     }
 
