@@ -3,7 +3,7 @@
 //! | thread | how many | does |
 //! |---|---|---|
 //! | acceptor | one | accepts, up to [`CONNECTIONS_MAX`] connections |
-//! | reader | one for each connection | reads requests, gives them to the member, sends what can be sent at once |
+//! | reader | one for each connection | reads requests, gives them to the member, sends what can be sent at once; of a member that is filled, [later](crate::urgency) than others |
 //! | sender | one for each connection | sends the rest |
 //! | workers | as many as have something to do: [`crate::workers`] | syncs and checkpoints: of a region, one of each kind may be under way; long reads |
 //! | clock | one | ticks the members, closes regions that nobody uses |

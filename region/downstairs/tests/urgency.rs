@@ -44,7 +44,7 @@ fn who_fills_a_member_lets_others_go_first_until_it_is_full() {
     };
     ping(&mut peer, 1);
     ping(&mut peer, 2);
-    let while_filled = if nicer { (usual + 10).min(19) } else { usual };
+    let while_filled = if nicer { (usual + 5).min(19) } else { usual };
     assert_eq!(nice_of_readers(), BTreeSet::from([while_filled]));
     let full = vec![Member { region: region(1), incarnation: 1 }];
     let list = List { version: ListVersion { epoch: 1, number: 1 }, base: Position::NONE, full };
