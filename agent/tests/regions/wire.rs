@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{Position, Promotion, checksum};
-use region_wire::{BlockData, Blocks, Hello, Inbox, Outbox, Reply, Request};
+use region_wire::{BlockData, Blocks, Haste, Hello, Inbox, Outbox, Reply, Request};
 use std::{
     io::{IoSlice, Read, Write},
     net::{SocketAddr, TcpStream},
@@ -49,8 +49,11 @@ impl Peer {
     ) -> Result<Bytes, Reply> {
         let (mut peer, said) = Peer::connect(address, Hello::new(region, set, Some(snapshot)));
         let Reply::SnapshotWelcome(_) = said else { return Err(said) };
-        match peer.ask(&Request::Read { id: 1, blocks: Blocks { first: block, count: 1 }, is_upkeep: false })
-        {
+        match peer.ask(&Request::Read {
+            id: 1,
+            blocks: Blocks { first: block, count: 1 },
+            haste: Haste::Client,
+        }) {
             Reply::Read { bytes, .. } => Ok(bytes),
             other => Err(other),
         }

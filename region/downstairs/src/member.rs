@@ -24,7 +24,7 @@ use crate::{queue::Queue, rules::Rule};
 use beside::Beside;
 use ids::SnapshotId;
 use region::{CloneOf, Control, Failed, Geometry, Identity, Position, Promotion, Region, Staged};
-use region_wire::{Hello, NotWelcome, Refusal, Reply, Request, VERSION, Welcome};
+use region_wire::{Haste, Hello, NotWelcome, Refusal, Reply, Request, VERSION, Welcome};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// So many times a write that the disk refuses is tried again before the region has failed.
@@ -114,6 +114,8 @@ pub struct Member {
     pub(crate) taking: Option<(ConnectionId, u64, Position)>,
     pub(crate) letting_go: Option<(ConnectionId, u64)>,
     beside: Beside,
+    /// The active connection's copies are to let others go first.
+    is_filled_later: bool,
     /// What was staged for the active connection.
     pub(crate) staged: Staged,
     /// Whether the active connection is to be told how far the stream is applied.
@@ -149,6 +151,7 @@ impl Member {
             taking: None,
             letting_go: None,
             beside: Beside::default(),
+            is_filled_later: false,
             staged: Staged::default(),
             tells_applied: false,
         }
@@ -182,9 +185,9 @@ impl Member {
         self.active == Some(connection) && (waits || !self.beside.takes_pings())
     }
 
-    /// Whether this connection's Upstairs fills it: no client waits for what it is asked.
-    pub(crate) fn is_filled_by(&self, connection: ConnectionId) -> bool {
-        self.active == Some(connection) && !self.region.is_full()
+    /// Whether this connection's Upstairs fills it while clients ask others: no client waits for what it is asked.
+    pub(crate) fn is_filled_later(&self, connection: ConnectionId) -> bool {
+        self.is_filled_later && self.active == Some(connection) && !self.region.is_full()
     }
 
     /// Somebody is there, and has said Hello.
@@ -387,13 +390,16 @@ impl Member {
         match request {
             Request::Write(..) | Request::Zero(..) | Request::Pass(_) => self.write_stream(request)?,
             Request::Flush { id } => self.flushes.push((active, id)),
-            Request::Read { id, blocks, is_upkeep } => {
-                self.read_or_begin((active, id), (blocks, is_upkeep), effects)?;
+            Request::Read { id, blocks, haste } => {
+                self.read_or_begin((active, id), (blocks, haste), effects)?;
             }
             Request::Look { id, blocks } => answer(self.look(id, blocks)?),
             Request::Digest { id, blocks } => answer(self.digest(id, blocks)?),
             Request::Hash { id, blocks } => answer(self.hash_of_clone(id, blocks)?),
-            Request::Install { id, ref copy } => answer(self.install(id, copy, &request)?),
+            Request::Install { id, ref copy, haste } => {
+                self.is_filled_later = haste == Haste::Later;
+                answer(self.install(id, copy, &request)?);
+            }
             Request::Heal { id, ref copy } => answer(self.heal(id, copy, &request)?),
             Request::Stage { id, ref copy } => answer(self.stage(id, copy, &request)?),
             Request::Commit { id, applied } => answer(self.commit(id, applied)?),
@@ -470,6 +476,7 @@ impl Member {
         self.flushes.clear();
         self.served.clear();
         self.beside.forget_pings();
+        self.is_filled_later = false;
         self.taking.take_if(|(asker, ..)| !self.locals.contains(asker));
         self.letting_go.take_if(|(asker, _)| !self.locals.contains(asker));
         self.tells_applied = false;

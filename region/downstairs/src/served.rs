@@ -145,13 +145,13 @@ impl Served {
                     let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
                     self.with_behind_others(|member| member.receive(connection, some));
                 } else {
-                    let mut is_filled = false;
+                    let mut is_filled_later = false;
                     self.with(|member| {
                         let effects = member.receive(connection, some);
-                        is_filled = member.is_filled_by(connection);
+                        is_filled_later = member.is_filled_later(connection);
                         effects
                     });
-                    match is_filled {
+                    match is_filled_later {
                         true if is_later.is_none() => is_later = Later::from_now_on(),
                         true => {}
                         false => is_later = None,
@@ -279,7 +279,7 @@ impl Served {
     fn run_work(self: &Arc<Served>, region: RegionId, work: Work) {
         let under_way = UnderWay(Arc::clone(self));
         self.workers.run(Box::new(move || {
-            let is_later = work.is_upkeep().then(Later::from_now_on).flatten();
+            let is_later = work.is_later().then(Later::from_now_on).flatten();
             let ended = match work {
                 Work::Snapshot(taking) => Ended::Snapshot(under_way.0.disk.take_snapshot(region, *taking)),
                 other => other.run(),

@@ -6,7 +6,7 @@ mod parts;
 use camino::Utf8Path;
 use parts::{Served, region};
 use region::{List, ListVersion, Member, Position};
-use region_wire::{Reply, Request};
+use region_wire::{BlockCopy, Blocks, Haste, Reply, Request};
 use std::{collections::BTreeSet, fs};
 
 /// The nice values of the threads that read connections. What follows a thread's name is of fields with spaces between; see `proc_pid_stat(5)`.
@@ -33,7 +33,7 @@ fn may_be_nicer_for_a_while() -> bool {
 }
 
 #[test]
-fn who_fills_a_member_lets_others_go_first_until_it_is_full() {
+fn who_fills_a_member_lets_others_go_first_beside_clients_until_it_is_full() {
     let (usual, nicer) = (own_nice(), may_be_nicer_for_a_while());
     let served = Served::new(1);
     let mut peer = served.promoted(1, 1);
@@ -42,10 +42,14 @@ fn who_fills_a_member_lets_others_go_first_until_it_is_full() {
         peer.say(&[Request::Ping { id }]);
         assert_eq!(peer.hear(), Some(Reply::Pong { id }));
     };
-    ping(&mut peer, 1);
-    ping(&mut peer, 2);
-    let while_filled = if nicer { (usual + 5).min(19) } else { usual };
-    assert_eq!(nice_of_readers(), BTreeSet::from([while_filled]));
+    let beside_clients = if nicer { (usual + 5).min(19) } else { usual };
+    for (haste, expected) in [(Haste::Alone, usual), (Haste::Later, beside_clients)] {
+        let copy = BlockCopy::Never(Blocks { first: 0, count: 1 });
+        peer.say(&[Request::Install { id: 1, copy, haste }]);
+        assert!(matches!(peer.hear(), Some(Reply::Taken { id: 1, .. })));
+        ping(&mut peer, 2);
+        assert_eq!(nice_of_readers(), BTreeSet::from([expected]), "{haste:?}");
+    }
     let full = vec![Member { region: region(1), incarnation: 1 }];
     let list = List { version: ListVersion { epoch: 1, number: 1 }, base: Position::NONE, full };
     peer.say(&[Request::SetList { id: 3, list }]);

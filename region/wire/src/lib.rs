@@ -43,6 +43,6 @@ pub use outbox::Outbox;
 pub use outgoing::outgoing;
 pub use peer_error::{OtherSnapshot, PeerError};
 pub use reply::{NotWelcome, Promoted, Refusal, Reply, SnapshotWelcome, Welcome};
-pub use request::{BlockCopy, Hello, Request};
+pub use request::{BlockCopy, Haste, Hello, Request};
 pub use source_address::source_address;
 pub use version::VERSION;

@@ -28,6 +28,31 @@ pub struct Hello {
     pub snapshot: Option<SnapshotId>,
 }
 
+/// Who waits for an answer, and whether others go first where there are not processors for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// A client does.
+    Client,
+    /// A copy, or who compares copies; and clients ask nothing just now.
+    Alone,
+    /// The same, and clients do ask: theirs goes first.
+    Later,
+}
+
+impl Haste {
+    fn code(self) -> u8 {
+        match self {
+            Haste::Client => 0,
+            Haste::Alone => 1,
+            Haste::Later => 2,
+        }
+    }
+
+    fn of(code: u8) -> Option<Haste> {
+        [Haste::Client, Haste::Alone, Haste::Later].into_iter().find(|haste| haste.code() == code)
+    }
+}
+
 /// Blocks for a member that lacks them, or has them wrong: with the version that they have elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BlockCopy {
@@ -78,8 +103,8 @@ pub enum Request {
         id: u64,
         /// Which.
         blocks: Blocks,
-        /// No client waits for it: it is for a copy, or to compare copies. Others may have the processors first.
-        is_upkeep: bool,
+        /// Whether others go first.
+        haste: Haste,
     },
     /// What do these blocks hold: versions and checksums, without bytes?
     Look {
@@ -108,6 +133,8 @@ pub enum Request {
         id: u64,
         /// The blocks.
         copy: BlockCopy,
+        /// Whether others go first.
+        haste: Haste,
     },
     /// You have this version, and the bytes are wrong: take these.
     Heal {
@@ -228,17 +255,17 @@ impl Request {
             }),
             Request::Pass(position) => out.push(kind::PASS, &none, |into| into.put_position(*position)),
             Request::Flush { id } => out.push(kind::FLUSH, &none, |into| into.put_u64(*id)),
-            Request::Read { id, blocks, is_upkeep } => out.push(kind::READ, &none, |into| {
+            Request::Read { id, blocks, haste } => out.push(kind::READ, &none, |into| {
                 into.put_u64(*id);
                 message::put_blocks(into, *blocks);
-                into.put_u8(u8::from(*is_upkeep));
+                into.put_u8(haste.code());
             }),
             Request::Look { id, blocks } => put_question(out, kind::LOOK, *id, *blocks),
             Request::Digest { id, blocks } => put_question(out, kind::DIGEST, *id, *blocks),
             Request::Hash { id, blocks } => put_question(out, kind::HASH, *id, *blocks),
-            Request::Install { id, copy } => put_copy(out, kind::INSTALL, *id, copy),
-            Request::Heal { id, copy } => put_copy(out, kind::HEAL, *id, copy),
-            Request::Stage { id, copy } => put_copy(out, kind::STAGE, *id, copy),
+            Request::Install { id, copy, haste } => put_copy(out, kind::INSTALL, (*id, Some(*haste)), copy),
+            Request::Heal { id, copy } => put_copy(out, kind::HEAL, (*id, None), copy),
+            Request::Stage { id, copy } => put_copy(out, kind::STAGE, (*id, None), copy),
             Request::Commit { id, applied } => out.push(kind::COMMIT, &none, |into| {
                 into.put_u64(*id);
                 into.put_position(*applied);
@@ -302,16 +329,15 @@ fn parse(kind: u8, fields: &mut Fields<'_>, bulk: Bytes) -> Option<Request> {
         kind::READ => Request::Read {
             id: fields.u64()?,
             blocks: message::blocks(fields, READ_MAX)?,
-            is_upkeep: match fields.u8()? {
-                0 => false,
-                1 => true,
-                _ => return None,
-            },
+            haste: Haste::of(fields.u8()?)?,
         },
         kind::HASH => Request::Hash { id: fields.u64()?, blocks: message::blocks(fields, READ_MAX)? },
         kind::LOOK => Request::Look { id: fields.u64()?, blocks: message::blocks(fields, LOOK_MAX)? },
         kind::DIGEST => Request::Digest { id: fields.u64()?, blocks: message::blocks(fields, LOOK_MAX)? },
-        kind::INSTALL => Request::Install { id: fields.u64()?, copy: copy(fields, bulk, true)? },
+        kind::INSTALL => {
+            let (id, haste) = (fields.u64()?, Haste::of(fields.u8()?)?);
+            Request::Install { id, copy: copy(fields, bulk, true)?, haste }
+        }
         kind::HEAL => Request::Heal { id: fields.u64()?, copy: copy(fields, bulk, false)? },
         kind::STAGE => Request::Stage { id: fields.u64()?, copy: copy(fields, bulk, true)? },
         kind::COMMIT => Request::Commit { id: fields.u64()?, applied: fields.position()? },
@@ -335,11 +361,12 @@ fn put_question(out: &mut Outbox, kind: u8, id: u64, blocks: Blocks) {
     });
 }
 
-fn put_copy(out: &mut Outbox, kind: u8, id: u64, copy: &BlockCopy) {
+fn put_copy(out: &mut Outbox, kind: u8, (id, haste): (u64, Option<Haste>), copy: &BlockCopy) {
     let none = Bytes::new();
     let bulk = copy.data().map_or(&none, |data| &data.bytes);
     out.push(kind, bulk, |into| {
         into.put_u64(id);
+        haste.into_iter().for_each(|haste| into.put_u8(haste.code()));
         match copy {
             BlockCopy::Never(blocks) => {
                 into.put_u8(NEVER);

@@ -18,7 +18,7 @@
 //! | 1 | |
 //! | 2 | [`Pass`](crate::Request::Pass); [`Hash`](crate::Request::Hash) and its answers; the refusal of who would write a clone |
 //! | 3 | of which position a snapshot is that was taken, or was there: [`Snapshotted`](crate::Reply::Snapshotted) |
-//! | 4 | whether a client waits for a [`Read`](crate::Request::Read) |
+//! | 4 | whether others go first: [`Haste`](crate::Haste) of [`Read`](crate::Request::Read) and [`Install`](crate::Request::Install) |
 //!
 //! **What no version changes**, so that any two can tell each other that they do not fit: the header of a frame, the fields of Hello, and
 //! the refusal of a version. What a later one has to say at the beginning it says behind Welcome, in a message of its own.

@@ -8,8 +8,8 @@ use region::{
     BlockSize, Geometry, Held, List, ListVersion, MEMBERS_MAX, Member, Position, Promotion, SEAL, What,
 };
 use region_wire::{
-    BULK_MAX, BlockCopy, BlockData, Blocks, FIELDS_MAX, Hello, Inbox, NotWelcome, Outbox, Promoted, Refusal,
-    Reply, Request, SnapshotWelcome, Welcome, WireError,
+    BULK_MAX, BlockCopy, BlockData, Blocks, FIELDS_MAX, Haste, Hello, Inbox, NotWelcome, Outbox, Promoted,
+    Refusal, Reply, Request, SnapshotWelcome, Welcome, WireError,
 };
 use std::io::IoSlice;
 use uuid::Uuid;
@@ -100,6 +100,10 @@ impl Any {
         }
     }
 
+    fn haste(&mut self) -> Haste {
+        [Haste::Client, Haste::Alone, Haste::Later][self.0.random_range(0..3)]
+    }
+
     fn request(&mut self) -> Request {
         let id = self.0.random();
         match self.0.random_range(0..19) {
@@ -120,10 +124,10 @@ impl Any {
             4 => Request::Write(self.position(), self.data()),
             5 => Request::Zero(self.position(), self.blocks(8_192)),
             6 => Request::Flush { id },
-            7 => Request::Read { id, blocks: self.blocks(2_048), is_upkeep: self.0.random() },
+            7 => Request::Read { id, blocks: self.blocks(2_048), haste: self.haste() },
             8 => Request::Look { id, blocks: self.blocks(8_192) },
             9 => Request::Digest { id, blocks: self.blocks(8_192) },
-            10 => Request::Install { id, copy: self.copy() },
+            10 => Request::Install { id, copy: self.copy(), haste: self.haste() },
             11 => Request::Heal { id, copy: self.copy_that_heals() },
             12 => Request::Stage { id, copy: self.copy() },
             13 => Request::Commit { id, applied: self.position() },
@@ -431,7 +435,7 @@ fn a_list_with_one_member_twice_is_none_and_no_block_is_healed_by_blocks_of_many
     };
     assert!(parsed(Request::SetList { id: 1, list: list(vec![member]) }).is_ok());
     assert!(parsed(Request::SetList { id: 1, list: list(vec![member; 2]) }).is_err());
-    assert!(parsed(Request::Install { id: 1, copy: copy.clone() }).is_ok());
+    assert!(parsed(Request::Install { id: 1, copy: copy.clone(), haste: Haste::Client }).is_ok());
     assert!(parsed(Request::Heal { id: 1, copy }).is_err());
 }
 

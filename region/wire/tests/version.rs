@@ -5,8 +5,8 @@ use bytes::Bytes;
 use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{BlockSize, Geometry, Held, List, ListVersion, Member, Position, Promotion, SEAL, What};
 use region_wire::{
-    BULK_MAX, BlockCopy, BlockData, Blocks, FIELDS_MAX, Hello, Inbox, LOOK_MAX, NotWelcome, Outbox, Promoted,
-    Refusal, Reply, Request, SnapshotWelcome, VERSION, WRITE_BYTES_MAX, Welcome, ZERO_MAX,
+    BULK_MAX, BlockCopy, BlockData, Blocks, FIELDS_MAX, Haste, Hello, Inbox, LOOK_MAX, NotWelcome, Outbox,
+    Promoted, Refusal, Reply, Request, SnapshotWelcome, VERSION, WRITE_BYTES_MAX, Welcome, ZERO_MAX,
 };
 use std::{collections::BTreeSet, io::IoSlice};
 use uuid::Uuid;
@@ -64,7 +64,7 @@ fn requests() -> Vec<Request> {
         Request::Zero(AT, BLOCKS),
         Request::Pass(AT),
         Request::Flush { id },
-        Request::Read { id, blocks: BLOCKS, is_upkeep: true },
+        Request::Read { id, blocks: BLOCKS, haste: Haste::Later },
         Request::Look { id, blocks: BLOCKS },
         Request::Digest { id, blocks: BLOCKS },
         Request::Hash { id, blocks: BLOCKS },
@@ -75,7 +75,7 @@ fn requests() -> Vec<Request> {
         Request::Heal { id, copy: BlockCopy::Bytes(AT, data()) },
         Request::Stage { id, copy: BlockCopy::Never(BLOCKS) },
     ];
-    all.extend(copies.map(|copy| Request::Install { id, copy }));
+    all.extend(copies.map(|copy| Request::Install { id, copy, haste: Haste::Alone }));
     all
 }
 
@@ -249,7 +249,7 @@ const LOOKS_OF_VERSION_4: [(u8, u64); 53] = [
     (6, 0x85abe305120ccb20),
     (18, 0xfc8c1ba3844db5a1),
     (7, 0x99d8ce36b8c61ee1),
-    (8, 0x4101595e94cd985d),
+    (8, 0xac55c08e18325ad9),
     (9, 0xd16b72c9b53c1e7e),
     (10, 0x115f221d65e9662e),
     (20, 0xf44e20260d189292),
@@ -259,11 +259,11 @@ const LOOKS_OF_VERSION_4: [(u8, u64); 53] = [
     (17, 0x48f6070248081f00),
     (12, 0x3d7b1e7635b0ae8a),
     (13, 0x8f6d21af48676cbf),
-    (11, 0xda31094550841f55),
-    (11, 0x98fdfa00e28e8814),
-    (11, 0x329f490a5bf797be),
-    (11, 0x36e3fbf47a2672d3),
-    (11, 0xc21d4efc27437a6d),
+    (11, 0x032193aa684db8f7),
+    (11, 0xc8852df92a40fb43),
+    (11, 0xc0a7410903b227ce),
+    (11, 0xfbadbc3cf260753d),
+    (11, 0x1e522fda5aeab722),
     (101, 0xd05a6ab5078c534e),
     (126, 0x14d0624702c25faf),
     (102, 0x44d681ee215de8da),

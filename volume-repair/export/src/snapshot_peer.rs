@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use region::{Member, Position, What};
 use region_wire::{
-    Blocks, Expected, Hello, Inbox, Outbox, PeerError, Reply, Request, outgoing, source_address,
+    Blocks, Expected, Haste, Hello, Inbox, Outbox, PeerError, Reply, Request, outgoing, source_address,
 };
 use rustix::net::SocketFlags;
 use std::{
@@ -67,7 +67,7 @@ impl SnapshotPeer {
     pub(crate) async fn read(&mut self, blocks: Blocks) -> Result<Told, PeerError> {
         self.next_id += 1;
         let asked = self.next_id;
-        match self.ask(&Request::Read { id: asked, blocks, is_upkeep: false }).await? {
+        match self.ask(&Request::Read { id: asked, blocks, haste: Haste::Client }).await? {
             Reply::Read { id, first, whats, bytes }
                 if id == asked && first == blocks.first && whats.len() == blocks.count as usize =>
             {

@@ -144,8 +144,9 @@ impl Upstairs {
         let told = left.into_iter().find(|other| other.can_tell(version));
         let Some(Other { peer, .. }) = told else { return };
         let blocks = Blocks { first: block, count: 1 };
+        let haste = self.haste_of_upkeep();
         let look = self.ask(peer, Purpose::Copy, |id| Request::Look { id, blocks });
-        let read = self.ask(peer, Purpose::Copy, |id| Request::Read { id, blocks, is_upkeep: true });
+        let read = self.ask(peer, Purpose::Copy, |id| Request::Read { id, blocks, haste });
         if let Some(doubt) = self.doubt(block) {
             doubt.asking = Some(Asking { peer, look, read, held: None });
         }

@@ -16,7 +16,7 @@ use crate::{
 };
 use bytes::Bytes;
 use region::{Held, Position, What};
-use region_wire::{BlockCopy, BlockData, Blocks, Reply, Request};
+use region_wire::{BlockCopy, BlockData, Blocks, Haste, Reply, Request};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Blocks that are healed at a time.
@@ -109,7 +109,7 @@ impl Upstairs {
         let blocks = Blocks { first: block, count: 1 };
         // One behind the other, with no write between them: of the same version.
         self.ask(from, Purpose::Heal(heal), |id| Request::Look { id, blocks });
-        self.ask(from, Purpose::Heal(heal), |id| Request::Read { id, blocks, is_upkeep: false });
+        self.ask(from, Purpose::Heal(heal), |id| Request::Read { id, blocks, haste: Haste::Client });
     }
 
     pub(crate) fn note_heal(&mut self, peer: PeerId, heal: HealId, reply: Reply) {

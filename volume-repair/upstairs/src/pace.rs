@@ -7,7 +7,7 @@
 //! ```
 
 use crate::upstairs::Upstairs;
-use region_wire::{LOOK_MAX, WRITE_BYTES_MAX};
+use region_wire::{Haste, LOOK_MAX, WRITE_BYTES_MAX};
 use std::time::Duration;
 
 /// How much is copied at a time.
@@ -51,6 +51,11 @@ impl Upstairs {
             MANY_JOBS.. => SHARE,
             _ => GENTLE,
         }
+    }
+
+    /// Of what is asked for a copy, or to compare copies.
+    pub(crate) fn haste_of_upkeep(&self) -> Haste {
+        if self.are_clients_quiet() { Haste::Alone } else { Haste::Later }
     }
 
     /// Whether clients ask nothing, and have not for a while.

@@ -378,8 +378,9 @@ impl Upstairs {
         if is_limited {
             self.allowance.take(with_bytes * size);
         }
+        let haste = self.haste_of_upkeep();
         let look = is_newer.then(|| self.ask(source, Purpose::Copy, |id| Request::Look { id, blocks }));
-        let read = self.ask(source, Purpose::Copy, |id| Request::Read { id, blocks, is_upkeep: true });
+        let read = self.ask(source, Purpose::Copy, |id| Request::Read { id, blocks, haste });
         if let Some(Step::Copying(Copying { runs, .. })) = self.step_at(range.first) {
             runs.insert(read, Run { blocks, look: look.map(Answer::to) });
         }
@@ -437,11 +438,11 @@ impl Upstairs {
         if let (true, BlockCopy::Mixed(versions, data)) = (is_mended, &copy) {
             return apart(versions, data).into_iter().for_each(|copy| self.put_copy(copy));
         }
-        let blocks = blocks_of(&copy);
+        let (blocks, haste) = (blocks_of(&copy), self.haste_of_upkeep());
         let id = self.ask(target, Purpose::Copy, |id| match mode {
             _ if is_mended => Request::Heal { id, copy },
             Mode::Stage => Request::Stage { id, copy },
-            Mode::Install => Request::Install { id, copy },
+            Mode::Install => Request::Install { id, copy, haste },
         });
         if let Some(Copying { puts, .. }) = self.copying(first) {
             puts.insert(id, Put { blocks, is_mended });

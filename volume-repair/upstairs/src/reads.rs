@@ -17,7 +17,7 @@ use crate::{
 };
 use bytes::Bytes;
 use region::{Held, Position, What, checksum};
-use region_wire::{Blocks, LOOK_MAX, Reply, Request};
+use region_wire::{Blocks, Haste, LOOK_MAX, Reply, Request};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -150,7 +150,7 @@ impl Upstairs {
             piece.asked_at = now;
         }
         self.ask(peer, Purpose::Read(id), |id| match wanted {
-            Wanted::Content => Request::Read { id, blocks, is_upkeep: false },
+            Wanted::Content => Request::Read { id, blocks, haste: Haste::Client },
             Wanted::Look => Request::Look { id, blocks },
         });
     }

@@ -7,7 +7,9 @@ use super::{CloneError, Phase, SourceError, Sources, Target, Watch, machine::str
 use crate::content::ranges;
 use bytes::Bytes;
 use region::{Geometry, Held, Position, Seal, What, checksum};
-use region_wire::{BlockCopy, BlockData, Blocks, LOOK_MAX, PeerError, Reply, Request, WRITE_BYTES_MAX};
+use region_wire::{
+    BlockCopy, BlockData, Blocks, Haste, LOOK_MAX, PeerError, Reply, Request, WRITE_BYTES_MAX,
+};
 
 /// Why a pass has not made them equal.
 #[derive(Debug)]
@@ -166,7 +168,7 @@ fn copy_bytes(
     sources: &mut impl Sources,
 ) -> Result<Copied, NotCopied> {
     let size = geometry.block_size.bytes();
-    let (whats, bytes) = match sources.ask(source, Request::Read { id: 0, blocks, is_upkeep: true })? {
+    let (whats, bytes) = match sources.ask(source, Request::Read { id: 0, blocks, haste: Haste::Later })? {
         Reply::Read { first, whats, bytes, .. }
             if first == blocks.first && bytes.len() == blocks.count as usize * size =>
         {
@@ -217,7 +219,7 @@ fn data(geometry: Geometry, piece: &Piece<'_>, bytes: Bytes) -> BlockData {
 fn install(piece: &Piece<'_>, copy: BlockCopy, target: &mut impl Target) -> Result<(), NotCopied> {
     let request = match piece.is_same_version {
         true => Request::Heal { id: 0, copy },
-        false => Request::Install { id: 0, copy },
+        false => Request::Install { id: 0, copy, haste: Haste::Later },
     };
     match target.ask(request)? {
         Reply::Taken { blocks, .. } if blocks == piece.held.len() as u64 => Ok(()),

@@ -1,7 +1,7 @@
 //! Long reads, which are made beside the member's turns: writes go on meanwhile. Owns which are, and what waits for them.
 //!
 //! ```text
-//!   Read ──short, or many are under way──► read in its turn ────────────────────────────► answered
+//!   Read ──short, or many are under way, or no client asks anything──► read in its turn ────────────────────────────► answered
 //!     └──long──► looked up in its turn ──► read by a worker ──► checked in a later turn ──► answered   (nobody asks any more: dropped)
 //!   Ping ──no read is under way──► answered
 //!     └──some are──► answered when the last of those has been     (a disk that gives nothing back is not alive)
@@ -16,7 +16,7 @@ use crate::{
     stream::read_reply,
 };
 use region::{Failed, ReadBeside};
-use region_wire::{Blocks, Reply};
+use region_wire::{Blocks, Haste, Reply};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Reads of fewer blocks are made at once: sooner than anybody else is asked to. What is of one block is of the moment of its turn.
@@ -42,13 +42,13 @@ pub struct Asked {
     by: ConnectionId,
     id: u64,
     number: u64,
-    is_upkeep: bool,
+    haste: Haste,
 }
 
 impl Asked {
-    /// Whether no client waits for it.
-    pub(crate) fn is_upkeep(self) -> bool {
-        self.is_upkeep
+    /// Whether others go first.
+    pub(crate) fn is_later(self) -> bool {
+        self.haste == Haste::Later
     }
 }
 
@@ -99,17 +99,18 @@ impl Member {
     pub(crate) fn read_or_begin(
         &mut self,
         (by, id): (ConnectionId, u64),
-        (blocks, is_upkeep): (Blocks, bool),
+        (blocks, haste): (Blocks, Haste),
         effects: &mut Vec<Effect>,
     ) -> Result<(), NotDone> {
-        if !is_long(blocks.count as usize) || !self.beside.has_room() {
+        let is_in_turn = !is_long(blocks.count as usize) || haste == Haste::Alone;
+        if is_in_turn || !self.beside.has_room() {
             effects.push(Effect::Send(by, self.read(id, blocks)?));
             return Ok(());
         }
         self.check_read(blocks).map_err(NotDone::Wrong)?;
         let reading = self.region.begin_read(blocks.range())?;
         let number = self.beside.begin(reading.bytes());
-        let asked = Asked { by, id, number, is_upkeep };
+        let asked = Asked { by, id, number, haste };
         effects.push(Effect::Run(super::Work::Read(asked, Box::new(reading))));
         Ok(())
     }

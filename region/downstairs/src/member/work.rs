@@ -36,10 +36,10 @@ pub enum Work {
 }
 
 impl Work {
-    /// Whether no client waits for it.
+    /// Whether others go first.
     #[must_use]
-    pub fn is_upkeep(&self) -> bool {
-        matches!(self, Work::Read(asked, _) if asked.is_upkeep())
+    pub fn is_later(&self) -> bool {
+        matches!(self, Work::Read(asked, _) if asked.is_later())
     }
 
     /// Does it.

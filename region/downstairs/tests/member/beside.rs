@@ -2,13 +2,13 @@
 
 use crate::desk::{BLOCKS, Desk, at, promotion, read, write};
 use downstairs::{ConnectionId, Rule, Work};
-use region_wire::{Blocks, Reply, Request};
+use region_wire::{Blocks, Haste, Reply, Request};
 
 /// The fewest that are read beside.
 const LONG: u32 = 8;
 
 fn read_long(id: u64) -> Request {
-    Request::Read { id, blocks: Blocks { first: 0, count: LONG }, is_upkeep: false }
+    Request::Read { id, blocks: Blocks { first: 0, count: LONG }, haste: Haste::Client }
 }
 
 /// A writer that has written all blocks, and whose work is held back from now on.
@@ -92,14 +92,20 @@ fn what_is_written_over_while_an_answer_waits_for_its_turn_is_of_the_turn_it_was
 }
 
 #[test]
-fn a_read_is_upkeep_if_it_was_asked_so_and_no_other_work_is() {
+fn a_copys_read_lets_others_go_first_beside_clients_and_is_made_in_its_turn_without() {
     let (mut desk, writer) = desk_with_blocks(1);
-    for is_upkeep in [true, false] {
-        let blocks = Blocks { first: 0, count: LONG };
-        desk.ask_all(writer, vec![Request::Read { id: 7, blocks, is_upkeep }, Request::Flush { id: 8 }]);
-        let upkeep: Vec<bool> = reads_under_way(&mut desk).iter().map(Work::is_upkeep).collect();
-        assert_eq!(upkeep, [is_upkeep]);
-        assert!(desk.work.iter().all(|work| !work.is_upkeep()));
+    let blocks = Blocks { first: 0, count: LONG };
+    for (haste, is_later) in
+        [(Haste::Later, [true].as_slice()), (Haste::Client, &[false]), (Haste::Alone, &[])]
+    {
+        let said =
+            desk.ask_all(writer, vec![Request::Read { id: 7, blocks, haste }, Request::Flush { id: 8 }]);
+        assert_eq!(!fills(&said).is_empty(), is_later.is_empty());
+        let reads = reads_under_way(&mut desk);
+        assert_eq!(reads.iter().map(Work::is_later).collect::<Vec<_>>(), is_later);
+        assert!(desk.work.iter().all(|work| !work.is_later()));
+        reads.into_iter().for_each(|work| desk.end(work.run()));
+        assert_eq!(fills(&desk.heard(writer)).len(), is_later.len());
     }
 }
 
@@ -204,7 +210,7 @@ fn only_so_many_are_made_beside_and_the_others_in_their_turn() {
 fn a_long_read_of_blocks_that_are_not_there_is_wrong() {
     let (mut desk, writer) = desk_with_blocks(1);
     let blocks = Blocks { first: BLOCKS - 4, count: LONG };
-    let said = desk.ask(writer, Request::Read { id: 1, blocks, is_upkeep: false });
+    let said = desk.ask(writer, Request::Read { id: 1, blocks, haste: Haste::Client });
     assert!(matches!(said[..], [Reply::Wrong(_)]), "{said:?}");
     assert!(desk.work.is_empty());
 }

@@ -12,7 +12,9 @@ use region::{
     BlockSize, Geometry, Identity, List, ListVersion, Member as Named, NewContent, NewRegion, Onto, Opening,
     Position, SEAL, TakingEnd, What, Write, checksum,
 };
-use region_wire::{Blocks, Expected, Hello, NotWelcome, PeerError, Refusal, Reply, Request, SnapshotWelcome};
+use region_wire::{
+    Blocks, Expected, Haste, Hello, NotWelcome, PeerError, Refusal, Reply, Request, SnapshotWelcome,
+};
 use std::{collections::VecDeque, sync::Arc};
 use uuid::Uuid;
 
@@ -132,8 +134,11 @@ impl Seat {
         let (mut all, blocks) = (Vec::new(), self.member.region().identity().geometry.blocks);
         for first in (0..blocks).step_by(1_000) {
             let count = u32::try_from((blocks - first).min(1_000)).expect("few");
-            match self.ask_member(Request::Read { id: 1, blocks: Blocks { first, count }, is_upkeep: false })
-            {
+            match self.ask_member(Request::Read {
+                id: 1,
+                blocks: Blocks { first, count },
+                haste: Haste::Client,
+            }) {
                 Some(Reply::Read { whats, bytes, .. }) => {
                     let mut bytes = bytes.chunks_exact(BLOCK);
                     all.extend(whats.into_iter().map(|what| match what {

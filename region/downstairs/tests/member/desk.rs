@@ -9,7 +9,7 @@ use region::{
     BlockSize, Geometry, Identity, List, ListVersion, Member as Named, NewRegion, Opening, Position,
     Promotion, checksum,
 };
-use region_wire::{BlockData, Blocks, Hello, Reply, Request};
+use region_wire::{BlockData, Blocks, Haste, Hello, Reply, Request};
 use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
@@ -49,7 +49,7 @@ pub(crate) fn write(epoch: u32, counter: u64, block: u64, fill: u8) -> Request {
 }
 
 pub(crate) fn read(block: u64) -> Request {
-    Request::Read { id: 99, blocks: Blocks { first: block, count: 1 }, is_upkeep: false }
+    Request::Read { id: 99, blocks: Blocks { first: block, count: 1 }, haste: Haste::Client }
 }
 
 /// A member, and what it has said.

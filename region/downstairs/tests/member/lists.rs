@@ -4,7 +4,7 @@ use crate::desk::{Desk, at, data, list, promotion, read, write};
 use bytes::Bytes;
 use downstairs::Rule;
 use region::{Held, List, Position, SEAL, What};
-use region_wire::{BlockCopy, BlockData, Blocks, Refusal, Reply, Request};
+use region_wire::{BlockCopy, BlockData, Blocks, Haste, Refusal, Reply, Request};
 
 fn set(id: u64, list: List) -> Request {
     Request::SetList { id, list }
@@ -49,7 +49,8 @@ fn what_makes_it_full_never_lasts_longer_than_what_fills_it() {
     for seed in 0..200 {
         let mut desk = Desk::with_list(list(0, 1, &[2, 3]));
         let writer = desk.promoted(promotion(5, 1));
-        let install = Request::Install { id: 1, copy: BlockCopy::Bytes(at(4, 9), data(7, 42)) };
+        let install =
+            Request::Install { id: 1, copy: BlockCopy::Bytes(at(4, 9), data(7, 42)), haste: Haste::Alone };
         desk.ask_all(writer, vec![Request::Join(at(4, 9)), install]);
         // The power fails somewhere within the keeping of the list.
         desk.machine.stop_after_changes(desk.machine.changes() + seed % 5);
@@ -76,7 +77,8 @@ fn leaving_out_that_the_full_are_durable_is_noticed() {
 }
 
 fn a_full_member_takes_no_copies_and_no_other_place_in_the_stream() {
-    let install = Request::Install { id: 1, copy: BlockCopy::Bytes(at(4, 9), data(7, 42)) };
+    let install =
+        Request::Install { id: 1, copy: BlockCopy::Bytes(at(4, 9), data(7, 42)), haste: Haste::Alone };
     for request in [install, Request::Join(at(4, 9))] {
         let mut desk = Desk::new();
         let writer = desk.promoted(promotion(5, 1));
@@ -133,6 +135,7 @@ fn a_member_that_is_not_full_takes_part_in_the_stream_and_is_filled_behind_it() 
     let copy = |version: Position, block: u64, fill: u8| Request::Install {
         id: 1,
         copy: BlockCopy::Bytes(version, data(block, fill)),
+        haste: Haste::Alone,
     };
     let said = desk.ask_all(
         writer,
@@ -142,7 +145,11 @@ fn a_member_that_is_not_full_takes_part_in_the_stream_and_is_filled_behind_it() 
             // What the source had before is older than what the stream has brought.
             copy(at(5, 30), 0, 30),
             copy(at(5, 30), 1, 30),
-            Request::Install { id: 2, copy: BlockCopy::Never(Blocks { first: 2, count: 3 }) },
+            Request::Install {
+                id: 2,
+                copy: BlockCopy::Never(Blocks { first: 2, count: 3 }),
+                haste: Haste::Alone,
+            },
         ],
     );
     let taken = |id: u64, blocks: u64| Reply::Taken { id, blocks };
@@ -162,8 +169,12 @@ fn what_an_older_epoch_left_is_overwritten_by_what_the_source_has() {
         writer,
         vec![
             Request::Join(at(3, 7)),
-            Request::Install { id: 1, copy: BlockCopy::Never(Blocks { first: 0, count: 1 }) },
-            Request::Install { id: 2, copy: BlockCopy::Bytes(at(3, 7), data(1, 37)) },
+            Request::Install {
+                id: 1,
+                copy: BlockCopy::Never(Blocks { first: 0, count: 1 }),
+                haste: Haste::Alone,
+            },
+            Request::Install { id: 2, copy: BlockCopy::Bytes(at(3, 7), data(1, 37)), haste: Haste::Alone },
         ],
     );
     assert_eq!(said, [Reply::Taken { id: 1, blocks: 1 }, Reply::Taken { id: 2, blocks: 1 }]);
@@ -234,10 +245,10 @@ fn a_block_that_is_lost_never_takes_the_place_of_bytes_of_its_version() {
         vec![
             Request::Join(at(5, 0)),
             write(5, 1, 0, 1),
-            Request::Install { id: 1, copy: lost(at(5, 1), 0, 1) },
+            Request::Install { id: 1, copy: lost(at(5, 1), 0, 1), haste: Haste::Alone },
             Request::Stage { id: 2, copy: lost(at(5, 1), 0, 1) },
             Request::Commit { id: 3, applied: at(5, 1) },
-            Request::Install { id: 4, copy: lost(at(5, 1), 1, 7) },
+            Request::Install { id: 4, copy: lost(at(5, 1), 1, 7), haste: Haste::Alone },
         ],
     );
     let taken: Vec<u64> = said.iter().filter_map(taken_blocks).collect();
@@ -254,7 +265,8 @@ fn taken_blocks(reply: &Reply) -> Option<u64> {
 fn a_block_that_is_lost_is_healed_by_its_version_or_written_and_heals_none() {
     let mut desk = Desk::with_list(list(0, 1, &[2, 3]));
     let writer = desk.promoted(promotion(5, 1));
-    let install = |block: u64| Request::Install { id: 1, copy: lost(at(4, 9), block, 9) };
+    let install =
+        |block: u64| Request::Install { id: 1, copy: lost(at(4, 9), block, 9), haste: Haste::Alone };
     desk.ask_all(writer, vec![Request::Join(at(4, 9)), install(0), install(1), install(2)]);
     let said = desk.ask(writer, Request::Look { id: 2, blocks: Blocks { first: 0, count: 1 } });
     let what = What::Lost { checksum: data(0, 9).checksums[0], seal: [0; SEAL] };

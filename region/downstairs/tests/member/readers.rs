@@ -4,7 +4,7 @@ use crate::desk::{Desk, at, data, list, promotion, read, write};
 use downstairs::ConnectionId;
 use durable_fs::Storage;
 use ids::SnapshotId;
-use region_wire::{Blocks, Hello, NotWelcome, Refusal, Reply, Request, VERSION};
+use region_wire::{Blocks, Haste, Hello, NotWelcome, Refusal, Reply, Request, VERSION};
 use std::io::IoSlice;
 use uuid::Uuid;
 
@@ -37,7 +37,7 @@ fn reader(desk: &mut Desk) -> ConnectionId {
 
 /// The first bytes of those that it is told, and of how many blocks.
 fn told(desk: &mut Desk, reader: ConnectionId, blocks: Blocks) -> (Option<u8>, usize) {
-    match &desk.ask(reader, Request::Read { id: 4, blocks, is_upkeep: false })[..] {
+    match &desk.ask(reader, Request::Read { id: 4, blocks, haste: Haste::Client })[..] {
         [Reply::Read { id: 4, first, whats, bytes }] if *first == blocks.first => {
             (bytes.first().copied(), whats.len())
         }
@@ -103,14 +103,18 @@ fn whatever_else_it_asks_ends_it_and_changes_nothing() {
         Request::Flush { id: 1 },
         Request::SetList { id: 1, list: list(9, 9, &[1]) },
         Request::Join(at(5, 5)),
-        Request::Install { id: 1, copy: region_wire::BlockCopy::Bytes(at(5, 5), data(0, 9)) },
+        Request::Install {
+            id: 1,
+            copy: region_wire::BlockCopy::Bytes(at(5, 5), data(0, 9)),
+            haste: Haste::Alone,
+        },
         Request::Heal { id: 1, copy: region_wire::BlockCopy::Bytes(at(5, 3), data(0, 9)) },
         Request::Stage { id: 1, copy: region_wire::BlockCopy::Bytes(at(5, 5), data(0, 9)) },
         Request::Commit { id: 1, applied: at(5, 5) },
         Request::Snapshot { id: 1, snapshot: id(2), at: at(5, 4) },
         Request::DeleteSnapshot { id: 1, snapshot: id(1) },
         Request::Hello(of_snapshot(1)),
-        Request::Read { id: 1, blocks: Blocks { first: 99, count: 2 }, is_upkeep: false },
+        Request::Read { id: 1, blocks: Blocks { first: 99, count: 2 }, haste: Haste::Client },
         Request::Look { id: 1, blocks: Blocks { first: 100, count: 1 } },
     ] {
         let reader = reader(&mut desk);

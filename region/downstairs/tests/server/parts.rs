@@ -9,7 +9,7 @@ use ids::{RegionId, RegionSetId, SnapshotId};
 use region::{
     BlockSize, Geometry, Identity, List, ListVersion, Member, NewRegion, Position, Promotion, checksum,
 };
-use region_wire::{BlockData, Blocks, Hello, Inbox, Outbox, Reply, Request};
+use region_wire::{BlockData, Blocks, Haste, Hello, Inbox, Outbox, Reply, Request};
 use std::{
     io::{ErrorKind, IoSlice, Read, Write},
     net::TcpStream,
@@ -106,7 +106,7 @@ pub(crate) fn write(counter: u64, first: u64, count: u64, fill: u8) -> Request {
 }
 
 pub(crate) fn read(id: u64, first: u64, count: u32) -> Request {
-    Request::Read { id, blocks: Blocks { first, count }, is_upkeep: false }
+    Request::Read { id, blocks: Blocks { first, count }, haste: Haste::Client }
 }
 
 pub(crate) struct Peer {

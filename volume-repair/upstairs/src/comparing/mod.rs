@@ -200,10 +200,11 @@ impl Upstairs {
                 due.push(*peer);
             }
         }
+        let haste = self.haste_of_upkeep();
         for peer in due {
             self.peers[peer.0].reading += u64::from(blocks.count);
             self.ask(peer, Purpose::Compare(number), |id| Request::Look { id, blocks });
-            self.ask(peer, Purpose::Compare(number), |id| Request::Read { id, blocks, is_upkeep: true });
+            self.ask(peer, Purpose::Compare(number), |id| Request::Read { id, blocks, haste });
         }
     }
 
