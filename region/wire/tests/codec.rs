@@ -462,3 +462,26 @@ fn a_hello_says_whether_it_is_of_a_snapshot_and_a_part_of_a_name_is_none() {
         assert!(matches!(refused, Err(WireError::Wrong { kind: 1, .. })), "{missing}: {refused:?}");
     }
 }
+
+#[test]
+fn a_haste_that_is_none_is_refused() {
+    let blocks = Blocks { first: 3, count: 4 };
+    let (haste, copy) = (Haste::Later, BlockCopy::Never(blocks));
+    // The haste of a copy is before it, and of a read behind its blocks: the last.
+    for (request, at) in
+        [(Request::Read { id: 1, blocks, haste }, None), (Request::Install { id: 1, copy, haste }, Some(8))]
+    {
+        let mut out = Outbox::new();
+        request.encode(&mut out);
+        let bytes = sent(out, || usize::MAX);
+        let fields = bytes.len() - 20;
+        let parsed = |code| {
+            let other = with_other_fields(&bytes, &[(at.unwrap_or(fields - 1), code)], fields);
+            received(&other, || usize::MAX, Request::parse)
+        };
+        assert_eq!(parsed(2), Ok(vec![request.clone()]));
+        for code in [3, 255] {
+            assert!(matches!(parsed(code), Err(WireError::Wrong { .. })), "{code}: {request:?}");
+        }
+    }
+}

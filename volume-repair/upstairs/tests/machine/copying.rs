@@ -1,6 +1,7 @@
 //! What one member has and another one lacks, and what somebody has changed on purpose meanwhile.
 
 use crate::trio::{SIZE, Trio, Writer};
+use region_wire::Haste;
 use upstairs::{Job, Limits, MemberState, Role, Rule};
 
 /// The third member was left out, lacks some writes, and is back.
@@ -162,4 +163,29 @@ fn a_member_is_filled_although_nobody_has_a_block_right_that_it_has_otherwise() 
     assert_eq!(writer.read(&mut trio, 3, 1), Ok(vec![1; SIZE]));
     wait(&mut trio, &mut writer, 4);
     is_full_and_the_same(&mut trio, &writer);
+}
+
+#[test]
+fn copies_let_clients_go_first_while_they_ask_something_and_only_then() {
+    for (is_asking, expected) in [(false, Haste::Alone), (true, Haste::Later)] {
+        let (mut trio, mut writer) = one_left_out();
+        if is_asking {
+            // Who has not heard of it is neither of the two that a copy is made between.
+            writer.slow = Some(1);
+            writer.ask(&mut trio, Job::Write { first: 20, bytes: vec![7; SIZE].into(), is_durable: false });
+        }
+        let mut ticks = 0..14;
+        while writer.hastes.is_empty() {
+            ticks.next().expect("it is copied before anybody is believed to be gone");
+            writer.tick(&mut trio);
+        }
+        assert!(writer.hastes.iter().all(|haste| *haste == expected), "{:?}", writer.hastes);
+        writer.hastes.clear();
+        writer.arrive(&mut trio);
+        writer.slow = None;
+        wait(&mut trio, &mut writer, 60);
+        is_full_and_the_same(&mut trio, &writer);
+        writer.read(&mut trio, 3, 1).expect("it is there");
+        assert_eq!(writer.hastes.last(), Some(&Haste::Client));
+    }
 }

@@ -9,7 +9,7 @@ use region::{
     BlockSize, Geometry, Held, Identity, List, ListVersion, Member as Named, NewContent, NewRegion, Onto,
     Opening, Position, Promotion, Seal, What, Write, checksum,
 };
-use region_wire::{Reply, Request};
+use region_wire::{Haste, Reply, Request};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -131,6 +131,8 @@ pub(crate) struct Writer {
     /// What is sent to this member does not arrive, and is kept for it.
     pub(crate) slow: Option<usize>,
     on_its_way: VecDeque<Action>,
+    /// Of all that was asked for copies.
+    pub(crate) hastes: Vec<Haste>,
 }
 
 impl Writer {
@@ -215,6 +217,7 @@ impl Writer {
             lost_behind_a_read,
             slow,
             on_its_way,
+            hastes: Vec::new(),
         }
     }
 
@@ -269,6 +272,9 @@ impl Writer {
                 }
                 Action::Send(peer, request) => {
                     let is_install = matches!(request, Request::Install { .. });
+                    if let Request::Install { haste, .. } | Request::Read { haste, .. } = request {
+                        self.hastes.push(haste);
+                    }
                     let effects = trio.members[self.places[&peer]].receive(connection, vec![request]);
                     if let Some(act) = trio.behind_an_install.take_if(|_| is_install) {
                         act(trio);
