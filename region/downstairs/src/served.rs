@@ -151,10 +151,10 @@ impl Served {
                         is_filled_later = member.is_filled_later(connection);
                         effects
                     });
-                    match is_filled_later {
-                        true if is_later.is_none() => is_later = Later::from_now_on(),
-                        true => {}
-                        false => is_later = None,
+                    if !is_filled_later {
+                        is_later = None;
+                    } else if is_later.is_none() {
+                        is_later = Later::from_now_on();
                     }
                 }
                 self.wait_while(|member| member.is_waiting(connection));

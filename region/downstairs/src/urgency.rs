@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A disk's server is asked for clients' requests and for a repair's copies. On a host that is busy with both, the system would divide its
-//! processors among them alike: a client's request then waits while copies are moved. So copies are moved by threads that let others go first, and
-//! lose nothing where the processors have time for both. Measured: `docs/RESULTS.md`, the share of clients.
+//! processors among them alike: a client's request then waits while copies are moved. So, beside clients, copies are moved by threads that let others go first.
+//! Measured, also what other values than this one would give: `docs/RESULTS.md`, the share of clients.
 //!
 //! Linux lets each thread have a nice value of its own (`setpriority(2)`, differences between C library and kernel), and lets everybody raise it;
 //! but only who may, `CAP_SYS_NICE` or `RLIMIT_NICE`, lowers it again. Whether this process may is tried once, by a thread that ends; where it
@@ -18,8 +18,7 @@ use rustix::{
 };
 use std::{marker::PhantomData, sync::OnceLock, thread};
 
-/// Steps of nice, each of which is a fifth less of a processor that others want, too. Of ten, clients had 0.03 to 0.05 more of their share, and a repair
-/// took up to a third longer.
+/// Steps of nice, each of which is a fifth less of a processor that others want, too.
 const STEPS: i32 = 5;
 
 /// While it is there, the thread that has made it lets others go first.

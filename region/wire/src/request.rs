@@ -28,7 +28,8 @@ pub struct Hello {
     pub snapshot: Option<SnapshotId>,
 }
 
-/// Who waits for an answer, and whether others go first where there are not processors for all.
+/// Who waits for an answer, and whether others go first where there are not processors for all. Whoever asks knows of the clients of its own
+/// volume alone. Of a snapshot all reads are made alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Haste {
     /// A client does.

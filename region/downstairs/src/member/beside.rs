@@ -1,13 +1,13 @@
 //! Long reads, which are made beside the member's turns: writes go on meanwhile. Owns which are, and what waits for them.
 //!
 //! ```text
-//!   Read ──short, or many are under way, or no client asks anything──► read in its turn ────────────────────────────► answered
+//!   Read ──short, many are under way, a copy's without clients──► read in its turn ─────────────────────────► answered
 //!     └──long──► looked up in its turn ──► read by a worker ──► checked in a later turn ──► answered   (nobody asks any more: dropped)
 //!   Ping ──no read is under way──► answered
 //!     └──some are──► answered when the last of those has been     (a disk that gives nothing back is not alive)
 //! ```
 //!
-//! A repair asks its source for long reads, one behind the other. Made in turns, they would take as much of the time of the one thread that
+//! Beside clients, a repair asks its source for long reads, one behind the other. Made in turns, they would take as much of the time of the one thread that
 //! takes turns as the disk gives, and the source's clients would wait for it.
 
 use crate::{
