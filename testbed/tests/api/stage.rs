@@ -4,11 +4,12 @@
 //! it. It has one sled with a release on it, and refuses expired metadata. Everybody else gets a stage of their own.
 
 use crate::call::{Api, Reply};
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use sample_release::{Defect, Keys, MadeRelease, SampleRelease};
 use serde_json::Value;
 use std::{
+    io,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -156,15 +157,26 @@ pub(crate) struct Standing {
     pub(crate) staged: Vec<String>,
 }
 
-/// Bytes of all files below a directory.
-pub(crate) fn bytes_below(directory: &camino::Utf8Path) -> u64 {
+/// Bytes of all files below a directory, which is there. What its process removes while this looks has none.
+pub(crate) fn bytes_below(directory: &Utf8Path) -> u64 {
+    let bytes = try_bytes_below(directory);
+    bytes.unwrap_or_else(|error| panic!("looking below {directory}: {error}"))
+}
+
+fn try_bytes_below(directory: &Utf8Path) -> io::Result<u64> {
     let mut bytes = 0;
-    for entry in directory.read_dir_utf8().expect("it is there") {
-        let entry = entry.expect("it can be listed");
-        let metadata = entry.metadata().expect("it is still there");
-        bytes += if metadata.is_dir() { bytes_below(entry.path()) } else { metadata.len() };
+    for entry in directory.read_dir_utf8()? {
+        let entry = entry?;
+        let below = match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => try_bytes_below(entry.path()),
+            other => other.map(|metadata| metadata.len()),
+        };
+        bytes += match below {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            other => other?,
+        };
     }
-    bytes
+    Ok(bytes)
 }
 
 /// A config to lay over the generated one; dotted keys make tables.
