@@ -187,14 +187,14 @@ fn make(
     let control = Control { incarnation, list, clone_of, ..Control::default() };
     let mut page = [0; PAGE];
     control.write(&mut page);
-    layout.control_mirror().write(file.as_ref(), &mut page, 1)?;
+    layout.control_mirror().write_twice(file.as_ref(), &mut page, 1)?;
     let tops = Tree::empty(&layout).tops();
     let cut = Cut::default();
     let features = features_of(&control);
     let first = Super { features, identity: new.identity, salt: new.salt, cut, tops, lost: 0 };
     let mut page = [0; PAGE];
     first.write(&mut page);
-    Layout::super_mirror().write(file.as_ref(), &mut page, 1)?;
+    Layout::super_mirror().write_twice(file.as_ref(), &mut page, 1)?;
     drop(file);
     storage.rename(unfinished, path)?;
     storage.sync_directory(path.parent().unwrap_or(Utf8Path::new("")))
@@ -332,6 +332,7 @@ pub(crate) fn find(
         layout,
         control,
         control_changes: control_kept.generation,
+        control_relied: control_kept.half,
         tree,
         pages: Pages::new(&layout),
         free,
@@ -396,7 +397,9 @@ impl Region {
         if (makes_equal && !top.is_twice) || is_older {
             let mut page = top.page.clone();
             Super::upgrade(&mut page);
-            let written = Layout::super_mirror().write(self.file.as_ref(), &mut page, top.generation);
+            let mut relied = top.half;
+            let (file, generation) = (self.file.as_ref(), top.generation);
+            let written = Layout::super_mirror().write(file, &mut page, generation, &mut relied);
             written.map_err(|error| self.fail("what says that it is a region cannot be kept", &error))?;
         }
         let had_power = self.control.boot == opening.boot;

@@ -18,7 +18,7 @@ use crate::{
     pages::Pages,
     position::Position,
     reading,
-    sealed::PAGE,
+    sealed::{Half, PAGE},
     snapshots::{Deleted, Home, Snapshot},
     superblock::Identity,
     tree::{NotRead, Tree},
@@ -100,6 +100,8 @@ pub struct Region {
     pub(crate) layout: Layout,
     pub(crate) control: Control,
     pub(crate) control_changes: u64,
+    /// The copy of it that is right, whatever becomes of the next change.
+    pub(crate) control_relied: Half,
     pub(crate) tree: Tree,
     pub(crate) pages: Pages,
     pub(crate) free: FreeSpace,
@@ -153,8 +155,9 @@ impl Region {
         self.check_in_use()?;
         let mut page = [0; PAGE];
         control.write(&mut page);
+        let (file, generation) = (self.file.as_ref(), self.control_changes + 1);
         let written =
-            self.layout.control_mirror().write(self.file.as_ref(), &mut page, self.control_changes + 1);
+            self.layout.control_mirror().write(file, &mut page, generation, &mut self.control_relied);
         written.map_err(|error| self.fail_sync("who may write cannot be kept", &error))?;
         self.control_changes += 1;
         self.control = control;
@@ -289,7 +292,8 @@ impl Region {
         // Newer than a change that may be there, and that nobody was answered for. On a file of its own, whose syncs may succeed: what
         // they make durable is this page.
         let generation = self.control_changes + 2;
-        let _ = self.layout.control_mirror().write(self.file.for_last_words(), &mut page, generation);
+        let file = self.file.for_last_words();
+        let _ = self.layout.control_mirror().write(file, &mut page, generation, &mut self.control_relied);
         self.fail(what, error)
     }
 

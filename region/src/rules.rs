@@ -14,6 +14,8 @@ named_rules::named_rules! {
         OtherHalf,
         /// Of super and control, one copy is durable before the other is written.
         OneCopyAtATime,
+        /// The copy that is not relied on is written first, however the other came to be the only right one.
+        WrongCopyFirst,
         /// An opening makes copies that differ equal.
         CopiesAreEqual,
         /// An opening syncs what a killed process left in the cache.

@@ -111,6 +111,13 @@ pub(crate) enum Half {
 impl Half {
     pub(crate) const BOTH: [Half; 2] = [Half::First, Half::Second];
 
+    pub(crate) fn other(self) -> Half {
+        match self {
+            Half::First => Half::Second,
+            Half::Second => Half::First,
+        }
+    }
+
     /// Where it is, of a page whose places begin at `offset`.
     pub(crate) fn of(self, offset: u64) -> u64 {
         match self {
@@ -121,6 +128,15 @@ impl Half {
 }
 
 /// A page whose halves say the same, but for the moment in which it is changed.
+///
+/// ```text
+///   both right ──write one──► the other one is right ──sync──► the one is right ──write the other, sync──► both right
+///       ▲                                                                                                     │
+///       └─────────────────────────────────────────────────────────────────────────────────────────────────────┘
+/// ```
+///
+/// Where the power fails, or the disk, only one is right. The next writing begins with the wrong one: what is written in place may be torn
+/// once more, and then neither would be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mirror {
     pub(crate) offset: u64,
@@ -145,7 +161,7 @@ impl Mirror {
                     Some(Mirrored { is_twice: *kept.page == *page, ..kept })
                 }
                 Some(kept) if kept.generation > generation => Some(kept),
-                _ => Some(Mirrored { page, generation, is_twice: false }),
+                _ => Some(Mirrored { page, generation, half, is_twice: false }),
             };
         }
         match (newest, refused) {
@@ -154,21 +170,35 @@ impl Mirror {
         }
     }
 
-    /// Writes both, one after the other. On return both are durable, with everything that was written before.
+    /// Writes both, one after the other, and last the one that is relied on, which is right until then. On return both are durable, with
+    /// everything that was written before; where it fails, too, `relied` is one that is.
     pub(crate) fn write(
         &self,
         file: &dyn InPlaceFile,
         page: &mut Page,
         generation: u64,
+        relied: &mut Half,
     ) -> Result<(), StorageError> {
         self.label.seal(page, generation);
-        for half in Half::BOTH {
+        let last = if Rule::WrongCopyFirst.is_kept() { *relied } else { Half::Second };
+        for half in [last.other(), last] {
             file.write_all_at(half.of(self.offset), &mut [IoSlice::new(page)])?;
-            if half == Half::Second || Rule::OneCopyAtATime.is_kept() {
+            if half == last || Rule::OneCopyAtATime.is_kept() {
                 file.sync_data()?;
+                *relied = half;
             }
         }
         Ok(())
+    }
+
+    /// The same of one whose halves are both right, or both not there.
+    pub(crate) fn write_twice(
+        &self,
+        file: &dyn InPlaceFile,
+        page: &mut Page,
+        generation: u64,
+    ) -> Result<(), StorageError> {
+        self.write(file, page, generation, &mut { Half::Second })
     }
 }
 
@@ -177,6 +207,8 @@ impl Mirror {
 pub(crate) struct Mirrored {
     pub(crate) page: Box<Page>,
     pub(crate) generation: u64,
+    /// The one that says it, or one of the two.
+    pub(crate) half: Half,
     /// Whether both halves say it.
     pub(crate) is_twice: bool,
 }

@@ -220,7 +220,7 @@ mod tests {
         let older = Super { features: 0, ..Super::read(&kept().page).expect("it makes sense") };
         let mut page = [0; PAGE];
         older.write(&mut page);
-        Layout::super_mirror().write(file.as_ref(), &mut page, 1).expect("the disk works");
+        Layout::super_mirror().write_twice(file.as_ref(), &mut page, 1).expect("the disk works");
         drop(
             crate::open(Arc::new(disk.clone()), path, Opening { life: 1, boot: Uuid::nil() })
                 .expect("it opens"),

@@ -110,7 +110,7 @@ impl Checkpoint {
         next_super.tops.clone_from(&new.tops);
         let mut page = [0; PAGE];
         next_super.write(&mut page);
-        Layout::super_mirror().write(file, &mut page, generation)?;
+        Layout::super_mirror().write_twice(file, &mut page, generation)?;
         Ok(new)
     }
 }

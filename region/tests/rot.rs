@@ -245,6 +245,52 @@ fn leaving_out_that_copies_are_made_equal_is_noticed() {
     }
 }
 
+/// Whether a region lives through a copy that is wrong, and a power that
+/// fails at any change of the next opening, however it tears what is written
+/// then. The boot is another one, so that the opening has something to say,
+/// and has bits everywhere, so that no piece of what is said stays as it was.
+fn survives_power_that_fails_while_it_is_mended(wrong: u64) -> bool {
+    let opening = |boot| Opening { life: 2, boot: Uuid::from_u128(u128::MAX - boot) };
+    let open = |disk: &SimDisk, boot| region::open(Arc::new(disk.clone()), path(), opening(boot));
+    for changes in 0.. {
+        for seed in 0..24 {
+            let (machine, disk, applied) = written();
+            machine.crash(seed);
+            disk.flip_bit(path(), wrong).expect("it is a byte of the file");
+            machine.stop_after_changes(changes);
+            if open(&disk, 1).is_ok() {
+                assert!(changes > 2, "an opening changes more than that");
+                return true;
+            }
+            assert!(machine.is_off(), "it opens on a disk that works");
+            machine.crash(seed);
+            if open(&disk, 2).is_err() || look(&disk, applied) != Became::AsItWas {
+                return false;
+            }
+        }
+    }
+    unreachable!("an opening ends")
+}
+
+#[test]
+fn while_the_wrong_copy_of_super_or_control_is_mended_the_power_may_fail() {
+    for mirror in MIRRORS {
+        for copy in [0, 1] {
+            assert!(
+                survives_power_that_fails_while_it_is_mended(mirror + copy * PAGE + 100),
+                "{mirror} {copy}"
+            );
+        }
+    }
+}
+
+#[test]
+fn leaving_out_that_the_wrong_copy_is_written_first_is_noticed() {
+    let second_of_control = MIRRORS[1] + PAGE + 100;
+    let survives = || survives_power_that_fails_while_it_is_mended(second_of_control);
+    assert!(!Rule::WrongCopyFirst.left_out(survives));
+}
+
 #[test]
 fn a_half_of_a_page_that_does_not_count_may_rot() {
     let (machine, disk, applied) = written();

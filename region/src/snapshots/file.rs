@@ -118,7 +118,7 @@ pub(crate) fn make(
     file.lengthen(kept_at(head, layout, layout.map_pages))?;
     let mut page = [0; PAGE];
     head.write(&mut page);
-    head_mirror().write(file.as_ref(), &mut page, ONCE)?;
+    head_mirror().write_twice(file.as_ref(), &mut page, ONCE)?;
     Ok(file)
 }
 

@@ -72,7 +72,8 @@ fn an_opening_finds_a_whole_state_that_is_not_older_than_what_was_durable() {
 }
 
 /// Rules that rot shows (`rot.rs`), or that take two lives with the same bytes (`lives.rs`).
-const ELSEWHERE: [Rule; 3] = [Rule::DurableIsMissed, Rule::CopiesAreEqual, Rule::LifeBeginsDurably];
+const ELSEWHERE: [Rule; 4] =
+    [Rule::DurableIsMissed, Rule::CopiesAreEqual, Rule::WrongCopyFirst, Rule::LifeBeginsDurably];
 
 #[test]
 fn leaving_out_any_rule_is_noticed() {
