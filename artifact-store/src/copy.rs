@@ -3,18 +3,39 @@
 
 use crate::{
     failure::{FailureCause, chain},
-    inventory::{DatasetIndex, Event, Stamp, Standing},
+    inventory::{DatasetIndex, Event, Stamp, Standing, Trouble},
     layout::{self, ARTIFACTS, QUARANTINE, SetAside, TRASH},
     records::Record,
     shared::Shared,
-    steps::StoreStep,
+    steps::{ARTIFACT_PROCEDURE, StoreStep},
 };
 use camino::Utf8Path;
-use durable_fs::{SealedFile, StorageError};
+use durable_fs::{PendingFile, SealedFile, StorageError};
 use ids::ArtifactHash;
 use jiff::Timestamp;
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 use tracing::{info, warn};
+
+/// Begins a copy, under a temporary name.
+pub(crate) fn begin(
+    shared: &Arc<Shared>,
+    dataset: DatasetIndex,
+    hash: &ArtifactHash,
+) -> Result<PendingFile, StorageError> {
+    let path = layout::temporary(hash, shared.datasets[dataset].next_temporary());
+    let storage = Arc::clone(shared.datasets[dataset].storage());
+    let file = PendingFile::create(storage, ARTIFACT_PROCEDURE, path.clone())?;
+    let shared = Arc::clone(shared);
+    Ok(file.if_left_behind(move |error| left_behind(&shared, dataset, &path, &error)))
+}
+
+/// What a write has left in `tmp` is of no use and was not removed: the dataset is opened again once it works, which removes it.
+fn left_behind(shared: &Shared, dataset: DatasetIndex, path: &Utf8Path, error: &StorageError) {
+    if !(error.is_not_found() && is_gone(shared, dataset, path)) {
+        let reason = format!("what a write has left behind is not removed: {}", chain(error));
+        shared.report_trouble(dataset, shared.incarnation(dataset), Trouble::Failed, reason);
+    }
+}
 
 /// Gives a verified, durable temporary file its name, if the config still wants it; else discards it.
 pub(crate) fn publish(
@@ -92,7 +113,7 @@ fn move_failed(
     shared.apply(Event::Postponed { dataset, hash: *hash, now: Instant::now() });
     let seen = shared.look(|inventory| inventory.datasets[dataset].copies.get(hash).map(|copy| copy.stamp));
     match seen {
-        Some(seen) if error.is_not_found() && is_there(shared, dataset, ARTIFACTS) => {
+        Some(seen) if error.is_not_found() && is_gone(shared, dataset, &layout::artifact(hash)) => {
             shared.apply(Event::Vanished { dataset, hash: *hash, seen });
         }
         _ => shared.report_error(dataset, incarnation, error),
@@ -107,7 +128,7 @@ pub(crate) fn restore(shared: &Shared, dataset: DatasetIndex, entries: &[SetAsid
     for entry in entries {
         if let Err(error) = restore_one(shared, dataset, entry) {
             shared.apply(Event::Postponed { dataset, hash: entry.hash, now: Instant::now() });
-            if error.is_not_found() && is_there(shared, dataset, TRASH) {
+            if error.is_not_found() && is_gone(shared, dataset, &entry.path(TRASH)) {
                 shared.apply(Event::TrashVanished { dataset, entry: *entry });
             } else {
                 shared.report_error(dataset, incarnation, &error);
@@ -171,7 +192,7 @@ fn set_aside_one(shared: &Shared, dataset: DatasetIndex, hash: &ArtifactHash) ->
             shared.apply(Event::Changed { dataset, hash: *hash, seen, stamp });
             return Ok(());
         }
-        Err(error) if error.is_not_found() && is_there(shared, dataset, ARTIFACTS) => {
+        Err(error) if error.is_not_found() && is_gone(shared, dataset, &path) => {
             shared.apply(Event::Vanished { dataset, hash: *hash, seen });
             return Ok(());
         }
@@ -226,14 +247,14 @@ pub(crate) fn purge_quarantine(shared: &Shared, dataset: DatasetIndex, entries: 
 fn remove_for_good(shared: &Shared, dataset: DatasetIndex, directory: &str, entry: &SetAside) -> bool {
     let incarnation = shared.incarnation(dataset);
     let storage = shared.datasets[dataset].storage();
-    let removed =
-        storage.remove(&entry.path(directory)).and_then(|()| storage.reached(StoreStep::Purged.point()));
+    let path = entry.path(directory);
+    let removed = storage.remove(&path).and_then(|()| storage.reached(StoreStep::Purged.point()));
     match removed {
         Ok(()) => {
             info!(artifact = %entry.hash, dataset = shared.name(dataset), directory, "file removed for good");
             true
         }
-        Err(error) if error.is_not_found() => false,
+        Err(error) if error.is_not_found() && is_gone(shared, dataset, &path) => false,
         // A directory that somebody put in an artifact's place: what is in it is not ours to remove.
         Err(error) if error.is_not_a_file() => false,
         Err(error) => {
@@ -258,7 +279,15 @@ fn sync_both(
     storage.reached(step.point())
 }
 
-/// Whether a missing file means only that: its directory is there.
+/// Whether a file that was not found is gone: its directory is there, and does not have it. One look, because a disk that was
+/// away when the file was looked for may be back when its directory is.
+pub(crate) fn is_gone(shared: &Shared, dataset: DatasetIndex, path: &Utf8Path) -> bool {
+    let storage = shared.datasets[dataset].storage();
+    let entries = storage.list(path.parent().unwrap_or(Utf8Path::new("")));
+    entries.is_ok_and(|entries| entries.iter().all(|entry| Some(entry.name.as_str()) != path.file_name()))
+}
+
+/// Whether a directory is there.
 pub(crate) fn is_there(shared: &Shared, dataset: DatasetIndex, directory: &str) -> bool {
     shared.datasets[dataset].storage().metadata(Utf8Path::new(directory)).is_ok()
 }

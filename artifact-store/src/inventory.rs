@@ -5,10 +5,15 @@
 //!
 //! ```text
 //!  admitted, record fits ──▶ Verified ◀──hash right── Unverified ◀── admitted, no record fits
-//!  published ──────────────▶  │  │  ──file changed──▶    │
-//!                             │  └──────hash wrong───────┴──▶ Condemned ──moved──▶ (quarantine)
+//!  published ──────────────▶  │ │ │  ──file changed──▶    │  │
+//!                             │ │ └────────not read──────────┴──▶ Suspect ──hash right──▶ Verified
+//!                             │ │                         │          │ hash wrong, or not read again
+//!                             │ └────────hash wrong───────┴──────────┴──▶ Condemned ──moved──▶ (quarantine)
 //!                             └── unwanted: begin_trash ──▶ Leaving ──moved──▶ (trash) ──restored──▶ Verified / Unverified
 //! ```
+//! "Not read" is a read that failed on a disk that works: that was found out after the read, and the disk may have been away
+//! for a moment. So such a copy is hashed once more, after a pause, before it is condemned: it may be the last one.
+//!
 //! Only `Verified` copies are read; of those, only wanted ones on readable datasets are listed. Nothing here is terminal:
 //! publishing the artifact again makes any standing `Verified`. A crash forgets the standings; admission makes them anew
 //! from file metadata and records.
@@ -152,10 +157,28 @@ pub(crate) struct Copy {
 /// How far a copy can be trusted. The module doc has the diagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    Verified { at: Timestamp },
+    Verified {
+        at: Timestamp,
+    },
     Unverified,
-    Condemned { at: Timestamp },
+    /// It could not be read, once, on a disk that works.
+    Suspect,
+    Condemned {
+        at: Timestamp,
+    },
     Leaving,
+}
+
+impl Standing {
+    /// Whether it has to be hashed before it is read.
+    pub(crate) fn waits_for_hash(self) -> bool {
+        matches!(self, Standing::Unverified | Standing::Suspect)
+    }
+
+    /// Whether it can be hashed.
+    pub(crate) fn is_hashable(self) -> bool {
+        matches!(self, Standing::Verified { .. }) || self.waits_for_hash()
+    }
 }
 
 /// When something that failed is tried again.

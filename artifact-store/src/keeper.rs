@@ -302,7 +302,7 @@ impl Keeper {
 }
 
 /// Carries one job out. Only a ledger's outcome is asked for; the others tell the inventory.
-fn run(shared: &Shared, dataset: DatasetIndex, job: &Job) -> Result<(), FailureCause> {
+fn run(shared: &Arc<Shared>, dataset: DatasetIndex, job: &Job) -> Result<(), FailureCause> {
     match job {
         Job::Admit => admission::admit(shared, dataset),
         Job::Probe => admission::probe_again(shared, dataset),

@@ -15,7 +15,7 @@
 //! | | purge | something is in the trash for longer than the grace, or too much is in quarantine |
 //! | | check | nobody has looked at the dataset for a while |
 //! | ledger | write ledger | its ledger is not the config in force |
-//! | bulk | verify | a wanted copy has no record |
+//! | bulk | verify | a wanted copy has no record, or could not be read and the back-off is over |
 //! | | repair | a wanted artifact is on another dataset and not on this one |
 //! | scrub | scrub | a scrub has something left here |
 //!
@@ -254,7 +254,7 @@ impl Planner<'_> {
         let unverified = state
             .copies
             .iter()
-            .filter(|(hash, copy)| copy.standing == Standing::Unverified && self.inventory.wants(hash));
+            .filter(|(hash, copy)| copy.standing.waits_for_hash() && self.inventory.wants(hash));
         let unverified: Vec<_> = unverified.map(|(hash, copy)| (*hash, copy.stamp.size)).collect();
         let due = self.due(state, unverified.iter().map(|(hash, _)| *hash));
         let sized = unverified.into_iter().filter(|(hash, _)| due.contains(hash));

@@ -18,7 +18,7 @@
 //! A range is not hashed: who asks for parts puts them together and hashes the whole.
 
 use crate::{
-    copy::is_there,
+    copy::is_gone,
     error::StoreError,
     inventory::{Copy, DatasetIndex, Event, Stamp, Trouble},
     layout,
@@ -249,7 +249,7 @@ impl ReadState {
         let chunk = match self.read_chunk(dataset, copy.stamp) {
             Ok(chunk) => chunk,
             Err(error) => {
-                self.skip_copy(dataset, copy.stamp, error);
+                self.skip_copy(dataset, copy, error);
                 return (self, Outcome::CopyLeft);
             }
         };
@@ -306,8 +306,8 @@ impl ReadState {
     }
 
     /// Leaves a copy that could not be read, and says what is wrong with it.
-    fn skip_copy(&mut self, dataset: DatasetIndex, seen: Stamp, failure: ReadFailure) {
-        let (shared, hash) = (&self.shared, self.hash);
+    fn skip_copy(&mut self, dataset: DatasetIndex, known: Copy, failure: ReadFailure) {
+        let (shared, hash, seen) = (&self.shared, self.hash, known.stamp);
         let error = match failure {
             ReadFailure::Changed(stamp) => {
                 warn!(artifact = %hash, dataset = shared.name(dataset), "copy is not the file that was verified");
@@ -315,11 +315,10 @@ impl ReadState {
                 None
             }
             ReadFailure::Storage(error) => {
-                let incarnation = shared.incarnation(dataset);
-                if error.is_not_found() && is_there(shared, dataset, layout::ARTIFACTS) {
+                if error.is_not_found() && is_gone(shared, dataset, &layout::artifact(&hash)) {
                     shared.apply(Event::Vanished { dataset, hash, seen });
                 } else {
-                    judge_read_error(shared, dataset, incarnation, hash, seen, &error);
+                    judge_read_error(shared, dataset, hash, known, &error);
                 }
                 let dataset = shared.name(dataset).to_owned();
                 Some(StoreError::CopyUnreadable { hash, dataset, source: error })

@@ -5,10 +5,9 @@
 use crate::{
     copy,
     failure::{FailureCause, chain},
-    inventory::{DatasetIndex, Event, Stamp},
+    inventory::{Copy, DatasetIndex, Event, Stamp},
     layout, reserve,
     shared::Shared,
-    steps::ARTIFACT_PROCEDURE,
     verify::judge_read_error,
 };
 use durable_fs::{PendingFile, ReadFile, StorageError};
@@ -31,7 +30,7 @@ enum Obstacle {
 }
 
 /// Copies artifacts to `target` from wherever there is a verified copy.
-pub(crate) fn repair(shared: &Shared, target: DatasetIndex, hashes: &[ArtifactHash]) {
+pub(crate) fn repair(shared: &Arc<Shared>, target: DatasetIndex, hashes: &[ArtifactHash]) {
     for hash in hashes {
         let result = repair_one(shared, target, hash);
         match result {
@@ -53,7 +52,7 @@ pub(crate) fn repair(shared: &Shared, target: DatasetIndex, hashes: &[ArtifactHa
 
 /// The dataset that the copy came from; `None` if there is nothing to do any more.
 fn repair_one(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     target: DatasetIndex,
     hash: &ArtifactHash,
 ) -> Result<Option<DatasetIndex>, Obstacle> {
@@ -65,15 +64,12 @@ fn repair_one(
     });
     let Some((source, known)) = source else { return Ok(None) };
     let reservation = reserve::reserve(shared, target, known.stamp.size).map_err(Obstacle::Target)?;
-    let file = open_source(shared, source, hash, known.stamp)?;
-    let storage = Arc::clone(shared.datasets[target].storage());
-    let temporary = layout::temporary(hash, shared.datasets[target].next_temporary());
+    let file = open_source(shared, source, hash, known)?;
     let failed = |error| Obstacle::Target(shared.failed(target, incarnation, error));
-    let mut pending = PendingFile::create(storage, ARTIFACT_PROCEDURE, temporary).map_err(failed)?;
+    let mut pending = copy::begin(shared, target, hash).map_err(failed)?;
     let digest = pour(shared, file.as_ref(), &mut pending, |error, reading| {
         if reading {
-            let source_incarnation = shared.incarnation(source);
-            judge_read_error(shared, source, source_incarnation, *hash, known.stamp, &error);
+            judge_read_error(shared, source, *hash, known, &error);
             Obstacle::Source
         } else {
             failed(error)
@@ -94,12 +90,12 @@ fn open_source(
     shared: &Shared,
     source: DatasetIndex,
     hash: &ArtifactHash,
-    seen: Stamp,
+    known: Copy,
 ) -> Result<Box<dyn ReadFile>, Obstacle> {
-    let incarnation = shared.incarnation(source);
+    let (seen, path) = (known.stamp, layout::artifact(hash));
     let opened = shared.datasets[source]
         .storage()
-        .open(&layout::artifact(hash))
+        .open(&path)
         .and_then(|file| file.metadata().map(|metadata| (file, Stamp::from(metadata))));
     match opened {
         Ok((file, stamp)) if stamp == seen => Ok(file),
@@ -107,12 +103,12 @@ fn open_source(
             shared.apply(Event::Changed { dataset: source, hash: *hash, seen, stamp });
             Err(Obstacle::Source)
         }
-        Err(error) if error.is_not_found() && copy::is_there(shared, source, layout::ARTIFACTS) => {
+        Err(error) if error.is_not_found() && copy::is_gone(shared, source, &path) => {
             shared.apply(Event::Vanished { dataset: source, hash: *hash, seen });
             Err(Obstacle::Source)
         }
         Err(error) => {
-            judge_read_error(shared, source, incarnation, *hash, seen, &error);
+            judge_read_error(shared, source, *hash, known, &error);
             Err(Obstacle::Source)
         }
     }

@@ -331,6 +331,12 @@ impl Shared {
         self.revoke_record(dataset, incarnation, hash);
     }
 
+    /// A copy could not be read on a disk that works: it is unlisted until it has been hashed.
+    pub(crate) fn suspect(&self, dataset: DatasetIndex, incarnation: u64, hash: ArtifactHash, seen: Stamp) {
+        self.apply(Event::NotRead { dataset, hash, seen, now: Instant::now() });
+        self.revoke_record(dataset, incarnation, hash);
+    }
+
     /// A copy may be wrong: it is unlisted until it has been hashed again.
     pub(crate) fn doubt(&self, dataset: DatasetIndex, incarnation: u64, hash: ArtifactHash, seen: Stamp) {
         self.apply(Event::Changed { dataset, hash, seen, stamp: seen });

@@ -3,8 +3,8 @@
 
 use crate::{
     admission,
-    copy::is_there,
-    inventory::{DatasetIndex, Event, Stamp, Standing},
+    copy::{is_gone, is_there},
+    inventory::{Copy, DatasetIndex, Event, Stamp, Standing},
     layout,
     records::Record,
     shared::Shared,
@@ -86,12 +86,12 @@ fn scrub_rate(shared: &Shared) -> Option<NonZeroU64> {
 /// Hashes one copy and tells the inventory; whether the copy turned out bad.
 fn check(shared: &Shared, dataset: DatasetIndex, hash: &ArtifactHash, progress: &mut dyn FnMut(u64)) -> bool {
     let incarnation = shared.incarnation(dataset);
-    let seen = shared.look(|inventory| {
+    let known = shared.look(|inventory| {
         let copy = inventory.datasets[dataset].copies.get(hash)?;
-        matches!(copy.standing, Standing::Verified { .. } | Standing::Unverified).then_some(copy.stamp)
+        copy.standing.is_hashable().then_some(*copy)
     });
-    let Some(seen) = seen else { return false };
-    let (hash, at) = (*hash, Timestamp::now());
+    let Some(known) = known else { return false };
+    let (hash, seen, at) = (*hash, known.stamp, Timestamp::now());
     match hash_copy(shared, dataset, &hash, seen, progress) {
         Ok(Finding::Right { stamp }) => {
             let record = Record { size: stamp.size, modified_ns: stamp.modified_ns, verified_at: at };
@@ -116,7 +116,7 @@ fn check(shared: &Shared, dataset: DatasetIndex, hash: &ArtifactHash, progress: 
         }
         Ok(Finding::Stopped) => false,
         Err(error) => {
-            judge_read_error(shared, dataset, incarnation, hash, seen, &error);
+            judge_read_error(shared, dataset, hash, known, &error);
             false
         }
     }
@@ -130,7 +130,7 @@ fn hash_copy(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Finding, StorageError> {
     let file = match shared.datasets[dataset].storage().open(&layout::artifact(hash)) {
-        Err(error) if error.is_not_found() && is_there(shared, dataset, layout::ARTIFACTS) => {
+        Err(error) if error.is_not_found() && is_gone(shared, dataset, &layout::artifact(hash)) => {
             return Ok(Finding::Gone);
         }
         other => other?,
@@ -174,17 +174,19 @@ fn hash_file(
     }
 }
 
-/// A copy could not be read. If it is no regular file, or its dataset works otherwise, it is the copy that is bad: it is
-/// condemned, and repaired from another dataset. If the dataset does not work, it is in trouble, and the copy may be
-/// fine. If the process had no descriptor left to open it with, nothing was found out.
+/// A copy could not be read. If it is no regular file, it is condemned, and repaired from another dataset. If its dataset
+/// works otherwise, it is the copy that is bad, or the dataset was away for a moment: the copy is hashed once more after a
+/// pause, and condemned if `known`, what was known of it before the read, says that this was that time. If the dataset does
+/// not work, it is in trouble, and the copy may be fine. If the process had no descriptor left to open it with, nothing was
+/// found out.
 pub(crate) fn judge_read_error(
     shared: &Shared,
     dataset: DatasetIndex,
-    incarnation: u64,
     hash: ArtifactHash,
-    seen: Stamp,
+    known: Copy,
     error: &StorageError,
 ) {
+    let incarnation = shared.incarnation(dataset);
     if error.is_exhausted() {
         shared.apply(Event::Postponed { dataset, hash, now: Instant::now() });
         return shared.report_error(dataset, incarnation, error);
@@ -203,8 +205,13 @@ pub(crate) fn judge_read_error(
     match works {
         Ok(()) => {
             let cause = crate::failure::chain(error);
-            warn!(artifact = %hash, dataset = shared.name(dataset), error = cause, "copy cannot be read");
-            shared.condemn(dataset, incarnation, hash, seen);
+            if error.is_not_a_file() || known.standing == Standing::Suspect {
+                warn!(artifact = %hash, dataset = shared.name(dataset), error = cause, "copy cannot be read");
+                shared.condemn(dataset, incarnation, hash, known.stamp);
+            } else {
+                warn!(artifact = %hash, dataset = shared.name(dataset), error = cause, "copy was not read");
+                shared.suspect(dataset, incarnation, hash, known.stamp);
+            }
         }
         Err(_) => {
             shared.apply(Event::Postponed { dataset, hash, now: Instant::now() });

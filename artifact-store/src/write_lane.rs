@@ -1,10 +1,7 @@
 //! One dataset's side of a write: a bounded queue, and the blocking writer behind it. Also [`Gather`], which makes large
 //! writes out of small chunks.
 
-use crate::{
-    copy, failure::FailureCause, inventory::DatasetIndex, layout, shared::Shared, space::Reservation,
-    steps::ARTIFACT_PROCEDURE,
-};
+use crate::{copy, failure::FailureCause, inventory::DatasetIndex, shared::Shared, space::Reservation};
 use bytes::{Bytes, BytesMut};
 use durable_fs::PendingFile;
 use ids::ArtifactHash;
@@ -138,10 +135,7 @@ struct LaneWriter {
 
 impl LaneWriter {
     fn run(mut self) -> Result<(), FailureCause> {
-        let dataset = &self.shared.datasets[self.dataset];
-        let temporary = layout::temporary(&self.hash, dataset.next_temporary());
-        let storage = Arc::clone(dataset.storage());
-        let mut file = PendingFile::create(storage, ARTIFACT_PROCEDURE, temporary)
+        let mut file = copy::begin(&self.shared, self.dataset, &self.hash)
             .map_err(|error| self.shared.failed(self.dataset, self.incarnation, error))?;
         loop {
             match self.pieces.blocking_recv() {

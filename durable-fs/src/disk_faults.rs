@@ -3,6 +3,7 @@
 
 use crate::error::{Operation, StorageError};
 use camino::{Utf8Path, Utf8PathBuf};
+use rustix::io::Errno;
 use std::{
     ops::Range,
     sync::{
@@ -25,8 +26,8 @@ pub struct FaultState {
     pub read_only: bool,
     /// Opening anything fails with EMFILE, as in a process that has run out of descriptors.
     pub out_of_files: bool,
-    /// The next sync of a file fails, and nothing else does.
-    pub next_sync_fails: bool,
+    /// The next operation of that kind fails with that, and nothing else does.
+    pub next_fails: Option<(Operation, Errno)>,
     /// Added to every operation.
     pub slow: Duration,
     /// How many hold every operation back.
@@ -107,10 +108,29 @@ impl DiskFaults {
 
     /// The next sync of a file fails, and those after it succeed: as on Linux, where what it was for counts as written from then on.
     pub fn fail_next_sync(&self) {
-        self.change(|state| state.next_sync_fails = true);
+        self.fail_next(Operation::Sync, Errno::IO);
     }
 
-    /// From now on these bytes of a file cannot be read, if it is opened to be written in place.
+    /// The next read fails, and those after it succeed: a disk that was away for a moment, or a bad cable.
+    pub fn fail_next_read(&self) {
+        self.fail_next(Operation::Read, Errno::IO);
+    }
+
+    /// The next removal fails, and those after it succeed.
+    pub fn fail_next_removal(&self) {
+        self.fail_next(Operation::Remove, Errno::IO);
+    }
+
+    /// The next file that is opened is not there, and those after it are: a file system that was not mounted for a moment.
+    pub fn hide_next_opened(&self) {
+        self.fail_next(Operation::Open, Errno::NOENT);
+    }
+
+    fn fail_next(&self, operation: Operation, errno: Errno) {
+        self.change(|state| state.next_fails = Some((operation, errno)));
+    }
+
+    /// From now on these bytes of a file cannot be read.
     pub fn make_unreadable(&self, path: &Utf8Path, bytes: Range<u64>) {
         self.unreadable().push((path.to_owned(), bytes));
         self.change(|_| {});
@@ -160,7 +180,7 @@ impl DiskFaults {
             of == path && there.start < bytes.end && bytes.start < there.end
         };
         if self.unreadable().iter().any(is_hit) {
-            return Err(StorageError::new(Operation::Read, path, rustix::io::Errno::IO));
+            return Err(StorageError::new(Operation::Read, path, Errno::IO));
         }
         Ok(())
     }
@@ -178,11 +198,10 @@ impl DiskFaults {
                 continue;
             }
             if state.failing {
-                return Err(StorageError::new(operation, path, rustix::io::Errno::IO));
+                return Err(StorageError::new(operation, path, Errno::IO));
             }
-            if state.next_sync_fails && operation == Operation::Sync {
-                state.next_sync_fails = false;
-                return Err(StorageError::new(operation, path, rustix::io::Errno::IO));
+            if let Some((_, errno)) = state.next_fails.take_if(|(failing, _)| *failing == operation) {
+                return Err(StorageError::new(operation, path, errno));
             }
             if let Some(room) = &mut state.room
                 && needs_space(operation)
@@ -193,13 +212,13 @@ impl DiskFaults {
                 }
             }
             if state.full && needs_space(operation) {
-                return Err(StorageError::new(operation, path, rustix::io::Errno::NOSPC));
+                return Err(StorageError::new(operation, path, Errno::NOSPC));
             }
             if state.read_only && changes(operation) {
-                return Err(StorageError::new(operation, path, rustix::io::Errno::ROFS));
+                return Err(StorageError::new(operation, path, Errno::ROFS));
             }
             if state.out_of_files && opens(operation) {
-                return Err(StorageError::new(operation, path, rustix::io::Errno::MFILE));
+                return Err(StorageError::new(operation, path, Errno::MFILE));
             }
             let Some(left) = state.slow.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) else {
                 return Ok(());

@@ -177,7 +177,7 @@ impl WriteFile for FaultyFile<dyn WriteFile> {
 
 impl ReadFile for FaultyFile<dyn ReadFile> {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
-        self.faults.pass(Operation::Read, &self.path)?;
+        self.faults.pass_read(&self.path, &(offset..offset + buffer.len() as u64))?;
         self.inner.read_at(offset, buffer)
     }
 

@@ -11,15 +11,15 @@
 //! **The rule on open:** whatever has a temporary name is worthless and is removed; whatever has a final name is whole.
 //! Why both syncs: without the first the name may arrive before the bytes; without the second it may not arrive at all.
 //!
-//! A writer that fails or is dropped before the rename removes its temporary file; if that fails too, the rule on open
-//! takes care of it.
+//! A writer that fails or is dropped before the rename removes its temporary file; if that fails too, whoever asked for it is
+//! told ([`PendingFile::if_left_behind`]), and the rule on open takes care of it.
 
 use crate::{
     error::StorageError,
     ports::{FileMetadata, StepPoint, Storage, WriteFile},
 };
 use camino::{Utf8Path, Utf8PathBuf};
-use std::{io::IoSlice, sync::Arc};
+use std::{fmt, io::IoSlice, sync::Arc};
 
 /// Written bytes after which the medium is asked to start on them.
 const WRITEBACK_BYTES: u64 = 8 << 20;
@@ -90,9 +90,17 @@ impl PendingFile {
         temporary: Utf8PathBuf,
     ) -> Result<PendingFile, StorageError> {
         let file = storage.create_new(&temporary)?;
-        let temporary = TemporaryName { storage, path: Some(temporary) };
+        let temporary = TemporaryName { storage, path: Some(temporary), left_behind: None };
         temporary.storage.reached(PublishStep::Created.of(procedure))?;
         Ok(PendingFile { procedure, file, written: 0, started: 0, temporary })
+    }
+
+    /// Says who is told if the temporary file is of no use in the end and is not removed. That it is not there may mean that it
+    /// was removed already, or that the disk is not there.
+    #[must_use]
+    pub fn if_left_behind(mut self, tell: impl FnOnce(StorageError) + Send + Sync + 'static) -> PendingFile {
+        self.temporary.left_behind = Some(Box::new(tell));
+        self
     }
 
     /// Writes the bytes of all the slices behind what was written before. Every now and then the medium is asked to start
@@ -184,10 +192,16 @@ fn parent(path: &Utf8Path) -> &Utf8Path {
 }
 
 /// Removes its file when dropped, unless the file has got its final name.
-#[derive(Debug)]
 struct TemporaryName {
     storage: Arc<dyn Storage>,
     path: Option<Utf8PathBuf>,
+    left_behind: Option<Box<dyn FnOnce(StorageError) + Send + Sync>>,
+}
+
+impl fmt::Debug for TemporaryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TemporaryName").field("storage", &self.storage).field("path", &self.path).finish()
+    }
 }
 
 impl TemporaryName {
@@ -202,9 +216,11 @@ impl TemporaryName {
 
 impl Drop for TemporaryName {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // A failure leaves a temporary name behind, which the rule on open removes.
-            let _ = self.storage.remove(path);
+        let Some(path) = &self.path else { return };
+        if let Err(error) = self.storage.remove(path)
+            && let Some(tell) = self.left_behind.take()
+        {
+            tell(error);
         }
     }
 }

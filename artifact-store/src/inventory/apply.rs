@@ -102,12 +102,7 @@ impl Inventory {
                 state.stored_bytes -= state.trash.remove(&entry).unwrap_or(0);
                 Changed::WORK
             }
-            Event::Postponed { dataset, hash, now } => {
-                let patience = self.patience;
-                let retry = &mut self.datasets[dataset].retry;
-                retry.entry(hash).or_insert_with(|| Backoff::none(now)).failed(now, patience);
-                Changed::WORK
-            }
+            Event::Postponed { dataset, hash, now } => self.postpone(dataset, hash, now),
             Event::Published { dataset, hash, stamp, at } => self.published(dataset, hash, stamp, at),
             Event::Verified { dataset, hash, seen, stamp, at } => {
                 self.datasets[dataset].retry.remove(&hash);
@@ -119,6 +114,7 @@ impl Inventory {
             Event::Condemned { dataset, hash, seen, at } => {
                 self.set_standing(dataset, &hash, seen, seen, Standing::Condemned { at })
             }
+            Event::NotRead { dataset, hash, seen, now } => self.not_read(dataset, hash, seen, now),
             Event::Vanished { dataset, hash, seen } => self.vanished(dataset, &hash, seen),
         }
     }
@@ -308,6 +304,23 @@ impl Inventory {
                 Changed::BOTH
             }
             _ => Changed::NOTHING,
+        }
+    }
+
+    fn postpone(&mut self, dataset: DatasetIndex, hash: ArtifactHash, now: Instant) -> Changed {
+        let patience = self.patience;
+        let retry = &mut self.datasets[dataset].retry;
+        retry.entry(hash).or_insert_with(|| Backoff::none(now)).failed(now, patience);
+        Changed::WORK
+    }
+
+    fn not_read(&mut self, dataset: DatasetIndex, hash: ArtifactHash, seen: Stamp, now: Instant) -> Changed {
+        let changed = self.set_standing(dataset, &hash, seen, seen, Standing::Suspect);
+        if changed == Changed::NOTHING {
+            changed
+        } else {
+            self.postpone(dataset, hash, now);
+            changed
         }
     }
 

@@ -42,8 +42,10 @@ pub(crate) enum Event {
     Verified { dataset: DatasetIndex, hash: ArtifactHash, seen: Stamp, stamp: Stamp, at: Timestamp },
     /// A copy is not the file that was verified.
     Changed { dataset: DatasetIndex, hash: ArtifactHash, seen: Stamp, stamp: Stamp },
-    /// A copy was hashed and is wrong, or cannot be read on a disk that works.
+    /// A copy was hashed and is wrong, or is none, or could not be read once more on a disk that works.
     Condemned { dataset: DatasetIndex, hash: ArtifactHash, seen: Stamp, at: Timestamp },
+    /// A copy could not be read on a disk that works.
+    NotRead { dataset: DatasetIndex, hash: ArtifactHash, seen: Stamp, now: Instant },
     /// A copy is not there any more.
     Vanished { dataset: DatasetIndex, hash: ArtifactHash, seen: Stamp },
     /// A bad copy, or what was in its place, was moved to quarantine; the bytes that it has there.

@@ -20,7 +20,7 @@ impl Inventory {
             orphan_bytes: self.sum_of_copies(|hash, _| !self.wants(hash), |copy| copy.stamp.size),
             trash_bytes: self.datasets.iter().flat_map(|state| state.trash.values()).sum(),
             unverified: self
-                .sum_of_copies(|hash, copy| self.wants(hash) && copy.standing == Standing::Unverified, |_| 1),
+                .sum_of_copies(|hash, copy| self.wants(hash) && copy.standing.waits_for_hash(), |_| 1),
             quarantined: self.quarantined_copies(configs),
             scrub: self.scrub.report,
             revision: self.revision,

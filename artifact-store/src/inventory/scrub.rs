@@ -61,9 +61,7 @@ impl Inventory {
             Event::ScrubAsked
                 if !self.scrub.report.running || self.scrub.report.cause == Some(ScrubCause::Age) =>
             {
-                self.start_scrub(ScrubCause::Asked, |_, _, copy| {
-                    matches!(copy.standing, Standing::Verified { .. } | Standing::Unverified)
-                });
+                self.start_scrub(ScrubCause::Asked, |_, _, copy| copy.standing.is_hashable());
             }
             Event::ScrubProgressed { bytes } => self.scrub.report.bytes_done += *bytes,
             Event::Scrubbed { dataset, hash, hashed, corrupt, at } => {

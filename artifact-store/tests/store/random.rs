@@ -311,6 +311,10 @@ impl Run {
         for artifact in &held {
             assert_eq!(read(self.store(), artifact.hash).await.unwrap(), artifact.bytes);
         }
+        wait_for(self.store(), "what writes have left behind to be removed", |_| {
+            (0..DISKS).all(|disk| self.bench.names(disk, "tmp").is_empty())
+        })
+        .await;
         self.store().shutdown().await;
         for disk in 0..DISKS {
             assert!(self.bench.names(disk, "tmp").is_empty(), "something is left in tmp");

@@ -123,6 +123,57 @@ async fn with_every_disk_failing_a_read_says_so() {
     assert!(store.list().await.quarantined.is_empty(), "the copies were not at fault");
 }
 
+/// A store that has its only copy on disk 0, and reads nothing by itself.
+async fn with_one_copy(bench: &Bench, artifact: &Artifact) -> ArtifactStore {
+    bench.disks[1].unplug();
+    let store = stored(bench, artifact).await;
+    assert_eq!(copies(&store.list().await, artifact), 1);
+    store
+}
+
+#[tokio::test]
+async fn the_last_copy_is_not_set_aside_for_one_read_that_failed() {
+    let bench = Bench::new();
+    let a = Artifact::new(1, 1000);
+    let store = with_one_copy(&bench, &a).await;
+    bench.faults[0].fail_next_read();
+    let error = read(&store, a.hash).await.unwrap_err();
+    assert!(matches!(error, StoreError::CopyUnreadable { .. }), "{error}");
+    let listing = wait_for(&store, "its hashing", |listing| copies(listing, &a) == 1).await;
+    assert_eq!((listing.quarantined.len(), listing.unverified), (0, 0));
+    assert_eq!(read(&store, a.hash).await.unwrap(), a.bytes);
+}
+
+#[tokio::test]
+async fn the_last_copy_is_not_forgotten_because_it_was_not_found_once() {
+    let bench = Bench::new();
+    let a = Artifact::new(1, 1000);
+    let store = with_one_copy(&bench, &a).await;
+    bench.faults[0].hide_next_opened();
+    let error = read(&store, a.hash).await.unwrap_err();
+    assert!(matches!(error, StoreError::CopyUnreadable { .. }), "{error}");
+    wait_for(&store, "its hashing", |listing| copies(listing, &a) == 1).await;
+    assert_eq!(read(&store, a.hash).await.unwrap(), a.bytes);
+}
+
+#[tokio::test]
+async fn a_copy_that_stays_unreadable_is_set_aside_and_repaired() {
+    let bench = Bench::new();
+    let a = Artifact::new(1, 1000);
+    let store = stored(&bench, &a).await;
+    bench.faults[0].make_unreadable(a.path().as_str().into(), 500..501);
+    assert_eq!(read(&store, a.hash).await.unwrap(), a.bytes);
+    wait_for(&store, "quarantine", |listing| !listing.quarantined.is_empty()).await;
+    assert_eq!(read(&store, a.hash).await.unwrap(), a.bytes);
+    bench.faults[0].heal();
+    let listing = wait_for(&store, "repair", |listing| copies(listing, &a) == 2).await;
+    assert!(
+        listing.quarantined.iter().all(|copy| copy.dataset == "m2-0" && copy.size == 1000),
+        "{listing:?}"
+    );
+    assert_eq!(bench.raw(0, &a.path()).unwrap(), a.bytes);
+}
+
 #[tokio::test]
 async fn a_hanging_disk_is_left_for_the_other_one() {
     let mut bench = Bench::new();

@@ -114,6 +114,22 @@ async fn a_dropped_writer_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_dropped_writer_cannot_remove_is_removed_when_its_disk_is_opened_again() {
+    let bench = Bench::new();
+    let a = Artifact::new(1, 500_000);
+    let store = ready(&bench, &[&a]).await;
+    let mut writer = store.writer(a.hash, Generation(1), None).await.unwrap();
+    writer.write(a.bytes.clone()).await.unwrap();
+    wait_for(&store, "a temporary file", |_| bench.names(0, "tmp").len() == 1).await;
+    bench.faults[0].fail_next_removal();
+    drop(writer);
+    wait_for(&store, "its removal", |_| bench.names(0, "tmp").is_empty()).await;
+    let listing =
+        wait_for(&store, "the disk", |listing| listing.datasets[0].health == DatasetHealth::Healthy).await;
+    assert_eq!(listing.datasets[1].health, DatasetHealth::Healthy);
+}
+
+#[tokio::test]
 async fn a_missing_disk_is_left_out_and_named_and_repaired_when_it_returns() {
     let bench = Bench::new();
     let a = Artifact::new(1, 600_000);

@@ -475,7 +475,7 @@ impl World {
     }
 
     pub(crate) fn has_sync_failed(&self) -> bool {
-        self.is_sync_to_fail && !self.faults.state().next_sync_fails && !self.machine.is_off()
+        self.is_sync_to_fail && self.faults.state().next_fails.is_none() && !self.machine.is_off()
     }
 
     pub(crate) fn step(&mut self) {
