@@ -119,10 +119,14 @@ impl Model {
     /// was acknowledged: the disk that knows better is not there to say so.
     fn learn_config(&mut self, store: &ArtifactStore) {
         let Some(config) = store.config() else { return };
-        let known = self.sent.iter().find(|(generation, _)| *generation == config.generation.0);
-        let (generation, bits) = *known.expect("in force, and never sent");
+        let (generation, bits) = self.config_sent(config.generation);
         assert_eq!(*config, wanting(generation, self.wanted(bits)), "another set than was sent");
         self.in_force(generation, bits);
+    }
+
+    /// The config of a generation that the store tells of.
+    fn config_sent(&self, generation: Generation) -> (u64, u8) {
+        *self.sent.iter().find(|(sent, _)| *sent == generation.0).expect("in force, and never sent")
     }
 
     fn in_force(&mut self, generation: u64, bits: u8) {
@@ -211,7 +215,6 @@ impl Run {
 
     async fn put(&mut self, index: usize) {
         let artifact = self.model.artifacts[index].clone();
-        let before = self.store().config();
         let result = put(self.store(), &artifact).await;
         match result {
             Ok(report) => {
@@ -221,8 +224,10 @@ impl Run {
                     self.model.held.insert(index);
                 }
             }
-            Err(StoreError::NotInConfig { .. }) => {
-                assert!(!before.unwrap().artifacts.contains(&artifact.hash));
+            Err(StoreError::NotInConfig { generation, .. }) => {
+                // Which one was in force is told: a disk that appears meanwhile may bring a newer one.
+                let (_, bits) = self.model.config_sent(generation);
+                assert!(bits & (1 << index) == 0, "refused under generation {generation}, which wants it");
             }
             Err(_) => {}
         }
