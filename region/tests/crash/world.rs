@@ -236,6 +236,10 @@ impl World {
             Err(failed) => return self.expect_power_cut(&failed),
         };
         assert_eq!(held.len() as u64, blocks.end - blocks.start);
+        if self.machine.is_off() {
+            // What a disk does not give back is as if it had rotted there.
+            return;
+        }
         let is_before = before.has_versions(first, &held);
         let state = if is_before { &before } else { self.now() };
         state.check_from(first, self.geometry, &held, &bytes);
@@ -460,7 +464,8 @@ impl World {
 
     /// The system still has all that it wrote, but for what a sync has failed for.
     pub(crate) fn process_ends(&mut self) {
-        let was_sync_failed = self.has_sync_failed();
+        // Also if the power has failed after it: what the sync was for is not in the cache any more.
+        let was_sync_failed = self.was_sync_failed();
         self.machine.power_on();
         let newest = self.now().applied;
         if !self.open() {
@@ -474,8 +479,12 @@ impl World {
         self.was_full && (self.under_way.checkpointed.is_some() || self.under_way.taken.is_some())
     }
 
+    fn was_sync_failed(&self) -> bool {
+        self.is_sync_to_fail && self.faults.state().next_fails.is_none()
+    }
+
     pub(crate) fn has_sync_failed(&self) -> bool {
-        self.is_sync_to_fail && self.faults.state().next_fails.is_none() && !self.machine.is_off()
+        self.was_sync_failed() && !self.machine.is_off()
     }
 
     pub(crate) fn step(&mut self) {
