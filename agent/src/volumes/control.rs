@@ -40,7 +40,7 @@ pub enum Goal {
     Served,
     /// It reads and writes.
     Active,
-    /// It reads and writes, and a member is away, is being filled or lags.
+    /// It reads and writes, and a member is away or is being filled.
     Degraded,
     /// It reads and writes, and all members are there, full, and have everything.
     Whole,
@@ -55,7 +55,7 @@ impl Goal {
         match self {
             Goal::Served => true,
             Goal::Active => is_active,
-            Goal::Degraded => is_active && !are_whole(),
+            Goal::Degraded => is_active && !status.volume.members().all(is_there),
             Goal::Whole => is_active && are_whole(),
             Goal::Own => is_own(status),
         }
@@ -68,9 +68,13 @@ fn is_own(status: &ExportStatus) -> bool {
     layers.layers.len() == 1 || is_done
 }
 
+/// It gets every write, and has those before. What is on its way to it is not missing: where clients write, something always is.
+fn is_there(member: &MemberStatus) -> bool {
+    member.state == MemberState::Streaming && member.role == Role::Full
+}
+
 fn is_whole(member: &MemberStatus) -> bool {
-    let has_all = member.behind == Some(Behind::default());
-    member.state == MemberState::Streaming && member.role == Role::Full && has_all
+    is_there(member) && member.behind == Some(Behind::default())
 }
 
 /// It was not reached in time.
@@ -218,4 +222,30 @@ pub(super) fn told(
 
 pub(super) fn done(answer: Answer) -> Result<(), Refusal> {
     if let Answer::Refused(refusal) = answer { Err(refusal) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn member(state: &str, role: &str, writes_behind: u64) -> MemberStatus {
+        let at = json!({"epoch": 1, "counter": 9});
+        let member = json!({
+            "region": "11111111-1111-4111-8111-111111111111", "incarnation": 1, "address": null, "state": state, "retry_in_ms": null,
+            "role": role, "is_suspect": false, "is_condemned": false, "applied": at, "durable": at,
+            "behind": {"writes": writes_behind, "bytes": writes_behind * 4096}, "heard_ms_ago": null,
+            "trouble": null, "trouble_code": null, "wrong_blocks": 0, "wrong_seals": 0, "healed_blocks": 0,
+        });
+        serde_json::from_value(member).unwrap()
+    }
+
+    #[test]
+    fn a_member_that_clients_keep_busy_is_there_and_not_whole() {
+        let looked = |member: MemberStatus| (is_there(&member), is_whole(&member));
+        assert_eq!(looked(member("streaming", "full", 0)), (true, true));
+        assert_eq!(looked(member("streaming", "full", 400)), (true, false));
+        assert_eq!(looked(member("streaming", "filling", 0)), (false, false));
+        assert_eq!(looked(member("away", "full", 0)), (false, false));
+    }
 }
