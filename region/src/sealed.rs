@@ -12,7 +12,7 @@
 //!
 //! | pages | which half counts | written |
 //! |---|---|---|
-//! | super, control: [`Mirror`] | the newest that is right | the first, synced, then the second, synced: one that rots later is not missed |
+//! | super, control: [`Mirror`] | the newest that is right | the one not relied on, synced, then the other, synced: one that rots later is not missed |
 //! | all others: [`crate::tree`] | the one whose checksum is said above it | the half that does not count |
 
 use crate::{
@@ -130,9 +130,9 @@ impl Half {
 /// A page whose halves say the same, but for the moment in which it is changed.
 ///
 /// ```text
-///   both right ──write one──► the other one is right ──sync──► the one is right ──write the other, sync──► both right
-///       ▲                                                                                                     │
-///       └─────────────────────────────────────────────────────────────────────────────────────────────────────┘
+///   both right ──write A──► B is relied on ──sync──► A is relied on, and newer ──write B, sync──► both right
+///       ▲                                                                                            │
+///       └────────────────────────────────────────────────────────────────────────────────────────────┘
 /// ```
 ///
 /// Where the power fails, or the disk, only one is right. The next writing begins with the wrong one: what is written in place may be torn

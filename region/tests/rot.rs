@@ -272,15 +272,11 @@ fn survives_power_that_fails_while_it_is_mended(wrong: u64) -> bool {
     unreachable!("an opening ends")
 }
 
+/// Of super an opening writes the same bytes once more, or, where an older program has written it, some others in one sector: it is not torn.
 #[test]
-fn while_the_wrong_copy_of_super_or_control_is_mended_the_power_may_fail() {
-    for mirror in MIRRORS {
-        for copy in [0, 1] {
-            assert!(
-                survives_power_that_fails_while_it_is_mended(mirror + copy * PAGE + 100),
-                "{mirror} {copy}"
-            );
-        }
+fn while_the_wrong_copy_of_control_is_mended_the_power_may_fail() {
+    for copy in [0, 1] {
+        assert!(survives_power_that_fails_while_it_is_mended(MIRRORS[1] + copy * PAGE + 100), "{copy}");
     }
 }
 
