@@ -17,6 +17,7 @@
 //! system steps 3 to 5 do what they can, and the dataset is admitted for reading.
 
 use crate::{
+    copy,
     failure::chain,
     inventory::{Admission, DatasetIndex, Event, Health, Trouble},
     layout::{self, SetAside},
@@ -265,6 +266,7 @@ pub(crate) fn probe_again(shared: &Shared, dataset: DatasetIndex) {
     };
     if recovered {
         info!(dataset = shared.name(dataset), "dataset works again");
+        copy::remove_left_behind(shared, dataset);
         shared.apply(Event::Recovered { dataset });
     } else {
         goes_on(trouble);
@@ -276,8 +278,9 @@ pub(crate) fn check(shared: &Shared, dataset: DatasetIndex) {
     let incarnation = shared.incarnation(dataset);
     let storage = shared.datasets[dataset].storage();
     let result = storage.metadata(Utf8Path::new(layout::ARTIFACTS)).and_then(|_| shared.bounds(dataset));
-    if let Err(error) = result.and_then(|_| notice_purged_by_hand(shared, dataset)) {
-        shared.report_error(dataset, incarnation, &error);
+    match result.and_then(|_| notice_purged_by_hand(shared, dataset)) {
+        Ok(()) => {}
+        Err(error) => shared.report_error(dataset, incarnation, &error),
     }
 }
 

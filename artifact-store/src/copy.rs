@@ -1,9 +1,9 @@
-//! Physical operations on one copy of an artifact, each under its dataset's lock of the hash and each after asking the
-//! inventory's gate: publish, trash, restore, set aside, purge. Blocking. What a crash after each step leaves: [`crate::StoreStep`].
+//! Physical operations on one copy of an artifact, each but its beginning under its dataset's lock of the hash and each after
+//! asking the inventory's gate: begin, publish, trash, restore, set aside, purge. Blocking. What a crash after each step leaves: [`crate::StoreStep`].
 
 use crate::{
     failure::{FailureCause, chain},
-    inventory::{DatasetIndex, Event, Stamp, Standing, Trouble},
+    inventory::{DatasetIndex, Event, Stamp, Standing},
     layout::{self, ARTIFACTS, QUARANTINE, SetAside, TRASH},
     records::Record,
     shared::Shared,
@@ -29,11 +29,29 @@ pub(crate) fn begin(
     Ok(file.if_left_behind(move |error| left_behind(&shared, dataset, &path, &error)))
 }
 
-/// What a write has left in `tmp` is of no use and was not removed: the dataset is opened again once it works, which removes it.
+/// What a write has left in `tmp` is of no use and was not removed: that is tried again, and the dataset may be in trouble.
 fn left_behind(shared: &Shared, dataset: DatasetIndex, path: &Utf8Path, error: &StorageError) {
-    if !(error.is_not_found() && is_gone(shared, dataset, path)) {
-        let reason = format!("what a write has left behind is not removed: {}", chain(error));
-        shared.report_trouble(dataset, shared.incarnation(dataset), Trouble::Failed, reason);
+    let incarnation = shared.incarnation(dataset);
+    match is_gone(shared, dataset, path, error) {
+        Ok(true) => return,
+        Ok(false) => shared.report_error(dataset, incarnation, error),
+        Err(looking) => shared.report_error(dataset, incarnation, &looking),
+    }
+    shared.datasets[dataset].left_behind().insert(path.to_owned());
+}
+
+/// Removes what writes have left in `tmp`. A failure leaves it for the next time.
+pub(crate) fn remove_left_behind(shared: &Shared, dataset: DatasetIndex) {
+    let storage = shared.datasets[dataset].storage();
+    let known = std::mem::take(&mut *shared.datasets[dataset].left_behind());
+    for path in known {
+        let removed = match storage.remove(&path) {
+            Err(error) => is_gone(shared, dataset, &path, &error),
+            Ok(()) => Ok(true),
+        };
+        if !removed.is_ok_and(|removed| removed) {
+            shared.datasets[dataset].left_behind().insert(path);
+        }
     }
 }
 
@@ -112,11 +130,10 @@ fn move_failed(
     shared.apply(Event::TrashFailed { dataset, hash: *hash });
     shared.apply(Event::Postponed { dataset, hash: *hash, now: Instant::now() });
     let seen = shared.look(|inventory| inventory.datasets[dataset].copies.get(hash).map(|copy| copy.stamp));
-    match seen {
-        Some(seen) if error.is_not_found() && is_gone(shared, dataset, &layout::artifact(hash)) => {
-            shared.apply(Event::Vanished { dataset, hash: *hash, seen });
-        }
-        _ => shared.report_error(dataset, incarnation, error),
+    match (is_gone(shared, dataset, &layout::artifact(hash), error), seen) {
+        (Ok(true), Some(seen)) => shared.apply(Event::Vanished { dataset, hash: *hash, seen }),
+        (Ok(_), _) => shared.report_error(dataset, incarnation, error),
+        (Err(looking), _) => shared.report_error(dataset, incarnation, &looking),
     }
 }
 
@@ -128,10 +145,10 @@ pub(crate) fn restore(shared: &Shared, dataset: DatasetIndex, entries: &[SetAsid
     for entry in entries {
         if let Err(error) = restore_one(shared, dataset, entry) {
             shared.apply(Event::Postponed { dataset, hash: entry.hash, now: Instant::now() });
-            if error.is_not_found() && is_gone(shared, dataset, &entry.path(TRASH)) {
-                shared.apply(Event::TrashVanished { dataset, entry: *entry });
-            } else {
-                shared.report_error(dataset, incarnation, &error);
+            match is_gone(shared, dataset, &entry.path(TRASH), &error) {
+                Ok(true) => shared.apply(Event::TrashVanished { dataset, entry: *entry }),
+                Ok(false) => shared.report_error(dataset, incarnation, &error),
+                Err(looking) => shared.report_error(dataset, incarnation, &looking),
             }
         }
     }
@@ -192,7 +209,7 @@ fn set_aside_one(shared: &Shared, dataset: DatasetIndex, hash: &ArtifactHash) ->
             shared.apply(Event::Changed { dataset, hash: *hash, seen, stamp });
             return Ok(());
         }
-        Err(error) if error.is_not_found() && is_gone(shared, dataset, &path) => {
+        Err(error) if is_gone(shared, dataset, &path, &error)? => {
             shared.apply(Event::Vanished { dataset, hash: *hash, seen });
             return Ok(());
         }
@@ -254,7 +271,7 @@ fn remove_for_good(shared: &Shared, dataset: DatasetIndex, directory: &str, entr
             info!(artifact = %entry.hash, dataset = shared.name(dataset), directory, "file removed for good");
             true
         }
-        Err(error) if error.is_not_found() && is_gone(shared, dataset, &path) => false,
+        Err(error) if is_gone(shared, dataset, &path, &error).is_ok_and(|gone| gone) => false,
         // A directory that somebody put in an artifact's place: what is in it is not ours to remove.
         Err(error) if error.is_not_a_file() => false,
         Err(error) => {
@@ -279,12 +296,27 @@ fn sync_both(
     storage.reached(step.point())
 }
 
-/// Whether a file that was not found is gone: its directory is there, and does not have it. One look, because a disk that was
-/// away when the file was looked for may be back when its directory is.
-pub(crate) fn is_gone(shared: &Shared, dataset: DatasetIndex, path: &Utf8Path) -> bool {
+/// Whether `error`, of something that was to be done with a file, is that the file is gone: it was not found, and its directory
+/// is there and does not have it. One look, because a disk that was away when the file was looked for may be back when its
+/// directory is.
+///
+/// # Errors
+/// That of the look. Of a directory that is not there nothing is known: then the answer is no.
+pub(crate) fn is_gone(
+    shared: &Shared,
+    dataset: DatasetIndex,
+    path: &Utf8Path,
+    error: &StorageError,
+) -> Result<bool, StorageError> {
+    if !error.is_not_found() {
+        return Ok(false);
+    }
     let storage = shared.datasets[dataset].storage();
-    let entries = storage.list(path.parent().unwrap_or(Utf8Path::new("")));
-    entries.is_ok_and(|entries| entries.iter().all(|entry| Some(entry.name.as_str()) != path.file_name()))
+    match storage.list(path.parent().unwrap_or(Utf8Path::new(""))) {
+        Ok(entries) => Ok(entries.iter().all(|entry| Some(entry.name.as_str()) != path.file_name())),
+        Err(looking) if looking.is_not_found() => Ok(false),
+        Err(looking) => Err(looking),
+    }
 }
 
 /// Whether a directory is there.

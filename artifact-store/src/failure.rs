@@ -1,6 +1,7 @@
 //! Why one dataset did not do its part while others may have: the per-dataset half of a report or an error.
 
 use durable_fs::StorageError;
+use ids::Generation;
 use std::{error::Error, fmt, time::Duration};
 use thiserror::Error;
 
@@ -36,8 +37,11 @@ pub enum FailureCause {
         limit: Duration,
     },
     /// The config stopped wanting the artifact meanwhile.
-    #[error("the config does not want it any more")]
-    NotWanted,
+    #[error("the config of generation {generation} does not want it any more")]
+    NotWanted {
+        /// The generation that was in force.
+        generation: Generation,
+    },
     /// An operation failed.
     #[error("an operation failed")]
     Storage(#[source] StorageError),

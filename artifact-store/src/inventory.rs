@@ -5,12 +5,14 @@
 //!
 //! ```text
 //!  admitted, record fits ──▶ Verified ◀──hash right── Unverified ◀── admitted, no record fits
-//!  published ──────────────▶  │ │ │  ──file changed──▶    │  │
-//!                             │ │ └────────not read──────────┴──▶ Suspect ──hash right──▶ Verified
-//!                             │ │                         │          │ hash wrong, or not read again
+//!  published ──────────────▶  │ │ │  ──file changed──▶    │  │ ◀──file changed──┐
+//!                             │ │ └────────not read──────────┴──▶ Suspect ──────┴──hash right──▶ Verified
+//!                             │ │                         │          │ hash wrong, or not read again after a pause
 //!                             │ └────────hash wrong───────┴──────────┴──▶ Condemned ──moved──▶ (quarantine)
 //!                             └── unwanted: begin_trash ──▶ Leaving ──moved──▶ (trash) ──restored──▶ Verified / Unverified
 //! ```
+//! What is no regular file is condemned wherever it is found, and unwanted copies of every standing but `Condemned` leave.
+//!
 //! "Not read" is a read that failed on a disk that works: that was found out after the read, and the disk may have been away
 //! for a moment. So such a copy is hashed once more, after a pause, before it is condemned: it may be the last one.
 //!
@@ -161,8 +163,10 @@ pub(crate) enum Standing {
         at: Timestamp,
     },
     Unverified,
-    /// It could not be read, once, on a disk that works.
-    Suspect,
+    /// It could not be read, once, on a disk that works. Nobody tries again before that time.
+    Suspect {
+        not_before: Instant,
+    },
     Condemned {
         at: Timestamp,
     },
@@ -172,12 +176,16 @@ pub(crate) enum Standing {
 impl Standing {
     /// Whether it has to be hashed before it is read.
     pub(crate) fn waits_for_hash(self) -> bool {
-        matches!(self, Standing::Unverified | Standing::Suspect)
+        matches!(self, Standing::Unverified | Standing::Suspect { .. })
     }
 
-    /// Whether it can be hashed.
-    pub(crate) fn is_hashable(self) -> bool {
-        matches!(self, Standing::Verified { .. }) || self.waits_for_hash()
+    /// Whether it may be hashed.
+    pub(crate) fn is_hashable(self, now: Instant) -> bool {
+        match self {
+            Standing::Verified { .. } | Standing::Unverified => true,
+            Standing::Suspect { not_before } => now >= not_before,
+            Standing::Condemned { .. } | Standing::Leaving => false,
+        }
     }
 }
 
@@ -318,7 +326,10 @@ impl Inventory {
         if !state.health.is_readable() || state.incarnation != incarnation {
             return Err(state.not_in_use());
         }
-        if self.wants(hash) { Ok(()) } else { Err(FailureCause::NotWanted) }
+        if self.wants(hash) {
+            return Ok(());
+        }
+        Err(FailureCause::NotWanted { generation: self.generation() })
     }
 
     /// The gate of every deletion, asked under the dataset's lock of that hash: if a config is in force and does not want

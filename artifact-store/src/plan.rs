@@ -15,7 +15,7 @@
 //! | | purge | something is in the trash for longer than the grace, or too much is in quarantine |
 //! | | check | nobody has looked at the dataset for a while |
 //! | ledger | write ledger | its ledger is not the config in force |
-//! | bulk | verify | a wanted copy has no record, or could not be read and the back-off is over |
+//! | bulk | verify | a wanted copy has no record, or could not be read a pause ago |
 //! | | repair | a wanted artifact is on another dataset and not on this one |
 //! | scrub | scrub | a scrub has something left here |
 //!
@@ -251,11 +251,16 @@ impl Planner<'_> {
     }
 
     fn verify(&mut self, state: &DatasetState) -> Option<Job> {
-        let unverified = state
-            .copies
-            .iter()
-            .filter(|(hash, copy)| copy.standing.waits_for_hash() && self.inventory.wants(hash));
-        let unverified: Vec<_> = unverified.map(|(hash, copy)| (*hash, copy.stamp.size)).collect();
+        let mut unverified = Vec::new();
+        for (hash, copy) in state.copies.iter().filter(|(hash, _)| self.inventory.wants(hash)) {
+            let is_time = match copy.standing {
+                Standing::Suspect { not_before } => self.is_due(not_before),
+                standing => standing.waits_for_hash(),
+            };
+            if is_time {
+                unverified.push((*hash, copy.stamp.size));
+            }
+        }
         let due = self.due(state, unverified.iter().map(|(hash, _)| *hash));
         let sized = unverified.into_iter().filter(|(hash, _)| due.contains(hash));
         some_batch(up_to_bytes(sized)).map(Job::Verify)

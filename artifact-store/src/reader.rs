@@ -315,10 +315,10 @@ impl ReadState {
                 None
             }
             ReadFailure::Storage(error) => {
-                if error.is_not_found() && is_gone(shared, dataset, &layout::artifact(&hash)) {
-                    shared.apply(Event::Vanished { dataset, hash, seen });
-                } else {
-                    judge_read_error(shared, dataset, hash, known, &error);
+                match is_gone(shared, dataset, &layout::artifact(&hash), &error) {
+                    Ok(true) => shared.apply(Event::Vanished { dataset, hash, seen }),
+                    Ok(false) => judge_read_error(shared, dataset, hash, known, &error),
+                    Err(looking) => judge_read_error(shared, dataset, hash, known, &looking),
                 }
                 let dataset = shared.name(dataset).to_owned();
                 Some(StoreError::CopyUnreadable { hash, dataset, source: error })

@@ -103,12 +103,12 @@ fn open_source(
             shared.apply(Event::Changed { dataset: source, hash: *hash, seen, stamp });
             Err(Obstacle::Source)
         }
-        Err(error) if error.is_not_found() && copy::is_gone(shared, source, &path) => {
-            shared.apply(Event::Vanished { dataset: source, hash: *hash, seen });
-            Err(Obstacle::Source)
-        }
         Err(error) => {
-            judge_read_error(shared, source, *hash, known, &error);
+            match copy::is_gone(shared, source, &path, &error) {
+                Ok(true) => shared.apply(Event::Vanished { dataset: source, hash: *hash, seen }),
+                Ok(false) => judge_read_error(shared, source, *hash, known, &error),
+                Err(looking) => judge_read_error(shared, source, *hash, known, &looking),
+            }
             Err(Obstacle::Source)
         }
     }

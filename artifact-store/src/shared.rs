@@ -10,12 +10,12 @@ use crate::{
     records::{Record, RecordLog},
     space::{Bounds, Reservations},
 };
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use durable_fs::{RootIdentity, Storage, StorageError};
 use ids::ArtifactHash;
 use jiff::Timestamp;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -54,6 +54,8 @@ pub(crate) struct Dataset {
     pub(crate) move_slots: Arc<Semaphore>,
     records: Mutex<RecordLog>,
     next_temporary: AtomicU64,
+    /// Temporary files that are of no use and could not be removed.
+    left_behind: Mutex<BTreeSet<Utf8PathBuf>>,
     space_look: Arc<Mutex<SpaceLook>>,
 }
 
@@ -86,6 +88,7 @@ impl Dataset {
             move_slots: Arc::new(Semaphore::new(MOVES_AT_ONCE)),
             records: Mutex::default(),
             next_temporary: AtomicU64::new(0),
+            left_behind: Mutex::default(),
             space_look: Arc::default(),
         }
     }
@@ -108,6 +111,10 @@ impl Dataset {
         }
         look.running = true;
         Some(SpaceLookGuard(Arc::clone(&self.space_look)))
+    }
+
+    pub(crate) fn left_behind(&self) -> MutexGuard<'_, BTreeSet<Utf8PathBuf>> {
+        self.left_behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A number that no other temporary file of this process has.

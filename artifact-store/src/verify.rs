@@ -1,4 +1,4 @@
-//! Hashing stored copies: those without a record, and all of them in a scrub. Says what was found; what follows from it
+//! Hashing stored copies: those without a record, those that could not be read, and all of them in a scrub. Says what was found; what follows from it
 //! is the inventory's and the keeper's. Blocking, one copy at a time, in a buffer of fixed size.
 
 use crate::{
@@ -88,7 +88,7 @@ fn check(shared: &Shared, dataset: DatasetIndex, hash: &ArtifactHash, progress: 
     let incarnation = shared.incarnation(dataset);
     let known = shared.look(|inventory| {
         let copy = inventory.datasets[dataset].copies.get(hash)?;
-        copy.standing.is_hashable().then_some(*copy)
+        copy.standing.is_hashable(Instant::now()).then_some(*copy)
     });
     let Some(known) = known else { return false };
     let (hash, seen, at) = (*hash, known.stamp, Timestamp::now());
@@ -129,10 +129,9 @@ fn hash_copy(
     seen: Stamp,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Finding, StorageError> {
-    let file = match shared.datasets[dataset].storage().open(&layout::artifact(hash)) {
-        Err(error) if error.is_not_found() && is_gone(shared, dataset, &layout::artifact(hash)) => {
-            return Ok(Finding::Gone);
-        }
+    let path = layout::artifact(hash);
+    let file = match shared.datasets[dataset].storage().open(&path) {
+        Err(error) if is_gone(shared, dataset, &path, &error)? => return Ok(Finding::Gone),
         other => other?,
     };
     let stamp = Stamp::from(file.metadata()?);
@@ -205,7 +204,7 @@ pub(crate) fn judge_read_error(
     match works {
         Ok(()) => {
             let cause = crate::failure::chain(error);
-            if error.is_not_a_file() || known.standing == Standing::Suspect {
+            if error.is_not_a_file() || matches!(known.standing, Standing::Suspect { .. }) {
                 warn!(artifact = %hash, dataset = shared.name(dataset), error = cause, "copy cannot be read");
                 shared.condemn(dataset, incarnation, hash, known.stamp);
             } else {

@@ -15,7 +15,7 @@
 use crate::{
     error::StoreError,
     failure::{DatasetFailure, FailureCause},
-    inventory::{DatasetIndex, Event, Inventory, Trouble},
+    inventory::{DatasetIndex, Event, Trouble},
     reserve,
     shared::Shared,
     write_lane::{AdmittedWrite, Gather, Piece, WriteLane},
@@ -315,9 +315,11 @@ impl ArtifactWriter {
         if let Some(available) = room.max() {
             return StoreError::NoSpace { needed: self.expected_size.unwrap_or(self.received), available };
         }
-        let unwanted = failures.iter().any(|failure| matches!(failure.cause, FailureCause::NotWanted));
-        if unwanted {
-            let generation = self.shared.look(Inventory::generation);
+        let unwanted = failures.iter().find_map(|failure| match failure.cause {
+            FailureCause::NotWanted { generation } => Some(generation),
+            _ => None,
+        });
+        if let Some(generation) = unwanted {
             return StoreError::NotInConfig { hash: self.hash, generation };
         }
         StoreError::NoHealthyDataset { failures }

@@ -102,7 +102,12 @@ impl Inventory {
                 state.stored_bytes -= state.trash.remove(&entry).unwrap_or(0);
                 Changed::WORK
             }
-            Event::Postponed { dataset, hash, now } => self.postpone(dataset, hash, now),
+            Event::Postponed { dataset, hash, now } => {
+                let patience = self.patience;
+                let retry = &mut self.datasets[dataset].retry;
+                retry.entry(hash).or_insert_with(|| Backoff::none(now)).failed(now, patience);
+                Changed::WORK
+            }
             Event::Published { dataset, hash, stamp, at } => self.published(dataset, hash, stamp, at),
             Event::Verified { dataset, hash, seen, stamp, at } => {
                 self.datasets[dataset].retry.remove(&hash);
@@ -124,11 +129,11 @@ impl Inventory {
         let copy = |(hash, (metadata, verified_at)): (ArtifactHash, (_, Option<Timestamp>))| {
             let stamp = Stamp::from(metadata);
             // What was found out about a file since its record was written outlives a new look at it.
-            let condemned = state
-                .copies
-                .get(&hash)
-                .filter(|known| known.stamp == stamp && matches!(known.standing, Standing::Condemned { .. }));
-            let standing = match (condemned, verified_at) {
+            let found_out = state.copies.get(&hash).filter(|known| {
+                let is_bad = matches!(known.standing, Standing::Condemned { .. } | Standing::Suspect { .. });
+                known.stamp == stamp && is_bad
+            });
+            let standing = match (found_out, verified_at) {
                 (Some(known), _) => known.standing,
                 (None, Some(at)) => Standing::Verified { at },
                 (None, None) => Standing::Unverified,
@@ -307,21 +312,14 @@ impl Inventory {
         }
     }
 
-    fn postpone(&mut self, dataset: DatasetIndex, hash: ArtifactHash, now: Instant) -> Changed {
-        let patience = self.patience;
-        let retry = &mut self.datasets[dataset].retry;
-        retry.entry(hash).or_insert_with(|| Backoff::none(now)).failed(now, patience);
-        Changed::WORK
-    }
-
+    /// Once: others whose reads failed in the same moment change nothing.
     fn not_read(&mut self, dataset: DatasetIndex, hash: ArtifactHash, seen: Stamp, now: Instant) -> Changed {
-        let changed = self.set_standing(dataset, &hash, seen, seen, Standing::Suspect);
-        if changed == Changed::NOTHING {
-            changed
-        } else {
-            self.postpone(dataset, hash, now);
-            changed
+        let standing = self.datasets[dataset].copies.get(&hash).map(|copy| copy.standing);
+        if !matches!(standing, Some(Standing::Verified { .. } | Standing::Unverified)) {
+            return Changed::NOTHING;
         }
+        let suspect = Standing::Suspect { not_before: now + self.patience.first };
+        self.set_standing(dataset, &hash, seen, seen, suspect)
     }
 
     fn vanished(&mut self, dataset: DatasetIndex, hash: &ArtifactHash, seen: Stamp) -> Changed {

@@ -61,7 +61,9 @@ impl Inventory {
             Event::ScrubAsked
                 if !self.scrub.report.running || self.scrub.report.cause == Some(ScrubCause::Age) =>
             {
-                self.start_scrub(ScrubCause::Asked, |_, _, copy| copy.standing.is_hashable());
+                self.start_scrub(ScrubCause::Asked, |_, _, copy| {
+                    matches!(copy.standing, Standing::Verified { .. }) || copy.standing.waits_for_hash()
+                });
             }
             Event::ScrubProgressed { bytes } => self.scrub.report.bytes_done += *bytes,
             Event::Scrubbed { dataset, hash, hashed, corrupt, at } => {

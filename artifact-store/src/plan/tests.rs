@@ -177,6 +177,29 @@ fn an_unverified_copy_is_hashed_if_it_is_wanted_and_is_no_source() {
 }
 
 #[test]
+fn a_copy_that_was_not_read_is_hashed_after_a_pause_whatever_else_happens_to_its_disk() {
+    let mut world = World::new(&[well(&[1])]);
+    let seen = Stamp { size: 10, modified_ns: 1 };
+    for now in [world.start, world.start + PATIENCE.first / 2] {
+        world.inventory.apply(Event::NotRead { dataset: 0, hash: hash(1), seen, now });
+    }
+    let verify = [(0, Job::Verify(vec![hash(1)]))];
+    for again in [false, true] {
+        if again {
+            let event = Event::Admitted { dataset: 0, admission: admission(&well(&[1])), now: world.start };
+            world.inventory.apply(event);
+        }
+        assert!(world.inventory.readable_copies(&hash(1)).is_empty());
+        let early = world.plan_after(0);
+        assert_eq!((early.starts, early.wake_at), (vec![], Some(world.start + PATIENCE.first)));
+        assert_eq!(world.plan_after(PATIENCE.first.as_secs()).starts, verify);
+    }
+    world.inventory.apply(Event::Condemned { dataset: 0, hash: hash(1), seen, at: wall(1) });
+    world.inventory.apply(Event::NotRead { dataset: 0, hash: hash(1), seen, now: world.start });
+    assert_eq!(world.starts(), [(0, Job::Quarantine(vec![hash(1)]))]);
+}
+
+#[test]
 fn a_stale_ledger_is_rewritten_on_healthy_disks() {
     let stale = Holds { ledger: Some(config(1, &[1])), ..well(&[1]) };
     let newer = Holds { ledger: Some(config(2, &[1])), ..well(&[1]) };

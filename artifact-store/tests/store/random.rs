@@ -1,5 +1,7 @@
 //! Any sequence of operations, faults and power cuts against a small model. The invariants: what is listed is wanted and
 //! right; what was acknowledged and stayed wanted is listed again once the disks are well; deletion hits nothing wanted.
+//!
+//! `ARTIFACT_STORE_RUNS` runs more of them.
 
 use crate::support::{Artifact, Bench, copies, put, read, wait_for, wanting};
 use artifact_store::{ArtifactStore, DatasetHealth, StoreError};
@@ -327,9 +329,13 @@ impl Run {
     }
 }
 
+fn runs() -> u32 {
+    std::env::var("ARTIFACT_STORE_RUNS").map_or(150, |text| text.parse().expect("it is a number"))
+}
+
 proptest! {
     // A failing case waits for its full patience, so each try to make it smaller costs that much.
-    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 20, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: runs(), max_shrink_iters: 20, ..ProptestConfig::default() })]
 
     #[test]
     fn any_sequence_of_operations_faults_and_power_cuts_keeps_the_invariants(

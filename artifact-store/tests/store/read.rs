@@ -145,6 +145,27 @@ async fn the_last_copy_is_not_set_aside_for_one_read_that_failed() {
 }
 
 #[tokio::test]
+async fn nobody_reads_a_suspect_again_before_its_pause_is_over() {
+    let mut bench = Bench::new();
+    bench.config.probe_after = Duration::from_secs(3600);
+    bench.config.probe_after_max = Duration::from_secs(3600);
+    let a = Artifact::new(1, 1000);
+    let store = with_one_copy(&bench, &a).await;
+    let mut others: Vec<_> = (0..2).map(|_| store.open_artifact(a.hash).unwrap()).collect();
+    for _ in 0..2 {
+        bench.faults[0].fail_next_read();
+        drop(read(&store, a.hash).await);
+    }
+    while let Some(mut other) = others.pop() {
+        drop(other.next_chunk().await);
+    }
+    bench.faults[0].fail_next_read();
+    let _ = store.scrub();
+    let listing = wait_for(&store, "the scrub", |listing| listing.scrub.finished_at.is_some()).await;
+    assert_eq!((listing.unverified, listing.quarantined.len(), bench.names(0, "artifacts").len()), (1, 0, 1));
+}
+
+#[tokio::test]
 async fn the_last_copy_is_not_forgotten_because_it_was_not_found_once() {
     let bench = Bench::new();
     let a = Artifact::new(1, 1000);

@@ -1,7 +1,9 @@
 //! PUT: what is refused, who gets a copy, what is left of a write that did not end.
 
 use crate::support::{Artifact, Bench, copies, hash_of, put, read, wait_for, wanting};
-use artifact_store::{ArtifactStore, DatasetHealth, ErrorClass, FailureCause, StoreError, StoreStep};
+use artifact_store::{
+    ArtifactStore, DatasetHealth, ErrorClass, FailureCause, StoreError, StoreListing, StoreStep,
+};
 use bytes::Bytes;
 use durable_fs::{PublishStep, Storage};
 use ids::Generation;
@@ -114,7 +116,7 @@ async fn a_dropped_writer_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_dropped_writer_cannot_remove_is_removed_when_its_disk_is_opened_again() {
+async fn what_a_dropped_writer_cannot_remove_is_removed_later() {
     let bench = Bench::new();
     let a = Artifact::new(1, 500_000);
     let store = ready(&bench, &[&a]).await;
@@ -127,6 +129,27 @@ async fn what_a_dropped_writer_cannot_remove_is_removed_when_its_disk_is_opened_
     let listing =
         wait_for(&store, "the disk", |listing| listing.datasets[0].health == DatasetHealth::Healthy).await;
     assert_eq!(listing.datasets[1].health, DatasetHealth::Healthy);
+}
+
+#[tokio::test]
+async fn what_is_left_on_a_disk_that_became_read_only_is_removed_once_it_takes_writes_and_its_copies_stay_listed()
+ {
+    let bench = Bench::new();
+    let (a, b) = (Artifact::new(1, 500_000), Artifact::new(2, 10));
+    let store = ready(&bench, &[&a, &b]).await;
+    put(&store, &b).await.unwrap();
+    let mut writer = store.writer(a.hash, Generation(1), None).await.unwrap();
+    writer.write(a.bytes.clone()).await.unwrap();
+    wait_for(&store, "a temporary file", |_| bench.names(0, "tmp").len() == 1).await;
+    bench.faults[0].read_only();
+    drop(writer);
+    let is_read_only = |listing: &StoreListing| listing.datasets[0].health == DatasetHealth::ReadOnly;
+    let listing = wait_for(&store, "the disk to be known as read-only", is_read_only).await;
+    assert_eq!((copies(&listing, &b), bench.names(0, "tmp").len()), (2, 1));
+    bench.faults[0].heal();
+    let is_well = |listing: &StoreListing| listing.datasets[0].health == DatasetHealth::Healthy;
+    wait_for(&store, "the disk to take writes", is_well).await;
+    wait_for(&store, "the removal", |_| bench.names(0, "tmp").is_empty()).await;
 }
 
 #[tokio::test]
